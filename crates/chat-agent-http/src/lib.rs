@@ -1,0 +1,1 @@
+//! Agent adapters over HTTP

@@ -1,0 +1,173 @@
+//! Items: the entries of a conversation's log. An item never changes.
+
+use std::time::Duration;
+
+use crate::{MessageId, Position, RawJson, Timestamp, ToolCallId, TurnId};
+
+/// An entry of a conversation's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its place in the conversation.
+    pub position: Position,
+    /// The turn it belongs to.
+    pub turn: TurnId,
+    /// When it was made.
+    pub at: Timestamp,
+    /// What it says.
+    pub body: ItemBody,
+}
+
+/// An item before the store has given it a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewItem {
+    /// When it was made.
+    pub at: Timestamp,
+    /// What it says.
+    pub body: ItemBody,
+}
+
+/// What an item says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemBody {
+    /// Somebody spoke.
+    Message(Message),
+    /// The agent asked for a tool. Recorded before the tool runs.
+    ToolCall(ToolCall),
+    /// What came of a tool call.
+    ToolResult(ToolResult),
+}
+
+/// Who spoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The owner of the conversation.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// A message. Each step of the agent has exactly one, with empty text if it only called tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Who spoke.
+    pub role: Role,
+    /// What was said.
+    pub text: String,
+}
+
+/// A request of the agent to run a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Its id, stable over crashes: tools may use it to recognise a repetition.
+    pub id: ToolCallId,
+    /// The assistant message whose step made the call.
+    pub message: MessageId,
+    /// The tool's name.
+    pub tool: String,
+    /// The arguments, as the agent wrote them. A JSON object, unless the agent wrote nonsense:
+    /// then that text as a JSON string, which every toolset refuses.
+    pub arguments: RawJson,
+    /// Who runs it.
+    pub ran_by: RanBy,
+}
+
+/// Who runs a tool call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RanBy {
+    /// We do, through the [`Toolset`](crate::Toolset).
+    Us,
+    /// The agent did, on its own side.
+    Agent,
+}
+
+/// What came of a tool call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolResult {
+    /// The call.
+    pub call: ToolCallId,
+    /// What came of it.
+    pub outcome: ToolOutcome,
+    /// When the tool was started (for [`ToolOutcome::Unknown`]: when the call was given up).
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What came of a tool call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolOutcome {
+    /// The tool answered.
+    Succeeded(ToolOutput),
+    /// The tool did not do it, or said that it failed.
+    Failed(ToolError),
+    /// The tool may or may not have run: its server or ours went away meanwhile, and the tool does not say that repeating is harmless.
+    Unknown,
+}
+
+/// A tool's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolOutput(pub RawJson);
+
+/// Why a tool call failed. An answer for the agent, not the end of the turn.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ToolError {
+    /// The cause.
+    pub kind: ToolErrorKind,
+    /// What happened, fit for the agent and the user: no secrets, no internals.
+    pub message: String,
+}
+
+impl ToolError {
+    /// An error of this kind.
+    pub fn new(kind: ToolErrorKind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { kind, message }
+    }
+}
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every variant.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stable name: stored in databases and shown to clients.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The variant with this name.
+            pub fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.code() == code)
+            }
+        }
+    };
+}
+pub(crate) use codes;
+
+codes! {
+    /// The cause of a tool's failure.
+    ToolErrorKind {
+        /// There is no such tool.
+        UnknownTool = "unknown_tool",
+        /// The arguments are not what the tool takes.
+        InvalidArguments = "invalid_arguments",
+        /// The tool ran and said that it failed.
+        Failed = "failed",
+        /// No answer within the limit. The tool may have done its work.
+        TimedOut = "timed_out",
+        /// The tool's server cannot be reached. The call was not sent.
+        Unavailable = "unavailable",
+        /// The answer is larger than allowed. The tool did its work.
+        TooLarge = "too_large",
+        /// Not run: the turn was cancelled before.
+        NotRun = "not_run",
+    }
+}

@@ -1,0 +1,58 @@
+//! How much and how long.
+
+use std::time::Duration;
+
+/// How much a turn may take, and how workers keep time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnLimits {
+    /// The longest user message, in Unicode scalar values.
+    pub message_chars: usize,
+    /// How many turns may wait in one conversation.
+    pub queue: u32,
+    /// How many requests to the agent one turn may need.
+    pub steps: usize,
+    /// How many tool calls one step may make.
+    pub calls_per_step: usize,
+    /// How many tools of one step run at the same time.
+    pub calls_at_once: usize,
+    /// The longest text of one step, in bytes.
+    pub answer_bytes: usize,
+    /// The largest answer of a tool, in bytes of JSON.
+    pub tool_output_bytes: usize,
+    /// How many workers may die of a turn before it is given up.
+    pub attempts: u32,
+    /// How long one attempt at a turn may take.
+    pub turn: Duration,
+    /// How many tokens of transcript the agent is sent at most, by [`estimate_tokens`](crate::transcript::estimate_tokens);
+    /// whole turns are left out, the oldest first. `None`: all of them, always.
+    pub context_tokens: Option<usize>,
+    /// How long a worker that falls silent keeps its turns.
+    pub lease: Duration,
+    /// How often a worker renews its lease, saves drafts and hears of cancels.
+    pub heartbeat: Duration,
+    /// How often a worker looks for abandoned turns.
+    pub sweep: Duration,
+    /// How often a reader looks at the store for a turn that runs elsewhere.
+    pub poll: Duration,
+}
+
+impl Default for TurnLimits {
+    fn default() -> Self {
+        Self {
+            message_chars: 5_000,
+            queue: 256,
+            steps: 16,
+            calls_per_step: 32,
+            calls_at_once: 8,
+            answer_bytes: 1 << 20,
+            tool_output_bytes: 256 << 10,
+            attempts: 3,
+            turn: Duration::from_secs(300),
+            context_tokens: None,
+            lease: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+            sweep: Duration::from_secs(2),
+            poll: Duration::from_millis(500),
+        }
+    }
+}

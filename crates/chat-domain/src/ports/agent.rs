@@ -1,0 +1,135 @@
+//! What says what comes next.
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::transcript::Transcript;
+use crate::{ConversationId, FailureKind, RawJson, ToolOutcome, ToolSpec, TurnId, Usage, UserId};
+
+/// What says what comes next: a model behind an API, or rules.
+///
+/// # Contract
+/// - It keeps nothing between steps. All it may know is in the request.
+/// - The stream ends with exactly one [`StepEvent::Done`]. A stream that ends without it was cut off, which is an error of the stream.
+/// - After an error the stream ends.
+/// - Dropping the stream (or the future of `step`) stops the work.
+/// - It repeats a request only before the first event.
+///
+/// The suite [`agent_contract!`](crate::agent_contract) checks an implementation.
+#[cfg_attr(feature = "testing", mockall::automock)]
+#[async_trait]
+pub trait Agent: Send + Sync {
+    /// One request to the agent, and its answer as it comes.
+    async fn step(&self, request: StepRequest) -> Result<StepStream, AgentError>;
+}
+
+/// An agent's answer as it comes.
+pub type StepStream = BoxStream<'static, Result<StepEvent, AgentError>>;
+
+/// One request to the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRequest {
+    /// Whose conversation it is.
+    pub owner: UserId,
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The turn.
+    pub turn: TurnId,
+    /// All that was said and done so far. The last entry is the user's message or a tool result.
+    pub transcript: Transcript,
+    /// The tools it may call.
+    pub tools: Vec<ToolSpec>,
+}
+
+/// A part of an agent's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepEvent {
+    /// Text, to be shown at once. Never empty.
+    Text(String),
+    /// A whole tool call, for us to run when the step is done.
+    Call {
+        /// The tool's name.
+        tool: String,
+        /// The arguments: a JSON object; or, if the agent wrote something else, that text as a JSON string.
+        arguments: RawJson,
+    },
+    /// A tool call that the agent ran on its own side.
+    Ran {
+        /// The tool's name.
+        tool: String,
+        /// The arguments.
+        arguments: RawJson,
+        /// What came of it.
+        outcome: ToolOutcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The step is complete.
+    Done(Usage),
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct AgentError {
+    /// The cause.
+    pub kind: AgentErrorKind,
+    /// What happened, fit for the user: no secrets, no internals.
+    pub message: String,
+    /// What lies behind, for the log.
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl AgentError {
+    /// An error of this kind.
+    pub fn new(kind: AgentErrorKind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { kind, message, source: None }
+    }
+
+    /// The same error, with what lies behind it.
+    pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+/// The cause of a failed step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentErrorKind {
+    /// It refuses our key, address or model.
+    Misconfigured,
+    /// It has more to do than it can.
+    Overloaded {
+        /// When to come back, if it says.
+        retry_after: Option<Duration>,
+    },
+    /// The transcript is longer than it can read.
+    ContextTooLong,
+    /// It refused the content.
+    Refused,
+    /// It was slower than its limit.
+    TimedOut,
+    /// It cannot be reached, or its connection broke.
+    Unavailable,
+    /// Its answer was not understood.
+    Protocol,
+}
+
+impl From<AgentErrorKind> for FailureKind {
+    fn from(kind: AgentErrorKind) -> Self {
+        match kind {
+            AgentErrorKind::Misconfigured => Self::AgentMisconfigured,
+            AgentErrorKind::Overloaded { .. } => Self::AgentOverloaded,
+            AgentErrorKind::ContextTooLong => Self::ContextTooLong,
+            AgentErrorKind::Refused => Self::AgentRefused,
+            AgentErrorKind::TimedOut => Self::AgentTimeout,
+            AgentErrorKind::Unavailable => Self::AgentUnavailable,
+            AgentErrorKind::Protocol => Self::AgentProtocolError,
+        }
+    }
+}

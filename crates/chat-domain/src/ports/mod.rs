@@ -1,0 +1,22 @@
+//! The ports: what the domain needs from the world, each with the contract its adapters keep.
+
+mod agent;
+mod environment;
+mod observer;
+mod store;
+mod toolset;
+
+pub use agent::{Agent, AgentError, AgentErrorKind, StepEvent, StepRequest, StepStream};
+pub use environment::Environment;
+#[cfg(feature = "testing")]
+pub use agent::MockAgent;
+pub use observer::{Observer, Signal};
+#[cfg(feature = "testing")]
+pub use store::MockConversationStore;
+pub use store::{
+    Begun, BeginTurn, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn, Heartbeat, IdempotencyKey, StoreError, Target,
+    ToolCallPage, ToolCallRecord, TurnPage, Unavailability,
+};
+pub use toolset::{CallError, Invocation, ToolSpec, Toolset};
+#[cfg(feature = "testing")]
+pub use toolset::MockToolset;

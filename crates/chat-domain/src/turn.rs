@@ -1,0 +1,163 @@
+//! Turns: everything done in answer to one user message.
+
+use crate::item::codes;
+use crate::{ConversationId, Item, MessageId, Ordinal, Position, Timestamp, TurnId, UserId, WorkerId};
+
+/// Everything done in answer to one user message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Its id.
+    pub id: TurnId,
+    /// The conversation it belongs to.
+    pub conversation: ConversationId,
+    /// Its place among the conversation's turns.
+    pub ordinal: Ordinal,
+    /// Where it stands.
+    pub status: TurnStatus,
+    /// Whether somebody asked to cancel it.
+    pub cancel_requested: bool,
+    /// The turn that this one answers anew. When this one starts to run, that turn and all after it are superseded.
+    pub retry_of: Option<TurnId>,
+    /// Whether a retry took this turn's place: it stays in the log and leaves the transcript and the default view.
+    pub superseded: bool,
+    /// When its message arrived.
+    pub created_at: Timestamp,
+    /// What the agent says it used, over all steps; zero where it does not say.
+    pub usage: Usage,
+}
+
+/// Where a turn stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnStatus {
+    /// Its message is durable; an earlier turn runs.
+    Queued,
+    /// A worker holds it, or will take it over.
+    Running,
+    /// It is over, for ever.
+    Ended {
+        /// When it ended.
+        at: Timestamp,
+        /// How it ended.
+        outcome: TurnOutcome,
+    },
+}
+
+impl TurnStatus {
+    /// Whether the turn is over.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended { .. })
+    }
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnOutcome {
+    /// The agent answered.
+    Completed,
+    /// Its owner, or a newer message that interrupts, stopped it. What had been said is kept.
+    Cancelled,
+    /// It could not be finished. What had been said is kept.
+    Failed(TurnFailure),
+}
+
+/// Why a turn failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnFailure {
+    /// The cause.
+    pub kind: FailureKind,
+    /// What happened, fit for the user: no secrets, no internals.
+    pub message: String,
+}
+
+codes! {
+    /// The cause of a turn's failure.
+    FailureKind {
+        /// The agent was slower than its limit.
+        AgentTimeout = "agent_timeout",
+        /// The agent could not be reached, or its connection broke.
+        AgentUnavailable = "agent_unavailable",
+        /// The agent refuses our key, address or model.
+        AgentMisconfigured = "agent_misconfigured",
+        /// The agent has more to do than it can.
+        AgentOverloaded = "agent_overloaded",
+        /// The agent's answer was not understood.
+        AgentProtocolError = "agent_protocol_error",
+        /// The conversation is longer than the agent can read.
+        ContextTooLong = "context_too_long",
+        /// The agent refused the content.
+        AgentRefused = "agent_refused",
+        /// The turn needed more steps than allowed.
+        StepLimit = "step_limit",
+        /// The turn took longer than allowed.
+        TimeLimit = "turn_timeout",
+        /// The turn's workers died again and again.
+        TooManyAttempts = "too_many_attempts",
+    }
+}
+
+/// Tokens used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+    }
+}
+
+/// A worker's right to write a turn. Every write names it, and the store refuses an old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TurnLease {
+    /// The turn.
+    pub turn: TurnId,
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// The fencing number: grows with each claim.
+    pub epoch: u64,
+}
+
+/// A running turn in the hands of a worker: all that is needed to go on with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldTurn {
+    /// The turn, running.
+    pub turn: Turn,
+    /// The owner of its conversation.
+    pub owner: UserId,
+    /// The right to write it.
+    pub lease: TurnLease,
+    /// Which attempt this is, from 1. Above 1, a worker died or lost the turn before.
+    pub attempt: u32,
+    /// What the log holds of it so far; at least the user's message.
+    pub items: Vec<Item>,
+}
+
+/// Assistant text that has been shown but is not an item yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// The message it will become. Another attempt writes another message.
+    pub message: MessageId,
+    /// All the text so far.
+    pub text: String,
+}
+
+/// A turn and what the log holds of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnLog {
+    /// The turn.
+    pub turn: Turn,
+    /// Its items, in order. For a queued turn: the user's message alone, at [`Position::START`], for it has no place yet.
+    pub items: Vec<Item>,
+}
+
+impl Item {
+    /// Whether the item still waits for its place, because its turn is queued.
+    pub fn is_unplaced(&self) -> bool {
+        self.position == Position::START
+    }
+}

@@ -1,0 +1,187 @@
+//! What the agent reads: a total projection of the log.
+//!
+//! From any log, whatever was cut, cancelled or crashed, each call has exactly one result, directly after its message; turns
+//! keep their order; and an ended turn gives the same bytes for ever, so that providers can cache the prefix.
+
+use std::collections::HashMap;
+
+use crate::{Item, ItemBody, MessageId, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus};
+
+/// What the agent reads, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transcript(pub Vec<Entry>);
+
+/// An entry of a transcript.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The user spoke.
+    User {
+        /// What was said.
+        text: String,
+    },
+    /// The agent spoke, or called tools, or both. Never neither.
+    Assistant {
+        /// What was said; may be empty if there are calls.
+        text: String,
+        /// The calls it made. Their results follow directly, in the same order.
+        calls: Vec<Call>,
+    },
+    /// What came of a call.
+    ToolResult {
+        /// The call.
+        call: ToolCallId,
+        /// The tool's JSON, or what went wrong.
+        content: String,
+    },
+}
+
+/// A tool call as the agent made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its id.
+    pub id: ToolCallId,
+    /// The tool's name.
+    pub tool: String,
+    /// The arguments.
+    pub arguments: RawJson,
+}
+
+/// What the agent is told of a call whose outcome nobody knows.
+const UNKNOWN: &str = "Outcome unknown: the connection was lost while the tool was running. \
+     It may or may not have taken effect. Check before you repeat it.";
+const STOPPED: &str = "[The user stopped this answer.]";
+const FAILED: &str = "[This answer failed and was not finished.]";
+const SILENT: &str = "[No answer.]";
+
+/// The transcript for a turn with the items `current`, after the turns of `history`.
+///
+/// With a budget, the oldest turns of the history are left out, always whole ones. The cut moves on in strides of a quarter
+/// of the budget, so that the text before a turn stays the same for many turns. The current turn is never cut.
+pub fn project(history: &[TurnLog], current: &[Item], budget: Option<usize>) -> Transcript {
+    let mut turns: Vec<Vec<Entry>> = history.iter().filter(|log| !log.turn.superseded).map(ended_turn).collect();
+    turns.push(entries(current));
+    if let Some(budget) = budget {
+        cut(&mut turns, budget);
+    }
+    Transcript(turns.into_iter().flatten().collect())
+}
+
+/// How many tokens a text is counted as: one for each three bytes of UTF-8, and four for the frame around it.
+///
+/// An estimate that errs upwards: English has about four bytes a token, code and Chinese about three, with the tokenizers in use.
+pub fn estimate_tokens(text: &str) -> usize {
+    text.len().div_ceil(3) + 4
+}
+
+/// Leaves out the oldest turns until the rest fits into the budget, but never the last.
+fn cut(turns: &mut Vec<Vec<Entry>>, budget: usize) {
+    let sizes: Vec<usize> = turns.iter().map(|entries| entries.iter().map(size).sum()).collect();
+    let total: usize = sizes.iter().sum();
+    if total <= budget {
+        return;
+    }
+    let stride = (budget / 4).max(1);
+    let cut_at = (total - budget).div_ceil(stride) * stride;
+    let mut start = 0;
+    let mut left_out = 0;
+    for size in sizes.iter().take(sizes.len().saturating_sub(1)) {
+        if start >= cut_at {
+            break;
+        }
+        start += size;
+        left_out += 1;
+    }
+    turns.drain(..left_out);
+}
+
+fn size(entry: &Entry) -> usize {
+    match entry {
+        Entry::User { text } => estimate_tokens(text),
+        Entry::Assistant { text, calls } => {
+            let call_size = |call: &Call| estimate_tokens(&call.tool) + estimate_tokens(call.arguments.as_str());
+            estimate_tokens(text) + calls.iter().map(call_size).sum::<usize>()
+        }
+        Entry::ToolResult { content, .. } => estimate_tokens(content),
+    }
+}
+
+/// The entries of a turn that is over. They end with words of the agent, so that the next user's message never follows another.
+fn ended_turn(log: &TurnLog) -> Vec<Entry> {
+    let mut entries = entries(&log.items);
+    let note = match &log.turn.status {
+        TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => None,
+        TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => Some(STOPPED),
+        TurnStatus::Ended { outcome: TurnOutcome::Failed(_), .. } | TurnStatus::Queued | TurnStatus::Running => Some(FAILED),
+    };
+    match (entries.last_mut(), note) {
+        (Some(Entry::Assistant { text, calls }), note) if calls.is_empty() => {
+            if let Some(note) = note {
+                *text = if text == SILENT { note.to_owned() } else { format!("{text}\n\n{note}") };
+            }
+        }
+        (_, note) => entries.push(Entry::Assistant { text: note.unwrap_or(SILENT).to_owned(), calls: Vec::new() }),
+    }
+    entries
+}
+
+/// The entries of one turn's items.
+fn entries(items: &[Item]) -> Vec<Entry> {
+    let mut results: HashMap<ToolCallId, &ToolOutcome> = HashMap::new();
+    for item in items {
+        if let ItemBody::ToolResult(result) = &item.body {
+            results.entry(result.call).or_insert(&result.outcome);
+        }
+    }
+    let mut said: Vec<Said> = Vec::new();
+    for item in items {
+        match &item.body {
+            ItemBody::Message(message) => said.push(match message.role {
+                Role::User => Said::User(message.text.clone()),
+                Role::Assistant => Said::Step { message: message.id, text: message.text.clone(), calls: Vec::new() },
+            }),
+            ItemBody::ToolCall(call) => {
+                let entry = Call { id: call.id, tool: call.tool.clone(), arguments: call.arguments.clone() };
+                let step = said.iter_mut().rev().find_map(|said| match said {
+                    Said::Step { message, calls, .. } if *message == call.message => Some(calls),
+                    _ => None,
+                });
+                match step {
+                    Some(calls) => calls.push(entry),
+                    None => said.push(Said::Step { message: call.message, text: String::new(), calls: vec![entry] }),
+                }
+            }
+            ItemBody::ToolResult(_) => {}
+        }
+    }
+    said.into_iter().flat_map(|said| said.into_entries(&results)).collect()
+}
+
+enum Said {
+    User(String),
+    Step { message: MessageId, text: String, calls: Vec<Call> },
+}
+
+impl Said {
+    fn into_entries(self, results: &HashMap<ToolCallId, &ToolOutcome>) -> Vec<Entry> {
+        match self {
+            Self::User(text) => vec![Entry::User { text }],
+            Self::Step { text, calls, .. } => {
+                let answers: Vec<Entry> =
+                    calls.iter().map(|call| Entry::ToolResult { call: call.id, content: content(results.get(&call.id).copied()) }).collect();
+                let text = if text.is_empty() && calls.is_empty() { SILENT.to_owned() } else { text };
+                std::iter::once(Entry::Assistant { text, calls }).chain(answers).collect()
+            }
+        }
+    }
+}
+
+fn content(outcome: Option<&ToolOutcome>) -> String {
+    match outcome {
+        Some(ToolOutcome::Succeeded(output)) => output.0.as_str().to_owned(),
+        Some(ToolOutcome::Failed(error)) => format!("Error ({}): {}", error.kind.code(), error.message),
+        Some(ToolOutcome::Unknown) | None => UNKNOWN.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What can be known of a turn now, and what is new in it for a reader.
+
+use crate::{Draft, Item, ItemBody, MessageId, Position, Role, Turn};
+
+/// What can be known of a turn now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnView {
+    /// The turn.
+    pub turn: Turn,
+    /// Its placed items, in order; of a partial view, those after some position.
+    pub items: Vec<Item>,
+    /// Text that is being written.
+    pub draft: Option<Draft>,
+}
+
+/// How far a reader of a turn has come. Any replica can go on from it, years later too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The last item seen.
+    pub position: Position,
+    /// Text seen of a message that is not an item yet (or was not when it was seen).
+    pub text: Option<SeenText>,
+    /// Whether the end was seen: nothing can follow.
+    pub ended: bool,
+}
+
+/// Text seen of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SeenText {
+    /// The message.
+    pub message: MessageId,
+    /// How many bytes of its text were seen.
+    pub bytes: usize,
+}
+
+/// News of a turn. Closed on purpose: every protocol encodes all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnEvent {
+    /// An assistant message grew. Its text is the concatenation of its deltas.
+    Text {
+        /// The message.
+        message: MessageId,
+        /// What was added.
+        delta: String,
+    },
+    /// The text shown for this message will never be an item: its worker died, and another attempt writes anew.
+    Discarded {
+        /// The message.
+        message: MessageId,
+    },
+    /// An item is durable. An assistant message's whole text has been told before.
+    Item(Item),
+    /// The turn is over. The last event.
+    Ended(Turn),
+}
+
+/// A cursor that no reader of this turn can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor does not belong to this turn")]
+pub struct CursorMismatch;
+
+impl TurnView {
+    /// Checks that a reader of this turn can have come to `cursor`. Only on a whole view, with all items.
+    ///
+    /// # Errors
+    /// [`CursorMismatch`] if it names a place that is not in this turn, or an end that has not come.
+    pub fn check(&self, cursor: Cursor) -> Result<(), CursorMismatch> {
+        let known = cursor.position == Position::START || self.items.iter().any(|item| item.position == cursor.position);
+        let ended_too_early = cursor.ended && !self.turn.status.is_ended();
+        if known && !ended_too_early { Ok(()) } else { Err(CursorMismatch) }
+    }
+
+    /// What a reader at `cursor` does not know yet, each event with the cursor after it.
+    ///
+    /// The same for every reader, live or resumed, on any replica. A view that lags behind the reader (a stored draft
+    /// behind the live one) gives nothing, not an error.
+    ///
+    /// # Errors
+    /// [`CursorMismatch`] if the cursor has seen text that the message does not have.
+    pub fn events_after(&self, cursor: Cursor) -> Result<Vec<(Cursor, TurnEvent)>, CursorMismatch> {
+        if cursor.ended {
+            return Ok(Vec::new());
+        }
+        let mut news = News { cursor, events: Vec::new() };
+        for item in self.items.iter().filter(|item| item.position > cursor.position) {
+            if let ItemBody::Message(message) = &item.body
+                && message.role == Role::Assistant
+            {
+                if news.text(message.id, &message.text)? == Reach::Behind {
+                    return Err(CursorMismatch);
+                }
+                news.cursor.text = None;
+            }
+            news.cursor.position = item.position;
+            news.push(TurnEvent::Item(item.clone()));
+        }
+        if let Some(draft) = &self.draft {
+            news.text(draft.message, &draft.text)?;
+        }
+        if self.turn.status.is_ended() {
+            news.discard();
+            news.cursor.ended = true;
+            news.push(TurnEvent::Ended(self.turn.clone()));
+        }
+        Ok(news.events)
+    }
+}
+
+/// Whether a message's text reaches as far as the reader has seen.
+#[derive(PartialEq)]
+enum Reach {
+    Enough,
+    Behind,
+}
+
+struct News {
+    cursor: Cursor,
+    events: Vec<(Cursor, TurnEvent)>,
+}
+
+impl News {
+    fn push(&mut self, event: TurnEvent) {
+        self.events.push((self.cursor, event));
+    }
+
+    /// Tells what is new of `message`, whose text so far is `text`.
+    fn text(&mut self, message: MessageId, text: &str) -> Result<Reach, CursorMismatch> {
+        let seen = match self.cursor.text {
+            Some(seen) if seen.message == message => seen.bytes,
+            _ => 0,
+        };
+        if seen == 0 {
+            self.discard();
+        }
+        if seen > text.len() {
+            return Ok(Reach::Behind);
+        }
+        let delta = text.get(seen..).ok_or(CursorMismatch)?;
+        if !delta.is_empty() {
+            self.cursor.text = Some(SeenText { message, bytes: text.len() });
+            self.push(TurnEvent::Text { message, delta: delta.to_owned() });
+        }
+        Ok(Reach::Enough)
+    }
+
+    /// Tells that the text seen last leads nowhere, if there is one.
+    fn discard(&mut self) {
+        if let Some(SeenText { message, .. }) = self.cursor.text.take() {
+            self.push(TurnEvent::Discarded { message });
+        }
+    }
+}

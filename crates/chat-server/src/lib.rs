@@ -1,0 +1,1 @@
+//! The chat server: wiring and actix-web handlers
