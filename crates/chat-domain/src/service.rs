@@ -1,14 +1,20 @@
 //! The use case: send a message, watch its turn, and all else a client may want.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use tokio::sync::watch;
 
+use crate::turns::live::{LiveTurn, LiveTurns, Seat};
+use crate::turns::run;
+use crate::turns::worker::Worker;
 use crate::{
-    Agent, BusyPolicy, ChatError, Conversation, ConversationId, ConversationPage, ConversationStore, Cursor, Environment, IdempotencyKey,
-    Observer, StoreError, Title, ToolCallPage, ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits, TurnLog, TurnPage, TurnView,
-    UserId,
+    Agent, BeginTurn, Begun, BusyPolicy, ChatError, Conversation, ConversationId, ConversationPage, ConversationStore, Cursor, Environment,
+    HeldTurn, IdempotencyKey, InvalidInput, ItemBody, MessageId, Observer, Position, Role, StoreError, Target, Title, ToolCallPage,
+    ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits, TurnLog, TurnPage, TurnView, UserId,
 };
 
 /// What the use case works with.
@@ -74,62 +80,365 @@ pub type TurnTask = BoxFuture<'static, ()>;
 pub type TurnStream = BoxStream<'static, Result<(Cursor, TurnEvent), ChatError>>;
 
 /// The use case. Knows nothing of any conversation between calls, but for the turns that run in it at the moment.
-pub struct ChatService {}
+pub struct ChatService {
+    deps: Deps,
+    worker: Worker,
+    live: Arc<LiveTurns>,
+    life: watch::Sender<Life>,
+}
 
-#[allow(unused)]
+/// How far the service is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Life {
+    Open,
+    Closed,
+    HandedOver,
+}
+
 impl ChatService {
-    /// Makes this process known to the store as a worker.
+    /// Makes this process known to the store as a worker. The host then spawns [`work`](Self::work).
     ///
     /// # Errors
     /// The store's.
-    pub async fn open(deps: Deps) -> Result<Arc<Self>, StoreError> { todo!() }
+    pub async fn open(deps: Deps) -> Result<Arc<Self>, StoreError> {
+        let worker = Worker::enroll(&deps).await?;
+        Ok(Arc::new(Self { deps, worker, live: LiveTurns::new(), life: watch::Sender::new(Life::Open) }))
+    }
 
-    /// Stores a user's message and begins or queues its turn.
-    pub async fn start_turn(self: &Arc<Self>, request: StartTurn) -> Result<StartedTurn, ChatError> { todo!() }
+    /// Stores a user's message and begins or queues its turn. The message is durable when this returns `Ok`.
+    ///
+    /// Once the store has been asked, dropping the future does not undo it: the turn is then found by the sweep.
+    ///
+    /// # Errors
+    /// `Invalid`, `ConversationNotFound`, `Busy`, `QueueFull`, `IdempotencyMismatch`, `ShuttingDown`; the store's.
+    pub async fn start_turn(self: &Arc<Self>, request: StartTurn) -> Result<StartedTurn, ChatError> {
+        let StartTurn { owner, conversation, text, busy, idempotency } = request;
+        self.check_open()?;
+        check_message(&text, self.deps.limits.message_chars)?;
+        let target = match conversation {
+            Some(id) => Target::Existing(id),
+            None => Target::New(ConversationId(self.deps.environment.fresh_id()), Title::from_message(&text)),
+        };
+        self.begin(owner, target, text, busy, idempotency, None).await.map_err(no_conversation)
+    }
 
-    /// Begins a new turn from the message of an earlier one.
-    pub async fn retry_turn(self: &Arc<Self>, request: RetryTurn) -> Result<StartedTurn, ChatError> { todo!() }
+    /// Begins a new turn from the message of an earlier one. When it starts to run, it supersedes that turn and all after it.
+    ///
+    /// # Errors
+    /// `TurnNotFound`, and those of [`start_turn`](Self::start_turn).
+    pub async fn retry_turn(self: &Arc<Self>, request: RetryTurn) -> Result<StartedTurn, ChatError> {
+        let RetryTurn { owner, turn, busy, idempotency } = request;
+        self.check_open()?;
+        let view = self.turn(&owner, turn).await?;
+        let text = view.items.iter().find_map(|item| match &item.body {
+            ItemBody::Message(message) if message.role == Role::User => Some(message.text.clone()),
+            _ => None,
+        });
+        let text = text.ok_or(ChatError::TurnNotFound)?;
+        let target = Target::Existing(view.turn.conversation);
+        self.begin(owner, target, text, busy, idempotency, Some(turn)).await.map_err(no_turn)
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        owner: UserId,
+        target: Target,
+        text: String,
+        busy: BusyPolicy,
+        idempotency: Option<IdempotencyKey>,
+        retry_of: Option<TurnId>,
+    ) -> Result<StartedTurn, StoreError> {
+        let environment = &self.deps.environment;
+        let conversation = target.id();
+        let begin = BeginTurn {
+            owner,
+            target,
+            turn: TurnId(environment.fresh_id()),
+            message: MessageId(environment.fresh_id()),
+            text,
+            at: environment.now(),
+            worker: self.worker.id(),
+            busy,
+            queue_limit: self.deps.limits.queue,
+            idempotency,
+            retry_of,
+        };
+        let doubt = Doubt(Some(&self.live));
+        let begun = self.deps.store.begin_turn(begin).await;
+        if !matches!(begun, Err(StoreError::Unavailable(..) | StoreError::Internal(_))) {
+            doubt.dispel();
+        }
+        Ok(match begun? {
+            Begun::Running(held) => {
+                let turn = held.turn.clone();
+                StartedTurn { turn, repeated: false, task: self.task(held) }
+            }
+            Begun::Queued(turn) => {
+                if busy == BusyPolicy::Interrupt {
+                    self.live.cancel_in(conversation, turn.ordinal);
+                }
+                StartedTurn { turn, repeated: false, task: None }
+            }
+            Begun::Existing(turn) => StartedTurn { turn, repeated: true, task: None },
+        })
+    }
+
+    /// The task that runs a turn and those that wait behind it. `None` if it runs here under a newer lease already.
+    fn task(self: &Arc<Self>, held: HeldTurn) -> Option<TurnTask> {
+        let run = self.live.start(&held)?;
+        let service = Arc::clone(self);
+        Some(Box::pin(async move {
+            let mut current = Some((held, run));
+            while let Some((held, run)) = current {
+                let next = run::run(&service.deps, &service.worker, held, run).await;
+                current = next.and_then(|held| service.live.start(&held).map(|run| (held, run)));
+            }
+        }))
+    }
 
     /// The news of a turn after `cursor`, until its end, wherever it runs.
     ///
     /// # Errors
-    /// `TurnNotFound`; `Invalid(Cursor)` if the cursor is not one of this turn; the store's.
-    pub async fn watch_turn(self: &Arc<Self>, owner: &UserId, turn: TurnId, cursor: Cursor) -> Result<TurnStream, ChatError> { todo!() }
+    /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the store's.
+    pub async fn watch_turn(self: &Arc<Self>, owner: &UserId, turn: TurnId, cursor: Cursor) -> Result<TurnStream, ChatError> {
+        let seat = self.live.seat(turn);
+        let live = seat.subscribe().borrow().as_ref().filter(|live| live.owner == *owner).map(|live| live.view.check(cursor));
+        let checked = match live {
+            Some(checked) => checked,
+            None => {
+                let view = self.turn(owner, turn).await?;
+                view.check(cursor).and_then(|()| view.events_after(cursor).map(drop))
+            }
+        };
+        checked.map_err(|_| InvalidInput::Cursor)?;
+        let news = seat.subscribe();
+        let reader = Reader { service: Arc::clone(self), owner: owner.clone(), turn, cursor, news, _seat: seat, ready: VecDeque::new() };
+        Ok(Box::pin(stream::try_unfold(reader, Reader::next)))
+    }
 
     /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
-    pub async fn cancel_turn(&self, owner: &UserId, turn: TurnId) -> Result<Turn, ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// `TurnNotFound`; the store's.
+    pub async fn cancel_turn(&self, owner: &UserId, turn: TurnId) -> Result<Turn, ChatError> {
+        let observed = self.deps.store.request_cancel(owner, turn).await.map_err(no_turn)?;
+        self.live.cancel(turn);
+        Ok(observed)
+    }
 
-    /// A turn as it stands, with all its items.
-    pub async fn turn(&self, owner: &UserId, turn: TurnId) -> Result<TurnView, ChatError> { todo!() }
+    /// A turn as it stands in the store, with all its items.
+    ///
+    /// # Errors
+    /// `TurnNotFound`; the store's.
+    pub async fn turn(&self, owner: &UserId, turn: TurnId) -> Result<TurnView, ChatError> {
+        self.deps.store.turn(owner, turn, Position::START).await.map_err(no_turn)
+    }
 
     /// A page of an owner's conversations, the last active first.
-    pub async fn conversations(&self, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn conversations(&self, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, ChatError> {
+        self.deps.store.conversations(owner, page).await.map_err(no_conversation)
+    }
 
     /// One conversation.
-    pub async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// `ConversationNotFound`; the store's.
+    pub async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, ChatError> {
+        self.deps.store.conversation(owner, id).await.map_err(no_conversation)
+    }
 
     /// Renames a conversation.
-    pub async fn rename(&self, owner: &UserId, id: ConversationId, title: &Title) -> Result<Conversation, ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// `ConversationNotFound`; the store's.
+    pub async fn rename(&self, owner: &UserId, id: ConversationId, title: &Title) -> Result<Conversation, ChatError> {
+        self.deps.store.rename(owner, id, title, self.deps.environment.now()).await.map_err(no_conversation)
+    }
 
     /// Deletes a conversation; a turn that runs in it stops.
-    pub async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// `ConversationNotFound`; the store's.
+    pub async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), ChatError> {
+        self.deps.store.delete(owner, id).await.map_err(no_conversation)?;
+        self.live.release_in(id);
+        Ok(())
+    }
 
     /// A page of a conversation's turns.
-    pub async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// `ConversationNotFound`; the store's.
+    pub async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, ChatError> {
+        self.deps.store.turns(owner, id, page).await.map_err(no_conversation)
+    }
 
     /// A page of a conversation's tool calls.
-    pub async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, ChatError> { todo!() }
+    ///
+    /// # Errors
+    /// `ConversationNotFound`; the store's.
+    pub async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, ChatError> {
+        self.deps.store.tool_calls(owner, id, page).await.map_err(no_conversation)
+    }
 
-    /// Whether the store answers.
-    pub async fn ready(&self) -> Result<(), ChatError> { todo!() }
+    /// Whether new turns can be taken: the store answers, and this worker is not about to stop.
+    ///
+    /// # Errors
+    /// `ShuttingDown`; the store's.
+    pub async fn ready(&self) -> Result<(), ChatError> {
+        self.check_open()?;
+        self.deps.store.ping().await.map_err(ChatError::Store)
+    }
 
     /// The life of the worker: heartbeats, and taking over abandoned turns, whose tasks it gives to `spawn`.
     /// Returns after [`hand_over`](Self::hand_over).
-    pub async fn work(self: Arc<Self>, spawn: impl Fn(TurnTask) + Send) { todo!() }
+    pub async fn work(self: Arc<Self>, spawn: impl Fn(TurnTask) + Send) {
+        let run = |held| {
+            if let Some(task) = self.task(held) {
+                spawn(task);
+            }
+        };
+        let closed = self.reached(Life::Closed);
+        let sweep = async {
+            tokio::select! {
+                () = self.worker.sweep(&self.deps, &self.live, run) => {}
+                () = closed => {}
+            }
+        };
+        let beat = async {
+            tokio::select! {
+                () = self.worker.beat(&self.deps, &self.live) => {}
+                () = self.reached(Life::HandedOver) => {}
+            }
+        };
+        tokio::join!(sweep, beat);
+    }
 
-    /// Refuses new turns from now on (`ShuttingDown`), while those that run go on.
-    pub fn close(&self) { todo!() }
+    /// Refuses new turns from now on, and takes over none, while those that run go on.
+    pub fn close(&self) {
+        self.life.send_modify(|life| *life = (*life).max(Life::Closed));
+    }
 
-    /// Stops the turns that still run without ending them, and gives them to whoever claims them.
-    pub async fn hand_over(&self) { todo!() }
+    /// Lets go of the turns that still run, without ending them, and gives them to whoever claims them.
+    /// Their tasks must still be polled while this waits for them.
+    ///
+    /// # Errors
+    /// The store's: then the turns are claimed when the lease has run out.
+    pub async fn hand_over(&self) -> Result<(), StoreError> {
+        self.close();
+        self.live.release_all();
+        self.live.idle().await;
+        let retired = self.deps.store.retire(self.worker.id()).await;
+        self.life.send_replace(Life::HandedOver);
+        retired
+    }
+
+    fn check_open(&self) -> Result<(), ChatError> {
+        if *self.life.borrow() == Life::Open { Ok(()) } else { Err(ChatError::ShuttingDown) }
+    }
+
+    async fn reached(&self, life: Life) {
+        // The sender is ours, so waiting cannot fail.
+        let _ = self.life.subscribe().wait_for(|now| *now >= life).await;
+    }
+}
+
+/// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn may be lost to us.
+struct Doubt<'a>(Option<&'a LiveTurns>);
+
+impl Doubt<'_> {
+    fn dispel(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(live) = self.0 {
+            live.doubt();
+        }
+    }
+}
+
+/// A reader of a turn: here where it runs, else in the store.
+struct Reader {
+    service: Arc<ChatService>,
+    owner: UserId,
+    turn: TurnId,
+    cursor: Cursor,
+    news: watch::Receiver<Option<LiveTurn>>,
+    _seat: Arc<Seat>,
+    ready: VecDeque<(Cursor, TurnEvent)>,
+}
+
+impl Reader {
+    async fn next(mut self) -> Result<Option<((Cursor, TurnEvent), Self)>, ChatError> {
+        loop {
+            if let Some((cursor, event)) = self.ready.pop_front() {
+                self.cursor = cursor;
+                return Ok(Some(((cursor, event), self)));
+            }
+            if self.cursor.ended {
+                return Ok(None);
+            }
+            let live = self.news.borrow_and_update().as_ref().filter(|live| live.owner == self.owner).map(|live| live.view.events_after(self.cursor));
+            let (events, patience) = match live {
+                Some(events) => (events, None),
+                None => {
+                    let view = self.service.deps.store.turn(&self.owner, self.turn, self.cursor.position).await.map_err(no_turn)?;
+                    (view.events_after(self.cursor), Some(self.service.deps.limits.poll))
+                }
+            };
+            self.ready = events.map_err(|_| InvalidInput::Cursor)?.into();
+            if self.ready.is_empty() {
+                self.wait(patience).await;
+            }
+        }
+    }
+
+    /// Waits for news from here, at most so long.
+    async fn wait(&mut self, patience: Option<Duration>) {
+        let news = self.news.changed();
+        // The seat keeps the sender, so waiting cannot fail; and both are only reasons to look again.
+        match patience {
+            None => drop(news.await),
+            Some(patience) => drop(tokio::time::timeout(patience, news).await),
+        }
+    }
+}
+
+fn no_turn(error: StoreError) -> ChatError {
+    chat_error(error, ChatError::TurnNotFound)
+}
+
+fn no_conversation(error: StoreError) -> ChatError {
+    chat_error(error, ChatError::ConversationNotFound)
+}
+
+fn chat_error(error: StoreError, not_found: ChatError) -> ChatError {
+    match error {
+        StoreError::NotFound => not_found,
+        StoreError::TurnRunning(turn) => ChatError::Busy(turn),
+        StoreError::QueueFull => ChatError::QueueFull,
+        StoreError::IdempotencyMismatch => ChatError::IdempotencyMismatch,
+        error @ (StoreError::LeaseLost | StoreError::Unavailable(..) | StoreError::Internal(_)) => ChatError::Store(error),
+    }
+}
+
+/// A user's message is 1 to `limit` characters, not only white space, and without U+0000.
+fn check_message(text: &str, limit: usize) -> Result<(), InvalidInput> {
+    if text.trim().is_empty() {
+        return Err(InvalidInput::MessageEmpty);
+    }
+    if text.contains('\0') {
+        return Err(InvalidInput::Nul);
+    }
+    let length = text.chars().count();
+    if length > limit {
+        return Err(InvalidInput::MessageTooLong { limit, length });
+    }
+    Ok(())
 }

@@ -7,7 +7,8 @@ use crate::{Draft, Item, ItemBody, MessageId, Position, Role, Turn};
 pub struct TurnView {
     /// The turn.
     pub turn: Turn,
-    /// Its placed items, in order; of a partial view, those after some position.
+    /// Its items, in order; of a partial view, those after some position. Of a queued turn the user's message alone,
+    /// at [`Position::START`], for it has no place yet: readers are told of it when it has.
     pub items: Vec<Item>,
     /// Text that is being written.
     pub draft: Option<Draft>,
@@ -82,7 +83,8 @@ impl TurnView {
             return Ok(Vec::new());
         }
         let mut news = News { cursor, events: Vec::new() };
-        for item in self.items.iter().filter(|item| item.position > cursor.position) {
+        let known = self.items.partition_point(|item| item.position <= cursor.position);
+        for item in self.items.iter().skip(known) {
             if let ItemBody::Message(message) = &item.body
                 && message.role == Role::Assistant
             {

@@ -43,7 +43,8 @@ pub trait ConversationStore: Send + Sync {
     /// A page of a conversation's turns with their items, in order of their ordinals whatever the direction of the page.
     async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, StoreError>;
 
-    /// One turn: its items after `after`, and its draft. A queued turn has no items yet.
+    /// One turn: its items after `after`, and its draft, unless the draft's message is an item already.
+    /// Of a queued turn always the user's message alone, at [`Position::START`].
     async fn turn(&self, owner: &UserId, id: TurnId, after: Position) -> Result<TurnView, StoreError>;
 
     /// A page of a conversation's tool calls with their results, in order of their positions, superseded turns included.
@@ -90,8 +91,8 @@ pub trait ConversationStore: Send + Sync {
     /// Makes a worker known: its turns are safe from being claimed for `lease`.
     async fn enroll(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError>;
 
-    /// Renews a worker's lease, saves drafts whose lease is still current (others are passed over), and says which of its
-    /// running turns should be cancelled.
+    /// Renews a worker's lease, saves drafts and says which of its running turns should be cancelled.
+    /// Drafts whose lease is not current, or whose message is an item already, are passed over.
     ///
     /// # Errors
     /// `LeaseLost` if the worker is not known any more: others may have claimed its turns. It must stop them and enroll under a new id.

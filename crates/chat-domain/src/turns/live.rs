@@ -1,0 +1,254 @@
+//! The turns that run in this process, and the readers here that wait for a turn wherever it runs.
+//!
+//! This is all that is known outside the store, and it goes when a turn does.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+use crate::{ConversationId, Draft, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId};
+
+/// Why a run should stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It should not.
+    Not,
+    /// End it as cancelled.
+    Cancel,
+    /// Leave it as it is, to others.
+    Release,
+}
+
+/// A turn that runs here.
+pub(crate) struct LiveTurn {
+    pub(crate) owner: UserId,
+    pub(crate) view: TurnView,
+    lease: TurnLease,
+    stop: watch::Sender<Stop>,
+    saved: Option<SeenText>,
+}
+
+impl LiveTurn {
+    fn is_running(&self) -> bool {
+        !self.view.turn.status.is_ended()
+    }
+
+    /// Tells the run to stop. A run that was let go of stays so.
+    fn stop(&self, stop: Stop) {
+        self.stop.send_if_modified(|now| {
+            let changes = *now != Stop::Release && *now != stop;
+            if changes {
+                *now = stop;
+            }
+            changes
+        });
+    }
+}
+
+/// Where readers wait for a turn: empty while it does not run here.
+pub(crate) struct Seat {
+    turn: TurnId,
+    live: watch::Sender<Option<LiveTurn>>,
+    turns: Weak<LiveTurns>,
+}
+
+impl Seat {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<LiveTurn>> {
+        self.live.subscribe()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(turns) = self.turns.upgrade() {
+            let mut seats = turns.seats();
+            if seats.get(&self.turn).is_some_and(|seat| seat.strong_count() == 0) {
+                seats.remove(&self.turn);
+            }
+        }
+    }
+}
+
+/// The turns that run in this process.
+pub(crate) struct LiveTurns {
+    seats: Mutex<HashMap<TurnId, Weak<Seat>>>,
+    running: watch::Sender<usize>,
+    /// Whether the store may have turns under our name that nobody here runs.
+    doubt: AtomicBool,
+}
+
+impl LiveTurns {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { seats: Mutex::default(), running: watch::Sender::new(0), doubt: AtomicBool::new(false) })
+    }
+
+    fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seat of a turn, for as long as somebody holds it.
+    pub(crate) fn seat(self: &Arc<Self>, turn: TurnId) -> Arc<Seat> {
+        let mut seats = self.seats();
+        if let Some(seat) = seats.get(&turn).and_then(Weak::upgrade) {
+            return seat;
+        }
+        let seat = Arc::new(Seat { turn, live: watch::Sender::new(None), turns: Arc::downgrade(self) });
+        seats.insert(turn, Arc::downgrade(&seat));
+        seat
+    }
+
+    /// Seats a turn that is to run here. `None` if it is seated under a newer lease already.
+    pub(crate) fn start(self: &Arc<Self>, held: &HeldTurn) -> Option<Run> {
+        let seat = self.seat(held.turn.id);
+        let (stop, stopped) = watch::channel(if held.turn.cancel_requested { Stop::Cancel } else { Stop::Not });
+        let view = TurnView { turn: held.turn.clone(), items: held.items.clone(), draft: None };
+        let live = LiveTurn { owner: held.owner.clone(), view, lease: held.lease, stop, saved: None };
+        let seated = seat.live.send_if_modified(|slot| match slot {
+            Some(other) if other.lease.epoch >= live.lease.epoch => false,
+            slot => {
+                *slot = Some(live);
+                true
+            }
+        });
+        seated.then(|| {
+            self.running.send_modify(|running| *running += 1);
+            Run { turns: Arc::clone(self), seat, lease: held.lease, stopped }
+        })
+    }
+
+    fn all(&self) -> Vec<Arc<Seat>> {
+        self.seats().values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn stop_if(&self, stop: Stop, wanted: impl Fn(&LiveTurn) -> bool) {
+        for seat in self.all() {
+            if let Some(live) = seat.live.borrow().as_ref().filter(|live| wanted(live)) {
+                live.stop(stop);
+            }
+        }
+    }
+
+    /// Cancels a turn if it runs here.
+    pub(crate) fn cancel(&self, turn: TurnId) {
+        let seat = self.seats().get(&turn).and_then(Weak::upgrade);
+        if let Some(seat) = seat
+            && let Some(live) = seat.live.borrow().as_ref()
+        {
+            live.stop(Stop::Cancel);
+        }
+    }
+
+    /// Cancels a conversation's turn if it runs here and came before `before`.
+    pub(crate) fn cancel_in(&self, conversation: ConversationId, before: Ordinal) {
+        self.stop_if(Stop::Cancel, |live| live.view.turn.conversation == conversation && live.view.turn.ordinal < before);
+    }
+
+    /// Lets go of a conversation's turn if it runs here.
+    pub(crate) fn release_in(&self, conversation: ConversationId) {
+        self.stop_if(Stop::Release, |live| live.view.turn.conversation == conversation);
+    }
+
+    /// Lets go of all turns.
+    pub(crate) fn release_all(&self) {
+        self.stop_if(Stop::Release, |_| true);
+    }
+
+    /// Returns when no turn runs here.
+    pub(crate) async fn idle(&self) {
+        // The sender is ours, so waiting cannot fail.
+        let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
+    }
+
+    /// The turns that run here.
+    pub(crate) fn running(&self) -> Vec<TurnId> {
+        let runs = |seat: &Arc<Seat>| seat.live.borrow().as_ref().is_some_and(LiveTurn::is_running);
+        self.all().iter().filter(|seat| runs(seat)).map(|seat| seat.turn).collect()
+    }
+
+    /// The drafts that grew since they were marked as saved.
+    pub(crate) fn unsaved_drafts(&self) -> Vec<(TurnLease, Draft)> {
+        let unsaved = |seat: &Arc<Seat>| {
+            let live = seat.live.borrow();
+            let live = live.as_ref()?;
+            let draft = live.view.draft.as_ref()?;
+            let now = SeenText { message: draft.message, bytes: draft.text.len() };
+            (live.saved != Some(now)).then(|| (live.lease, draft.clone()))
+        };
+        self.all().iter().filter_map(unsaved).collect()
+    }
+
+    /// Marks drafts as saved.
+    pub(crate) fn mark_saved(&self, drafts: &[(TurnLease, SeenText)]) {
+        for (lease, saved) in drafts {
+            let seat = self.seats().get(&lease.turn).and_then(Weak::upgrade);
+            if let Some(seat) = seat {
+                seat.live.send_if_modified(|slot| {
+                    if let Some(live) = slot.as_mut().filter(|live| live.lease == *lease) {
+                        live.saved = Some(*saved);
+                    }
+                    false
+                });
+            }
+        }
+    }
+
+    /// Notes that the store may have turns under our name that nobody here runs.
+    pub(crate) fn doubt(&self) {
+        self.doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was doubt; there is none from now on.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubt.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// One run of a turn here. Dropped before its turn has ended, the turn is let go of.
+pub(crate) struct Run {
+    turns: Arc<LiveTurns>,
+    seat: Arc<Seat>,
+    pub(crate) lease: TurnLease,
+    stopped: watch::Receiver<Stop>,
+}
+
+impl Run {
+    /// Changes what readers see, and wakes them.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut TurnView)) {
+        self.seat.live.send_if_modified(|slot| match slot {
+            Some(live) if live.lease == self.lease => {
+                change(&mut live.view);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Returns when the run should stop, and why.
+    pub(crate) async fn stopped(&self) -> Stop {
+        let mut stopped = self.stopped.clone();
+        // The sender goes when the seat is given to a newer lease.
+        stopped.wait_for(|stop| *stop != Stop::Not).await.map_or(Stop::Release, |stop| *stop)
+    }
+
+    /// Returns when the run is let go of, even if it was cancelled before.
+    pub(crate) async fn let_go(&self) {
+        // An error means that the seat was given to a newer lease.
+        let _ = self.stopped.clone().wait_for(|stop| *stop == Stop::Release).await;
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.seat.live.send_if_modified(|slot| match slot {
+            Some(live) if live.lease == self.lease && live.is_running() => {
+                self.turns.doubt();
+                *slot = None;
+                true
+            }
+            _ => false,
+        });
+        self.turns.running.send_modify(|running| *running -= 1);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{FailureKind, Item, ItemBody, Role, ToolCall, ToolCallId, TurnFailure, TurnOutcome};
+use crate::{FailureKind, Item, ItemBody, RanBy, Role, ToolCall, ToolCallId, TurnFailure, TurnOutcome};
 
 /// What a turn does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,8 @@ pub fn next(items: &[Item], max_steps: usize) -> Next {
                 steps += usize::from(answered);
             }
             ItemBody::ToolCall(call) => {
-                answered = false;
+                // A tool that the agent ran itself is part of its answer.
+                answered = answered && call.ran_by == RanBy::Agent;
                 if !results.contains(&call.id) {
                     pending.push(call.clone());
                 }

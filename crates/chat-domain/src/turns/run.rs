@@ -1,0 +1,436 @@
+//! Runs a turn: does what [`plan`] says until it ends, and records each step before the next.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::live::{Run, Stop};
+use super::plan::{self, Next};
+use super::transcript;
+use super::worker::Worker;
+use crate::{
+    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, Message, MessageId, NewItem,
+    RanBy, Role, Signal, StepEvent, StepRequest, StoreError, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput,
+    ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, TurnPage, Usage, without_nul,
+};
+
+/// The longest message of a tool's failure that is kept, in bytes.
+const TOOL_ERROR_BYTES: usize = 4 << 10;
+/// The first and the longest pause before a write to a store that is away is tried again.
+const STORE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Runs a turn to its end; gives the next turn of the conversation, if one waits.
+/// `None` also if the turn was let go of.
+pub(crate) async fn run(deps: &Deps, worker: &Worker, held: HeldTurn, run: Run) -> Option<HeldTurn> {
+    let started = Instant::now();
+    let signal = Signal::TurnStarted { turn: &held.turn, owner: &held.owner, lease: &held.lease, attempt: held.attempt };
+    deps.observer.observe(signal);
+    let attempt = held.attempt;
+    let mut runner = Runner {
+        deps,
+        worker,
+        deadline: started + deps.limits.turn,
+        items: held.items.clone(),
+        held,
+        run,
+        history: None,
+        tools: Vec::new(),
+        recorded_here: HashSet::new(),
+        usage: Usage::default(),
+    };
+    let ended = if attempt > deps.limits.attempts { runner.give_up().await } else { runner.drive().await };
+    match ended {
+        Ok(ended) => {
+            deps.observer.observe(Signal::TurnEnded { turn: &ended.turn, took: started.elapsed() });
+            ended.next
+        }
+        Err(Released) => {
+            deps.observer.observe(Signal::TurnReleased { lease: &runner.run.lease });
+            None
+        }
+    }
+}
+
+/// The turn is not ours to write any more.
+struct Released;
+
+/// Why work was broken off.
+enum Interrupt {
+    Cancel,
+    TimeLimit,
+    Release,
+}
+
+struct Runner<'a> {
+    deps: &'a Deps,
+    worker: &'a Worker,
+    deadline: Instant,
+    held: HeldTurn,
+    run: Run,
+    /// What the log holds of the turn.
+    items: Vec<Item>,
+    /// The turns before this one, once they have been read.
+    history: Option<Vec<TurnLog>>,
+    /// The tools of the last step.
+    tools: Vec<ToolSpec>,
+    /// The calls that this attempt recorded: they cannot have run before it runs them.
+    recorded_here: HashSet<ToolCallId>,
+    usage: Usage,
+}
+
+/// What a step has said so far.
+struct Answer {
+    message: MessageId,
+    at: Timestamp,
+    text: String,
+    /// Calls for us to run.
+    calls: Vec<ToolCall>,
+    /// Calls the agent ran itself, with their results.
+    ran: Vec<(ToolCall, ToolResult)>,
+}
+
+impl Answer {
+    fn items(self) -> Vec<NewItem> {
+        let Self { message, at, text, calls, ran } = self;
+        let mut bodies = vec![ItemBody::Message(Message { id: message, role: Role::Assistant, text })];
+        for (call, result) in ran {
+            bodies.extend([ItemBody::ToolCall(call), ItemBody::ToolResult(result)]);
+        }
+        bodies.extend(calls.into_iter().map(ItemBody::ToolCall));
+        bodies.into_iter().map(|body| NewItem { at, body }).collect()
+    }
+
+    /// What is kept of an answer that was broken off: the calls it asked for were never recorded, so they never were.
+    fn broken_off(mut self) -> Vec<NewItem> {
+        self.calls.clear();
+        if self.text.is_empty() && self.ran.is_empty() { Vec::new() } else { self.items() }
+    }
+}
+
+impl Runner<'_> {
+    async fn drive(&mut self) -> Result<EndedTurn, Released> {
+        loop {
+            let ended = match plan::next(&self.items, self.deps.limits.steps) {
+                Next::CallAgent => self.step().await?,
+                Next::CallTools(calls) => self.call_tools(calls).await?,
+                Next::End(outcome) => Some(self.end(Vec::new(), outcome).await?),
+            };
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Ends a turn that was begun too often.
+    async fn give_up(&mut self) -> Result<EndedTurn, Released> {
+        let unfinished = match plan::next(&self.items, usize::MAX) {
+            Next::CallTools(calls) => calls,
+            Next::CallAgent | Next::End(_) => Vec::new(),
+        };
+        let last = unfinished.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
+        let attempts = self.held.attempt - 1;
+        let message = format!("The turn was given up, because the server stopped in each of {attempts} attempts to run it.");
+        self.end(last, failed(FailureKind::TooManyAttempts, message)).await
+    }
+
+    /// One request to the agent. `Some` if the turn ended with it.
+    async fn step(&mut self) -> Result<Option<EndedTurn>, Released> {
+        let request = match self.request().await? {
+            Ok(request) => request,
+            Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
+        };
+        let message = MessageId(self.deps.environment.fresh_id());
+        let mut answer =
+            Answer { message, at: self.deps.environment.now(), text: String::new(), calls: Vec::new(), ran: Vec::new() };
+        let heard = self.unless_stopped(self.listen(request, &mut answer)).await;
+        answer.at = self.deps.environment.now();
+        match heard {
+            Ok(Ok(usage)) => {
+                self.usage += usage;
+                if answer.calls.is_empty() {
+                    return self.end(answer.items(), TurnOutcome::Completed).await.map(Some);
+                }
+                self.recorded_here.extend(answer.calls.iter().map(|call| call.id));
+                self.append(answer.items()).await.map(|()| None)
+            }
+            Ok(Err(error)) => {
+                self.deps.observer.observe(Signal::StepFailed { lease: &self.run.lease, error: &error });
+                let outcome = failed(error.kind.into(), error.message);
+                self.end(answer.broken_off(), outcome).await.map(Some)
+            }
+            Err(interrupt) => self.interrupted(interrupt, answer.broken_off()).await.map(Some),
+        }
+    }
+
+    async fn request(&mut self) -> Result<Result<StepRequest, Interrupt>, Released> {
+        if self.history.is_none() {
+            self.history = Some(self.read_history().await?);
+        }
+        let history = self.history.as_deref().unwrap_or_default();
+        let transcript = transcript::project(history, &self.items, self.deps.limits.context_tokens);
+        self.tools = match self.unless_stopped(self.deps.tools.specs(&self.held.owner)).await {
+            Ok(tools) => tools,
+            Err(interrupt) => return Ok(Err(interrupt)),
+        };
+        Ok(Ok(StepRequest {
+            owner: self.held.owner.clone(),
+            conversation: self.held.turn.conversation,
+            turn: self.held.turn.id,
+            transcript,
+            tools: self.tools.clone(),
+        }))
+    }
+
+    /// Listens to the agent, shows its text as it comes, and puts its answer together.
+    async fn listen(&self, request: StepRequest, answer: &mut Answer) -> Result<Usage, AgentError> {
+        let limits = &self.deps.limits;
+        let mut stream = self.deps.agent.step(request).await?;
+        while let Some(event) = stream.next().await {
+            match event? {
+                StepEvent::Text(delta) => {
+                    let delta = without_nul(delta);
+                    if answer.text.len() + delta.len() > limits.answer_bytes {
+                        return Err(too_much(format!("The agent's answer is longer than {} bytes.", limits.answer_bytes)));
+                    }
+                    answer.text.push_str(&delta);
+                    self.show(answer.message, &delta);
+                }
+                StepEvent::Call { tool, arguments } => {
+                    let id = ToolCallId(self.deps.environment.fresh_id());
+                    answer.calls.push(ToolCall { id, message: answer.message, tool: without_nul(tool), arguments, ran_by: RanBy::Us });
+                }
+                StepEvent::Ran { tool, arguments, outcome, took } => {
+                    let id = ToolCallId(self.deps.environment.fresh_id());
+                    let call = ToolCall { id, message: answer.message, tool: without_nul(tool), arguments, ran_by: RanBy::Agent };
+                    let outcome = self.bounded(outcome);
+                    let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+                    let started_at = Timestamp(self.deps.environment.now().0.saturating_sub(micros));
+                    answer.ran.push((call, ToolResult { call: id, outcome, started_at, took }));
+                }
+                StepEvent::Done(usage) => return Ok(usage),
+            }
+            if answer.calls.len() + answer.ran.len() > limits.calls_per_step {
+                return Err(too_much(format!("The agent asked for more than {} tool calls at once.", limits.calls_per_step)));
+            }
+        }
+        Err(AgentError::new(AgentErrorKind::Unavailable, "The agent's answer was cut off before its end. Try again."))
+    }
+
+    /// Shows text that is not an item yet.
+    fn show(&self, message: MessageId, delta: &str) {
+        self.run.update(|view| match &mut view.draft {
+            Some(draft) if draft.message == message => draft.text.push_str(delta),
+            draft => *draft = Some(Draft { message, text: delta.to_owned() }),
+        });
+    }
+
+    /// Brings calls to their results. `Some` if the turn ended meanwhile.
+    async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Option<EndedTurn>, Released> {
+        let (fresh, found): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| self.recorded_here.contains(&call.id));
+        let mut waiting = VecDeque::from(fresh);
+        if !found.is_empty() {
+            // Another attempt recorded these: they may have run.
+            if self.tools.is_empty() {
+                match self.unless_stopped(self.deps.tools.specs(&self.held.owner)).await {
+                    Ok(tools) => self.tools = tools,
+                    Err(interrupt) => {
+                        let last = found.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
+                        return self.interrupted(interrupt, last).await.map(Some);
+                    }
+                }
+            }
+            let repeatable = |call: &ToolCall| self.tools.iter().any(|tool| tool.name == call.tool && tool.repeatable);
+            let (again, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|call| call.ran_by == RanBy::Us && repeatable(call));
+            let results: Vec<_> = unknown.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
+            for call in &unknown {
+                self.called(&call.tool, &ToolOutcome::Unknown, Duration::ZERO);
+            }
+            if !results.is_empty() {
+                self.append(results).await?;
+            }
+            waiting.extend(again);
+        }
+        self.run_calls(waiting).await
+    }
+
+    /// Runs calls, some at a time, and records each result as it comes.
+    async fn run_calls(&mut self, mut waiting: VecDeque<ToolCall>) -> Result<Option<EndedTurn>, Released> {
+        let mut in_flight: Vec<ToolCall> = Vec::new();
+        let mut running: FuturesUnordered<BoxFuture<'_, ToolResult>> = FuturesUnordered::new();
+        let (deps, worker) = (self.deps, self.worker);
+        loop {
+            while running.len() < deps.limits.calls_at_once {
+                let Some(call) = waiting.pop_front() else { break };
+                running.push(Box::pin(invoke(deps, worker, self.invocation(&call))));
+                in_flight.push(call);
+            }
+            let first = match self.unless_stopped(running.next()).await {
+                Ok(Some(first)) => first,
+                Ok(None) => return Ok(None),
+                Err(interrupt) => {
+                    drop(running);
+                    let unknown = in_flight.iter().map(|call| self.result(call.id, ToolOutcome::Unknown));
+                    let not_run = ToolError::new(ToolErrorKind::NotRun, "Not run: the turn was stopped before.");
+                    let not_run = waiting.iter().map(|call| self.result(call.id, ToolOutcome::Failed(not_run.clone())));
+                    let last = unknown.chain(not_run).collect();
+                    return self.interrupted(interrupt, last).await.map(Some);
+                }
+            };
+            let mut results = vec![first];
+            while let Some(Some(another)) = futures_util::FutureExt::now_or_never(running.next()) {
+                results.push(another);
+            }
+            for result in &mut results {
+                result.outcome = self.bounded(std::mem::replace(&mut result.outcome, ToolOutcome::Unknown));
+            }
+            let recorded: Vec<_> = results.iter().cloned().map(|result| self.item(ItemBody::ToolResult(result))).collect();
+            self.append(recorded).await?;
+            for result in results {
+                if let Some(at) = in_flight.iter().position(|call| call.id == result.call) {
+                    let call = in_flight.swap_remove(at);
+                    self.called(&call.tool, &result.outcome, result.took);
+                }
+            }
+        }
+    }
+
+    fn invocation(&self, call: &ToolCall) -> Invocation {
+        Invocation {
+            owner: self.held.owner.clone(),
+            conversation: self.held.turn.conversation,
+            turn: self.held.turn.id,
+            call: call.id,
+            tool: call.tool.clone(),
+            arguments: call.arguments.clone(),
+        }
+    }
+
+    fn called(&self, tool: &str, outcome: &ToolOutcome, took: Duration) {
+        self.deps.observer.observe(Signal::ToolCalled { lease: &self.run.lease, tool, outcome, took });
+    }
+
+    fn item(&self, body: ItemBody) -> NewItem {
+        NewItem { at: self.deps.environment.now(), body }
+    }
+
+    /// A result that was not measured.
+    fn result(&self, call: ToolCallId, outcome: ToolOutcome) -> NewItem {
+        let started_at = self.deps.environment.now();
+        self.item(ItemBody::ToolResult(ToolResult { call, outcome, started_at, took: Duration::ZERO }))
+    }
+
+    /// The outcome, within the limits.
+    fn bounded(&self, outcome: ToolOutcome) -> ToolOutcome {
+        let limit = self.deps.limits.tool_output_bytes;
+        match outcome {
+            ToolOutcome::Succeeded(ToolOutput(json)) if json.as_str().len() > limit => {
+                let size = json.as_str().len();
+                let message = format!("The tool ran, but its answer of {size} bytes is larger than the {limit} that are allowed.");
+                ToolOutcome::Failed(ToolError::new(ToolErrorKind::TooLarge, message))
+            }
+            ToolOutcome::Failed(ToolError { kind, message }) => {
+                let mut message = without_nul(message);
+                message.truncate(message.floor_char_boundary(TOOL_ERROR_BYTES));
+                ToolOutcome::Failed(ToolError { kind, message })
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Does work that may be broken off. Never a write: those are always waited for.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupt> {
+        tokio::select! {
+            biased;
+            stop = self.run.stopped() => Err(if stop == Stop::Cancel { Interrupt::Cancel } else { Interrupt::Release }),
+            () = sleep_until(self.deadline) => Err(Interrupt::TimeLimit),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Ends a turn whose work was broken off, unless it is let go of.
+    async fn interrupted(&mut self, interrupt: Interrupt, last: Vec<NewItem>) -> Result<EndedTurn, Released> {
+        let outcome = match interrupt {
+            Interrupt::Cancel => TurnOutcome::Cancelled,
+            Interrupt::TimeLimit => {
+                let message = format!("The turn was stopped after {} seconds, because more are not allowed.", self.deps.limits.turn.as_secs());
+                failed(FailureKind::TimeLimit, message)
+            }
+            Interrupt::Release => return Err(Released),
+        };
+        self.end(last, outcome).await
+    }
+
+    async fn read_history(&self) -> Result<Vec<TurnLog>, Released> {
+        let (store, held) = (&self.deps.store, &self.held);
+        let page = TurnPage { before: Some(held.turn.ordinal), ..TurnPage::ALL };
+        self.persist("read the history", || store.turns(&held.owner, held.turn.conversation, page)).await
+    }
+
+    async fn append(&mut self, items: Vec<NewItem>) -> Result<(), Released> {
+        let (store, lease) = (&self.deps.store, &self.run.lease);
+        let placed = self.persist("append", || store.append(lease, items.clone())).await?;
+        self.run.update(|view| {
+            view.items.extend(placed.iter().cloned());
+            view.draft = None;
+        });
+        self.items.extend(placed);
+        Ok(())
+    }
+
+    async fn end(&mut self, last: Vec<NewItem>, outcome: TurnOutcome) -> Result<EndedTurn, Released> {
+        let (store, lease, at) = (&self.deps.store, &self.run.lease, self.deps.environment.now());
+        let ended = self.persist("end the turn", || store.end_turn(lease, last.clone(), outcome.clone(), self.usage, at)).await?;
+        self.run.update(|view| {
+            view.items.extend(ended.items.iter().cloned());
+            view.draft = None;
+            view.turn = ended.turn.clone();
+        });
+        Ok(ended)
+    }
+
+    /// Does a unit of work of the store, again and again while the store is away.
+    async fn persist<'s, T>(&self, doing: &'static str, work: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>) -> Result<T, Released> {
+        let (mut pause, longest) = STORE_PAUSE;
+        loop {
+            match work().await {
+                Ok(done) => return Ok(done),
+                Err(StoreError::LeaseLost | StoreError::NotFound) => return Err(Released),
+                Err(error) => {
+                    self.deps.observer.observe(Signal::StoreFailed { doing, error: &error });
+                    if !matches!(error, StoreError::Unavailable(..)) {
+                        return Err(Released);
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.run.let_go() => return Err(Released),
+                () = sleep(pause) => pause = (pause * 2).min(longest),
+            }
+        }
+    }
+}
+
+/// Runs one tool.
+async fn invoke(deps: &Deps, worker: &Worker, invocation: Invocation) -> ToolResult {
+    // A worker that lost its lease without knowing would run the call beside its successor.
+    worker.lease_is_safe().await;
+    let call = invocation.call;
+    let (started_at, started) = (deps.environment.now(), Instant::now());
+    let outcome = match deps.tools.call(invocation).await {
+        Ok(output) => ToolOutcome::Succeeded(output),
+        Err(CallError::Failed(error)) => ToolOutcome::Failed(error),
+        Err(CallError::Unknown) => ToolOutcome::Unknown,
+    };
+    ToolResult { call, outcome, started_at, took: started.elapsed() }
+}
+
+fn failed(kind: FailureKind, message: String) -> TurnOutcome {
+    TurnOutcome::Failed(TurnFailure { kind, message })
+}
+
+fn too_much(message: String) -> AgentError {
+    AgentError::new(AgentErrorKind::Protocol, message)
+}

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Item, ItemBody, MessageId, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus};
+use crate::{Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus};
 
 /// What the agent reads, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,17 +137,25 @@ fn entries(items: &[Item]) -> Vec<Entry> {
         match &item.body {
             ItemBody::Message(message) => said.push(match message.role {
                 Role::User => Said::User(message.text.clone()),
-                Role::Assistant => Said::Step { message: message.id, text: message.text.clone(), calls: Vec::new() },
+                Role::Assistant => Said::Step(Step { message: message.id, text: message.text.clone(), ran: Vec::new(), calls: Vec::new() }),
             }),
             ItemBody::ToolCall(call) => {
                 let entry = Call { id: call.id, tool: call.tool.clone(), arguments: call.arguments.clone() };
                 let step = said.iter_mut().rev().find_map(|said| match said {
-                    Said::Step { message, calls, .. } if *message == call.message => Some(calls),
+                    Said::Step(step) if step.message == call.message => Some(step),
                     _ => None,
                 });
+                let calls = |step: &mut Step| match call.ran_by {
+                    RanBy::Us => step.calls.push(entry),
+                    RanBy::Agent => step.ran.push(entry),
+                };
                 match step {
-                    Some(calls) => calls.push(entry),
-                    None => said.push(Said::Step { message: call.message, text: String::new(), calls: vec![entry] }),
+                    Some(step) => calls(step),
+                    None => {
+                        let mut step = Step { message: call.message, text: String::new(), ran: Vec::new(), calls: Vec::new() };
+                        calls(&mut step);
+                        said.push(Said::Step(step));
+                    }
                 }
             }
             ItemBody::ToolResult(_) => {}
@@ -158,20 +166,37 @@ fn entries(items: &[Item]) -> Vec<Entry> {
 
 enum Said {
     User(String),
-    Step { message: MessageId, text: String, calls: Vec<Call> },
+    Step(Step),
+}
+
+struct Step {
+    message: MessageId,
+    text: String,
+    /// Calls the agent ran itself, before it said the text.
+    ran: Vec<Call>,
+    /// Calls it asked us to run.
+    calls: Vec<Call>,
 }
 
 impl Said {
     fn into_entries(self, results: &HashMap<ToolCallId, &ToolOutcome>) -> Vec<Entry> {
-        match self {
-            Self::User(text) => vec![Entry::User { text }],
-            Self::Step { text, calls, .. } => {
-                let answers: Vec<Entry> =
-                    calls.iter().map(|call| Entry::ToolResult { call: call.id, content: content(results.get(&call.id).copied()) }).collect();
-                let text = if text.is_empty() && calls.is_empty() { SILENT.to_owned() } else { text };
-                std::iter::once(Entry::Assistant { text, calls }).chain(answers).collect()
-            }
+        let Step { text, ran, calls, .. } = match self {
+            Self::User(text) => return vec![Entry::User { text }],
+            Self::Step(step) => step,
+        };
+        let mut entries = Vec::new();
+        let mut push = |text: String, calls: Vec<Call>| {
+            let answer = |call: &Call| Entry::ToolResult { call: call.id, content: content(results.get(&call.id).copied()) };
+            let answers: Vec<Entry> = calls.iter().map(answer).collect();
+            entries.push(Entry::Assistant { text, calls });
+            entries.extend(answers);
+        };
+        if !ran.is_empty() {
+            push(String::new(), ran);
         }
+        let text = if text.is_empty() && calls.is_empty() { SILENT.to_owned() } else { text };
+        push(text, calls);
+        entries
     }
 }
 

@@ -1,0 +1,118 @@
+//! The worker: one heartbeat for all the turns it holds, and a look for turns that nobody holds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::live::LiveTurns;
+use crate::{Claim, Deps, HeldTurn, SeenText, Signal, StoreError, WorkerId};
+
+/// How many abandoned turns are taken over at once.
+const CLAIM_BITE: u32 = 32;
+
+/// This process as the store knows it.
+pub(crate) struct Worker {
+    id: Mutex<WorkerId>,
+    /// Until when nobody can have taken our turns.
+    safe_until: watch::Sender<Instant>,
+}
+
+impl Worker {
+    /// Makes a worker known to the store.
+    pub(crate) async fn enroll(deps: &Deps) -> Result<Self, StoreError> {
+        let id = WorkerId(deps.environment.fresh_id());
+        let sent = Instant::now();
+        deps.store.enroll(id, deps.limits.lease).await?;
+        Ok(Self { id: Mutex::new(id), safe_until: watch::Sender::new(sent + margin(deps)) })
+    }
+
+    pub(crate) fn id(&self) -> WorkerId {
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when nobody can have taken our turns for some time to come.
+    pub(crate) async fn lease_is_safe(&self) {
+        // The sender is ours, so waiting cannot fail.
+        let _ = self.safe_until.subscribe().wait_for(|until| Instant::now() < *until).await;
+    }
+
+    /// Heartbeats for ever.
+    pub(crate) async fn beat(&self, deps: &Deps, live: &LiveTurns) {
+        let mut ticks = every(deps.limits.heartbeat);
+        loop {
+            ticks.tick().await;
+            self.beat_once(deps, live).await;
+        }
+    }
+
+    async fn beat_once(&self, deps: &Deps, live: &LiveTurns) {
+        let drafts = live.unsaved_drafts();
+        let saved: Vec<_> =
+            drafts.iter().map(|(lease, draft)| (*lease, SeenText { message: draft.message, bytes: draft.text.len() })).collect();
+        let sent = Instant::now();
+        match deps.store.heartbeat(self.id(), deps.limits.lease, drafts).await {
+            Ok(heard) => {
+                self.safe_until.send_replace(sent + margin(deps));
+                live.mark_saved(&saved);
+                heard.cancel.into_iter().for_each(|turn| live.cancel(turn));
+            }
+            Err(StoreError::LeaseLost) => {
+                live.release_all();
+                self.replace(deps).await;
+            }
+            Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "heartbeat", error: &error }),
+        }
+    }
+
+    /// Goes on under a new name, because the store has forgotten the old one.
+    async fn replace(&self, deps: &Deps) {
+        let new = WorkerId(deps.environment.fresh_id());
+        let old = std::mem::replace(&mut *self.id.lock().unwrap_or_else(PoisonError::into_inner), new);
+        deps.observer.observe(Signal::WorkerReplaced { old, new });
+        let sent = Instant::now();
+        match deps.store.enroll(new, deps.limits.lease).await {
+            Ok(()) => drop(self.safe_until.send_replace(sent + margin(deps))),
+            Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "enroll", error: &error }),
+        }
+    }
+
+    /// Takes over abandoned turns for ever.
+    pub(crate) async fn sweep(&self, deps: &Deps, live: &Arc<LiveTurns>, run: impl Fn(HeldTurn)) {
+        let mut ticks = every(deps.limits.sweep);
+        loop {
+            ticks.tick().await;
+            let in_doubt = live.take_doubt();
+            loop {
+                let holding = in_doubt.then(|| live.running());
+                match deps.store.claim_abandoned(Claim { worker: self.id(), limit: CLAIM_BITE, holding }).await {
+                    Ok(claimed) => {
+                        let more = claimed.len() >= CLAIM_BITE as usize;
+                        claimed.into_iter().for_each(&run);
+                        if !more {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        // The answer may have been lost, and turns with it.
+                        live.doubt();
+                        deps.observer.observe(Signal::StoreFailed { doing: "claim", error: &error });
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long after a heartbeat was sent nobody can take our turns, with a heartbeat to spare for the tool call that starts then.
+fn margin(deps: &Deps) -> Duration {
+    deps.limits.lease.saturating_sub(deps.limits.heartbeat)
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
