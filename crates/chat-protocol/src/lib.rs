@@ -1,1 +1,13 @@
-//! Wire formats of the chat API: bytes in to commands, events out to frames
+//! Wire formats of the chat API: bytes in to commands of [`chat_domain`], its answers and events out to bytes.
+//!
+//! Knows no HTTP framework and does no input or output. [`native`] is the protocol of our own; what all protocols share
+//! stands beside it: the table of errors ([`problem`]), cursors as text ([`cursor`]), strict JSON ([`json`]), times ([`time`])
+//! and the frames of server-sent events ([`sse`]).
+
+pub mod cursor;
+pub mod errors_doc;
+pub mod json;
+pub mod native;
+pub mod problem;
+pub mod sse;
+pub mod time;

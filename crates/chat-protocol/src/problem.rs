@@ -1,0 +1,341 @@
+//! Problems (RFC 9457): what a client is told when something was refused or failed.
+//!
+//! [`Code`] is the one table of them; `docs/errors.md`, the OpenAPI document and every answer come from it.
+
+use chat_domain::{ChatError, ConversationId, FailureKind, InvalidInput, StoreError, TurnFailure, TurnId, Unavailability};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// One line of the table of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The stable name that programs decide by.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong, in general.
+    pub title: &'static str,
+    /// What to do about it.
+    pub advice: &'static str,
+    /// Members the problem may have besides those that all have.
+    pub members: &'static [&'static str],
+    /// Seconds after which trying again makes sense, sent as `Retry-After`.
+    pub retry_after: Option<u32>,
+}
+
+macro_rules! table {
+    ($($variant:ident $status:literal $code:literal $title:literal; $advice:literal $([$($member:literal),+])? $(, after $seconds:literal)?)+) => {
+        /// What is wrong, for programs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant),+
+        }
+
+        impl Code {
+            /// Every code, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its line of the table.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$variant => Row {
+                        code: $code,
+                        status: $status,
+                        title: $title,
+                        advice: $advice,
+                        members: &[$($($member),+)?],
+                        retry_after: table!(@after $($seconds)?),
+                    }),+
+                }
+            }
+        }
+    };
+    (@after) => { None };
+    (@after $seconds:literal) => { Some($seconds) };
+}
+
+table! {
+    MissingToken 401 "missing_token" "No access token was sent";
+        "Send exactly one header `Authorization: Bearer <token>`."
+    InvalidToken 401 "invalid_token" "The access token is not valid";
+        "Get a new token from the identity provider that this server trusts."
+    TokenExpired 401 "token_expired" "The access token has expired";
+        "Get a new token and send the request again."
+    TokenNotYetValid 401 "token_not_yet_valid" "The access token is not valid yet";
+        "Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server."
+    WrongUser 403 "wrong_user" "The token belongs to another user";
+        "Use the token's own subject (`sub`) as the user in the path."
+    InvalidJson 400 "invalid_json" "The body is not acceptable JSON";
+        "Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep." ["line", "column"]
+    InvalidRequest 422 "invalid_request" "The request is not what this route takes";
+        "Correct the member that `path` names, or the parameter that `parameter` names." ["path", "parameter"]
+    InvalidText 422 "invalid_text" "The text holds characters that cannot be kept";
+        "Leave out U+0000 and surrogates without their other half." ["path", "line", "column"]
+    MessageEmpty 422 "message_empty" "The message is empty";
+        "Send a message with at least one character that is not white space." ["path"]
+    MessageTooLong 422 "message_too_long" "The message is too long";
+        "Send at most `limit` characters; this message has `length`." ["path", "limit", "length"]
+    InvalidTitle 422 "invalid_title" "The title is not acceptable";
+        "Send 1 to 200 characters without control characters." ["path"]
+    InvalidCursor 422 "invalid_cursor" "The cursor does not belong here";
+        "Use a cursor exactly as this route gave it, or leave it out to start anew." ["parameter"]
+    InvalidIdempotencyKey 400 "invalid_idempotency_key" "The idempotency key is not acceptable";
+        "Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID."
+    IdempotencyMismatch 422 "idempotency_mismatch" "The idempotency key was used for another request";
+        "Use a new key for a new request; repeat a request with exactly the same route and body."
+    NotAcceptable 406 "not_acceptable" "No form of the answer is acceptable to the client";
+        "Accept `application/json`, or `text/event-stream` where the route offers it."
+    UnsupportedMediaType 415 "unsupported_media_type" "The body's media type is not supported";
+        "Send the body as `Content-Type: application/json`, without `Content-Encoding`."
+    BodyTooLarge 413 "body_too_large" "The body is too large";
+        "Send at most `limit` bytes." ["limit"]
+    BodyTimeout 408 "body_timeout" "The body came too slowly";
+        "Send the whole body within 10 seconds."
+    NotFound 404 "not_found" "There is no such route";
+        "See `/openapi.json` for the routes of this server."
+    MethodNotAllowed 405 "method_not_allowed" "The route does not have this method";
+        "Use a method that the header `Allow` names."
+    ConversationNotFound 404 "conversation_not_found" "There is no such conversation";
+        "Check the id, or begin a new conversation by leaving it out."
+    TurnNotFound 404 "turn_not_found" "There is no such turn";
+        "Check the id; the turn's conversation may have been deleted."
+    ConversationBusy 409 "conversation_busy" "A turn of the conversation is running";
+        "Wait for the end of the turn that `turn_id` names, cancel it, or send with `busy=enqueue` or `busy=interrupt`." ["turn_id"]
+    TooManyQueued 429 "too_many_queued" "Too many messages wait in the conversation";
+        "Wait until some of them are answered, then send again.", after 5
+    AgentTimeout 504 "agent_timeout" "The agent took too long";
+        "The message is kept. Retry the turn, or go on with another message." ["conversation_id", "turn_id"]
+    AgentUnavailable 503 "agent_unavailable" "The agent cannot be reached";
+        "The message is kept. Retry the turn in a while." ["conversation_id", "turn_id"], after 10
+    AgentMisconfigured 502 "agent_misconfigured" "The agent refuses this server";
+        "The message is kept. The operator has to check the agent's address, model and key." ["conversation_id", "turn_id"]
+    AgentOverloaded 503 "agent_overloaded" "The agent has more to do than it can";
+        "The message is kept. Retry the turn in a while." ["conversation_id", "turn_id"], after 10
+    AgentProtocolError 502 "agent_protocol_error" "The agent's answer was not understood";
+        "The message is kept. Retry the turn; if it happens again, the operator has to look at the agent." ["conversation_id", "turn_id"]
+    ContextTooLong 422 "context_too_long" "The conversation is longer than the agent can read";
+        "The message is kept. Begin a new conversation, or send a shorter message." ["conversation_id", "turn_id"]
+    AgentRefused 422 "agent_refused" "The agent refused the content";
+        "The message is kept. Go on with another message." ["conversation_id", "turn_id"]
+    StepLimit 502 "step_limit" "The turn needed more steps than allowed";
+        "The message and all work done are kept. Ask for less at once." ["conversation_id", "turn_id"]
+    TurnTimeout 504 "turn_timeout" "The turn took longer than allowed";
+        "The message and all work done are kept. Retry the turn, or ask for less at once." ["conversation_id", "turn_id"]
+    TooManyAttempts 500 "too_many_attempts" "The server failed at this turn again and again";
+        "The message is kept. Go on with another message, and tell the operator." ["conversation_id", "turn_id"]
+    StoreUnavailable 503 "store_unavailable" "The database cannot be reached";
+        "Send the same request again in a moment, with the same `Idempotency-Key` if it had one." ["conversation_id", "turn_id"], after 2
+    StoreTimeout 503 "store_timeout" "The database is too slow";
+        "Send the same request again in a moment, with the same `Idempotency-Key` if it had one." ["conversation_id", "turn_id"], after 2
+    StoreFull 507 "store_full" "The database has no room left";
+        "Reading still works. The operator has to make room." ["conversation_id", "turn_id"]
+    StoreReadOnly 503 "store_read_only" "The database can only be read";
+        "Reading still works. The operator has to make the database writable." ["conversation_id", "turn_id"], after 30
+    ShuttingDown 503 "shutting_down" "This server is shutting down";
+        "Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it." ["conversation_id", "turn_id"], after 1
+    Internal 500 "internal" "The server made a mistake";
+        "Tell the operator the value of `instance`: it is in the server's log." ["conversation_id", "turn_id"]
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.row().code)
+    }
+}
+
+impl From<FailureKind> for Code {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::AgentTimeout => Self::AgentTimeout,
+            FailureKind::AgentUnavailable => Self::AgentUnavailable,
+            FailureKind::AgentMisconfigured => Self::AgentMisconfigured,
+            FailureKind::AgentOverloaded => Self::AgentOverloaded,
+            FailureKind::AgentProtocolError => Self::AgentProtocolError,
+            FailureKind::ContextTooLong => Self::ContextTooLong,
+            FailureKind::AgentRefused => Self::AgentRefused,
+            FailureKind::StepLimit => Self::StepLimit,
+            FailureKind::TimeLimit => Self::TurnTimeout,
+            FailureKind::TooManyAttempts => Self::TooManyAttempts,
+        }
+    }
+}
+
+/// What was refused or failed, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, for programs.
+    pub code: Code,
+    /// What happened this time, if there is more to say than the code's title. No secrets, no internals.
+    pub happened: Option<String>,
+    /// Names this occurrence; the log has it too.
+    pub instance: Option<Uuid>,
+    /// The members that some codes have.
+    pub members: Members,
+}
+
+/// Members that only some problems have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Members {
+    /// The conversation it happened in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<Uuid>,
+    /// The turn it happened to, or that stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn_id: Option<Uuid>,
+    /// How much is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How much it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+    /// The member of the body, as a JSON Pointer (RFC 6901).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'static str>,
+    /// The parameter of the path, the query or the header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<&'static str>,
+    /// The line of the body, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The column in that line, in bytes, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self { code, happened: None, instance: None, members: Members::default() }
+    }
+}
+
+impl Problem {
+    /// The media type of its JSON.
+    pub const MEDIA_TYPE: &'static str = "application/problem+json";
+
+    /// A problem that has more to say than its code's title.
+    pub fn new(code: Code, happened: impl Into<String>) -> Self {
+        Self { happened: Some(happened.into()), ..Self::from(code) }
+    }
+
+    /// A member of the body is wrong; `path` is its JSON Pointer.
+    pub fn at_member(code: Code, path: &'static str, happened: impl Into<String>) -> Self {
+        let mut problem = Self::new(code, happened);
+        problem.members.path = Some(path);
+        problem
+    }
+
+    /// A parameter of the path, the query or the header is wrong.
+    pub fn at_parameter(code: Code, parameter: &'static str, happened: impl Into<String>) -> Self {
+        let mut problem = Self::new(code, happened);
+        problem.members.parameter = Some(parameter);
+        problem
+    }
+
+    /// What became of a turn that failed.
+    pub fn of_failed_turn(failure: &TurnFailure) -> Self {
+        Self::new(failure.kind.into(), failure.message.clone())
+    }
+
+    /// The same, with the turn and its conversation.
+    #[must_use]
+    pub fn in_turn(mut self, conversation: ConversationId, turn: TurnId) -> Self {
+        self.members.conversation_id = Some(conversation.0);
+        self.members.turn_id = Some(turn.0);
+        self
+    }
+
+    /// The same, under a name that the log has too.
+    #[must_use]
+    pub fn with_instance(mut self, instance: Uuid) -> Self {
+        self.instance = Some(instance);
+        self
+    }
+
+    /// What happened and what to do, in words.
+    pub fn detail(&self) -> String {
+        let Row { title, advice, .. } = self.code.row();
+        let happened = self.happened.as_deref().unwrap_or(title);
+        let stop = if happened.ends_with(['.', '!', '?']) { "" } else { "." };
+        format!("{happened}{stop} {advice}")
+    }
+
+    /// What a client gets.
+    pub fn body(&self) -> ProblemBody {
+        let row = self.code.row();
+        ProblemBody {
+            kind: format!("/problems/{}", row.code),
+            title: row.title,
+            status: row.status,
+            detail: self.detail(),
+            code: row.code,
+            instance: self.instance.map(|id| id.urn().to_string()),
+            members: self.members.clone(),
+        }
+    }
+}
+
+/// A problem as RFC 9457 writes it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// A reference to the explanation of the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is wrong, in general.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time, and what to do.
+    pub detail: String,
+    /// What is wrong, for programs.
+    pub code: &'static str,
+    /// Names this occurrence: the request's id, which the server's log has too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Members that only some codes have.
+    #[serde(flatten)]
+    pub members: Members,
+}
+
+impl From<InvalidInput> for Problem {
+    fn from(input: InvalidInput) -> Self {
+        match input {
+            InvalidInput::MessageEmpty => Self::at_member(Code::MessageEmpty, "/message", input.to_string()),
+            InvalidInput::MessageTooLong { limit, length } => {
+                let mut problem = Self::at_member(Code::MessageTooLong, "/message", input.to_string());
+                problem.members.limit = Some(limit);
+                problem.members.length = Some(length);
+                problem
+            }
+            InvalidInput::Nul => Self::at_member(Code::InvalidText, "/message", input.to_string()),
+            InvalidInput::Title => Self::at_member(Code::InvalidTitle, "/title", "The title is empty, too long or holds control characters"),
+            InvalidInput::Cursor => Self::from(Code::InvalidCursor),
+        }
+    }
+}
+
+impl From<&ChatError> for Problem {
+    fn from(error: &ChatError) -> Self {
+        match error {
+            ChatError::Invalid(input) => (*input).into(),
+            ChatError::ConversationNotFound => Code::ConversationNotFound.into(),
+            ChatError::TurnNotFound => Code::TurnNotFound.into(),
+            ChatError::Busy(turn) => {
+                let mut problem = Self::from(Code::ConversationBusy);
+                problem.members.turn_id = Some(turn.0);
+                problem
+            }
+            ChatError::QueueFull => Code::TooManyQueued.into(),
+            ChatError::IdempotencyMismatch => Code::IdempotencyMismatch.into(),
+            ChatError::ShuttingDown => Code::ShuttingDown.into(),
+            ChatError::Store(StoreError::Unavailable(why, _)) => match why {
+                Unavailability::Unreachable => Code::StoreUnavailable.into(),
+                Unavailability::Timeout => Code::StoreTimeout.into(),
+                Unavailability::Full => Code::StoreFull.into(),
+                Unavailability::ReadOnly => Code::StoreReadOnly.into(),
+            },
+            ChatError::Store(_) => Code::Internal.into(),
+        }
+    }
+}

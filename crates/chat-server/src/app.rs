@@ -1,0 +1,104 @@
+//! The application: what handlers share, and the server that runs them.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::{App, Error, HttpServer, web};
+use chat_domain::{ChatError, ChatService, UserId};
+use chat_protocol::problem::Code;
+
+use crate::http;
+use crate::problem::Refusal;
+use crate::tasks::Tasks;
+
+/// Says whose token it is. Knows no HTTP: which header a token comes in, and whose path it is used on, is checked around it.
+pub trait TokenVerifier: Send + Sync {
+    /// The subject of a valid token.
+    ///
+    /// # Errors
+    /// `InvalidToken`, `TokenExpired` or `TokenNotYetValid`.
+    fn verify(&self, token: &str) -> Result<UserId, Code>;
+}
+
+/// What all handlers share. Cheap to clone; holds nothing of any conversation.
+#[derive(Clone)]
+pub struct AppState {
+    /// The use case.
+    pub service: Arc<ChatService>,
+    /// Where work runs that outlives its request.
+    pub tasks: Tasks,
+    /// Who asks.
+    pub tokens: Arc<dyn TokenVerifier>,
+    /// How much and how long a client may send.
+    pub limits: HttpLimits,
+    /// Whether the server is about to stop.
+    pub draining: Arc<AtomicBool>,
+}
+
+/// How much and how long a client may send, and how often an idle stream shows that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// The largest body, in bytes.
+    pub body_bytes: usize,
+    /// How long a client may take to send its headers, and then its body.
+    pub body_time: Duration,
+    /// The time between two signs of life in an idle stream.
+    pub keep_alive: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { body_bytes: 1 << 20, body_time: Duration::from_secs(10), keep_alive: Duration::from_secs(15) }
+    }
+}
+
+impl AppState {
+    /// State with default limits.
+    pub fn new(service: Arc<ChatService>, tasks: Tasks, tokens: Arc<dyn TokenVerifier>) -> Self {
+        Self { service, tasks, tokens, limits: HttpLimits::default(), draining: Arc::default() }
+    }
+
+    /// From now on readiness says no, so that load balancers look elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Calls the use case on the shared runtime, so that a client that goes away cuts nothing off.
+    pub(crate) async fn call<T, F>(&self, work: impl FnOnce(Arc<ChatService>) -> F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ChatError>> + Send + 'static,
+    {
+        Ok(self.tasks.run(work(self.service.clone())).await??)
+    }
+}
+
+/// The application of one worker thread.
+pub fn app(
+    state: AppState,
+) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>> {
+    App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(from_fn(http::envelope))
+}
+
+/// A server on `listener`, ready to be awaited or spawned. Handles no signals; stop it by its handle, which waits for streams at
+/// most `grace` long.
+///
+/// # Errors
+/// The listener cannot be used.
+pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Duration) -> io::Result<Server> {
+    let header_time = state.limits.body_time;
+    let server = HttpServer::new(move || app(state.clone()))
+        .workers(workers)
+        .client_request_timeout(header_time)
+        .keep_alive(Duration::from_secs(75))
+        .shutdown_timeout(grace.as_secs())
+        .disable_signals()
+        .listen_auto_h2c(listener)?;
+    Ok(server.run())
+}

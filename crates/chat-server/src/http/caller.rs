@@ -1,0 +1,96 @@
+//! Who asks.
+
+use std::future::{Ready, ready};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
+use chat_domain::UserId;
+use chat_protocol::problem::{Code, Problem};
+use serde::Deserialize;
+
+use crate::app::AppState;
+use crate::problem::Refusal;
+
+/// The authenticated caller. The path's user is the same.
+#[derive(Clone, Debug)]
+pub struct Caller(pub UserId);
+
+/// The part of the path that says whose it is.
+#[derive(Deserialize)]
+pub struct OfUser {
+    user_id: String,
+}
+
+/// Lets a request pass that carries a valid token of the user in its path, and answers 401 or 403 to others.
+/// Stands before everything else, bodies included.
+///
+/// # Errors
+/// Those of the layers below.
+pub async fn authenticate(
+    state: web::Data<AppState>,
+    path: web::Path<OfUser>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match caller(&state, &path.user_id, request.headers()) {
+        Ok(user) => {
+            request.extensions_mut().insert(Caller(user));
+            Ok(next.call(request).await?.map_into_boxed_body())
+        }
+        Err(problem) => {
+            let challenge = challenge(problem.code);
+            let mut answer = request.error_response(Refusal(problem));
+            if let Some(challenge) = challenge {
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Ok(answer)
+        }
+    }
+}
+
+fn caller(state: &AppState, path_user: &str, headers: &HeaderMap) -> Result<UserId, Problem> {
+    let subject = state.tokens.verify(bearer(headers)?)?;
+    if subject.as_str() == path_user { Ok(subject) } else { Err(Code::WrongUser.into()) }
+}
+
+/// The token of the one `Authorization: Bearer` header (RFC 6750 §2.1). The scheme's case does not matter (RFC 9110 §11.1).
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let missing = |why| Problem::new(Code::MissingToken, why);
+    let mut values = headers.get_all(header::AUTHORIZATION);
+    let value = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| missing("The `Authorization` header is not text"))?,
+        (Some(_), Some(_)) => return Err(missing("There is more than one `Authorization` header")),
+        (None, _) => return Err(Code::MissingToken.into()),
+    };
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(missing("The `Authorization` header has another scheme than `Bearer`"));
+    }
+    match token.trim_matches(' ') {
+        "" => Err(missing("The bearer token is empty")),
+        token => Ok(token),
+    }
+}
+
+/// The value of `WWW-Authenticate` (RFC 6750 §3); none where another token of the same user would not help.
+fn challenge(code: Code) -> Option<&'static str> {
+    match code {
+        Code::MissingToken => Some("Bearer"),
+        Code::InvalidToken => Some(r#"Bearer error="invalid_token""#),
+        Code::TokenExpired => Some(r#"Bearer error="invalid_token", error_description="the token has expired""#),
+        Code::TokenNotYetValid => Some(r#"Bearer error="invalid_token", error_description="the token is not valid yet""#),
+        _ => None,
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Refusal;
+    type Future = Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<Self>().cloned().ok_or_else(|| Code::MissingToken.into()))
+    }
+}

@@ -1,0 +1,109 @@
+//! What every request and every answer has in common: an id, a span in the log, headers, and problems instead of bare errors.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse};
+use chat_protocol::problem::Code;
+use futures_util::FutureExt;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::problem::Refusal;
+
+/// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId(pub Uuid);
+
+/// The outermost layer.
+///
+/// # Errors
+/// A panic below becomes [`Code::Internal`]; every other error becomes an answer.
+pub async fn envelope(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = Uuid::now_v7();
+    request.extensions_mut().insert(RequestId(id));
+    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
+    let answer = async {
+        let begun = Instant::now();
+        let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer.map_into_boxed_body(),
+            Ok(Err(error)) => return Err(enclosed(refusal_of(&error), id)),
+            Err(_) => return Err(enclosed(Code::Internal.into(), id)),
+        };
+        let answer = as_problem(answer, id);
+        tracing::info!(status = answer.status().as_u16(), took_us = begun.elapsed().as_micros(), "answered");
+        Ok(answer)
+    };
+    answer.instrument(span).await
+}
+
+/// Turns the error of an answer into a problem that carries the request's id, and adds the headers that all answers have.
+fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<BoxBody> {
+    let status = answer.status();
+    let refusal = match answer.response().error() {
+        Some(error) => Some(refusal_of(error)),
+        None if status.is_client_error() || status.is_server_error() => Some(foreign(status, None)),
+        None => None,
+    };
+    let (request, mut response) = answer.into_parts();
+    if let Some(refusal) = refusal {
+        let plain = std::mem::replace(&mut response, refusal.response(Some(id)));
+        for name in [header::ALLOW, header::WWW_AUTHENTICATE] {
+            if let Some(value) = plain.headers().get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+    }
+    add_headers(&mut response, id);
+    ServiceResponse::new(request, response)
+}
+
+/// An error that has no request to answer any more, with its whole answer.
+fn enclosed(refusal: Refusal, id: Uuid) -> Error {
+    let mut response = refusal.response(Some(id));
+    add_headers(&mut response, id);
+    InternalError::from_response(refusal, response).into()
+}
+
+fn refusal_of(error: &Error) -> Refusal {
+    match error.as_error::<Refusal>() {
+        Some(refusal) => refusal.clone(),
+        None => foreign(error.as_response_error().status_code(), Some(error)),
+    }
+}
+
+/// A problem for an error of actix-web's own.
+fn foreign(status: StatusCode, error: Option<&Error>) -> Refusal {
+    let code = match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        StatusCode::REQUEST_TIMEOUT => Code::BodyTimeout,
+        status if status.is_client_error() => Code::InvalidRequest,
+        _ => Code::Internal,
+    };
+    if let (Code::Internal, Some(error)) = (code, error) {
+        tracing::error!(cause = %error, "fault in a request");
+    }
+    code.into()
+}
+
+fn add_headers(response: &mut HttpResponse, id: Uuid) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Problems as answers of actix-web.
+
+use std::error::Error;
+use std::fmt;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use chat_domain::{ChatError, ConversationId, StoreError, TurnId};
+use chat_protocol::problem::{Code, Problem};
+use uuid::Uuid;
+
+use crate::tasks::TaskFault;
+
+/// A refusal or failure on its way to the client.
+#[derive(Clone, Debug)]
+pub struct Refusal(pub Problem);
+
+impl Refusal {
+    /// The same, with the turn and its conversation.
+    #[must_use]
+    pub fn in_turn(self, conversation: ConversationId, turn: TurnId) -> Self {
+        Self(self.0.in_turn(conversation, turn))
+    }
+
+    /// The answer, under the request's id.
+    pub fn response(&self, request: Option<Uuid>) -> HttpResponse {
+        let mut problem = self.0.clone();
+        problem.instance = problem.instance.or(request);
+        let row = problem.code.row();
+        let mut response = HttpResponse::build(self.status_code());
+        if let Some(seconds) = row.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        // What is left of the body is not read, or nothing more is taken.
+        if matches!(problem.code, Code::BodyTooLarge | Code::BodyTimeout | Code::ShuttingDown) {
+            response.force_close();
+        }
+        response.content_type(Problem::MEDIA_TYPE);
+        match serde_json::to_vec(&problem.body()) {
+            Ok(json) => response.body(json),
+            Err(_) => response.finish(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.detail())
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.0.code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(None)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self(code.into())
+    }
+}
+
+/// Clients are told no more than the code; the causes go to the log, under the id of the request.
+impl From<ChatError> for Refusal {
+    fn from(error: ChatError) -> Self {
+        match &error {
+            ChatError::Store(StoreError::Unavailable(why, cause)) => {
+                tracing::warn!(?why, cause = %Causes(&**cause), "the store is unavailable");
+            }
+            ChatError::Store(fault) => tracing::error!(cause = %Causes(fault), "fault in the store"),
+            _ => {}
+        }
+        Self(Problem::from(&error))
+    }
+}
+
+impl From<TaskFault> for Refusal {
+    fn from(fault: TaskFault) -> Self {
+        tracing::error!(cause = %fault, "fault in a request");
+        Code::Internal.into()
+    }
+}
+
+/// An error and what caused it, in one line.
+struct Causes<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
