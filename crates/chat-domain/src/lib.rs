@@ -15,9 +15,7 @@ mod view;
 
 pub use conversation::{Conversation, Title};
 pub use error::{ChatError, InvalidInput};
-pub use item::{
-    Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult,
-};
+pub use item::{Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult};
 pub use limits::TurnLimits;
 pub use ports::*;
 pub use service::{ChatService, Deps, RetryTurn, StartTurn, StartedTurn, TurnStream, TurnTask};

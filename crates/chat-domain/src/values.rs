@@ -100,11 +100,7 @@ impl fmt::Debug for RawJson {
 /// Replaces U+0000, which no database keeps alike, by U+FFFD. For text from agents and tools;
 /// a user's text with U+0000 is refused instead.
 pub fn without_nul(text: String) -> String {
-    if text.contains('\0') {
-        text.replace('\0', "\u{FFFD}")
-    } else {
-        text
-    }
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
 
 #[cfg(test)]

@@ -6,17 +6,17 @@ mod observer;
 mod store;
 mod toolset;
 
-pub use agent::{Agent, AgentError, AgentErrorKind, StepEvent, StepRequest, StepStream};
-pub use environment::Environment;
 #[cfg(feature = "testing")]
 pub use agent::MockAgent;
+pub use agent::{Agent, AgentError, AgentErrorKind, StepEvent, StepRequest, StepStream};
+pub use environment::Environment;
 pub use observer::{Observer, Signal};
 #[cfg(feature = "testing")]
 pub use store::MockConversationStore;
 pub use store::{
-    Begun, BeginTurn, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn, Heartbeat, IdempotencyKey, StoreError, Target,
+    BeginTurn, Begun, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn, Heartbeat, IdempotencyKey, StoreError, Target,
     ToolCallPage, ToolCallRecord, TurnPage, Unavailability,
 };
-pub use toolset::{CallError, Invocation, ToolSpec, Toolset};
 #[cfg(feature = "testing")]
 pub use toolset::MockToolset;
+pub use toolset::{CallError, Invocation, ToolSpec, Toolset};

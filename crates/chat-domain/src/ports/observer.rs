@@ -10,6 +10,11 @@ pub trait Observer: Send + Sync {
     fn observe(&self, signal: Signal<'_>);
 }
 
+/// Hears nothing.
+impl Observer for () {
+    fn observe(&self, _: Signal<'_>) {}
+}
+
 /// What can be heard. Ids and causes only: never what was said.
 #[derive(Debug)]
 pub enum Signal<'a> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Conversation, ConversationId, Cursor, Draft, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall, ToolResult,
-    Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
+    Conversation, ConversationId, Cursor, Draft, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall,
+    ToolResult, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
 };
 
 /// Where conversations are kept. The only memory there is.
@@ -83,8 +83,14 @@ pub trait ConversationStore: Send + Sync {
     ///
     /// # Errors
     /// `LeaseLost`, as in `append`.
-    async fn end_turn(&self, lease: &TurnLease, last: Vec<NewItem>, outcome: TurnOutcome, usage: Usage, at: Timestamp)
-    -> Result<EndedTurn, StoreError>;
+    async fn end_turn(
+        &self,
+        lease: &TurnLease,
+        last: Vec<NewItem>,
+        outcome: TurnOutcome,
+        usage: Usage,
+        at: Timestamp,
+    ) -> Result<EndedTurn, StoreError>;
 
     // Workers.
 
@@ -99,6 +105,7 @@ pub trait ConversationStore: Send + Sync {
     async fn heartbeat(&self, worker: WorkerId, lease: Duration, drafts: Vec<(TurnLease, Draft)>) -> Result<Heartbeat, StoreError>;
 
     /// Takes over running turns that no living worker holds: each by exactly one caller, with a new epoch and one more attempt.
+    /// The claimer itself counts as living; its own turns are claimed only by [`Claim::holding`].
     /// A worker whose lease ran out is forgotten when one of its turns is claimed.
     async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
 

@@ -1,1 +1,73 @@
-//! For tests.
+//! What tests of the domain, of adapters and of hosts share: fakes that keep the ports' contracts, and suites that check them.
+
+mod agent;
+pub mod agent_contract;
+mod environment;
+mod log;
+mod memory;
+pub mod store_contract;
+mod tools;
+pub mod toolset_contract;
+
+pub use agent::{Script, ScriptedAgent};
+pub use environment::FixedEnvironment;
+pub use log::LogBuilder;
+pub use memory::MemoryStore;
+pub use tools::FakeTools;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::{Observer, Signal};
+
+/// Holds something back until the test lets it go.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<(usize, bool)>>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Self {
+        Self(Arc::new(watch::Sender::new((0, false))))
+    }
+
+    /// Opens the gate for all, for ever.
+    pub fn open(&self) {
+        self.0.send_modify(|state| state.1 = true);
+    }
+
+    /// Waits until the gate is open.
+    pub async fn pass(&self) {
+        self.0.send_modify(|state| state.0 += 1);
+        // The sender is ours, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|state| state.1).await;
+    }
+
+    /// Waits until so many have come to the gate.
+    pub async fn reached_by(&self, count: usize) {
+        let _ = self.0.subscribe().wait_for(|state| state.0 >= count).await;
+    }
+}
+
+/// Remembers what turns did, as text.
+#[derive(Debug, Default)]
+pub struct Signals(Mutex<Vec<String>>);
+
+impl Signals {
+    /// The signals so far, in `Debug` form.
+    pub fn heard(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Observer for Signals {
+    fn observe(&self, signal: Signal<'_>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{signal:?}"));
+    }
+}

@@ -12,9 +12,9 @@ use super::plan::{self, Next};
 use super::transcript;
 use super::worker::Worker;
 use crate::{
-    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, Message, MessageId, NewItem,
-    RanBy, Role, Signal, StepEvent, StepRequest, StoreError, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput,
-    ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, TurnPage, Usage, without_nul,
+    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, Message, MessageId,
+    NewItem, RanBy, Role, Signal, StepEvent, StepRequest, StoreError, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind,
+    ToolOutcome, ToolOutput, ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, TurnPage, Usage, without_nul,
 };
 
 /// The longest message of a tool's failure that is kept, in bytes.
@@ -143,8 +143,7 @@ impl Runner<'_> {
             Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
         };
         let message = MessageId(self.deps.environment.fresh_id());
-        let mut answer =
-            Answer { message, at: self.deps.environment.now(), text: String::new(), calls: Vec::new(), ran: Vec::new() };
+        let mut answer = Answer { message, at: self.deps.environment.now(), text: String::new(), calls: Vec::new(), ran: Vec::new() };
         let heard = self.unless_stopped(self.listen(request, &mut answer)).await;
         answer.at = self.deps.environment.now();
         match heard {
@@ -355,7 +354,8 @@ impl Runner<'_> {
         let outcome = match interrupt {
             Interrupt::Cancel => TurnOutcome::Cancelled,
             Interrupt::TimeLimit => {
-                let message = format!("The turn was stopped after {} seconds, because more are not allowed.", self.deps.limits.turn.as_secs());
+                let message =
+                    format!("The turn was stopped after {} seconds, because more are not allowed.", self.deps.limits.turn.as_secs());
                 failed(FailureKind::TimeLimit, message)
             }
             Interrupt::Release => return Err(Released),

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use crate::testing::FixedEnvironment;
+use crate::{
+    ConversationId, Environment, Item, ItemBody, Message, MessageId, Ordinal, Position, RanBy, RawJson, Role, Timestamp, ToolCall,
+    ToolCallId, ToolOutcome, ToolOutput, ToolResult, Turn, TurnId, TurnLog, TurnOutcome, TurnStatus, Usage,
+};
+
+/// Builds the items of one turn.
+#[derive(Debug)]
+pub struct LogBuilder {
+    environment: FixedEnvironment,
+    turn: TurnId,
+    items: Vec<Item>,
+}
+
+impl Default for LogBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LogBuilder {
+    /// An empty turn.
+    pub fn new() -> Self {
+        let environment = FixedEnvironment::new();
+        let turn = TurnId(environment.fresh_id());
+        Self { environment, turn, items: Vec::new() }
+    }
+
+    /// The items so far.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    fn push(&mut self, body: ItemBody) {
+        let position = Position(self.items.len() as u64 + 1);
+        self.items.push(Item { position, turn: self.turn, at: self.environment.now(), body });
+    }
+
+    fn message(&mut self, role: Role, text: &str) -> MessageId {
+        let id = MessageId(self.environment.fresh_id());
+        self.push(ItemBody::Message(Message { id, role, text: text.to_owned() }));
+        id
+    }
+
+    /// The user's message.
+    pub fn user(&mut self, text: &str) -> MessageId {
+        self.message(Role::User, text)
+    }
+
+    /// A step's message.
+    pub fn assistant(&mut self, text: &str) -> MessageId {
+        self.message(Role::Assistant, text)
+    }
+
+    /// A call of that step, with `{}` as arguments.
+    pub fn call(&mut self, message: MessageId, tool: &str) -> ToolCall {
+        let id = ToolCallId(self.environment.fresh_id());
+        let call = ToolCall { id, message, tool: tool.to_owned(), arguments: RawJson::from_valid("{}"), ran_by: RanBy::Us };
+        self.push(ItemBody::ToolCall(call.clone()));
+        call
+    }
+
+    /// A successful result, `{"ok":true}`.
+    pub fn result(&mut self, call: ToolCallId) {
+        self.outcome(call, ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(r#"{"ok":true}"#))));
+    }
+
+    /// Any result.
+    pub fn outcome(&mut self, call: ToolCallId, outcome: ToolOutcome) {
+        let started_at = self.environment.now();
+        self.push(ItemBody::ToolResult(ToolResult { call, outcome, started_at, took: Duration::from_millis(3) }));
+    }
+
+    /// The turn's log, ended so.
+    pub fn ended(self, ordinal: u64, outcome: TurnOutcome) -> TurnLog {
+        self.log(ordinal, TurnStatus::Ended { at: FixedEnvironment::START, outcome })
+    }
+
+    /// The turn's log, with this status.
+    pub fn log(self, ordinal: u64, status: TurnStatus) -> TurnLog {
+        let turn = Turn {
+            id: self.turn,
+            conversation: ConversationId(FixedEnvironment::id(u64::MAX)),
+            ordinal: Ordinal(ordinal),
+            status,
+            cancel_requested: false,
+            retry_of: None,
+            superseded: false,
+            created_at: Timestamp::default(),
+            usage: Usage::default(),
+        };
+        TurnLog { turn, items: self.items }
+    }
+}
