@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(title("\n \u{a0}\n  Hello \t there\nmore"), "Hello there");
         assert_eq!(title(&"word ".repeat(12)), "word ".repeat(12).trim_end());
         assert_eq!(title(&"word ".repeat(13)), format!("{}…", "word ".repeat(12).trim_end()));
-        assert_eq!(title(&"words ".repeat(13)), format!("{}…", "words ".repeat(9).trim_end()));
+        assert_eq!(title(&"letters ".repeat(13)), format!("{}…", "letters ".repeat(7).trim_end()));
         assert_eq!(title(&"x".repeat(61)), format!("{}…", "x".repeat(59)));
         assert_eq!(title(&format!("{} yz", "x".repeat(59))), format!("{}…", "x".repeat(59)));
         for text in [&"é ".repeat(70), &"日本".repeat(50), "\u{7}"] {
