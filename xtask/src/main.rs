@@ -1,2 +1,80 @@
-//! The project’s commands.
-fn main() {}
+//! The project's commands. See [`USAGE`].
+
+mod ci;
+mod manifests;
+mod steps;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use steps::{Failed, Step};
+
+const USAGE: &str = "\
+The project's commands.
+
+Usage: cargo xtask <command>
+
+  ci                   everything that must hold before a change is taken: format, lints, docs, tidiness, all tests
+  test [filter]        all tests of the workspace, doc tests and tests with real processes included
+  tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
+  docs                 writes docs/errors.md and docs/configuration.md anew from the code
+  bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
+  help                 this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci"] => ci::all(),
+        ["test", rest @ ..] => ci::test(rest),
+        ["tidy"] => tidy(),
+        ["docs"] => docs(),
+        ["bench", "store", rest @ ..] => bench(rest),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(what)) => {
+            eprintln!("xtask: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tidy() -> Result<(), Failed> {
+    let faults = tidy::faults()?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    Err(Failed(format!("tidy: {} to mend", faults.len())))
+}
+
+fn docs() -> Result<(), Failed> {
+    Step::cargo("write the generated pages", &["test", "--quiet", "-p", "chat-protocol", "-p", "chat-server", "--", "up_to_date"])
+        .env("UPDATE_DOCS", "1")
+        .run()
+}
+
+fn bench(rest: &[&str]) -> Result<(), Failed> {
+    let mut arguments = vec!["bench", "-p", "chat-store-seaorm", "--bench", "store", "--"];
+    arguments.extend(rest);
+    Step::cargo("measure the store", &arguments).run()
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
+}

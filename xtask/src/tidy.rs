@@ -1,0 +1,99 @@
+//! The rules no compiler holds.
+
+use std::path::Path;
+
+use crate::manifests;
+use crate::root;
+use crate::steps::{Failed, output};
+
+/// The longest a source file may be.
+const MAX_LINES: usize = 500;
+
+/// Longer files, each with the reason why it is one thing.
+const LONG: &[(&str, &str)] = &[("crates/chat-domain/src/testing/store_contract.rs", "the contract of one port, case after case")];
+
+/// Marks of unfinished work, in pieces so that this file has none.
+const LEFTOVERS: &[&str] = &[
+    concat!("FIX", "ME"),
+    concat!("TO", "DO:"),
+    concat!("TO", "DO("),
+    concat!("#[ig", "nore"),
+    concat!("<<<<", "<<< "),
+    concat!(">>>>", ">>> "),
+];
+
+/// What breaks the rules, one sentence each.
+pub fn faults() -> Result<Vec<String>, Failed> {
+    let mut faults = manifests::faults(&manifests::packages()?)?;
+    let paths = machine_paths();
+    for file in tracked()? {
+        // A file may be deleted and not yet committed so.
+        let Ok(bytes) = std::fs::read(root().join(&file)) else { continue };
+        // What is not text is an asset.
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        faults.extend(file_faults(&file, &text, &paths));
+    }
+    Ok(faults)
+}
+
+fn tracked() -> Result<Vec<String>, Failed> {
+    let names = output("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;
+    Ok(String::from_utf8_lossy(&names).split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// Paths that mean something on one machine only: where people's homes are, and this checkout.
+fn machine_paths() -> Vec<String> {
+    let mut paths = vec![concat!("/ho", "me/").to_owned(), concat!("/Us", "ers/").to_owned(), root().display().to_string()];
+    if let Some(home) = std::env::home_dir().filter(|home| home.components().count() > 1) {
+        paths.push(format!("{}/", home.display()));
+    }
+    paths
+}
+
+fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let is_source = Path::new(file).extension().is_some_and(|extension| extension == "rs");
+    let lines = text.lines().count();
+    let allowed = LONG.iter().any(|(name, _)| *name == file);
+    if is_source && lines > MAX_LINES && !allowed {
+        faults.push(format!("{file}: {lines} lines, more than {MAX_LINES}: split it, or say in xtask/src/tidy.rs why it is one thing"));
+    }
+    if allowed && lines <= MAX_LINES {
+        faults.push(format!("{file}: is no longer than {MAX_LINES} lines now: take it from the list in xtask/src/tidy.rs"));
+    }
+    for (number, line) in text.lines().enumerate() {
+        let place = format!("{file}:{}", number + 1);
+        if let Some(path) = machine_paths.iter().find(|path| line.contains(path.as_str())) {
+            faults.push(format!("{place}: `{path}` is a path of one machine"));
+        }
+        if let Some(mark) = LEFTOVERS.iter().find(|mark| line.contains(**mark)) {
+            faults.push(format!("{place}: `{mark}` marks something unfinished"));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_tidy() {
+        let faults = faults().unwrap();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn long_files_are_noticed() {
+        assert_eq!(file_faults("a.rs", &"\n".repeat(MAX_LINES), &[]), [""; 0]);
+        assert_eq!(file_faults("a.rs", &"\n".repeat(MAX_LINES + 1), &[]).len(), 1);
+        assert_eq!(file_faults("a.md", &"\n".repeat(MAX_LINES + 1), &[]), [""; 0]);
+    }
+
+    #[test]
+    fn leftovers_and_paths_of_one_machine_are_noticed_with_their_line() {
+        let text = format!("fine\n// {} later\nopen(\"/srv/checkout/x\")\n", LEFTOVERS[0]);
+        let faults = file_faults("a.rs", &text, &["/srv/checkout".to_owned()]);
+        assert!(faults.len() == 2 && faults[0].starts_with("a.rs:2: ") && faults[1].starts_with("a.rs:3: "), "{faults:?}");
+    }
+}
