@@ -1,0 +1,12 @@
+//! The toolset against real child processes.
+
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod children;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod listing;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,180 @@
+//! An MCP server that misbehaves on demand, for the tests beside it. It is written against the protocol's text, on purpose
+//! without the library under test: <https://modelcontextprotocol.io/specification/2025-06-18>.
+//!
+//! `mcp-test-server LOG [OPTION…]` writes one line to the file `LOG` for its start and for each thing it hears. Options:
+//! `tools=a,b` lists only these; `paged` lists one tool a page; `garbage` writes nonsense between its answers;
+//! `needs=FILE` dies at the start if the file is not there; `slow=FILE` answers `initialize` only when the file is there.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test program: it may die")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let mut log = OpenOptions::new().create(true).append(true).open(args.next().unwrap()).unwrap();
+    let options: Vec<String> = args.collect();
+    note(&mut log, "start");
+    if let Some(file) = option(&options, "needs")
+        && !Path::new(file).exists()
+    {
+        eprintln!("cannot start without {file}");
+        std::process::exit(1);
+    }
+    let mut server = Server { log, options, grown: false, cancelled: Vec::new(), waiting: None };
+    for line in std::io::stdin().lock().lines() {
+        server.hear(&serde_json::from_str(&line.unwrap()).unwrap());
+    }
+    note(&mut server.log, "end");
+}
+
+fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
+    options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn note(log: &mut File, line: &str) {
+    writeln!(log, "{line}").unwrap();
+}
+
+struct Server {
+    log: File,
+    options: Vec<String>,
+    grown: bool,
+    /// Requests the client has cancelled.
+    cancelled: Vec<Value>,
+    /// The request that waits for the next cancel.
+    waiting: Option<Value>,
+}
+
+impl Server {
+    fn hear(&mut self, message: &Value) {
+        let (id, params) = (&message["id"], &message["params"]);
+        match message["method"].as_str() {
+            Some("initialize") => {
+                while option(&self.options, "slow").is_some_and(|file| !Path::new(file).exists()) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                self.answer(
+                    id,
+                    json!({ "protocolVersion": params["protocolVersion"], "capabilities": { "tools": { "listChanged": true } },
+                            "serverInfo": { "name": "test", "version": "1" } }),
+                );
+            }
+            Some("tools/list") => {
+                let page = self.page(params["cursor"].as_str());
+                self.answer(id, page);
+            }
+            Some("tools/call") => {
+                note(&mut self.log, &format!("call {} {}", params["name"].as_str().unwrap(), params["arguments"]));
+                self.call(id, params);
+            }
+            Some("notifications/cancelled") => {
+                self.cancelled.push(params["requestId"].clone());
+                if let Some(waiting) = self.waiting.take() {
+                    self.tell_cancelled(&waiting);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn page(&self, cursor: Option<&str>) -> Value {
+        let mut tools = all_tools();
+        if self.grown {
+            tools.push(tool("grown", json!({})));
+        }
+        if let Some(names) = option(&self.options, "tools") {
+            tools.retain(|tool| names.split(',').any(|name| tool["name"] == name));
+        }
+        if !self.options.iter().any(|option| option == "paged") {
+            return json!({ "tools": tools });
+        }
+        let at: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        match at + 1 < tools.len() {
+            true => json!({ "tools": [tools[at]], "nextCursor": (at + 1).to_string() }),
+            false => json!({ "tools": [tools[at]] }),
+        }
+    }
+
+    fn call(&mut self, id: &Value, params: &Value) {
+        let text = |text: &str| json!({ "content": [{ "type": "text", "text": text }] });
+        match params["name"].as_str().unwrap() {
+            "echo" => {
+                let heard = json!({ "arguments": params["arguments"], "meta": params["_meta"] });
+                self.answer(id, json!({ "content": [], "structuredContent": heard }));
+            }
+            "environment" => {
+                let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+                self.answer(
+                    id,
+                    json!({ "content": [], "structuredContent": { "names": names, "SPECIAL": std::env::var("SPECIAL").ok() } }),
+                );
+            }
+            "words" => self.answer(id, text("just words")),
+            "nul" => self.answer(id, json!({ "content": [], "structuredContent": { "a\0": "b\0c" } })),
+            "fail" => self.answer(id, json!({ "content": [{ "type": "text", "text": "it is broken" }], "isError": true })),
+            "big" => {
+                let big = "x".repeat(10_000_000);
+                self.answer(id, text(&big));
+            }
+            "hang" => {}
+            "cancelled" if self.cancelled.is_empty() => self.waiting = Some(id.clone()),
+            "cancelled" => self.tell_cancelled(id),
+            "die" => std::process::exit(7),
+            "grow" => {
+                self.grown = true;
+                self.say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }));
+                self.answer(id, text("grown"));
+            }
+            "refuse" => {
+                let error = json!({ "code": -32602, "message": "not like this" });
+                self.say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+            }
+            "close_stdin" => {
+                // Answers, and from then on neither reads nor dies, so that a call's line is written and never read.
+                self.answer(id, text("deaf"));
+                note(&mut self.log, "deaf");
+                loop {
+                    std::thread::park();
+                }
+            }
+            other => panic!("no tool {other}"),
+        }
+    }
+
+    fn tell_cancelled(&self, id: &Value) {
+        self.answer(id, json!({ "content": [], "structuredContent": { "requests": self.cancelled.len() } }));
+    }
+
+    fn answer(&self, id: &Value, result: Value) {
+        self.say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+    }
+
+    fn say(&self, message: &Value) {
+        let mut stdout = std::io::stdout().lock();
+        if self.options.iter().any(|option| option == "garbage") {
+            stdout.write_all(b"Loading\xff plugins...\n\n{\"half\": \n[]\n{\"jsonrpc\":\"2.0\"}\n").unwrap();
+        }
+        writeln!(stdout, "{message}").unwrap();
+        stdout.flush().unwrap();
+    }
+}
+
+fn tool(name: &str, annotations: Value) -> Value {
+    json!({ "name": name, "description": format!("The tool {name}."), "inputSchema": { "type": "object" }, "annotations": annotations })
+}
+
+fn all_tools() -> Vec<Value> {
+    let mut tools = vec![
+        tool("echo", json!({ "readOnlyHint": true })),
+        tool("words", json!({ "idempotentHint": true })),
+        tool("nul", json!({ "readOnlyHint": false, "idempotentHint": false })),
+    ];
+    tools.extend(
+        ["environment", "fail", "big", "hang", "cancelled", "die", "grow", "refuse", "close_stdin"].map(|name| tool(name, json!({}))),
+    );
+    tools
+}

@@ -1,0 +1,100 @@
+//! Test servers and calls.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chat_domain::{CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErrorKind, Toolset, TurnId, UserId};
+use chat_tools_mcp::{McpServer, McpToolset};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// A test server's settings and its log.
+pub struct TestServer {
+    pub settings: McpServer,
+    pub directory: TempDir,
+}
+
+impl TestServer {
+    pub fn new(name: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = McpServer::new(name, program());
+        settings.args.push(directory.path().join("log").display().to_string());
+        Self { settings, directory }
+    }
+
+    pub fn with(mut self, option: &str) -> Self {
+        self.settings.args.push(option.to_owned());
+        self
+    }
+
+    /// The option with a file in the server's own directory, which is not there yet.
+    pub fn with_file(self, option: &str) -> Self {
+        let file = self.file();
+        self.with(&format!("{option}={}", file.display()))
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("file")
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// How often a line stands in the log.
+    pub fn logged(&self, line: &str) -> usize {
+        self.log().iter().filter(|logged| *logged == line).count()
+    }
+
+    pub fn start(&self) -> McpToolset {
+        McpToolset::start(vec![self.settings.clone()]).unwrap()
+    }
+}
+
+/// The test server: cargo builds it beside the tests, as an example of this package.
+pub fn program() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.ancestors().nth(2).unwrap().join("examples/mcp-test-server").with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(program.exists(), "{} is missing: build it with `cargo build -p chat-tools-mcp --examples`", program.display());
+    program
+}
+
+pub fn owner() -> UserId {
+    UserId::new("ann").unwrap()
+}
+
+pub fn invocation(tool: &str, arguments: &str) -> Invocation {
+    Invocation {
+        owner: owner(),
+        conversation: ConversationId(Uuid::now_v7()),
+        turn: TurnId(Uuid::now_v7()),
+        call: ToolCallId(Uuid::now_v7()),
+        tool: tool.into(),
+        arguments: RawJson::from_valid(arguments),
+    }
+}
+
+pub async fn call(tools: &McpToolset, tool: &str, arguments: &str) -> Result<String, CallError> {
+    tools.call(invocation(tool, arguments)).await.map(|output| output.0.as_str().to_owned())
+}
+
+pub fn kind(outcome: Result<String, CallError>) -> ToolErrorKind {
+    match outcome {
+        Err(CallError::Failed(error)) => error.kind,
+        other => panic!("expected a failure, got {other:?}"),
+    }
+}
+
+pub async fn names(tools: &McpToolset) -> Vec<String> {
+    tools.specs(&owner()).await.into_iter().map(|spec| spec.name).collect()
+}
+
+/// Looks until it is so; fails if it never is.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let looked = tokio::time::timeout(Duration::from_secs(20), async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(looked.await.is_ok(), "it never came true that {what}");
+}
