@@ -1,0 +1,389 @@
+//! What can be set, by environment variables or a TOML file: one table, from which `docs/configuration.md` is made too.
+
+mod reference;
+mod value;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
+use std::time::Duration;
+
+use chat_domain::TurnLimits;
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use secrecy::SecretString;
+
+pub use reference::reference;
+use value::Setting;
+pub use value::{AgentKind, Bytes, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers};
+
+/// One row of the table of settings.
+struct Row {
+    /// The name in a TOML file.
+    key: &'static str,
+    /// The environment variable.
+    variable: &'static str,
+    /// The default, as it would be written; `None` if it may be left unset.
+    default: Option<&'static str>,
+    /// The field's documentation, line by line.
+    doc: &'static [&'static str],
+    /// The heading it stands under.
+    section: &'static str,
+}
+
+macro_rules! default_of {
+    () => {
+        None
+    };
+    ($default:literal) => {
+        Some($default)
+    };
+}
+
+macro_rules! settings {
+    ($($section:literal { $( $(#[doc = $doc:literal])+ $variable:literal $key:ident: $type:ty $(= $default:literal)?; )+ })+) => {
+        /// All settings, read and checked.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($( $(#[doc = $doc])+ pub $key: $type, )+)+
+            /// Variables that begin like ours but are none of ours: perhaps misspelt.
+            pub unknown_variables: Vec<String>,
+        }
+
+        const ROWS: &[Row] = &[$($(
+            Row {
+                key: stringify!($key),
+                variable: $variable,
+                default: default_of!($($default)?),
+                doc: &[$($doc),+],
+                section: $section,
+            },
+        )+)+];
+
+        impl Config {
+            fn read(figment: &Figment, unknown_variables: Vec<String>, mut faults: Vec<String>) -> Result<Self, ConfigError> {
+                $($( let $key = field::<$type>(figment, stringify!($key), $variable, &mut faults); )+)+
+                match ($($($key,)+)+) {
+                    ($($(Some($key),)+)+) if faults.is_empty() => Ok(Self { $($($key,)+)+ unknown_variables }),
+                    _ => Err(ConfigError { faults }),
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    "The server" {
+        /// Where to listen: an address and a port. Port 0 takes any free one.
+        "CHAT_LISTEN" listen: SocketAddr = "127.0.0.1:8080";
+        /// Where conversations are kept: `sqlite://` and a path, relative to the working directory or absolute (`sqlite:///var/lib/chat/chat.db`).
+        "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
+        /// How long a call of the database may take, waiting for its turn included.
+        "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
+        /// How many connections read from the database beside the one that writes.
+        "CHAT_DATABASE_READERS" database_readers: NonZeroU32 = "4";
+        /// How many threads serve HTTP. Unset: one for each processor.
+        "CHAT_HTTP_THREADS" http_threads: Option<NonZeroUsize>;
+        /// How many threads run turns. Unset: one for each processor.
+        "CHAT_TURN_THREADS" turn_threads: Option<NonZeroUsize>;
+        /// At a stop, how long running turns may go on before they are handed over to whichever server runs next.
+        "CHAT_SHUTDOWN_GRACE" shutdown_grace: Duration = "10s";
+        /// At a stop, how long requests are still taken after `/health/ready` has begun to fail, so that a load balancer
+        /// can notice first. Unset: not at all.
+        "CHAT_SHUTDOWN_NOTICE" shutdown_notice: Option<Duration>;
+    }
+    "Who may ask" {
+        /// The secret that tokens are signed with (HS256), at least 32 bytes. Unset: development mode, on loopback only, with
+        /// a random secret in a file beside the database and a ready token printed at start.
+        "CHAT_JWT_SECRET" jwt_secret: Option<JwtSecret>;
+        /// The issuer (`iss`) that tokens must name. Unset: any.
+        "CHAT_JWT_ISSUER" jwt_issuer: Option<String>;
+        /// The audience (`aud`) that tokens must name. Unset: tokens must not name one.
+        "CHAT_JWT_AUDIENCE" jwt_audience: Option<String>;
+    }
+    "The agent" {
+        /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that speaks the chat completions
+        /// protocol of OpenAI. Unset: `openai` if `CHAT_AGENT_URL` is set, else `demo`.
+        "CHAT_AGENT" agent: Option<AgentKind>;
+        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`. Required for `openai`.
+        "CHAT_AGENT_URL" agent_url: Option<SecretString>;
+        /// The model to ask for. Required for `openai`.
+        "CHAT_AGENT_MODEL" agent_model: Option<String>;
+        /// The key sent to the agent as a bearer token. Unset: none is sent.
+        "CHAT_AGENT_API_KEY" agent_api_key: Option<SecretString>;
+        /// What the agent is told before each conversation, as a system message. Unset: nothing.
+        "CHAT_AGENT_INSTRUCTIONS" agent_instructions: Option<String>;
+        /// How long connecting to the agent may take.
+        "CHAT_AGENT_CONNECT_TIMEOUT" agent_connect_timeout: Duration = "5s";
+        /// How long the agent may take until its answer begins.
+        "CHAT_AGENT_FIRST_BYTE_TIMEOUT" agent_first_byte_timeout: Duration = "60s";
+        /// How long the agent may pause within an answer.
+        "CHAT_AGENT_IDLE_TIMEOUT" agent_idle_timeout: Duration = "30s";
+        /// How long one request to the agent may take, with all tries and the whole answer. Shorter than `CHAT_TURN_TIMEOUT`.
+        "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Duration = "4m";
+        /// How often a request to the agent is tried, the first time included. It is not tried again once its answer has begun.
+        "CHAT_AGENT_TRIES" agent_tries: NonZeroUsize = "3";
+    }
+    "Tools" {
+        /// MCP servers whose tools the agent may call, each started as a child process and spoken to over its standard input and
+        /// output. In a TOML file: `[[mcp_servers]]` tables with `name`, `command`, `args` (a list) and `env` (a table); in the
+        /// environment: the same as a JSON array, such as `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]`.
+        /// A server sees nothing of this program's environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names.
+        "CHAT_MCP_SERVERS" mcp_servers: McpServers = "[]";
+        /// Whether the task list of the demo is among the tools; its tasks are kept in a file beside the database.
+        /// Unset: only if the agent is `demo`.
+        "CHAT_DEMO_TOOLS" demo_tools: Option<bool>;
+        /// How long one tool call may take.
+        "CHAT_TOOL_TIMEOUT" tool_timeout: Duration = "30s";
+    }
+    "Limits" {
+        /// The longest message of a user, in characters (Unicode scalar values).
+        "CHAT_MESSAGE_LIMIT" message_limit: NonZeroUsize = "5000";
+        /// The largest body of a request.
+        "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
+        /// How many messages may wait in one conversation.
+        "CHAT_QUEUE_LIMIT" queue_limit: NonZeroU32 = "256";
+        /// How many requests to the agent one turn may need.
+        "CHAT_STEP_LIMIT" step_limit: NonZeroUsize = "16";
+        /// How long one attempt at a turn may take.
+        "CHAT_TURN_TIMEOUT" turn_timeout: Duration = "5m";
+        /// How many servers may die of the same turn before it is given up.
+        "CHAT_ATTEMPT_LIMIT" attempt_limit: NonZeroU32 = "3";
+        /// How many tool calls one step of the agent may make.
+        "CHAT_CALLS_PER_STEP" calls_per_step: NonZeroUsize = "32";
+        /// How many tool calls of one step run at the same time.
+        "CHAT_CALLS_AT_ONCE" calls_at_once: NonZeroUsize = "8";
+        /// The longest text of one step of the agent.
+        "CHAT_ANSWER_LIMIT" answer_limit: Bytes = "1MiB";
+        /// The largest answer of a tool.
+        "CHAT_TOOL_OUTPUT_LIMIT" tool_output_limit: Bytes = "256KiB";
+        /// How many tokens of history the agent is sent at most, by estimate; whole turns are left out, the oldest first.
+        /// Nothing stored is ever cut. Unset: all of it, always.
+        "CHAT_CONTEXT_TOKENS" context_tokens: Option<NonZeroUsize>;
+    }
+    "Several servers on one database" {
+        /// How long a server that falls silent keeps its turns before another takes them over. Longer than the heartbeat.
+        "CHAT_LEASE" lease: Duration = "10s";
+        /// How often a server says that it lives, saves half-written answers and hears of cancels.
+        "CHAT_HEARTBEAT" heartbeat: Duration = "1s";
+        /// How often a server looks for turns of servers that died.
+        "CHAT_SWEEP" sweep: Duration = "2s";
+        /// How often a reader looks at the database for a turn that another server runs.
+        "CHAT_POLL" poll: Duration = "500ms";
+    }
+    "Logs" {
+        /// How log lines are written, to standard error: `text` or `json`.
+        "CHAT_LOG_FORMAT" log_format: LogFormat = "text";
+        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by module such as
+        /// `info,chat_domain=debug`. Libraries tell warnings only unless they are named too (`rmcp=debug`); then they may log what was said.
+        "CHAT_LOG_FILTER" log_filter: LogFilter = "info";
+    }
+}
+
+/// The configuration is wrong: each fault names the setting and what is expected of it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration is wrong:{}", faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
+pub struct ConfigError {
+    /// One sentence for each fault. Never holds a secret.
+    pub faults: Vec<String>,
+}
+
+impl Config {
+    /// Reads the settings: defaults, then the file if there is one, then the environment. A variable that is empty counts as unset.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let mut faults = Vec::new();
+        let defaults = ROWS.iter().filter_map(|row| Some((row.key.to_owned(), row.default?.into())));
+        let mut figment = Figment::from(Layer::new(DEFAULTS, defaults));
+        if let Some(path) = file {
+            match read_file(path, &mut faults) {
+                Some(values) => figment = figment.merge(Layer::new(path.display().to_string(), values)),
+                None => return Err(ConfigError { faults }),
+            }
+        }
+        let (values, unknown) = read_environment(environment, &mut faults);
+        figment = figment.merge(Layer::new(ENVIRONMENT, values));
+        let config = Self::read(&figment, unknown, faults)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What answers.
+    pub fn agent_kind(&self) -> AgentKind {
+        self.agent.unwrap_or(if self.agent_url.is_some() { AgentKind::OpenAi } else { AgentKind::Demo })
+    }
+
+    /// Whether the demo's task list is among the tools.
+    pub fn has_demo_tools(&self) -> bool {
+        self.demo_tools.unwrap_or(self.agent_kind() == AgentKind::Demo)
+    }
+
+    /// How much and how long, as the domain knows it.
+    pub fn turn_limits(&self) -> TurnLimits {
+        TurnLimits {
+            message_chars: self.message_limit.get(),
+            queue: self.queue_limit.get(),
+            steps: self.step_limit.get(),
+            calls_per_step: self.calls_per_step.get(),
+            calls_at_once: self.calls_at_once.get(),
+            answer_bytes: self.answer_limit.0,
+            tool_output_bytes: self.tool_output_limit.0,
+            attempts: self.attempt_limit.get(),
+            turn: self.turn_timeout,
+            context_tokens: self.context_tokens.map(NonZeroUsize::get),
+            lease: self.lease,
+            heartbeat: self.heartbeat,
+            sweep: self.sweep,
+            poll: self.poll,
+        }
+    }
+
+    /// What no setting alone can tell.
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut faults = Vec::new();
+        if self.jwt_secret.is_none() && !self.listen.ip().is_loopback() {
+            faults.push(format!(
+                "CHAT_LISTEN: {} can be reached from elsewhere, and without CHAT_JWT_SECRET the server runs in development mode, \
+                 which is for this machine alone; set CHAT_JWT_SECRET, or listen on 127.0.0.1",
+                self.listen
+            ));
+        }
+        if self.jwt_secret.is_none() && (self.jwt_issuer.is_some() || self.jwt_audience.is_some()) {
+            faults.push("CHAT_JWT_ISSUER, CHAT_JWT_AUDIENCE: these need CHAT_JWT_SECRET; development mode makes its own tokens".to_owned());
+        }
+        if self.agent_kind() == AgentKind::OpenAi {
+            if self.agent_url.is_none() {
+                faults.push("CHAT_AGENT_URL: is required when CHAT_AGENT is openai".to_owned());
+            }
+            if self.agent_model.is_none() {
+                faults.push("CHAT_AGENT_MODEL: is required when the agent is reached by CHAT_AGENT_URL".to_owned());
+            }
+        }
+        if self.agent_step_timeout > self.turn_timeout {
+            faults.push("CHAT_AGENT_STEP_TIMEOUT: must not be longer than CHAT_TURN_TIMEOUT".to_owned());
+        }
+        if self.lease < self.heartbeat * 2 {
+            faults.push(
+                "CHAT_LEASE: must be at least twice as long as CHAT_HEARTBEAT, or servers would lose the turns that they run".to_owned(),
+            );
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
+    }
+}
+
+const DEFAULTS: &str = "default";
+const ENVIRONMENT: &str = "environment";
+
+/// One of the layers of settings, by its name.
+struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Layer {
+    fn new(name: impl Into<String>, values: impl IntoIterator<Item = (String, Value)>) -> Self {
+        Self { name: name.into(), values: values.into_iter().collect() }
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+fn read_file(path: &Path, faults: &mut Vec<String>) -> Option<Dict> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| faults.push(format!("{}: the file cannot be read: {error}", path.display()))).ok()?;
+    let mut profiles = Toml::string(&text)
+        .data()
+        .map_err(|error| faults.push(format!("{}: {}", path.display(), without_excerpt(&error.kind.to_string()))))
+        .ok()?;
+    let values = profiles.remove(&Profile::Default).unwrap_or_default();
+    for key in values.keys().filter(|key| ROWS.iter().all(|row| row.key != *key)) {
+        faults.push(format!("{}: there is no setting `{key}`", path.display()));
+    }
+    Some(values)
+}
+
+/// The parser's message without the line that it quotes, which may hold a secret.
+fn without_excerpt(message: &str) -> String {
+    message.lines().filter(|line| !line.contains('|')).collect::<Vec<_>>().join(", ")
+}
+
+/// Our variables, and the names of those that only look like ours.
+fn read_environment(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    faults: &mut Vec<String>,
+) -> (Vec<(String, Value)>, Vec<String>) {
+    let (mut values, mut unknown) = (Vec::new(), Vec::new());
+    for (name, value) in environment {
+        let Some(name) = name.to_str() else { continue };
+        let Some(row) = ROWS.iter().find(|row| row.variable == name) else {
+            if name.starts_with("CHAT_") && name != "CHAT_CONFIG" {
+                unknown.push(name.to_owned());
+            }
+            continue;
+        };
+        match value.into_string() {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => values.push((row.key.to_owned(), text.into())),
+            Err(_) => faults.push(format!("{name}: the value is not UTF-8")),
+        }
+    }
+    unknown.sort();
+    (values, unknown)
+}
+
+/// One setting from the layers; a fault is noted.
+fn field<T: Setting>(figment: &Figment, key: &str, variable: &str, faults: &mut Vec<String>) -> Option<T> {
+    let value = figment.find_value(key).ok();
+    if let Some(setting) = T::read(value.as_ref()) {
+        return Some(setting);
+    }
+    let source = value.as_ref().and_then(|value| figment.get_metadata(value.tag())).map(|metadata| metadata.name.as_ref());
+    let place = match source {
+        Some(file) if file != ENVIRONMENT && file != DEFAULTS => format!("{file}: {key} ({variable})"),
+        _ => variable.to_owned(),
+    };
+    let given = match value.as_ref().and_then(value::text) {
+        Some(text) if !T::SECRET => format!("{text:?}"),
+        Some(_) => "the value (not shown)".to_owned(),
+        None => "what is given".to_owned(),
+    };
+    faults.push(format!("{place}: {given} is not {}", T::EXPECTED));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_domain() {
+        let config = Config::load(None, []).unwrap();
+        assert_eq!(config.turn_limits(), TurnLimits::default());
+    }
+
+    #[test]
+    fn variables_are_the_keys_in_capitals() {
+        for row in ROWS {
+            let expected = if row.key == "database_url" { "DATABASE_URL".to_owned() } else { format!("CHAT_{}", row.key.to_uppercase()) };
+            assert_eq!(row.variable, expected);
+        }
+    }
+
+    #[test]
+    fn a_quoted_line_is_left_out_of_the_parsers_message() {
+        let message = "TOML parse error at line 1, column 14\n  |\n1 | jwt_secret = hunter2\n  |              ^\ninvalid string\n";
+        assert_eq!(without_excerpt(message), "TOML parse error at line 1, column 14, invalid string");
+    }
+}

@@ -1,0 +1,69 @@
+//! What turns do, as log lines: ids, codes and times, never what was said.
+
+use std::error::Error;
+
+use chat_domain::{Observer, Signal, ToolOutcome, TurnOutcome, TurnStatus};
+use tracing::{error, info, warn};
+
+/// Writes a log line for each signal.
+#[derive(Clone, Copy, Debug)]
+pub struct LogObserver;
+
+impl Observer for LogObserver {
+    fn observe(&self, signal: Signal<'_>) {
+        match signal {
+            Signal::TurnStarted { turn, owner, lease, attempt } => info!(
+                turn = %turn.id, conversation = %turn.conversation, user = %owner, worker = %lease.worker, epoch = lease.epoch, attempt,
+                "turn started"
+            ),
+            Signal::TurnEnded { turn, took } => info!(
+                turn = %turn.id, conversation = %turn.conversation, outcome = outcome(&turn.status), ms = millis(took),
+                input_tokens = turn.usage.input_tokens, output_tokens = turn.usage.output_tokens,
+                "turn ended"
+            ),
+            Signal::TurnReleased { lease } => warn!(turn = %lease.turn, worker = %lease.worker, epoch = lease.epoch, "turn released"),
+            Signal::StepFailed { lease, error } => {
+                warn!(turn = %lease.turn, kind = ?error.kind, error = chain(error), "the agent failed");
+            }
+            Signal::ToolCalled { lease, tool, outcome, took } => {
+                info!(turn = %lease.turn, tool, outcome = tool_outcome(outcome), ms = millis(took), "tool called");
+            }
+            Signal::StoreFailed { doing, error } => error!(doing, error = chain(error), "the store failed"),
+            Signal::WorkerReplaced { old, new } => warn!(%old, %new, "this worker was given up for dead and goes on under another name"),
+        }
+    }
+}
+
+fn millis(took: std::time::Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn outcome(status: &TurnStatus) -> &'static str {
+    match status {
+        TurnStatus::Queued => "queued",
+        TurnStatus::Running => "running",
+        TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => "completed",
+        TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => "cancelled",
+        TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => failure.kind.code(),
+    }
+}
+
+fn tool_outcome(outcome: &ToolOutcome) -> &'static str {
+    match outcome {
+        ToolOutcome::Succeeded(_) => "succeeded",
+        ToolOutcome::Failed(error) => error.kind.code(),
+        ToolOutcome::Unknown => "unknown",
+    }
+}
+
+/// An error with all that lies behind it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! Settings: where they come from, which are refused, and their reference.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chat_server::config::{AgentKind, Config, reference};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn load(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.toml");
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+    }
+    Config::load(file.map(|_| path.as_path()), environment(variables)).map_err(|error| {
+        let folder = format!("{}/", folder.path().display());
+        error.faults.iter().map(|fault| fault.replace(&folder, "")).collect()
+    })
+}
+
+/// The one fault of these variables.
+fn fault(variables: &[(&str, &str)]) -> String {
+    let faults = load(None, variables).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    faults[0].clone()
+}
+
+#[test]
+fn nothing_needs_to_be_set() {
+    let config = load(None, &[]).unwrap();
+    assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
+    assert_eq!(config.database_url.expose(), "sqlite://chat.db");
+    assert_eq!(config.agent_kind(), AgentKind::Demo);
+    assert!(config.has_demo_tools());
+}
+
+#[test]
+fn a_variable_wins_over_the_file_and_the_file_over_the_default() {
+    let file = "lease = \"20s\"\nheartbeat = \"2s\"\nqueue_limit = 7\ndemo_tools = false\n";
+    let config = load(Some(file), &[("CHAT_LEASE", "30s"), ("CHAT_QUEUE_LIMIT", "")]).unwrap();
+    assert_eq!(config.lease, Duration::from_secs(30));
+    assert_eq!(config.heartbeat, Duration::from_secs(2));
+    assert_eq!(config.queue_limit.get(), 7);
+    assert_eq!(config.sweep, Duration::from_secs(2));
+    assert!(!config.has_demo_tools());
+}
+
+#[test]
+fn an_agent_with_an_address_is_asked_there() {
+    let config = load(None, &[("CHAT_AGENT_URL", "http://127.0.0.1:11434/v1"), ("CHAT_AGENT_MODEL", "m")]).unwrap();
+    assert_eq!(config.agent_kind(), AgentKind::OpenAi);
+    assert!(!config.has_demo_tools());
+    assert!(fault(&[("CHAT_AGENT_URL", "http://127.0.0.1:11434/v1")]).starts_with("CHAT_AGENT_MODEL: "));
+    assert!(fault(&[("CHAT_AGENT", "openai"), ("CHAT_AGENT_MODEL", "m")]).starts_with("CHAT_AGENT_URL: "));
+}
+
+#[test]
+fn mcp_servers_come_from_tables_or_json() {
+    let file = "[[mcp_servers]]\nname = \"files\"\ncommand = \"mcp-files\"\nargs = [\"/srv\"]\nenv = { TOKEN = \"t\" }\n";
+    let json = r#"[{"name": "files", "command": "mcp-files", "args": ["/srv"], "env": {"TOKEN": "t"}}]"#;
+    for config in [load(Some(file), &[]).unwrap(), load(None, &[("CHAT_MCP_SERVERS", json)]).unwrap()] {
+        let servers = config.mcp_servers.0;
+        assert_eq!(servers.len(), 1);
+        assert_eq!((servers[0].name.as_str(), &servers[0].command), ("files", &PathBuf::from("mcp-files")));
+        assert_eq!(servers[0].args, ["/srv"]);
+        assert_eq!(servers[0].env["TOKEN"], "t");
+    }
+}
+
+#[test]
+fn wrong_values_are_named_with_what_is_expected() {
+    let wrong = [
+        ("CHAT_LISTEN", "8080", r#"CHAT_LISTEN: "8080" is not an address with a port, such as 127.0.0.1:8080 or [::1]:8080"#),
+        ("CHAT_LEASE", "10", r#"CHAT_LEASE: "10" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#),
+        ("CHAT_QUEUE_LIMIT", "0", r#"CHAT_QUEUE_LIMIT: "0" is not a whole number from 1 to 4294967295"#),
+        ("CHAT_BODY_LIMIT", "1GB", r#"CHAT_BODY_LIMIT: "1GB" is not a number of bytes, such as 65536, 64KiB or 1MiB"#),
+        ("CHAT_AGENT", "gpt", r#"CHAT_AGENT: "gpt" is not demo or openai"#),
+        ("CHAT_DEMO_TOOLS", "yes", r#"CHAT_DEMO_TOOLS: "yes" is not true or false"#),
+        ("CHAT_LOG_FORMAT", "xml", r#"CHAT_LOG_FORMAT: "xml" is not text or json"#),
+        ("CHAT_JWT_SECRET", "hunter2", "CHAT_JWT_SECRET: the value (not shown) is not at least 32 bytes long"),
+    ];
+    for (name, value, expected) in wrong {
+        assert_eq!(fault(&[(name, value)]), expected);
+    }
+    assert!(fault(&[("CHAT_LEASE", "1s")]).starts_with("CHAT_LEASE: must be at least twice as long as CHAT_HEARTBEAT"));
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let faults = load(Some("turn_timeout = 3\nleese = \"1s\"\n"), &[("CHAT_LISTEN", "x")]).unwrap_err();
+    assert_eq!(
+        faults,
+        [
+            "chat.toml: there is no setting `leese`",
+            r#"CHAT_LISTEN: "x" is not an address with a port, such as 127.0.0.1:8080 or [::1]:8080"#,
+            r#"chat.toml: turn_timeout (CHAT_TURN_TIMEOUT): "3" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#,
+        ]
+    );
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let variables = [
+        ("CHAT_JWT_SECRET", SECRET),
+        ("CHAT_AGENT_API_KEY", "hunter2"),
+        ("DATABASE_URL", "sqlite://hunter2.db"),
+        ("CHAT_AGENT_URL", "https://user:hunter2@host/v1"),
+        ("CHAT_AGENT_MODEL", "m"),
+        ("CHAT_MCP_SERVERS", r#"[{"name": "a", "command": "b", "env": {"TOKEN": "hunter2"}}]"#),
+    ];
+    let shown = format!("{:?}", load(None, &variables).unwrap());
+    assert!(!shown.contains("hunter2") && !shown.contains(SECRET), "{shown}");
+
+    let wrong = [
+        "jwt_secret = \"hunter2\"",
+        "jwt_secret = 'hunter2' 'hunter2'",
+        "jwt_secret = hunter2",
+        "jwt_secret = [\"hunter2\"]",
+        "agent_api_key = { key = \"hunter2\" }",
+        "database_url = \"postgres://user:hunter2@host/db\"",
+        "mcp_servers = \"hunter2\"",
+        "mcp_servers = [{ name = \"a\", command = \"b\", env = \"hunter2\" }]",
+    ];
+    for file in wrong {
+        let faults = load(Some(file), &[]).unwrap_err().join("\n");
+        assert!(faults.contains("chat.toml"), "{faults}");
+        assert!(!faults.contains("hunter2"), "{faults}");
+    }
+}
+
+#[test]
+fn without_a_secret_only_loopback_is_listened_on() {
+    for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
+        let fault = fault(&[("CHAT_LISTEN", listen)]);
+        assert!(fault.contains("set CHAT_JWT_SECRET"), "{fault}");
+        assert!(load(None, &[("CHAT_LISTEN", listen), ("CHAT_JWT_SECRET", SECRET)]).is_ok());
+    }
+    assert!(load(None, &[("CHAT_LISTEN", "[::1]:8080")]).is_ok());
+    assert!(fault(&[("CHAT_JWT_ISSUER", "idp")]).contains("CHAT_JWT_SECRET"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Some("no/such/chat.toml".as_ref()), []).unwrap_err();
+    assert!(error.to_string().contains("no/such/chat.toml: the file cannot be read"), "{error}");
+}
+
+#[test]
+fn misspelt_variables_are_noticed() {
+    let config = load(None, &[("CHAT_LEESE", "1s"), ("CHAT_CONFIG", "x"), ("HOME", "y"), ("CHAT_LEASE", "9s")]).unwrap();
+    assert_eq!(config.unknown_variables, ["CHAT_LEESE"]);
+}
+
+/// Fails when `docs/configuration.md` is not what the table of settings gives. `cargo xtask docs` writes it anew.
+#[test]
+fn the_reference_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        std::fs::write(path, reference()).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap() == reference(), "docs/configuration.md is out of date: run `cargo xtask docs`");
+}

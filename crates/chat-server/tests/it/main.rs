@@ -1,0 +1,4 @@
+//! The server's tests from outside the crate.
+
+mod auth;
+mod config;
