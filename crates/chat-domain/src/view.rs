@@ -152,3 +152,6 @@ impl News {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

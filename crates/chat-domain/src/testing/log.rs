@@ -56,8 +56,13 @@ impl LogBuilder {
 
     /// A call of that step, with `{}` as arguments.
     pub fn call(&mut self, message: MessageId, tool: &str) -> ToolCall {
+        self.call_by(RanBy::Us, message, tool)
+    }
+
+    /// The same, run by somebody.
+    pub fn call_by(&mut self, ran_by: RanBy, message: MessageId, tool: &str) -> ToolCall {
         let id = ToolCallId(self.environment.fresh_id());
-        let call = ToolCall { id, message, tool: tool.to_owned(), arguments: RawJson::from_valid("{}"), ran_by: RanBy::Us };
+        let call = ToolCall { id, message, tool: tool.to_owned(), arguments: RawJson::from_valid("{}"), ran_by };
         self.push(ItemBody::ToolCall(call.clone()));
         call
     }

@@ -23,6 +23,7 @@ struct State {
     conversations: BTreeMap<ConversationId, Log>,
     workers: HashMap<WorkerId, Instant>,
     faults: VecDeque<Unavailability>,
+    deaf: bool,
 }
 
 struct Log {
@@ -53,6 +54,11 @@ impl MemoryStore {
     /// Makes the next calls fail, one fault each.
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Unavailability>) {
         self.lock().faults.extend(faults);
+    }
+
+    /// Makes all heartbeats fail, or no more.
+    pub fn fail_heartbeats(&self, fail: bool) {
+        self.lock().deaf = fail;
     }
 
     /// Forgets all workers, as if each had fallen silent.
@@ -391,6 +397,9 @@ impl ConversationStore for MemoryStore {
 
     async fn heartbeat(&self, worker: WorkerId, lease: Duration, drafts: Vec<(TurnLease, Draft)>) -> Result<Heartbeat, StoreError> {
         let mut state = self.open()?;
+        if state.deaf {
+            return Err(StoreError::Unavailable(Unavailability::Unreachable, "heartbeats fail".into()));
+        }
         *state.workers.get_mut(&worker).ok_or(StoreError::LeaseLost)? = Instant::now() + lease;
         for (lease, draft) in drafts {
             if let Ok((log, at)) = state.leased(&lease) {
