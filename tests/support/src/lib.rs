@@ -1,1 +1,3 @@
-//! What the tests of several crates share: stub servers and running processes
+//! What the tests of several crates share: stub servers and running processes.
+
+pub mod stub_agent;

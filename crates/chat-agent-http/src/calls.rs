@@ -1,0 +1,232 @@
+//! Tool calls put together from fragments.
+
+use chat_domain::{AgentError, RawJson, without_nul};
+use serde::de::IgnoredAny;
+
+use crate::chunk::Fragment;
+use crate::failure::nonsense;
+
+/// The most that the calls of one step may take, in bytes: a server could go on for ever.
+const MAX_BYTES: usize = 1 << 20;
+/// What a call is counted as, beside its text. So there are at most about a thousand.
+const CALL_BYTES: usize = 1 << 10;
+
+/// The calls of one answer so far.
+///
+/// Fragments belong together by index. Servers differ, though: some leave the index out, some send each call whole and number all
+/// of them 0, some repeat id and name in each fragment, some have no ids or the same one for all. See [`begins_another`].
+#[derive(Debug, Default)]
+pub struct Calls {
+    calls: Vec<Partial>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Partial {
+    index: Option<u64>,
+    id: String,
+    tool: String,
+    arguments: String,
+}
+
+/// A finished call.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WholeCall {
+    /// The name it was called by.
+    pub tool: String,
+    /// A JSON object, or text as a JSON string.
+    pub arguments: RawJson,
+}
+
+impl Calls {
+    /// Takes the next fragment.
+    ///
+    /// # Errors
+    /// There is more of it than allowed.
+    pub fn add(&mut self, fragment: Fragment) -> Result<(), AgentError> {
+        let function = fragment.function.unwrap_or_default();
+        let next = Partial {
+            index: fragment.index,
+            id: fragment.id.unwrap_or_default(),
+            tool: function.name.unwrap_or_default(),
+            arguments: function.arguments.unwrap_or_default(),
+        };
+        self.bytes += next.id.len() + next.tool.len() + next.arguments.len();
+        match self.calls.iter_mut().rev().find(|call| call.may_go_on_with(&next)) {
+            Some(call) if !begins_another(call, &next) => call.go_on(next),
+            _ => {
+                self.bytes += CALL_BYTES;
+                self.calls.push(next);
+            }
+        }
+        if self.bytes > MAX_BYTES { Err(nonsense("its tool calls are longer than allowed")) } else { Ok(()) }
+    }
+
+    /// The calls, in the order of their indices.
+    ///
+    /// # Errors
+    /// A call names no tool.
+    pub fn finish(mut self) -> Result<Vec<WholeCall>, AgentError> {
+        if self.calls.iter().all(|call| call.index.is_some()) {
+            self.calls.sort_by_key(|call| call.index);
+        }
+        self.calls.into_iter().map(Partial::finish).collect()
+    }
+}
+
+impl Partial {
+    /// Whether a fragment is addressed to this call: by index, else by id, else as the last one.
+    fn may_go_on_with(&self, next: &Self) -> bool {
+        match next.index {
+            Some(index) => self.index == Some(index),
+            None => next.id.is_empty() || self.id == next.id,
+        }
+    }
+
+    fn go_on(&mut self, next: Self) {
+        if self.id.is_empty() {
+            self.id = next.id;
+        }
+        if self.tool != next.tool {
+            self.tool.push_str(&next.tool);
+        }
+        self.arguments.push_str(&next.arguments);
+    }
+
+    fn finish(self) -> Result<WholeCall, AgentError> {
+        if self.tool.is_empty() {
+            return Err(nonsense("a tool call without a name"));
+        }
+        let arguments = match self.arguments {
+            blank if blank.trim().is_empty() => "{}".to_owned(),
+            object if is_json_object(&object) => object,
+            other => serde_json::Value::String(without_nul(other)).to_string(),
+        };
+        Ok(WholeCall { tool: without_nul(self.tool), arguments: RawJson::from_valid(arguments) })
+    }
+}
+
+/// Whether a fragment that is addressed to a call is another call nevertheless: it names a tool, though the call has a name and is
+/// whole already.
+fn begins_another(call: &Partial, next: &Partial) -> bool {
+    if next.tool.is_empty() || call.tool.is_empty() {
+        return false;
+    }
+    let other_id = !next.id.is_empty() && !call.id.is_empty() && next.id != call.id;
+    let other_tool = next.index.is_none() && next.tool != call.tool;
+    if call.arguments.is_empty() {
+        other_id || other_tool
+    } else {
+        (other_id || !next.arguments.is_empty() || other_tool) && is_json_object(&call.arguments)
+    }
+}
+
+/// Whether the text is one JSON object.
+pub fn is_json_object(text: &str) -> bool {
+    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Puts fragments together, written as index, id, name and arguments; `null` is left out.
+    fn together(fragments: Value) -> Vec<(String, String)> {
+        let mut calls = Calls::default();
+        for fragment in fragments.as_array().expect("fragments") {
+            let [index, id, name, arguments] = fragment.as_array().expect("a fragment").as_slice() else { panic!("four members") };
+            let fragment = json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } });
+            calls.add(serde_json::from_value(fragment).expect("a fragment")).expect("not too long");
+        }
+        let calls = calls.finish().expect("whole calls");
+        calls.into_iter().map(|call| (call.tool, call.arguments.as_str().to_owned())).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(tool, arguments)| ((*tool).to_owned(), (*arguments).to_owned())).collect()
+    }
+
+    const TWO: &[(&str, &str)] = &[("f", r#"{"a":1}"#), ("g", r#"{"b":2}"#)];
+
+    #[test]
+    fn fragments_belong_together_by_index() {
+        let interleaved =
+            json!([[0, "x", "f", ""], [1, "y", "g", "{\"b\""], [0, null, null, "{\"a\""], [1, null, null, ":2}"], [0, null, null, ":1}"],]);
+        assert_eq!(together(interleaved), pairs(TWO));
+        let backwards = json!([[7, "y", "g", "{\"b\":2}"], [3, "x", "f", "{\"a\":1}"]]);
+        assert_eq!(together(backwards), pairs(TWO));
+    }
+
+    #[test]
+    fn ids_may_be_missing_empty_repeated_or_new_in_each_fragment() {
+        for ids in [[Value::Null, Value::Null], [json!(""), json!("")], [json!("x"), json!("x")], [json!("x"), json!("y")]] {
+            let fragments =
+                json!([[0, ids[0], "f", "{\"a\""], [0, ids[1], null, ":1}"], [1, ids[0], "g", "{\"b\""], [1, ids[1], null, ":2}"]]);
+            assert_eq!(together(fragments), pairs(TWO), "{ids:?}");
+            let named = json!([[0, ids[0], "f", "{\"a\""], [0, ids[1], "f", ":1}"], [1, ids[0], "g", "{\"b\""], [1, ids[1], "g", ":2}"]]);
+            assert_eq!(together(named), pairs(TWO), "name repeated, {ids:?}");
+        }
+    }
+
+    #[test]
+    fn without_an_index_a_call_goes_on_until_another_is_named() {
+        assert_eq!(together(json!([[null, "x", "f", "{\"a\":1}"], [null, "y", "g", "{\"b\":2}"]])), pairs(TWO));
+        assert_eq!(together(json!([[null, "x", "f", "{\"a\":1}"], [null, "x", "g", "{\"b\":2}"]])), pairs(TWO));
+        assert_eq!(together(json!([[null, null, "f", "{\"a\":1}"], [null, null, "g", "{\"b\":2}"]])), pairs(TWO));
+        assert_eq!(together(json!([[null, "x", "f", ""], [null, null, null, "{\"a\":1}"], [null, "y", "g", "{\"b\":2}"]])), pairs(TWO));
+        let by_id = json!([[null, "x", "f", "{"], [null, "y", "g", "{"], [null, "x", null, "\"a\":1}"], [null, "y", null, "\"b\":2}"]]);
+        assert_eq!(together(by_id), pairs(TWO));
+        assert_eq!(together(json!([[null, null, "f", ""], [null, null, "g", ""]])), pairs(&[("f", "{}"), ("g", "{}")]));
+    }
+
+    #[test]
+    fn whole_calls_may_all_have_the_index_0() {
+        assert_eq!(together(json!([[0, "x", "f", "{\"a\":1}"], [0, "y", "g", "{\"b\":2}"]])), pairs(TWO));
+        assert_eq!(together(json!([[0, "x", "f", "{\"a\":1}"], [0, "x", "g", "{\"b\":2}"]])), pairs(TWO));
+        assert_eq!(together(json!([[0, "x", "f", "{}"], [0, "y", "f", "{}"]])), pairs(&[("f", "{}"), ("f", "{}")]));
+        assert_eq!(together(json!([[0, "x", "f", ""], [0, "y", "f", ""]])), pairs(&[("f", "{}"), ("f", "{}")]));
+    }
+
+    #[test]
+    fn a_last_fragment_that_only_repeats_adds_nothing() {
+        assert_eq!(together(json!([[0, "x", "f", "{}"], [0, "x", "f", ""], [0, null, null, null]])), pairs(&[("f", "{}")]));
+    }
+
+    #[test]
+    fn arguments_stay_byte_for_byte_if_they_are_an_object() {
+        let odd = "{ \"b\": 1e400, \"a\":\t\"\\u00e9\\u0000\", \"a\": 12345678901234567890123 }\n";
+        assert_eq!(together(json!([[0, "x", "f", odd]])), pairs(&[("f", odd)]));
+    }
+
+    #[test]
+    fn other_arguments_become_an_empty_object_or_a_string() {
+        let sent = |arguments: &str| together(json!([[0, "x", "f", arguments]])).remove(0).1;
+        assert_eq!(sent(""), "{}");
+        assert_eq!(sent(" \n"), "{}");
+        assert_eq!(sent("[1]"), r#""[1]""#);
+        assert_eq!(sent("null"), r#""null""#);
+        assert_eq!(sent("{\"a\":"), r#""{\"a\":""#);
+        assert_eq!(sent("{} {}"), r#""{} {}""#);
+        assert_eq!(sent("milk \0 \"fresh\""), "\"milk \u{FFFD} \\\"fresh\\\"\"");
+    }
+
+    #[test]
+    fn a_call_of_nothing_is_not_understood() {
+        let mut calls = Calls::default();
+        calls.add(Fragment::default()).expect("not too long");
+        calls.finish().expect_err("no name");
+    }
+
+    #[test]
+    fn endless_calls_are_given_up() {
+        let mut calls = Calls::default();
+        let begun = (0..=MAX_BYTES / CALL_BYTES).map(|index| calls.add(Fragment { index: Some(index as u64), ..Fragment::default() }));
+        assert!(begun.last().expect("many").is_err());
+        let mut calls = Calls::default();
+        let piece = || json!({ "index": 0, "function": { "arguments": "x".repeat(1 << 16) } });
+        let mut added = (0..17).map(|_| calls.add(serde_json::from_value(piece()).expect("a fragment")));
+        assert!(added.any(|added| added.is_err()));
+    }
+}

@@ -1,0 +1,122 @@
+use AgentErrorKind::{ContextTooLong, Misconfigured, Overloaded, Protocol, Refused, Unavailable};
+use serde_json::json;
+
+use super::*;
+
+const SOON: Option<Duration> = Some(Duration::from_secs(7));
+
+#[track_caller]
+fn answered(status: u16, body: &str, expected: AgentErrorKind) -> AgentError {
+    let error = Refusal::of_answer(status, body.as_bytes()).into_error(None);
+    assert_eq!(error.kind, expected, "{status} {body}");
+    error
+}
+
+#[test]
+fn the_status_tells_the_kind() {
+    let overloaded = Overloaded { retry_after: None };
+    let kinds = [
+        (301, Misconfigured),
+        (308, Misconfigured),
+        (400, Protocol),
+        (401, Misconfigured),
+        (402, Misconfigured),
+        (403, Misconfigured),
+        (404, Misconfigured),
+        (405, Misconfigured),
+        (408, Unavailable),
+        (413, ContextTooLong),
+        (418, Protocol),
+        (422, Protocol),
+        (429, overloaded),
+        (500, Unavailable),
+        (502, Unavailable),
+        (503, overloaded),
+        (504, Unavailable),
+        (529, overloaded),
+        (599, Unavailable),
+    ];
+    for (status, kind) in kinds {
+        for body in ["", "<html>", "[]", "{}", r#"{"error":null}"#, r#"{"error":{"message":7,"type":[],"code":null}}"#] {
+            answered(status, body, kind);
+        }
+        let passing = matches!(status, 408 | 429 | 500..);
+        assert_eq!(Refusal::of_answer(status, b"").is_passing(), passing, "{status}");
+    }
+}
+
+#[test]
+fn a_time_to_come_back_is_handed_on() {
+    for status in [408, 429, 500, 503] {
+        assert_eq!(Refusal::of_answer(status, b"").into_error(SOON).kind, Overloaded { retry_after: SOON });
+    }
+    assert_eq!(Refusal::of_answer(401, b"").into_error(SOON).kind, Misconfigured);
+}
+
+#[test]
+fn a_context_that_is_too_long_in_the_words_of_many_servers() {
+    let coded =
+        json!({ "error": { "message": "…", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded" } });
+    let llama_cpp = json!({ "error": { "code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error" } });
+    let flat = json!({ "object": "error", "message": "This model's maximum context length is 4096 tokens.", "type": "BadRequestError", "code": 400 });
+    let anthropic = json!({ "error": { "type": "invalid_request_error", "message": "Prompt is too long: 210000 tokens" } });
+    let plain = json!({ "error": "input exceeds the context window" });
+    for body in [coded, llama_cpp, flat, anthropic, plain] {
+        for status in [400, 413, 422] {
+            answered(status, &body.to_string(), ContextTooLong);
+        }
+        assert_eq!(Refusal::in_stream(&body).expect("an error").into_error(None).kind, ContextTooLong, "{body}");
+        assert!(!Refusal::of_answer(400, body.to_string().as_bytes()).is_passing());
+    }
+    // The text alone does not turn a wrong key into a long conversation.
+    answered(401, r#"{"error":"no key for the long context window model"}"#, Misconfigured);
+}
+
+#[test]
+fn a_refusal_of_the_content() {
+    answered(400, r#"{"error":{"code":"content_filter","message":"…"}}"#, Refused);
+    answered(400, r#"{"error":{"code":"content_policy_violation"}}"#, Refused);
+    answered(400, r#"{"error":{"message":"The response was filtered due to Azure OpenAI's content management policy."}}"#, Refused);
+}
+
+#[test]
+fn an_account_without_credit_is_not_asked_again() {
+    for body in [r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#, r#"{"error":{"type":"insufficient_quota"}}"#] {
+        answered(429, body, Misconfigured);
+        assert!(!Refusal::of_answer(429, body.as_bytes()).is_passing());
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_or_cannot_use_tools() {
+    answered(400, r#"{"error":{"code":"model_not_found"}}"#, Misconfigured);
+    answered(404, r#"{"error":{"message":"model \"x\" not found, try pulling it first"}}"#, Misconfigured);
+    let error = answered(400, r#"{"error":{"message":"registry.ollama.ai/library/gemma:2b does not support tools"}}"#, Misconfigured);
+    assert!(error.message.contains("tools"));
+}
+
+#[test]
+fn errors_in_a_stream() {
+    let kind = |data: Value| Refusal::in_stream(&data).map(|refusal| refusal.into_error(None).kind);
+    assert_eq!(kind(json!({ "choices": [], "error": null })), None);
+    assert_eq!(kind(json!({ "error": {} })), Some(Unavailable));
+    assert_eq!(kind(json!({ "error": "out of memory" })), Some(Unavailable));
+    assert_eq!(kind(json!({ "error": { "type": "server_error" }, "choices": [] })), Some(Unavailable));
+    assert_eq!(kind(json!({ "error": { "type": "overloaded_error" } })), Some(Overloaded { retry_after: None }));
+    assert_eq!(kind(json!({ "error": { "code": 429 } })), Some(Overloaded { retry_after: None }));
+    assert_eq!(kind(json!({ "error": { "code": 502 } })), Some(Unavailable));
+    assert_eq!(kind(json!({ "error": { "code": "invalid_api_key" } })), Some(Misconfigured));
+    assert_eq!(kind(json!({ "object": "error", "message": "bad", "code": 400 })), Some(Protocol));
+    assert_eq!(kind(json!({ "error": { "code": 7 } })), Some(Unavailable));
+}
+
+#[test]
+fn nothing_from_outside_is_shown_and_only_plain_words_are_logged() {
+    let body = json!({ "error": { "message": "Incorrect API key: sk-S3cret in http://internal", "type": "sk-S3cret", "code": "invalid_api_key" } });
+    let error = answered(401, &body.to_string(), Misconfigured);
+    let logged = error.source.as_ref().expect("a source").to_string();
+    assert_eq!(logged, "the server answered with status 401, code invalid_api_key");
+    assert!(!error.message.contains("S3cret"));
+    let in_stream = Refusal::in_stream(&body).expect("an error").into_error(None);
+    assert_eq!(in_stream.source.expect("a source").to_string(), "the server answered with an error in its stream, code invalid_api_key");
+}

@@ -1,0 +1,77 @@
+//! What the tests have in common.
+
+use std::time::Duration;
+
+use chat_agent_http::{ChatCompletionsAgent, ChatCompletionsSettings, Retries};
+use chat_domain::RawJson;
+use chat_domain::transcript::{Entry, Transcript};
+use chat_domain::{Agent, AgentError, AgentErrorKind, ConversationId, StepEvent, StepRequest, StepStream, ToolSpec, TurnId, Usage, UserId};
+use futures_util::StreamExt;
+use uuid::Uuid;
+
+/// Settings for a server, with pauses so short that tests need not wait.
+pub fn settings(base_url: &str) -> ChatCompletionsSettings {
+    let mut settings = ChatCompletionsSettings::new(base_url, "stub-model");
+    settings.retries = Retries { tries: 3, first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(2) };
+    settings
+}
+
+pub fn agent(base_url: &str) -> ChatCompletionsAgent {
+    ChatCompletionsAgent::new(settings(base_url)).expect("usable settings")
+}
+
+pub fn says(text: &str) -> Entry {
+    Entry::User { text: text.to_owned() }
+}
+
+pub fn tool(name: &str, input_schema: &str) -> ToolSpec {
+    let description = format!("Does {name}.");
+    ToolSpec { name: name.to_owned(), description, input_schema: RawJson::from_valid(input_schema), repeatable: false }
+}
+
+pub fn request(entries: impl IntoIterator<Item = Entry>) -> StepRequest {
+    StepRequest {
+        owner: UserId::new("ada").expect("a name"),
+        conversation: ConversationId(Uuid::from_u128(1)),
+        turn: TurnId(Uuid::from_u128(2)),
+        transcript: Transcript(entries.into_iter().collect()),
+        tools: Vec::new(),
+    }
+}
+
+pub fn hello() -> StepRequest {
+    request([says("Hello")])
+}
+
+pub type Events = Vec<Result<StepEvent, AgentErrorKind>>;
+
+/// The kind of what failed, after a look at the rest of it.
+fn kind(error: &AgentError) -> AgentErrorKind {
+    assert!(error.message.ends_with('.'), "a sentence for the user: {}", error.message);
+    assert!(!error.message.contains("127.0.0.1"), "no address for the user: {}", error.message);
+    error.kind
+}
+
+pub async fn rest(stream: StepStream) -> Events {
+    stream.map(|event| event.map_err(|error| kind(&error))).collect().await
+}
+
+/// All events of a step; an error before the first is one of them.
+pub async fn events(agent: &impl Agent, request: StepRequest) -> Events {
+    match agent.step(request).await {
+        Ok(stream) => rest(stream).await,
+        Err(error) => vec![Err(kind(&error))],
+    }
+}
+
+pub fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
+    Ok(StepEvent::Text(text.to_owned()))
+}
+
+pub fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
+    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments) })
+}
+
+pub fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
+    Ok(StepEvent::Done(Usage { input_tokens, output_tokens }))
+}
