@@ -1,0 +1,77 @@
+//! `docs/errors.md`, written from the table of problems.
+
+use std::fmt::Write;
+
+use crate::problem::{Code, Row};
+
+/// What stands before the table.
+const HEAD: &str = "# Errors
+
+Written from the table in `crates/chat-protocol/src/problem.rs` by `UPDATE_DOCS=1 cargo test -p chat-protocol`; a test holds it.
+
+Whatever goes wrong, the answer is `application/problem+json` (RFC 9457):
+
+```json
+{
+  \"type\": \"/problems/conversation_not_found\",
+  \"title\": \"There is no such conversation\",
+  \"status\": 404,
+  \"detail\": \"There is no such conversation. Check the id, or begin a new conversation by leaving it out.\",
+  \"code\": \"conversation_not_found\",
+  \"instance\": \"urn:uuid:01934f5e-7a52-7bd1-a6a0-2c3f60a4f1aa\"
+}
+```
+
+Decide by `code`: codes are stable, texts are not. `detail` says what happened this time and what to do. `instance` is the id of the
+request, which is also in the header `X-Request-Id` and in the server's log. Some problems have more members, named below. Where
+the table names seconds, the answer has the header `Retry-After`. In a stream of events, the event `error` has the same members.
+
+Problems that a turn can end with (`agent_…`, `context_too_long`, `step_limit`, `turn_timeout`, `too_many_attempts`) keep the
+user's message: the conversation goes on with the next message, or the turn is retried.
+
+";
+
+/// The whole document.
+pub fn document() -> String {
+    let mut text = String::from(HEAD);
+    text.push_str("| status | code | what is wrong | what to do | members | `Retry-After` |\n|---|---|---|---|---|---|\n");
+    for code in Code::ALL {
+        let Row { code, status, title, advice, members, retry_after } = code.row();
+        let members: Vec<_> = members.iter().map(|member| format!("`{member}`")).collect();
+        let after = retry_after.map(|seconds| seconds.to_string()).unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {status} | `{code}` | {title} | {advice} | {} | {after} |", members.join(", "));
+    }
+    text
+}
+
+/// The explanation of one code, for whoever follows a problem's `type`.
+pub fn explanation(code: &str) -> Option<String> {
+    let row = Code::ALL.iter().map(|code| code.row()).find(|row| row.code == code)?;
+    Some(format!("{} ({}, HTTP status {})\n\n{}\n", row.title, row.code, row.status, row.advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(kept, document(), "docs/errors.md is not up to date: run `cargo xtask docs`");
+    }
+
+    #[test]
+    fn codes_are_unique_and_explained() {
+        let mut codes: Vec<_> = Code::ALL.iter().map(|code| code.row().code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Code::ALL.len());
+        assert!(explanation("message_empty").unwrap().contains("422"));
+        assert_eq!(explanation("nonsense"), None);
+    }
+}

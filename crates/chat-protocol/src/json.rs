@@ -1,0 +1,201 @@
+//! JSON from clients, read strictly: UTF-8, one value, no name twice, not too deep, no half characters.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
+
+use crate::problem::{Code, Problem};
+
+/// The deepest nesting of arrays and objects.
+pub const MAX_DEPTH: usize = 64;
+
+/// Reads one JSON text.
+///
+/// # Errors
+/// `invalid_json` with line and column; `invalid_text` if a string holds a lone surrogate.
+pub fn read(body: &[u8]) -> Result<Value, Problem> {
+    let text = std::str::from_utf8(body).map_err(|error| invalid(body, error.valid_up_to(), "The body is not UTF-8"))?;
+    // First the grammar alone, so that the second reading can only fail for what is decided here.
+    serde_json::from_str::<&RawValue>(text).map_err(|error| syntax(text, &error))?;
+    if let Some(offset) = lone_surrogate(body) {
+        let mut problem = Problem::new(Code::InvalidText, "The text holds half of a surrogate pair");
+        place(&mut problem, body, offset);
+        return Err(problem);
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    Strict { depth: 0 }.deserialize(&mut json).map_err(|error| syntax(text, &error))
+}
+
+fn syntax(text: &str, error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    let said = error.to_string();
+    let what = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    // Column 0 is the line break before the line.
+    let end_of_line_before = || text.split('\n').nth(line.checked_sub(2)?).map(|before| (line - 1, before.len() + 1));
+    let (line, column) = if column == 0 { end_of_line_before().unwrap_or((line, 1)) } else { (line, column) };
+    let mut problem = Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON at line {line}, column {column}: {what}"));
+    problem.members.line = Some(line);
+    problem.members.column = Some(column);
+    problem
+}
+
+fn invalid(body: &[u8], offset: usize, what: &str) -> Problem {
+    let mut problem = Problem::new(Code::InvalidJson, what);
+    place(&mut problem, body, offset);
+    problem
+}
+
+fn place(problem: &mut Problem, body: &[u8], offset: usize) {
+    let before = body.get(..offset).unwrap_or(body);
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    problem.members.line = Some(1 + before.iter().filter(|byte| **byte == b'\n').count());
+    problem.members.column = Some(1 + before.len() - line_start);
+}
+
+/// Where an escape stands for half a character, in JSON whose grammar is right: there, backslashes are only in strings.
+fn lone_surrogate(json: &[u8]) -> Option<usize> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix(br"\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    while let Some(step) = json.get(at..)?.iter().position(|byte| *byte == b'\\') {
+        at += step;
+        at += match unit(at) {
+            None => 2,
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => return Some(at),
+            Some(_) => 6,
+        };
+    }
+    None
+}
+
+/// Reads a value that is `depth` levels inside.
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn inside<E: serde::de::Error>(&self) -> Result<Self, E> {
+        if self.depth < MAX_DEPTH {
+            Ok(Self { depth: self.depth + 1 })
+        } else {
+            Err(E::custom(format_args!("deeper than {MAX_DEPTH} levels")))
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(self.inside()?)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut object = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if object.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("the name {name:?} stands twice in one object")));
+            }
+            let value = members.next_value_seed(Self { depth: inside.depth })?;
+            object.insert(name, value);
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: impl AsRef<[u8]>) -> (Code, usize, usize) {
+        let problem = read(body.as_ref()).unwrap_err();
+        (problem.code, problem.members.line.unwrap(), problem.members.column.unwrap())
+    }
+
+    #[test]
+    fn json_is_read() {
+        let value = read(br#" {"a": [1, -2, 2.5, true, null, "x\ud83d\ude00\\u0041"], "b": {}} "#).unwrap();
+        assert_eq!(value, serde_json::json!({"a": [1, -2, 2.5, true, null, "x😀\\u0041"], "b": {}}));
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_with_its_place() {
+        for body in ["", " ", "{", "[1,]", "{\"a\":1", "nul", "{} x", "{}{}", "'a'", "{a:1}", "\u{feff}{}", "\"\u{1}\"", "[01]", "NaN"] {
+            assert_eq!(read(body.as_bytes()).unwrap_err().code, Code::InvalidJson, "{body:?}");
+        }
+        assert_eq!(refused("{\n  \"a\": tru\n}"), (Code::InvalidJson, 2, 11));
+        assert_eq!(refused(b"{\"a\":\n \"\xff\"}"), (Code::InvalidJson, 2, 3));
+        assert_eq!(refused("{\"a\": 1,\n\"a\": 2}"), (Code::InvalidJson, 2, 3));
+        assert_eq!(refused("1e400"), (Code::InvalidJson, 1, 5));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_names_are_told_apart_unescaped() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(read(nested(MAX_DEPTH).as_bytes()).is_ok());
+        assert_eq!(refused(nested(MAX_DEPTH + 1)).0, Code::InvalidJson);
+        assert_eq!(refused(nested(100_000)).0, Code::InvalidJson);
+        assert_eq!(refused(r#"{"a": 1, "\u0061": 2}"#).0, Code::InvalidJson);
+        assert!(read(br#"{"a": {"a": 1}, "b": {"a": 2}}"#).is_ok());
+    }
+
+    #[test]
+    fn half_characters_are_refused_as_text() {
+        assert_eq!(refused(r#"["\ud800"]"#), (Code::InvalidText, 1, 3));
+        assert_eq!(refused("[\n\"x\\udc00\"]"), (Code::InvalidText, 2, 3));
+        assert_eq!(refused(r#""\uD800A""#).0, Code::InvalidText);
+        assert_eq!(refused(r#""\ud800\ud800\udc00""#).0, Code::InvalidText);
+        assert_eq!(refused(r#""\ude00\ud83d""#).0, Code::InvalidText);
+        assert!(read(br#""\\ud800 \\\\ud800""#).is_ok());
+    }
+}

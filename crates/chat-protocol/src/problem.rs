@@ -92,6 +92,8 @@ table! {
         "Send at most `limit` bytes." ["limit"]
     BodyTimeout 408 "body_timeout" "The body came too slowly";
         "Send the whole body within 10 seconds."
+    HeadersTooLarge 431 "headers_too_large" "The headers are too large";
+        "Send at most `limit` bytes of headers." ["limit"]
     NotFound 404 "not_found" "There is no such route";
         "See `/openapi.json` for the routes of this server."
     MethodNotAllowed 405 "method_not_allowed" "The route does not have this method";
@@ -218,6 +220,13 @@ impl Problem {
         Self { happened: Some(happened.into()), ..Self::from(code) }
     }
 
+    /// Something is larger than `limit`.
+    pub fn over(code: Code, limit: usize) -> Self {
+        let mut problem = Self::from(code);
+        problem.members.limit = Some(limit);
+        problem
+    }
+
     /// A member of the body is wrong; `path` is its JSON Pointer.
     pub fn at_member(code: Code, path: &'static str, happened: impl Into<String>) -> Self {
         let mut problem = Self::new(code, happened);
@@ -309,7 +318,9 @@ impl From<InvalidInput> for Problem {
                 problem
             }
             InvalidInput::Nul => Self::at_member(Code::InvalidText, "/message", input.to_string()),
-            InvalidInput::Title => Self::at_member(Code::InvalidTitle, "/title", "The title is empty, too long or holds control characters"),
+            InvalidInput::Title => {
+                Self::at_member(Code::InvalidTitle, "/title", "The title is empty, too long or holds control characters")
+            }
             InvalidInput::Cursor => Self::from(Code::InvalidCursor),
         }
     }

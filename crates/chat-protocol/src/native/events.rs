@@ -1,0 +1,135 @@
+//! A turn as server-sent events.
+//!
+//! | event | data | when |
+//! |---|---|---|
+//! | `turn` | a turn | once, when reading from the start; has no id |
+//! | `message` | [`MessageEvent`] | a message of the user, or of one step of the assistant, is durable |
+//! | `text` | [`TextEvent`] | a message of the assistant grew; its text is the concatenation of its deltas |
+//! | `discarded` | [`DiscardedEvent`] | the text shown for this message will never be one: a server died; other text follows |
+//! | `tool_call` | [`ToolCallEvent`] | the agent asked for a tool; durable, the tool is about to run |
+//! | `tool_result` | [`ToolResultEvent`] | what came of it; durable |
+//! | `done` | a turn | the turn completed or was cancelled; the last event |
+//! | `error` | a problem | with an id: the turn failed; the last event. Without: reading failed; go on from the last id |
+//!
+//! The `id` of each event is a cursor. What a reader got up to some id and what it gets after it are together what an uninterrupted
+//! reader gets, but for where the deltas of one message are cut.
+
+use chat_domain::{Cursor, Item, ItemBody, Turn, TurnEvent, TurnOutcome, TurnStatus};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::cursor::write_turn;
+use crate::native::objects::{OutcomeObject, RoleName, TurnObject, raw};
+use crate::problem::Problem;
+use crate::sse::frame;
+use crate::time::Time;
+
+/// A message is durable: the user's, or that of one step of the assistant.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageEvent {
+    /// Its id.
+    pub id: Uuid,
+    /// The turn it belongs to.
+    pub turn_id: Uuid,
+    /// Who speaks.
+    pub role: RoleName,
+    /// The whole text; empty for a step that only called tools.
+    pub content: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+}
+
+/// A message of the assistant grew.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TextEvent {
+    /// The message.
+    pub message_id: Uuid,
+    /// What was added.
+    pub delta: String,
+}
+
+/// Text that was shown will never be a message.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DiscardedEvent {
+    /// The message it would have become.
+    pub message_id: Uuid,
+}
+
+/// The agent asked for a tool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ToolCallEvent {
+    /// The call's id.
+    pub id: Uuid,
+    /// The message of the step that made it.
+    pub message_id: Uuid,
+    /// The tool.
+    pub tool_name: String,
+    /// What the agent gives it.
+    #[schema(value_type = serde_json::Value)]
+    pub parameters: Box<RawValue>,
+    /// When it was recorded.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+}
+
+/// What came of a tool call.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ToolResultEvent {
+    /// The call.
+    pub id: Uuid,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: OutcomeObject,
+}
+
+/// The first frame for a reader that begins at the start.
+pub fn opening(turn: &Turn) -> String {
+    named(None, "turn", &TurnObject::from(turn))
+}
+
+/// The frame of an event of `turn`, after which a reader has come to `cursor`.
+pub fn event(turn: &Turn, cursor: Cursor, event: &TurnEvent) -> String {
+    let id = write_turn(turn.id, cursor);
+    let id = Some(id.as_str());
+    match event {
+        TurnEvent::Text { message, delta } => named(id, "text", &TextEvent { message_id: message.0, delta: delta.clone() }),
+        TurnEvent::Discarded { message } => named(id, "discarded", &DiscardedEvent { message_id: message.0 }),
+        TurnEvent::Item(entry) => item(id, entry),
+        TurnEvent::Ended(turn) => match &turn.status {
+            TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => {
+                named(id, "error", &Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id).body())
+            }
+            _ => named(id, "done", &TurnObject::from(turn)),
+        },
+    }
+}
+
+/// The last frame for a reader that cannot be served further now.
+pub fn broken(problem: &Problem) -> String {
+    named(None, "error", &problem.body())
+}
+
+fn item(id: Option<&str>, item: &Item) -> String {
+    match &item.body {
+        ItemBody::Message(said) => {
+            let created_at = Time(item.at);
+            let content = said.text.clone();
+            named(id, "message", &MessageEvent { id: said.id.0, turn_id: item.turn.0, role: said.role.into(), content, created_at })
+        }
+        ItemBody::ToolCall(call) => {
+            let parameters = raw(&call.arguments);
+            let created_at = Time(item.at);
+            let call = ToolCallEvent { id: call.id.0, message_id: call.message.0, tool_name: call.tool.clone(), parameters, created_at };
+            named(id, "tool_call", &call)
+        }
+        ItemBody::ToolResult(result) => named(id, "tool_result", &ToolResultEvent { id: result.call.0, outcome: result.into() }),
+    }
+}
+
+fn named(id: Option<&str>, event: &str, data: &impl Serialize) -> String {
+    // Serialising these types cannot fail: they have no maps with keys other than text.
+    frame(id, event, &serde_json::to_string(data).unwrap_or_default())
+}

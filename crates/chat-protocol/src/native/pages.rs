@@ -1,0 +1,204 @@
+//! Lists, page by page. Each type decodes a request, says what to ask the domain for, and encodes what it gave.
+//!
+//! The domain is asked for one entry more than a page has, to know whether another page follows.
+
+use chat_domain::{
+    Conversation, ConversationId, ConversationPage, Ordinal, Position, Timestamp, ToolCallPage, ToolCallRecord, TurnLog, TurnPage,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::cursor::{List, read_conversation, read_place, write_conversation, write_place};
+use crate::native::objects::{ConversationObject, MessageObject, RecordedToolCall, messages};
+use crate::native::query::{Query, wrong};
+use crate::problem::Problem;
+
+/// A page of a user's conversations.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConversationList {
+    /// The last active first.
+    pub conversations: Vec<ConversationObject>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A request for a page of a user's conversations.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversations {
+    limit: u32,
+    after: Option<(Timestamp, ConversationId)>,
+}
+
+impl Conversations {
+    /// The largest page.
+    pub const MOST: u32 = 100;
+
+    /// Reads `limit` and `cursor`.
+    ///
+    /// # Errors
+    /// `invalid_request`, `invalid_cursor`.
+    pub fn decode(query: &Query) -> Result<Self, Problem> {
+        Ok(Self { limit: query.limit(20, Self::MOST)?, after: query.cursor("cursor", read_conversation)? })
+    }
+
+    /// What to ask for.
+    pub fn page(&self) -> ConversationPage {
+        ConversationPage { after: self.after, limit: self.limit + 1 }
+    }
+
+    /// The answer.
+    pub fn encode(&self, mut found: Vec<Conversation>) -> ConversationList {
+        let more = cut(&mut found, self.limit);
+        let next_cursor = found.last().filter(|_| more).map(|last| write_conversation(last.updated_at, last.id));
+        ConversationList { conversations: found.iter().map(ConversationObject::from).collect(), next_cursor }
+    }
+}
+
+/// A page of a conversation's tool calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ToolCallList {
+    /// In the order in which they were recorded, those of superseded turns included.
+    pub tool_calls: Vec<RecordedToolCall>,
+    /// The `cursor` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A request for a page of a conversation's tool calls.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolCalls {
+    conversation: ConversationId,
+    limit: u32,
+    after: Position,
+}
+
+impl ToolCalls {
+    /// The largest page.
+    pub const MOST: u32 = 200;
+
+    /// Reads `limit` and `cursor`.
+    ///
+    /// # Errors
+    /// `invalid_request`, `invalid_cursor`.
+    pub fn decode(conversation: ConversationId, query: &Query) -> Result<Self, Problem> {
+        let after = query.cursor("cursor", |text| read_place(List::ToolCalls, conversation, text))?;
+        Ok(Self { conversation, limit: query.limit(50, Self::MOST)?, after: after.map_or(Position::START, Position) })
+    }
+
+    /// What to ask for.
+    pub fn page(&self) -> ToolCallPage {
+        ToolCallPage { after: self.after, limit: self.limit + 1 }
+    }
+
+    /// The answer.
+    pub fn encode(&self, mut found: Vec<ToolCallRecord>) -> ToolCallList {
+        let more = cut(&mut found, self.limit);
+        let next_cursor = found.last().filter(|_| more).map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
+        ToolCallList { tool_calls: found.iter().map(RecordedToolCall::from).collect(), next_cursor }
+    }
+}
+
+/// A page of a conversation's messages.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageList {
+    /// In chronological order.
+    pub messages: Vec<MessageObject>,
+    /// The `before` of the page of earlier messages; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_cursor: Option<String>,
+    /// The `after` of the page of later messages; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A request for a page of a conversation's messages.
+///
+/// A message's place is twice its turn's ordinal, and one more for the assistant's.
+#[derive(Clone, Copy, Debug)]
+pub struct Messages {
+    conversation: ConversationId,
+    limit: u32,
+    from: From,
+    superseded: bool,
+}
+
+/// Where a page of messages lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// The newest.
+    End,
+    /// Those just before a place.
+    Before(u64),
+    /// Those just after a place.
+    After(u64),
+}
+
+impl Messages {
+    /// The largest page.
+    pub const MOST: u32 = 200;
+
+    /// Reads `limit`, `before`, `after` and `superseded`.
+    ///
+    /// # Errors
+    /// `invalid_request`, `invalid_cursor`.
+    pub fn decode(conversation: ConversationId, query: &Query) -> Result<Self, Problem> {
+        let place = |name| query.cursor(name, |text| read_place(List::Messages, conversation, text));
+        let from = match (place("before")?, place("after")?) {
+            (None, None) => From::End,
+            (Some(place), None) => From::Before(place),
+            (None, Some(place)) => From::After(place),
+            (Some(_), Some(_)) => return Err(wrong("after", "`before` and `after` are given both; a page lies on one side".to_owned())),
+        };
+        Ok(Self { conversation, limit: query.limit(50, Self::MOST)?, from, superseded: query.superseded()? })
+    }
+
+    /// What to ask for: as many turns as there may be messages, for a turn has at least one.
+    pub fn page(&self) -> TurnPage {
+        let page = TurnPage { after: None, before: None, limit: self.limit + 1, newest: true, superseded: self.superseded };
+        match self.from {
+            From::End => page,
+            // The turn of the assistant's message at this place also has the user's message before it.
+            From::Before(place) => TurnPage { before: Some(Ordinal(place.div_ceil(2))), ..page },
+            // The turn of the user's message at this place also has the assistant's message after it.
+            From::After(place) => TurnPage { after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))), newest: false, ..page },
+        }
+    }
+
+    /// The answer.
+    pub fn encode(&self, found: &[TurnLog]) -> MessageList {
+        let placed = |log: &TurnLog| {
+            let first = log.turn.ordinal.0.saturating_mul(2);
+            let [user, assistant] = messages(log);
+            [user.map(|message| (first, message)), assistant.map(|message| (first.saturating_add(1), message))]
+        };
+        let wanted = |place: u64| match self.from {
+            From::End => true,
+            From::Before(end) => place < end,
+            From::After(start) => place > start,
+        };
+        let mut found: Vec<_> = found.iter().flat_map(placed).flatten().filter(|(place, _)| wanted(*place)).collect();
+        let limit = self.limit as usize;
+        let more = found.len() > limit;
+        let (earlier, later) = match self.from {
+            From::End => (more, false),
+            From::Before(_) => (more, true),
+            From::After(_) => (true, more),
+        };
+        match self.from {
+            From::After(_) => found.truncate(limit),
+            From::End | From::Before(_) => drop(found.drain(..found.len().saturating_sub(limit))),
+        }
+        let cursor = |entry: Option<&(u64, MessageObject)>| entry.map(|(place, _)| write_place(List::Messages, self.conversation, *place));
+        let previous_cursor = cursor(found.first()).filter(|_| earlier);
+        let next_cursor = cursor(found.last()).filter(|_| later);
+        MessageList { messages: found.into_iter().map(|(_, message)| message).collect(), previous_cursor, next_cursor }
+    }
+}
+
+/// Cuts a list to a page; whether something was cut off.
+fn cut<T>(found: &mut Vec<T>, limit: u32) -> bool {
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    more
+}

@@ -1,0 +1,137 @@
+//! The parameters of a query.
+
+use chat_domain::BusyPolicy;
+
+use crate::cursor::NotACursor;
+use crate::problem::{Code, Problem};
+
+/// The parameters of a query string. Those that a route does not know are not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads what stands behind the question mark.
+    pub fn new(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// The value of a parameter.
+    ///
+    /// # Errors
+    /// `invalid_request` if it is given twice.
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, Problem> {
+        let mut values = self.0.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            _ => Err(wrong(name, format!("The parameter `{name}` is given twice"))),
+        }
+    }
+
+    /// The value of a parameter that is one of some words; the first if it is not given.
+    fn word<T: Copy>(&self, name: &'static str, words: &[(&str, T)], otherwise: T) -> Result<T, Problem> {
+        let Some(given) = self.get(name)? else { return Ok(otherwise) };
+        words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value).ok_or_else(|| {
+            let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+            wrong(name, format!("The parameter `{name}` is none of {}", known.join(", ")))
+        })
+    }
+
+    /// `busy`: what to do with a message when a turn of its conversation runs already.
+    ///
+    /// # Errors
+    /// `invalid_request` for an unknown word.
+    pub fn busy(&self) -> Result<BusyPolicy, Problem> {
+        let words = [("enqueue", BusyPolicy::Enqueue), ("reject", BusyPolicy::Reject), ("interrupt", BusyPolicy::Interrupt)];
+        self.word("busy", &words, BusyPolicy::default())
+    }
+
+    /// `messages`: how much of the conversation a reply shows.
+    ///
+    /// # Errors
+    /// `invalid_request` for an unknown word.
+    pub fn shown(&self) -> Result<Shown, Problem> {
+        self.word("messages", &[("all", Shown::Conversation), ("turn", Shown::Turn)], Shown::Conversation)
+    }
+
+    /// `superseded=include`: whether turns that a retry has replaced are listed too.
+    ///
+    /// # Errors
+    /// `invalid_request` for an unknown word.
+    pub fn superseded(&self) -> Result<bool, Problem> {
+        self.word("superseded", &[("include", true), ("exclude", false)], false)
+    }
+
+    /// `limit`: how many entries a page has at most.
+    ///
+    /// # Errors
+    /// `invalid_request` unless it is a number from 1 to `most`.
+    pub fn limit(&self, otherwise: u32, most: u32) -> Result<u32, Problem> {
+        let Some(given) = self.get("limit")? else { return Ok(otherwise) };
+        let digits = given.bytes().all(|byte| byte.is_ascii_digit());
+        match given.parse() {
+            Ok(limit) if digits && (1..=most).contains(&limit) => Ok(limit),
+            _ => Err(wrong("limit", format!("The parameter `limit` is not a number from 1 to {most}"))),
+        }
+    }
+
+    /// A cursor that `read` understands.
+    ///
+    /// # Errors
+    /// `invalid_cursor` for any other text.
+    pub fn cursor<T>(&self, name: &'static str, read: impl FnOnce(&str) -> Result<T, NotACursor>) -> Result<Option<T>, Problem> {
+        let read = |text| read(text).map_err(|_| not_a_cursor(name));
+        self.get(name)?.map(read).transpose()
+    }
+}
+
+/// How much of the conversation a reply shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All of it, up to the turn that is replied to.
+    Conversation,
+    /// Only the turn that is replied to.
+    Turn,
+}
+
+/// A parameter holds what is no cursor of its route.
+pub fn not_a_cursor(parameter: &'static str) -> Problem {
+    Problem::at_parameter(Code::InvalidCursor, parameter, format!("`{parameter}` is no cursor of this route"))
+}
+
+pub(crate) fn wrong(parameter: &'static str, what: String) -> Problem {
+    Problem::at_parameter(Code::InvalidRequest, parameter, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::new(text)
+    }
+
+    #[test]
+    fn words_and_numbers_are_read() {
+        assert_eq!(query("").busy().unwrap(), BusyPolicy::Enqueue);
+        assert_eq!(query("x=1&busy=interrupt").busy().unwrap(), BusyPolicy::Interrupt);
+        assert_eq!(query("messages=turn").shown().unwrap(), Shown::Turn);
+        assert!(query("superseded=include").superseded().unwrap());
+        assert_eq!(query("").limit(20, 100).unwrap(), 20);
+        assert_eq!(query("limit=%31%30%30").limit(20, 100).unwrap(), 100);
+    }
+
+    #[test]
+    fn everything_else_is_refused_by_name() {
+        let refused = |problem: Problem| (problem.code, problem.members.parameter);
+        for text in
+            ["limit=", "limit=0", "limit=101", "limit=-1", "limit=+1", "limit=1.0", "limit=ten", "limit=99999999999", "limit=1&limit=1"]
+        {
+            assert_eq!(refused(query(text).limit(20, 100).unwrap_err()), (Code::InvalidRequest, Some("limit")), "{text}");
+        }
+        for text in ["busy=", "busy=ENQUEUE", "busy=wait", "busy=reject&busy=reject"] {
+            assert_eq!(refused(query(text).busy().unwrap_err()), (Code::InvalidRequest, Some("busy")), "{text}");
+        }
+        let cursor = query("after=7").cursor("after", crate::cursor::read_conversation);
+        assert_eq!(refused(cursor.unwrap_err()), (Code::InvalidCursor, Some("after")));
+    }
+}

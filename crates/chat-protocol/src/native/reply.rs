@@ -1,0 +1,72 @@
+//! The reply to a message, once its turn has ended.
+
+use chat_domain::{Item, Turn, TurnLog, TurnOutcome, TurnPage, TurnStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::native::objects::{MessageObject, ToolCallObject, messages};
+use crate::problem::{Code, Problem};
+
+/// How the turn ended that is replied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplyStatus {
+    /// The agent has answered.
+    Success,
+    /// The turn was stopped; what had been said is kept.
+    Cancelled,
+}
+
+/// The reply to a message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatReply)]
+pub struct ChatReply {
+    /// How the turn ended.
+    pub status: ReplyStatus,
+    /// The conversation, perhaps a new one.
+    pub conversation_id: Uuid,
+    /// The turn.
+    pub turn_id: Uuid,
+    /// What the assistant says.
+    pub response: String,
+    /// The turn's tool calls.
+    pub tool_calls: Vec<ToolCallObject>,
+    /// The conversation up to this turn, in order, without superseded turns; or this turn alone, as asked for.
+    pub messages: Vec<MessageObject>,
+}
+
+/// The turns that a reply shows, of a conversation: all up to the turn that is replied to, so that a repeated request gets the
+/// same answer. If that turn has been superseded since, the others that have are shown too.
+pub fn shown_turns(turn: &Turn) -> TurnPage {
+    TurnPage { before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)), superseded: turn.superseded, ..TurnPage::ALL }
+}
+
+/// The reply to the message of a turn with these items; `conversation` is what [`shown_turns`] asks for, if it is to be shown.
+///
+/// # Errors
+/// The problem of a turn that failed.
+pub fn reply(turn: Turn, items: Vec<Item>, conversation: Option<&[TurnLog]>) -> Result<ChatReply, Problem> {
+    let status = match &turn.status {
+        TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => ReplyStatus::Success,
+        TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => ReplyStatus::Cancelled,
+        TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => {
+            return Err(Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id));
+        }
+        TurnStatus::Queued | TurnStatus::Running => return Err(Code::Internal.into()),
+    };
+    let log = TurnLog { turn, items };
+    let (response, tool_calls) = match messages(&log) {
+        [_, Some(answer)] => (answer.content, answer.tool_calls),
+        _ => Default::default(),
+    };
+    let shown = conversation.unwrap_or(std::slice::from_ref(&log));
+    Ok(ChatReply {
+        status,
+        conversation_id: log.turn.conversation.0,
+        turn_id: log.turn.id.0,
+        response,
+        tool_calls,
+        messages: shown.iter().flat_map(messages).flatten().collect(),
+    })
+}

@@ -1,0 +1,227 @@
+//! What clients send: bytes in, commands of the domain out.
+
+use chat_domain::{BusyPolicy, ConversationId, Cursor, IdempotencyKey, InvalidInput, RetryTurn, StartTurn, Title, TurnId, UserId};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::cursor;
+use crate::json;
+use crate::native::query::{not_a_cursor, wrong};
+use crate::problem::{Code, Problem};
+
+/// The longest idempotency key, in bytes.
+const KEY_BYTES: usize = 255;
+
+/// The body of `POST /chat`, for the API's description; [`start_turn`] reads it.
+#[derive(ToSchema)]
+#[schema(as = ChatRequest, example = json!({"message": "Add task: Buy groceries"}))]
+pub struct ChatRequest {
+    /// What the user says: 1 to 5,000 characters (the limit is configurable), not only white space, without U+0000.
+    pub message: String,
+    /// The conversation to go on with. Without it, or with `null`, a new one begins.
+    pub conversation_id: Option<Uuid>,
+}
+
+/// The body of `PATCH /conversations/{conversation_id}`, for the API's description; [`title`] reads it.
+#[derive(ToSchema)]
+#[schema(as = RenameRequest, example = json!({"title": "Groceries"}))]
+pub struct RenameRequest {
+    /// What the conversation is called from now on: 1 to 200 characters without control characters.
+    #[schema(min_length = 1, max_length = 200)]
+    pub title: String,
+}
+
+/// A message to send.
+///
+/// # Errors
+/// `invalid_json`, `invalid_request`, `invalid_text`. What the domain forbids, the domain refuses.
+pub fn start_turn(owner: UserId, body: &[u8], busy: BusyPolicy, key: Option<String>) -> Result<StartTurn, Problem> {
+    let members = object(body)?;
+    let text = text(&members, "message", "/message")?;
+    let conversation = match members.get("conversation_id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(ConversationId(uuid(id).ok_or_else(|| member("/conversation_id", "is not a UUID"))?)),
+        Some(_) => return Err(member("/conversation_id", "is not a string")),
+    };
+    let idempotency = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint("POST /chat", body) });
+    Ok(StartTurn { owner, conversation, text, busy, idempotency })
+}
+
+/// A turn to answer anew. The request has no body.
+pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<String>) -> RetryTurn {
+    let idempotency = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(&format!("POST /turns/{turn}/retry"), b"") });
+    RetryTurn { owner, turn, busy, idempotency }
+}
+
+/// A new title.
+///
+/// # Errors
+/// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`.
+pub fn title(body: &[u8]) -> Result<Title, Problem> {
+    let text = text(&object(body)?, "title", "/title")?;
+    Ok(Title::new(&text).map_err(|_| InvalidInput::Title)?)
+}
+
+/// A UUID in the path.
+///
+/// # Errors
+/// `invalid_request`.
+pub fn path_id(parameter: &'static str, text: &str) -> Result<Uuid, Problem> {
+    uuid(text).ok_or_else(|| wrong(parameter, format!("`{parameter}` in the path is not a UUID")))
+}
+
+/// How far a reader of a turn has come, from the header `Last-Event-ID` or else from the parameter `after`. `None`: not at all.
+///
+/// # Errors
+/// `invalid_cursor`.
+pub fn resume(turn: TurnId, last_event_id: Option<&[u8]>, after: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    let read = |text: &str, parameter| cursor::read_turn(turn, text).map_err(|_| not_a_cursor(parameter));
+    match (last_event_id, after) {
+        (Some(id), _) => read(std::str::from_utf8(id).unwrap_or_default(), "Last-Event-ID").map(Some),
+        (None, Some(after)) => read(after, "after").map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The key in the header `Idempotency-Key`: the value as it is, or between quotes as a string of RFC 9651.
+///
+/// # Errors
+/// `invalid_idempotency_key`.
+pub fn idempotency_key(header: &[u8]) -> Result<String, Problem> {
+    let refuse = |what| Problem::at_parameter(Code::InvalidIdempotencyKey, "Idempotency-Key", what);
+    let text = std::str::from_utf8(header).ok().filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    let text = text.ok_or_else(|| refuse("The idempotency key holds other than printable ASCII characters"))?.trim_matches(' ');
+    let key = match text.strip_prefix('"') {
+        None => text.to_owned(),
+        Some(rest) => unquoted(rest).ok_or_else(|| refuse("The quotes around the idempotency key do not match"))?,
+    };
+    match key.len() {
+        0 => Err(refuse("The idempotency key is empty")),
+        1..=KEY_BYTES => Ok(key),
+        _ => Err(refuse("The idempotency key is longer than 255 bytes")),
+    }
+}
+
+/// What stands before the closing quote, which is the last character; `\"` and `\\` are escapes.
+fn unquoted(rest: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut characters = rest.chars();
+    loop {
+        match characters.next()? {
+            '"' => return characters.next().is_none().then_some(key),
+            '\\' => key.push(characters.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            other => key.push(other),
+        }
+    }
+}
+
+/// A digest of what a request asks for: its method and route with the ids in it, and its body, byte for byte.
+fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(route.as_bytes());
+    digest.update([0]);
+    digest.update(body);
+    digest.finalize().into()
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
+    match json::read(body)? {
+        Value::Object(members) => Ok(members),
+        _ => Err(Problem::at_member(Code::InvalidRequest, "", "The body is not a JSON object")),
+    }
+}
+
+fn text(members: &Map<String, Value>, name: &str, path: &'static str) -> Result<String, Problem> {
+    match members.get(name) {
+        Some(Value::String(text)) if text.contains('\0') => {
+            Err(Problem::at_member(Code::InvalidText, path, format!("The member `{path}` holds the character U+0000")))
+        }
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(member(path, "is not a string")),
+        None => Err(member(path, "is missing")),
+    }
+}
+
+fn member(path: &'static str, what: &str) -> Problem {
+    Problem::at_member(Code::InvalidRequest, path, format!("The member `{path}` {what}"))
+}
+
+/// A UUID as RFC 9562 writes it, with hyphens; no other spelling.
+fn uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> UserId {
+        UserId::new("ada").unwrap()
+    }
+
+    fn read(body: &str) -> Result<StartTurn, Problem> {
+        start_turn(owner(), body.as_bytes(), BusyPolicy::Enqueue, None)
+    }
+
+    const ID: &str = "0190a1b2-0000-7000-8000-000000000001";
+
+    #[test]
+    fn a_message_is_read_and_unknown_members_are_not_looked_at() {
+        let turn = read(r#"{"message": " Hi\n", "conversation_id": null, "x": {"y": "\u0000"}}"#).unwrap();
+        assert_eq!((turn.text.as_str(), turn.conversation), (" Hi\n", None));
+        let turn = read(&format!(r#"{{"message": "Hi", "conversation_id": "{ID}"}}"#)).unwrap();
+        assert_eq!(turn.conversation.unwrap().to_string(), ID);
+    }
+
+    #[test]
+    fn wrong_members_are_named() {
+        for (body, code, path) in [
+            ("[]", Code::InvalidRequest, ""),
+            ("\"Hi\"", Code::InvalidRequest, ""),
+            ("{}", Code::InvalidRequest, "/message"),
+            (r#"{"message": null}"#, Code::InvalidRequest, "/message"),
+            (r#"{"message": 7}"#, Code::InvalidRequest, "/message"),
+            (r#"{"message": "a\u0000b"}"#, Code::InvalidText, "/message"),
+            (r#"{"message": "Hi", "conversation_id": 7}"#, Code::InvalidRequest, "/conversation_id"),
+            (r#"{"message": "Hi", "conversation_id": ""}"#, Code::InvalidRequest, "/conversation_id"),
+            (r#"{"message": "Hi", "conversation_id": "0190a1b20000700080000000000000001"}"#, Code::InvalidRequest, "/conversation_id"),
+        ] {
+            let problem = read(body).unwrap_err();
+            assert_eq!((problem.code, problem.members.path), (code, Some(path)), "{body}");
+        }
+        assert_eq!(title(br#"{"title": " "}"#).unwrap_err().code, Code::InvalidTitle);
+        assert_eq!(title(br#"{"title": "a\u0000"}"#).unwrap_err().code, Code::InvalidText);
+        assert_eq!(path_id("turn_id", "x").unwrap_err().members.parameter, Some("turn_id"));
+    }
+
+    #[test]
+    fn idempotency_keys_come_with_and_without_quotes() {
+        for (header, key) in
+            [("a", "a"), ("\"a\"", "a"), (r#""a \"b\" \\""#, r#"a "b" \"#), (" a b ", "a b"), (r"a\", r"a\"), ("a\"", "a\"")]
+        {
+            assert_eq!(idempotency_key(header.as_bytes()).unwrap(), key);
+        }
+        assert!(idempotency_key("k".repeat(255).as_bytes()).is_ok());
+        for header in ["", " ", "\"\"", "\"", "\"a", "\"a\"b", r#""a\"#, r#""\a""#, "é", "a\tb", "a\u{7f}", &"k".repeat(256)] {
+            assert_eq!(idempotency_key(header.as_bytes()).unwrap_err().code, Code::InvalidIdempotencyKey, "{header:?}");
+        }
+        assert!(idempotency_key(b"\xff").is_err());
+    }
+
+    #[test]
+    fn fingerprints_tell_routes_and_bodies_apart() {
+        let all = [
+            fingerprint("POST /chat", b"{}"),
+            fingerprint("POST /chat", b"{ }"),
+            fingerprint("POST /chat", b""),
+            fingerprint("POST /turns/1/retry", b""),
+            fingerprint("POST /turns/2/retry", b""),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(i + 1).all(|other| one != other));
+        }
+        assert_eq!(all[0], fingerprint("POST /chat", b"{}"));
+    }
+}
