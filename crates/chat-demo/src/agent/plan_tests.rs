@@ -1,0 +1,132 @@
+use super::super::memory::Step;
+use super::*;
+
+const TASKS: &str = r#"{"tasks":[
+    {"task_id":1,"title":"Buy milk","completed":false},
+    {"task_id":2,"title":"Buy oat milk","completed":false},
+    {"task_id":4,"title":"Call mom","completed":true},
+    {"task_id":5,"title":"Call Dad about the steam engine","completed":false},
+    {"task_id":6,"title":"tea","completed":false}
+]}"#;
+const TEA: &str = r#"{"task_id":6,"title":"tea"}"#;
+
+fn turn<'a>(message: &'a str, steps: &[(&'a str, &'a str)]) -> Turn<'a> {
+    Turn { message, steps: steps.iter().map(|(tool, result)| Step { tool, result }).collect() }
+}
+
+/// A turn that has looked at the list.
+fn looked(message: &str) -> Turn<'_> {
+    turn(message, &[("list_tasks", TASKS)])
+}
+
+fn task(id: u64, title: &str) -> Task {
+    Task { id, title: title.into(), completed: false }
+}
+
+fn call(tool: &'static str, arguments: Value) -> Next {
+    Next::Call(tool, arguments)
+}
+
+#[test]
+fn what_is_wanted_is_called_and_then_told() {
+    assert_eq!(next(&[turn("Add task: Tea", &[])]), call("add_task", json!({ "title": "Tea" })));
+    let done = turn("Add task: Tea", &[("add_task", TEA)]);
+    assert_eq!(next(&[done]), Next::Say("Added 'tea' to your tasks.".into()));
+    assert_eq!(next(&[turn("what's left?", &[])]), call("list_tasks", json!({ "status": "pending" })));
+    assert_eq!(next(&[turn("delete 7", &[])]), call("delete_task", json!({ "task_id": 7 })));
+    assert_eq!(next(&[turn("rename 7 to Tea", &[])]), call("update_task", json!({ "task_id": 7, "title": "Tea" })));
+    assert_eq!(next(&[]), Next::Say(wording::HELP.into()));
+}
+
+#[test]
+fn places_are_those_of_the_list_that_was_shown() {
+    let shown = looked("what's on my list?");
+    for (message, id) in
+        [("complete the first one", 1), ("complete the third one", 4), ("complete the last one", 6), ("complete task 5", 5)]
+    {
+        let turns = [shown.clone(), turn(message, &[])];
+        assert_eq!(next(&turns), call("complete_task", json!({ "task_id": id })), "{message}");
+    }
+    let beyond = next(&[shown, turn("complete the ninth one", &[])]);
+    assert_eq!(beyond, Next::Say("There are only 5 tasks on the list.".into()));
+}
+
+#[test]
+fn without_a_list_one_is_fetched_first() {
+    let list = call("list_tasks", json!({ "status": "all" }));
+    for message in ["complete the first one", "delete the last one", "remove oat milk", "mark it as done"] {
+        assert_eq!(next(&[turn(message, &[])]), list, "{message}");
+    }
+    assert_eq!(next(&[looked("complete the second one")]), call("complete_task", json!({ "task_id": 2 })));
+    let empty = turn("complete the first one", &[("list_tasks", r#"{"tasks":[]}"#)]);
+    assert_eq!(next(&[empty]), Next::Say("You have no tasks yet.".into()));
+}
+
+#[test]
+fn titles_match_exactly_then_by_whole_words_then_in_part() {
+    for (title, id) in [("buy milk", 1), ("BUY OAT MILK", 2), ("oat", 2), ("mom", 4), ("tea", 6), ("team engine", 5), ("engine dad", 5)] {
+        assert_eq!(next(&[looked(&format!("delete {title}"))]), call("delete_task", json!({ "task_id": id })), "{title}");
+    }
+    let Next::Say(said) = next(&[looked("delete the unicorn")]) else { panic!("nothing is like a unicorn") };
+    assert!(said.starts_with("I found no task like 'unicorn'. Your tasks are:\n1. [ ] Buy milk"), "{said}");
+}
+
+#[test]
+fn what_is_not_clear_is_asked_and_the_answer_understood() {
+    let asked = looked("delete milk");
+    let milks = vec![task(1, "Buy milk"), task(2, "Buy oat milk")];
+    assert_eq!(next(std::slice::from_ref(&asked)), Next::Ask(Change::Delete, milks));
+    for (answer, id) in [("the second one", 2), ("2", 2), ("the last", 2), ("1", 1), ("oat milk", 2), ("I mean buy milk", 1)] {
+        let turns = [asked.clone(), turn(answer, &[])];
+        assert_eq!(next(&turns), call("delete_task", json!({ "task_id": id })), "{answer}");
+    }
+    let deleted = turn("the second one", &[("delete_task", r#"{"task_id":2,"title":"Buy oat milk"}"#)]);
+    assert_eq!(next(&[asked.clone(), deleted]), Next::Say("Deleted 'Buy oat milk' from your tasks.".into()));
+    // Still not clear: asked again, and that question can be answered too.
+    let again = turn("milk", &[]);
+    assert!(matches!(next(&[asked.clone(), again.clone()]), Next::Ask(Change::Delete, _)));
+    assert_eq!(next(&[asked, again, turn("1", &[])]), call("delete_task", json!({ "task_id": 1 })));
+    assert_eq!(next(&[turn("hello", &[]), turn("2", &[])]), Next::Say(wording::HELP.into()), "nobody asked");
+}
+
+#[test]
+fn what_is_done_is_not_completed_again_while_another_may_be_meant() {
+    assert!(matches!(next(&[looked("complete call")]), Next::Call("complete_task", arguments) if arguments == json!({ "task_id": 5 })));
+    assert!(matches!(next(&[looked("delete call")]), Next::Ask(Change::Delete, among) if among.len() == 2));
+}
+
+#[test]
+fn it_is_the_task_spoken_of_last() {
+    let added = turn("add tea", &[("add_task", TEA)]);
+    assert_eq!(next(&[added.clone(), turn("complete it", &[])]), call("complete_task", json!({ "task_id": 6 })));
+    assert_eq!(next(&[added.clone(), turn("done!", &[])]), call("complete_task", json!({ "task_id": 6 })));
+    let renamed = next(&[added, turn("rename it to green tea", &[])]);
+    assert_eq!(renamed, call("update_task", json!({ "task_id": 6, "title": "green tea" })));
+    assert!(matches!(next(&[looked("delete it")]), Next::Ask(Change::Delete, among) if among.len() == 5));
+}
+
+#[test]
+fn nothing_is_deleted_that_was_not_named() {
+    let added = turn("add tea", &[("add_task", TEA)]);
+    assert_eq!(next(&[added.clone(), turn("delete", &[])]), call("list_tasks", json!({ "status": "all" })));
+    let asked = looked("delete");
+    assert!(matches!(next(&[added, asked.clone()]), Next::Ask(Change::Delete, among) if among.len() == 5));
+    assert_eq!(next(&[asked.clone(), turn("the last", &[])]), call("delete_task", json!({ "task_id": 6 })));
+    assert_eq!(next(&[asked, turn("never mind", &[])]), Next::Say(wording::AS_IT_IS.into()));
+}
+
+#[test]
+fn trouble_ends_the_turn() {
+    assert_eq!(next(&[turn("delete milk", &[("list_tasks", "Error (unavailable): away")])]), Next::Say(wording::AWAY.into()));
+    let unknown = turn("add tea", &[("add_task", "Outcome unknown: lost")]);
+    assert!(matches!(next(&[unknown]), Next::Say(said) if said.contains("do not know")));
+    let refused = turn("delete 9", &[("delete_task", "Error (failed): There is no task 9.")]);
+    assert_eq!(next(&[refused]), Next::Say("That did not work: There is no task 9.".into()));
+}
+
+#[test]
+fn many_answers_in_a_row_are_no_burden() {
+    let mut turns = vec![looked("delete milk")];
+    turns.extend((0..5_000).map(|_| turn("milk", &[])));
+    assert_eq!(next(&turns), Next::Say(wording::HELP.into()));
+}
