@@ -5,6 +5,8 @@ use chat_test_support::stub_agent::{Answer, Delivery, Gate, StubAgent, chunk};
 use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use crate::support::{agent, call, done, events, hello, text};
 
@@ -108,4 +110,25 @@ async fn many_steps_at_once_do_not_mix() {
     for step in steps {
         step.await.expect("its own answer");
     }
+}
+
+#[tokio::test]
+async fn dropping_the_step_before_its_answer_closes_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let base_url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let agent = agent(&base_url);
+    let mut step = agent.step(hello());
+    let mut connection = tokio::select! {
+        connection = listener.accept() => connection.expect("a connection").0,
+        _ = &mut step => panic!("nobody has answered"),
+    };
+    let asked = tokio::select! {
+        asked = connection.read_u8() => asked,
+        _ = &mut step => panic!("nobody has answered"),
+    };
+    assert_eq!(asked.expect("a request"), b'P');
+    drop(step);
+    // It ends, whether in good order or not.
+    let _ = connection.read_to_end(&mut Vec::new()).await;
+    assert!(matches!(connection.read(&mut [0]).await, Ok(0) | Err(_)));
 }
