@@ -27,7 +27,7 @@ pub const USER_ID: &str = "chat/user_id";
 pub const CALL_ID: &str = "chat/call_id";
 
 /// Serves the task list in the SQLite file `database`, which is made if it is not there, over this process's stdin and stdout,
-/// until stdin closes. Needs a tokio runtime with I/O and time.
+/// until stdin closes. Nothing else in the process may read stdin or write to stdout. Needs a tokio runtime with I/O and time.
 ///
 /// # Errors
 /// The file cannot be opened, or whoever is on the other side does not speak MCP. That stdin closes is none.

@@ -59,6 +59,23 @@ async fn a_call_repeated_after_a_restart_does_nothing_and_is_on_record() {
     assert_eq!(calls.iter().map(|(_, tool)| tool.as_str()).collect::<Vec<_>>(), ["add_task", "add_task", "list_tasks"]);
 }
 
+#[tokio::test]
+async fn tasks_added_at_once_get_numbers_of_their_own() {
+    let tasks = Tasks::new();
+    let tools = tasks.start();
+    let adds = (0..40).map(|n| {
+        let tools = &tools;
+        async move {
+            let added: Value =
+                serde_json::from_str(&call(tools, "ann", "add_task", &json!({ "title": n.to_string() }).to_string()).await).unwrap();
+            added["task_id"].as_u64().unwrap()
+        }
+    });
+    let mut ids = futures_util::future::join_all(adds).await;
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=40).collect::<Vec<u64>>());
+}
+
 /// Speaks the protocol's text, so that nothing of ours stands between.
 #[test]
 fn who_names_no_user_is_refused_and_the_server_ends_with_its_stdin() {
