@@ -1,1 +1,56 @@
-//! The database schema, step by step
+#![doc = include_str!("../README.md")]
+
+mod m20261121_000001_initial;
+
+use std::collections::BTreeSet;
+
+use sea_orm_migration::sea_orm::{DatabaseConnection, EntityTrait};
+use sea_orm_migration::{DbErr, MigrationTrait, MigratorTrait, SchemaManager, async_trait, seaql_migrations};
+
+/// All steps of the schema, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261121_000001_initial::Migration)]
+    }
+}
+
+/// How a database's schema compares with the one this version knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Steps that the database lacks, in order.
+    pub pending: Vec<String>,
+    /// Steps that only a newer version knows.
+    pub unknown: Vec<String>,
+}
+
+/// Compares a database's schema with this version's. Changes nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn compare(db: &DatabaseConnection) -> Result<Comparison, DbErr> {
+    let mut applied = BTreeSet::new();
+    if SchemaManager::new(db).has_table("seaql_migrations").await? {
+        applied.extend(seaql_migrations::Entity::find().all(db).await?.into_iter().map(|step| step.version));
+    }
+    let known = names();
+    let pending = known.iter().filter(|name| !applied.contains(*name)).cloned().collect();
+    let unknown = applied.into_iter().filter(|name| !known.contains(name)).collect();
+    Ok(Comparison { pending, unknown })
+}
+
+/// Applies what is pending, each step in a transaction of its own.
+///
+/// # Errors
+/// The database's.
+pub async fn apply(db: &DatabaseConnection) -> Result<(), DbErr> {
+    Migrator::up(db, None).await
+}
+
+/// The names of all steps, in order.
+pub fn names() -> Vec<String> {
+    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+}

@@ -1,0 +1,207 @@
+//! What a turn costs: `cargo bench -p chat-store-seaorm --bench store`.
+//!
+//! Prints ratios of one run; absolute figures are the machine's. A turn is `begin_turn`, a read of the conversation so far, and
+//! `end_turn` with one assistant message; conversations have up to eight turns.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chat_domain::{
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message, MessageId, NewItem, Role, Target,
+    Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+};
+use chat_store_seaorm::{OpenOptions, SeaOrmStore};
+use uuid::Uuid;
+
+/// How long each throughput is measured.
+const MEASURED: Duration = Duration::from_secs(4);
+/// How many turns a conversation of the throughput runs has.
+const TURNS: u64 = 8;
+/// How many times each reading is repeated.
+const READS: u32 = 200;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let wanted = |part: &str| std::env::args().skip(1).all(|arg| arg.starts_with("--") || arg == part);
+    runtime.block_on(async {
+        if wanted("throughput") {
+            throughput().await;
+        }
+        if wanted("reading") {
+            reading().await;
+        }
+        if wanted("growth") {
+            growth().await;
+        }
+    });
+}
+
+async fn throughput() {
+    println!("callers  commits        turns/s   ratio   CPU µs/turn");
+    let one = OpenOptions { batch: 1, ..OpenOptions::default() };
+    let base = measure(1, &one).await;
+    let line = |callers: u64, commits: &str, (rate, cpu): (f64, f64)| {
+        println!("{callers:>7}  {commits:<12} {rate:>9.0}  {:>6.2}   {cpu:>11.0}", rate / base.0);
+    };
+    line(1, "one by one", base);
+    line(64, "one by one", measure(64, &one).await);
+    for callers in [1, 8, 64] {
+        line(callers, "grouped", measure(callers, &OpenOptions::default()).await);
+    }
+}
+
+/// Turns a second, and microseconds of CPU time a turn.
+async fn measure(callers: u64, options: &OpenOptions) -> (f64, f64) {
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Chat::open(folder.path(), options.clone()).await;
+    let turns = Arc::new(AtomicU64::new(0));
+    let (start, cpu) = (Instant::now(), cpu());
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let (chat, turns) = (chat.clone(), Arc::clone(&turns));
+            tokio::spawn(async move {
+                while start.elapsed() < MEASURED {
+                    let conversation = chat.turn(None, true).await;
+                    for _ in 1..TURNS {
+                        chat.turn(Some(conversation), true).await;
+                    }
+                    turns.fetch_add(TURNS, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let turns = turns.load(Ordering::Relaxed) as f64;
+    let result = (turns / start.elapsed().as_secs_f64(), (self::cpu() - cpu).as_secs_f64() * 1e6 / turns);
+    chat.store.close().await;
+    result
+}
+
+async fn reading() {
+    println!("\nmessages read   ms (mean of {READS})");
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Chat::open(folder.path(), OpenOptions::default()).await;
+    for messages in [10, 100, 1_000, 5_000] {
+        let conversation = chat.conversation(messages / 2).await;
+        let start = Instant::now();
+        for _ in 0..READS {
+            let turns = chat.read(conversation).await;
+            assert_eq!(turns, messages / 2);
+        }
+        println!("{messages:>13}   {:.2}", start.elapsed().as_secs_f64() * 1e3 / f64::from(READS));
+    }
+    chat.store.close().await;
+}
+
+async fn growth() {
+    println!("\none caller, without reading    ms a turn");
+    let folder = tempfile::tempdir().unwrap();
+    let chat = Chat::open(folder.path(), OpenOptions::default()).await;
+    let timed = async |conversation: Option<ConversationId>| {
+        let start = Instant::now();
+        for _ in 0..READS {
+            chat.turn(conversation, false).await;
+        }
+        start.elapsed().as_secs_f64() * 1e3 / f64::from(READS)
+    };
+    for messages in [10, 1_000, 5_000] {
+        let conversation = chat.conversation(messages / 2).await;
+        println!("conversation of {messages:>5} messages   {:.2}", timed(Some(conversation)).await);
+    }
+    for conversations in [1_000, 10_000] {
+        let makers = (0..64).map(|_| {
+            let chat = chat.clone();
+            tokio::spawn(async move {
+                for _ in 0..conversations / 64 {
+                    chat.turn(None, false).await;
+                }
+            })
+        });
+        for maker in makers.collect::<Vec<_>>() {
+            maker.await.unwrap();
+        }
+        println!("beside {conversations:>6} conversations   {:.2}", timed(None).await);
+    }
+    chat.store.close().await;
+}
+
+#[derive(Clone)]
+struct Chat {
+    store: Arc<SeaOrmStore>,
+    owner: UserId,
+    worker: WorkerId,
+}
+
+impl Chat {
+    async fn open(folder: &Path, options: OpenOptions) -> Self {
+        let url = format!("sqlite://{}", folder.join("chat.db").display());
+        let store = Arc::new(SeaOrmStore::open(&url, options).await.unwrap());
+        let worker = WorkerId(Uuid::now_v7());
+        store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
+        Self { store, owner: UserId::new("ann").unwrap(), worker }
+    }
+
+    /// One turn, in a new conversation or in this one.
+    async fn turn(&self, conversation: Option<ConversationId>, read: bool) -> ConversationId {
+        let held = self.begin(conversation).await;
+        if read {
+            assert!(self.read(held.turn.conversation).await >= 1);
+        }
+        let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "y".repeat(1500) };
+        let last = vec![NewItem { at: Timestamp(1), body: ItemBody::Message(message) }];
+        self.store.end_turn(&held.lease, last, TurnOutcome::Completed, Usage::default(), Timestamp(1)).await.unwrap();
+        held.turn.conversation
+    }
+
+    async fn begin(&self, conversation: Option<ConversationId>) -> HeldTurn {
+        let text = "x".repeat(300);
+        let target = match conversation {
+            Some(id) => Target::Existing(id),
+            None => Target::New(ConversationId(Uuid::now_v7()), Title::from_message(&text)),
+        };
+        let begin = BeginTurn {
+            owner: self.owner.clone(),
+            target,
+            turn: TurnId(Uuid::now_v7()),
+            message: MessageId(Uuid::now_v7()),
+            text,
+            at: Timestamp(1),
+            worker: self.worker,
+            busy: BusyPolicy::Enqueue,
+            queue_limit: 256,
+            idempotency: None,
+            retry_of: None,
+        };
+        match self.store.begin_turn(begin).await.unwrap() {
+            Begun::Running(held) => held,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Reads a conversation; returns how many turns it has.
+    async fn read(&self, conversation: ConversationId) -> u64 {
+        self.store.turns(&self.owner, conversation, TurnPage::ALL).await.unwrap().len() as u64
+    }
+
+    /// A conversation of so many turns.
+    async fn conversation(&self, turns: u64) -> ConversationId {
+        let conversation = self.turn(None, false).await;
+        for _ in 1..turns {
+            self.turn(Some(conversation), false).await;
+        }
+        conversation
+    }
+}
+
+/// The CPU time this process has used. Linux counts it in hundredths of a second (proc_pid_stat(5), fields 14 and 15).
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}

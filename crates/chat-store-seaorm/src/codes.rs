@@ -1,0 +1,34 @@
+//! The words that the database keeps for closed sets of values.
+
+use chat_domain::{RanBy, Role};
+
+pub(crate) const QUEUED: &str = "queued";
+pub(crate) const RUNNING: &str = "running";
+pub(crate) const COMPLETED: &str = "completed";
+pub(crate) const CANCELLED: &str = "cancelled";
+pub(crate) const FAILED: &str = "failed";
+
+pub(crate) const SUCCEEDED: &str = "succeeded";
+pub(crate) const UNKNOWN: &str = "unknown";
+
+pub(crate) fn role_code(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+pub(crate) fn role(code: &str) -> Option<Role> {
+    [Role::User, Role::Assistant].into_iter().find(|role| role_code(*role) == code)
+}
+
+pub(crate) fn ran_by_code(ran_by: RanBy) -> &'static str {
+    match ran_by {
+        RanBy::Us => "us",
+        RanBy::Agent => "agent",
+    }
+}
+
+pub(crate) fn ran_by(code: &str) -> Option<RanBy> {
+    [RanBy::Us, RanBy::Agent].into_iter().find(|ran_by| ran_by_code(*ran_by) == code)
+}

@@ -1,0 +1,79 @@
+//! What an owner does to a conversation besides sending messages.
+
+use async_trait::async_trait;
+use chat_domain::{Conversation, ConversationId, StoreError, Timestamp, Title, Turn, TurnId, UserId};
+use sea_orm::{DatabaseTransaction, QueryResult};
+
+use crate::job::{Command, Stop};
+use crate::rows;
+use crate::sql::{Row, Sql};
+
+/// Changes the title.
+pub(crate) struct Rename {
+    pub(crate) owner: UserId,
+    pub(crate) id: ConversationId,
+    pub(crate) title: Title,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Command for Rename {
+    type Answer = Conversation;
+
+    async fn run(&self, db: &DatabaseTransaction) -> Result<Conversation, Stop> {
+        let renamed = Sql::new("UPDATE conversations SET title = ")
+            .bind(self.title.as_str())
+            .push(", updated_at = ")
+            .bind(self.at.0)
+            .push(" WHERE id = ")
+            .bind(self.id.0)
+            .push(" AND owner = ")
+            .bind(self.owner.as_str())
+            .push(" RETURNING ")
+            .push(rows::CONVERSATION)
+            .all(db)
+            .await?;
+        let row = renamed.first().ok_or(StoreError::NotFound)?;
+        Ok(rows::conversation(Row::new("conversations", 0, row))?)
+    }
+}
+
+/// Deletes it, and by the foreign keys all that belongs to it.
+pub(crate) struct Delete {
+    pub(crate) owner: UserId,
+    pub(crate) id: ConversationId,
+}
+
+#[async_trait]
+impl Command for Delete {
+    type Answer = ();
+
+    async fn run(&self, db: &DatabaseTransaction) -> Result<(), Stop> {
+        let delete = Sql::new("DELETE FROM conversations WHERE id = ").bind(self.id.0).push(" AND owner = ").bind(self.owner.as_str());
+        if delete.execute(db).await? == 0 { Err(StoreError::NotFound.into()) } else { Ok(()) }
+    }
+}
+
+/// Asks that a turn be cancelled.
+pub(crate) struct Cancel {
+    pub(crate) owner: UserId,
+    pub(crate) id: TurnId,
+}
+
+#[async_trait]
+impl Command for Cancel {
+    type Answer = Turn;
+
+    async fn run(&self, db: &DatabaseTransaction) -> Result<Turn, Stop> {
+        Sql::new("UPDATE turns SET cancel_requested = TRUE WHERE ended_at IS NULL AND id = ")
+            .bind(self.id.0)
+            .push(" AND owner = ")
+            .bind(self.owner.as_str())
+            .execute(db)
+            .await?;
+        let query = Sql::new("SELECT ").push(rows::TURN).push(" FROM turns t WHERE t.id = ").bind(self.id.0);
+        let found: Vec<QueryResult> = query.push(" AND t.owner = ").bind(self.owner.as_str()).all(db).await?;
+        let row = found.first().ok_or(StoreError::NotFound)?;
+        Ok(rows::turn(Row::new("turns", 0, row), 0)?)
+    }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong below the port, and what the port calls it.
+
+use chat_domain::{StoreError, Unavailability};
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
+
+use crate::sqlite;
+
+/// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails for each of its callers.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The database refused or could not be asked.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    /// It did not answer in time.
+    #[error("no answer within the limit")]
+    TimedOut,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A row does not say what rows of its table say.
+    #[error("{table}.{column} of row {row}: {problem}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's id, as far as it can be read.
+        row: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A command contradicts what is stored.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl Fault {
+    /// What makes the whole store unavailable now, if it is that.
+    pub(crate) fn unavailability(&self) -> Option<Unavailability> {
+        match self {
+            Self::TimedOut => Some(Unavailability::Timeout),
+            Self::Closed => Some(Unavailability::Unreachable),
+            Self::Database(error) => unavailability(error),
+            Self::Corrupt { .. } | Self::Contradiction(_) => None,
+        }
+    }
+}
+
+fn unavailability(error: &DbErr) -> Option<Unavailability> {
+    let cause = match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => return Some(Unavailability::Timeout),
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => return Some(Unavailability::Unreachable),
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => cause,
+        _ => return None,
+    };
+    match &**cause {
+        sqlx::Error::PoolTimedOut => Some(Unavailability::Timeout),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => Some(Unavailability::Unreachable),
+        sqlx::Error::Database(refusal) => sqlite::unavailability(refusal.code()?.parse().ok()?),
+        _ => None,
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault.unavailability() {
+            Some(kind) => Self::Unavailable(kind, Box::new(fault)),
+            None => Self::Internal(Box::new(fault)),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What callers ask of the writer, and how they hear of it.
+
+use async_trait::async_trait;
+use chat_domain::{BeginTurn, Begun, EndedTurn, HeldTurn, Item, StoreError};
+use sea_orm::DatabaseTransaction;
+use tokio::sync::oneshot;
+
+use crate::fault::Fault;
+use crate::turns::{Append, End};
+
+/// A command, and whoever waits for its answer.
+pub(crate) struct Call<C, A> {
+    pub(crate) command: C,
+    answer: Option<Result<A, StoreError>>,
+    caller: oneshot::Sender<Result<A, StoreError>>,
+}
+
+/// Why a command was not done.
+pub(crate) enum Stop {
+    /// The contract refuses it. It changed nothing.
+    Refused(StoreError),
+    /// Something is wrong. What it changed must not be committed.
+    Fault(Fault),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl<C, A> Call<C, A> {
+    pub(crate) fn new(command: C) -> (Self, oneshot::Receiver<Result<A, StoreError>>) {
+        let (caller, answer) = oneshot::channel();
+        (Self { command, answer: None, caller }, answer)
+    }
+
+    /// Does the command, and keeps the answer until it is durable.
+    pub(crate) fn decide(&mut self, decide: impl FnOnce(&C) -> Result<A, Stop>) -> Result<(), Fault> {
+        let decided = decide(&self.command);
+        self.keep(decided)
+    }
+
+    fn keep(&mut self, decided: Result<A, Stop>) -> Result<(), Fault> {
+        self.answer = Some(match decided {
+            Ok(answer) => Ok(answer),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Fault(fault)) => return Err(fault),
+        });
+        Ok(())
+    }
+
+    fn tell(self, done: Result<(), Fault>) {
+        let unanswered = || Err(Fault::Contradiction("a command was passed over".to_owned()).into());
+        let answer = done.map_err(StoreError::from).and_then(|()| self.answer.unwrap_or_else(unanswered));
+        // Whoever went away does not need it.
+        let _ = self.caller.send(answer);
+    }
+}
+
+/// A command that is done by itself, by statements of its own.
+#[async_trait]
+pub(crate) trait Command: Send + Sync + 'static {
+    /// What its caller hears.
+    type Answer: Send + 'static;
+
+    async fn run(&self, db: &DatabaseTransaction) -> Result<Self::Answer, Stop>;
+}
+
+/// A [`Call`] of any [`Command`].
+#[async_trait]
+pub(crate) trait AnyCall: Send {
+    async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault>;
+    fn tell(self: Box<Self>, done: Result<(), Fault>);
+}
+
+#[async_trait]
+impl<C: Command> AnyCall for Call<C, C::Answer> {
+    async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault> {
+        let decided = self.command.run(db).await;
+        self.keep(decided)
+    }
+
+    fn tell(self: Box<Self>, done: Result<(), Fault>) {
+        (*self).tell(done);
+    }
+}
+
+/// A call of any kind.
+pub(crate) enum Job {
+    Begin(Call<BeginTurn, Begun>),
+    Append(Call<Append, Vec<Item>>),
+    End(Call<End, EndedTurn>),
+    Other(Box<dyn AnyCall>),
+}
+
+impl Job {
+    pub(crate) fn other<C: Command>(call: Call<C, C::Answer>) -> Self {
+        Self::Other(Box::new(call))
+    }
+
+    /// The turn that the answer puts into the caller's hands.
+    pub(crate) fn held(&mut self) -> Option<&mut HeldTurn> {
+        match self {
+            Self::Begin(Call { answer: Some(Ok(Begun::Running(held))), .. }) => Some(held),
+            Self::End(Call { answer: Some(Ok(EndedTurn { next, .. })), .. }) => next.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Answers the caller, now that what was decided is durable, or will never be.
+    pub(crate) fn tell(self, done: Result<(), Fault>) {
+        match self {
+            Self::Begin(call) => call.tell(done),
+            Self::Append(call) => call.tell(done),
+            Self::End(call) => call.tell(done),
+            Self::Other(call) => call.tell(done),
+        }
+    }
+}

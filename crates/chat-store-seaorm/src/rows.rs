@@ -1,0 +1,159 @@
+//! Rows of the tables as values of the domain.
+//!
+//! Turns, messages and tool calls are selected with columns of the same number and types, so that one statement can fetch all three.
+
+use std::time::Duration;
+
+use chat_domain::{
+    Conversation, ConversationId, Draft, FailureKind, Item, ItemBody, Message, MessageId, Ordinal, Position, RawJson, Timestamp, Title,
+    ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure, TurnId, TurnOutcome,
+    TurnStatus, Usage, UserId,
+};
+use uuid::Uuid;
+
+use crate::codes;
+use crate::fault::Fault;
+use crate::sql::Row;
+
+/// What [`conversation`] reads, of `conversations`.
+pub(crate) const CONVERSATION: &str = "id, owner, title, created_at, updated_at";
+
+/// What [`turn`] reads, of `turns t`; [`draft`] reads on.
+pub(crate) const TURN: &str = "t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, t.retry_of, t.superseded, t.created_at, \
+    t.input_tokens, t.output_tokens, t.failure_kind, t.failure_message, t.ended_at";
+
+/// What follows [`TURN`] where messages and calls are fetched with it.
+pub(crate) const DRAFT: &str =
+    "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
+
+/// What [`message`] reads, of `messages m`.
+pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
+
+/// What [`call`] and [`result`] read, of `tool_calls k`.
+pub(crate) const CALL: &str = "k.id, k.turn_id, k.position, k.ran_by, NULL, k.message_id, NULL, k.created_at, \
+    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, NULL, CAST(k.arguments AS TEXT), CAST(k.output AS TEXT), \
+    k.error_kind, k.error_message, k.took_us";
+
+/// How many columns [`TURN`] has.
+pub(crate) const TURN_COLUMNS: usize = 13;
+
+/// How many columns [`CALL`] has.
+pub(crate) const CALL_COLUMNS: usize = 19;
+
+/// The owner of a row.
+pub(crate) fn owner(row: Row<'_>, place: usize) -> Result<UserId, Fault> {
+    UserId::new(row.get::<String>(place, "owner")?).ok_or_else(|| row.corrupt("owner", "not a user's id"))
+}
+
+/// A row of [`CONVERSATION`].
+pub(crate) fn conversation(row: Row<'_>) -> Result<Conversation, Fault> {
+    let title = row.get::<String>(2, "title")?;
+    Ok(Conversation {
+        id: ConversationId(row.get(0, "id")?),
+        owner: owner(row, 1)?,
+        title: Title::new(&title).map_err(|error| row.corrupt("title", &error.to_string()))?,
+        created_at: Timestamp(row.get(3, "created_at")?),
+        updated_at: Timestamp(row.get(4, "updated_at")?),
+    })
+}
+
+/// A row of [`TURN`] from place `at` on.
+pub(crate) fn turn(row: Row<'_>, at: usize) -> Result<Turn, Fault> {
+    Ok(Turn {
+        id: TurnId(row.get(at, "id")?),
+        conversation: ConversationId(row.get(at + 1, "conversation_id")?),
+        ordinal: Ordinal(row.count(at + 2, "ordinal")?),
+        status: status(row, at)?,
+        cancel_requested: row.get(at + 4, "cancel_requested")?,
+        retry_of: row.get::<Option<Uuid>>(at + 5, "retry_of")?.map(TurnId),
+        superseded: row.get(at + 6, "superseded")?,
+        created_at: Timestamp(row.get(at + 7, "created_at")?),
+        usage: Usage { input_tokens: row.count(at + 8, "input_tokens")?, output_tokens: row.count(at + 9, "output_tokens")? },
+    })
+}
+
+fn status(row: Row<'_>, at: usize) -> Result<TurnStatus, Fault> {
+    let code = row.get::<String>(at + 3, "status")?;
+    let outcome = match code.as_str() {
+        codes::QUEUED => return Ok(TurnStatus::Queued),
+        codes::RUNNING => return Ok(TurnStatus::Running),
+        codes::COMPLETED => TurnOutcome::Completed,
+        codes::CANCELLED => TurnOutcome::Cancelled,
+        codes::FAILED => {
+            let kind = row.code(at + 10, "failure_kind", FailureKind::from_code)?;
+            TurnOutcome::Failed(TurnFailure { kind, message: row.get(at + 11, "failure_message")? })
+        }
+        _ => return Err(row.corrupt("status", &format!("{code:?} means nothing"))),
+    };
+    Ok(TurnStatus::Ended { at: Timestamp(row.get(at + 12, "ended_at")?), outcome })
+}
+
+/// The draft of a row of [`TURN`] and [`DRAFT`] from place `at` on.
+pub(crate) fn draft(row: Row<'_>, at: usize) -> Result<Option<Draft>, Fault> {
+    let Some(message) = row.get::<Option<Uuid>>(at + TURN_COLUMNS, "draft_message_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(Draft { message: MessageId(message), text: row.get(at + TURN_COLUMNS + 1, "draft_text")? }))
+}
+
+/// A row of [`MESSAGE`] from place `at` on.
+pub(crate) fn message(row: Row<'_>, at: usize) -> Result<Item, Fault> {
+    let body = ItemBody::Message(Message {
+        id: MessageId(row.get(at, "id")?),
+        role: row.code(at + 3, "role", codes::role)?,
+        text: row.get(at + 11, "text")?,
+    });
+    let position = row.get::<Option<i64>>(at + 2, "position")?.unwrap_or_default();
+    let position = u64::try_from(position).map_err(|_| row.corrupt("position", "it is negative"))?;
+    Ok(Item {
+        position: Position(position),
+        turn: TurnId(row.get(at + 1, "turn_id")?),
+        at: Timestamp(row.get(at + 7, "created_at")?),
+        body,
+    })
+}
+
+/// The call of a row of [`CALL`] from place `at` on.
+pub(crate) fn call(row: Row<'_>, at: usize) -> Result<Item, Fault> {
+    let body = ItemBody::ToolCall(ToolCall {
+        id: ToolCallId(row.get(at, "id")?),
+        message: MessageId(row.get(at + 5, "message_id")?),
+        tool: row.get(at + 11, "tool")?,
+        arguments: RawJson::from_valid(row.get::<String>(at + 14, "arguments")?),
+        ran_by: row.code(at + 3, "ran_by", codes::ran_by)?,
+    });
+    Ok(Item {
+        position: Position(row.count(at + 2, "position")?),
+        turn: TurnId(row.get(at + 1, "turn_id")?),
+        at: Timestamp(row.get(at + 7, "created_at")?),
+        body,
+    })
+}
+
+/// The result in a row of [`CALL`] from place `at` on, if there is one yet.
+pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
+    let Some(code) = row.get::<Option<String>>(at + 10, "outcome")? else {
+        return Ok(None);
+    };
+    let outcome = match code.as_str() {
+        codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(row.get::<String>(at + 15, "output")?))),
+        codes::FAILED => {
+            let kind = row.code(at + 16, "error_kind", ToolErrorKind::from_code)?;
+            ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 17, "error_message")?))
+        }
+        codes::UNKNOWN => ToolOutcome::Unknown,
+        _ => return Err(row.corrupt("outcome", &format!("{code:?} means nothing"))),
+    };
+    let body = ItemBody::ToolResult(ToolResult {
+        call: ToolCallId(row.get(at, "id")?),
+        outcome,
+        started_at: Timestamp(row.get(at + 12, "started_at")?),
+        took: Duration::from_micros(row.count(at + 18, "took_us")?),
+    });
+    Ok(Some(Item {
+        position: Position(row.count(at + 8, "result_position")?),
+        turn: TurnId(row.get(at + 1, "turn_id")?),
+        at: Timestamp(row.get(at + 9, "result_at")?),
+        body,
+    }))
+}

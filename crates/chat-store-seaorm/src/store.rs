@@ -1,0 +1,157 @@
+//! The port, on the writer and the readers.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_domain::{
+    BeginTurn, Begun, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Heartbeat, HeldTurn,
+    Item, NewItem, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnOutcome,
+    TurnPage, TurnView, Usage, UserId, WorkerId,
+};
+
+use crate::conversations::{Cancel, Delete, Rename};
+use crate::job::Job;
+use crate::open::{self, OpenError, OpenOptions, Opened};
+use crate::reader::{self, Reader};
+use crate::sql::Sql;
+use crate::sqlite::Claimed;
+use crate::turns::{Append, End};
+use crate::workers::{Beat, Enroll, ForgetAll, Retire, TakeOver};
+use crate::writer::Writer;
+
+/// A [`ConversationStore`] in a database.
+///
+/// All writing goes through one task, which commits what many callers ask as one transaction; reading goes on beside it.
+/// Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
+pub struct SeaOrmStore {
+    writer: Writer,
+    reader: Reader,
+    claimed: Mutex<Option<Claimed>>,
+}
+
+impl fmt::Debug for SeaOrmStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeaOrmStore").finish_non_exhaustive()
+    }
+}
+
+impl SeaOrmStore {
+    /// Opens the database at `url` (`sqlite://path`), which is made if it is not there, with the folder it is in.
+    ///
+    /// The database belongs to this process until the store is closed or dropped, or the process ends, however it ends. So no
+    /// other worker can be alive: all are forgotten, and the turns they ran can be claimed at once.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time enabled.
+    pub async fn open(url: &str, options: OpenOptions) -> Result<Self, OpenError> {
+        Self::start(open::open(url, &options).await?, &options).await
+    }
+
+    pub(crate) async fn start(opened: Opened, options: &OpenOptions) -> Result<Self, OpenError> {
+        let Opened { claimed, writer, readers } = opened;
+        let store = Self {
+            writer: Writer::start(writer, options.batch, options.timeout),
+            reader: Reader::new(readers, options.timeout),
+            claimed: Mutex::new(Some(claimed)),
+        };
+        store.writer.submit(ForgetAll, Job::other).await.map_err(|error| OpenError::Database(Box::new(error)))?;
+        Ok(store)
+    }
+
+    /// Finishes what was begun, closes the database and lets it go. Whatever is asked from then on is `Unavailable`.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.reader.close().await;
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+#[async_trait]
+impl ConversationStore for SeaOrmStore {
+    async fn conversations(&self, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| async move { reader::conversations(&db, &owner, page).await }).await
+    }
+
+    async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| async move { reader::conversation(&db, &owner, id).await }).await
+    }
+
+    async fn rename(&self, owner: &UserId, id: ConversationId, title: &Title, at: Timestamp) -> Result<Conversation, StoreError> {
+        let (owner, title) = (owner.clone(), title.clone());
+        self.writer.submit(Rename { owner, id, title, at }, Job::other).await
+    }
+
+    async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
+        self.writer.submit(Delete { owner: owner.clone(), id }, Job::other).await
+    }
+
+    async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| async move { reader::turns(&db, &owner, id, page).await }).await
+    }
+
+    async fn turn(&self, owner: &UserId, id: TurnId, after: Position) -> Result<TurnView, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| async move { reader::turn(&db, &owner, id, after).await }).await
+    }
+
+    async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| async move { reader::tool_calls(&db, &owner, id, page).await }).await
+    }
+
+    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
+        self.writer.submit(Cancel { owner: owner.clone(), id }, Job::other).await
+    }
+
+    async fn begin_turn(&self, turn: BeginTurn) -> Result<Begun, StoreError> {
+        self.writer.submit(turn, Job::Begin).await
+    }
+
+    async fn append(&self, lease: &TurnLease, items: Vec<NewItem>) -> Result<Vec<Item>, StoreError> {
+        self.writer.submit(Append { lease: *lease, items }, Job::Append).await
+    }
+
+    async fn end_turn(
+        &self,
+        lease: &TurnLease,
+        last: Vec<NewItem>,
+        outcome: TurnOutcome,
+        usage: Usage,
+        at: Timestamp,
+    ) -> Result<EndedTurn, StoreError> {
+        self.writer.submit(End { lease: *lease, last, outcome, usage, at }, Job::End).await
+    }
+
+    async fn enroll(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
+        self.writer.submit(Enroll { worker, lease }, Job::other).await
+    }
+
+    async fn heartbeat(&self, worker: WorkerId, lease: Duration, drafts: Vec<(TurnLease, Draft)>) -> Result<Heartbeat, StoreError> {
+        self.writer.submit(Beat { worker, lease, drafts }, Job::other).await
+    }
+
+    async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
+        self.writer.submit(TakeOver(claim), Job::other).await
+    }
+
+    async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.writer.submit(Retire(worker), Job::other).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.reader
+            .run(move |db| async move {
+                Sql::new("SELECT 1").all(&db).await?;
+                Ok(())
+            })
+            .await
+    }
+}

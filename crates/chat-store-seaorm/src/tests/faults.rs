@@ -1,0 +1,1 @@
+//! Connections that fail, and what becomes of them.

@@ -1,0 +1,168 @@
+//! How many statements a call takes, and how the database finds what they name.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+
+use chat_domain::{Claim, ConversationPage, Draft, Position, ToolCallPage, TurnPage};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use tempfile::TempDir;
+
+use super::*;
+use crate::OpenOptions;
+use crate::open;
+
+/// The statements that were run.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<Statement>>>);
+
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, Vec<Statement>> {
+        self.0.lock().unwrap()
+    }
+
+    fn listen(&self, db: &mut DatabaseConnection) {
+        let heard = self.clone();
+        db.set_metric_callback(move |info| heard.lock().push(info.statement.clone()));
+    }
+
+    /// How many statements were run since this was asked last.
+    fn count(&self) -> usize {
+        std::mem::take(&mut *self.lock()).len()
+    }
+}
+
+/// A store whose statements are heard, and a connection beside it.
+async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = OpenOptions::default();
+    let url = format!("sqlite://{}", folder.path().join("chat.db").display());
+    let mut opened = open::open(&url, &options).await.unwrap();
+    let beside = opened.readers.clone();
+    let heard = Heard::default();
+    heard.listen(&mut opened.writer);
+    heard.listen(&mut opened.readers);
+    (folder, SeaOrmStore::start(opened, &options).await.unwrap(), heard, beside)
+}
+
+/// Does everything a store can do.
+async fn everything(store: &SeaOrmStore, worker: WorkerId) {
+    let first = turn(store, first_message(worker).target, worker).await;
+    let conversation = first.turn.conversation;
+    let here = Target::Existing(conversation);
+    let held = running(store.begin_turn(message(here.clone(), worker)).await.unwrap());
+    let retry = BeginTurn { retry_of: Some(first.turn.id), ..message(here.clone(), worker) };
+    let queued = store.begin_turn(retry).await.unwrap();
+    assert!(matches!(queued, Begun::Queued(_)));
+    store.request_cancel(&ann(), held.turn.id).await.unwrap();
+    let draft = Draft { message: MessageId(Uuid::now_v7()), text: "so".to_owned() };
+    store.heartbeat(worker, LEASE, vec![(held.lease, draft)]).await.unwrap();
+    store.append(&held.lease, step().into_iter().rev().take(1).collect()).await.unwrap();
+    let next = end(store, &held).await.unwrap().next.unwrap();
+    store.retire(worker).await.unwrap();
+    let other = enrolled(store).await;
+    for holding in [None, Some(vec![next.turn.id])] {
+        store.claim_abandoned(Claim { worker: other, limit: 10, holding }).await.unwrap();
+    }
+    store.conversations(&ann(), ConversationPage { after: None, limit: 2 }).await.unwrap();
+    store.conversations(&ann(), ConversationPage { after: Some((Timestamp(9), conversation)), limit: 2 }).await.unwrap();
+    store.conversation(&ann(), conversation).await.unwrap();
+    store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
+    let page = TurnPage { after: Some(first.turn.ordinal), before: Some(next.turn.ordinal), limit: 3, newest: true, superseded: true };
+    store.turns(&ann(), conversation, page).await.unwrap();
+    store.turn(&ann(), next.turn.id, Position(1)).await.unwrap();
+    store.tool_calls(&ann(), conversation, ToolCallPage { after: Position::START, limit: 5 }).await.unwrap();
+    store.rename(&ann(), conversation, &Title::new("new").unwrap(), Timestamp(4)).await.unwrap();
+    store.delete(&ann(), conversation).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table() {
+    let (_folder, store, heard, beside) = heard_store().await;
+    let worker = enrolled(&store).await;
+    heard.count();
+    everything(&store, worker).await;
+    let statements = std::mem::take(&mut *heard.lock());
+    assert!(statements.len() > 50, "only {} statements were heard", statements.len());
+    let mut scans = BTreeSet::new();
+    for statement in statements {
+        let plan = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement.clone() };
+        for row in beside.query_all_raw(plan).await.unwrap() {
+            let step: String = row.try_get("", "detail").unwrap();
+            let tables = ["conversations", "turns", "messages", "tool_calls", "workers", "t", "m", "k", "w"];
+            let scanned = tables.iter().any(|table| step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} ")));
+            // The sweep looks at all turns that run, which is its task, through the index of those.
+            if scanned && step != "SCAN t USING INDEX ix_turns_holder" {
+                scans.insert((step, statement.sql.clone()));
+            }
+        }
+    }
+    assert!(scans.is_empty(), "{scans:#?}");
+}
+
+#[tokio::test]
+async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
+    let (_folder, store, heard, _beside) = heard_store().await;
+    let worker = enrolled(&store).await;
+    let short = turn(&store, first_message(worker).target, worker).await.turn.conversation;
+    let long = turn(&store, first_message(worker).target, worker).await.turn.conversation;
+    for _ in 1..1_667 {
+        turn(&store, Target::Existing(long), worker).await;
+    }
+    let mut counts = Vec::new();
+    for conversation in [short, long] {
+        heard.count();
+        let held = running(store.begin_turn(message(Target::Existing(conversation), worker)).await.unwrap());
+        let begin = heard.count();
+        let [call, result, answer] = step();
+        store.append(&held.lease, vec![answer, call, result]).await.unwrap();
+        let append = heard.count();
+        end(&store, &held).await.unwrap();
+        let end = heard.count();
+        let turns = store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
+        let read = heard.count();
+        let messages = turns.iter().flat_map(|log| &log.items).filter(|item| matches!(item.body, ItemBody::Message(_))).count();
+        counts.push((messages, [begin, append, end, read]));
+    }
+    assert!(counts[1].0 >= 5_000, "{counts:?}");
+    assert_eq!(counts[0].1, counts[1].1, "{counts:?}");
+    assert_eq!(counts[0].1[3], 1, "a history is one statement");
+}
+
+#[tokio::test]
+async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
+    let (_folder, store, heard, _beside) = heard_store().await;
+    let worker = enrolled(&store).await;
+    let mut drafts = Vec::new();
+    let mut counts = Vec::new();
+    for turns in [1, 100] {
+        while drafts.len() < turns {
+            let held = running(store.begin_turn(first_message(worker)).await.unwrap());
+            drafts.push((held.lease, Draft { message: MessageId(Uuid::now_v7()), text: "so far".to_owned() }));
+        }
+        heard.count();
+        store.heartbeat(worker, LEASE, drafts.clone()).await.unwrap();
+        counts.push(heard.count());
+    }
+    assert_eq!(counts[0], counts[1]);
+    let view = store.turn(&ann(), drafts[99].0.turn, Position::START).await.unwrap();
+    assert_eq!(view.draft.as_ref(), Some(&drafts[99].1));
+}
+
+#[tokio::test]
+async fn callers_that_come_together_share_statements() {
+    let (_folder, store, heard, _beside) = heard_store().await;
+    let worker = enrolled(&store).await;
+    let store = Arc::new(store);
+    heard.count();
+    let held = at_once(&store, 64, move |store, _| async move { running(store.begin_turn(first_message(worker)).await.unwrap()) }).await;
+    at_once(&store, 64, {
+        let held = Arc::new(held);
+        move |store, number| {
+            let held = Arc::clone(&held);
+            async move { end(&store, &held[number]).await.unwrap() }
+        }
+    })
+    .await;
+    let statements = heard.count();
+    assert!(statements < 64, "{statements} statements for 128 transactions");
+}

@@ -1,0 +1,60 @@
+//! Turns that begin, grow and end: the commands that make nearly all of the load.
+//!
+//! All such commands of a batch are done together: what they need is loaded by a few statements, each is decided in memory
+//! one after another, and what has changed is written back by a few statements. What a batch costs hardly depends on its size.
+
+mod append;
+mod begin;
+mod end;
+mod ledger;
+mod load;
+mod save;
+
+use chat_domain::{HeldTurn, TurnId};
+use sea_orm::ConnectionTrait;
+
+pub(crate) use append::Append;
+pub(crate) use end::End;
+
+use crate::fault::Fault;
+use crate::history;
+use crate::job::{Job, Stop};
+
+/// Does what these jobs ask, as far as they are of this kind, and notes the answers in them.
+pub(crate) async fn run(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(), Fault> {
+    let wants = load::Wants::of(jobs);
+    if wants.nothing() {
+        return Ok(());
+    }
+    let mut ledger = load::load(db, &wants).await?;
+    for job in &mut *jobs {
+        match job {
+            Job::Begin(call) => call.decide(|begin| ledger.begin(begin))?,
+            Job::Append(call) => call.decide(|append| ledger.append(append))?,
+            Job::End(call) => call.decide(|end| ledger.end(end))?,
+            Job::Other(_) => {}
+        }
+    }
+    save::save(db, &ledger).await?;
+    complete(db, jobs).await
+}
+
+/// Gives held turns whose items were not at hand those that the log has.
+async fn complete(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(), Fault> {
+    let mut bare: Vec<&mut HeldTurn> = jobs.iter_mut().filter_map(Job::held).filter(|held| held.items.is_empty()).collect();
+    if bare.is_empty() {
+        return Ok(());
+    }
+    let turns: Vec<TurnId> = bare.iter().map(|held| held.turn.id).collect();
+    let mut items = history::items_of(db, &turns).await?;
+    for held in &mut bare {
+        held.items = items.remove(&held.turn.id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

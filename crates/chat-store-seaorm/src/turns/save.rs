@@ -1,0 +1,261 @@
+//! Writing back what a batch of commands has changed.
+
+use std::time::Duration;
+
+use chat_domain::{Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
+use sea_orm::{ConnectionTrait, Value};
+
+use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
+use crate::codes;
+use crate::fault::Fault;
+use crate::sql::{Sql, big};
+
+/// How many rows a statement takes: all databases bound the number of values (SQLite: 32,766).
+const ROWS: usize = 1000;
+
+/// Writes it: one statement for each kind of change, whatever the number of commands.
+pub(super) async fn save(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(), Fault> {
+    let of = |change: Change| move |row: &&TurnRow| row.change == change;
+    let conversations = |change: Change| ledger.conversations.values().filter(move |row| row.change == change);
+
+    insert(
+        db,
+        "conversations (id, owner, title, created_at, updated_at, last_position, last_ordinal)",
+        conversations(Change::Insert).map(new_conversation),
+    )
+    .await?;
+    // What stops running goes first: at no moment may two turns of a conversation run.
+    let changed = || ledger.turns.values().filter(of(Change::Update));
+    update_turns(db, changed().filter(|row| !row.is_running())).await?;
+    update_turns(db, changed().filter(|row| row.is_running())).await?;
+    insert(
+        db,
+        "turns (id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, retry_of, superseded, \
+         idempotency_key, fingerprint, input_tokens, output_tokens, created_at, ended_at)",
+        ledger.turns.values().filter(of(Change::Insert)).map(new_turn),
+    )
+    .await?;
+    for (conversation, retried, until) in &ledger.superseded {
+        Sql::new("UPDATE turns SET superseded = TRUE WHERE conversation_id = ")
+            .bind(conversation.0)
+            .push(" AND ordinal < ")
+            .bind(big(until.0))
+            .push(" AND ordinal >= (SELECT ordinal FROM turns WHERE id = ")
+            .bind(retried.0)
+            .push(")")
+            .execute(db)
+            .await?;
+    }
+    update(
+        db,
+        "v(turn_id, position)",
+        "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
+        ledger.placed.iter().map(|(turn, position)| [turn.0.into(), big(position.0)]),
+    )
+    .await?;
+    insert(
+        db,
+        "messages (id, conversation_id, turn_id, position, role, text, created_at)",
+        ledger.messages.values().filter(|row| row.change == Change::Insert).filter_map(new_message),
+    )
+    .await?;
+    save_calls(db, ledger).await?;
+    update(
+        db,
+        "v(id, updated_at, last_position, last_ordinal)",
+        "conversations SET updated_at = v.updated_at, last_position = v.last_position, last_ordinal = v.last_ordinal \
+         FROM v WHERE conversations.id = v.id",
+        conversations(Change::Update).map(|row| [row.id.0.into(), row.updated_at.0.into(), big(row.last_position), big(row.last_ordinal)]),
+    )
+    .await
+}
+
+async fn update_turns(db: &impl ConnectionTrait, changed: impl Iterator<Item = &TurnRow>) -> Result<(), Fault> {
+    update(
+        db,
+        "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, failure_kind, \
+         failure_message, next_id, ended_at, keeps_draft)",
+        "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, cancel_requested = v.cancel_requested, \
+         superseded = v.superseded, input_tokens = v.input_tokens, output_tokens = v.output_tokens, failure_kind = v.failure_kind, \
+         failure_message = v.failure_message, next_id = v.next_id, ended_at = v.ended_at, \
+         draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
+         draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
+         FROM v WHERE turns.id = v.id",
+        changed.map(changed_turn),
+    )
+    .await
+}
+
+async fn save_calls(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(), Fault> {
+    insert(
+        db,
+        "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
+         result_position, result_at, outcome, output, error_kind, error_message, started_at, took_us)",
+        ledger.calls.values().filter(|row| row.change == Change::Insert).filter_map(|row| new_call(ledger, row)),
+    )
+    .await?;
+    update(
+        db,
+        "v(id, result_position, result_at, outcome, output, error_kind, error_message, started_at, took_us)",
+        "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
+         error_kind = v.error_kind, error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
+         FROM v WHERE tool_calls.id = v.id",
+        ledger.calls.values().filter(|row| row.change == Change::Update).filter_map(|row| {
+            let [position, at, outcome, output, kind, message, started, took] = result_values(row.result.as_ref());
+            let ItemBody::ToolCall(call) = &row.call.body else { return None };
+            Some([call.id.0.into(), position, at, outcome, output, kind, message, started, took])
+        }),
+    )
+    .await
+}
+
+/// Inserts rows, `into` a table and its columns.
+async fn insert<const N: usize>(db: &impl ConnectionTrait, into: &str, rows: impl Iterator<Item = [Value; N]>) -> Result<(), Fault> {
+    let rows: Vec<_> = rows.collect();
+    for rows in rows.chunks(ROWS) {
+        Sql::new("INSERT INTO ").push(into).push(" VALUES ").rows(rows.iter().cloned()).execute(db).await?;
+    }
+    Ok(())
+}
+
+/// Updates rows from the new values `v`.
+async fn update<const N: usize>(
+    db: &impl ConnectionTrait,
+    v: &str,
+    table_set: &str,
+    rows: impl Iterator<Item = [Value; N]>,
+) -> Result<(), Fault> {
+    let rows: Vec<_> = rows.collect();
+    for rows in rows.chunks(ROWS) {
+        let values = Sql::new("WITH ").push(v).push(" AS (VALUES ").rows(rows.iter().cloned());
+        values.push(") UPDATE ").push(table_set).execute(db).await?;
+    }
+    Ok(())
+}
+
+fn new_conversation(row: &ConversationRow) -> [Value; 7] {
+    let title = row.title.as_ref().map(|title| title.as_str().to_owned());
+    let at = row.updated_at.0;
+    [row.id.0.into(), row.owner.as_str().into(), title.into(), at.into(), at.into(), big(row.last_position), big(row.last_ordinal)]
+}
+
+/// The columns that say where a turn stands: status, cause and message of its failure, time of its end.
+fn status_values(status: &TurnStatus) -> [Value; 4] {
+    let ended = |status: &str, at: i64, kind: Option<&str>, message: Option<&str>| {
+        [status.into(), kind.map(str::to_owned).into(), message.map(str::to_owned).into(), Some(at).into()]
+    };
+    let open = |status: &str| [status.into(), None::<String>.into(), None::<String>.into(), None::<i64>.into()];
+    match status {
+        TurnStatus::Queued => open(codes::QUEUED),
+        TurnStatus::Running => open(codes::RUNNING),
+        TurnStatus::Ended { at, outcome } => match outcome {
+            TurnOutcome::Completed => ended(codes::COMPLETED, at.0, None, None),
+            TurnOutcome::Cancelled => ended(codes::CANCELLED, at.0, None, None),
+            TurnOutcome::Failed(failure) => ended(codes::FAILED, at.0, Some(failure.kind.code()), Some(&failure.message)),
+        },
+    }
+}
+
+fn changed_turn(row: &TurnRow) -> [Value; 14] {
+    let turn = &row.turn;
+    let [status, failure_kind, failure_message, ended_at] = status_values(&turn.status);
+    [
+        turn.id.0.into(),
+        status,
+        row.holder.map(|holder| holder.0).into(),
+        big(row.epoch),
+        row.attempt.into(),
+        turn.cancel_requested.into(),
+        turn.superseded.into(),
+        big(turn.usage.input_tokens),
+        big(turn.usage.output_tokens),
+        failure_kind,
+        failure_message,
+        row.next.map(|next| next.0).into(),
+        ended_at,
+        row.has_draft.into(),
+    ]
+}
+
+fn new_turn(row: &TurnRow) -> [Value; 17] {
+    let turn = &row.turn;
+    let [status, _, _, ended_at] = status_values(&turn.status);
+    [
+        turn.id.0.into(),
+        turn.conversation.0.into(),
+        row.owner.as_str().into(),
+        big(turn.ordinal.0),
+        status,
+        row.holder.map(|holder| holder.0).into(),
+        big(row.epoch),
+        row.attempt.into(),
+        turn.cancel_requested.into(),
+        turn.retry_of.map(|retried| retried.0).into(),
+        turn.superseded.into(),
+        row.idempotency.as_ref().map(|used| used.key.clone()).into(),
+        row.idempotency.as_ref().map(|used| used.fingerprint.to_vec()).into(),
+        big(turn.usage.input_tokens),
+        big(turn.usage.output_tokens),
+        turn.created_at.0.into(),
+        ended_at,
+    ]
+}
+
+fn new_message(row: &MessageRow) -> Option<[Value; 7]> {
+    let MessageRow { item, conversation, .. } = row;
+    let ItemBody::Message(message) = &item.body else { return None };
+    Some([
+        message.id.0.into(),
+        conversation.0.into(),
+        item.turn.0.into(),
+        (!item.is_unplaced()).then(|| i64::try_from(item.position.0).unwrap_or(i64::MAX)).into(),
+        codes::role_code(message.role).into(),
+        message.text.as_str().into(),
+        item.at.0.into(),
+    ])
+}
+
+fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 17]> {
+    let Item { position, turn, at, body } = &row.call;
+    let ItemBody::ToolCall(call) = body else { return None };
+    let conversation = ledger.turns.get(turn)?.turn.conversation;
+    let [result_position, result_at, outcome, output, error_kind, error_message, started_at, took] = result_values(row.result.as_ref());
+    Some([
+        call.id.0.into(),
+        conversation.0.into(),
+        turn.0.into(),
+        call.message.0.into(),
+        big(position.0),
+        call.tool.as_str().into(),
+        call.arguments.as_str().into(),
+        codes::ran_by_code(call.ran_by).into(),
+        at.0.into(),
+        result_position,
+        result_at,
+        outcome,
+        output,
+        error_kind,
+        error_message,
+        started_at,
+        took,
+    ])
+}
+
+/// The columns of a result: place, time, outcome, output, cause and message of the error, start, microseconds taken.
+fn result_values(item: Option<&Item>) -> [Value; 8] {
+    let none = || None::<String>.into();
+    let Some(Item { position, at, body: ItemBody::ToolResult(result), .. }) = item else {
+        return [None::<i64>.into(), None::<i64>.into(), none(), none(), none(), none(), None::<i64>.into(), None::<i64>.into()];
+    };
+    let ToolResult { outcome, started_at, took, .. } = result;
+    let (outcome, output, kind, message) = match outcome {
+        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, output.0.as_str().into(), none(), none()),
+        ToolOutcome::Failed(error) => (codes::FAILED, none(), error.kind.code().into(), error.message.as_str().into()),
+        ToolOutcome::Unknown => (codes::UNKNOWN, none(), none(), none()),
+    };
+    [big(position.0), at.0.into(), outcome.into(), output, kind, message, started_at.0.into(), micros(*took)]
+}
+
+fn micros(took: Duration) -> Value {
+    big(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
+}

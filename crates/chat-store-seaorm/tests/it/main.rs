@@ -1,0 +1,3 @@
+//! The store, seen from outside.
+
+mod contract;
