@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, Error, HttpServer, web};
 use chat_domain::{ChatError, ChatService, UserId};
 use chat_protocol::problem::Code;
+use tokio_util::sync::CancellationToken;
 
 use crate::http;
 use crate::problem::Refusal;
@@ -39,6 +40,8 @@ pub struct AppState {
     pub limits: HttpLimits,
     /// Whether the server is about to stop.
     pub draining: Arc<AtomicBool>,
+    /// When streams and waiting replies end, wherever their turns stand.
+    pub leaving: CancellationToken,
 }
 
 /// How much and how long a client may send, and how often an idle stream shows that it lives.
@@ -61,12 +64,17 @@ impl Default for HttpLimits {
 impl AppState {
     /// State with default limits.
     pub fn new(service: Arc<ChatService>, tasks: Tasks, tokens: Arc<dyn TokenVerifier>) -> Self {
-        Self { service, tasks, tokens, limits: HttpLimits::default(), draining: Arc::default() }
+        Self { service, tasks, tokens, limits: HttpLimits::default(), draining: Arc::default(), leaving: CancellationToken::new() }
     }
 
     /// From now on readiness says no, so that load balancers look elsewhere.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends streams and waiting replies: clients go on elsewhere. To be called when the turns have been handed over.
+    pub fn leave(&self) {
+        self.leaving.cancel();
     }
 
     /// Calls the use case on the shared runtime, so that a client that goes away cuts nothing off.
@@ -83,7 +91,7 @@ impl AppState {
 pub fn app(
     state: AppState,
 ) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>> {
-    App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(from_fn(http::envelope))
+    App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(Compress::default()).wrap(from_fn(http::envelope))
 }
 
 /// A server on `listener`, ready to be awaited or spawned. Handles no signals; stop it by its handle, which waits for streams at

@@ -7,10 +7,10 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
-use chat_protocol::problem::Code;
+use chat_protocol::problem::{Code, Problem};
 use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -20,6 +20,13 @@ use crate::problem::Refusal;
 /// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId(pub Uuid);
+
+/// The largest headers taken, all together, in bytes. (actix-web itself refuses from 128 KiB, before there is a request to answer.)
+const HEADER_BYTES: usize = 16 << 10;
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+}
 
 /// The outermost layer.
 ///
@@ -31,9 +38,16 @@ pub async fn envelope(request: ServiceRequest, next: Next<impl MessageBody + 'st
     let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
     let answer = async {
         let begun = Instant::now();
-        let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+        let too_large = header_bytes(request.headers()) > HEADER_BYTES;
+        let below = async {
+            if too_large {
+                return Ok(request.error_response(Refusal(Problem::over(Code::HeadersTooLarge, HEADER_BYTES))));
+            }
+            next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+        };
+        let answer = AssertUnwindSafe(below).catch_unwind().await;
         let answer = match answer {
-            Ok(Ok(answer)) => answer.map_into_boxed_body(),
+            Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(enclosed(refusal_of(&error), id)),
             Err(_) => return Err(enclosed(Code::Internal.into(), id)),
         };

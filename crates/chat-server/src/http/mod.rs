@@ -1,15 +1,19 @@
 //! The routes. One route or family of routes per file; each handler decodes, makes one call and encodes.
 
+mod accept;
+mod answer;
+mod body;
 mod caller;
+pub(crate) mod chat;
+pub(crate) mod conversations;
+pub(crate) mod docs;
 mod envelope;
+pub(crate) mod health;
+mod parameters;
+mod routes;
+mod sse;
+pub(crate) mod turns;
 
-use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
-
-pub use caller::Caller;
+pub use caller::{Caller, OfUser};
 pub use envelope::{RequestId, envelope};
-
-/// Registers every route.
-pub fn configure(config: &mut ServiceConfig) {
-    config.service(web::scope("/api/{user_id}").wrap(from_fn(caller::authenticate)));
-}
+pub use routes::{Endpoint, configure, endpoints};

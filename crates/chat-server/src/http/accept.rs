@@ -1,0 +1,86 @@
+//! What form of an answer a client wants (RFC 9110 §12.5.1).
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, Accept, Header, QualityItem};
+use chat_protocol::problem::{Code, Problem};
+
+/// The forms that answers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `application/json`.
+    Json,
+    /// `text/event-stream`.
+    Events,
+}
+
+impl Form {
+    /// Its media type.
+    fn media_type(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Json => ("application", "json"),
+            Self::Events => ("text", "event-stream"),
+        }
+    }
+}
+
+/// The form the client likes best; the first of `offers` if it does not say. Among forms it likes the same, the one it names
+/// more exactly, then the one offered first.
+///
+/// # Errors
+/// `not_acceptable`.
+pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
+    let ranges = match request.headers().contains_key(header::ACCEPT) {
+        true => Accept::parse(request).map_err(|_| Problem::new(Code::NotAcceptable, "The header `Accept` cannot be read"))?.0,
+        false => Vec::new(),
+    };
+    let mut best = None;
+    for offer in offers {
+        let liking = if ranges.is_empty() { (1000, 0) } else { liking(&ranges, *offer) };
+        if liking.0 > 0 && best.is_none_or(|(most, _)| liking > most) {
+            best = Some((liking, *offer));
+        }
+    }
+    best.map(|(_, offer)| offer).ok_or_else(|| Code::NotAcceptable.into())
+}
+
+/// How much a form is liked, in thousandths, and how exactly it is named: the most exact range decides.
+fn liking(ranges: &[QualityItem<actix_web::mime::Mime>], offer: Form) -> (u16, u8) {
+    let (kind, subtype) = offer.media_type();
+    let matching = ranges.iter().filter_map(|range| {
+        let exactness = match (range.item.type_().as_str(), range.item.subtype().as_str()) {
+            ("*", "*") => 0,
+            (given, "*") if given == kind => 1,
+            (given, exact) if given == kind && exact == subtype => 2,
+            _ => return None,
+        };
+        let thousandths = (range.quality.to_string().parse::<f32>().unwrap_or(0.0) * 1000.0).round() as u16;
+        Some((exactness, thousandths))
+    });
+    matching.max_by_key(|(exactness, _)| *exactness).map_or((0, 0), |(exactness, liking)| (liking, exactness))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn chosen(accept: &str) -> Result<Form, Code> {
+        let request = TestRequest::default().insert_header((header::ACCEPT, accept)).to_http_request();
+        choose(&request, &[Form::Json, Form::Events]).map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn the_form_liked_best_is_chosen() {
+        assert_eq!(choose(&TestRequest::default().to_http_request(), &[Form::Json, Form::Events]).unwrap(), Form::Json);
+        for json in ["*/*", "application/json", "application/*", "text/html, application/json;q=0.1", "application/json, text/event-stream", "text/event-stream;q=0.9, */*"] {
+            assert_eq!(chosen(json), Ok(Form::Json), "{json}");
+        }
+        for events in ["text/event-stream", "text/*", "text/event-stream, */*", "text/event-stream, application/json;q=0.9", "*/*, application/json;q=0"] {
+            assert_eq!(chosen(events), Ok(Form::Events), "{events}");
+        }
+        for none in ["text/html", "image/*", "application/json;q=0", "*/*;q=0", "nonsense"] {
+            assert_eq!(chosen(none), Err(Code::NotAcceptable), "{none}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Beginning a turn and answering with it: the whole reply at its end, or its events as they come.
+
+use std::sync::Arc;
+
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use chat_domain::{ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId};
+use chat_protocol::native::query::Shown;
+use chat_protocol::native::events;
+use chat_protocol::native::reply::{reply, shown_turns};
+use chat_protocol::problem::Code;
+use futures_util::StreamExt;
+
+use crate::app::AppState;
+use crate::http::RequestId;
+use crate::http::accept::Form;
+use crate::http::sse;
+use crate::problem::Refusal;
+
+/// How a client wants to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// At once or as it comes.
+    pub form: Form,
+    /// How much of the conversation.
+    pub shown: Shown,
+}
+
+/// Begins a turn and answers with it. The turn goes on when the client does not wait.
+///
+/// # Errors
+/// What `begin` refuses; the problem of a turn that failed.
+pub async fn answer<F>(
+    state: &AppState,
+    request: &HttpRequest,
+    owner: UserId,
+    wanted: Wanted,
+    begin: impl FnOnce(Arc<ChatService>) -> F + Send + 'static,
+) -> Result<HttpResponse, Refusal>
+where
+    F: Future<Output = Result<StartedTurn, ChatError>> + Send + 'static,
+{
+    let tasks = state.tasks.clone();
+    let turn = state.call(|service| async move {
+        let started = begin(service).await?;
+        if let Some(task) = started.task {
+            tasks.spawn(task);
+        }
+        Ok(started.turn)
+    });
+    let turn = turn.await?;
+    let (conversation, id) = (turn.conversation, turn.id);
+    follow(state, request, owner, wanted, turn).await.map_err(|refusal| refusal.in_turn(conversation, id))
+}
+
+async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: Wanted, turn: Turn) -> Result<HttpResponse, Refusal> {
+    let (id, reader) = (turn.id, owner.clone());
+    let news = state.call(move |service| async move { service.watch_turn(&reader, id, Cursor::START).await }).await?;
+    if wanted.form == Form::Events {
+        let request = request.extensions().get::<RequestId>().map(|id| id.0);
+        let opening = events::opening(&turn);
+        return Ok(sse::stream(state, request, turn, Some(opening), news));
+    }
+    let (turn, items) = ended(state, news).await?;
+    let page = shown_turns(&turn);
+    let conversation = turn.conversation;
+    let logs = match wanted.shown {
+        Shown::Turn => None,
+        Shown::Conversation => Some(state.call(move |service| async move { service.turns(&owner, conversation, page).await }).await?),
+    };
+    Ok(HttpResponse::Ok().json(reply(turn, items, logs.as_deref())?))
+}
+
+/// Waits for the end of a turn.
+async fn ended(state: &AppState, mut news: TurnStream) -> Result<(Turn, Vec<Item>), Refusal> {
+    let mut items = Vec::new();
+    loop {
+        let next = tokio::select! {
+            next = news.next() => next,
+            () = state.leaving.cancelled() => return Err(Code::ShuttingDown.into()),
+        };
+        match next {
+            Some(Ok((_, TurnEvent::Item(item)))) => items.push(item),
+            Some(Ok((_, TurnEvent::Ended(turn)))) => return Ok((turn, items)),
+            Some(Ok((_, TurnEvent::Text { .. } | TurnEvent::Discarded { .. }))) => {}
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Code::Internal.into()),
+        }
+    }
+}

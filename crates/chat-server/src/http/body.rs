@@ -1,0 +1,50 @@
+//! Reading a body: of the right type, not too large, not too slowly.
+
+use actix_web::error::PayloadError;
+use actix_web::http::header;
+use actix_web::{HttpMessage, HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use chat_protocol::problem::{Code, Problem};
+use futures_util::StreamExt;
+
+use crate::app::HttpLimits;
+
+/// The JSON text that a request carries.
+///
+/// # Errors
+/// `unsupported_media_type`, `body_too_large`, `body_timeout`; `invalid_json` if there is none or it breaks off.
+pub async fn read_json(request: &HttpRequest, payload: web::Payload, limits: &HttpLimits) -> Result<Bytes, Problem> {
+    let encoded = request.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+    let is_json = request.mime_type().ok().flatten().is_some_and(|mime| mime.essence_str() == "application/json");
+    let says_type = request.headers().contains_key(header::CONTENT_TYPE);
+    if encoded || (says_type && !is_json) {
+        return Err(Code::UnsupportedMediaType.into());
+    }
+    let body = tokio::time::timeout(limits.body_time, read(request, payload, limits.body_bytes)).await;
+    let body = body.map_err(|_| Problem::from(Code::BodyTimeout))??;
+    match (body.is_empty(), is_json) {
+        (true, _) => Err(Problem::new(Code::InvalidJson, "The request has no body")),
+        (false, true) => Ok(body),
+        (false, false) => Err(Code::UnsupportedMediaType.into()),
+    }
+}
+
+async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::over(Code::BodyTooLarge, limit);
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Overflow => too_large(),
+            _ => Problem::new(Code::InvalidJson, "The body breaks off"),
+        })?;
+        if body.len() + chunk.len() > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

@@ -1,0 +1,52 @@
+//! Sending a message.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use chat_domain::ChatService;
+use chat_protocol::native::reply::ChatReply;
+use chat_protocol::native::request::{self, ChatRequest};
+
+use crate::app::AppState;
+use crate::http::Caller;
+use crate::http::accept::{self, Form};
+use crate::http::answer::{Wanted, answer};
+use crate::http::body::read_json;
+use crate::http::parameters;
+use crate::problem::Refusal;
+
+/// Send a message
+///
+/// Stores the message, then answers it: with the whole reply when the agent is done, or, with `Accept: text/event-stream`, with
+/// events as they come (described at `GET …/turns/{turn_id}/events`, whose `turn` event comes first here too). A client that goes
+/// away does not stop the turn. If the turn fails, the message stays, and the problem says `conversation_id` and `turn_id`.
+#[utoipa::path(
+    post,
+    path = "/api/{user_id}/chat",
+    tag = "chat",
+    params(
+        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default) waits for it; `reject` refuses the message; `interrupt` cancels it and all that wait.", pattern = "^(enqueue|reject|interrupt)$"),
+        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`.", pattern = "^(all|turn)$"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same turn. 1 to 255 printable ASCII characters, with or without quotes."),
+    ),
+    request_body = ChatRequest,
+    responses((status = 200, description = "The turn ended completed or cancelled, or its events follow.", content(
+        (ChatReply = "application/json"),
+        (String = "text/event-stream"),
+    )))
+)]
+pub async fn post(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    let form = accept::choose(&request, &[Form::Json, Form::Events])?;
+    let query = parameters::query(&request);
+    let (busy, shown) = (query.busy()?, query.shown()?);
+    let key = parameters::idempotency_key(&request)?;
+    let body = read_json(&request, payload, &state.limits).await?;
+    let command = request::start_turn(owner.clone(), &body, busy, key)?;
+    let begin = |service: Arc<ChatService>| async move { service.start_turn(command).await };
+    answer(&state, &request, owner, Wanted { form, shown }, begin).await
+}

@@ -1,0 +1,129 @@
+//! Conversations, and the messages and tool calls in them.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use chat_protocol::native::objects::ConversationObject;
+use chat_protocol::native::pages::{ConversationList, Conversations, MessageList, Messages, ToolCallList, ToolCalls};
+use chat_protocol::native::request::{self, RenameRequest};
+
+use crate::app::AppState;
+use crate::http::accept::{self, Form};
+use crate::http::body::read_json;
+use crate::http::{Caller, parameters};
+use crate::problem::Refusal;
+
+/// List conversations
+///
+/// The last active first.
+#[utoipa::path(
+    get,
+    path = "/api/{user_id}/conversations",
+    tag = "conversations",
+    params(
+        ("limit" = Option<u32>, Query, description = "The size of the page; 20 by default.", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of conversations.", body = ConversationList))
+)]
+pub async fn list(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let wanted = Conversations::decode(&parameters::query(&request))?;
+    let found = state.call(move |service| async move { service.conversations(&owner, wanted.page()).await }).await?;
+    Ok(HttpResponse::Ok().json(wanted.encode(found)))
+}
+
+/// Get a conversation
+#[utoipa::path(
+    get,
+    path = "/api/{user_id}/conversations/{conversation_id}",
+    tag = "conversations",
+    responses((status = 200, description = "The conversation.", body = ConversationObject))
+)]
+pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let id = parameters::conversation(&request)?;
+    let found = state.call(move |service| async move { service.conversation(&owner, id).await }).await?;
+    Ok(HttpResponse::Ok().json(ConversationObject::from(&found)))
+}
+
+/// Rename a conversation
+#[utoipa::path(
+    patch,
+    path = "/api/{user_id}/conversations/{conversation_id}",
+    tag = "conversations",
+    request_body = RenameRequest,
+    responses((status = 200, description = "The conversation, renamed.", body = ConversationObject))
+)]
+pub async fn rename(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let id = parameters::conversation(&request)?;
+    let title = request::title(&read_json(&request, payload, &state.limits).await?)?;
+    let renamed = state.call(move |service| async move { service.rename(&owner, id, &title).await }).await?;
+    Ok(HttpResponse::Ok().json(ConversationObject::from(&renamed)))
+}
+
+/// Delete a conversation
+///
+/// With everything in it. A turn that runs in it stops.
+#[utoipa::path(
+    delete,
+    path = "/api/{user_id}/conversations/{conversation_id}",
+    tag = "conversations",
+    responses((status = 204, description = "It is gone."))
+)]
+pub async fn delete(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let id = parameters::conversation(&request)?;
+    state.call(move |service| async move { service.delete(&owner, id).await }).await?;
+    Ok(HttpResponse::new(StatusCode::NO_CONTENT))
+}
+
+/// List a conversation's messages
+///
+/// In chronological order, page by page in both directions; the newest page if neither `before` nor `after` is given. A turn has one
+/// message of the user and at most one of the assistant, with all the turn's text and tool calls. A turn that failed or was
+/// cancelled before the assistant said or did anything has the user's message alone, which then says so.
+#[utoipa::path(
+    get,
+    path = "/api/{user_id}/conversations/{conversation_id}/messages",
+    tag = "conversations",
+    params(
+        ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
+        ("before" = Option<String>, Query, description = "The `previous_cursor` of a page: the messages before it."),
+        ("after" = Option<String>, Query, description = "The `next_cursor` of a page: the messages after it."),
+        ("superseded" = Option<String>, Query, description = "`include` lists the messages of superseded turns too; `exclude` (default) does not.", pattern = "^(include|exclude)$"),
+    ),
+    responses((status = 200, description = "A page of messages.", body = MessageList))
+)]
+pub async fn messages(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let id = parameters::conversation(&request)?;
+    let wanted = Messages::decode(id, &parameters::query(&request))?;
+    let found = state.call(move |service| async move { service.turns(&owner, id, wanted.page()).await }).await?;
+    Ok(HttpResponse::Ok().json(wanted.encode(&found)))
+}
+
+/// List a conversation's tool calls
+///
+/// In the order in which they were recorded, those of superseded turns included: the audit of what was done.
+#[utoipa::path(
+    get,
+    path = "/api/{user_id}/conversations/{conversation_id}/tool-calls",
+    tag = "conversations",
+    params(
+        ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of tool calls.", body = ToolCallList))
+)]
+pub async fn tool_calls(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let id = parameters::conversation(&request)?;
+    let wanted = ToolCalls::decode(id, &parameters::query(&request))?;
+    let found = state.call(move |service| async move { service.tool_calls(&owner, id, wanted.page()).await }).await?;
+    Ok(HttpResponse::Ok().json(wanted.encode(found)))
+}

@@ -1,0 +1,61 @@
+//! What stands in the path, the query and the headers of a request.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::HeaderName;
+use chat_domain::{ConversationId, Cursor, TurnId};
+use chat_protocol::native::query::Query;
+use chat_protocol::native::request;
+use chat_protocol::problem::{Code, Problem};
+
+/// The parameters of the query.
+pub fn query(request: &HttpRequest) -> Query {
+    Query::new(request.query_string())
+}
+
+/// The conversation in the path.
+///
+/// # Errors
+/// `invalid_request`.
+pub fn conversation(request: &HttpRequest) -> Result<ConversationId, Problem> {
+    let name = "conversation_id";
+    request::path_id(name, request.match_info().query(name)).map(ConversationId)
+}
+
+/// The turn in the path.
+///
+/// # Errors
+/// `invalid_request`.
+pub fn turn(request: &HttpRequest) -> Result<TurnId, Problem> {
+    let name = "turn_id";
+    request::path_id(name, request.match_info().query(name)).map(TurnId)
+}
+
+/// The key by which a repetition is recognised.
+///
+/// # Errors
+/// `invalid_idempotency_key`.
+pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let twice = || Problem::at_parameter(Code::InvalidIdempotencyKey, "Idempotency-Key", "There is more than one idempotency key");
+    only(request, &HeaderName::from_static("idempotency-key")).map_err(|_| twice())?.map(request::idempotency_key).transpose()
+}
+
+/// How far the client has read a turn.
+///
+/// # Errors
+/// `invalid_cursor`, `invalid_request`.
+pub fn resume(request: &HttpRequest, turn: TurnId) -> Result<Option<Cursor>, Problem> {
+    let twice = || Problem::at_parameter(Code::InvalidCursor, "Last-Event-ID", "There is more than one `Last-Event-ID`");
+    let last = only(request, &HeaderName::from_static("last-event-id")).map_err(|_| twice())?;
+    request::resume(turn, last, query(request).get("after")?)
+}
+
+/// More than one header of a name.
+struct Twice;
+
+fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a [u8]>, Twice> {
+    let mut values = request.headers().get_all(name).map(|value| value.as_bytes());
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Twice),
+    }
+}

@@ -1,0 +1,149 @@
+//! The table of routes: what is registered, what is described, and what each may refuse.
+
+use actix_web::http::{Method, header};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Resource, ResponseError, Route};
+use chat_protocol::problem::Code;
+
+use crate::http::{caller, chat, conversations, docs, health, turns};
+use crate::problem::Refusal;
+
+/// Where the routes of a user stand; everything below needs a token of that user.
+const USER: &str = "/api/{user_id}";
+
+/// A route.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    /// Its method.
+    pub method: &'static Method,
+    /// Its path.
+    pub path: &'static str,
+    /// What it may refuse or fail at, besides what [`Endpoint::codes`] adds.
+    own_codes: &'static [&'static [Code]],
+    route: fn() -> Route,
+}
+
+impl Endpoint {
+    /// Whether it needs a token.
+    pub fn is_of_user(&self) -> bool {
+        self.path.starts_with(USER)
+    }
+
+    /// All that it may refuse or fail at.
+    pub fn codes(&self) -> Vec<Code> {
+        let everywhere = [Code::HeadersTooLarge, Code::Internal];
+        let of_user: &[Code] = if self.is_of_user() { IDENTITY } else { &[] };
+        everywhere.into_iter().chain(of_user.iter().copied()).chain(self.own_codes.iter().copied().flatten().copied()).collect()
+    }
+}
+
+const IDENTITY: &[Code] = &[Code::MissingToken, Code::InvalidToken, Code::TokenExpired, Code::TokenNotYetValid, Code::WrongUser];
+const READ: &[Code] = &[Code::InvalidRequest, Code::StoreUnavailable, Code::StoreTimeout];
+const FORM: &[Code] = &[Code::NotAcceptable];
+const WRITE: &[Code] = &[Code::StoreFull, Code::StoreReadOnly];
+const BODY: &[Code] = &[Code::UnsupportedMediaType, Code::BodyTooLarge, Code::BodyTimeout, Code::InvalidJson, Code::InvalidText];
+const CURSOR: &[Code] = &[Code::InvalidCursor];
+const CONVERSATION: &[Code] = &[Code::ConversationNotFound];
+const TURN: &[Code] = &[Code::TurnNotFound];
+const MESSAGE: &[Code] = &[Code::MessageEmpty, Code::MessageTooLong];
+const TITLE: &[Code] = &[Code::InvalidTitle];
+const SHUTTING_DOWN: &[Code] = &[Code::ShuttingDown];
+const MISSING: &[Code] = &[Code::NotFound];
+/// Of what begins a turn and waits for its end.
+const ANSWER: &[Code] = &[
+    Code::InvalidIdempotencyKey,
+    Code::IdempotencyMismatch,
+    Code::ConversationBusy,
+    Code::TooManyQueued,
+    Code::ShuttingDown,
+    Code::AgentTimeout,
+    Code::AgentUnavailable,
+    Code::AgentMisconfigured,
+    Code::AgentOverloaded,
+    Code::AgentProtocolError,
+    Code::ContextTooLong,
+    Code::AgentRefused,
+    Code::StepLimit,
+    Code::TurnTimeout,
+    Code::TooManyAttempts,
+];
+
+/// Every route.
+#[rustfmt::skip]
+pub fn endpoints() -> &'static [Endpoint] {
+    macro_rules! endpoints {
+        ($($method:ident $path:literal $handler:path, $codes:expr;)+) => {
+            &[$(Endpoint {
+                method: &Method::$method,
+                path: $path,
+                own_codes: $codes,
+                route: || web::method(Method::$method).to($handler),
+            }),+]
+        };
+    }
+    endpoints! {
+        POST "/api/{user_id}/chat" chat::post, &[FORM, READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER];
+        GET "/api/{user_id}/conversations" conversations::list, &[FORM, READ, CURSOR];
+        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, &[FORM, READ, CONVERSATION];
+        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, &[FORM, READ, WRITE, BODY, TITLE, CONVERSATION];
+        DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, &[READ, WRITE, CONVERSATION];
+        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, &[FORM, READ, CURSOR, CONVERSATION];
+        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, &[FORM, READ, CURSOR, CONVERSATION];
+        GET "/api/{user_id}/turns/{turn_id}" turns::get, &[FORM, READ, TURN];
+        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[FORM, READ, CURSOR, TURN];
+        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[FORM, READ, WRITE, TURN];
+        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[FORM, READ, WRITE, TURN, ANSWER];
+        GET "/health/live" health::live, &[];
+        GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
+        GET "/openapi.json" docs::document, &[];
+        GET "/docs" docs::front, &[];
+        GET "/docs/{file}" docs::page, &[MISSING];
+        GET "/problems/{code}" docs::problem, &[MISSING];
+    }
+}
+
+/// Registers every route. Below a user's path, unknown ones need a token too.
+pub fn configure(config: &mut ServiceConfig) {
+    let of_user = endpoints().iter().filter(|endpoint| endpoint.is_of_user());
+    let mut user = web::scope(USER);
+    for (path, endpoints) in by_path(of_user) {
+        user = user.service(resource(path.strip_prefix(USER).unwrap_or(path), &endpoints));
+    }
+    config.service(user.default_service(web::to(not_found)).wrap(from_fn(caller::authenticate)));
+    for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| !endpoint.is_of_user())) {
+        // The pages' first file has no name.
+        config.service(resource(&path.replace("{file}", "{file:.*}"), &endpoints));
+    }
+    config.default_service(web::to(not_found));
+}
+
+/// Endpoints that stand together in the table and have the same path.
+fn by_path<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<(&'static str, Vec<&'a Endpoint>)> {
+    let mut paths: Vec<(&'static str, Vec<&Endpoint>)> = Vec::new();
+    for endpoint in endpoints {
+        match paths.last_mut() {
+            Some((path, together)) if *path == endpoint.path => together.push(endpoint),
+            _ => paths.push((endpoint.path, vec![endpoint])),
+        }
+    }
+    paths
+}
+
+fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
+    let allowed: Vec<_> = endpoints.iter().map(|endpoint| endpoint.method.as_str()).collect();
+    let allowed = allowed.join(", ");
+    let other_method = move || {
+        let mut answer = HttpResponse::from_error(Refusal::from(Code::MethodNotAllowed));
+        if let Ok(allowed) = allowed.parse() {
+            answer.headers_mut().insert(header::ALLOW, allowed);
+        }
+        std::future::ready(answer)
+    };
+    let resource = web::resource(path.to_owned()).default_service(web::to(other_method));
+    endpoints.iter().fold(resource, |resource, endpoint| resource.route((endpoint.route)()))
+}
+
+async fn not_found() -> HttpResponse {
+    Refusal::from(Code::NotFound).error_response()
+}

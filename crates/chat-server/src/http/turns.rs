@@ -1,0 +1,116 @@
+//! A turn: how it stands, its events, stopping it, answering its message anew.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use chat_domain::{ChatService, Cursor};
+use chat_protocol::native::objects::{TurnDetailObject, TurnObject};
+use chat_protocol::native::reply::ChatReply;
+use chat_protocol::native::{events, request};
+
+use crate::app::AppState;
+use crate::http::accept::{self, Form};
+use crate::http::answer::{Wanted, answer};
+use crate::http::{Caller, RequestId, parameters, sse};
+use crate::problem::Refusal;
+
+/// Get a turn
+///
+/// As it stands in the database: its status, its messages with their tool calls, and the text that is being written.
+#[utoipa::path(
+    get,
+    path = "/api/{user_id}/turns/{turn_id}",
+    tag = "turns",
+    responses((status = 200, description = "The turn.", body = TurnDetailObject))
+)]
+pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let turn = parameters::turn(&request)?;
+    let view = state.call(move |service| async move { service.turn(&owner, turn).await }).await?;
+    Ok(HttpResponse::Ok().json(TurnDetailObject::from(view)))
+}
+
+/// Read a turn's events
+///
+/// From the start, or after the cursor in `Last-Event-ID` or `after`, until the turn's end, wherever it runs; also long after it
+/// ended. Each event's `id` is a cursor: what came before it and what comes after it are together what an uninterrupted reader gets.
+///
+/// Events: `turn` (a `Turn`; only when reading from the start; without id), `message` (`MessageEvent`), `text` (`TextEvent`),
+/// `discarded` (`DiscardedEvent`), `tool_call` (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (a `Turn`) or
+/// `error` (a `Problem`). An `error` without id is about reading, not about the turn: go on from the last id. A comment is sent
+/// every 15 seconds while nothing happens.
+#[utoipa::path(
+    get,
+    path = "/api/{user_id}/turns/{turn_id}/events",
+    tag = "turns",
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was read."),
+        ("after" = Option<String>, Query, description = "The same, for clients that cannot set the header, which goes before."),
+    ),
+    responses(
+        (status = 200, description = "The events.", content((String = "text/event-stream"))),
+        (status = 204, description = "The end of the turn has been read already: nothing can follow."),
+    )
+)]
+pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Events])?;
+    let id = parameters::turn(&request)?;
+    let cursor = parameters::resume(&request, id)?;
+    let watched = state.call(move |service| async move {
+        let turn = service.turn(&owner, id).await?.turn;
+        Ok((turn, service.watch_turn(&owner, id, cursor.unwrap_or(Cursor::START)).await?))
+    });
+    let (turn, news) = watched.await?;
+    if cursor.is_some_and(|cursor| cursor.ended) {
+        return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
+    }
+    let opening = cursor.is_none().then(|| events::opening(&turn));
+    let request = request.extensions().get::<RequestId>().map(|id| id.0);
+    Ok(sse::stream(&state, request, turn, opening, news))
+}
+
+/// Cancel a turn
+///
+/// Records the wish and returns the turn as it stood then: one that was `running` ends soon, one that was `queued` ends when its
+/// turn comes, one that had ended stays as it is. What was said and done is kept.
+#[utoipa::path(
+    post,
+    path = "/api/{user_id}/turns/{turn_id}/cancel",
+    tag = "turns",
+    responses((status = 200, description = "The turn as it stood when the wish was recorded.", body = TurnObject))
+)]
+pub async fn cancel(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let turn = parameters::turn(&request)?;
+    let observed = state.call(move |service| async move { service.cancel_turn(&owner, turn).await }).await?;
+    Ok(HttpResponse::Ok().json(TurnObject::from(&observed)))
+}
+
+/// Retry a turn
+///
+/// Begins a new turn from the same user message and answers as sending a message does. When the new turn starts to run, it
+/// supersedes the old one and all after it: they stay in the log, marked, and leave the agent's context and the default view.
+#[utoipa::path(
+    post,
+    path = "/api/{user_id}/turns/{turn_id}/retry",
+    tag = "turns",
+    params(
+        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default), `reject` or `interrupt`.", pattern = "^(enqueue|reject|interrupt)$"),
+        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`.", pattern = "^(all|turn)$"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key for the same turn gives the same new turn. 1 to 255 printable ASCII characters, with or without quotes."),
+    ),
+    responses((status = 200, description = "The new turn ended completed or cancelled, or its events follow.", content(
+        (ChatReply = "application/json"),
+        (String = "text/event-stream"),
+    )))
+)]
+pub async fn retry(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let form = accept::choose(&request, &[Form::Json, Form::Events])?;
+    let turn = parameters::turn(&request)?;
+    let query = parameters::query(&request);
+    let (busy, shown) = (query.busy()?, query.shown()?);
+    let command = request::retry_turn(owner.clone(), turn, busy, parameters::idempotency_key(&request)?);
+    let begin = |service: Arc<ChatService>| async move { service.retry_turn(command).await };
+    answer(&state, &request, owner, Wanted { form, shown }, begin).await
+}

@@ -1,0 +1,112 @@
+//! The API's description is complete, and the pages that show it need nothing from elsewhere.
+
+use std::collections::BTreeSet;
+
+use chat_protocol::problem::Code;
+use chat_server::http::endpoints;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::harness::{Server, Setup, answer};
+
+async fn document() -> Value {
+    let server = Server::start(Setup::default()).await;
+    answer(server.bare(Method::GET, "/openapi.json"), 200).await
+}
+
+fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &'_ Value)| -> Vec<_> { item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())).collect() };
+    paths
+        .iter()
+        .flat_map(of_path)
+        .map(|(method, path)| {
+            let operation = &document["paths"][&path][method.to_lowercase()];
+            (method, path, operation)
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_is_described_and_every_description_is_a_route() {
+    let document = document().await;
+    assert_eq!(document["openapi"], "3.1.0");
+    let described: BTreeSet<_> = operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
+    let registered: BTreeSet<_> = endpoints().iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path.to_owned())).collect();
+    assert_eq!(described, registered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_where_it_is_described() {
+    let server = Server::start(Setup::default()).await;
+    let document = answer(server.bare(Method::GET, "/openapi.json"), 200).await;
+    for (method, path, _) in operations(&document) {
+        let path = path.replace("{user_id}", "ada").replace("{conversation_id}", "x").replace("{turn_id}", "x");
+        let path = path.replace("{file}", "index.html").replace("{code}", "internal");
+        let request = server.bare(method.parse().unwrap(), &path).bearer_auth("token-of-ada");
+        let status = request.send().await.unwrap().status();
+        assert!(status != 404 && status != 405, "{method} {path}: {status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_name_parameters_bodies_errors_and_headers() {
+    let document = document().await;
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    let mut codes = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        let of_user = path.starts_with("/api/");
+        let secured = operation["security"].as_array().unwrap_or(document["security"].as_array().unwrap());
+        assert_eq!(secured.iter().any(|scheme| scheme.get("bearer").is_some()), of_user, "{method} {path}");
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let in_path: Vec<_> = parameters.iter().filter(|p| p["in"] == "path").map(|p| format!("{{{}}}", p["name"].as_str().unwrap())).collect();
+        let named: Vec<_> = path.split('/').filter(|part| part.starts_with('{')).collect();
+        assert_eq!(in_path, named, "{method} {path}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(response["headers"]["X-Request-Id"].is_object(), "{method} {path} {status}");
+            assert_eq!(response["headers"]["WWW-Authenticate"].is_object(), status == "401", "{method} {path} {status}");
+            let number: u16 = status.parse().unwrap();
+            if number >= 400 {
+                assert_eq!(response["content"]["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
+            }
+            for code in Code::ALL.iter().filter(|code| code.row().status == number) {
+                let row = code.row();
+                if response["description"].as_str().unwrap().contains(&format!("`{}`", row.code)) {
+                    codes.insert(row.code);
+                    assert!(row.retry_after.is_none() || response["headers"]["Retry-After"].is_object());
+                }
+            }
+        }
+    }
+    // Only the answers for routes that there are not stand nowhere.
+    let nowhere: Vec<_> = Code::ALL.iter().map(|code| code.row().code).filter(|code| !codes.contains(code)).collect();
+    assert_eq!(nowhere, ["method_not_allowed"]);
+    let references = document.to_string();
+    for reference in references.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(schemas.contains_key(name), "{name} is referred to and not described");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_work_offline() {
+    let server = Server::start(Setup::default()).await;
+    let front = server.bare(Method::GET, "/docs").send().await.unwrap();
+    assert_eq!((front.status().as_u16(), front.url().path()), (200, "/docs/"));
+    let policy = front.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
+    assert!(front.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let html = front.text().await.unwrap();
+    assert!(!html.contains("https://") && !html.contains("http://"), "{html}");
+    let files: Vec<_> = html.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")).collect();
+    assert!(files.len() >= 3, "{html}");
+    for file in files {
+        let response = server.bare(Method::GET, &format!("/docs/{}", file.trim_start_matches("./"))).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{file}");
+    }
+    let start = server.bare(Method::GET, "/docs/swagger-initializer.js").send().await.unwrap().text().await.unwrap();
+    assert!(start.contains("/openapi.json"), "{start}");
+    let problem = server.bare(Method::GET, "/problems/message_empty").send().await.unwrap();
+    assert!(problem.text().await.unwrap().contains("not white space"));
+}
