@@ -4,6 +4,7 @@ mod reference;
 mod value;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
@@ -125,6 +126,8 @@ settings! {
         "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Duration = "4m";
         /// How often a request to the agent is tried, the first time included. It is not tried again once its answer has begun.
         "CHAT_AGENT_TRIES" agent_tries: NonZeroUsize = "3";
+        /// How long the demo's agent waits before each word that it writes.
+        "CHAT_DEMO_WORD_DELAY" demo_word_delay: Duration = "15ms";
     }
     "Tools" {
         /// MCP servers whose tools the agent may call, each started as a child process and spoken to over its standard input and
@@ -188,6 +191,13 @@ settings! {
 pub struct ConfigError {
     /// One sentence for each fault. Never holds a secret.
     pub faults: Vec<String>,
+}
+
+impl ConfigError {
+    /// The one fault of this setting.
+    pub(crate) fn of(variable: &str, fault: impl Display) -> Self {
+        Self { faults: vec![format!("{variable}: {fault}")] }
+    }
 }
 
 impl Config {

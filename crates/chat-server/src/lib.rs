@@ -1,12 +1,20 @@
 //! The chat server: wiring and actix-web handlers, nothing else.
 
+mod adapters;
 pub mod app;
 pub mod auth;
+mod command_line;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod dev;
 pub mod environment;
 pub mod http;
 pub mod logging;
 pub mod observer;
+pub mod openapi;
 pub mod problem;
+pub mod run;
 pub mod tasks;
+
+pub use command_line::main;

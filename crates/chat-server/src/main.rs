@@ -1,2 +1,5 @@
 //! The chat server.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    chat_server::main()
+}

@@ -1,0 +1,38 @@
+//! The demo: an offline agent, and the task list as a tool server of our own program.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use chat_tools_mcp::McpServer;
+
+use crate::config::Config;
+use crate::observer::chain;
+
+/// The command of this program that serves the task list.
+pub const TASKS_COMMAND: &str = "demo-tasks";
+
+/// This program as a server of tasks, which are kept in a file beside the database.
+///
+/// # Errors
+/// The system does not say where this program is.
+pub(crate) fn task_server(config: &Config) -> std::io::Result<McpServer> {
+    let mut server = McpServer::new("tasks", std::env::current_exe()?);
+    let database = config.database_url.beside("tasks");
+    server.args = vec![TASKS_COMMAND.to_owned(), "--database".to_owned(), database.display().to_string()];
+    Ok(server)
+}
+
+/// Serves the task list in this file over MCP on standard input and output, until the input ends.
+pub fn serve_tasks(database: &Path) -> ExitCode {
+    let served = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(chat_demo::tasks::serve_stdio(database)).map_err(|error| chain(&error)),
+        Err(error) => Err(error.to_string()),
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{TASKS_COMMAND}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The program as a process: how it starts, what it says when it cannot, and how it stops.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// The program in this folder, on any free port, with an agent that nobody asks.
+fn program(folder: &Path) -> Command {
+    let mut command = bare(folder);
+    command.env("CHAT_AGENT_URL", "http://127.0.0.1:9/v1").env("CHAT_AGENT_MODEL", "m");
+    command
+}
+
+/// The program in this folder, on any free port, with nothing else set.
+fn bare(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+    command.current_dir(folder).env_clear().env("CHAT_LISTEN", "127.0.0.1:0").stdin(Stdio::null());
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
+
+/// A server that listens. Killed when dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let Some((_, address)) = line.trim().split_once(" listens on http://") else {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            panic!("no address in {line:?}; the log:\n{log}");
+        };
+        Self { child, address: address.parse().unwrap(), stdout, stderr }
+    }
+
+    /// The text up to the line that holds `mark`.
+    fn read_until(reader: &mut impl BufRead, mark: &str) -> String {
+        let mut text = String::new();
+        while !text.lines().last().is_some_and(|line| line.contains(mark)) {
+            assert!(reader.read_line(&mut text).unwrap() > 0, "no {mark:?} in:\n{text}");
+        }
+        text
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Sends a message on a connection that is still to be read.
+    fn send(&self, token: &str) -> TcpStream {
+        let body = r#"{"message": "Add task: Buy groceries"}"#;
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let head = format!(
+            "POST /api/demo/chat HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program that is expected to end by itself, with what it said.
+fn refused(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+fn token() -> String {
+    let exp = jsonwebtoken::get_current_timestamp() + 600;
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({"sub": "demo", "exp": exp}), &key).unwrap()
+}
+
+/// An agent that never answers: what is sent to it arrives at the listener.
+fn silent_agent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+fn with_agent(folder: &Path, url: &str) -> Command {
+    let mut command = program(folder);
+    command.env("CHAT_AGENT_URL", url).env("CHAT_JWT_SECRET", SECRET);
+    command
+}
+
+/// Waits until the agent is asked.
+fn asked(agent: &TcpListener) -> TcpStream {
+    let (mut stream, _) = agent.accept().unwrap();
+    let mut first = [0; 16];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"POST /v1/chat/co");
+    stream
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn without_settings_it_says_how_to_begin_and_the_token_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&mut bare(folder.path()));
+    let text = Server::read_until(&mut server.stdout, "API documentation");
+    let token = text.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
+    assert!(text.contains(&format!("curl -s http://{}/api/demo/chat", server.address)), "{text}");
+
+    let mut answer = String::new();
+    server.send(token).read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("conversation_id") && answer.contains("Buy groceries"), "{answer}");
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+
+    // The secret outlives the process, and so does the token.
+    let server = Server::start(&mut bare(folder.path()));
+    let mut answer = String::new();
+    server.send(token).read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn wrong_settings_are_named_without_a_backtrace() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = refused(program(folder.path()).env("CHAT_LEASE", "soon").env("RUST_BACKTRACE", "1"));
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        said,
+        "chat-server: the configuration is wrong:\n  CHAT_LEASE: \"soon\" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h\n"
+    );
+    let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", "0.0.0.0:0"));
+    assert!(code == Some(2) && said.contains("set CHAT_JWT_SECRET"), "{said}");
+    let (code, said) = refused(program(folder.path()).env("CHAT_AGENT_URL", "https://user:hunter2@host/"));
+    assert!(code == Some(2) && said.contains("CHAT_AGENT_URL: ") && !said.contains("hunter2"), "{said}");
+    let (code, _) = refused(program(folder.path()).arg("--no-such-flag"));
+    assert_eq!(code, Some(2));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+    let (code, said) = refused(program(folder.path()).env("CHAT_MCP_SERVERS", r#"[{"name": "a b", "command": "c"}]"#));
+    assert!(code == Some(2) && said.contains("CHAT_MCP_SERVERS: "), "{said}");
+}
+
+#[test]
+fn a_taken_port_has_its_own_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", &address));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains(&address) && said.contains("the port is in use") && said.contains("CHAT_LISTEN"), "{said}");
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_has_its_own_code() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "this is not a database, whatever its name says".repeat(100)).unwrap();
+    let (code, said) = refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt/chat.db"));
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("DATABASE_URL") && said.contains("notes.txt/chat.db"), "{said}");
+    let (code, said) = refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt"));
+    assert_eq!(code, Some(4), "{said}");
+}
+
+#[test]
+fn a_database_in_use_has_its_own_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Server::start(&mut program(folder.path()));
+    let (code, said) = refused(&mut program(folder.path()));
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("chat.db is in use by another server"), "{said}");
+}
+
+#[test]
+fn pending_migrations_have_their_own_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = refused(program(folder.path()).arg("--no-migrate"));
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("start once without --no-migrate"), "{said}");
+    drop(Server::start(&mut program(folder.path())));
+    drop(Server::start(program(folder.path()).arg("--no-migrate")));
+}
+
+#[test]
+fn a_turn_that_outlasts_the_grace_period_is_handed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, url) = silent_agent();
+    let server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_GRACE", "50ms"));
+    let _request = server.send(&token());
+    let _question = asked(&agent);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+
+    let _next = Server::start(&mut with_agent(folder.path(), &url));
+    let _again = asked(&agent);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, url) = silent_agent();
+    let mut server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_GRACE", "1h").env("CHAT_LOG_FORMAT", "json"));
+    let _request = server.send(&token());
+    let _question = asked(&agent);
+    server.signal("INT");
+    let log = Server::read_until(&mut server.stderr, r#""message":"stopping""#);
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+    }
+    assert!(!log.contains("groceries"), "what was said is in the log:\n{log}");
+    server.signal("INT");
+    assert_eq!(server.exit_code(), Some(130));
+}
