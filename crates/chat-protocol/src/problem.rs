@@ -81,7 +81,7 @@ table! {
     InvalidCursor 422 "invalid_cursor" "The cursor does not belong here";
         "Use a cursor exactly as this route gave it, or leave it out to start anew." ["parameter"]
     InvalidIdempotencyKey 400 "invalid_idempotency_key" "The idempotency key is not acceptable";
-        "Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID."
+        "Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID." ["parameter"]
     IdempotencyMismatch 422 "idempotency_mismatch" "The idempotency key was used for another request";
         "Use a new key for a new request; repeat a request with exactly the same route and body."
     NotAcceptable 406 "not_acceptable" "No form of the answer is acceptable to the client";
@@ -173,7 +173,7 @@ pub struct Problem {
     /// Names this occurrence; the log has it too.
     pub instance: Option<Uuid>,
     /// The members that some codes have.
-    pub members: Members,
+    pub members: Box<Members>,
 }
 
 /// Members that only some problems have.
@@ -207,7 +207,7 @@ pub struct Members {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, happened: None, instance: None, members: Members::default() }
+        Self { code, happened: None, instance: None, members: Box::default() }
     }
 }
 
@@ -254,13 +254,6 @@ impl Problem {
         self
     }
 
-    /// The same, under a name that the log has too.
-    #[must_use]
-    pub fn with_instance(mut self, instance: Uuid) -> Self {
-        self.instance = Some(instance);
-        self
-    }
-
     /// What happened and what to do, in words.
     pub fn detail(&self) -> String {
         let Row { title, advice, .. } = self.code.row();
@@ -279,7 +272,7 @@ impl Problem {
             detail: self.detail(),
             code: row.code,
             instance: self.instance.map(|id| id.urn().to_string()),
-            members: self.members.clone(),
+            members: Members::clone(&self.members),
         }
     }
 }

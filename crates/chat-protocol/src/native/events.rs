@@ -2,13 +2,13 @@
 //!
 //! | event | data | when |
 //! |---|---|---|
-//! | `turn` | a turn | once, when reading from the start; has no id |
+//! | `turn` | [`StateEvent`] | once, when reading from the start; has no id |
 //! | `message` | [`MessageEvent`] | a message of the user, or of one step of the assistant, is durable |
 //! | `text` | [`TextEvent`] | a message of the assistant grew; its text is the concatenation of its deltas |
 //! | `discarded` | [`DiscardedEvent`] | the text shown for this message will never be one: a server died; other text follows |
 //! | `tool_call` | [`ToolCallEvent`] | the agent asked for a tool; durable, the tool is about to run |
 //! | `tool_result` | [`ToolResultEvent`] | what came of it; durable |
-//! | `done` | a turn | the turn completed or was cancelled; the last event |
+//! | `done` | [`DoneEvent`] | the turn completed or was cancelled; the last event |
 //! | `error` | a problem | with an id: the turn failed; the last event. Without: reading failed; go on from the last id |
 //!
 //! The `id` of each event is a cursor. What a reader got up to some id and what it gets after it are together what an uninterrupted
@@ -21,10 +21,37 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::cursor::write_turn;
-use crate::native::objects::{OutcomeObject, RoleName, TurnObject, raw};
-use crate::problem::Problem;
+use crate::native::objects::{OutcomeObject, RoleName, TurnState, UsageObject, raw};
+use crate::problem::{Code, Problem};
 use crate::sse::frame;
 use crate::time::Time;
+
+/// A turn as it stands when reading begins.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StateEvent {
+    /// The turn.
+    pub turn_id: Uuid,
+    /// The conversation it belongs to.
+    pub conversation_id: Uuid,
+    /// Where it stands.
+    pub status: TurnState,
+}
+
+/// A turn completed or was cancelled. Tells only what never changes, so that it is the same whenever it is read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DoneEvent {
+    /// The turn.
+    pub turn_id: Uuid,
+    /// The conversation it belongs to.
+    pub conversation_id: Uuid,
+    /// `completed` or `cancelled`.
+    pub status: TurnState,
+    /// When it ended.
+    #[schema(value_type = String, format = DateTime)]
+    pub ended_at: Time,
+    /// Tokens used, over all steps.
+    pub usage: UsageObject,
+}
 
 /// A message is durable: the user's, or that of one step of the assistant.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,7 +114,8 @@ pub struct ToolResultEvent {
 
 /// The first frame for a reader that begins at the start.
 pub fn opening(turn: &Turn) -> String {
-    named(None, "turn", &TurnObject::from(turn))
+    let state = StateEvent { turn_id: turn.id.0, conversation_id: turn.conversation.0, status: (&turn.status).into() };
+    named(None, "turn", &state)
 }
 
 /// The frame of an event of `turn`, after which a reader has come to `cursor`.
@@ -98,13 +126,20 @@ pub fn event(turn: &Turn, cursor: Cursor, event: &TurnEvent) -> String {
         TurnEvent::Text { message, delta } => named(id, "text", &TextEvent { message_id: message.0, delta: delta.clone() }),
         TurnEvent::Discarded { message } => named(id, "discarded", &DiscardedEvent { message_id: message.0 }),
         TurnEvent::Item(entry) => item(id, entry),
-        TurnEvent::Ended(turn) => match &turn.status {
-            TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => {
-                named(id, "error", &Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id).body())
-            }
-            _ => named(id, "done", &TurnObject::from(turn)),
-        },
+        TurnEvent::Ended(turn) => ended(id, turn),
     }
+}
+
+fn ended(id: Option<&str>, turn: &Turn) -> String {
+    let (turn_id, conversation_id) = (turn.id.0, turn.conversation.0);
+    let TurnStatus::Ended { at, outcome } = &turn.status else {
+        return broken(&Problem::from(Code::Internal).in_turn(turn.conversation, turn.id));
+    };
+    if let TurnOutcome::Failed(failure) = outcome {
+        return named(id, "error", &Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id).body());
+    }
+    let (status, ended_at, usage) = ((&turn.status).into(), Time(*at), turn.usage.into());
+    named(id, "done", &DoneEvent { turn_id, conversation_id, status, ended_at, usage })
 }
 
 /// The last frame for a reader that cannot be served further now.

@@ -160,8 +160,10 @@ impl Messages {
             From::End => page,
             // The turn of the assistant's message at this place also has the user's message before it.
             From::Before(place) => TurnPage { before: Some(Ordinal(place.div_ceil(2))), ..page },
-            // The turn of the user's message at this place also has the assistant's message after it.
-            From::After(place) => TurnPage { after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))), newest: false, ..page },
+            // The turn of the user's message at this place also has the assistant's message after it, or nothing more.
+            From::After(place) => {
+                TurnPage { after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))), limit: self.limit + 2, newest: false, ..page }
+            }
         }
     }
 
