@@ -184,8 +184,12 @@ fn which_turns_have_an_assistant_message() {
     };
     let ended = |outcome| TurnStatus::Ended { at: FixedEnvironment::START, outcome };
     let nothing = |_: &mut LogBuilder| {};
-    let empty = |log: &mut LogBuilder| drop(log.assistant(""));
-    let text = |log: &mut LogBuilder| drop(log.assistant("Half"));
+    let says = |text: &'static str| {
+        move |log: &mut LogBuilder| {
+            log.assistant(text);
+        }
+    };
+    let (empty, text) = (says(""), says("Half"));
     let call = |log: &mut LogBuilder| {
         let message = log.assistant("");
         let call = log.call(message, "add_task");
