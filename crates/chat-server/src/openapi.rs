@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chat_protocol::native::events::{DiscardedEvent, MessageEvent, TextEvent, ToolCallEvent, ToolResultEvent};
+use chat_protocol::native::events::{DiscardedEvent, DoneEvent, MessageEvent, StateEvent, TextEvent, ToolCallEvent, ToolResultEvent};
 use chat_protocol::problem::{Code, Problem, ProblemBody, Row};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
@@ -40,7 +40,7 @@ use crate::http::{self, Endpoint};
         http::docs::page,
         http::docs::problem,
     ),
-    components(schemas(ProblemBody, MessageEvent, TextEvent, DiscardedEvent, ToolCallEvent, ToolResultEvent))
+    components(schemas(ProblemBody, StateEvent, MessageEvent, TextEvent, DiscardedEvent, ToolCallEvent, ToolResultEvent, DoneEvent))
 )]
 struct Described;
 

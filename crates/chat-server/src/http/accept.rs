@@ -1,7 +1,8 @@
 //! What form of an answer a client wants (RFC 9110 §12.5.1).
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{self, Accept, Header, QualityItem};
+use actix_web::http::header::{self, Accept, Header, Quality, QualityItem};
+use actix_web::mime::{self, Mime};
 use chat_protocol::problem::{Code, Problem};
 
 /// The forms that answers have.
@@ -29,22 +30,21 @@ impl Form {
 /// # Errors
 /// `not_acceptable`.
 pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
-    let ranges = match request.headers().contains_key(header::ACCEPT) {
-        true => Accept::parse(request).map_err(|_| Problem::new(Code::NotAcceptable, "The header `Accept` cannot be read"))?.0,
-        false => Vec::new(),
-    };
+    let said = request.headers().get_all(header::ACCEPT).any(|value| !value.as_bytes().trim_ascii().is_empty());
+    let ranges =
+        if said { Accept::parse(request).map(|accept| accept.0).unwrap_or_default() } else { vec![QualityItem::max(mime::STAR_STAR)] };
     let mut best = None;
     for offer in offers {
-        let liking = if ranges.is_empty() { (1000, 0) } else { liking(&ranges, *offer) };
-        if liking.0 > 0 && best.is_none_or(|(most, _)| liking > most) {
+        let liking = liking(&ranges, *offer);
+        if liking.0 > Quality::ZERO && best.is_none_or(|(most, _)| liking > most) {
             best = Some((liking, *offer));
         }
     }
     best.map(|(_, offer)| offer).ok_or_else(|| Code::NotAcceptable.into())
 }
 
-/// How much a form is liked, in thousandths, and how exactly it is named: the most exact range decides.
-fn liking(ranges: &[QualityItem<actix_web::mime::Mime>], offer: Form) -> (u16, u8) {
+/// How much a form is liked, and how exactly it is named: the most exact range decides.
+fn liking(ranges: &[QualityItem<Mime>], offer: Form) -> (Quality, u8) {
     let (kind, subtype) = offer.media_type();
     let matching = ranges.iter().filter_map(|range| {
         let exactness = match (range.item.type_().as_str(), range.item.subtype().as_str()) {
@@ -53,10 +53,9 @@ fn liking(ranges: &[QualityItem<actix_web::mime::Mime>], offer: Form) -> (u16, u
             (given, exact) if given == kind && exact == subtype => 2,
             _ => return None,
         };
-        let thousandths = (range.quality.to_string().parse::<f32>().unwrap_or(0.0) * 1000.0).round() as u16;
-        Some((exactness, thousandths))
+        Some((exactness, range.quality))
     });
-    matching.max_by_key(|(exactness, _)| *exactness).map_or((0, 0), |(exactness, liking)| (liking, exactness))
+    matching.max_by_key(|(exactness, _)| *exactness).map_or((Quality::ZERO, 0), |(exactness, liking)| (liking, exactness))
 }
 
 #[cfg(test)]
@@ -73,10 +72,23 @@ mod tests {
     #[test]
     fn the_form_liked_best_is_chosen() {
         assert_eq!(choose(&TestRequest::default().to_http_request(), &[Form::Json, Form::Events]).unwrap(), Form::Json);
-        for json in ["*/*", "application/json", "application/*", "text/html, application/json;q=0.1", "application/json, text/event-stream", "text/event-stream;q=0.9, */*"] {
+        for json in [
+            "*/*",
+            "application/json",
+            "application/*",
+            "text/html, application/json;q=0.1",
+            "application/json, text/event-stream",
+            "text/event-stream;q=0.9, */*",
+        ] {
             assert_eq!(chosen(json), Ok(Form::Json), "{json}");
         }
-        for events in ["text/event-stream", "text/*", "text/event-stream, */*", "text/event-stream, application/json;q=0.9", "*/*, application/json;q=0"] {
+        for events in [
+            "text/event-stream",
+            "text/*",
+            "text/event-stream, */*",
+            "text/event-stream, application/json;q=0.9",
+            "*/*, application/json;q=0",
+        ] {
             assert_eq!(chosen(events), Ok(Form::Events), "{events}");
         }
         for none in ["text/html", "image/*", "application/json;q=0", "*/*;q=0", "nonsense"] {

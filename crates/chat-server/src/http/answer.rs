@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use chat_domain::{ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId};
-use chat_protocol::native::query::Shown;
 use chat_protocol::native::events;
+use chat_protocol::native::query::Shown;
 use chat_protocol::native::reply::{reply, shown_turns};
 use chat_protocol::problem::Code;
 use futures_util::StreamExt;

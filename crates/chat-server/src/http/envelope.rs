@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::http::unread;
 use crate::problem::Refusal;
 
 /// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
@@ -32,8 +33,9 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 ///
 /// # Errors
 /// A panic below becomes [`Code::Internal`]; every other error becomes an answer.
-pub async fn envelope(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = Uuid::now_v7();
+    let unread = unread::keep(&mut request);
     request.extensions_mut().insert(RequestId(id));
     let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
     let answer = async {
@@ -51,7 +53,10 @@ pub async fn envelope(request: ServiceRequest, next: Next<impl MessageBody + 'st
             Ok(Err(error)) => return Err(enclosed(refusal_of(&error), id)),
             Err(_) => return Err(enclosed(Code::Internal.into(), id)),
         };
-        let answer = as_problem(answer, id);
+        let answer = as_problem(answer, id).map_body(|_, body| match unread {
+            Some(unread) => unread.with(body),
+            None => body,
+        });
         tracing::info!(status = answer.status().as_u16(), took_us = begun.elapsed().as_micros(), "answered");
         Ok(answer)
     };

@@ -13,6 +13,7 @@ mod parameters;
 mod routes;
 mod sse;
 pub(crate) mod turns;
+mod unread;
 
 pub use caller::{Caller, OfUser};
 pub use envelope::{RequestId, envelope};

@@ -36,8 +36,8 @@ pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: Htt
 /// From the start, or after the cursor in `Last-Event-ID` or `after`, until the turn's end, wherever it runs; also long after it
 /// ended. Each event's `id` is a cursor: what came before it and what comes after it are together what an uninterrupted reader gets.
 ///
-/// Events: `turn` (a `Turn`; only when reading from the start; without id), `message` (`MessageEvent`), `text` (`TextEvent`),
-/// `discarded` (`DiscardedEvent`), `tool_call` (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (a `Turn`) or
+/// Events: `turn` (`StateEvent`; only when reading from the start; without id), `message` (`MessageEvent`), `text` (`TextEvent`),
+/// `discarded` (`DiscardedEvent`), `tool_call` (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (`DoneEvent`) or
 /// `error` (a `Problem`). An `error` without id is about reading, not about the turn: go on from the last id. A comment is sent
 /// every 15 seconds while nothing happens.
 #[utoipa::path(

@@ -140,6 +140,10 @@ async fn slow_clients_are_let_go() {
     let answer = server.raw(head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    // Nor may a chunked body that never ends hold the connection of a refused request.
+    let head = "POST /api/ada/chat HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"mes";
+    let answer = server.raw(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     let answer = server.raw(b"POST /api/ada/chat HTTP/1.1\r\nhost:").await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert_eq!(server.conversations().await, 0);

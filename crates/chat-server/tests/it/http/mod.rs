@@ -1,4 +1,5 @@
 //! The HTTP side over the in-memory store, through real connections.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
 
 mod bad_input;
 mod faults;

@@ -16,7 +16,9 @@ async fn document() -> Value {
 
 fn operations(document: &Value) -> Vec<(String, String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
-    let of_path = |(path, item): (&String, &'_ Value)| -> Vec<_> { item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())).collect() };
+    let of_path = |(path, item): (&String, &'_ Value)| -> Vec<_> {
+        item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())).collect()
+    };
     paths
         .iter()
         .flat_map(of_path)
@@ -60,7 +62,8 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
         let secured = operation["security"].as_array().unwrap_or(document["security"].as_array().unwrap());
         assert_eq!(secured.iter().any(|scheme| scheme.get("bearer").is_some()), of_user, "{method} {path}");
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        let in_path: Vec<_> = parameters.iter().filter(|p| p["in"] == "path").map(|p| format!("{{{}}}", p["name"].as_str().unwrap())).collect();
+        let in_path: Vec<_> =
+            parameters.iter().filter(|p| p["in"] == "path").map(|p| format!("{{{}}}", p["name"].as_str().unwrap())).collect();
         let named: Vec<_> = path.split('/').filter(|part| part.starts_with('{')).collect();
         assert_eq!(in_path, named, "{method} {path}");
         for (status, response) in operation["responses"].as_object().unwrap() {

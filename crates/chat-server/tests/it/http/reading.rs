@@ -66,7 +66,8 @@ async fn messages_are_paged_in_both_directions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tool_calls_are_listed_with_results_and_errors() {
-    let agent = ScriptedAgent::new([vec![Script::call("add", r#"{"n":1}"#), Script::call("missing", "{}"), Script::call("add", r#"{"n":2}"#)]]);
+    let agent =
+        ScriptedAgent::new([vec![Script::call("add", r#"{"n":1}"#), Script::call("missing", "{}"), Script::call("add", r#"{"n":2}"#)]]);
     let tools = FakeTools::new().answering("add", true, "[1,  2]");
     let server = Server::start(Setup { agent: Arc::new(agent), tools, ..Setup::default() }).await;
     let reply = server.say("Hi", None).await;

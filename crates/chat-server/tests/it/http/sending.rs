@@ -47,7 +47,8 @@ async fn a_message_is_answered_with_the_conversation_and_the_tool_calls() {
     assert_eq!(second["conversation_id"], *conversation);
     assert_eq!(second["messages"].as_array().unwrap().len(), 4);
     assert_eq!(second["tool_calls"], json!([]));
-    let short = answer(server.ada(Method::POST, "/chat?messages=turn").json(&json!({"message": "Hi", "conversation_id": conversation})), 200).await;
+    let short =
+        answer(server.ada(Method::POST, "/chat?messages=turn").json(&json!({"message": "Hi", "conversation_id": conversation})), 200).await;
     assert_eq!(contents(&short), [("user", "Hi"), ("assistant", "Nothing is scripted.")]);
 }
 
@@ -85,7 +86,8 @@ async fn a_busy_conversation_queues_rejects_or_interrupts() {
     gate.reached_by(1).await;
 
     let path = |busy: &str| format!("/chat?busy={busy}");
-    let send = |busy: &str, text: &str| server.ada(Method::POST, &path(busy)).json(&json!({"message": text, "conversation_id": conversation}));
+    let send =
+        |busy: &str, text: &str| server.ada(Method::POST, &path(busy)).json(&json!({"message": text, "conversation_id": conversation}));
     let busy = refusal(send("reject", "Now"), Code::ConversationBusy).await;
     let messages = server.get(&format!("/conversations/{}/messages", conversation.as_str().unwrap())).await;
     assert_eq!(messages["messages"][2]["turn_id"], busy["turn_id"]);

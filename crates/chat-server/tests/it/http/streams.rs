@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::harness::{Server, Setup, check_common_headers};
+use super::harness::{Server, Setup, answer, check_common_headers};
 
 /// An event as a browser's `EventSource` hands it out.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,12 @@ async fn stream(server: &Server, message: &str) -> Response {
 
 fn with_tools() -> (ScriptedAgent, FakeTools) {
     let agent = ScriptedAgent::new([
-        vec![Script::text("I "), Script::text("will — “ä😀” —"), Script::text(" add it."), Script::call("add_task", "{\n \"title\": \"Milk\"\n}")],
+        vec![
+            Script::text("I "),
+            Script::text("will — “ä😀” —"),
+            Script::text(" add it."),
+            Script::call("add_task", "{\n \"title\": \"Milk\"\n}"),
+        ],
         vec![Script::text("Added. "), Script::text("Done.")],
     ]);
     (agent, FakeTools::new().answering("add_task", false, r#"{"task_id":1}"#))
@@ -97,7 +102,7 @@ async fn a_turn_is_told_from_its_message_to_its_end() {
     assert_eq!(told[3].1["parameters"], json!({"title": "Milk"}));
     assert_eq!((&told[4].1["id"], &told[4].1["result"]), (&told[3].1["id"], &json!({"task_id": 1})));
     assert_eq!((&told[7].1["status"], &told[7].1["usage"]), (&json!("completed"), &json!({"input_tokens": 20, "output_tokens": 10})));
-    assert_eq!(told[7].1["id"], events[0].data["id"]);
+    assert_eq!(told[7].1["turn_id"], events[0].data["turn_id"]);
     assert!(events[1..].iter().all(|event| event.id.is_some()));
 }
 
@@ -107,7 +112,9 @@ async fn a_stream_cut_at_any_byte_is_read_on_without_gap_or_double() {
     let server = Server::start(Setup { agent: Arc::new(agent), tools, ..Setup::default() }).await;
     let text = stream(&server, "Add task: Milk").await.text().await.unwrap();
     let whole = events(&text);
-    let turn = whole[0].data["id"].as_str().unwrap().to_owned();
+    let turn = whole[0].data["turn_id"].as_str().unwrap().to_owned();
+    // Whatever becomes of the turn later, its events stay as they were.
+    answer(server.ada(Method::POST, &format!("/turns/{turn}/retry")), 200).await;
     let path = format!("/turns/{turn}/events");
     let last = whole.last().unwrap().id.clone().unwrap();
     let mut seen = None;
@@ -152,7 +159,7 @@ async fn a_running_turn_is_read_on_by_another_connection() {
     drop(chunks);
     let before = events(&text);
     let cursor = before.last().unwrap().id.clone().unwrap();
-    let path = format!("/turns/{}/events", before[0].data["id"].as_str().unwrap());
+    let path = format!("/turns/{}/events", before[0].data["turn_id"].as_str().unwrap());
     let resumed = server.ada(Method::GET, &path).header("Last-Event-ID", cursor).send().await.unwrap();
     gate.open();
     let after = events(&resumed.text().await.unwrap());
@@ -188,7 +195,7 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
     let error = told_first.last().unwrap();
     assert_eq!((error.name.as_str(), &error.data["code"], &error.data["status"]), ("error", &json!("agent_timeout"), &json!(504)));
     assert!(error.id.as_deref().unwrap().ends_with(".e"));
-    let path = format!("/turns/{}/events", told_first[0].data["id"].as_str().unwrap());
+    let path = format!("/turns/{}/events", told_first[0].data["turn_id"].as_str().unwrap());
     let again = server.ada(Method::GET, &path).send().await.unwrap().text().await.unwrap();
     assert_eq!(told(&events(&again)), told(&told_first));
     let done = server.ada(Method::GET, &path).header("Last-Event-ID", error.id.as_deref().unwrap()).send().await.unwrap();
