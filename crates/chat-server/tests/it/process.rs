@@ -96,9 +96,12 @@ fn refused(command: &mut Command) -> (Option<i32>, String) {
 }
 
 fn token() -> String {
-    let exp = jsonwebtoken::get_current_timestamp() + 600;
+    token_of("demo", jsonwebtoken::get_current_timestamp() + 600)
+}
+
+fn token_of(user: &str, exp: u64) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({"sub": "demo", "exp": exp}), &key).unwrap()
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({"sub": user, "exp": exp}), &key).unwrap()
 }
 
 /// An agent that never answers: what is sent to it arrives at the listener.
@@ -163,6 +166,24 @@ fn wrong_settings_are_named_without_a_backtrace() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
     let (code, said) = refused(program(folder.path()).env("CHAT_MCP_SERVERS", r#"[{"name": "a b", "command": "c"}]"#));
     assert!(code == Some(2) && said.contains("CHAT_MCP_SERVERS: "), "{said}");
+}
+
+#[test]
+fn only_tokens_of_the_secret_and_the_user_get_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(program(folder.path()).env("CHAT_JWT_SECRET", SECRET));
+    let later = jsonwebtoken::get_current_timestamp() + 600;
+    let cases = [
+        ("garbage".to_owned(), "401", "invalid_token", r#"www-authenticate: Bearer error="invalid_token""#),
+        (token_of("demo", 1), "401", "token_expired", r#"www-authenticate: Bearer error="invalid_token""#),
+        (token_of("eve", later), "403", "wrong_user", ""),
+    ];
+    for (token, status, code, challenge) in cases {
+        let mut answer = String::new();
+        server.send(&token).read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
+        assert!(answer.contains(challenge), "{answer}");
+    }
 }
 
 #[test]
