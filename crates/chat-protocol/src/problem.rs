@@ -2,9 +2,12 @@
 //!
 //! [`Code`] is the one table of them; `docs/errors.md`, the OpenAPI document and every answer come from it.
 
+use std::borrow::Cow;
+
 use chat_domain::{ChatError, ConversationId, FailureKind, InvalidInput, StoreError, TurnFailure, TurnId, Unavailability};
 use serde::{Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// One line of the table of problems.
@@ -146,6 +149,19 @@ impl Serialize for Code {
     }
 }
 
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let codes = Self::ALL.iter().map(|code| code.row().code);
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).description(Some("What is wrong, for programs.")).into()
+    }
+}
+
+impl ToSchema for Code {
+    fn name() -> Cow<'static, str> {
+        "ProblemCode".into()
+    }
+}
+
 impl From<FailureKind> for Code {
     fn from(kind: FailureKind) -> Self {
         match kind {
@@ -178,6 +194,7 @@ pub struct Problem {
 
 /// Members that only some problems have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProblemMembers)]
 pub struct Members {
     /// The conversation it happened in.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -270,7 +287,7 @@ impl Problem {
             title: row.title,
             status: row.status,
             detail: self.detail(),
-            code: row.code,
+            code: self.code,
             instance: self.instance.map(|id| id.urn().to_string()),
             members: Members::clone(&self.members),
         }
@@ -291,7 +308,7 @@ pub struct ProblemBody {
     /// What happened this time, and what to do.
     pub detail: String,
     /// What is wrong, for programs.
-    pub code: &'static str,
+    pub code: Code,
     /// Names this occurrence: the request's id, which the server's log has too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,

@@ -22,6 +22,7 @@ use crate::problem::Refusal;
 /// away does not stop the turn. If the turn fails, the message stays, and the problem says `conversation_id` and `turn_id`.
 #[utoipa::path(
     post,
+    operation_id = "sendMessage",
     path = "/api/{user_id}/chat",
     tag = "chat",
     params(

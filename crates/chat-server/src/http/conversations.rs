@@ -17,6 +17,7 @@ use crate::problem::Refusal;
 /// The last active first.
 #[utoipa::path(
     get,
+    operation_id = "listConversations",
     path = "/api/{user_id}/conversations",
     tag = "conversations",
     params(
@@ -35,6 +36,7 @@ pub async fn list(state: web::Data<AppState>, Caller(owner): Caller, request: Ht
 /// Get a conversation
 #[utoipa::path(
     get,
+    operation_id = "getConversation",
     path = "/api/{user_id}/conversations/{conversation_id}",
     tag = "conversations",
     responses((status = 200, description = "The conversation.", body = ConversationObject))
@@ -49,6 +51,7 @@ pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: Htt
 /// Rename a conversation
 #[utoipa::path(
     patch,
+    operation_id = "renameConversation",
     path = "/api/{user_id}/conversations/{conversation_id}",
     tag = "conversations",
     request_body = RenameRequest,
@@ -72,6 +75,7 @@ pub async fn rename(
 /// With everything in it. A turn that runs in it stops.
 #[utoipa::path(
     delete,
+    operation_id = "deleteConversation",
     path = "/api/{user_id}/conversations/{conversation_id}",
     tag = "conversations",
     responses((status = 204, description = "It is gone."))
@@ -89,6 +93,7 @@ pub async fn delete(state: web::Data<AppState>, Caller(owner): Caller, request: 
 /// cancelled before the assistant said or did anything has the user's message alone, which then says so.
 #[utoipa::path(
     get,
+    operation_id = "listMessages",
     path = "/api/{user_id}/conversations/{conversation_id}/messages",
     tag = "conversations",
     params(
@@ -112,6 +117,7 @@ pub async fn messages(state: web::Data<AppState>, Caller(owner): Caller, request
 /// In the order in which they were recorded, those of superseded turns included: the audit of what was done.
 #[utoipa::path(
     get,
+    operation_id = "listToolCalls",
     path = "/api/{user_id}/conversations/{conversation_id}/tool-calls",
     tag = "conversations",
     params(

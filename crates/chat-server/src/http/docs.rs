@@ -19,13 +19,13 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_json
 static PAGES: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
 /// The API's description
-#[utoipa::path(get, path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
+#[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
 pub async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").insert_header((header::CACHE_CONTROL, "no-cache")).body(DOCUMENT.as_str())
 }
 
 /// The pages' address
-#[utoipa::path(get, path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
+#[utoipa::path(get, operation_id = "getPagesAddress", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
 pub async fn front() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
 }
@@ -33,6 +33,7 @@ pub async fn front() -> HttpResponse {
 /// Pages that show the API's description
 #[utoipa::path(
     get,
+    operation_id = "getPage",
     path = "/docs/{file}",
     tag = "server",
     security(()),
@@ -59,6 +60,7 @@ pub async fn page(request: HttpRequest) -> Result<HttpResponse, Refusal> {
 /// Where the `type` of a problem leads.
 #[utoipa::path(
     get,
+    operation_id = "explainProblem",
     path = "/problems/{code}",
     tag = "server",
     security(()),

@@ -18,7 +18,7 @@ pub struct Health {
 }
 
 /// Whether the server lives
-#[utoipa::path(get, path = "/health/live", tag = "server", security(()), responses((status = 200, description = "It lives.", body = Health)))]
+#[utoipa::path(get, operation_id = "getLiveness", path = "/health/live", tag = "server", security(()), responses((status = 200, description = "It lives.", body = Health)))]
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
@@ -26,7 +26,7 @@ pub async fn live() -> HttpResponse {
 /// Whether the server can serve
 ///
 /// The database answers and is up to date, and the server is not shutting down.
-#[utoipa::path(get, path = "/health/ready", tag = "server", security(()), responses((status = 200, description = "It can.", body = Health)))]
+#[utoipa::path(get, operation_id = "getReadiness", path = "/health/ready", tag = "server", security(()), responses((status = 200, description = "It can.", body = Health)))]
 pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Refusal> {
     if state.draining.load(Ordering::Relaxed) {
         return Err(Code::ShuttingDown.into());

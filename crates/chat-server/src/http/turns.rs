@@ -20,6 +20,7 @@ use crate::problem::Refusal;
 /// As it stands in the database: its status, its messages with their tool calls, and the text that is being written.
 #[utoipa::path(
     get,
+    operation_id = "getTurn",
     path = "/api/{user_id}/turns/{turn_id}",
     tag = "turns",
     responses((status = 200, description = "The turn.", body = TurnDetailObject))
@@ -42,6 +43,7 @@ pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: Htt
 /// every 15 seconds while nothing happens.
 #[utoipa::path(
     get,
+    operation_id = "readTurnEvents",
     path = "/api/{user_id}/turns/{turn_id}/events",
     tag = "turns",
     params(
@@ -76,6 +78,7 @@ pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: 
 /// turn comes, one that had ended stays as it is. What was said and done is kept.
 #[utoipa::path(
     post,
+    operation_id = "cancelTurn",
     path = "/api/{user_id}/turns/{turn_id}/cancel",
     tag = "turns",
     responses((status = 200, description = "The turn as it stood when the wish was recorded.", body = TurnObject))
@@ -93,6 +96,7 @@ pub async fn cancel(state: web::Data<AppState>, Caller(owner): Caller, request: 
 /// supersedes the old one and all after it: they stay in the log, marked, and leave the agent's context and the default view.
 #[utoipa::path(
     post,
+    operation_id = "retryTurn",
     path = "/api/{user_id}/turns/{turn_id}/retry",
     tag = "turns",
     params(

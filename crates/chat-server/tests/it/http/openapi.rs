@@ -57,7 +57,9 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     let mut codes = BTreeSet::new();
+    let mut ids = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
+        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
         let of_user = path.starts_with("/api/");
         let secured = operation["security"].as_array().unwrap_or(document["security"].as_array().unwrap());
         assert_eq!(secured.iter().any(|scheme| scheme.get("bearer").is_some()), of_user, "{method} {path}");
@@ -82,6 +84,8 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
             }
         }
     }
+    let all: Vec<_> = Code::ALL.iter().map(|code| code.row().code).collect();
+    assert_eq!(schemas["ProblemCode"]["enum"], serde_json::json!(all));
     // Only the answers for routes that there are not stand nowhere.
     let nowhere: Vec<_> = Code::ALL.iter().map(|code| code.row().code).filter(|code| !codes.contains(code)).collect();
     assert_eq!(nowhere, ["method_not_allowed"]);
