@@ -91,7 +91,7 @@ fn messages() -> TableCreateStatement {
         .to_owned()
 }
 
-/// The call, then its result: null until there is one.
+/// The call, then its result: null until there is one. `outcome`: `succeeded`, `unknown`, or the kind of the error.
 fn tool_calls() -> TableCreateStatement {
     Table::create()
         .table("tool_calls")
@@ -108,7 +108,6 @@ fn tool_calls() -> TableCreateStatement {
         .col(big_integer_null("result_at"))
         .col(text_null("outcome"))
         .col(json_null("output"))
-        .col(text_null("error_kind"))
         .col(text_null("error_message"))
         .col(big_integer_null("started_at"))
         .col(big_integer_null("took_us"))

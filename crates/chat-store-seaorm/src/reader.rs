@@ -56,7 +56,7 @@ pub(crate) async fn conversations(db: &DatabaseConnection, owner: &UserId, page:
     if let Some((updated_at, id)) = page.after {
         query = query.push(" AND (updated_at, id) < (").bind(updated_at.0).push(", ").bind(id.0).push(")");
     }
-    let query = query.push(" ORDER BY updated_at DESC, id DESC LIMIT ").bind(i64::from(page.limit));
+    let query = query.push(" ORDER BY updated_at DESC, id DESC").limit(page.limit);
     let found = query.all(db).await?;
     Ok(found.iter().map(|row| rows::conversation(Row::new("conversations", 0, row))).collect::<Result<_, _>>()?)
 }
@@ -79,8 +79,8 @@ pub(crate) async fn turns(db: &DatabaseConnection, owner: &UserId, id: Conversat
     if !page.superseded {
         select = select.push(" AND NOT superseded");
     }
-    let order = if page.newest { " ORDER BY ordinal DESC LIMIT " } else { " ORDER BY ordinal LIMIT " };
-    let views = history::read(db, select.push(order).bind(i64::from(page.limit)), Position::START).await?;
+    let order = if page.newest { " ORDER BY ordinal DESC" } else { " ORDER BY ordinal" };
+    let views = history::read(db, select.push(order).limit(page.limit), Position::START).await?;
     if views.is_empty() {
         conversation(db, owner, id).await?;
     }
@@ -107,8 +107,8 @@ pub(crate) async fn tool_calls(
         .bind(owner.as_str())
         .push(" AND k.position > ")
         .bind(big(page.after.0))
-        .push(" ORDER BY k.position LIMIT ")
-        .bind(i64::from(page.limit))
+        .push(" ORDER BY k.position")
+        .limit(page.limit)
         .all(db)
         .await?;
     if found.is_empty() {

@@ -23,22 +23,22 @@ pub(crate) const TURN: &str = "t.id, t.conversation_id, t.ordinal, t.status, t.c
     t.input_tokens, t.output_tokens, t.failure_kind, t.failure_message, t.ended_at";
 
 /// What follows [`TURN`] where messages and calls are fetched with it.
-pub(crate) const DRAFT: &str =
-    "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
+pub(crate) const DRAFT: &str = "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
 
 /// What [`message`] reads, of `messages m`.
-pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
+pub(crate) const MESSAGE: &str =
+    "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, NULL, NULL, NULL, NULL";
 
 /// What [`call`] and [`result`] read, of `tool_calls k`.
 pub(crate) const CALL: &str = "k.id, k.turn_id, k.position, k.ran_by, NULL, k.message_id, NULL, k.created_at, \
-    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, NULL, CAST(k.arguments AS TEXT), CAST(k.output AS TEXT), \
-    k.error_kind, k.error_message, k.took_us";
+    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, NULL, CAST(k.arguments AS TEXT), \
+    COALESCE(CAST(k.output AS TEXT), k.error_message), k.took_us";
 
 /// How many columns [`TURN`] has.
 pub(crate) const TURN_COLUMNS: usize = 13;
 
 /// How many columns [`CALL`] has.
-pub(crate) const CALL_COLUMNS: usize = 19;
+pub(crate) const CALL_COLUMNS: usize = 17;
 
 /// The owner of a row.
 pub(crate) fn owner(row: Row<'_>, place: usize) -> Result<UserId, Fault> {
@@ -137,18 +137,17 @@ pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
     };
     let outcome = match code.as_str() {
         codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(row.get::<String>(at + 15, "output")?))),
-        codes::FAILED => {
-            let kind = row.code(at + 16, "error_kind", ToolErrorKind::from_code)?;
-            ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 17, "error_message")?))
-        }
         codes::UNKNOWN => ToolOutcome::Unknown,
-        _ => return Err(row.corrupt("outcome", &format!("{code:?} means nothing"))),
+        _ => {
+            let kind = row.code(at + 10, "outcome", ToolErrorKind::from_code)?;
+            ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 15, "error_message")?))
+        }
     };
     let body = ItemBody::ToolResult(ToolResult {
         call: ToolCallId(row.get(at, "id")?),
         outcome,
         started_at: Timestamp(row.get(at + 12, "started_at")?),
-        took: Duration::from_micros(row.count(at + 18, "took_us")?),
+        took: Duration::from_micros(row.count(at + 16, "took_us")?),
     });
     Ok(Some(Item {
         position: Position(row.count(at + 8, "result_position")?),

@@ -56,6 +56,11 @@ impl Sql {
         self
     }
 
+    /// Adds a limit. A number in the text: SQLite prepares a statement anew whenever the value of its limit is bound.
+    pub(crate) fn limit(self, limit: u32) -> Self {
+        if limit == u32::MAX { self } else { self.push(&format!(" LIMIT {limit}")) }
+    }
+
     fn add(&mut self, value: Value) {
         self.values.push(value);
         sqlite::write_placeholder(&mut self.text);

@@ -29,6 +29,9 @@ const BUSY: Duration = Duration::from_secs(3);
 /// How much of the write-ahead log's file is kept after a checkpoint, in bytes.
 const WAL_KEPT: u32 = 64 << 20;
 
+/// How much of the database each connection keeps in memory, in KiB.
+const CACHE: u32 = 16 << 10;
+
 /// How many statements each connection keeps prepared.
 const PREPARED: usize = 256;
 
@@ -74,6 +77,9 @@ impl Claimed {
         let unusable = |reason: String| OpenError::Url { reason };
         let options: SqliteConnectOptions = url.parse().map_err(|error: sea_orm::sqlx::Error| unusable(error.to_string()))?;
         let name = options.get_filename();
+        if !url.starts_with("sqlite:") {
+            return Err(unusable("it does not begin with `sqlite:`".to_owned()));
+        }
         if name.as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
             return Err(unusable("it names no file".to_owned()));
         }
@@ -132,6 +138,7 @@ impl Claimed {
                     .busy_timeout(BUSY)
                     .statement_cache_capacity(PREPARED)
                     .row_buffer_size(ROWS_AHEAD)
+                    .pragma("cache_size", format!("-{CACHE}"))
                     .pragma("journal_size_limit", WAL_KEPT.to_string());
                 role(options)
             })

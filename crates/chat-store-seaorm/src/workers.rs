@@ -131,8 +131,8 @@ impl TakeOver {
             .push(")");
         // What we know that we run is in good hands; it may be more than a statement takes.
         let known: HashSet<TurnId> = holding.iter().flatten().copied().collect();
-        let enough = i64::from(*limit).saturating_add(i64::try_from(known.len()).unwrap_or(i64::MAX));
-        let found = query.push(") ORDER BY t.holder LIMIT ").bind(enough).all(db).await?;
+        let enough = limit.saturating_add(u32::try_from(known.len()).unwrap_or(u32::MAX));
+        let found = query.push(") ORDER BY t.holder").limit(enough).all(db).await?;
         let mut abandoned = Vec::new();
         for row in &found {
             let row = Row::new("turns", 0, row);

@@ -1,1 +1,223 @@
-//! Connections that fail, and what becomes of them.
+//! Commands that spoil their batch, callers that go away, connections and disks that fail.
+
+use std::pin::pin;
+
+use chat_domain::{Position, TurnPage, Unavailability};
+use sea_orm::sqlx::Connection;
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
+use tempfile::TempDir;
+
+use super::*;
+use crate::OpenOptions;
+use crate::open;
+
+/// A store, and its writing connection.
+async fn store_with(options: OpenOptions) -> (TempDir, Arc<SeaOrmStore>, DatabaseConnection) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("chat.db").display());
+    let opened = open::open(&url, &options).await.unwrap();
+    let writer = opened.writer.clone();
+    (folder, Arc::new(SeaOrmStore::start(opened, &options).await.unwrap()), writer)
+}
+
+async fn store() -> (TempDir, Arc<SeaOrmStore>, DatabaseConnection) {
+    store_with(OpenOptions::default()).await
+}
+
+fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Unavailability {
+    match answer {
+        Err(StoreError::Unavailable(kind, _)) => kind,
+        other => panic!("not unavailable: {other:?}"),
+    }
+}
+
+/// Polls a call once, which is enough to send it, and drops it.
+async fn sent_and_dropped(call: impl Future<Output = Result<Begun, StoreError>>) {
+    let mut call = pin!(call);
+    tokio::select! {
+        biased;
+        _ = &mut call => panic!("it was answered at once"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+async fn exists(store: &SeaOrmStore, begin: &BeginTurn) -> bool {
+    match store.turn(&ann(), begin.turn, Position::START).await {
+        Ok(view) => {
+            assert_eq!(view.items.len(), 1);
+            true
+        }
+        Err(StoreError::NotFound) => false,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_spoils_its_batch_fails_alone() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let used = first_message(worker);
+    running(store.begin_turn(used.clone()).await.unwrap());
+    // While the writer waits for its connection, callers queue up.
+    let busy = writer.begin().await.unwrap();
+    sent_and_dropped(store.begin_turn(first_message(worker))).await;
+    let calls: Vec<_> = (0..21)
+        .map(|number| {
+            let mut begin = first_message(worker);
+            if number == 7 {
+                begin.message = used.message;
+            }
+            let call = tokio::spawn({
+                let (store, begin) = (Arc::clone(&store), begin.clone());
+                async move { store.begin_turn(begin).await }
+            });
+            (number, begin, call)
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    busy.rollback().await.unwrap();
+    for (number, begin, call) in calls {
+        let answer = call.await.unwrap();
+        if number == 7 {
+            assert!(matches!(answer, Err(StoreError::Internal(_))), "{answer:?}");
+        } else {
+            running(answer.unwrap());
+        }
+        assert_eq!(exists(&store, &begin).await, number != 7);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_takes_nobody_along() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let busy = writer.begin().await.unwrap();
+    let gone: Vec<_> = (0..10).map(|_| first_message(worker)).collect();
+    for begin in &gone {
+        sent_and_dropped(store.begin_turn(begin.clone())).await;
+    }
+    let staying = first_message(worker);
+    let stays = tokio::spawn({
+        let (store, begin) = (Arc::clone(&store), staying.clone());
+        async move { store.begin_turn(begin).await }
+    });
+    busy.rollback().await.unwrap();
+    running(stays.await.unwrap().unwrap());
+    assert!(exists(&store, &staying).await);
+    // They were let in before the one that stayed, so they are done, and wholly.
+    for begin in &gone {
+        assert!(exists(&store, begin).await);
+        running(store.begin_turn(begin.clone()).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn reading_goes_on_while_the_writer_is_busy() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let held = turn(&store, first_message(worker).target, worker).await;
+    let busy = writer.begin().await.unwrap();
+    busy.execute_unprepared("UPDATE turns SET status = 'failed'").await.unwrap();
+    let turns = store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap();
+    assert_eq!(turns[0].items.len(), 5);
+    busy.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let mut stored = Vec::new();
+    for _ in 0..3 {
+        // Holds for this connection alone; a connection that failed must be replaced, and finds room again.
+        let pages = writer.query_one_raw(statement("PRAGMA page_count")).await.unwrap().unwrap().try_get_by::<i64, _>(0).unwrap();
+        writer.execute_unprepared(&format!("PRAGMA max_page_count = {}", pages + 20)).await.unwrap();
+        loop {
+            let begin = BeginTurn { text: "x".repeat(4_000), ..first_message(worker) };
+            match store.begin_turn(begin.clone()).await {
+                Ok(_) => stored.push(begin),
+                failed => {
+                    assert_eq!(unavailable(failed), Unavailability::Full);
+                    assert!(!exists(&store, &begin).await);
+                    running(store.begin_turn(begin.clone()).await.unwrap());
+                    stored.push(begin);
+                    break;
+                }
+            }
+            assert!(stored.len() < 1_000, "the disk never fills up");
+        }
+    }
+    for begin in &stored {
+        assert!(exists(&store, begin).await);
+    }
+}
+
+fn statement(sql: &str) -> sea_orm::Statement {
+    sea_orm::Statement::from_string(crate::sqlite::BACKEND, sql)
+}
+
+#[tokio::test]
+async fn a_database_that_can_only_be_read_is_read() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let held = turn(&store, first_message(worker).target, worker).await;
+    writer.execute_unprepared("PRAGMA query_only = ON").await.unwrap();
+    let refused = at_once(&store, 5, move |store, _| async move { store.begin_turn(first_message(worker)).await }).await;
+    for answer in refused {
+        assert_eq!(unavailable(answer), Unavailability::ReadOnly);
+    }
+    assert_eq!(store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap().len(), 1);
+    writer.execute_unprepared("PRAGMA query_only = OFF").await.unwrap();
+    running(store.begin_turn(first_message(worker)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_connection_left_inside_a_transaction_is_thrown_away() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let mut connection = writer.get_sqlite_connection_pool().acquire().await.unwrap();
+    std::mem::forget(connection.begin().await.unwrap());
+    drop(connection);
+    let begin = first_message(worker);
+    running(store.begin_turn(begin.clone()).await.unwrap());
+    assert!(exists(&store, &begin).await);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_ever() {
+    let timeout = Duration::from_millis(300);
+    let (_folder, store, writer) = store_with(OpenOptions { timeout, ..OpenOptions::default() }).await;
+    let worker = enrolled(&store).await;
+    let busy = writer.begin().await.unwrap();
+    let refused = at_once(&store, 3, move |store, _| async move { store.begin_turn(first_message(worker)).await }).await;
+    for answer in refused {
+        assert_eq!(unavailable(answer), Unavailability::Timeout);
+    }
+    busy.rollback().await.unwrap();
+    running(store.begin_turn(first_message(worker)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_is_named() {
+    let (_folder, store, writer) = store().await;
+    let worker = enrolled(&store).await;
+    let begin = first_message(worker);
+    let spoiled = running(store.begin_turn(begin.clone()).await.unwrap());
+    let sound = running(store.begin_turn(first_message(worker)).await.unwrap());
+    writer.execute_unprepared(&format!("UPDATE messages SET role = 'nobody' WHERE text = '{}'", begin.text)).await.unwrap();
+    writer.execute_unprepared("UPDATE messages SET role = 'user' WHERE rowid = 2").await.unwrap();
+    let error = store.turns(&ann(), spoiled.turn.conversation, TurnPage::ALL).await.unwrap_err();
+    let StoreError::Internal(cause) = error else { panic!("{error:?}") };
+    assert_eq!(cause.to_string(), format!("messages.role of row {}: \"nobody\" means nothing", begin.message));
+    assert_eq!(store.turns(&ann(), sound.turn.conversation, TurnPage::ALL).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let (_folder, store, _writer) = store().await;
+    let worker = enrolled(&store).await;
+    store.close().await;
+    assert_eq!(unavailable(store.begin_turn(first_message(worker)).await), Unavailability::Unreachable);
+    assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
+    store.close().await;
+}

@@ -90,20 +90,20 @@ async fn save_calls(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(), Fa
     insert(
         db,
         "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
-         result_position, result_at, outcome, output, error_kind, error_message, started_at, took_us)",
+         result_position, result_at, outcome, output, error_message, started_at, took_us)",
         ledger.calls.values().filter(|row| row.change == Change::Insert).filter_map(|row| new_call(ledger, row)),
     )
     .await?;
     update(
         db,
-        "v(id, result_position, result_at, outcome, output, error_kind, error_message, started_at, took_us)",
+        "v(id, result_position, result_at, outcome, output, error_message, started_at, took_us)",
         "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
-         error_kind = v.error_kind, error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
+         error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
          FROM v WHERE tool_calls.id = v.id",
         ledger.calls.values().filter(|row| row.change == Change::Update).filter_map(|row| {
-            let [position, at, outcome, output, kind, message, started, took] = result_values(row.result.as_ref());
+            let [position, at, outcome, output, error, started, took] = result_values(row.result.as_ref());
             let ItemBody::ToolCall(call) = &row.call.body else { return None };
-            Some([call.id.0.into(), position, at, outcome, output, kind, message, started, took])
+            Some([call.id.0.into(), position, at, outcome, output, error, started, took])
         }),
     )
     .await
@@ -215,11 +215,11 @@ fn new_message(row: &MessageRow) -> Option<[Value; 7]> {
     ])
 }
 
-fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 17]> {
+fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 16]> {
     let Item { position, turn, at, body } = &row.call;
     let ItemBody::ToolCall(call) = body else { return None };
     let conversation = ledger.turns.get(turn)?.turn.conversation;
-    let [result_position, result_at, outcome, output, error_kind, error_message, started_at, took] = result_values(row.result.as_ref());
+    let [result_position, result_at, outcome, output, error_message, started_at, took] = result_values(row.result.as_ref());
     Some([
         call.id.0.into(),
         conversation.0.into(),
@@ -234,26 +234,25 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 17]> {
         result_at,
         outcome,
         output,
-        error_kind,
         error_message,
         started_at,
         took,
     ])
 }
 
-/// The columns of a result: place, time, outcome, output, cause and message of the error, start, microseconds taken.
-fn result_values(item: Option<&Item>) -> [Value; 8] {
-    let none = || None::<String>.into();
+/// The columns of a result: place, time, outcome, output, message of the error, start, microseconds taken.
+fn result_values(item: Option<&Item>) -> [Value; 7] {
+    let (none, no_number) = (|| Value::from(None::<String>), || Value::from(None::<i64>));
     let Some(Item { position, at, body: ItemBody::ToolResult(result), .. }) = item else {
-        return [None::<i64>.into(), None::<i64>.into(), none(), none(), none(), none(), None::<i64>.into(), None::<i64>.into()];
+        return [no_number(), no_number(), none(), none(), none(), no_number(), no_number()];
     };
     let ToolResult { outcome, started_at, took, .. } = result;
-    let (outcome, output, kind, message) = match outcome {
-        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, output.0.as_str().into(), none(), none()),
-        ToolOutcome::Failed(error) => (codes::FAILED, none(), error.kind.code().into(), error.message.as_str().into()),
-        ToolOutcome::Unknown => (codes::UNKNOWN, none(), none(), none()),
+    let (outcome, output, error) = match outcome {
+        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, output.0.as_str().into(), none()),
+        ToolOutcome::Failed(error) => (error.kind.code(), none(), error.message.as_str().into()),
+        ToolOutcome::Unknown => (codes::UNKNOWN, none(), none()),
     };
-    [big(position.0), at.0.into(), outcome.into(), output, kind, message, started_at.0.into(), micros(*took)]
+    [big(position.0), at.0.into(), outcome.into(), output, error, started_at.0.into(), micros(*took)]
 }
 
 fn micros(took: Duration) -> Value {

@@ -1,0 +1,186 @@
+//! Opening a database, leaving it, and coming back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_domain::{
+    BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationStore, HeldTurn, IdempotencyKey, ItemBody, Message, MessageId,
+    NewItem, Position, Role, StoreError, Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+};
+use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
+use sea_orm::{ConnectionTrait, Database};
+use uuid::Uuid;
+
+fn url(file: &Path) -> String {
+    format!("sqlite://{}", file.display())
+}
+
+async fn open(file: &Path) -> Result<SeaOrmStore, OpenError> {
+    SeaOrmStore::open(&url(file), OpenOptions::default()).await
+}
+
+fn ann() -> UserId {
+    UserId::new("ann").unwrap()
+}
+
+fn first_message(worker: WorkerId) -> BeginTurn {
+    BeginTurn {
+        owner: ann(),
+        target: Target::New(ConversationId(Uuid::now_v7()), Title::new("Groceries").unwrap()),
+        turn: TurnId(Uuid::now_v7()),
+        message: MessageId(Uuid::now_v7()),
+        text: "Add milk".to_owned(),
+        at: Timestamp(1_770_069_600_123_456),
+        worker,
+        busy: BusyPolicy::Enqueue,
+        queue_limit: 256,
+        idempotency: Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] }),
+        retry_of: None,
+    }
+}
+
+async fn begin(store: &SeaOrmStore, begin: BeginTurn) -> HeldTurn {
+    store.enroll(begin.worker, Duration::from_secs(3600)).await.unwrap();
+    match store.begin_turn(begin).await.unwrap() {
+        Begun::Running(held) => held,
+        other => panic!("not running: {other:?}"),
+    }
+}
+
+fn answer() -> Vec<NewItem> {
+    let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "Added.".to_owned() };
+    vec![NewItem { at: Timestamp(7), body: ItemBody::Message(message) }]
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    let store = open(&file).await.unwrap();
+    let request = first_message(WorkerId(Uuid::now_v7()));
+    let held = begin(&store, request.clone()).await;
+    store.end_turn(&held.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await.unwrap();
+    let conversation = held.turn.conversation;
+    let before = (store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap(), store.conversation(&ann(), conversation).await.unwrap());
+    store.close().await;
+
+    let store = open(&file).await.unwrap();
+    let after = (store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap(), store.conversation(&ann(), conversation).await.unwrap());
+    assert_eq!(before, after);
+    let again = BeginTurn { turn: TurnId(Uuid::now_v7()), message: MessageId(Uuid::now_v7()), ..request };
+    assert!(matches!(store.begin_turn(again).await.unwrap(), Begun::Existing(turn) if turn.id == held.turn.id));
+}
+
+#[tokio::test]
+async fn turns_that_a_process_left_running_can_be_claimed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    let store = open(&file).await.unwrap();
+    let left = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
+    drop(store);
+
+    let store = open(&file).await.unwrap();
+    let worker = WorkerId(Uuid::now_v7());
+    store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
+    let claimed = store.claim_abandoned(Claim { worker, limit: 10, holding: None }).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((claimed[0].turn.id, claimed[0].attempt), (left.turn.id, 2));
+    assert_eq!(claimed[0].items, left.items);
+    let late = store.end_turn(&left.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost)));
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    let store = open(&file).await.unwrap();
+    let by_another_name = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&file, &by_another_name).unwrap();
+    for name in [&file, &by_another_name] {
+        let error = open(name).await.unwrap_err();
+        assert!(matches!(&error, OpenError::InUse { path } if *path == file.canonicalize().unwrap()), "{error}");
+        assert!(error.to_string().ends_with("is in use by another server"), "{error}");
+    }
+    store.close().await;
+    open(&file).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_up_to_date_is_refused_if_it_may_not_be_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    let address = url(&file);
+    let as_it_is = || SeaOrmStore::open(&address, OpenOptions { migrate: false, ..OpenOptions::default() });
+    let error = as_it_is().await.unwrap_err();
+    assert!(matches!(&error, OpenError::Pending(steps) if *steps == chat_migrations::names()), "{error}");
+    assert!(!file.exists());
+    std::fs::write(&file, []).unwrap();
+    assert!(matches!(as_it_is().await.unwrap_err(), OpenError::Pending(_)));
+    open(&file).await.unwrap().close().await;
+    as_it_is().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    open(&file).await.unwrap().close().await;
+    let db = Database::connect(url(&file)).await.unwrap();
+    db.execute_unprepared("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99990101_000001_future', 0)").await.unwrap();
+    db.close().await.unwrap();
+    let error = open(&file).await.unwrap_err();
+    assert!(matches!(&error, OpenError::Newer(steps) if steps == &["m99990101_000001_future"]), "{error}");
+}
+
+#[tokio::test]
+async fn addresses_that_name_no_file_are_refused() {
+    for address in ["", "chat.db", "postgres://localhost/chat", "sqlite::memory:", "sqlite://", "sqlite://a.db?mode=memory"] {
+        let opened = SeaOrmStore::open(address, OpenOptions::default()).await;
+        assert!(matches!(opened, Err(OpenError::Url { .. })), "{address}: {opened:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_folder_is_made_and_both_spellings_mean_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data/deep/chat.db");
+    let store = open(&file).await.unwrap();
+    assert!(file.exists());
+    let other_spelling = format!("sqlite:{}?mode=rwc", file.display());
+    assert!(matches!(SeaOrmStore::open(&other_spelling, OpenOptions::default()).await, Err(OpenError::InUse { .. })));
+    store.close().await;
+    SeaOrmStore::open(&other_spelling, OpenOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    std::fs::write(&file, "this is no database, but a text that is long enough to be taken for the header of one").unwrap();
+    assert!(matches!(open(&file).await, Err(OpenError::Database(_))));
+    std::fs::write(folder.path().join("plain"), []).unwrap();
+    assert!(matches!(open(&folder.path().join("plain/chat.db")).await, Err(OpenError::File { .. })));
+}
+
+#[tokio::test]
+async fn it_serves_callers_on_other_runtimes_and_outlives_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&folder.path().join("chat.db")).await.unwrap());
+    let held = tokio::task::spawn_blocking({
+        let store = Arc::clone(&store);
+        move || {
+            let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            other.block_on(async {
+                let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
+                store.turn(&ann(), held.turn.id, Position::START).await.unwrap();
+                held
+            })
+        }
+    })
+    .await
+    .unwrap();
+    store.end_turn(&held.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await.unwrap();
+    assert_eq!(store.turn(&ann(), held.turn.id, Position::START).await.unwrap().items.len(), 2);
+}
