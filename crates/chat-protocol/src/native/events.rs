@@ -21,7 +21,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::cursor::write_turn;
-use crate::native::objects::{OutcomeObject, RoleName, TurnState, UsageObject, raw};
+use crate::native::messages::RoleName;
+use crate::native::tool_calls::{OutcomeObject, raw};
+use crate::native::turns::{TurnState, UsageObject};
 use crate::problem::{Code, Problem};
 use crate::sse::frame;
 use crate::time::Time;

@@ -1,8 +1,10 @@
 //! The protocol of our own.
 
 pub mod events;
-pub mod objects;
+pub mod messages;
 pub mod pages;
 pub mod query;
 pub mod reply;
 pub mod request;
+pub mod tool_calls;
+pub mod turns;

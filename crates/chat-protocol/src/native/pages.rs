@@ -9,8 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::cursor::{List, read_conversation, read_place, write_conversation, write_place};
-use crate::native::objects::{ConversationObject, MessageObject, RecordedToolCall, messages};
+use crate::native::messages::{MessageObject, messages};
 use crate::native::query::{Query, wrong};
+use crate::native::tool_calls::RecordedToolCall;
+use crate::native::turns::ConversationObject;
 use crate::problem::Problem;
 
 /// A page of a user's conversations.

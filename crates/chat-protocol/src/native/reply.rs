@@ -5,7 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::native::objects::{MessageObject, ToolCallObject, messages};
+use crate::native::messages::{MessageObject, messages};
+use crate::native::tool_calls::ToolCallObject;
 use crate::problem::{Code, Problem};
 
 /// How the turn ended that is replied to.

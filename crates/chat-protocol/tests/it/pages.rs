@@ -2,7 +2,7 @@
 
 use chat_domain::testing::LogBuilder;
 use chat_domain::{ConversationId, TurnLog, TurnOutcome, TurnPage};
-use chat_protocol::native::objects::messages;
+use chat_protocol::native::messages::messages;
 use chat_protocol::native::pages::{MessageList, Messages};
 use chat_protocol::native::query::Query;
 use proptest::prelude::*;

@@ -8,9 +8,10 @@ use chat_domain::{
     Position, RetryTurn, StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId, TurnLimits, TurnOutcome,
     TurnPage, TurnStatus, UserId,
 };
-use chat_protocol::native::objects::{ConversationObject, TurnDetailObject, messages};
+use chat_protocol::native::messages::messages;
 use chat_protocol::native::pages::{Conversations, Messages, ToolCalls};
 use chat_protocol::native::query::Query;
+use chat_protocol::native::turns::{ConversationObject, TurnDetailObject};
 use chat_protocol::native::{events, reply};
 use chat_protocol::problem::{Code, Problem};
 use futures_util::StreamExt;

@@ -2,9 +2,9 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chat_protocol::native::objects::ConversationObject;
 use chat_protocol::native::pages::{ConversationList, Conversations, MessageList, Messages, ToolCallList, ToolCalls};
 use chat_protocol::native::request::{self, RenameRequest};
+use chat_protocol::native::turns::ConversationObject;
 
 use crate::app::AppState;
 use crate::http::accept::{self, Form};

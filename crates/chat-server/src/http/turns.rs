@@ -5,8 +5,8 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use chat_domain::{ChatService, Cursor};
-use chat_protocol::native::objects::{TurnDetailObject, TurnObject};
 use chat_protocol::native::reply::ChatReply;
+use chat_protocol::native::turns::{TurnDetailObject, TurnObject};
 use chat_protocol::native::{events, request};
 
 use crate::app::AppState;

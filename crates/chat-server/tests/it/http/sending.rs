@@ -156,8 +156,9 @@ async fn too_many_steps_end_the_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_does_not_stop_the_turn() {
     let gate = Gate::new();
-    let (server, _) = Server::with_agent(ScriptedAgent::new([vec![Script::Wait(gate.clone()), Script::text("Done.")]])).await;
-    for accept in ["application/json", "text/event-stream"] {
+    let held = gate.clone();
+    let (server, _) = Server::with_agent(ScriptedAgent::answering(move |_| vec![Script::Wait(held.clone()), Script::text("Done.")])).await;
+    for (turns, accept) in [(1, "application/json"), (2, "text/event-stream")] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let body = r#"{"message": "Hi"}"#;
         let head = format!(
@@ -166,17 +167,13 @@ async fn a_client_that_goes_away_does_not_stop_the_turn() {
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        gate.reached_by(1).await;
+        gate.reached_by(turns).await;
         // With no time to linger, closing resets the connection: actix-web drops the handler.
         stream.set_zero_linger().unwrap();
         drop(stream);
     }
-    // The first request holds the gate; both turns must come to their ends.
     gate.open();
-    let mut left = server.conversations().await;
-    while left < 2 {
-        left = server.conversations().await;
-    }
+    assert_eq!(server.conversations().await, 2);
     for conversation in server.get("/conversations").await["conversations"].as_array().unwrap() {
         let path = format!("/conversations/{}/messages", conversation["id"].as_str().unwrap());
         let turn = server.get(&path).await["messages"][0]["turn_id"].as_str().unwrap().to_owned();

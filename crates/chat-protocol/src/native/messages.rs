@@ -1,0 +1,137 @@
+//! Messages, as clients are shown them.
+
+use chat_domain::{Item, ItemBody, Role, TurnLog};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::native::tool_calls::{ToolCallObject, tool_calls};
+use crate::native::turns::{TurnErrorObject, TurnState, failure};
+use crate::time::Time;
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Role)]
+pub enum RoleName {
+    /// The owner of the conversation.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::User => Self::User,
+            Role::Assistant => Self::Assistant,
+        }
+    }
+}
+
+/// A message. A turn has one of the user and at most one of the assistant, with all the turn's text and tool calls.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
+pub struct MessageObject {
+    /// Its id; of an assistant's message, that of the turn's last step so far.
+    pub id: Uuid,
+    /// The turn it belongs to.
+    pub turn_id: Uuid,
+    /// Who speaks.
+    pub role: RoleName,
+    /// What is said; of an assistant's message, the texts of the turn's steps, with a blank line between them.
+    pub content: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+    /// The tool calls of the turn; a user's message has none.
+    pub tool_calls: Vec<ToolCallObject>,
+    /// If the turn has called tools: text and calls in the order in which they came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// Where its turn stands.
+    pub turn_status: TurnState,
+    /// Why its turn failed: on the turn's last message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<TurnErrorObject>,
+    /// Whether a retry has taken its turn's place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
+}
+
+/// A part of a message.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = MessagePart)]
+pub enum Part {
+    /// Text.
+    Text {
+        /// What is said.
+        text: String,
+    },
+    /// A tool call.
+    ToolCall {
+        /// The call, one of the message's `tool_calls`.
+        id: Uuid,
+    },
+}
+
+/// The messages of a turn: the user's, and the assistant's once it has said or done something.
+///
+/// An assistant's message without text and calls is shown only if it is the whole answer of a turn that completed.
+pub fn messages(log: &TurnLog) -> [Option<MessageObject>; 2] {
+    let mut user = user_message(log);
+    let mut assistant = assistant_message(log);
+    if let Some(last) = assistant.as_mut().or(user.as_mut()) {
+        last.error = failure(&log.turn);
+    }
+    [user, assistant]
+}
+
+fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) -> MessageObject {
+    MessageObject {
+        id,
+        turn_id: log.turn.id.0,
+        role: role.into(),
+        content,
+        created_at: Time(item.at),
+        tool_calls: Vec::new(),
+        parts: Vec::new(),
+        turn_status: (&log.turn.status).into(),
+        error: None,
+        superseded: log.turn.superseded,
+    }
+}
+
+fn user_message(log: &TurnLog) -> Option<MessageObject> {
+    log.items.iter().find_map(|item| match &item.body {
+        ItemBody::Message(said) if said.role == Role::User => Some(message(log, item, said.id.0, said.role, said.text.clone())),
+        _ => None,
+    })
+}
+
+fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
+    let mut last = None;
+    let mut texts = Vec::new();
+    let mut parts = Vec::new();
+    for item in &log.items {
+        match &item.body {
+            ItemBody::Message(said) if said.role == Role::Assistant => {
+                last = Some((item, said.id));
+                if !said.text.is_empty() {
+                    texts.push(said.text.as_str());
+                    parts.push(Part::Text { text: said.text.clone() });
+                }
+            }
+            ItemBody::ToolCall(call) => parts.push(Part::ToolCall { id: call.id.0 }),
+            _ => {}
+        }
+    }
+    let (item, id) = last?;
+    let tool_calls = tool_calls(&log.items);
+    if parts.is_empty() && TurnState::from(&log.turn.status) != TurnState::Completed {
+        return None;
+    }
+    let parts = if tool_calls.is_empty() { Vec::new() } else { parts };
+    Some(MessageObject { tool_calls, parts, ..message(log, item, id.0, Role::Assistant, texts.join("\n\n")) })
+}

@@ -1,0 +1,189 @@
+//! Conversations and turns, as clients are shown them.
+
+use chat_domain::{Conversation, Turn, TurnFailure, TurnLog, TurnOutcome, TurnStatus, TurnView, Usage};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::native::messages::{MessageObject, messages};
+use crate::problem::Code;
+use crate::time::Time;
+
+/// A conversation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Conversation)]
+pub struct ConversationObject {
+    /// Its id.
+    pub id: Uuid,
+    /// What it is called.
+    pub title: String,
+    /// When it was begun.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+    /// When something last happened in it.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Time,
+}
+
+impl From<&Conversation> for ConversationObject {
+    fn from(conversation: &Conversation) -> Self {
+        Self {
+            id: conversation.id.0,
+            title: conversation.title.as_str().to_owned(),
+            created_at: Time(conversation.created_at),
+            updated_at: Time(conversation.updated_at),
+        }
+    }
+}
+
+/// Where a turn stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = TurnStatus)]
+pub enum TurnState {
+    /// Its message is kept; an earlier turn of the conversation runs.
+    Queued,
+    /// It runs.
+    Running,
+    /// The agent has answered.
+    Completed,
+    /// It was stopped; what had been said is kept.
+    Cancelled,
+    /// It could not be finished; what had been said is kept.
+    Failed,
+}
+
+impl From<&TurnStatus> for TurnState {
+    fn from(status: &TurnStatus) -> Self {
+        match status {
+            TurnStatus::Queued => Self::Queued,
+            TurnStatus::Running => Self::Running,
+            TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => Self::Completed,
+            TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => Self::Cancelled,
+            TurnStatus::Ended { outcome: TurnOutcome::Failed(_), .. } => Self::Failed,
+        }
+    }
+}
+
+/// Why a turn failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnError)]
+pub struct TurnErrorObject {
+    /// The cause, one of the codes of problems.
+    pub code: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+impl From<&TurnFailure> for TurnErrorObject {
+    fn from(failure: &TurnFailure) -> Self {
+        Self { code: Code::from(failure.kind).row().code, message: failure.message.clone() }
+    }
+}
+
+pub(super) fn failure(turn: &Turn) -> Option<TurnErrorObject> {
+    match &turn.status {
+        TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => Some(failure.into()),
+        _ => None,
+    }
+}
+
+/// Tokens used, as the agent says.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub struct UsageObject {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+impl From<Usage> for UsageObject {
+    fn from(usage: Usage) -> Self {
+        Self { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens }
+    }
+}
+
+/// Everything done in answer to one user message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Turn)]
+pub struct TurnObject {
+    /// Its id.
+    pub id: Uuid,
+    /// The conversation it belongs to.
+    pub conversation_id: Uuid,
+    /// Where it stands.
+    pub status: TurnState,
+    /// Whether somebody asked to cancel it.
+    pub cancel_requested: bool,
+    /// The turn that this one answers anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
+    /// Whether a retry has taken this turn's place.
+    pub superseded: bool,
+    /// When its message arrived.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Time,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Time>,
+    /// Tokens used, over all steps.
+    pub usage: UsageObject,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<TurnErrorObject>,
+}
+
+impl From<&Turn> for TurnObject {
+    fn from(turn: &Turn) -> Self {
+        let ended_at = match &turn.status {
+            TurnStatus::Ended { at, .. } => Some(Time(*at)),
+            _ => None,
+        };
+        Self {
+            id: turn.id.0,
+            conversation_id: turn.conversation.0,
+            status: (&turn.status).into(),
+            cancel_requested: turn.cancel_requested,
+            retry_of: turn.retry_of.map(|id| id.0),
+            superseded: turn.superseded,
+            created_at: Time(turn.created_at),
+            ended_at,
+            usage: turn.usage.into(),
+            error: failure(turn),
+        }
+    }
+}
+
+/// A turn with what was said and done in it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnDetail)]
+pub struct TurnDetailObject {
+    /// The turn.
+    #[serde(flatten)]
+    pub turn: TurnObject,
+    /// Its messages.
+    pub messages: Vec<MessageObject>,
+    /// Text that is being written, and may yet be discarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftObject>,
+}
+
+/// Text that is being written.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Draft)]
+pub struct DraftObject {
+    /// The message it will become.
+    pub message_id: Uuid,
+    /// The text so far.
+    pub content: String,
+}
+
+impl From<TurnView> for TurnDetailObject {
+    fn from(view: TurnView) -> Self {
+        let draft = view.draft.map(|draft| DraftObject { message_id: draft.message.0, content: draft.text });
+        let log = TurnLog { turn: view.turn, items: view.items };
+        Self { turn: (&log.turn).into(), messages: messages(&log).into_iter().flatten().collect(), draft }
+    }
+}
