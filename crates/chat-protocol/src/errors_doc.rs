@@ -7,7 +7,7 @@ use crate::problem::{Code, Row};
 /// What stands before the table.
 const HEAD: &str = "# Errors
 
-Written from the table in `crates/chat-protocol/src/problem.rs` by `UPDATE_DOCS=1 cargo test -p chat-protocol`; a test holds it.
+Written from the table in `crates/chat-protocol/src/problem.rs` by `cargo xtask docs`; a test holds it.
 
 Whatever goes wrong, the answer is `application/problem+json` (RFC 9457):
 
