@@ -1,0 +1,183 @@
+//! A user of the HTTP API.
+
+use std::net::SocketAddr;
+
+use futures_util::StreamExt;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::server::SECRET;
+
+pub fn token(user: &str) -> String {
+    let exp = jsonwebtoken::get_current_timestamp() + 3600;
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({"sub": user, "exp": exp}), &key).unwrap()
+}
+
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    origin: String,
+    user: String,
+    token: String,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, user: &str) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { http, origin: format!("http://{address}"), user: user.to_owned(), token: token(user) }
+    }
+
+    /// A request to a path below the user's.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}/api/{}{path}", self.origin, self.user)).bearer_auth(&self.token)
+    }
+
+    /// A request to any path, as this user.
+    pub fn anywhere(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.origin)).bearer_auth(&self.token)
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        let (status, body) = read(response).await;
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    /// A message, not yet sent.
+    pub fn message(&self, query: &str, conversation: Option<&str>, text: &str) -> RequestBuilder {
+        let mut body = json!({ "message": text });
+        if let Some(conversation) = conversation {
+            body["conversation_id"] = conversation.into();
+        }
+        self.request(Method::POST, &format!("/chat{query}")).json(&body)
+    }
+
+    /// Sends a message and gives the status and the reply.
+    pub async fn try_chat(&self, query: &str, conversation: Option<&str>, text: &str) -> (StatusCode, Value) {
+        read(self.message(query, conversation, text).send().await.unwrap()).await
+    }
+
+    /// Sends a message that is answered.
+    pub async fn chat(&self, conversation: Option<&str>, text: &str) -> Value {
+        let (status, reply) = self.try_chat("", conversation, text).await;
+        assert_eq!(status, 200, "{reply}");
+        reply
+    }
+
+    /// Sends a message and gives the stream of its turn.
+    pub async fn stream(&self, conversation: Option<&str>, text: &str) -> Events {
+        let response = self.message("", conversation, text).header("accept", "text/event-stream").send().await.unwrap();
+        Events::of(response)
+    }
+
+    /// The stream of a turn, from the start or after an event.
+    pub async fn resume(&self, turn: &str, last_event_id: Option<&str>) -> Response {
+        let mut request = self.request(Method::GET, &format!("/turns/{turn}/events"));
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Waits for a turn's end, wherever it runs; gives its last event.
+    pub async fn end_of(&self, turn: &str) -> Event {
+        Events::of(self.resume(turn, None).await).rest().await.pop().expect("an end")
+    }
+
+    /// All the messages of a conversation, in order, `role: content`.
+    pub async fn said(&self, conversation: &str) -> Vec<String> {
+        let mut said = Vec::new();
+        let mut path = format!("/conversations/{conversation}/messages?limit=200");
+        loop {
+            let page = self.get(&path).await;
+            let lines = page["messages"].as_array().unwrap().iter().map(line);
+            said.splice(0..0, lines);
+            match page["previous_cursor"].as_str() {
+                Some(before) => path = format!("/conversations/{conversation}/messages?limit=200&before={before}"),
+                None => return said,
+            }
+        }
+    }
+}
+
+/// `role: content` of a message.
+pub fn line(message: &Value) -> String {
+    format!("{}: {}", message["role"].as_str().unwrap(), message["content"].as_str().unwrap())
+}
+
+pub async fn read(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text));
+    (status, body)
+}
+
+/// One server-sent event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub id: Option<String>,
+    pub name: String,
+    pub data: Value,
+}
+
+/// The events of a response, as they come.
+pub struct Events {
+    bytes: futures_util::stream::BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    unread: Vec<u8>,
+}
+
+impl Events {
+    pub fn of(response: Response) -> Self {
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { bytes: response.bytes_stream().map(|chunk| chunk.map(Into::into)).boxed(), unread: Vec::new() }
+    }
+
+    /// The next event; `None` at the end, or where the connection broke.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
+                let frame: Vec<u8> = self.unread.drain(..end + 2).collect();
+                match parse(std::str::from_utf8(&frame).unwrap()) {
+                    Some(event) => return Some(event),
+                    None => continue,
+                }
+            }
+            self.unread.extend(self.bytes.next().await?.ok()?);
+        }
+    }
+
+    /// The events up to and with the first of this name.
+    pub async fn until(&mut self, name: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let event = self.next().await.unwrap_or_else(|| panic!("no {name} in {events:?}"));
+            events.push(event);
+            if events.last().is_some_and(|event| event.name == name) {
+                return events;
+            }
+        }
+    }
+
+    pub async fn rest(mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+}
+
+/// A frame as an event; `None` for a comment.
+pub fn parse(frame: &str) -> Option<Event> {
+    let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let data = serde_json::from_str(field("data")?).unwrap();
+    Some(Event { id: field("id").map(str::to_owned), name: field("event").unwrap().to_owned(), data })
+}
+
+/// All text that was streamed, by the order of its coming.
+pub fn text(events: &[Event]) -> String {
+    events.iter().filter(|event| event.name == "text").map(|event| event.data["delta"].as_str().unwrap()).collect()
+}

@@ -1,0 +1,138 @@
+//! Many messages to one conversation at once.
+
+use std::collections::HashSet;
+
+use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::client::line;
+use crate::server::Home;
+
+/// An agent that answers with the last message it was given.
+fn echo() -> StubAgent {
+    StubAgent::start(|recorded| {
+        let last = recorded.messages().pop().unwrap();
+        Answer::text(["Re ", last["content"].as_str().unwrap()])
+    })
+}
+
+fn contents(messages: &[Value]) -> Vec<String> {
+    messages.iter().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enqueued_messages_are_answered_one_after_another() {
+    let agent = echo();
+    let server = Home::with_agent(&agent.base_url()).start();
+    let ann = server.client("ann");
+    let conversation = ann.chat(None, "m0").await["conversation_id"].as_str().unwrap().to_owned();
+    let texts: Vec<String> = (1..=128).map(|n| format!("m{n}")).collect();
+    let replies = join_all(texts.iter().map(|text| ann.try_chat("?messages=turn", Some(&conversation), text))).await;
+    for (text, (status, reply)) in texts.iter().zip(&replies) {
+        assert_eq!((status.as_u16(), &reply["response"]), (200, &format!("Re {text}").into()));
+    }
+    let said = ann.said(&conversation).await;
+    assert_eq!(said.len(), 258);
+    for pair in said.chunks(2) {
+        let asked = pair[0].strip_prefix("user: ").unwrap();
+        assert_eq!(pair[1], format!("assistant: Re {asked}"));
+    }
+    assert_eq!(said.iter().collect::<HashSet<_>>().len(), 258, "doubled");
+    // Each transcript holds all earlier turns and nothing later.
+    let requests = agent.requests();
+    assert_eq!(requests.len(), 129);
+    for (n, request) in requests.iter().enumerate() {
+        assert!(request.rejection.is_none(), "{:?}", request.rejection);
+        assert_eq!(contents(&request.messages()), said[..2 * n + 1]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_reject_one_runs_and_the_others_are_told_which() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = StubAgent::start(move |recorded| {
+        let answer = Answer::text(["Done."]);
+        if recorded.number == 0 { answer } else { answer.held(&held) }
+    });
+    let server = Home::with_agent(&agent.base_url()).start();
+    let ann = server.client("ann");
+    let conversation = ann.chat(None, "first").await["conversation_id"].as_str().unwrap().to_owned();
+    let (refused, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let attempts = (0..128).map(|n| {
+        let (ann, conversation, refused) = (ann.clone(), conversation.clone(), refused.clone());
+        tokio::spawn(async move {
+            let (status, body) = ann.try_chat("?busy=reject", Some(&conversation), &format!("m{n}")).await;
+            if status == 409 {
+                refused.send(body).unwrap();
+                return None;
+            }
+            Some((status, body))
+        })
+    });
+    let attempts: Vec<_> = attempts.collect();
+    let mut running = HashSet::new();
+    for _ in 0..127 {
+        let body = told.recv().await.unwrap();
+        assert_eq!(body["code"], "conversation_busy");
+        running.insert(body["turn_id"].as_str().unwrap().to_owned());
+    }
+    gate.open();
+    let answered: Vec<_> = join_all(attempts).await.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(answered.len(), 1);
+    assert_eq!(answered[0].0, 200);
+    assert_eq!(running, HashSet::from([answered[0].1["turn_id"].as_str().unwrap().to_owned()]));
+    assert_eq!(ann.said(&conversation).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_interrupt_the_last_is_answered_and_all_end() {
+    let agent = StubAgent::start(|recorded| match recorded.messages().pop().unwrap()["content"].as_str().unwrap() {
+        "last" => Answer::text(["Here."]),
+        _ => Answer::text(["Working"]).hang_after(40),
+    });
+    let server = Home::with_agent(&agent.base_url()).start();
+    let ann = server.client("ann");
+    let mut events = ann.stream(None, "first").await;
+    let opened = events.until("message").await.swap_remove(0).data;
+    let conversation = opened["conversation_id"].as_str().unwrap();
+    let texts: Vec<String> = (0..32).map(|n| format!("m{n}")).collect();
+    let all = join_all(texts.iter().map(|text| ann.try_chat("?busy=interrupt&messages=turn", Some(conversation), text)));
+    // The last is sent when all others have come.
+    let last = async {
+        loop {
+            let page = ann.get(&format!("/conversations/{conversation}/messages?limit=200")).await;
+            let users = page["messages"].as_array().unwrap().iter().filter(|message| message["role"] == "user").count();
+            if users == 33 {
+                return ann.try_chat("?busy=interrupt", Some(conversation), "last").await;
+            }
+        }
+    };
+    let (replies, (status, reply)) = futures_util::future::join(all, last).await;
+    assert_eq!((status.as_u16(), &reply["response"]), (200, &"Here.".into()));
+    for (status, reply) in replies {
+        assert_eq!((status.as_u16(), &reply["status"]), (200, &"cancelled".into()), "{reply}");
+    }
+    assert_eq!(events.rest().await.last().unwrap().data["status"], "cancelled");
+    let said = ann.said(conversation).await;
+    assert_eq!(said.iter().filter(|line| line.starts_with("user: ")).count(), 34);
+    assert_eq!(said[said.len() - 2..], ["user: last", "assistant: Here."]);
+    assert!(agent.requests().iter().all(|request| request.rejection.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_does_not_stop_its_turn() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
+    let server = Home::with_agent(&agent.base_url()).start();
+    let ann = server.client("ann");
+    let mut events = ann.stream(None, "Hi").await;
+    let opened = events.until("message").await.swap_remove(0).data;
+    drop(events);
+    gate.open();
+    let turn = opened["turn_id"].as_str().unwrap();
+    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.said(opened["conversation_id"].as_str().unwrap()).await, ["user: Hi", "assistant: Hello."]);
+}

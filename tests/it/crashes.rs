@@ -1,0 +1,199 @@
+//! `kill -9` at each step of a turn, and a new process on the same file. The tool server's own log is the witness.
+
+use chat_test_support::stub_agent::{Answer, Gate, Recorded, StubAgent, chunk};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::server::Home;
+use crate::witness::Witness;
+
+/// Asks for the tool once, and answers when it sees a result.
+fn pays(recorded: &Recorded) -> Answer {
+    match recorded.messages().last().unwrap()["role"].as_str() {
+        Some("user") => Answer::calls([("pay", "{}")]),
+        _ => Answer::text(["It is ", "paid."]),
+    }
+}
+
+/// After a crash: the message is there once, its turn ends by itself, and the conversation goes on.
+async fn recovers(home: &Home, conversation: &str, turn: &str, said: &[&str]) {
+    let server = home.start();
+    let ann = server.client("ann");
+    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.said(conversation).await, said);
+    let reply = ann.chat(Some(conversation), "Go on").await;
+    assert_eq!(reply["messages"].as_array().unwrap().len(), said.len() + 2);
+}
+
+/// Holds the database's write lock, as a slow disk would.
+pub async fn locked(home: &Home) -> sqlx::SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.database());
+    let mut connection = options.disable_statement_logging().connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_message_is_stored() {
+    let agent = StubAgent::start(|_| Answer::text(["Hello."]));
+    let home = Home::with_agent(&agent.base_url());
+    let server = home.start();
+    let ann = server.client("ann");
+    let conversation = ann.chat(None, "First").await["conversation_id"].as_str().unwrap().to_owned();
+    let lock = locked(&home).await;
+    let sending = tokio::spawn(ann.message("", Some(&conversation), "Second").header("idempotency-key", "second").send());
+    // The request is in the server when this one, sent after it over a connection of its own, is answered.
+    server.client("ann").get("/conversations").await;
+    server.kill();
+    assert!(sending.await.unwrap().is_err(), "acknowledged without being stored");
+    lock.close().await.unwrap();
+    // Not acknowledged: it may be there or not, and its repetition makes sure.
+    let server = home.start();
+    let ann = server.client("ann");
+    let again = ann.message("", Some(&conversation), "Second").header("idempotency-key", "second").send().await.unwrap();
+    assert_eq!(again.status(), 200);
+    assert_eq!(ann.said(&conversation).await, ["user: First", "assistant: Hello.", "user: Second", "assistant: Hello."]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_agent_answers() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
+    let home = Home::with_agent(&agent.base_url());
+    let server = home.start();
+    let mut events = server.client("ann").stream(None, "Hi").await;
+    let opened = events.until("message").await.swap_remove(0).data;
+    server.kill();
+    gate.open();
+    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_agent_speaks_and_before_the_end() {
+    // In the middle of the text, and after all of it but the end mark.
+    let event = |text: &str| format!("data: {}\n\n", chunk::text(text)).len();
+    for bytes in [event("Hel"), event("Hel") + event("lo.")] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let agent = StubAgent::start(move |recorded| {
+            let answer = Answer::text(["Hel", "lo."]);
+            if recorded.number == 0 { answer.held_after(bytes, &held) } else { answer }
+        });
+        let home = Home::with_agent(&agent.base_url());
+        let server = home.start();
+        let ann = server.client("ann");
+        let mut events = ann.stream(None, "Hi").await;
+        let told = events.until("text").await;
+        let opened = &told[0].data;
+        let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+        server.kill();
+        let server = home.start();
+        // Whoever had seen some of the text is told that it leads nowhere, and then all of the new.
+        let last = told.last().unwrap().id.as_deref();
+        let resumed = crate::client::Events::of(server.client("ann").resume(turn, last).await).rest().await;
+        assert_eq!(resumed[0].name, "discarded");
+        assert_eq!(crate::client::text(&resumed), "Hello.");
+        server.kill();
+        recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_tool_runs() {
+    let agent = StubAgent::start(pays);
+    let (witness, home) = Witness::gated(Home::with_agent(&agent.base_url()));
+    let server = home.start();
+    let mut events = server.client("ann").stream(None, "Pay").await;
+    let opened = events.until("tool_call").await.swap_remove(0).data;
+    let held = witness.reached().await;
+    server.kill();
+    held.release();
+    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    let server = home.start();
+    let ann = server.client("ann");
+    assert_eq!(ann.end_of(turn).await.name, "done");
+    let calls = ann.get(&format!("/conversations/{conversation}/tool-calls")).await;
+    assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
+    assert_eq!(ann.said(conversation).await, ["user: Pay", "assistant: It is paid."]);
+    // The agent was told so, and the tool ran once.
+    let told = agent.requests().last().unwrap().messages().pop().unwrap();
+    assert!(told["content"].as_str().unwrap().contains("Outcome unknown"), "{told}");
+    assert_eq!(witness.log().iter().filter(|line| *line == "begin pay").count(), 1);
+    assert!(agent.requests().iter().all(|request| request.rejection.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_calls_are_recorded_and_before_the_tool_runs() {
+    // The agent's answer is recorded, and then the database is stuck: the tool's result cannot be stored, and before the
+    // restart nobody knows whether it ran.
+    let agent = StubAgent::start(|recorded| match recorded.messages().last().unwrap()["role"].as_str() {
+        Some("user") => Answer::calls([("look", "{}")]),
+        _ => Answer::text(["Seen."]),
+    });
+    let (witness, home) = Witness::gated(Home::with_agent(&agent.base_url()));
+    let server = home.start();
+    let mut events = server.client("ann").stream(None, "Look").await;
+    let opened = events.until("tool_call").await.swap_remove(0).data;
+    let held = witness.reached().await;
+    let lock = locked(&home).await;
+    held.release();
+    server.kill();
+    lock.close().await.unwrap();
+    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    let server = home.start();
+    let ann = server.client("ann");
+    // Looking again does no harm, so the tool is run again, under the same call id.
+    witness.reached().await.release();
+    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.said(conversation).await, ["user: Look", "assistant: Seen."]);
+    let begun: Vec<_> = witness.lines().into_iter().filter(|line| line.starts_with("begin")).collect();
+    assert_eq!(begun.len(), 2);
+    assert_eq!(begun[0], begun[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_tools_result() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = StubAgent::start(move |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
+        Some("user") => Answer::calls([("pay", "{}")]),
+        _ => Answer::text(["It is paid."]).held(&held),
+    });
+    let (witness, home) = Witness::new(Home::with_agent(&agent.base_url()));
+    let server = home.start();
+    let mut events = server.client("ann").stream(None, "Pay").await;
+    let opened = events.until("tool_result").await.swap_remove(0).data;
+    server.kill();
+    gate.open();
+    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    recovers(&home, conversation, turn, &["user: Pay", "assistant: It is paid."]).await;
+    // Once in the turn that crashed, and once in the one that followed.
+    assert_eq!(witness.log(), ["begin pay", "end pay", "begin pay", "end pay"]);
+    let calls = witness.lines().iter().filter(|line| line.starts_with("begin")).cloned().collect::<std::collections::HashSet<_>>();
+    assert_eq!(calls.len(), 2, "one call ran twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_end_is_stored() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = StubAgent::start(move |recorded| {
+        let answer = Answer::text(["Hello."]);
+        if recorded.number == 0 { answer.held_after(0, &held) } else { answer }
+    });
+    let home = Home::with_agent(&agent.base_url());
+    let server = home.start();
+    let mut events = server.client("ann").stream(None, "Hi").await;
+    let opened = events.until("message").await.swap_remove(0).data;
+    let lock = locked(&home).await;
+    gate.open();
+    // The whole answer is told as text, but it is not durable, so its end is not told.
+    let told = events.until("text").await;
+    assert!(told.iter().all(|event| event.name == "text"));
+    server.kill();
+    assert!(events.next().await.is_none());
+    lock.close().await.unwrap();
+    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
+}

@@ -1,0 +1,63 @@
+//! A long conversation.
+
+use chat_domain::{
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, ItemBody, Message, MessageId, NewItem, Role, Target, Timestamp, Title,
+    TurnId, TurnOutcome, Usage, UserId, WorkerId,
+};
+use chat_store_seaorm::{OpenOptions, SeaOrmStore};
+use chat_test_support::stub_agent::{Answer, StubAgent};
+use uuid::Uuid;
+
+use crate::server::Home;
+
+const TURNS: u32 = 2_500;
+
+/// A conversation of 5,000 messages, written by the store itself while no server runs.
+async fn long_conversation(home: &Home) -> ConversationId {
+    let url = format!("sqlite://{}", home.database().display());
+    let store = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
+    let worker = WorkerId(Uuid::now_v7());
+    store.enroll(worker, std::time::Duration::from_secs(60)).await.unwrap();
+    let conversation = ConversationId(Uuid::now_v7());
+    for n in 0..TURNS {
+        let target = if n == 0 { Target::New(conversation, Title::from_message("Long")) } else { Target::Existing(conversation) };
+        let at = Timestamp(i64::from(n));
+        let begin = BeginTurn {
+            owner: UserId::new("ann").unwrap(),
+            target,
+            turn: TurnId(Uuid::now_v7()),
+            message: MessageId(Uuid::now_v7()),
+            text: format!("Question {n}"),
+            at,
+            worker,
+            busy: BusyPolicy::Enqueue,
+            queue_limit: 1,
+            idempotency: None,
+            retry_of: None,
+        };
+        let Ok(Begun::Running(held)) = store.begin_turn(begin).await else { panic!("turn {n} does not run") };
+        let body = ItemBody::Message(Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: format!("Answer {n}") });
+        store.end_turn(&held.lease, vec![NewItem { at, body }], TurnOutcome::Completed, Usage::default(), at).await.unwrap();
+    }
+    store.close().await;
+    conversation
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_messages_are_read_and_sent() {
+    let agent = StubAgent::start(|_| Answer::text(["Here."]));
+    let home = Home::with_agent(&agent.base_url());
+    let conversation = long_conversation(&home).await.to_string();
+    let server = home.start();
+    let ann = server.client("ann");
+    let expected: Vec<String> = (0..TURNS).flat_map(|n| [format!("user: Question {n}"), format!("assistant: Answer {n}")]).collect();
+    assert_eq!(ann.said(&conversation).await, expected);
+    let (status, reply) = ann.try_chat("?messages=turn", Some(&conversation), "And now?").await;
+    assert_eq!((status.as_u16(), &reply["response"]), (200, &"Here.".into()));
+    let read: Vec<String> = agent.requests()[0].messages().iter().map(crate::client::line).collect();
+    assert_eq!(read[..5_000], expected);
+    assert_eq!(read[5_000..], ["user: And now?"]);
+    // All of it in one reply, too.
+    let reply = ann.chat(Some(&conversation), "Once more").await;
+    assert_eq!(reply["messages"].as_array().unwrap().len(), 5_004);
+}

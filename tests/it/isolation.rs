@@ -1,0 +1,91 @@
+//! Two users, and every route that the OpenAPI document names: a new route without a row here fails the test.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::read;
+use crate::server::Home;
+
+/// Routes that anybody may ask.
+const PUBLIC: [&str; 6] = ["/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reaches_what_is_not_theirs() {
+    let home = Home::new();
+    let server = home.start();
+    let (ann, bob) = (server.client("ann"), server.client("bob"));
+    let reply = ann.chat(None, "Add task: Buy groceries").await;
+    let before = ann.get("/conversations").await;
+    let ids = [("conversation_id", reply["conversation_id"].as_str().unwrap()), ("turn_id", reply["turn_id"].as_str().unwrap())];
+    let nowhere = uuid::Uuid::now_v7().to_string();
+    let document = read(ann.anywhere(Method::GET, "/openapi.json").send().await.unwrap()).await.1;
+    let mut checked = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            checked.insert(format!("{method} {path}"));
+            if PUBLIC.contains(&path.as_str()) {
+                continue;
+            }
+            assert!(path.starts_with("/api/{user_id}/"), "{path} names no user");
+            let verb: Method = method.to_uppercase().parse().unwrap();
+            let ask = async |user: &str, foreign: Option<&str>| {
+                let mut path = path.replace("{user_id}", user);
+                let mut body = json!({ "message": "Hello", "title": "Theirs" });
+                for (name, id) in ids {
+                    path = path.replace(&format!("{{{name}}}"), foreign.unwrap_or(id));
+                    body[name] = foreign.unwrap_or(id).into();
+                }
+                assert!(!path.contains('{'), "{path}: an id that this test does not know");
+                let request = bob.anywhere(verb.clone(), &path);
+                read(if verb == Method::GET { request } else { request.json(&body) }.send().await.unwrap()).await
+            };
+            // As the other user: refused for the path, whatever else it names.
+            let (status, problem) = ask("ann", None).await;
+            assert_eq!((status.as_u16(), &problem["code"]), (403, &"wrong_user".into()), "{method} {path}");
+            if !path.contains("{conversation_id}") && !path.contains("{turn_id}") && path != "/api/{user_id}/chat" {
+                let (status, own) = ask("bob", None).await;
+                assert_eq!((status.as_u16(), own["conversations"].as_array().map(Vec::len)), (200, Some(0)), "{method} {path}");
+                continue;
+            }
+            // With the other's ids: as if they had never been, byte for byte but for the instance.
+            let (status, mut foreign) = ask("bob", None).await;
+            assert_eq!(status, 404, "{method} {path}: {foreign}");
+            let (status, mut unknown) = ask("bob", Some(&nowhere)).await;
+            assert_eq!(status, 404, "{method} {path}: {unknown}");
+            for problem in [&mut foreign, &mut unknown] {
+                assert!(problem["instance"].take().is_string());
+            }
+            assert_eq!(foreign, unknown, "{method} {path}");
+            // Without a token, nothing at all.
+            let anonymous = reqwest::Client::builder().no_proxy().build().unwrap();
+            let bare = path.replace("{user_id}", "ann").replace("{conversation_id}", ids[0].1).replace("{turn_id}", ids[1].1);
+            let response = anonymous.request(verb.clone(), format!("http://{}{bare}", server.address)).send().await.unwrap();
+            assert_eq!(response.status(), 401, "{method} {path}");
+            assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        }
+    }
+    let expected = [
+        "delete /api/{user_id}/conversations/{conversation_id}",
+        "get /api/{user_id}/conversations",
+        "get /api/{user_id}/conversations/{conversation_id}",
+        "get /api/{user_id}/conversations/{conversation_id}/messages",
+        "get /api/{user_id}/conversations/{conversation_id}/tool-calls",
+        "get /api/{user_id}/turns/{turn_id}",
+        "get /api/{user_id}/turns/{turn_id}/events",
+        "get /docs",
+        "get /docs/{file}",
+        "get /health/live",
+        "get /health/ready",
+        "get /openapi.json",
+        "get /problems/{code}",
+        "patch /api/{user_id}/conversations/{conversation_id}",
+        "post /api/{user_id}/chat",
+        "post /api/{user_id}/turns/{turn_id}/cancel",
+        "post /api/{user_id}/turns/{turn_id}/retry",
+    ];
+    assert_eq!(checked.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    assert_eq!(ann.get("/conversations").await, before, "something was changed");
+    assert_eq!(server.client("bob").get("/conversations").await["conversations"], Value::Array(Vec::new()));
+}

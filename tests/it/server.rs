@@ -1,0 +1,141 @@
+//! The program as a process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// A folder with a database, in which servers are started, one after another.
+pub struct Home {
+    folder: Arc<TempDir>,
+    variables: Vec<(String, String)>,
+}
+
+impl Home {
+    /// A new folder; a server there has a known secret.
+    pub fn new() -> Self {
+        let variables = [("CHAT_LISTEN", "127.0.0.1:0"), ("CHAT_JWT_SECRET", SECRET)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { folder: Arc::new(TempDir::new().unwrap()), variables }
+    }
+
+    /// The same, with an agent at this address.
+    pub fn with_agent(base_url: &str) -> Self {
+        Self::new().set("CHAT_AGENT_URL", base_url).set("CHAT_AGENT_MODEL", "stub")
+    }
+
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path().join("chat.db")
+    }
+
+    /// Starts a server and waits until it listens.
+    pub fn start(&self) -> Server {
+        self.start_as(Command::new(env!("CARGO_BIN_EXE_chat-server-under-test")))
+    }
+
+    /// The same, with the folder on a file system of 3 MiB that only the server sees, for as long as it runs.
+    /// Linux lets everybody make one in name spaces of their own; Debian's util-linux has the command.
+    pub fn start_on_a_small_disk(&self) -> Server {
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs -o size=3m none \"$0\" && cd \"$0\" && exec \"$1\"";
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        command.arg(self.path()).arg(env!("CARGO_BIN_EXE_chat-server-under-test"));
+        self.start_as(command)
+    }
+
+    fn start_as(&self, mut command: Command) -> Server {
+        command.current_dir(self.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.variables.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = child.stderr.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let Some((_, address)) = line.trim().split_once(" listens on http://") else {
+            let mut said = String::new();
+            log.read_to_string(&mut said).unwrap();
+            panic!("the server did not start: {line:?}\n{said}");
+        };
+        let address = address.parse().unwrap();
+        // Both are read to the end, so that the server never waits for a reader.
+        let log = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            log.read_to_end(&mut said).unwrap();
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        Server { child, address, log: Some(log), _folder: self.folder.clone() }
+    }
+}
+
+/// A server that listens. Killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    log: Option<std::thread::JoinHandle<String>>,
+    _folder: Arc<TempDir>,
+}
+
+impl Server {
+    /// A client for this user, with a valid token.
+    pub fn client(&self, user: &str) -> Client {
+        Client::new(self.address, user)
+    }
+
+    /// Kills it at once, as a power cut would. Gives its log.
+    pub fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.log.take().unwrap().join().unwrap()
+    }
+
+    /// A path as the server sees it.
+    pub fn sees(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Asks it to stop and waits until it has. Gives its exit code and its log.
+    pub fn terminate(self) -> (Option<i32>, String) {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking()
+            && let Some(log) = self.log.take()
+        {
+            eprintln!("--- the server's log\n{}", log.join().unwrap_or_default());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! SIGTERM under load.
+
+use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use futures_util::future::join_all;
+use reqwest::Method;
+
+use crate::client::read;
+use crate::server::Home;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_acknowledged_turn_is_lost() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    // The first process's agent never comes to an end; the next one's answers at once.
+    let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
+    let home = Home::with_agent(&agent.base_url()).set("CHAT_SHUTDOWN_GRACE", "500ms");
+    let server = home.start();
+    let ann = server.client("ann");
+    let mut streams = join_all((0..40).map(|n| {
+        let ann = ann.clone();
+        async move { ann.stream(None, &format!("m{n}")).await }
+    }))
+    .await;
+    let mut turns = Vec::new();
+    for stream in &mut streams {
+        turns.push(stream.until("message").await.swap_remove(0).data);
+    }
+    // A queue behind one of them, and senders who go on sending.
+    let conversation = turns[0]["conversation_id"].as_str().unwrap().to_owned();
+    let mut queued = ann.stream(Some(&conversation), "queued").await;
+    turns.push(queued.next().await.unwrap().data);
+    let sending = (0..4).map(|sender| {
+        let ann = ann.clone();
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for n in 0..200 {
+                let text = format!("late {sender} {n}");
+                let Ok(response) = ann.message("", None, &text).header("accept", "text/event-stream").send().await else { break };
+                if response.status() != 200 {
+                    assert_eq!(read(response).await.1["code"], "shutting_down");
+                    break;
+                }
+                let mut events = crate::client::Events::of(response);
+                let Some(opened) = events.next().await else { break };
+                acknowledged.push(opened.data);
+            }
+            acknowledged
+        })
+    });
+    let sending: Vec<_> = sending.collect();
+    let (code, log) = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    for sent in sending {
+        turns.extend(sent.await.unwrap());
+    }
+    gate.open();
+    let server = home.start();
+    let ann = server.client("ann");
+    for turn in &turns {
+        let id = turn["turn_id"].as_str().unwrap();
+        assert_eq!(ann.end_of(id).await.name, "done");
+    }
+    let answered = ann.said(&conversation).await;
+    assert_eq!(answered[1..], ["assistant: Hello.", "user: queued", "assistant: Hello."]);
+    let first = ann.get(&format!("/turns/{}", turns[0]["turn_id"].as_str().unwrap())).await;
+    assert_eq!(first["status"], "completed", "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_stops_it_says_so() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
+    let home = Home::with_agent(&agent.base_url()).set("CHAT_SHUTDOWN_GRACE", "30s").set("CHAT_SHUTDOWN_NOTICE", "30s");
+    let server = home.start();
+    let ann = server.client("ann");
+    let mut running = ann.stream(None, "Hi").await;
+    running.until("message").await;
+    server.signal("TERM");
+    let ready = async || read(ann.anywhere(Method::GET, "/health/ready").send().await.unwrap()).await;
+    while ready().await.0 == 200 {}
+    let (status, problem) = ready().await;
+    assert_eq!((status.as_u16(), &problem["code"]), (503, &"shutting_down".into()));
+    // A second signal ends it at once.
+    server.signal("TERM");
+    let (code, _) = tokio::task::spawn_blocking(move || server.ended()).await.unwrap();
+    assert_ne!(code, Some(0));
+    gate.open();
+    let heir = home.start();
+    let turn = heir.client("ann").get("/conversations").await;
+    assert_eq!(turn["conversations"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,71 @@
+//! The tool server of the tests: what it did, and when it may go on.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::server::Home;
+
+/// Tools whose calls wait for the test. Kept beside the database.
+pub struct Witness {
+    log: PathBuf,
+    gate: Option<tokio::net::TcpListener>,
+}
+
+impl Witness {
+    /// Tools that answer at once.
+    pub fn new(home: Home) -> (Self, Home) {
+        Self::with(home, None)
+    }
+
+    /// Tools that wait until the test lets them go.
+    pub fn gated(home: Home) -> (Self, Home) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::with(home, Some(listener))
+    }
+
+    fn with(home: Home, gate: Option<TcpListener>) -> (Self, Home) {
+        let log = home.path().join("witness.log");
+        let address = gate.as_ref().map_or("-".to_owned(), |gate| gate.local_addr().unwrap().to_string());
+        let servers = json!([{ "name": "witness", "command": env!("CARGO_BIN_EXE_witness-tools"), "args": [&log, address] }]);
+        let gate = gate.map(|gate| {
+            gate.set_nonblocking(true).unwrap();
+            tokio::net::TcpListener::from_std(gate).unwrap()
+        });
+        (Self { log, gate }, home.set("CHAT_MCP_SERVERS", servers.to_string()))
+    }
+
+    /// Waits until a tool is in the middle of a call.
+    pub async fn reached(&self) -> Held {
+        let (stream, _) = self.gate.as_ref().unwrap().accept().await.unwrap();
+        Held(stream.into_std().unwrap())
+    }
+
+    /// What was done so far, without call ids and users.
+    pub fn log(&self) -> Vec<String> {
+        self.lines().iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    /// What was done so far.
+    pub fn lines(&self) -> Vec<String> {
+        read(&self.log)
+    }
+}
+
+fn read(log: &Path) -> Vec<String> {
+    std::fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// A tool in the middle of a call.
+pub struct Held(std::net::TcpStream);
+
+impl Held {
+    /// Lets it go on.
+    pub fn release(mut self) {
+        self.0.set_nonblocking(false).unwrap();
+        // Its server may have died meanwhile.
+        let _ = self.0.write_all(b"go\n");
+    }
+}

@@ -1,0 +1,5 @@
+//! The program itself.
+
+fn main() -> std::process::ExitCode {
+    chat_server::main()
+}

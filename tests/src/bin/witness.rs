@@ -1,0 +1,86 @@
+//! An MCP server over stdio for the tests: it writes down what it did before it answers, and waits where a test wants it to.
+//!
+//! `witness-tools LOG GATE`: each call of a tool appends `begin TOOL CALL_ID USER` to the file `LOG`, then tells the same line to
+//! the address `GATE` and waits there for an answer (`-` for no gate), then appends `end TOOL CALL_ID USER`.
+//! Written against the protocol's text: <https://modelcontextprotocol.io/specification/2025-06-18>.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test program: it may die")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let log = OpenOptions::new().create(true).append(true).open(args.next().unwrap()).unwrap();
+    let gate = args.next().filter(|gate| gate != "-");
+    let witness = Witness { log, gate };
+    for line in std::io::stdin().lock().lines() {
+        let message: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        witness.hear(&message);
+    }
+}
+
+struct Witness {
+    log: File,
+    gate: Option<String>,
+}
+
+impl Witness {
+    fn hear(&self, message: &Value) {
+        let (id, params) = (&message["id"], &message["params"]);
+        let result = match message["method"].as_str() {
+            Some("initialize") => json!({
+                "protocolVersion": params["protocolVersion"],
+                "capabilities": { "tools": {} },
+                "serverInfo": { "name": "witness", "version": "1" }
+            }),
+            Some("tools/list") => json!({ "tools": [
+                tool("pay", json!({ "readOnlyHint": false })),
+                tool("look", json!({ "readOnlyHint": true })),
+                tool("fail", json!({})),
+                tool("hang", json!({})),
+                tool("die", json!({})),
+                tool("big", json!({})),
+            ] }),
+            Some("tools/call") => match self.call(params) {
+                Some(result) => result,
+                None => return,
+            },
+            _ => return,
+        };
+        println!("{}", json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+    }
+
+    fn call(&self, params: &Value) -> Option<Value> {
+        let tool = params["name"].as_str().unwrap();
+        let meta = |key: &str| params["_meta"][key].as_str().unwrap_or("?").to_owned();
+        let call = format!("{tool} {} {}", meta("chat/call_id"), meta("chat/user_id"));
+        self.note(&format!("begin {call}"));
+        if let Some(gate) = &self.gate {
+            let mut stream = TcpStream::connect(gate).unwrap();
+            writeln!(stream, "begin {call}").unwrap();
+            BufReader::new(stream).read_line(&mut String::new()).unwrap();
+        }
+        let answer = match tool {
+            "fail" => json!({ "content": [{ "type": "text", "text": "it is broken" }], "isError": true }),
+            "hang" => return None,
+            "die" => std::process::exit(7),
+            "big" => json!({ "content": [], "structuredContent": { "text": "x".repeat(10_000_000) } }),
+            _ => json!({ "content": [], "structuredContent": { "done": tool } }),
+        };
+        self.note(&format!("end {call}"));
+        Some(answer)
+    }
+
+    fn note(&self, line: &str) {
+        // One write, so that a line is never torn.
+        (&self.log).write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.log.sync_data().unwrap();
+    }
+}
+
+fn tool(name: &str, annotations: Value) -> Value {
+    json!({ "name": name, "description": format!("The tool {name}."), "inputSchema": { "type": "object" }, "annotations": annotations })
+}

@@ -1,1 +1,0 @@
-//! The program as its users meet it: real processes, real databases, crashes
