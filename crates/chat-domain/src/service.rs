@@ -384,12 +384,7 @@ impl Reader {
             if self.cursor.ended {
                 return Ok(None);
             }
-            let live = self
-                .news
-                .borrow_and_update()
-                .as_ref()
-                .filter(|live| live.owner == self.owner)
-                .map(|live| live.view.events_after(self.cursor));
+            let live = self.news.borrow_and_update().as_ref().map(|live| live.view.events_after(self.cursor));
             let (events, patience) = match live {
                 Some(events) => (events, None),
                 None => {

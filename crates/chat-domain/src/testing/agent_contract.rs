@@ -14,7 +14,7 @@ use crate::{Agent, AgentErrorKind, ConversationId, RawJson, StepEvent, StepReque
 
 /// Makes one test of each case of the agent's contract.
 ///
-/// Takes an expression whose future gives an [`AgentUnderTest`](crate::testing::agent_contract::AgentUnderTest).
+/// Takes an expression whose future gives an [`AgentUnderTest`].
 #[macro_export]
 macro_rules! agent_contract {
     ($agent:expr) => {

@@ -11,7 +11,7 @@ use crate::{CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErro
 
 /// Makes one test of each case of the toolset's contract.
 ///
-/// Takes an expression whose future gives a [`ToolsetUnderTest`](crate::testing::toolset_contract::ToolsetUnderTest).
+/// Takes an expression whose future gives a [`ToolsetUnderTest`].
 #[macro_export]
 macro_rules! toolset_contract {
     ($toolset:expr) => {

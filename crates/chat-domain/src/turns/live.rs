@@ -252,3 +252,37 @@ impl Drop for Run {
         self.turns.running.send_modify(|running| *running -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::LogBuilder;
+    use crate::{TurnStatus, WorkerId};
+
+    fn held(epoch: u64) -> HeldTurn {
+        let mut log = LogBuilder::new();
+        log.user("Hello");
+        let log = log.log(1, TurnStatus::Running);
+        let lease = TurnLease { turn: log.turn.id, worker: WorkerId(log.turn.id.0), epoch };
+        HeldTurn { turn: log.turn, owner: UserId::new("ann").unwrap(), lease, attempt: 1, items: log.items }
+    }
+
+    #[tokio::test]
+    async fn the_newest_lease_has_the_seat() {
+        let turns = LiveTurns::new();
+        let first = turns.start(&held(1)).unwrap();
+        let second = turns.start(&held(2)).unwrap();
+        assert_eq!(first.stopped().await, Stop::Release);
+        assert!(turns.start(&held(1)).is_none(), "an answer that came late took the seat");
+        // Neither what the old run says nor its end touches the new one.
+        first.update(|view| view.items.clear());
+        drop(first);
+        second.update(|view| assert_eq!(view.items.len(), 1));
+        assert_eq!(turns.running(), [held(2).turn.id]);
+        assert!(!turns.take_doubt());
+        drop(second);
+        assert!(turns.take_doubt());
+        turns.idle().await;
+        assert!(turns.seats().is_empty(), "a seat stays behind");
+    }
+}

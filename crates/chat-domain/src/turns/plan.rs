@@ -78,4 +78,15 @@ mod tests {
         log.assistant("Done.");
         assert_eq!(next(log.items(), 1), Next::End(TurnOutcome::Completed));
     }
+
+    #[test]
+    fn what_the_agent_ran_itself_is_part_of_its_answer() {
+        let mut log = LogBuilder::new();
+        log.user("Search");
+        let message = log.assistant("Found.");
+        let call = log.call_by(RanBy::Agent, message, "search");
+        assert_eq!(next(log.items(), 9), Next::CallTools(vec![call.clone()]));
+        log.result(call.id);
+        assert_eq!(next(log.items(), 9), Next::End(TurnOutcome::Completed));
+    }
 }

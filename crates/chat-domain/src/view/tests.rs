@@ -16,7 +16,7 @@ enum Change {
 }
 
 /// All the views a turn goes through, the last one ended.
-fn views(changes: &[Change]) -> Vec<TurnView> {
+fn views(changes: &[Change], answered: bool) -> Vec<TurnView> {
     let mut log = LogBuilder::new();
     log.user("Hello");
     let log = log.log(1, TurnStatus::Running);
@@ -45,7 +45,10 @@ fn views(changes: &[Change]) -> Vec<TurnView> {
         }
         all.push(view.clone());
     }
-    record(&mut view, &mut fresh);
+    if answered {
+        record(&mut view, &mut fresh);
+    }
+    view.draft = None;
     view.turn.status = TurnStatus::Ended { at: Timestamp(9), outcome: TurnOutcome::Completed };
     all.push(view);
     all
@@ -109,8 +112,8 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 proptest! {
     /// A reader who looks at any moments, from whole views or only what is after its cursor, sees all of the log.
     #[test]
-    fn every_reader_sees_the_log(changes in changes(), looks in prop::collection::vec(any::<bool>(), 14), partial in any::<bool>()) {
-        let views = views(&changes);
+    fn every_reader_sees_the_log(changes in changes(), looks in prop::collection::vec(any::<bool>(), 14), (partial, answered) in any::<(bool, bool)>()) {
+        let views = views(&changes, answered);
         let last = views.len() - 1;
         let (mut cursor, mut seen) = (Cursor::START, Seen::default());
         for (at, view) in views.iter().enumerate() {
@@ -133,8 +136,8 @@ proptest! {
 
     /// Cut off after any event and resumed, a reader sees what one sees who was never cut off.
     #[test]
-    fn a_resumed_reader_sees_the_same(changes in changes(), cut in any::<prop::sample::Index>()) {
-        let views = views(&changes);
+    fn a_resumed_reader_sees_the_same(changes in changes(), cut in any::<prop::sample::Index>(), answered in any::<bool>()) {
+        let views = views(&changes, answered);
         let (mut cursor, mut told) = (Cursor::START, Vec::new());
         for view in &views {
             for (after, event) in view.events_after(cursor).unwrap() {
@@ -155,7 +158,7 @@ proptest! {
     /// A stored view that lags behind what the reader saw gives nothing, and nothing twice later.
     #[test]
     fn a_lagging_view_gives_nothing(text in "[a-zé日🦀]{1,9}", keep in any::<prop::sample::Index>()) {
-        let views = views(&[Change::Write(text.clone())]);
+        let views = views(&[Change::Write(text.clone())], true);
         let (cursor, _) = views[1].events_after(Cursor::START).unwrap().pop().unwrap();
         let mut behind = views[1].clone();
         let keep = text.floor_char_boundary(keep.index(text.len()));
@@ -168,7 +171,7 @@ proptest! {
 
 #[test]
 fn cursors_of_no_reader_are_refused() {
-    let views = views(&[Change::Write("日本".to_owned())]);
+    let views = views(&[Change::Write("日本".to_owned())], true);
     let view = views.last().unwrap();
     let message = views[1].draft.as_ref().unwrap().message;
     let at = |position, text, ended| Cursor { position: Position(position), text, ended };

@@ -1,5 +1,7 @@
 //! Several messages to one conversation, repetitions and retries.
 
+use std::time::Duration;
+
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{BusyPolicy, ChatError, IdempotencyKey, InvalidInput, RetryTurn, StartTurn, TurnOutcome, TurnPage};
 use futures_util::future::join_all;
@@ -57,6 +59,9 @@ async fn interrupt_answers_the_last_and_ends_all_before() {
     for text in ["second", "third", "last"] {
         turns.push(world.try_send(Some(first.conversation), text, BusyPolicy::Interrupt).await.unwrap());
     }
+    let sent = tokio::time::Instant::now();
+    assert_eq!(world.outcome(turns[3].id).await, TurnOutcome::Completed);
+    assert_eq!(sent.elapsed(), Duration::ZERO, "where the turn runs, no heartbeat is waited for");
     let mut outcomes = Vec::new();
     for turn in &turns {
         outcomes.push(world.outcome(turn.id).await);

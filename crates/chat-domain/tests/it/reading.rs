@@ -109,8 +109,10 @@ async fn deleting_a_conversation_stops_its_turn_and_its_readers() {
     let turn = world.send(None, "Hi").await;
     let stream = world.service.watch_turn(&ann(), turn.id, Cursor::START).await.unwrap();
     gate.reached_by(1).await;
+    let deleted = tokio::time::Instant::now();
     world.service.delete(&ann(), turn.conversation).await.unwrap();
     let last = stream.collect::<Vec<_>>().await.pop();
+    assert_eq!(deleted.elapsed(), Duration::ZERO);
     assert!(matches!(last, Some(Err(ChatError::TurnNotFound))), "{last:?}");
     assert!(matches!(world.service.turn(&ann(), turn.id).await, Err(ChatError::TurnNotFound)));
 }

@@ -146,6 +146,9 @@ async fn a_worker_that_lost_its_turns_writes_nothing() {
     setup.store.forget_workers();
     let heir = setup.saying([vec![Script::text("New.")]]).await;
     assert_eq!(heir.outcome(turn.id).await, TurnOutcome::Completed);
+    // It hears of it by its heartbeat, not only when it writes.
+    tokio::time::sleep(setup.limits.heartbeat * 2).await;
+    assert!(frozen.signals.heard().iter().any(|signal| signal.starts_with("TurnReleased")));
     gate.open();
     // Its reader goes over to the turn's new worker.
     assert_eq!(frozen.outcome(turn.id).await, TurnOutcome::Completed);

@@ -168,8 +168,10 @@ async fn a_cancel_stops_the_agent_and_keeps_its_words() {
     let world = Setup::new().saying([vec![Script::text("I was sa"), Script::Wait(gate.clone())]]).await;
     let turn = world.send(None, "Go").await;
     gate.reached_by(1).await;
+    let asked = tokio::time::Instant::now();
     assert!(!world.service.cancel_turn(&ann(), turn.id).await.unwrap().status.is_ended());
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Cancelled);
+    assert_eq!(asked.elapsed(), Duration::ZERO, "where the turn runs, no heartbeat is waited for");
     assert_eq!(world.log(turn.conversation).await, ["User: Go", "Assistant: I was sa"]);
     assert!(world.service.cancel_turn(&ann(), turn.id).await.unwrap().status.is_ended());
 }
