@@ -1,14 +1,13 @@
 //! The use case: send a message, watch its turn, and all else a client may want.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
-use crate::turns::live::{LiveTurn, LiveTurns, Seat};
+use crate::turns::live::{Doubt, LiveTurns};
+use crate::turns::reader::Reader;
 use crate::turns::run;
 use crate::turns::worker::Worker;
 use crate::{
@@ -163,7 +162,7 @@ impl ChatService {
             idempotency,
             retry_of,
         };
-        let doubt = Doubt(Some(&self.live));
+        let doubt = Doubt::of(&self.live);
         let begun = self.deps.store.begin_turn(begin).await;
         if !matches!(begun, Err(StoreError::Unavailable(..) | StoreError::Internal(_))) {
             doubt.dispel();
@@ -211,9 +210,8 @@ impl ChatService {
             }
         };
         checked.map_err(|_| InvalidInput::Cursor)?;
-        let news = seat.subscribe();
-        let reader = Reader { service: Arc::clone(self), owner: owner.clone(), turn, cursor, news, _seat: seat, ready: VecDeque::new() };
-        Ok(Box::pin(stream::try_unfold(reader, Reader::next)))
+        let (store, poll) = (Arc::clone(&self.deps.store), self.deps.limits.poll);
+        Ok(Reader::new(store, owner.clone(), turn, cursor, seat, poll).news())
     }
 
     /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
@@ -343,70 +341,6 @@ impl ChatService {
     async fn reached(&self, life: Life) {
         // The sender is ours, so waiting cannot fail.
         let _ = self.life.subscribe().wait_for(|now| *now >= life).await;
-    }
-}
-
-/// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn may be lost to us.
-struct Doubt<'a>(Option<&'a LiveTurns>);
-
-impl Doubt<'_> {
-    fn dispel(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if let Some(live) = self.0 {
-            live.doubt();
-        }
-    }
-}
-
-/// A reader of a turn: here where it runs, else in the store.
-struct Reader {
-    service: Arc<ChatService>,
-    owner: UserId,
-    turn: TurnId,
-    cursor: Cursor,
-    news: watch::Receiver<Option<LiveTurn>>,
-    _seat: Arc<Seat>,
-    ready: VecDeque<(Cursor, TurnEvent)>,
-}
-
-impl Reader {
-    async fn next(mut self) -> Result<Option<((Cursor, TurnEvent), Self)>, ChatError> {
-        loop {
-            if let Some((cursor, event)) = self.ready.pop_front() {
-                self.cursor = cursor;
-                return Ok(Some(((cursor, event), self)));
-            }
-            if self.cursor.ended {
-                return Ok(None);
-            }
-            let live = self.news.borrow_and_update().as_ref().map(|live| live.view.events_after(self.cursor));
-            let (events, patience) = match live {
-                Some(events) => (events, None),
-                None => {
-                    let view = self.service.deps.store.turn(&self.owner, self.turn, self.cursor.position).await.map_err(no_turn)?;
-                    (view.events_after(self.cursor), Some(self.service.deps.limits.poll))
-                }
-            };
-            self.ready = events.map_err(|_| InvalidInput::Cursor)?.into();
-            if self.ready.is_empty() {
-                self.wait(patience).await;
-            }
-        }
-    }
-
-    /// Waits for news from here, at most so long.
-    async fn wait(&mut self, patience: Option<Duration>) {
-        let news = self.news.changed();
-        // The seat keeps the sender, so waiting cannot fail; and both are only reasons to look again.
-        match patience {
-            None => drop(news.await),
-            Some(patience) => drop(tokio::time::timeout(patience, news).await),
-        }
     }
 }
 

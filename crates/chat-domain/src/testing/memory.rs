@@ -24,6 +24,7 @@ struct State {
     workers: HashMap<WorkerId, Instant>,
     faults: VecDeque<Unavailability>,
     deaf: bool,
+    away: bool,
 }
 
 struct Log {
@@ -56,6 +57,11 @@ impl MemoryStore {
         self.lock().faults.extend(faults);
     }
 
+    /// Makes all calls fail, or no more.
+    pub fn be_away(&self, away: bool) {
+        self.lock().away = away;
+    }
+
     /// Makes all heartbeats fail, or no more.
     pub fn fail_heartbeats(&self, fail: bool) {
         self.lock().deaf = fail;
@@ -72,7 +78,7 @@ impl MemoryStore {
 
     fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let mut state = self.lock();
-        match state.faults.pop_front() {
+        match state.away.then_some(Unavailability::Unreachable).or_else(|| state.faults.pop_front()) {
             Some(fault) => Err(StoreError::Unavailable(fault, "a fault that the test asked for".into())),
             None => Ok(state),
         }

@@ -253,6 +253,27 @@ impl Drop for Run {
     }
 }
 
+/// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn may be lost to us.
+pub(crate) struct Doubt<'a>(Option<&'a LiveTurns>);
+
+impl<'a> Doubt<'a> {
+    pub(crate) fn of(turns: &'a LiveTurns) -> Self {
+        Self(Some(turns))
+    }
+
+    pub(crate) fn dispel(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(live) = self.0 {
+            live.doubt();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

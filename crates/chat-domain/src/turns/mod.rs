@@ -2,6 +2,7 @@
 
 pub(crate) mod live;
 pub mod plan;
+pub(crate) mod reader;
 pub(crate) mod run;
 pub mod transcript;
 pub(crate) mod worker;

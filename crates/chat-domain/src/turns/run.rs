@@ -394,6 +394,8 @@ impl Runner<'_> {
     /// Does a unit of work of the store, again and again while the store is away.
     async fn persist<'s, T>(&self, doing: &'static str, work: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>) -> Result<T, Released> {
         let (mut pause, longest) = STORE_PAUSE;
+        // Past the turn's own limit its readers should hear that the store is away; the sweep finds the turn when it is back.
+        let patience = self.deadline.max(Instant::now()) + self.deps.limits.lease;
         loop {
             match work().await {
                 Ok(done) => return Ok(done),
@@ -407,6 +409,7 @@ impl Runner<'_> {
             }
             tokio::select! {
                 () = self.run.let_go() => return Err(Released),
+                () = sleep_until(patience) => return Err(Released),
                 () = sleep(pause) => pause = (pause * 2).min(longest),
             }
         }

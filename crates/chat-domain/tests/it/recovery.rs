@@ -179,6 +179,25 @@ async fn an_outage_of_the_store_delays_a_turn_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_when_the_store_stays_away() {
+    let limits = TurnLimits { turn: Duration::from_secs(20), ..TurnLimits::default() };
+    let (setup, gate) = (Setup { limits, ..Setup::new() }, Gate::new());
+    let world = setup.saying([vec![Script::text("Hello."), Script::Wait(gate.clone())], vec![Script::text("At last.")]]).await;
+    let turn = world.send(None, "Hi").await;
+    gate.reached_by(1).await;
+    setup.store.be_away(true);
+    gate.open();
+    let stream = world.service.watch_turn(&ann(), turn.id, Cursor::START).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    let last = stream.collect::<Vec<_>>().await.pop();
+    assert!(matches!(last, Some(Err(ChatError::Store(_)))), "{last:?}");
+    assert!(asked.elapsed() <= Duration::from_secs(31), "{:?}", asked.elapsed());
+    setup.store.be_away(false);
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    assert_eq!(world.log(turn.conversation).await, ["User: Hi", "Assistant: At last."]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_message_changes_nothing_and_says_why() {
     let setup = Setup::new();
     let world = setup.saying([]).await;

@@ -1,0 +1,77 @@
+//! A reader of a turn: here where it runs, else in the store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::live::{LiveTurn, Seat};
+use crate::{ChatError, ConversationStore, Cursor, InvalidInput, StoreError, TurnEvent, TurnId, TurnStream, UserId};
+
+pub(crate) struct Reader {
+    store: Arc<dyn ConversationStore>,
+    owner: UserId,
+    turn: TurnId,
+    cursor: Cursor,
+    live: watch::Receiver<Option<LiveTurn>>,
+    /// Keeps the sender of `live`.
+    _seat: Arc<Seat>,
+    /// How often to look at the store for a turn that does not run here.
+    poll: Duration,
+    ready: VecDeque<(Cursor, TurnEvent)>,
+}
+
+impl Reader {
+    /// A reader of `owner`'s turn who has come to `cursor`.
+    pub(crate) fn new(
+        store: Arc<dyn ConversationStore>,
+        owner: UserId,
+        turn: TurnId,
+        cursor: Cursor,
+        seat: Arc<Seat>,
+        poll: Duration,
+    ) -> Self {
+        Self { store, owner, turn, cursor, live: seat.subscribe(), _seat: seat, poll, ready: VecDeque::new() }
+    }
+
+    /// What the reader does not know yet, as it comes.
+    pub(crate) fn news(self) -> TurnStream {
+        stream::try_unfold(self, Self::next).boxed()
+    }
+
+    async fn next(mut self) -> Result<Option<((Cursor, TurnEvent), Self)>, ChatError> {
+        loop {
+            if let Some((cursor, event)) = self.ready.pop_front() {
+                self.cursor = cursor;
+                return Ok(Some(((cursor, event), self)));
+            }
+            if self.cursor.ended {
+                return Ok(None);
+            }
+            let live = self.live.borrow_and_update().as_ref().map(|live| live.view.events_after(self.cursor));
+            let (events, patience) = match live {
+                Some(events) => (events, Duration::MAX),
+                None => {
+                    let view = self.store.turn(&self.owner, self.turn, self.cursor.position).await.map_err(unreadable)?;
+                    (view.events_after(self.cursor), self.poll)
+                }
+            };
+            self.ready = events.map_err(|_| InvalidInput::Cursor)?.into();
+            if self.ready.is_empty() {
+                // Both the change and the end of patience are only reasons to look again.
+                let _ = timeout(patience, self.live.changed()).await;
+            }
+        }
+    }
+}
+
+fn unreadable(error: StoreError) -> ChatError {
+    match error {
+        StoreError::NotFound => ChatError::TurnNotFound,
+        error => ChatError::Store(error),
+    }
+}
