@@ -2,7 +2,7 @@
 //!
 //! Prints ratios of one run; absolute figures are the machine's. A turn is `begin_turn`, a read of the conversation so far, and
 //! `end_turn` with one assistant message; conversations have up to eight turns.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +16,9 @@ use chat_domain::{
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use uuid::Uuid;
 
-/// How long each throughput is measured.
-const MEASURED: Duration = Duration::from_secs(4);
+/// How long each throughput is measured, and how many times; the medians count.
+const MEASURED: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 5;
 /// How many turns a conversation of the throughput runs has.
 const TURNS: u64 = 8;
 /// How many times each reading is repeated.
@@ -40,17 +41,32 @@ fn main() {
 }
 
 async fn throughput() {
-    println!("callers  commits        turns/s   ratio   CPU µs/turn");
     let one = OpenOptions { batch: 1, ..OpenOptions::default() };
-    let base = measure(1, &one).await;
-    let line = |callers: u64, commits: &str, (rate, cpu): (f64, f64)| {
-        println!("{callers:>7}  {commits:<12} {rate:>9.0}  {:>6.2}   {cpu:>11.0}", rate / base.0);
-    };
-    line(1, "one by one", base);
-    line(64, "one by one", measure(64, &one).await);
-    for callers in [1, 8, 64] {
-        line(callers, "grouped", measure(callers, &OpenOptions::default()).await);
+    let grouped = OpenOptions::default();
+    let ways =
+        [(1, "one by one", &one), (64, "one by one", &one), (1, "grouped", &grouped), (8, "grouped", &grouped), (64, "grouped", &grouped)];
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut round = Vec::new();
+        for (callers, _, options) in ways {
+            round.push(measure(callers, options).await);
+        }
+        rounds.push(round);
     }
+    println!("callers  commits      turns/s   ratio   CPU µs/turn");
+    for (way, (callers, commits, _)) in ways.iter().enumerate() {
+        // Ratios within a round: other load on the machine changes from round to round.
+        let rate = median(rounds.iter().map(|round| round[way].0));
+        let ratio = median(rounds.iter().map(|round| round[way].0 / round[0].0));
+        let cpu = median(rounds.iter().map(|round| round[way].1));
+        println!("{callers:>7}  {commits:<10} {rate:>9.0}  {ratio:>6.2}   {cpu:>11.0}");
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Turns a second, and microseconds of CPU time a turn.

@@ -14,9 +14,9 @@ use crate::sqlite;
 pub struct OpenOptions {
     /// Whether the schema is brought up to date; if not, one that is not up to date is refused.
     pub migrate: bool,
-    /// How many connections read beside the one that writes.
+    /// How many connections read beside the one that writes; at least one.
     pub readers: u32,
-    /// How many callers' transactions are committed as one at most.
+    /// How many callers' transactions are committed as one at most; at least one.
     pub batch: usize,
     /// How long a call may take, waiting included.
     pub timeout: Duration,
@@ -99,7 +99,7 @@ pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Opened, Ope
     let writer = claimed.writer(options.timeout).await?;
     match prepare(&writer, options.migrate).await {
         Ok(()) => {
-            let readers = claimed.readers(options.readers, options.timeout).await?;
+            let readers = claimed.readers(options.readers.max(1), options.timeout).await?;
             Ok(Opened { claimed, writer, readers })
         }
         Err(error) => {

@@ -55,7 +55,7 @@ impl SeaOrmStore {
     pub(crate) async fn start(opened: Opened, options: &OpenOptions) -> Result<Self, OpenError> {
         let Opened { claimed, writer, readers } = opened;
         let store = Self {
-            writer: Writer::start(writer, options.batch, options.timeout),
+            writer: Writer::start(writer, options.batch.max(1), options.timeout),
             reader: Reader::new(readers, options.timeout),
             claimed: Mutex::new(Some(claimed)),
         };

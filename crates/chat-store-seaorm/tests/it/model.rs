@@ -1,0 +1,281 @@
+//! Any sequence of calls does what it does to the store in memory: the same answers, and the same conversations afterwards.
+
+use std::time::Duration;
+
+use chat_domain::testing::MemoryStore;
+use chat_domain::{
+    BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, IdempotencyKey, ItemBody, Message,
+    MessageId, NewItem, Position, RanBy, RawJson, Role, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage,
+    ToolOutcome, ToolOutput, ToolResult, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+};
+use chat_store_seaorm::{OpenOptions, SeaOrmStore};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// A call; numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    Begin {
+        owner: u8,
+        conversation: u8,
+        busy: BusyPolicy,
+        key: Option<u8>,
+        retry: Option<u8>,
+        twice: bool,
+    },
+    Append {
+        lease: u8,
+        tools: bool,
+        twice: bool,
+    },
+    End {
+        lease: u8,
+        twice: bool,
+    },
+    Draft {
+        lease: u8,
+    },
+    Cancel {
+        owner: u8,
+        turn: u8,
+    },
+    Rename {
+        owner: u8,
+        conversation: u8,
+    },
+    Delete {
+        owner: u8,
+        conversation: u8,
+    },
+    /// A worker leaves, and the other one takes over.
+    HandOver {
+        from: u8,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let busy = prop_oneof![4 => Just(BusyPolicy::Enqueue), 1 => Just(BusyPolicy::Reject), 1 => Just(BusyPolicy::Interrupt)];
+    let begin = (
+        any::<u8>(),
+        any::<u8>(),
+        busy,
+        proptest::option::weighted(0.3, 0..4_u8),
+        proptest::option::weighted(0.2, any::<u8>()),
+        any::<bool>(),
+    );
+    prop_oneof![
+        8 => begin.prop_map(|(owner, conversation, busy, key, retry, twice)| Op::Begin { owner, conversation, busy, key, retry, twice }),
+        4 => (any::<u8>(), any::<bool>(), any::<bool>()).prop_map(|(lease, tools, twice)| Op::Append { lease, tools, twice }),
+        8 => (any::<u8>(), any::<bool>()).prop_map(|(lease, twice)| Op::End { lease, twice }),
+        2 => any::<u8>().prop_map(|lease| Op::Draft { lease }),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(owner, turn)| Op::Cancel { owner, turn }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(owner, conversation)| Op::Rename { owner, conversation }),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(owner, conversation)| Op::Delete { owner, conversation }),
+        1 => (0..2_u8).prop_map(|from| Op::HandOver { from }),
+    ]
+}
+
+/// Two stores that are asked the same.
+struct Pair {
+    memory: MemoryStore,
+    database: SeaOrmStore,
+    workers: [WorkerId; 2],
+    conversations: Vec<ConversationId>,
+    turns: Vec<TurnId>,
+    leases: Vec<TurnLease>,
+    clock: i64,
+}
+
+/// Asks both stores; their answers must be the same. An answer as text is enough: errors have no equality.
+macro_rules! both {
+    ($pair:expr, |$store:ident| $call:expr) => {{
+        let expected = {
+            let $store = &$pair.memory;
+            $call.await.map_err(kind)
+        };
+        let found = {
+            let $store = &$pair.database;
+            $call.await.map_err(kind)
+        };
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+        found
+    }};
+}
+
+fn kind(error: StoreError) -> String {
+    error.to_string()
+}
+
+fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
+    all.get(usize::from(number).checked_rem(all.len())?).copied()
+}
+
+fn owner(number: u8) -> UserId {
+    UserId::new(if number % 8 == 0 { "bob" } else { "ann" }).unwrap()
+}
+
+impl Pair {
+    async fn new(folder: &std::path::Path) -> Self {
+        let url = format!("sqlite://{}", folder.join("chat.db").display());
+        let database = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
+        let workers = [WorkerId(Uuid::now_v7()), WorkerId(Uuid::now_v7())];
+        let pair = Self { memory: MemoryStore::new(), database, workers, conversations: vec![], turns: vec![], leases: vec![], clock: 0 };
+        for worker in workers {
+            both!(pair, |store| store.enroll(worker, LEASE)).unwrap();
+        }
+        pair
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.clock += 1;
+        Timestamp(self.clock)
+    }
+
+    fn message(&mut self) -> (MessageId, NewItem) {
+        let id = MessageId(Uuid::now_v7());
+        let body = ItemBody::Message(Message { id, role: Role::Assistant, text: "said".to_owned() });
+        (id, NewItem { at: self.now(), body })
+    }
+
+    /// A step's message, with a call that has a result and one that has none.
+    fn step(&mut self) -> Vec<NewItem> {
+        let (message, item) = self.message();
+        let mut items = vec![item];
+        for answered in [true, false] {
+            let id = ToolCallId(Uuid::now_v7());
+            let arguments = RawJson::from_valid(r#"{ "b":1, "a":1e400 }"#);
+            let call = ToolCall { id, message, tool: "list".to_owned(), arguments, ran_by: RanBy::Us };
+            items.push(NewItem { at: self.now(), body: ItemBody::ToolCall(call) });
+            if answered {
+                let outcome = ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("[]")));
+                let result = ToolResult { call: id, outcome, started_at: self.now(), took: Duration::from_micros(7) };
+                items.push(NewItem { at: self.now(), body: ItemBody::ToolResult(result) });
+            }
+        }
+        items
+    }
+
+    async fn run(&mut self, op: Op) {
+        match op {
+            Op::Begin { owner: by, conversation, busy, key, retry, twice } => {
+                let target = match pick(&self.conversations, conversation).filter(|_| conversation % 4 != 0) {
+                    Some(id) => Target::Existing(id),
+                    None => Target::New(ConversationId(Uuid::now_v7()), Title::new("talk").unwrap()),
+                };
+                let fingerprint = [u8::from(conversation > 200); 32];
+                let begin = BeginTurn {
+                    owner: owner(by),
+                    turn: TurnId(Uuid::now_v7()),
+                    message: MessageId(Uuid::now_v7()),
+                    text: "asked".to_owned(),
+                    at: self.now(),
+                    worker: self.workers[usize::from(by % 2)],
+                    busy,
+                    queue_limit: 3,
+                    idempotency: key.map(|key| IdempotencyKey { key: key.to_string(), fingerprint }),
+                    retry_of: retry.filter(|_| matches!(target, Target::Existing(_))).and_then(|turn| pick(&self.turns, turn)),
+                    target,
+                };
+                for _ in 0..=usize::from(twice) {
+                    if let Ok(begun) = both!(self, |store| store.begin_turn(begin.clone())) {
+                        self.conversations.push(begin.target.id());
+                        self.turns.push(begin.turn);
+                        self.leases.extend(if let Begun::Running(held) = begun { Some(held.lease) } else { None });
+                    }
+                }
+            }
+            Op::Append { lease, tools, twice } => {
+                let Some(lease) = pick(&self.leases, lease) else { return };
+                let items = if tools { self.step() } else { vec![self.message().1] };
+                for _ in 0..=usize::from(twice) {
+                    let _ = both!(self, |store| store.append(&lease, items.clone()));
+                }
+            }
+            Op::End { lease, twice } => {
+                let Some(lease) = pick(&self.leases, lease) else { return };
+                let (last, at) = (vec![self.message().1], self.now());
+                let usage = Usage { input_tokens: 3, output_tokens: 5 };
+                for _ in 0..=usize::from(twice) {
+                    let ended = both!(self, |store| store.end_turn(&lease, last.clone(), TurnOutcome::Completed, usage, at));
+                    self.leases.extend(ended.ok().and_then(|ended| ended.next).map(|next| next.lease));
+                }
+            }
+            Op::Draft { lease } => {
+                let Some(lease) = pick(&self.leases, lease) else { return };
+                let draft = Draft { message: MessageId(Uuid::now_v7()), text: "so far".to_owned() };
+                let _ = both!(self, |store| async { store.heartbeat(lease.worker, LEASE, vec![(lease, draft.clone())]).await.map(sorted) });
+            }
+            Op::Cancel { owner: by, turn } => {
+                let Some(turn) = pick(&self.turns, turn) else { return };
+                let _ = both!(self, |store| store.request_cancel(&owner(by), turn));
+            }
+            Op::Rename { owner: by, conversation } => {
+                let Some(id) = pick(&self.conversations, conversation) else { return };
+                let (title, at) = (Title::new("renamed").unwrap(), self.now());
+                let _ = both!(self, |store| store.rename(&owner(by), id, &title, at));
+            }
+            Op::Delete { owner: by, conversation } => {
+                let Some(id) = pick(&self.conversations, conversation) else { return };
+                let _ = both!(self, |store| store.delete(&owner(by), id));
+            }
+            Op::HandOver { from } => {
+                let from = usize::from(from);
+                let (leaving, staying) = (self.workers[from], self.workers[1 - from]);
+                both!(self, |store| store.retire(leaving)).unwrap();
+                let claim = Claim { worker: staying, limit: u32::MAX, holding: None };
+                let claimed = both!(self, |store| async {
+                    let mut claimed = store.claim_abandoned(claim.clone()).await?;
+                    claimed.sort_by_key(|held| held.turn.id);
+                    Ok(claimed)
+                });
+                self.leases.extend(claimed.unwrap().into_iter().map(|held| held.lease));
+                self.workers[from] = WorkerId(Uuid::now_v7());
+                let new = self.workers[from];
+                both!(self, |store| store.enroll(new, LEASE)).unwrap();
+            }
+        }
+    }
+
+    /// All that can be read is the same.
+    async fn compare(&self) {
+        for owner in [owner(0), owner(1)] {
+            let page = ConversationPage { after: None, limit: 1_000 };
+            let _ = both!(self, |store| store.conversations(&owner, page));
+            for id in &self.conversations {
+                let page = TurnPage { superseded: true, ..TurnPage::ALL };
+                let _ = both!(self, |store| store.turns(&owner, *id, page));
+                let _ = both!(self, |store| store.turns(&owner, *id, TurnPage::ALL));
+                let page = ToolCallPage { after: Position::START, limit: 1_000 };
+                let _ = both!(self, |store| store.tool_calls(&owner, *id, page));
+            }
+            for id in &self.turns {
+                let _ = both!(self, |store| store.turn(&owner, *id, Position(2)));
+            }
+        }
+    }
+}
+
+fn sorted(mut heartbeat: chat_domain::Heartbeat) -> chat_domain::Heartbeat {
+    heartbeat.cancel.sort();
+    heartbeat
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_answers_like_the_store_in_memory(ops in proptest::collection::vec(op(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let mut pair = Pair::new(folder.path()).await;
+            for op in ops {
+                pair.run(op).await;
+            }
+            pair.compare().await;
+            pair.database.close().await;
+        });
+    }
+}
