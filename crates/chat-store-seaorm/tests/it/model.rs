@@ -113,7 +113,7 @@ fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
 }
 
 fn owner(number: u8) -> UserId {
-    UserId::new(if number % 8 == 0 { "bob" } else { "ann" }).unwrap()
+    UserId::new(if number.is_multiple_of(8) { "bob" } else { "ann" }).unwrap()
 }
 
 impl Pair {
@@ -160,7 +160,7 @@ impl Pair {
     async fn run(&mut self, op: Op) {
         match op {
             Op::Begin { owner: by, conversation, busy, key, retry, twice } => {
-                let target = match pick(&self.conversations, conversation).filter(|_| conversation % 4 != 0) {
+                let target = match pick(&self.conversations, conversation).filter(|_| !conversation.is_multiple_of(4)) {
                     Some(id) => Target::Existing(id),
                     None => Target::New(ConversationId(Uuid::now_v7()), Title::new("talk").unwrap()),
                 };
