@@ -1,6 +1,5 @@
 //! Problems as answers of actix-web.
 
-use std::error::Error;
 use std::fmt;
 
 use actix_web::http::{StatusCode, header};
@@ -9,6 +8,7 @@ use chat_domain::{ChatError, ConversationId, StoreError, TurnId};
 use chat_protocol::problem::{Code, Problem};
 use uuid::Uuid;
 
+use crate::observer::chain;
 use crate::tasks::TaskFault;
 
 /// A refusal or failure on its way to the client.
@@ -76,9 +76,9 @@ impl From<ChatError> for Refusal {
     fn from(error: ChatError) -> Self {
         match &error {
             ChatError::Store(StoreError::Unavailable(why, cause)) => {
-                tracing::warn!(?why, cause = %Causes(&**cause), "the store is unavailable");
+                tracing::warn!(?why, cause = chain(&**cause), "the store is unavailable");
             }
-            ChatError::Store(fault) => tracing::error!(cause = %Causes(fault), "fault in the store"),
+            ChatError::Store(fault) => tracing::error!(cause = chain(fault), "fault in the store"),
             _ => {}
         }
         Self(Problem::from(&error))
@@ -89,20 +89,5 @@ impl From<TaskFault> for Refusal {
     fn from(fault: TaskFault) -> Self {
         tracing::error!(cause = %fault, "fault in a request");
         Code::Internal.into()
-    }
-}
-
-/// An error and what caused it, in one line.
-struct Causes<'a>(&'a (dyn Error + 'static));
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }
