@@ -65,7 +65,8 @@ pub trait ConversationStore: Send + Sync {
     ///
     /// [`BusyPolicy::Interrupt`] asks to cancel the running turn and all queued ones in the same transaction.
     ///
-    /// Repeating the call with the same turn id returns what the first one began.
+    /// Repeating the call with the same turn id returns what the first one began: [`Begun::Running`] if the turn still runs
+    /// under this worker's name, else [`Begun::Queued`] with the turn as it stands.
     async fn begin_turn(&self, turn: BeginTurn) -> Result<Begun, StoreError>;
 
     /// Adds items to a running turn, all or none, and clears its draft.
@@ -109,7 +110,7 @@ pub trait ConversationStore: Send + Sync {
     /// A worker whose lease ran out is forgotten when one of its turns is claimed.
     async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
 
-    /// Forgets a worker: its running turns can be claimed at once, and the attempt it made does not count.
+    /// Forgets a worker: it can write its running turns no more, they can be claimed at once, and the attempt it made does not count.
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError>;
 
     /// Whether the store answers.

@@ -102,7 +102,7 @@ impl State {
     /// The log and the place in it of the turn this lease is, or was, for.
     fn leased(&mut self, lease: &TurnLease) -> Result<(&mut Log, usize), StoreError> {
         for log in self.conversations.values_mut() {
-            if let Some(at) = log.turns.iter().position(|row| row.turn.id == lease.turn && row.epoch == lease.epoch) {
+            if let Some(at) = log.turns.iter().position(|row| row.lease() == Some(*lease)) {
                 return Ok((log, at));
             }
         }
@@ -296,7 +296,11 @@ impl ConversationStore for MemoryStore {
         let rows = || state.conversations.values().filter(|log| log.conversation.owner == begin.owner).flat_map(|log| &log.turns);
         if let Some(row) = rows().find(|row| row.turn.id == begin.turn) {
             let log = state.conversations.get(&row.turn.conversation).ok_or(StoreError::NotFound)?;
-            return if row.is_running() { log.held(row).map(Begun::Running) } else { Ok(Begun::Queued(row.turn.clone())) };
+            return if row.is_running() && row.holder == Some(begin.worker) {
+                log.held(row).map(Begun::Running)
+            } else {
+                Ok(Begun::Queued(row.turn.clone()))
+            };
         }
         if let Target::Existing(id) = begin.target
             && state.conversations.get(&id).is_none_or(|log| log.conversation.owner != begin.owner)
@@ -309,15 +313,17 @@ impl ConversationStore for MemoryStore {
             let same = row.idempotency.as_ref() == Some(key);
             return if same { Ok(Begun::Existing(row.turn.clone())) } else { Err(StoreError::IdempotencyMismatch) };
         }
+        if let Some(retried) = begin.retry_of
+            && !rows().any(|row| row.turn.id == retried && row.turn.conversation == id)
+        {
+            return Err(StoreError::NotFound);
+        }
         if let Target::New(id, title) = &begin.target {
             let (owner, title) = (begin.owner.clone(), title.clone());
             let conversation = Conversation { id: *id, owner, title, created_at: begin.at, updated_at: begin.at };
             state.conversations.insert(*id, Log { conversation, turns: Vec::new(), last_position: 0 });
         }
         let log = state.owned(&begin.owner, id)?;
-        if begin.retry_of.is_some_and(|retried| !log.turns.iter().any(|row| row.turn.id == retried)) {
-            return Err(StoreError::NotFound);
-        }
         let running = log.running().map(|row| row.turn.id);
         if let Some(running) = running {
             let queued = log.turns.iter().filter(|row| row.turn.status == TurnStatus::Queued).count();

@@ -405,6 +405,7 @@ pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
     let held = running(store.begin_turn(new_conversation(leaving, "one")).await);
     store.retire(leaving).await.unwrap();
     assert!(matches!(store.heartbeat(leaving, LEASE, Vec::new()).await, Err(StoreError::LeaseLost)));
+    assert!(matches!(store.append(&held.lease, answer("late")).await, Err(StoreError::LeaseLost)));
     let worker = enrolled(&store, LEASE).await;
     let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
     assert_eq!(claimed.iter().map(|held| (held.turn.id, held.attempt)).collect::<Vec<_>>(), [(held.turn.id, 1)]);
@@ -496,7 +497,10 @@ pub async fn beginning_is_repeatable(store: Store) {
     let key = IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] };
     let begin = BeginTurn { idempotency: Some(key), ..new_conversation(worker, "one") };
     let held = running(store.begin_turn(begin.clone()).await);
-    assert_eq!(running(store.begin_turn(begin).await), held);
+    assert_eq!(running(store.begin_turn(begin.clone()).await), held);
+    // Under another worker's name, the turn is not given away.
+    let stranger = BeginTurn { worker: WorkerId(id()), ..begin.clone() };
+    assert_eq!(queued(store.begin_turn(stranger).await).id, held.turn.id);
     let second = message_to(Target::Existing(held.turn.conversation), worker, "two");
     let waiting = queued(store.begin_turn(second.clone()).await);
     assert_eq!(queued(store.begin_turn(second).await), waiting);
@@ -735,5 +739,10 @@ pub async fn an_unknown_target_stores_nothing(store: Store) {
     let turn = lost.turn;
     assert!(matches!(store.begin_turn(lost).await, Err(StoreError::NotFound)));
     assert!(matches!(store.turn(&ann(), turn, Position::START).await, Err(StoreError::NotFound)));
-    running(store.begin_turn(BeginTurn { idempotency: key, ..new_conversation(worker, "hi") }).await);
+    let held = running(store.begin_turn(BeginTurn { idempotency: key, ..new_conversation(worker, "hi") }).await);
+    // Nor does a new conversation whose turn would answer another's anew.
+    let odd = BeginTurn { retry_of: Some(held.turn.id), ..new_conversation(worker, "hi") };
+    let conversation = odd.target.id();
+    assert!(matches!(store.begin_turn(odd).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.conversation(&ann(), conversation).await, Err(StoreError::NotFound)));
 }
