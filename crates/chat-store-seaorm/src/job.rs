@@ -50,6 +50,10 @@ impl<C, A> Call<C, A> {
         Ok(())
     }
 
+    fn is_abandoned(&self) -> bool {
+        self.caller.is_closed()
+    }
+
     fn tell(self, done: Result<(), Fault>) {
         let unanswered = || Err(Fault::Contradiction("a command was passed over".to_owned()).into());
         let answer = done.map_err(StoreError::from).and_then(|()| self.answer.unwrap_or_else(unanswered));
@@ -71,6 +75,7 @@ pub(crate) trait Command: Send + Sync + 'static {
 #[async_trait]
 pub(crate) trait AnyCall: Send {
     async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault>;
+    fn is_abandoned(&self) -> bool;
     fn tell(self: Box<Self>, done: Result<(), Fault>);
 }
 
@@ -79,6 +84,10 @@ impl<C: Command> AnyCall for Call<C, C::Answer> {
     async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault> {
         let decided = self.command.run(db).await;
         self.keep(decided)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.is_abandoned()
     }
 
     fn tell(self: Box<Self>, done: Result<(), Fault>) {
@@ -105,6 +114,16 @@ impl Job {
             Self::Begin(Call { answer: Some(Ok(Begun::Running(held))), .. }) => Some(held),
             Self::End(Call { answer: Some(Ok(EndedTurn { next, .. })), .. }) => next.as_mut(),
             _ => None,
+        }
+    }
+
+    /// Whether the caller has gone away.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Begin(call) => call.is_abandoned(),
+            Self::Append(call) => call.is_abandoned(),
+            Self::End(call) => call.is_abandoned(),
+            Self::Other(call) => call.is_abandoned(),
         }
     }
 

@@ -33,7 +33,7 @@ impl Writer {
         Self { jobs, timeout, work: Mutex::new(Some((close, work))) }
     }
 
-    /// Has a command done; returns when it is durable. A caller that goes away changes nothing.
+    /// Has a command done; returns when it is durable. If the caller goes away, it is done or not done.
     pub(crate) async fn submit<C, A>(&self, command: C, job: impl FnOnce(Call<C, A>) -> Job) -> Result<A, StoreError> {
         let (call, answer) = Call::new(command);
         let done = async {
@@ -76,6 +76,11 @@ async fn work(db: DatabaseConnection, mut waiting: mpsc::Receiver<Job>, mut clos
 
 /// Does these jobs in one transaction; if one of them spoils it, each in its own. Leaves none.
 async fn write(db: &DatabaseConnection, jobs: &mut Vec<Job>, limit: Duration) {
+    // Nobody waits for these any more; whoever has seen that they came to nothing must not see them done later.
+    jobs.retain(|job| !job.is_abandoned());
+    if jobs.is_empty() {
+        return;
+    }
     match transact(db, jobs, limit).await {
         Err(fault) if jobs.len() > 1 && fault.unavailability().is_none() => {
             tracing::warn!(error = %fault, jobs = jobs.len(), "a batch failed; doing its jobs one by one");

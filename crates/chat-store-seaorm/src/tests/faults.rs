@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use chat_domain::{Position, TurnPage, Unavailability};
+use chat_domain::{Claim, Position, TurnPage, Unavailability};
 use sea_orm::sqlx::Connection;
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use tempfile::TempDir;
@@ -60,7 +60,6 @@ async fn a_command_that_spoils_its_batch_fails_alone() {
     running(store.begin_turn(used.clone()).await.unwrap());
     // While the writer waits for its connection, callers queue up.
     let busy = writer.begin().await.unwrap();
-    sent_and_dropped(store.begin_turn(first_message(worker))).await;
     let calls: Vec<_> = (0..21)
         .map(|number| {
             let mut begin = first_message(worker);
@@ -104,11 +103,26 @@ async fn a_caller_that_goes_away_takes_nobody_along() {
     busy.rollback().await.unwrap();
     running(stays.await.unwrap().unwrap());
     assert!(exists(&store, &staying).await);
-    // They were let in before the one that stayed, so they are done, and wholly.
+    // Theirs are done wholly or not at all, and can be repeated.
     for begin in &gone {
-        assert!(exists(&store, begin).await);
+        exists(&store, begin).await;
         running(store.begin_turn(begin.clone()).await.unwrap());
+        assert!(exists(&store, begin).await);
     }
+}
+
+#[tokio::test]
+async fn a_turn_whose_caller_went_away_is_offered_to_the_next_claim_or_never_begins() {
+    let (_folder, store, _writer) = store().await;
+    let worker = enrolled(&store).await;
+    let begin = first_message(worker);
+    // On this runtime the writer does not go on before the test waits: both commands are in one batch.
+    sent_and_dropped(store.begin_turn(begin.clone())).await;
+    let offered = store.claim_abandoned(Claim { worker, limit: 10, holding: Some(Vec::new()) }).await.unwrap();
+    let offered: Vec<_> = offered.iter().map(|held| held.turn.id).collect();
+    let later = store.claim_abandoned(Claim { worker, limit: 10, holding: None }).await.unwrap();
+    assert_eq!(later, []);
+    assert_eq!(offered.contains(&begin.turn), exists(&store, &begin).await);
 }
 
 #[tokio::test]
