@@ -102,7 +102,8 @@ pub enum ToolOutcome {
     Succeeded(ToolOutput),
     /// The tool did not do it, or said that it failed.
     Failed(ToolError),
-    /// The tool may or may not have run: its server or ours went away meanwhile, and the tool does not say that repeating is harmless.
+    /// The tool may or may not have run: its server or ours went away meanwhile and the tool does not say that repeating is
+    /// harmless, or the turn was stopped while it ran.
     Unknown,
 }
 

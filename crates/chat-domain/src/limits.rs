@@ -19,7 +19,7 @@ pub struct TurnLimits {
     pub answer_bytes: usize,
     /// The largest answer of a tool, in bytes of JSON.
     pub tool_output_bytes: usize,
-    /// How many workers may die of a turn before it is given up.
+    /// How many attempts at a turn may be broken off, by a worker's death above all, before it is given up.
     pub attempts: u32,
     /// How long one attempt at a turn may take.
     pub turn: Duration,

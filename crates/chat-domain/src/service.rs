@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
-use crate::turns::live::{Doubt, LiveTurns};
+use crate::turns::live::{Doubt, LiveTurns, Run};
 use crate::turns::reader::Reader;
 use crate::turns::run;
 use crate::turns::worker::Worker;
@@ -90,7 +90,10 @@ pub struct ChatService {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Life {
     Open,
+    /// Nothing new is taken.
     Closed,
+    /// What still runs is let go of.
+    Leaving,
     HandedOver,
 }
 
@@ -182,15 +185,23 @@ impl ChatService {
         })
     }
 
+    /// Seats a turn to run it here, unless it is not ours any more.
+    fn seat(&self, held: &HeldTurn) -> Option<Run> {
+        let run = self.live.start(held)?;
+        // Looked at only now: whoever let go of all turns before it was seated did not see it.
+        let ours = held.lease.worker == self.worker.id() && *self.life.borrow() < Life::Leaving;
+        ours.then_some(run)
+    }
+
     /// The task that runs a turn and those that wait behind it. `None` if it runs here under a newer lease already.
     fn task(self: &Arc<Self>, held: HeldTurn) -> Option<TurnTask> {
-        let run = self.live.start(&held)?;
+        let run = self.seat(&held)?;
         let service = Arc::clone(self);
         Some(Box::pin(async move {
             let mut current = Some((held, run));
             while let Some((held, run)) = current {
                 let next = run::run(&service.deps, &service.worker, held, run).await;
-                current = next.and_then(|held| service.live.start(&held).map(|run| (held, run)));
+                current = next.and_then(|held| service.seat(&held).map(|run| (held, run)));
             }
         }))
     }
@@ -201,17 +212,14 @@ impl ChatService {
     /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the store's.
     pub async fn watch_turn(self: &Arc<Self>, owner: &UserId, turn: TurnId, cursor: Cursor) -> Result<TurnStream, ChatError> {
         let seat = self.live.seat(turn);
-        let live = seat.subscribe().borrow().as_ref().filter(|live| live.owner == *owner).map(|live| live.view.check(cursor));
-        let checked = match live {
-            Some(checked) => checked,
-            None => {
-                let view = self.turn(owner, turn).await?;
-                view.check(cursor).and_then(|()| view.events_after(cursor).map(drop))
-            }
+        let live = seat.subscribe().borrow().as_ref().filter(|live| live.owner == *owner).map(|live| live.view.news(cursor));
+        let news = match live {
+            Some(news) => news,
+            None => self.turn(owner, turn).await?.news(cursor),
         };
-        checked.map_err(|_| InvalidInput::Cursor)?;
+        let news = news.map_err(|_| InvalidInput::Cursor)?;
         let (store, poll) = (Arc::clone(&self.deps.store), self.deps.limits.poll);
-        Ok(Reader::new(store, owner.clone(), turn, cursor, seat, poll).news())
+        Ok(Reader { store, owner: owner.clone(), turn, cursor, live: seat.subscribe(), _seat: seat, poll, ready: news.into() }.news())
     }
 
     /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
@@ -326,7 +334,7 @@ impl ChatService {
     /// # Errors
     /// The store's: then the turns are claimed when the lease has run out.
     pub async fn hand_over(&self) -> Result<(), StoreError> {
-        self.close();
+        self.life.send_replace(Life::Leaving);
         self.live.release_all();
         self.live.idle().await;
         let retired = self.deps.store.retire(self.worker.id()).await;

@@ -22,7 +22,7 @@ pub struct Turn {
     pub superseded: bool,
     /// When its message arrived.
     pub created_at: Timestamp,
-    /// What the agent says it used, over all steps; zero where it does not say.
+    /// What the agent says it used, over the steps of the attempt that ended the turn; zero where it does not say.
     pub usage: Usage,
 }
 

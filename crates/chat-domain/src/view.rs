@@ -61,17 +61,21 @@ pub enum TurnEvent {
 pub struct CursorMismatch;
 
 impl TurnView {
-    /// Checks that a reader of this turn can have come to `cursor`. Only on a whole view, with all items.
+    /// What a reader who has come to `cursor` does not know yet. Only on a whole view, with all items.
     ///
     /// # Errors
-    /// [`CursorMismatch`] if it names a place that is not in this turn, or an end that has not come.
-    pub fn check(&self, cursor: Cursor) -> Result<(), CursorMismatch> {
+    /// [`CursorMismatch`] if no reader of this turn can have come there: it names a place that is not in this turn, an end that
+    /// has not come, or text that the message does not have.
+    pub fn news(&self, cursor: Cursor) -> Result<Vec<(Cursor, TurnEvent)>, CursorMismatch> {
         let known = cursor.position == Position::START || self.items.iter().any(|item| item.position == cursor.position);
         let ended_too_early = cursor.ended && !self.turn.status.is_ended();
-        if known && !ended_too_early { Ok(()) } else { Err(CursorMismatch) }
+        if !known || ended_too_early {
+            return Err(CursorMismatch);
+        }
+        self.events_after(cursor)
     }
 
-    /// What a reader at `cursor` does not know yet, each event with the cursor after it.
+    /// What a reader at `cursor` does not know yet, each event with the cursor after it. Items before the cursor are not needed.
     ///
     /// The same for every reader, live or resumed, on any replica. A view that lags behind the reader (a stored draft
     /// behind the live one) gives nothing, not an error.

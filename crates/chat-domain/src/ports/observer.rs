@@ -48,7 +48,7 @@ pub enum Signal<'a> {
         /// Why.
         error: &'a AgentError,
     },
-    /// A tool call has its result, durably.
+    /// A tool call came to its result.
     ToolCalled {
         /// The turn.
         lease: &'a TurnLease,

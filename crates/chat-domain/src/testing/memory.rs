@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::Gate;
 use crate::{
     BeginTurn, Begun, BusyPolicy, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Heartbeat,
     HeldTurn, IdempotencyKey, Item, ItemBody, Message, NewItem, Ordinal, Position, Role, StoreError, Target, Timestamp, Title,
@@ -25,6 +26,7 @@ struct State {
     faults: VecDeque<Unavailability>,
     deaf: bool,
     away: bool,
+    end_gate: Option<Gate>,
 }
 
 struct Log {
@@ -60,6 +62,11 @@ impl MemoryStore {
     /// Makes all calls fail, or no more.
     pub fn be_away(&self, away: bool) {
         self.lock().away = away;
+    }
+
+    /// Makes each end of a turn wait at this gate.
+    pub fn hold_ends(&self, gate: &Gate) {
+        self.lock().end_gate = Some(gate.clone());
     }
 
     /// Makes all heartbeats fail, or no more.
@@ -380,6 +387,10 @@ impl ConversationStore for MemoryStore {
         usage: Usage,
         now: Timestamp,
     ) -> Result<EndedTurn, StoreError> {
+        let gate = self.lock().end_gate.clone();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
         let mut state = self.open()?;
         let (log, at) = state.leased(lease)?;
         let items = if log.row(at)?.is_running() {
@@ -447,7 +458,7 @@ impl ConversationStore for MemoryStore {
                 if !abandoned {
                     continue;
                 }
-                (row.holder, row.epoch, row.attempt) = (Some(claim.worker), row.epoch + 1, row.attempt + 1);
+                (row.holder, row.epoch, row.attempt, row.draft) = (Some(claim.worker), row.epoch + 1, row.attempt + 1, None);
                 let row = log.turns.get(at).ok_or(StoreError::NotFound)?;
                 claimed.push(log.held(row)?);
                 if let Some(dead) = holder.filter(|holder| *holder != claim.worker) {

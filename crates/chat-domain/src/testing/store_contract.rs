@@ -309,7 +309,7 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
     assert_eq!(positions(&complete(&store, &held).await.items), [5]);
 }
 
-/// The same end again gives the same answer; another end, or items after it, are refused.
+/// The same end again gives the same answer; items after it are refused.
 pub async fn ending_is_repeatable_and_final(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
@@ -331,16 +331,19 @@ pub async fn ending_is_repeatable_and_final(store: Store) {
 pub async fn an_old_epoch_writes_nothing(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
     let old = running(store.begin_turn(new_conversation(dead, "one")).await);
+    let draft = |text: &str| Draft { message: MessageId(id()), text: text.to_owned() };
+    store.heartbeat(dead, EXPIRED, vec![(old.lease, draft("left behind"))]).await.unwrap();
     let worker = enrolled(&store, LEASE).await;
     let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
     assert_eq!(claimed.len(), 1);
+    let view = store.turn(&ann(), old.turn.id, Position::START).await.unwrap();
+    assert_eq!(view.draft, None, "a draft outlives its attempt");
     let new = &claimed[0];
     assert_eq!((new.turn.id, new.lease.worker, new.attempt, &new.items), (old.turn.id, worker, 2, &old.items));
     assert_eq!(new.owner, ann());
     assert!(new.lease.epoch > old.lease.epoch);
     assert!(matches!(store.append(&old.lease, answer("late")).await, Err(StoreError::LeaseLost)));
     assert!(matches!(end(&store, &old.lease, answer("late")).await, Err(StoreError::LeaseLost)));
-    let draft = |text: &str| Draft { message: MessageId(id()), text: text.to_owned() };
     store.heartbeat(worker, LEASE, vec![(old.lease, draft("old"))]).await.unwrap();
     let view = store.turn(&ann(), old.turn.id, Position::START).await.unwrap();
     assert_eq!((view.turn.status, view.items, view.draft), (TurnStatus::Running, old.items, None));

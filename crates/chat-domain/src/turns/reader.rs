@@ -13,31 +13,21 @@ use super::live::{LiveTurn, Seat};
 use crate::{ChatError, ConversationStore, Cursor, InvalidInput, StoreError, TurnEvent, TurnId, TurnStream, UserId};
 
 pub(crate) struct Reader {
-    store: Arc<dyn ConversationStore>,
-    owner: UserId,
-    turn: TurnId,
-    cursor: Cursor,
-    live: watch::Receiver<Option<LiveTurn>>,
+    pub(crate) store: Arc<dyn ConversationStore>,
+    pub(crate) owner: UserId,
+    pub(crate) turn: TurnId,
+    /// How far it has come.
+    pub(crate) cursor: Cursor,
+    pub(crate) live: watch::Receiver<Option<LiveTurn>>,
     /// Keeps the sender of `live`.
-    _seat: Arc<Seat>,
+    pub(crate) _seat: Arc<Seat>,
     /// How often to look at the store for a turn that does not run here.
-    poll: Duration,
-    ready: VecDeque<(Cursor, TurnEvent)>,
+    pub(crate) poll: Duration,
+    /// What is known and not yet told.
+    pub(crate) ready: VecDeque<(Cursor, TurnEvent)>,
 }
 
 impl Reader {
-    /// A reader of `owner`'s turn who has come to `cursor`.
-    pub(crate) fn new(
-        store: Arc<dyn ConversationStore>,
-        owner: UserId,
-        turn: TurnId,
-        cursor: Cursor,
-        seat: Arc<Seat>,
-        poll: Duration,
-    ) -> Self {
-        Self { store, owner, turn, cursor, live: seat.subscribe(), _seat: seat, poll, ready: VecDeque::new() }
-    }
-
     /// What the reader does not know yet, as it comes.
     pub(crate) fn news(self) -> TurnStream {
         stream::try_unfold(self, Self::next).boxed()

@@ -1,9 +1,11 @@
 //! Runs a turn: does what [`plan`] says until it ends, and records each step before the next.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -132,7 +134,7 @@ impl Runner<'_> {
         };
         let last = unfinished.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
         let attempts = self.held.attempt - 1;
-        let message = format!("The turn was given up, because the server stopped in each of {attempts} attempts to run it.");
+        let message = format!("The turn was given up after {attempts} attempts, each of which was broken off.");
         self.end(last, failed(FailureKind::TooManyAttempts, message)).await
     }
 
@@ -257,42 +259,47 @@ impl Runner<'_> {
 
     /// Runs calls, some at a time, and records each result as it comes.
     async fn run_calls(&mut self, mut waiting: VecDeque<ToolCall>) -> Result<Option<EndedTurn>, Released> {
-        let mut in_flight: Vec<ToolCall> = Vec::new();
+        let (deps, worker, halt) = (self.deps, self.worker, Arc::new(AtomicBool::new(false)));
+        let mut in_flight: Vec<InFlight> = Vec::new();
         let mut running: FuturesUnordered<BoxFuture<'_, ToolResult>> = FuturesUnordered::new();
-        let (deps, worker) = (self.deps, self.worker);
         loop {
             while running.len() < deps.limits.calls_at_once {
                 let Some(call) = waiting.pop_front() else { break };
-                running.push(Box::pin(invoke(deps, worker, self.invocation(&call))));
-                in_flight.push(call);
+                let sent = Arc::new(AtomicBool::new(false));
+                running.push(Box::pin(invoke(deps, worker, self.invocation(&call), Arc::clone(&halt), Arc::clone(&sent))));
+                in_flight.push(InFlight { call, sent });
             }
-            let first = match self.unless_stopped(running.next()).await {
-                Ok(Some(first)) => first,
+            let (mut results, interrupt) = match self.unless_stopped(running.next()).await {
                 Ok(None) => return Ok(None),
-                Err(interrupt) => {
-                    drop(running);
-                    let unknown = in_flight.iter().map(|call| self.result(call.id, ToolOutcome::Unknown));
-                    let not_run = ToolError::new(ToolErrorKind::NotRun, "Not run: the turn was stopped before.");
-                    let not_run = waiting.iter().map(|call| self.result(call.id, ToolOutcome::Failed(not_run.clone())));
-                    let last = unknown.chain(not_run).collect();
-                    return self.interrupted(interrupt, last).await.map(Some);
-                }
+                Ok(Some(first)) => (vec![first], None),
+                Err(interrupt) => (Vec::new(), Some(interrupt)),
             };
-            let mut results = vec![first];
-            while let Some(Some(another)) = futures_util::FutureExt::now_or_never(running.next()) {
+            // From here on nothing more is sent if the turn is to stop, but what is known already counts.
+            halt.store(interrupt.is_some(), Ordering::Relaxed);
+            while let Some(Some(another)) = running.next().now_or_never() {
                 results.push(another);
             }
-            for result in &mut results {
-                result.outcome = self.bounded(std::mem::replace(&mut result.outcome, ToolOutcome::Unknown));
-            }
-            let recorded: Vec<_> = results.iter().cloned().map(|result| self.item(ItemBody::ToolResult(result))).collect();
-            self.append(recorded).await?;
-            for result in results {
-                if let Some(at) = in_flight.iter().position(|call| call.id == result.call) {
-                    let call = in_flight.swap_remove(at);
-                    self.called(&call.tool, &result.outcome, result.took);
+            let mut recorded = Vec::new();
+            for mut result in results {
+                result.outcome = self.bounded(result.outcome);
+                if let Some(at) = in_flight.iter().position(|flight| flight.call.id == result.call) {
+                    self.called(&in_flight.swap_remove(at).call.tool, &result.outcome, result.took);
                 }
+                recorded.push(self.item(ItemBody::ToolResult(result)));
             }
+            let Some(interrupt) = interrupt else {
+                self.append(recorded).await?;
+                continue;
+            };
+            drop(running);
+            let unsent = waiting.into_iter().map(|call| InFlight { call, sent: Arc::default() });
+            for InFlight { call, sent } in in_flight.into_iter().chain(unsent) {
+                let may_have_run = sent.load(Ordering::Relaxed) || !self.recorded_here.contains(&call.id);
+                let not_run = || ToolError::new(ToolErrorKind::NotRun, "Not run: the turn was stopped before.");
+                let outcome = if may_have_run { ToolOutcome::Unknown } else { ToolOutcome::Failed(not_run()) };
+                recorded.push(self.result(call.id, outcome));
+            }
+            return self.interrupted(interrupt, recorded).await.map(Some);
         }
     }
 
@@ -416,10 +423,21 @@ impl Runner<'_> {
     }
 }
 
-/// Runs one tool.
-async fn invoke(deps: &Deps, worker: &Worker, invocation: Invocation) -> ToolResult {
+/// A call that is about to run, or runs.
+struct InFlight {
+    call: ToolCall,
+    /// Whether the tool may have heard of it.
+    sent: Arc<AtomicBool>,
+}
+
+/// Runs one tool; says in `sent` that it does, and does not begin any more once `halt` is set.
+async fn invoke(deps: &Deps, worker: &Worker, invocation: Invocation, halt: Arc<AtomicBool>, sent: Arc<AtomicBool>) -> ToolResult {
     // A worker that lost its lease without knowing would run the call beside its successor.
     worker.lease_is_safe().await;
+    if halt.load(Ordering::Relaxed) {
+        return std::future::pending().await;
+    }
+    sent.store(true, Ordering::Relaxed);
     let call = invocation.call;
     let (started_at, started) = (deps.environment.now(), Instant::now());
     let outcome = match deps.tools.call(invocation).await {

@@ -47,7 +47,7 @@ pub struct Call {
 }
 
 /// What the agent is told of a call whose outcome nobody knows.
-const UNKNOWN: &str = "Outcome unknown: the connection was lost while the tool was running. \
+const UNKNOWN: &str = "Outcome unknown: the call was broken off before its result was recorded. \
      It may or may not have taken effect. Check before you repeat it.";
 const STOPPED: &str = "[The user stopped this answer.]";
 const FAILED: &str = "[This answer failed and was not finished.]";

@@ -58,18 +58,16 @@ impl Worker {
                 live.mark_saved(&saved);
                 heard.cancel.into_iter().for_each(|turn| live.cancel(turn));
             }
-            Err(StoreError::LeaseLost) => {
-                live.release_all();
-                self.replace(deps).await;
-            }
+            Err(StoreError::LeaseLost) => self.replace(deps, live).await,
             Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "heartbeat", error: &error }),
         }
     }
 
-    /// Goes on under a new name, because the store has forgotten the old one.
-    async fn replace(&self, deps: &Deps) {
+    /// Goes on under a new name, because the store has forgotten the old one, and lets go of what was held under that.
+    async fn replace(&self, deps: &Deps, live: &LiveTurns) {
         let new = WorkerId(deps.environment.fresh_id());
         let old = std::mem::replace(&mut *self.id.lock().unwrap_or_else(PoisonError::into_inner), new);
+        live.release_all();
         deps.observer.observe(Signal::WorkerReplaced { old, new });
         let sent = Instant::now();
         match deps.store.enroll(new, deps.limits.lease).await {

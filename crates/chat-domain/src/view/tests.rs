@@ -118,7 +118,7 @@ proptest! {
         let (mut cursor, mut seen) = (Cursor::START, Seen::default());
         for (at, view) in views.iter().enumerate() {
             if at == last || looks[at] {
-                prop_assert!(view.check(cursor).is_ok());
+                prop_assert!(view.news(cursor).is_ok());
                 let mut view = view.clone();
                 if partial {
                     view.items.retain(|item| item.position > cursor.position);
@@ -147,8 +147,7 @@ proptest! {
         }
         let cut = cut.index(told.len());
         let view = views.last().unwrap();
-        prop_assert!(view.check(told[cut].0).is_ok());
-        let resumed = view.events_after(told[cut].0).unwrap();
+        let resumed = view.news(told[cut].0).unwrap();
         let mut seen = Seen::default();
         told.iter().take(cut + 1).map(|(_, event)| event).chain(resumed.iter().map(|(_, event)| event)).for_each(|event| seen.hear(event.clone()));
         prop_assert_eq!(&seen.items, &view.items);
@@ -175,11 +174,11 @@ fn cursors_of_no_reader_are_refused() {
     let view = views.last().unwrap();
     let message = views[1].draft.as_ref().unwrap().message;
     let at = |position, text, ended| Cursor { position: Position(position), text, ended };
-    assert_eq!(view.check(at(3, None, false)), Err(CursorMismatch));
-    assert_eq!(views[1].check(at(1, None, true)), Err(CursorMismatch));
+    assert_eq!(view.news(at(3, None, false)), Err(CursorMismatch));
+    assert_eq!(views[1].news(at(1, None, true)), Err(CursorMismatch));
     for bytes in [1, 7] {
         let within_or_beyond = at(1, Some(SeenText { message, bytes }), false);
-        assert_eq!(view.events_after(within_or_beyond), Err(CursorMismatch));
+        assert_eq!(view.news(within_or_beyond), Err(CursorMismatch));
     }
 }
 

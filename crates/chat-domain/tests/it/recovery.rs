@@ -237,6 +237,29 @@ async fn what_still_runs_is_handed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_does_not_keep_a_worker_that_leaves() {
+    let (setup, gate) = (Setup::new(), Gate::new());
+    let leaving = setup.saying([vec![Script::text("One.")], vec![Script::text("Not here.")]]).await;
+    setup.store.hold_ends(&gate);
+    let first = leaving.send(None, "1").await;
+    let second = leaving.send(Some(first.conversation), "2").await;
+    gate.reached_by(1).await;
+    let (service, handed) = (leaving.service.clone(), tokio::time::Instant::now());
+    let handing = tokio::spawn(async move { service.hand_over().await });
+    while leaving.service.ready().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    // The first turn's end is stored only now, and gives the second to a worker that takes nothing more.
+    gate.open();
+    handing.await.unwrap().unwrap();
+    assert_eq!(handed.elapsed(), Duration::ZERO);
+    assert_eq!(leaving.agent.requests().len(), 1);
+    let heir = setup.saying([vec![Script::text("Two.")]]).await;
+    assert_eq!(heir.outcome(second.id).await, TurnOutcome::Completed);
+    assert_eq!(heir.log(first.conversation).await, ["User: 1", "Assistant: One.", "User: 2", "Assistant: Two."]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claimed_turn_that_was_cancelled_ends_at_once() {
     let (setup, gate) = (Setup::new(), Gate::new());
     let dead = setup.saying([vec![Script::Wait(gate.clone())]]).await;
@@ -277,4 +300,23 @@ async fn no_tool_starts_while_the_lease_is_in_doubt() {
     setup.store.fail_heartbeats(false);
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_never_sent_is_not_run() {
+    let limits = TurnLimits { lease: Duration::from_secs(5), ..TurnLimits::default() };
+    let (setup, gate) = (Setup { limits, ..Setup::new() }, Gate::new());
+    let (tools, runs) = counted(false, &Gate::new(), false);
+    let script = [vec![Script::Wait(gate.clone()), Script::call("pay", "{}")]];
+    let world = setup.start(ScriptedAgent::new(script), tools).await;
+    let turn = world.send(None, "Pay").await;
+    gate.reached_by(1).await;
+    setup.store.fail_heartbeats(true);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    gate.open();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.service.cancel_turn(&ann(), turn.id).await.unwrap();
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Cancelled);
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    assert_eq!(world.log(turn.conversation).await.last().unwrap(), "failed: not_run");
 }

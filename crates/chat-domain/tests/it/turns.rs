@@ -196,3 +196,23 @@ async fn a_cancel_leaves_running_tools_unknown_and_waiting_ones_not_run() {
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Cancelled);
     assert_eq!(world.log(turn.conversation).await[4..], ["unknown", &format!("failed: {}", ToolErrorKind::NotRun.code())]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_there_when_the_cancel_comes_counts() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let tools = FakeTools::new().with("slow", false, move |_| {
+        let gate = held.clone();
+        Box::pin(async move {
+            gate.pass().await;
+            Ok(ToolOutput(RawJson::from_valid("1")))
+        })
+    });
+    let world = Setup::new().start(ScriptedAgent::new([vec![Script::call("slow", "{}")]]), tools).await;
+    let turn = world.send(None, "Go").await;
+    gate.reached_by(1).await;
+    world.service.cancel_turn(&ann(), turn.id).await.unwrap();
+    gate.open();
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Cancelled);
+    assert_eq!(world.log(turn.conversation).await[3..], ["result: 1"]);
+}
