@@ -124,9 +124,7 @@ async fn while_a_tool_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_calls_are_recorded_and_before_the_tool_runs() {
-    // The agent's answer is recorded, and then the database is stuck: the tool's result cannot be stored, and before the
-    // restart nobody knows whether it ran.
+async fn while_a_repeatable_tool_runs() {
     let agent = StubAgent::start(|recorded| match recorded.messages().last().unwrap()["role"].as_str() {
         Some("user") => Answer::calls([("look", "{}")]),
         _ => Answer::text(["Seen."]),
@@ -136,10 +134,8 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
     let mut events = server.client("ann").stream(None, "Look").await;
     let opened = events.until("tool_call").await.swap_remove(0).data;
     let held = witness.reached().await;
-    let lock = locked(&home).await;
-    held.release();
     server.kill();
-    lock.close().await.unwrap();
+    held.release();
     let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
     let server = home.start();
     let ann = server.client("ann");
@@ -150,6 +146,31 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
     let begun: Vec<_> = witness.lines().into_iter().filter(|line| line.starts_with("begin")).collect();
     assert_eq!(begun.len(), 2);
     assert_eq!(begun[0], begun[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_calls_are_recorded_and_before_the_tool_runs() {
+    let agent = StubAgent::start(|recorded| match recorded.messages().last().unwrap()["role"].as_str() {
+        Some("user") => Answer::calls([("pay", "{}")]),
+        _ => Answer::text(["Well."]),
+    });
+    let (witness, home) = Witness::new(Home::with_agent(&agent.base_url()));
+    let server = home.start();
+    // The tool's server is frozen: it cannot hear of the call, and it dies with the chat server.
+    let frozen = server.freeze_child("witness-tools");
+    let mut events = server.client("ann").stream(None, "Pay").await;
+    let opened = events.until("tool_call").await.swap_remove(0).data;
+    server.kill();
+    frozen.kill();
+    assert!(witness.log().is_empty());
+    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    let server = home.start();
+    let ann = server.client("ann");
+    assert_eq!(ann.end_of(turn).await.name, "done");
+    let calls = ann.get(&format!("/conversations/{conversation}/tool-calls")).await;
+    assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
+    assert_eq!(ann.said(conversation).await, ["user: Pay", "assistant: Well."]);
+    assert!(witness.log().is_empty(), "a call that may have run was repeated");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,6 +165,12 @@ async fn a_database_that_is_stuck_answers_within_its_limit() {
         after = ann.try_chat("", Some(&conversation), "After").await;
     }
     assert_eq!(after.0, 200, "{}", after.1);
+    // What was not acknowledged is there once or not at all, and every turn has ended.
+    let said = ann.said(&conversation).await;
+    assert!(said.iter().filter(|line| *line == "user: Stuck").count() <= 1, "{said:?}");
+    for pair in said.chunks(2) {
+        assert_eq!(pair[1], "assistant: Hello.", "{said:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

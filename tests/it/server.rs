@@ -111,6 +111,26 @@ impl Server {
         root.join(path.strip_prefix("/").unwrap())
     }
 
+    /// Stops a child process of the server in its tracks.
+    pub fn freeze_child(&self, name: &str) -> FrozenChild {
+        loop {
+            // The kernel lists the children of each thread apart, and the one that starts them is any.
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            let children = tasks.flat_map(|task| {
+                let list = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+                list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>()
+            });
+            for id in children {
+                let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+                if command.split('\0').next().is_some_and(|program| program.ends_with(name)) {
+                    let child = FrozenChild(id);
+                    child.signal("STOP");
+                    return child;
+                }
+            }
+        }
+    }
+
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap().success());
     }
@@ -137,5 +157,19 @@ impl Drop for Server {
         {
             eprintln!("--- the server's log\n{}", log.join().unwrap_or_default());
         }
+    }
+}
+
+/// A child process that was stopped in its tracks.
+pub struct FrozenChild(u32);
+
+impl FrozenChild {
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([format!("-{name}"), self.0.to_string()]).status().unwrap().success());
+    }
+
+    /// Ends it without its ever having gone on.
+    pub fn kill(self) {
+        self.signal("KILL");
     }
 }
