@@ -127,6 +127,11 @@ impl Job {
         }
     }
 
+    /// Whether it is done by itself, by statements of its own.
+    pub(crate) fn is_other(&self) -> bool {
+        matches!(self, Self::Other(_))
+    }
+
     /// Answers the caller, now that what was decided is durable, or will never be.
     pub(crate) fn tell(self, done: Result<(), Fault>) {
         match self {

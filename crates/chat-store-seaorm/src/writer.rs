@@ -98,12 +98,15 @@ async fn write(db: &DatabaseConnection, jobs: &mut Vec<Job>, limit: Duration) {
 async fn transact(db: &DatabaseConnection, jobs: &mut [Job], limit: Duration) -> Result<(), Fault> {
     let transaction = async {
         let db = sqlite::begin(db).await?;
-        for job in &mut *jobs {
-            if let Job::Other(call) = job {
-                call.run(&db).await?;
+        // In order of arrival: neighbours of the kind that can be done together are.
+        for jobs in jobs.chunk_by_mut(|one, next| one.is_other() == next.is_other()) {
+            for job in &mut *jobs {
+                if let Job::Other(call) = job {
+                    call.run(&db).await?;
+                }
             }
+            turns::run(&db, jobs).await?;
         }
-        turns::run(&db, jobs).await?;
         Ok(db.commit().await?)
     };
     timeout(limit, transaction).await.unwrap_or(Err(Fault::TimedOut))
