@@ -38,6 +38,7 @@ impl Ledger {
                     updated_at: begin.at,
                     last_position: 0,
                     last_ordinal: 0,
+                    unseen: 0,
                     change: Change::Insert,
                 },
             );
@@ -64,8 +65,9 @@ impl Ledger {
             return Err(StoreError::TurnRunning(running).into());
         }
         let open: Vec<TurnId> = self.open_turns(conversation).map(|row| row.turn.id).collect();
+        let unseen = self.conversations.get(&conversation).map_or(0, |row| row.unseen);
         // One of the open ones runs; the others wait.
-        if open.len() > usize::try_from(begin.queue_limit).unwrap_or(usize::MAX) {
+        if open.len() + unseen > usize::try_from(begin.queue_limit).unwrap_or(usize::MAX) {
             return Err(StoreError::QueueFull.into());
         }
         if begin.busy == BusyPolicy::Interrupt {
@@ -97,10 +99,12 @@ impl Ledger {
             owner: begin.owner.clone(),
             holder: None,
             epoch: 0,
+            stored_epoch: 0,
             attempt: 0,
             next: None,
             idempotency: begin.idempotency.clone(),
             has_draft: false,
+            retried: begin.retry_of.and_then(|id| self.turns.get(&id)).map(|row| row.turn.ordinal),
             change: Change::Insert,
         });
         let body = ItemBody::Message(Message { id: begin.message, role: Role::User, text: begin.text.clone() });

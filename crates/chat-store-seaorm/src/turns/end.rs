@@ -25,6 +25,11 @@ impl Ledger {
             return Ok(self.ended_before(row, end));
         }
         let conversation = row.turn.conversation;
+        let unseen = self.conversations.get(&conversation).is_some_and(|row| row.unseen > 0);
+        if row.stored_epoch == 0 && unseen {
+            // It was begun in this batch, by an end that had the turn after it at hand, but none further. Alone it finds its own.
+            return Err(Fault::Contradiction("the turn that waits next is not at hand".to_owned()).into());
+        }
         let items = self.place(id, &end.last)?;
         let row = self.change_turn(id)?;
         row.turn.status = TurnStatus::Ended { at: end.at, outcome: end.outcome.clone() };
@@ -51,7 +56,8 @@ impl Ledger {
     /// Begins the turn that waits longest. Those before it that are not wanted any more end.
     fn start_next(&mut self, conversation: ConversationId, worker: WorkerId, at: Timestamp) -> Result<Option<TurnId>, Fault> {
         loop {
-            let Some((id, wanted)) = self.open_turns(conversation).next().map(|row| (row.turn.id, !row.turn.cancel_requested)) else {
+            let next = self.open_turns(conversation).next();
+            let Some((id, wanted)) = next.map(|row| (row.turn.id, !row.turn.cancel_requested)) else {
                 return Ok(None);
             };
             if wanted {

@@ -1,6 +1,7 @@
 //! What a batch of commands works on, as loaded and as changed by the commands before.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use chat_domain::{
     ConversationId, HeldTurn, IdempotencyKey, Item, ItemBody, MessageId, NewItem, Ordinal, Position, StoreError, Timestamp, Title,
@@ -36,6 +37,8 @@ pub(super) struct ConversationRow {
     pub(super) updated_at: Timestamp,
     pub(super) last_position: u64,
     pub(super) last_ordinal: u64,
+    /// How many turns wait that are not at hand.
+    pub(super) unseen: usize,
     pub(super) change: Change,
 }
 
@@ -44,11 +47,15 @@ pub(super) struct TurnRow {
     pub(super) owner: UserId,
     pub(super) holder: Option<WorkerId>,
     pub(super) epoch: u64,
+    /// The epoch when it was fetched; 0 if it did not run then.
+    pub(super) stored_epoch: u64,
     pub(super) attempt: u32,
     /// The turn that this one's end began.
     pub(super) next: Option<TurnId>,
     pub(super) idempotency: Option<IdempotencyKey>,
     pub(super) has_draft: bool,
+    /// The ordinal of the turn that this one answers anew.
+    pub(super) retried: Option<Ordinal>,
     pub(super) change: Change,
 }
 
@@ -87,15 +94,15 @@ pub(super) struct MessageRow {
 pub(super) struct Ledger {
     pub(super) conversations: HashMap<ConversationId, ConversationRow>,
     pub(super) turns: HashMap<TurnId, TurnRow>,
-    /// The turns that run or wait.
+    /// Of the turns that run or wait, those that matter here.
     pub(super) open: HashMap<ConversationId, BTreeMap<Ordinal, TurnId>>,
     pub(super) keys: HashMap<(UserId, String), TurnId>,
     pub(super) messages: HashMap<MessageId, MessageRow>,
     pub(super) calls: HashMap<ToolCallId, CallRow>,
     /// Places given to the messages of turns that waited.
     pub(super) placed: Vec<(TurnId, Position)>,
-    /// A retry, by its conversation and ordinal, took the place of this turn and all between.
-    pub(super) superseded: Vec<(ConversationId, TurnId, Ordinal)>,
+    /// Ordinals, of each conversation, that a retry took the place of.
+    pub(super) superseded: Vec<(ConversationId, Range<Ordinal>)>,
 }
 
 impl Ledger {
@@ -147,16 +154,11 @@ impl Ledger {
         let row = self.change_turn(id)?;
         row.turn.status = TurnStatus::Running;
         (row.holder, row.epoch, row.attempt) = (Some(worker), 1, 1);
-        let (conversation, until, retry_of) = (row.turn.conversation, row.turn.ordinal, row.turn.retry_of);
-        if let Some(retried) = retry_of {
-            self.superseded.push((conversation, retried, until));
-            // One that is not at hand ended before all that are changed here began.
-            let from = self.turns.get(&retried).map_or(Ordinal::default(), |row| row.turn.ordinal);
-            let of_these = |row: &&mut TurnRow| {
-                let turn = &row.turn;
-                row.change != Change::None && turn.conversation == conversation && (from..until).contains(&turn.ordinal)
-            };
-            self.turns.values_mut().filter(of_these).for_each(|row| row.turn.superseded = true);
+        if let Some(retried) = row.retried {
+            let (conversation, ordinals) = (row.turn.conversation, retried..row.turn.ordinal);
+            let rows = self.turns.values_mut().filter(|row| row.turn.conversation == conversation);
+            rows.filter(|row| ordinals.contains(&row.turn.ordinal)).for_each(|row| row.turn.superseded = true);
+            self.superseded.push((conversation, ordinals));
         }
         Ok(position)
     }

@@ -1,10 +1,14 @@
 //! Fetching what a batch of commands needs.
 
-use chat_domain::{ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Target, Timestamp, ToolCallId, TurnId, UserId, WorkerId};
+use chat_domain::{
+    BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target, Timestamp, ToolCallId, TurnId, UserId,
+    WorkerId,
+};
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
+use crate::codes;
 use crate::fault::Fault;
 use crate::job::Job;
 use crate::rows::{self, TURN_COLUMNS};
@@ -13,9 +17,14 @@ use crate::sql::{Row, Sql};
 /// What a batch of commands names.
 #[derive(Default)]
 pub(super) struct Wants {
+    /// Conversations that turns begin in: what runs there matters, and how many wait.
     conversations: Vec<ConversationId>,
+    /// Those of them where all that runs and waits may be cancelled.
+    interrupted: Vec<ConversationId>,
     /// Turns whose conversations are needed too.
     leased: Vec<TurnId>,
+    /// Turns that end: what waits next in their conversations is needed too.
+    ending: Vec<TurnId>,
     /// Turns that are looked up by id, whether they are open or not.
     turns: Vec<TurnId>,
     keys: Vec<(UserId, String)>,
@@ -32,13 +41,17 @@ impl Wants {
                     let begin = &call.command;
                     if let Target::Existing(id) = begin.target {
                         wants.conversations.push(id);
+                        wants.interrupted.extend((begin.busy == BusyPolicy::Interrupt).then_some(id));
                     }
                     wants.turns.push(begin.turn);
                     wants.turns.extend(begin.retry_of);
                     wants.keys.extend(begin.idempotency.iter().map(|used| (begin.owner.clone(), used.key.clone())));
                 }
                 Job::Append(call) => wants.items(call.command.lease.turn, &call.command.items),
-                Job::End(call) => wants.items(call.command.lease.turn, &call.command.last),
+                Job::End(call) => {
+                    wants.ending.push(call.command.lease.turn);
+                    wants.items(call.command.lease.turn, &call.command.last);
+                }
                 Job::Other(_) => {}
             }
         }
@@ -61,33 +74,82 @@ impl Wants {
         }
     }
 
-    /// Selects the ids of the conversations.
-    fn conversation_ids(&self) -> Option<Sql> {
-        let named = Sql::new("VALUES ").rows(self.conversations.iter().map(|id| [Value::from(id.0)]));
-        let of_leased = Sql::new("SELECT conversation_id FROM turns WHERE id IN (").list(self.leased.iter().map(|id| id.0)).push(")");
-        match (self.conversations.is_empty(), self.leased.is_empty()) {
-            (true, true) => None,
-            (false, true) => Some(named),
-            (true, false) => Some(of_leased),
-            (false, false) => Some(of_leased.push(" UNION ALL ").append(named)),
+    /// Selects the conversations.
+    fn conversations(&self) -> Option<Sql> {
+        let named = || Sql::new("VALUES ").rows(self.conversations.iter().map(|id| [Value::from(id.0)]));
+        let of_leased = || Sql::new("SELECT conversation_id FROM turns WHERE id IN (").list(ids(&self.leased)).push(")");
+        let wanted = match (self.conversations.is_empty(), self.leased.is_empty()) {
+            (true, true) => return None,
+            (false, true) => named(),
+            (true, false) => of_leased(),
+            (false, false) => of_leased().push(" UNION ALL ").append(named()),
+        };
+        let counts = !(self.conversations.is_empty() && self.ending.is_empty());
+        let open = "(SELECT COUNT(*) FROM turns o WHERE o.conversation_id = c.id AND o.ended_at IS NULL)";
+        let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal, ");
+        Some(select.push(if counts { open } else { "0" }).push(" FROM conversations c WHERE c.id IN (").append(wanted).push(")"))
+    }
+
+    /// Selects the turns that are named, those that used the idempotency keys, and of the conversations' open ones as few as will do:
+    /// they may be many, and each batch would fetch them all again.
+    fn turns(&self) -> Sql {
+        let select = |from: &str| Sql::new(" UNION ALL SELECT ").push(rows::TURN).push(LEDGER).push(" FROM ").push(from);
+        let named = Sql::new("SELECT ").push(rows::TURN).push(LEDGER).push(" FROM turns t WHERE t.id IN (");
+        let mut query = named.list(ids(&self.turns)).push(")");
+        if !self.conversations.is_empty() {
+            let running = select("turns t WHERE t.status = '").push(codes::RUNNING).push("' AND t.conversation_id IN (");
+            query = query.append(running.list(self.conversations.iter().map(|id| id.0)).push(")"));
         }
+        if !self.interrupted.is_empty() {
+            let open = select("turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (");
+            query = query.append(open.list(self.interrupted.iter().map(|id| id.0)).push(")"));
+        }
+        if !self.ending.is_empty() {
+            // What runs, and what waits up to the first that is still wanted.
+            let next = select("turns e JOIN turns t ON t.conversation_id = e.conversation_id AND t.ended_at IS NULL AND t.ordinal <= ")
+                .push("COALESCE((SELECT w.ordinal FROM turns w WHERE w.conversation_id = e.conversation_id AND w.ended_at IS NULL ")
+                .push("AND w.status = '")
+                .push(codes::QUEUED)
+                .push("' AND NOT w.cancel_requested ORDER BY w.ordinal")
+                .limit(1)
+                .push("), ")
+                .push(&i64::MAX.to_string())
+                .push(") WHERE e.id IN (");
+            query = query.append(next.list(ids(&self.ending)).push(")"));
+        }
+        if !self.keys.is_empty() {
+            let keys = self.keys.iter().map(|(owner, key)| [Value::from(owner.as_str()), Value::from(key.as_str())]);
+            query = query.append(select("(VALUES ").rows(keys).push(
+                ") AS used JOIN turns t ON t.owner = used.column1 AND t.idempotency_key = used.column2 AND t.idempotency_key IS NOT NULL",
+            ));
+        }
+        query
     }
 }
 
-const LEDGER: &str = ", t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, t.draft_message_id IS NOT NULL";
+fn ids(turns: &[TurnId]) -> impl Iterator<Item = Uuid> {
+    turns.iter().map(|id| id.0)
+}
+
+const LEDGER: &str = ", t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, \
+    t.draft_message_id IS NOT NULL, (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of)";
 
 /// Fetches it: at most two statements, and one for each kind of item.
 pub(super) async fn load(db: &impl ConnectionTrait, wants: &Wants) -> Result<Ledger, Fault> {
     let mut ledger = Ledger::default();
-    if let Some(ids) = wants.conversation_ids() {
-        let query = Sql::new("SELECT id, owner, updated_at, last_position, last_ordinal FROM conversations WHERE id IN (");
-        for row in &query.append(ids).push(")").all(db).await? {
+    if let Some(query) = wants.conversations() {
+        for row in &query.all(db).await? {
             let row = conversation(Row::new("conversations", 0, row))?;
             ledger.conversations.insert(row.id, row);
         }
     }
-    for row in &turns(wants).all(db).await? {
+    for row in &wants.turns().all(db).await? {
         ledger.add_turn(turn(row)?);
+    }
+    for (id, open) in &ledger.open {
+        if let Some(row) = ledger.conversations.get_mut(id) {
+            row.unseen = row.unseen.saturating_sub(open.len());
+        }
     }
     if !wants.messages.is_empty() {
         let query = Sql::new("SELECT ").push(rows::MESSAGE).push(", m.conversation_id FROM messages m WHERE m.id IN (");
@@ -109,24 +171,6 @@ pub(super) async fn load(db: &impl ConnectionTrait, wants: &Wants) -> Result<Led
     Ok(ledger)
 }
 
-/// Selects the open turns of the conversations, the turns that are named, and those that used the idempotency keys.
-fn turns(wants: &Wants) -> Sql {
-    let select = |from: &str| Sql::new("SELECT ").push(rows::TURN).push(LEDGER).push(from);
-    let mut query = select(" FROM turns t WHERE t.id IN (").list(wants.turns.iter().map(|id| id.0)).push(")");
-    if let Some(ids) = wants.conversation_ids() {
-        let open = select(" FROM turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (").append(ids).push(")");
-        query = query.push(" UNION ALL ").append(open);
-    }
-    if !wants.keys.is_empty() {
-        let keys = wants.keys.iter().map(|(owner, key)| [Value::from(owner.as_str()), Value::from(key.as_str())]);
-        let used = select(" FROM (VALUES ").rows(keys).push(
-            ") AS used JOIN turns t ON t.owner = used.column1 AND t.idempotency_key = used.column2 AND t.idempotency_key IS NOT NULL",
-        );
-        query = query.push(" UNION ALL ").append(used);
-    }
-    query
-}
-
 fn conversation(row: Row<'_>) -> Result<ConversationRow, Fault> {
     Ok(ConversationRow {
         id: ConversationId(row.get(0, "id")?),
@@ -135,6 +179,7 @@ fn conversation(row: Row<'_>) -> Result<ConversationRow, Fault> {
         updated_at: Timestamp(row.get(2, "updated_at")?),
         last_position: row.count(3, "last_position")?,
         last_ordinal: row.count(4, "last_ordinal")?,
+        unseen: row.count(5, "open")?,
         change: Change::None,
     })
 }
@@ -150,15 +195,18 @@ fn turn(row: &QueryResult) -> Result<TurnRow, Fault> {
         }
         None => None,
     };
+    let epoch = row.count(OWN + 2, "epoch")?;
     Ok(TurnRow {
         turn: rows::turn(row, 0)?,
         owner: rows::owner(row, OWN)?,
         holder: row.get::<Option<Uuid>>(OWN + 1, "holder")?.map(WorkerId),
-        epoch: row.count(OWN + 2, "epoch")?,
+        epoch,
+        stored_epoch: epoch,
         attempt: row.count(OWN + 3, "attempt")?,
         next: row.get::<Option<Uuid>>(OWN + 4, "next_id")?.map(TurnId),
         idempotency,
         has_draft: row.get(OWN + 7, "draft_message_id")?,
+        retried: row.get::<Option<i64>>(OWN + 8, "retry_of")?.map(|_| row.count(OWN + 8, "retry_of").map(Ordinal)).transpose()?,
         change: Change::None,
     })
 }

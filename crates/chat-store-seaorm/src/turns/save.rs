@@ -35,14 +35,13 @@ pub(super) async fn save(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(
         ledger.turns.values().filter(of(Change::Insert)).map(new_turn),
     )
     .await?;
-    for (conversation, retried, until) in &ledger.superseded {
+    for (conversation, ordinals) in &ledger.superseded {
         Sql::new("UPDATE turns SET superseded = TRUE WHERE conversation_id = ")
             .bind(conversation.0)
             .push(" AND ordinal < ")
-            .bind(big(until.0))
-            .push(" AND ordinal >= (SELECT ordinal FROM turns WHERE id = ")
-            .bind(retried.0)
-            .push(")")
+            .bind(big(ordinals.end.0))
+            .push(" AND ordinal >= ")
+            .bind(big(ordinals.start.0))
             .execute(db)
             .await?;
     }
@@ -74,13 +73,13 @@ async fn update_turns(db: &impl ConnectionTrait, changed: impl Iterator<Item = &
     update(
         db,
         "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, failure_kind, \
-         failure_message, next_id, ended_at, keeps_draft)",
+         failure_message, next_id, ended_at, keeps_draft, stored_epoch)",
         "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, cancel_requested = v.cancel_requested, \
          superseded = v.superseded, input_tokens = v.input_tokens, output_tokens = v.output_tokens, failure_kind = v.failure_kind, \
          failure_message = v.failure_message, next_id = v.next_id, ended_at = v.ended_at, \
          draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
          draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
-         FROM v WHERE turns.id = v.id",
+         FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch",
         changed.map(changed_turn),
     )
     .await
@@ -118,7 +117,8 @@ async fn insert<const N: usize>(db: &impl ConnectionTrait, into: &str, rows: imp
     Ok(())
 }
 
-/// Updates rows from the new values `v`.
+/// Updates rows from the new values `v`, each of which must find its row as it was read: whatever else has changed it meanwhile,
+/// the decisions of this batch would rest on what is not so any more.
 async fn update<const N: usize>(
     db: &impl ConnectionTrait,
     v: &str,
@@ -128,7 +128,10 @@ async fn update<const N: usize>(
     let rows: Vec<_> = rows.collect();
     for rows in rows.chunks(ROWS) {
         let values = Sql::new("WITH ").push(v).push(" AS (VALUES ").rows(rows.iter().cloned());
-        values.push(") UPDATE ").push(table_set).execute(db).await?;
+        let updated = values.push(") UPDATE ").push(table_set).execute(db).await?;
+        if usize::try_from(updated) != Ok(rows.len()) {
+            return Err(Fault::Contradiction(format!("{updated} of {} rows are as they were read: UPDATE {table_set}", rows.len())));
+        }
     }
     Ok(())
 }
@@ -156,7 +159,7 @@ fn status_values(status: &TurnStatus) -> [Value; 4] {
     }
 }
 
-fn changed_turn(row: &TurnRow) -> [Value; 14] {
+fn changed_turn(row: &TurnRow) -> [Value; 15] {
     let turn = &row.turn;
     let [status, failure_kind, failure_message, ended_at] = status_values(&turn.status);
     [
@@ -174,6 +177,7 @@ fn changed_turn(row: &TurnRow) -> [Value; 14] {
         row.next.map(|next| next.0).into(),
         ended_at,
         row.has_draft.into(),
+        big(row.stored_epoch),
     ]
 }
 
