@@ -143,8 +143,13 @@ fn indexes() -> Vec<IndexCreateStatement> {
         named("ix_conversations_owner_updated", "conversations", &["owner", "updated_at", "id"]),
         named("ux_turns_conversation_ordinal", "turns", &["conversation_id", "ordinal"]).unique().to_owned(),
         named("ux_turns_running", "turns", &["conversation_id"]).unique().and_where(Expr::col("status").eq("running")).to_owned(),
-        named("ix_turns_open", "turns", &["conversation_id"]).and_where(Expr::col("ended_at").is_null()).to_owned(),
-        named("ix_turns_holder", "turns", &["holder"]).and_where(Expr::col("ended_at").is_null()).to_owned(),
+        // `ended_at`, always null here, lets SQLite count by the index alone.
+        named("ix_turns_open", "turns", &["conversation_id", "ordinal", "ended_at"]).and_where(Expr::col("ended_at").is_null()).to_owned(),
+        named("ix_turns_running_holder", "turns", &["holder"]).and_where(Expr::col("status").eq("running")).to_owned(),
+        named("ix_turns_cancelling_holder", "turns", &["holder"])
+            .and_where(Expr::col("status").eq("running"))
+            .and_where(Expr::col("cancel_requested").eq(true))
+            .to_owned(),
         named("ux_turns_owner_key", "turns", &["owner", "idempotency_key"])
             .unique()
             .and_where(Expr::col("idempotency_key").is_not_null())

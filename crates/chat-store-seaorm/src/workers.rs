@@ -66,7 +66,10 @@ impl Command for Beat {
         for drafts in self.drafts.chunks(DRAFTS) {
             save(drafts).execute(db).await?;
         }
-        let cancelled = Sql::new("SELECT id FROM turns WHERE ended_at IS NULL AND cancel_requested AND holder = ").bind(self.worker.0);
+        let cancelled = Sql::new("SELECT id FROM turns WHERE status = '")
+            .push(codes::RUNNING)
+            .push("' AND cancel_requested = TRUE AND holder = ")
+            .bind(self.worker.0);
         Ok(Heartbeat { cancel: ids(cancelled, db).await? })
     }
 }
@@ -119,7 +122,7 @@ impl TakeOver {
     /// Turns that run in nobody's hands, and who held them.
     async fn abandoned(&self, db: &DatabaseTransaction) -> Result<Vec<(TurnId, Option<Uuid>)>, Fault> {
         let Claim { worker, limit, holding } = &self.0;
-        let query = Sql::new("SELECT t.id, t.holder FROM turns t WHERE t.ended_at IS NULL AND t.status = '")
+        let query = Sql::new("SELECT t.id, t.holder FROM turns t WHERE t.status = '")
             .push(codes::RUNNING)
             .push("' AND (t.holder IS NULL OR ")
             // What is our own we have mislaid at most; a silence of ours is no reason to take it from ourselves.
@@ -168,8 +171,8 @@ impl Command for Retire {
     type Answer = ();
 
     async fn run(&self, db: &DatabaseTransaction) -> Result<(), Stop> {
-        let release = Sql::new("UPDATE turns SET holder = NULL, attempt = attempt - 1 WHERE ended_at IS NULL AND holder = ");
-        release.bind(self.0.0).execute(db).await?;
+        let release = Sql::new("UPDATE turns SET holder = NULL, attempt = attempt - 1 WHERE status = '");
+        release.push(codes::RUNNING).push("' AND holder = ").bind(self.0.0).execute(db).await?;
         Sql::new("DELETE FROM workers WHERE id = ").bind(self.0.0).execute(db).await?;
         Ok(())
     }

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::OpenOptions;
 use crate::open;
+use crate::sqlite::BACKEND;
 
 /// The statements that were run.
 #[derive(Clone, Default)]
@@ -76,27 +77,34 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
 }
 
 #[tokio::test]
-async fn no_statement_reads_a_whole_table() {
+async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
     let (_folder, store, heard, beside) = heard_store().await;
     let worker = enrolled(&store).await;
     heard.count();
     everything(&store, worker).await;
     let statements = std::mem::take(&mut *heard.lock());
     assert!(statements.len() > 50, "only {} statements were heard", statements.len());
-    let mut scans = BTreeSet::new();
+    let (mut scans, mut steps) = (BTreeSet::new(), BTreeSet::new());
     for statement in statements {
         let plan = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement.clone() };
         for row in beside.query_all_raw(plan).await.unwrap() {
             let step: String = row.try_get("", "detail").unwrap();
             let tables = ["conversations", "turns", "messages", "tool_calls", "workers", "t", "m", "k", "w"];
             let scanned = tables.iter().any(|table| step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} ")));
-            // The sweep looks at all turns that run, which is its task, through the index of those.
-            if scanned && step != "SCAN t USING INDEX ix_turns_holder" {
-                scans.insert((step, statement.sql.clone()));
+            // The sweep looks at all turns that run, which is its task, through the index of those alone.
+            if scanned && step != "SCAN t USING INDEX ix_turns_running_holder" {
+                scans.insert((step.clone(), statement.sql.clone()));
             }
+            steps.insert(step);
         }
     }
     assert!(scans.is_empty(), "{scans:#?}");
+    let indexes = Statement::from_string(BACKEND, "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'ix_turns_%'");
+    for index in beside.query_all_raw(indexes).await.unwrap() {
+        let index: String = index.try_get("", "name").unwrap();
+        assert!(steps.iter().any(|step| step.contains(&format!("INDEX {index} "))), "{index} is not used: {steps:#?}");
+    }
+    assert!(steps.contains("SEARCH o USING COVERING INDEX ix_turns_open (conversation_id=?)"), "turns are read to count them: {steps:#?}");
 }
 
 #[tokio::test]
@@ -126,6 +134,36 @@ async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
     assert!(counts[1].0 >= 5_000, "{counts:?}");
     assert_eq!(counts[0].1, counts[1].1, "{counts:?}");
     assert_eq!(counts[0].1[3], 1, "a history is one statement");
+}
+
+#[tokio::test]
+async fn a_long_queue_is_not_read() {
+    let (_folder, store, heard, beside) = heard_store().await;
+    let worker = enrolled(&store).await;
+    let mut counts = Vec::new();
+    for queued in [2, 200] {
+        let held = running(store.begin_turn(first_message(worker)).await.unwrap());
+        let here = Target::Existing(held.turn.conversation);
+        let retry = BeginTurn { retry_of: Some(held.turn.id), ..message(here.clone(), worker) };
+        for begin in [message(here.clone(), worker), retry].into_iter().chain((2..queued).map(|_| message(here.clone(), worker))) {
+            store.begin_turn(begin).await.unwrap();
+        }
+        heard.count();
+        store.begin_turn(message(here, worker)).await.unwrap();
+        let [call, _, answer] = step();
+        store.append(&held.lease, vec![answer, call]).await.unwrap();
+        let next = end(&store, &held).await.unwrap().next.unwrap();
+        end(&store, &next).await.unwrap().next.unwrap();
+        let mut rows = Vec::new();
+        for statement in std::mem::take(&mut *heard.lock()) {
+            if statement.sql.starts_with("SELECT") || statement.sql.starts_with("WITH page") {
+                rows.push(beside.query_all_raw(statement).await.unwrap().len());
+            }
+        }
+        counts.push(rows);
+    }
+    assert!(counts[0].len() > 8, "{counts:?}");
+    assert_eq!(counts[0], counts[1]);
 }
 
 #[tokio::test]
