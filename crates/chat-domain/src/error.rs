@@ -14,6 +14,9 @@ pub enum ChatError {
     /// No such turn, or another owner's.
     #[error("there is no such turn")]
     TurnNotFound,
+    /// Another turn has taken this one's place already; only that can be answered anew.
+    #[error("a retry has taken the place of this turn")]
+    Superseded,
     /// A turn of the conversation runs, and the message was to be rejected then.
     #[error("turn {0} is running in this conversation")]
     Busy(TurnId),

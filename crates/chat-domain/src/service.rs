@@ -127,11 +127,14 @@ impl ChatService {
     /// Begins a new turn from the message of an earlier one. When it starts to run, it supersedes that turn and all after it.
     ///
     /// # Errors
-    /// `TurnNotFound`, and those of [`start_turn`](Self::start_turn).
+    /// `TurnNotFound`, `Superseded`, and those of [`start_turn`](Self::start_turn).
     pub async fn retry_turn(self: &Arc<Self>, request: RetryTurn) -> Result<StartedTurn, ChatError> {
         let RetryTurn { owner, turn, busy, idempotency } = request;
         self.check_open()?;
         let view = self.turn(&owner, turn).await?;
+        if view.turn.superseded {
+            return Err(ChatError::Superseded);
+        }
         let text = view.items.iter().find_map(|item| match &item.body {
             ItemBody::Message(message) if message.role == Role::User => Some(message.text.clone()),
             _ => None,

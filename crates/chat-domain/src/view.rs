@@ -68,8 +68,9 @@ impl TurnView {
     /// has not come, or text that the message does not have.
     pub fn news(&self, cursor: Cursor) -> Result<Vec<(Cursor, TurnEvent)>, CursorMismatch> {
         let known = cursor.position == Position::START || self.items.iter().any(|item| item.position == cursor.position);
-        let ended_too_early = cursor.ended && !self.turn.status.is_ended();
-        if !known || ended_too_early {
+        let last = self.items.last().map_or(Position::START, |item| item.position);
+        let wrong_end = cursor.ended && !(self.turn.status.is_ended() && cursor.position == last);
+        if !known || wrong_end {
             return Err(CursorMismatch);
         }
         self.events_after(cursor)

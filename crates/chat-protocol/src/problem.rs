@@ -78,7 +78,7 @@ table! {
     MessageEmpty 422 "message_empty" "The message is empty";
         "Send a message with at least one character that is not white space." ["path"]
     MessageTooLong 422 "message_too_long" "The message is too long";
-        "Send at most `limit` characters; this message has `length`." ["path", "limit", "length"]
+        "Send a shorter one; `limit` is the most that is allowed, `length` is what was sent." ["path", "limit", "length"]
     InvalidTitle 422 "invalid_title" "The title is not acceptable";
         "Send 1 to 200 characters without control characters." ["path"]
     InvalidCursor 422 "invalid_cursor" "The cursor does not belong here";
@@ -105,6 +105,8 @@ table! {
         "Check the id, or begin a new conversation by leaving it out."
     TurnNotFound 404 "turn_not_found" "There is no such turn";
         "Check the id; the turn's conversation may have been deleted."
+    TurnSuperseded 409 "turn_superseded" "A retry has taken the place of this turn";
+        "Retry the turn that took its place: it is the one that the conversation's messages name."
     ConversationBusy 409 "conversation_busy" "A turn of the conversation is running";
         "Wait for the end of the turn that `turn_id` names, cancel it, or send with `busy=enqueue` or `busy=interrupt`." ["turn_id"]
     TooManyQueued 429 "too_many_queued" "Too many messages wait in the conversation";
@@ -228,6 +230,10 @@ impl From<Code> for Problem {
     }
 }
 
+/// What to do where a problem names the turn of a message that is stored.
+const KEPT: &str = "The message is kept and its turn goes on. Do not send it again: read the turn that `turn_id` names, at \
+     `/api/{user_id}/turns/{turn_id}` or its `events`.";
+
 impl Problem {
     /// The media type of its JSON.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
@@ -275,8 +281,20 @@ impl Problem {
     pub fn detail(&self) -> String {
         let Row { title, advice, .. } = self.code.row();
         let happened = self.happened.as_deref().unwrap_or(title);
+        let (first, rest) = happened.split_at(happened.ceil_char_boundary(1));
+        let first = first.to_uppercase();
         let stop = if happened.ends_with(['.', '!', '?']) { "" } else { "." };
-        format!("{happened}{stop} {advice}")
+        let advice = if self.is_of_kept_message() { KEPT } else { advice };
+        format!("{first}{rest}{stop} {advice}")
+    }
+
+    /// Whether the message was stored before it went wrong, so that sending it again would double it.
+    fn is_of_kept_message(&self) -> bool {
+        let after_storing = matches!(
+            self.code,
+            Code::StoreUnavailable | Code::StoreTimeout | Code::StoreFull | Code::StoreReadOnly | Code::ShuttingDown | Code::Internal
+        );
+        after_storing && self.members.conversation_id.is_some()
     }
 
     /// What a client gets.
@@ -347,6 +365,7 @@ impl From<&ChatError> for Problem {
                 problem.members.turn_id = Some(turn.0);
                 problem
             }
+            ChatError::Superseded => Code::TurnSuperseded.into(),
             ChatError::QueueFull => Code::TooManyQueued.into(),
             ChatError::IdempotencyMismatch => Code::IdempotencyMismatch.into(),
             ChatError::ShuttingDown => Code::ShuttingDown.into(),

@@ -176,6 +176,7 @@ fn cursors_of_no_reader_are_refused() {
     let at = |position, text, ended| Cursor { position: Position(position), text, ended };
     assert_eq!(view.news(at(3, None, false)), Err(CursorMismatch));
     assert_eq!(views[1].news(at(1, None, true)), Err(CursorMismatch));
+    assert_eq!(view.news(at(1, None, true)), Err(CursorMismatch));
     for bytes in [1, 7] {
         let within_or_beyond = at(1, Some(SeenText { message, bytes }), false);
         assert_eq!(view.news(within_or_beyond), Err(CursorMismatch));

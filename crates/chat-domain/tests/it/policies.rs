@@ -113,6 +113,9 @@ async fn a_retry_answers_the_same_message_anew() {
         world.log(first.conversation).await,
         ["User: one", "Assistant: A", "User: two", "Assistant: B", "User: two", "Assistant: B2"]
     );
+    // What has left the conversation cannot be retried, or it would take with it what replaced it.
+    let retry = RetryTurn { owner: ann(), turn: second.id, busy: BusyPolicy::Enqueue, idempotency: None };
+    assert!(matches!(world.service.retry_turn(retry).await, Err(ChatError::Superseded)));
     let seen = world.service.turns(&ann(), first.conversation, TurnPage::ALL).await.unwrap();
     assert_eq!(seen.iter().map(|log| log.turn.id).collect::<Vec<_>>(), [first.id, third.id]);
 }

@@ -46,6 +46,7 @@ const BODY: &[Code] = &[Code::UnsupportedMediaType, Code::BodyTooLarge, Code::Bo
 const CURSOR: &[Code] = &[Code::InvalidCursor];
 const CONVERSATION: &[Code] = &[Code::ConversationNotFound];
 const TURN: &[Code] = &[Code::TurnNotFound];
+const SUPERSEDED: &[Code] = &[Code::TurnSuperseded];
 const MESSAGE: &[Code] = &[Code::MessageEmpty, Code::MessageTooLong];
 const TITLE: &[Code] = &[Code::InvalidTitle];
 const SHUTTING_DOWN: &[Code] = &[Code::ShuttingDown];
@@ -93,7 +94,7 @@ pub fn endpoints() -> &'static [Endpoint] {
         GET "/api/{user_id}/turns/{turn_id}" turns::get, &[FORM, READ, TURN];
         GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[FORM, READ, CURSOR, TURN];
         POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[FORM, READ, WRITE, TURN];
-        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[FORM, READ, WRITE, TURN, ANSWER];
+        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[FORM, READ, WRITE, TURN, SUPERSEDED, ANSWER];
         GET "/health/live" health::live, &[];
         GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
         GET "/openapi.json" docs::document, &[];
