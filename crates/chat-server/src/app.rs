@@ -34,9 +34,11 @@ pub struct AppState {
     pub service: Arc<ChatService>,
     /// Where work runs that outlives its request.
     pub tasks: Tasks,
+    /// Where streams are read for clients: not work, for the turn of a stream may run elsewhere.
+    pub readers: Tasks,
     /// Who asks.
     pub tokens: Arc<dyn TokenVerifier>,
-    /// How much and how long a client may send.
+    /// What clients may do, and how long they wait.
     pub limits: HttpLimits,
     /// Whether the server is about to stop.
     pub draining: Arc<AtomicBool>,
@@ -44,7 +46,7 @@ pub struct AppState {
     pub leaving: CancellationToken,
 }
 
-/// How much and how long a client may send, and how often an idle stream shows that it lives.
+/// How much a client may send, how long it may take to send and to read, and how often an idle stream shows that it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// The largest body, in bytes.
@@ -53,18 +55,33 @@ pub struct HttpLimits {
     pub body_time: Duration,
     /// The time between two signs of life in an idle stream.
     pub keep_alive: Duration,
+    /// How long a client may take to make room for the next frame of a stream.
+    pub write_time: Duration,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { body_bytes: 1 << 20, body_time: Duration::from_secs(10), keep_alive: Duration::from_secs(15) }
+        Self {
+            body_bytes: 1 << 20,
+            body_time: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
+            write_time: Duration::from_secs(30),
+        }
     }
 }
 
 impl AppState {
     /// State with default limits.
     pub fn new(service: Arc<ChatService>, tasks: Tasks, tokens: Arc<dyn TokenVerifier>) -> Self {
-        Self { service, tasks, tokens, limits: HttpLimits::default(), draining: Arc::default(), leaving: CancellationToken::new() }
+        Self {
+            service,
+            readers: tasks.apart(),
+            tasks,
+            tokens,
+            limits: HttpLimits::default(),
+            draining: Arc::default(),
+            leaving: CancellationToken::new(),
+        }
     }
 
     /// From now on readiness says no, so that load balancers look elsewhere.

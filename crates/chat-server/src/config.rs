@@ -16,6 +16,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 
+use crate::app::HttpLimits;
 pub use reference::reference;
 use value::Setting;
 pub use value::{AgentKind, Bytes, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers};
@@ -146,6 +147,9 @@ settings! {
         "CHAT_MESSAGE_LIMIT" message_limit: NonZeroUsize = "5000";
         /// The largest body of a request.
         "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
+        /// How long a client may leave a stream unread once nothing more fits between it and the server. Then the stream ends, and the
+        /// client may read on after the last event that it got.
+        "CHAT_STREAM_WRITE_TIMEOUT" stream_write_timeout: Duration = "30s";
         /// How many messages may wait in one conversation.
         "CHAT_QUEUE_LIMIT" queue_limit: NonZeroU32 = "256";
         /// How many requests to the agent one turn may need.
@@ -250,6 +254,11 @@ impl Config {
             sweep: self.sweep,
             poll: self.poll,
         }
+    }
+
+    /// What clients may do, and how long they wait.
+    pub fn http_limits(&self) -> HttpLimits {
+        HttpLimits { body_bytes: self.body_limit.0, write_time: self.stream_write_timeout, ..HttpLimits::default() }
     }
 
     /// What no setting alone can tell.
@@ -378,9 +387,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_domain() {
+    fn the_defaults_are_those_of_the_code() {
         let config = Config::load(None, []).unwrap();
         assert_eq!(config.turn_limits(), TurnLimits::default());
+        assert_eq!(config.http_limits(), HttpLimits::default());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::adapters;
-use crate::app::{self, AppState, HttpLimits};
+use crate::app::{self, AppState};
 use crate::auth::JwtVerifier;
 use crate::config::{Config, ConfigError, JwtSecret};
 use crate::dev::{self, DevSecretError};
@@ -168,7 +168,7 @@ impl<'a> Running<'a> {
         let verifier = JwtVerifier::new(&secret, config.jwt_issuer.as_deref(), config.jwt_audience.as_deref());
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let mut state = AppState::new(service.clone(), tasks.clone(), Arc::new(verifier));
-        state.limits = HttpLimits { body_bytes: config.body_limit.0, ..state.limits };
+        state.limits = config.http_limits();
 
         let listener = listen(socket).map_err(|error| ServeError::Address(config.listen, error))?;
         let address = listener.local_addr().map_err(ServeError::System)?;
@@ -231,6 +231,8 @@ impl<'a> Running<'a> {
             let _ = timeout(LAST_MOMENTS, self.state.tasks.finished()).await;
             let _ = closed.await;
         }
+        // They read from the store, which is about to be closed.
+        let _ = timeout(LAST_MOMENTS, self.state.readers.finished()).await;
         self.tools.shutdown().await;
         self.store.close().await;
         tracing::info!("stopped");

@@ -26,6 +26,12 @@ impl Tasks {
         Self { runtime, tracker: TaskTracker::new() }
     }
 
+    /// Tasks of the same runtime that are waited for apart from these.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self::new(self.runtime.clone())
+    }
+
     /// Runs `task` to its end, whatever becomes of the caller.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn_on(task, &self.runtime);

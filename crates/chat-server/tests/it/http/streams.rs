@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
-use chat_domain::{AgentErrorKind, Unavailability};
+use chat_domain::{AgentErrorKind, TurnLimits, Unavailability};
 use chat_protocol::problem::Code;
 use chat_server::app::HttpLimits;
 use futures_util::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::harness::{Server, Setup, answer, check_common_headers};
 
@@ -232,4 +235,97 @@ async fn streams_end_when_the_server_leaves() {
     let read = events(&open.text().await.unwrap());
     assert_eq!(names(&read)[0], "turn");
     assert!(!names(&read).contains(&"done") && !names(&read).contains(&"error"));
+}
+
+/// A connection of its own on which the answer to a message has begun, and the first byte of it.
+async fn raw_stream(server: &Server) -> (TcpStream, u8) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = socket.connect(server.address).await.unwrap();
+    let request = "POST /api/ada/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-ada\r\naccept: text/event-stream\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: 17\r\n\r\n{\"message\": \"Hi\"}";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let first = client.read_u8().await.unwrap();
+    (client, first)
+}
+
+/// The body of a whole answer in chunks.
+fn dechunked(mut body: &str) -> String {
+    let mut text = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let (chunk, rest) = rest.split_at(usize::from_str_radix(size, 16).unwrap());
+        text.push_str(chunk);
+        body = rest.strip_prefix("\r\n").unwrap();
+        if chunk.is_empty() {
+            return text;
+        }
+    }
+    panic!("the answer was cut off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
+    const STEPS: usize = 16;
+    // More than the sockets hold between them: the client's side is small, and ours grows to a few MiB.
+    let long = "x".repeat(1 << 20);
+    let step = move || vec![Script::text(&long), Script::call("again", "{}")];
+    let agent = Arc::new(ScriptedAgent::new(std::iter::repeat_with(step).take(STEPS - 1)));
+    let server = Server::start(Setup {
+        agent,
+        tools: FakeTools::new().answering("again", true, "{}"),
+        limits: TurnLimits { steps: STEPS, ..Setup::default().limits },
+        http: HttpLimits { write_time: Duration::from_millis(200), ..HttpLimits::default() },
+    })
+    .await;
+    let (mut client, first) = raw_stream(&server).await;
+    let mut answer = vec![first];
+    // The answer has begun. Nobody reads, and after a while nobody serves.
+    server.state.readers.finished().await;
+
+    client.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let mut read = events(&dechunked(body));
+    assert_eq!(read[0].name, "turn");
+    assert_ne!(read.last().unwrap().name, "done");
+    let path = format!("/turns/{}/events", read[0].data["turn_id"].as_str().unwrap());
+    while read.last().unwrap().name != "done" {
+        let cursor = read.iter().rev().find_map(|event| event.id.clone()).unwrap_or_default();
+        let more = server.ada(Method::GET, &path).header("Last-Event-ID", cursor).send().await.unwrap();
+        assert_eq!(more.status(), 200);
+        read.extend(events(&more.text().await.unwrap()));
+    }
+    let told = told(&read);
+    let steps = ["text", "message", "tool_call", "tool_result"].repeat(STEPS - 1);
+    let names: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names == [&["message"], &steps[..], &["text", "message", "done"]].concat(), "{names:?}");
+    for (text, message) in told.iter().zip(&told[1..]).filter(|(text, _)| text.0 == "text") {
+        assert!(text.1["message_id"] == message.1["id"] && text.1["delta"] == message.1["content"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_is_no_longer_served() {
+    let gate = Gate::new();
+    let agent = Arc::new(ScriptedAgent::new([vec![Script::Wait(gate.clone())]]));
+    let http = HttpLimits { keep_alive: Duration::from_secs(3600), ..HttpLimits::default() };
+    let server = Server::start(Setup { agent, http, ..Setup::default() }).await;
+    let (client, _) = raw_stream(&server).await;
+    // With no time to linger, closing resets the connection, which actix-web notices at once.
+    client.set_zero_linger().unwrap();
+    drop(client);
+    server.state.readers.finished().await;
+    gate.open();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leaves_still_tells_what_is_known() {
+    let (server, _) = Server::with_agent(ScriptedAgent::new([])).await;
+    let turn = server.say("Hi", None).await["turn_id"].as_str().unwrap().to_owned();
+    server.state.leave();
+    for _ in 0..10 {
+        let read = server.ada(Method::GET, &format!("/turns/{turn}/events")).send().await.unwrap().text().await.unwrap();
+        assert_eq!(names(&events(&read)), ["turn", "message", "text", "message", "done"]);
+    }
 }
