@@ -12,6 +12,7 @@ use chat_domain::{
 };
 
 use crate::conversations::{Cancel, Delete, Rename};
+use crate::fault::Fault;
 use crate::job::Job;
 use crate::open::{self, OpenError, OpenOptions, Opened};
 use crate::reader::{self, Reader};
@@ -26,7 +27,7 @@ use crate::writer::Writer;
 /// All writing goes through one task, which commits what many callers ask as one transaction; reading goes on beside it.
 /// Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
 pub struct SeaOrmStore {
-    writer: Writer,
+    pub(crate) writer: Writer,
     reader: Reader,
     claimed: Mutex<Option<Claimed>>,
 }
@@ -147,6 +148,9 @@ impl ConversationStore for SeaOrmStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
+        if self.writer.is_gone() {
+            return Err(Fault::Closed.into());
+        }
         self.reader
             .run(move |db| async move {
                 Sql::new("SELECT 1").all(&db).await?;

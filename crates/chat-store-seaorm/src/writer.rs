@@ -43,6 +43,11 @@ impl Writer {
         timeout(self.timeout, done).await.map_err(|_| Fault::TimedOut)??
     }
 
+    /// Whether there is nobody any more who would do a command.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.jobs.is_closed()
+    }
+
     /// Lets nobody in any more; returns when what was let in is done.
     pub(crate) async fn close(&self) {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -2,13 +2,15 @@
 
 use std::pin::pin;
 
+use async_trait::async_trait;
 use chat_domain::{Claim, Position, TurnPage, Unavailability};
 use sea_orm::sqlx::Connection;
-use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
+use crate::job::{Command, Job, Stop};
 use crate::open;
 
 /// A store, and its writing connection.
@@ -224,6 +226,28 @@ async fn a_row_that_cannot_be_is_named() {
     let StoreError::Internal(cause) = error else { panic!("{error:?}") };
     assert_eq!(cause.to_string(), format!("messages.role of row {}: \"nobody\" means nothing", begin.message));
     assert_eq!(store.turns(&ann(), sound.turn.conversation, TurnPage::ALL).await.unwrap().len(), 1);
+}
+
+/// Ends the writer's task in the middle.
+struct Panic;
+
+#[async_trait]
+impl Command for Panic {
+    type Answer = ();
+
+    async fn run(&self, _db: &DatabaseTransaction) -> Result<(), Stop> {
+        panic!("as the test wants it")
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_its_writer_does_not_answer() {
+    let (_folder, store, _writer) = store().await;
+    let worker = enrolled(&store).await;
+    store.ping().await.unwrap();
+    assert_eq!(unavailable(store.writer.submit(Panic, Job::other).await), Unavailability::Unreachable);
+    assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
+    assert_eq!(unavailable(store.begin_turn(first_message(worker)).await), Unavailability::Unreachable);
 }
 
 #[tokio::test]
