@@ -136,6 +136,11 @@ impl Ledger {
         Ok(row)
     }
 
+    /// How far a conversation's log goes now. One that is not at hand is not changed.
+    pub(super) fn end_of(&self, conversation: ConversationId) -> Option<Position> {
+        self.conversations.get(&conversation).map(|row| Position(row.last_position))
+    }
+
     pub(super) fn next_position(&mut self, conversation: ConversationId) -> Result<Position, Fault> {
         let row = self.change_conversation(conversation)?;
         row.last_position += 1;

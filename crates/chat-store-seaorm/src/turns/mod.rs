@@ -10,7 +10,7 @@ mod ledger;
 mod load;
 mod save;
 
-use chat_domain::{HeldTurn, TurnId};
+use chat_domain::{HeldTurn, Position, TurnId};
 use sea_orm::ConnectionTrait;
 
 pub(crate) use append::Append;
@@ -27,6 +27,7 @@ pub(crate) async fn run(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(
         return Ok(());
     }
     let mut ledger = load::load(db, &wants).await?;
+    let mut ends = Vec::new();
     for job in &mut *jobs {
         match job {
             Job::Begin(call) => call.decide(|begin| ledger.begin(begin))?,
@@ -34,21 +35,24 @@ pub(crate) async fn run(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(
             Job::End(call) => call.decide(|end| ledger.end(end))?,
             Job::Other(_) => {}
         }
+        ends.push(job.held().and_then(|held| ledger.end_of(held.turn.conversation)));
     }
     save::save(db, &ledger).await?;
-    complete(db, jobs).await
+    complete(db, jobs, &ends).await
 }
 
-/// Gives held turns whose items were not at hand those that the log has.
-async fn complete(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(), Fault> {
-    let mut bare: Vec<&mut HeldTurn> = jobs.iter_mut().filter_map(Job::held).filter(|held| held.items.is_empty()).collect();
+/// Gives held turns whose items were not at hand those that the log had when their jobs were done: up to `ends`, one for each job.
+async fn complete(db: &impl ConnectionTrait, jobs: &mut [Job], ends: &[Option<Position>]) -> Result<(), Fault> {
+    let held = jobs.iter_mut().zip(ends).filter_map(|(job, end)| Some((job.held()?, *end)));
+    let mut bare: Vec<(&mut HeldTurn, Option<Position>)> = held.filter(|(held, _)| held.items.is_empty()).collect();
     if bare.is_empty() {
         return Ok(());
     }
-    let turns: Vec<TurnId> = bare.iter().map(|held| held.turn.id).collect();
-    let mut items = history::items_of(db, &turns).await?;
-    for held in &mut bare {
-        held.items = items.remove(&held.turn.id).unwrap_or_default();
+    let turns: Vec<TurnId> = bare.iter().map(|(held, _)| held.turn.id).collect();
+    let items = history::items_of(db, &turns).await?;
+    for (held, end) in &mut bare {
+        let items = items.get(&held.turn.id).into_iter().flatten();
+        held.items = items.filter(|item| end.is_none_or(|end| item.position <= end)).cloned().collect();
     }
     Ok(())
 }

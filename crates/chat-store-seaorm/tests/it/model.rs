@@ -1,5 +1,7 @@
-//! Any sequence of calls does what it does to the store in memory: the same answers, and the same conversations afterwards.
+//! Any sequence of calls, also of calls that are done together, does what it does to the store in memory, one by one in order of
+//! arrival: the same answers, and the same conversations afterwards.
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use chat_domain::testing::MemoryStore;
@@ -9,6 +11,7 @@ use chat_domain::{
     ToolOutcome, ToolOutput, ToolResult, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
+use futures_util::future::join_all;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -49,9 +52,10 @@ enum Op {
         owner: u8,
         conversation: u8,
     },
-    /// A worker leaves, and the other one takes over.
+    /// A worker leaves, and the other one takes over. It may have mislaid turns: those it says it holds are every so many of them.
     HandOver {
         from: u8,
+        holding: Option<usize>,
     },
 }
 
@@ -73,7 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (any::<u8>(), any::<u8>()).prop_map(|(owner, turn)| Op::Cancel { owner, turn }),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(owner, conversation)| Op::Rename { owner, conversation }),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(owner, conversation)| Op::Delete { owner, conversation }),
-        1 => (0..2_u8).prop_map(|from| Op::HandOver { from }),
+        1 => (0..2_u8, proptest::option::of(1..4_usize)).prop_map(|(from, holding)| Op::HandOver { from, holding }),
     ]
 }
 
@@ -81,11 +85,11 @@ fn op() -> impl Strategy<Value = Op> {
 struct Pair {
     memory: MemoryStore,
     database: SeaOrmStore,
-    workers: [WorkerId; 2],
-    conversations: Vec<ConversationId>,
-    turns: Vec<TurnId>,
-    leases: Vec<TurnLease>,
-    clock: i64,
+    workers: Cell<[WorkerId; 2]>,
+    conversations: RefCell<Vec<ConversationId>>,
+    turns: RefCell<Vec<TurnId>>,
+    leases: RefCell<Vec<TurnLease>>,
+    clock: Cell<i64>,
 }
 
 /// Asks both stores; their answers must be the same. An answer as text is enough: errors have no equality.
@@ -121,26 +125,34 @@ impl Pair {
         let url = format!("sqlite://{}", folder.join("chat.db").display());
         let database = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
         let workers = [WorkerId(Uuid::now_v7()), WorkerId(Uuid::now_v7())];
-        let pair = Self { memory: MemoryStore::new(), database, workers, conversations: vec![], turns: vec![], leases: vec![], clock: 0 };
+        let pair = Self {
+            memory: MemoryStore::new(),
+            database,
+            workers: Cell::new(workers),
+            conversations: RefCell::default(),
+            turns: RefCell::default(),
+            leases: RefCell::default(),
+            clock: Cell::new(0),
+        };
         for worker in workers {
             both!(pair, |store| store.enroll(worker, LEASE)).unwrap();
         }
         pair
     }
 
-    fn now(&mut self) -> Timestamp {
-        self.clock += 1;
-        Timestamp(self.clock)
+    fn now(&self) -> Timestamp {
+        self.clock.set(self.clock.get() + 1);
+        Timestamp(self.clock.get())
     }
 
-    fn message(&mut self) -> (MessageId, NewItem) {
+    fn message(&self) -> (MessageId, NewItem) {
         let id = MessageId(Uuid::now_v7());
         let body = ItemBody::Message(Message { id, role: Role::Assistant, text: "said".to_owned() });
         (id, NewItem { at: self.now(), body })
     }
 
     /// A step's message, with a call that has a result and one that has none.
-    fn step(&mut self) -> Vec<NewItem> {
+    fn step(&self) -> Vec<NewItem> {
         let (message, item) = self.message();
         let mut items = vec![item];
         for answered in [true, false] {
@@ -157,10 +169,10 @@ impl Pair {
         items
     }
 
-    async fn run(&mut self, op: Op) {
+    async fn run(&self, op: Op) {
         match op {
             Op::Begin { owner: by, conversation, busy, key, retry, twice } => {
-                let target = match pick(&self.conversations, conversation).filter(|_| !conversation.is_multiple_of(4)) {
+                let target = match pick(&self.conversations.borrow(), conversation).filter(|_| !conversation.is_multiple_of(4)) {
                     Some(id) => Target::Existing(id),
                     None => Target::New(ConversationId(Uuid::now_v7()), Title::new("talk").unwrap()),
                 };
@@ -171,68 +183,72 @@ impl Pair {
                     message: MessageId(Uuid::now_v7()),
                     text: "asked".to_owned(),
                     at: self.now(),
-                    worker: self.workers[usize::from(by % 2)],
+                    worker: self.workers.get()[usize::from(by % 2)],
                     busy,
                     queue_limit: 3,
                     idempotency: key.map(|key| IdempotencyKey { key: key.to_string(), fingerprint }),
-                    retry_of: retry.filter(|_| matches!(target, Target::Existing(_))).and_then(|turn| pick(&self.turns, turn)),
+                    retry_of: retry.filter(|_| matches!(target, Target::Existing(_))).and_then(|turn| pick(&self.turns.borrow(), turn)),
                     target,
                 };
                 for _ in 0..=usize::from(twice) {
                     if let Ok(begun) = both!(self, |store| store.begin_turn(begin.clone())) {
-                        self.conversations.push(begin.target.id());
-                        self.turns.push(begin.turn);
-                        self.leases.extend(if let Begun::Running(held) = begun { Some(held.lease) } else { None });
+                        self.conversations.borrow_mut().push(begin.target.id());
+                        self.turns.borrow_mut().push(begin.turn);
+                        self.leases.borrow_mut().extend(if let Begun::Running(held) = begun { Some(held.lease) } else { None });
                     }
                 }
             }
             Op::Append { lease, tools, twice } => {
-                let Some(lease) = pick(&self.leases, lease) else { return };
+                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
                 let items = if tools { self.step() } else { vec![self.message().1] };
                 for _ in 0..=usize::from(twice) {
                     let _ = both!(self, |store| store.append(&lease, items.clone()));
                 }
             }
             Op::End { lease, twice } => {
-                let Some(lease) = pick(&self.leases, lease) else { return };
+                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
                 let (last, at) = (vec![self.message().1], self.now());
                 let usage = Usage { input_tokens: 3, output_tokens: 5 };
                 for _ in 0..=usize::from(twice) {
                     let ended = both!(self, |store| store.end_turn(&lease, last.clone(), TurnOutcome::Completed, usage, at));
-                    self.leases.extend(ended.ok().and_then(|ended| ended.next).map(|next| next.lease));
+                    self.leases.borrow_mut().extend(ended.ok().and_then(|ended| ended.next).map(|next| next.lease));
                 }
             }
             Op::Draft { lease } => {
-                let Some(lease) = pick(&self.leases, lease) else { return };
+                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
                 let draft = Draft { message: MessageId(Uuid::now_v7()), text: "so far".to_owned() };
                 let _ = both!(self, |store| async { store.heartbeat(lease.worker, LEASE, vec![(lease, draft.clone())]).await.map(sorted) });
             }
             Op::Cancel { owner: by, turn } => {
-                let Some(turn) = pick(&self.turns, turn) else { return };
+                let Some(turn) = pick(&self.turns.borrow(), turn) else { return };
                 let _ = both!(self, |store| store.request_cancel(&owner(by), turn));
             }
             Op::Rename { owner: by, conversation } => {
-                let Some(id) = pick(&self.conversations, conversation) else { return };
+                let Some(id) = pick(&self.conversations.borrow(), conversation) else { return };
                 let (title, at) = (Title::new("renamed").unwrap(), self.now());
                 let _ = both!(self, |store| store.rename(&owner(by), id, &title, at));
             }
             Op::Delete { owner: by, conversation } => {
-                let Some(id) = pick(&self.conversations, conversation) else { return };
+                let Some(id) = pick(&self.conversations.borrow(), conversation) else { return };
                 let _ = both!(self, |store| store.delete(&owner(by), id));
             }
-            Op::HandOver { from } => {
+            Op::HandOver { from, holding } => {
                 let from = usize::from(from);
-                let (leaving, staying) = (self.workers[from], self.workers[1 - from]);
+                let workers = self.workers.get();
+                let (leaving, staying) = (workers[from], workers[1 - from]);
+                let holding = holding.map(|every| self.turns.borrow().iter().step_by(every).copied().collect());
                 both!(self, |store| store.retire(leaving)).unwrap();
-                let claim = Claim { worker: staying, limit: u32::MAX, holding: None };
+                let claim = Claim { worker: staying, limit: u32::MAX, holding };
                 let claimed = both!(self, |store| async {
                     let mut claimed = store.claim_abandoned(claim.clone()).await?;
                     claimed.sort_by_key(|held| held.turn.id);
                     Ok(claimed)
                 });
-                self.leases.extend(claimed.unwrap().into_iter().map(|held| held.lease));
-                self.workers[from] = WorkerId(Uuid::now_v7());
-                let new = self.workers[from];
+                self.leases.borrow_mut().extend(claimed.unwrap().into_iter().map(|held| held.lease));
+                let new = WorkerId(Uuid::now_v7());
+                let mut workers = self.workers.get();
+                workers[from] = new;
+                self.workers.set(workers);
                 both!(self, |store| store.enroll(new, LEASE)).unwrap();
             }
         }
@@ -243,14 +259,14 @@ impl Pair {
         for owner in [owner(0), owner(1)] {
             let page = ConversationPage { after: None, limit: 1_000 };
             let _ = both!(self, |store| store.conversations(&owner, page));
-            for id in &self.conversations {
+            for id in &*self.conversations.borrow() {
                 let page = TurnPage { superseded: true, ..TurnPage::ALL };
                 let _ = both!(self, |store| store.turns(&owner, *id, page));
                 let _ = both!(self, |store| store.turns(&owner, *id, TurnPage::ALL));
                 let page = ToolCallPage { after: Position::START, limit: 1_000 };
                 let _ = both!(self, |store| store.tool_calls(&owner, *id, page));
             }
-            for id in &self.turns {
+            for id in &*self.turns.borrow() {
                 let _ = both!(self, |store| store.turn(&owner, *id, Position(2)));
             }
         }
@@ -266,13 +282,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_answers_like_the_store_in_memory(ops in proptest::collection::vec(op(), 1..80)) {
+    fn it_answers_like_the_store_in_memory(batches in proptest::collection::vec(proptest::collection::vec(op(), 1..8), 1..20)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let mut pair = Pair::new(folder.path()).await;
-            for op in ops {
-                pair.run(op).await;
+            let pair = Pair::new(folder.path()).await;
+            for batch in batches {
+                // Each is polled once before the writer, on the same thread, sees the first of them: they are one batch, in this order.
+                // The store in memory, which never waits, is asked in the same order.
+                join_all(batch.into_iter().map(|op| pair.run(op))).await;
             }
             pair.compare().await;
             pair.database.close().await;
