@@ -131,6 +131,8 @@ table! {
         "The message and all work done are kept. Retry the turn, or ask for less at once." ["conversation_id", "turn_id"]
     TooManyAttempts 500 "too_many_attempts" "The server failed at this turn again and again";
         "The message is kept. Go on with another message, and tell the operator." ["conversation_id", "turn_id"]
+    ReplyTimeout 504 "reply_timeout" "The turn has not ended within the time that a reply may take";
+        "The message is kept and its turn goes on. Do not send it again: read the turn that `turn_id` names, at `/api/{user_id}/turns/{turn_id}` or its `events`." ["conversation_id", "turn_id"]
     StoreUnavailable 503 "store_unavailable" "The database cannot be reached";
         "Send the same request again in a moment, with the same `Idempotency-Key` if it had one." ["conversation_id", "turn_id"], after 2
     StoreTimeout 503 "store_timeout" "The database is too slow";
@@ -231,8 +233,7 @@ impl From<Code> for Problem {
 }
 
 /// What to do where a problem names the turn of a message that is stored.
-const KEPT: &str = "The message is kept and its turn goes on. Do not send it again: read the turn that `turn_id` names, at \
-     `/api/{user_id}/turns/{turn_id}` or its `events`.";
+const KEPT: &str = Code::ReplyTimeout.row().advice;
 
 impl Problem {
     /// The media type of its JSON.

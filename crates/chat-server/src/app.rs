@@ -46,7 +46,7 @@ pub struct AppState {
     pub leaving: CancellationToken,
 }
 
-/// How much a client may send, how long it may take to send and to read, and how often an idle stream shows that it lives.
+/// How much a client may send, how long it may take to send and to read, and how long it waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// The largest body, in bytes.
@@ -57,6 +57,8 @@ pub struct HttpLimits {
     pub keep_alive: Duration,
     /// How long a client may take to make room for the next frame of a stream.
     pub write_time: Duration,
+    /// How long a reply waits for the end of its turn.
+    pub reply_time: Duration,
 }
 
 impl Default for HttpLimits {
@@ -66,6 +68,7 @@ impl Default for HttpLimits {
             body_time: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             write_time: Duration::from_secs(30),
+            reply_time: Duration::from_secs(600),
         }
     }
 }

@@ -147,6 +147,9 @@ settings! {
         "CHAT_MESSAGE_LIMIT" message_limit: NonZeroUsize = "5000";
         /// The largest body of a request.
         "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
+        /// How long a reply that is not a stream waits for the end of its turn. After that the client is told where to read the turn,
+        /// which goes on.
+        "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "10m";
         /// How long a client may leave a stream unread once nothing more fits between it and the server. Then the stream ends, and the
         /// client may read on after the last event that it got.
         "CHAT_STREAM_WRITE_TIMEOUT" stream_write_timeout: Duration = "30s";
@@ -258,7 +261,12 @@ impl Config {
 
     /// What clients may do, and how long they wait.
     pub fn http_limits(&self) -> HttpLimits {
-        HttpLimits { body_bytes: self.body_limit.0, write_time: self.stream_write_timeout, ..HttpLimits::default() }
+        HttpLimits {
+            body_bytes: self.body_limit.0,
+            write_time: self.stream_write_timeout,
+            reply_time: self.reply_timeout,
+            ..HttpLimits::default()
+        }
     }
 
     /// What no setting alone can tell.

@@ -8,7 +8,6 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod dev;
-pub mod environment;
 pub mod http;
 pub mod logging;
 pub mod observer;

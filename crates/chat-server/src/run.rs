@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use chat_domain::{ChatService, Deps, Environment, StoreError};
+use chat_domain::{ChatService, Deps, Environment, StoreError, SystemEnvironment};
 use chat_store_seaorm::{OpenError, SeaOrmStore};
 use chat_tools_mcp::McpToolset;
 use tokio::net::TcpSocket;
@@ -20,7 +20,6 @@ use crate::app::{self, AppState};
 use crate::auth::JwtVerifier;
 use crate::config::{Config, ConfigError, JwtSecret};
 use crate::dev::{self, DevSecretError};
-use crate::environment::SystemEnvironment;
 use crate::observer::{LogObserver, chain};
 use crate::tasks::Tasks;
 

@@ -9,6 +9,7 @@ use chat_protocol::native::query::Shown;
 use chat_protocol::native::reply::{reply, shown_turns};
 use chat_protocol::problem::Code;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use crate::app::AppState;
 use crate::http::RequestId;
@@ -28,7 +29,7 @@ pub struct Wanted {
 /// Begins a turn and answers with it. The turn goes on when the client does not wait.
 ///
 /// # Errors
-/// What `begin` refuses; the problem of a turn that failed.
+/// What `begin` refuses; the problem of a turn that failed; `ReplyTimeout` if a reply would take longer than the limit.
 pub async fn answer<F>(
     state: &AppState,
     request: &HttpRequest,
@@ -60,7 +61,7 @@ async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: 
         let opening = events::opening(&turn);
         return Ok(sse::stream(state, request, turn, Some(opening), news));
     }
-    let (turn, items) = ended(state, news).await?;
+    let (turn, items) = timeout(state.limits.reply_time, ended(state, news)).await.map_err(|_| Refusal::from(Code::ReplyTimeout))??;
     let page = shown_turns(&turn);
     let conversation = turn.conversation;
     let logs = match wanted.shown {
@@ -75,6 +76,8 @@ async fn ended(state: &AppState, mut news: TurnStream) -> Result<(Turn, Vec<Item
     let mut items = Vec::new();
     loop {
         let next = tokio::select! {
+            // What is known goes first: who has waited for the end gets it, even from a server that leaves.
+            biased;
             next = news.next() => next,
             () = state.leaving.cancelled() => return Err(Code::ShuttingDown.into()),
         };

@@ -68,6 +68,7 @@ const ANSWER: &[Code] = &[
     Code::StepLimit,
     Code::TurnTimeout,
     Code::TooManyAttempts,
+    Code::ReplyTimeout,
 ];
 
 /// Every route.

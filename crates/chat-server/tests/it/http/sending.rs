@@ -3,9 +3,11 @@
 use chat_domain::AgentErrorKind;
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_protocol::problem::Code;
+use chat_server::app::HttpLimits;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -231,4 +233,34 @@ async fn a_server_that_leaves_says_so_and_takes_nothing_new() {
     let told = super::harness::check_refusal(waiting.await.unwrap().unwrap(), Code::ShuttingDown).await;
     assert!(told["turn_id"].is_string() && told["conversation_id"].is_string());
     assert_eq!(server.bare(Method::GET, "/health/live").send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leaves_still_answers_with_a_turn_that_has_ended() {
+    let (server, _) = Server::with_agent(ScriptedAgent::new([])).await;
+    let send = || server.chat("Hi", None).header("Idempotency-Key", "k");
+    let first = answer(send(), 200).await;
+    server.state.leave();
+    for _ in 0..10 {
+        assert_eq!(answer(send(), 200).await, first);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_has_a_limit_and_the_turn_goes_on() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let agent = Arc::new(ScriptedAgent::answering(move |_| vec![Script::Wait(held.clone()), Script::text("Done.")]));
+    let http = HttpLimits { reply_time: Duration::from_millis(100), ..HttpLimits::default() };
+    let server = Server::start(Setup { agent, http, ..Setup::default() }).await;
+    let told = refusal(server.chat("Hi", None), Code::ReplyTimeout).await;
+    let path = format!("/turns/{}", told["turn_id"].as_str().unwrap());
+    let turn = server.get(&path).await;
+    assert_eq!((&turn["status"], &turn["conversation_id"]), (&json!("running"), &told["conversation_id"]));
+    gate.open();
+    // A stream has no such limit: it ends when the turn does.
+    let events = server.ada(Method::GET, &format!("{path}/events")).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("event: done\n"), "{events}");
+    let turn = server.get(&path).await;
+    assert_eq!((&turn["status"], &turn["messages"][1]["content"]), (&json!("completed"), &json!("Done.")));
 }
