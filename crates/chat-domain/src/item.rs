@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::values::codes;
 use crate::{MessageId, Position, RawJson, Timestamp, ToolCallId, TurnId};
 
 /// An entry of a conversation's log.
@@ -15,6 +16,13 @@ pub struct Item {
     pub at: Timestamp,
     /// What it says.
     pub body: ItemBody,
+}
+
+impl Item {
+    /// Whether the item still waits for its place, because its turn is queued.
+    pub fn is_unplaced(&self) -> bool {
+        self.position == Position::START
+    }
 }
 
 /// An item before the store has given it a place.
@@ -128,30 +136,6 @@ impl ToolError {
         Self { kind, message }
     }
 }
-
-macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every variant.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The stable name: stored in databases and shown to clients.
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code),+ }
-            }
-
-            /// The variant with this name.
-            pub fn from_code(code: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|kind| kind.code() == code)
-            }
-        }
-    };
-}
-pub(crate) use codes;
 
 codes! {
     /// The cause of a tool's failure.

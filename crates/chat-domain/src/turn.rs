@@ -1,7 +1,7 @@
 //! Turns: everything done in answer to one user message.
 
-use crate::item::codes;
-use crate::{ConversationId, Item, MessageId, Ordinal, Position, Timestamp, TurnId, UserId, WorkerId};
+use crate::values::codes;
+use crate::{ConversationId, Item, MessageId, Ordinal, Timestamp, TurnId, UserId, WorkerId};
 
 /// Everything done in answer to one user message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,11 +153,4 @@ pub struct TurnLog {
     pub turn: Turn,
     /// Its items, in order. For a queued turn: the user's message alone, at [`Position::START`], for it has no place yet.
     pub items: Vec<Item>,
-}
-
-impl Item {
-    /// Whether the item still waits for its place, because its turn is queued.
-    pub fn is_unplaced(&self) -> bool {
-        self.position == Position::START
-    }
 }

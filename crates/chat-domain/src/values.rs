@@ -97,6 +97,31 @@ impl fmt::Debug for RawJson {
     }
 }
 
+/// An enum each of whose variants has a stable name.
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every variant.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stable name: stored in databases and shown to clients.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The variant with this name.
+            pub fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.code() == code)
+            }
+        }
+    };
+}
+pub(crate) use codes;
+
 /// Replaces U+0000, which no database keeps alike, by U+FFFD. For text from agents and tools;
 /// a user's text with U+0000 is refused instead.
 pub fn without_nul(text: String) -> String {

@@ -25,6 +25,11 @@ pub struct Cursor {
     pub ended: bool,
 }
 
+impl Cursor {
+    /// The start of a turn.
+    pub const START: Self = Self { position: Position::START, text: None, ended: false };
+}
+
 /// Text seen of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SeenText {

@@ -9,7 +9,7 @@ mod toolset;
 #[cfg(feature = "testing")]
 pub use agent::MockAgent;
 pub use agent::{Agent, AgentError, AgentErrorKind, StepEvent, StepRequest, StepStream};
-pub use environment::Environment;
+pub use environment::{Environment, SystemEnvironment};
 pub use observer::{Observer, Signal};
 #[cfg(feature = "testing")]
 pub use store::MockConversationStore;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Conversation, ConversationId, Cursor, Draft, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall,
-    ToolResult, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
+    Conversation, ConversationId, Draft, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall, ToolResult,
+    Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
 };
 
 /// Where conversations are kept. The only memory there is.
@@ -316,9 +316,4 @@ pub enum Unavailability {
     Full,
     /// It can only be read.
     ReadOnly,
-}
-
-impl Cursor {
-    /// The start of a turn.
-    pub const START: Self = Self { position: Position::START, text: None, ended: false };
 }

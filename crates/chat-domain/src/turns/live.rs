@@ -1,6 +1,12 @@
 //! The turns that run in this process, and the readers here that wait for a turn wherever it runs.
 //!
 //! This is all that is known outside the store, and it goes when a turn does.
+//!
+//! - A [`Seat`] belongs to one turn id. Readers and the run hold it; the map in [`LiveTurns`] only points to it. It goes with the last of them.
+//! - A [`Run`] sits in the seat while the turn runs here: it puts a [`LiveTurn`] there, changes what readers see of it, and takes it away when
+//!   it lets go. A run with a newer lease takes the seat over.
+//! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that was lost, a run that was dropped): the next sweep then
+//!   tells the store which turns are running here, and gets the others back (ADR 4).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
