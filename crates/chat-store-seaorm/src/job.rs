@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::turns::{Append, End};
 
 /// A command, and whoever waits for its answer.
-pub(crate) struct Call<C, A> {
+pub(crate) struct Submission<C, A> {
     pub(crate) command: C,
     answer: Option<Result<A, StoreError>>,
     caller: oneshot::Sender<Result<A, StoreError>>,
@@ -29,7 +29,7 @@ impl From<StoreError> for Stop {
     }
 }
 
-impl<C, A> Call<C, A> {
+impl<C, A> Submission<C, A> {
     pub(crate) fn new(command: C) -> (Self, oneshot::Receiver<Result<A, StoreError>>) {
         let (caller, answer) = oneshot::channel();
         (Self { command, answer: None, caller }, answer)
@@ -71,16 +71,16 @@ pub(crate) trait Command: Send + Sync + 'static {
     async fn run(&self, db: &DatabaseTransaction) -> Result<Self::Answer, Stop>;
 }
 
-/// A [`Call`] of any [`Command`].
+/// A [`Submission`] of any [`Command`].
 #[async_trait]
-pub(crate) trait AnyCall: Send {
+pub(crate) trait AnySubmission: Send {
     async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault>;
     fn is_abandoned(&self) -> bool;
     fn tell(self: Box<Self>, done: Result<(), Fault>);
 }
 
 #[async_trait]
-impl<C: Command> AnyCall for Call<C, C::Answer> {
+impl<C: Command> AnySubmission for Submission<C, C::Answer> {
     async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault> {
         let decided = self.command.run(db).await;
         self.keep(decided)
@@ -95,24 +95,24 @@ impl<C: Command> AnyCall for Call<C, C::Answer> {
     }
 }
 
-/// A call of any kind.
+/// A submission of any kind.
 pub(crate) enum Job {
-    Begin(Call<BeginTurn, Begun>),
-    Append(Call<Append, Vec<Item>>),
-    End(Call<End, EndedTurn>),
-    Other(Box<dyn AnyCall>),
+    Begin(Submission<BeginTurn, Begun>),
+    Append(Submission<Append, Vec<Item>>),
+    End(Submission<End, EndedTurn>),
+    Other(Box<dyn AnySubmission>),
 }
 
 impl Job {
-    pub(crate) fn other<C: Command>(call: Call<C, C::Answer>) -> Self {
-        Self::Other(Box::new(call))
+    pub(crate) fn other<C: Command>(submission: Submission<C, C::Answer>) -> Self {
+        Self::Other(Box::new(submission))
     }
 
     /// The turn that the answer puts into the caller's hands.
     pub(crate) fn held(&mut self) -> Option<&mut HeldTurn> {
         match self {
-            Self::Begin(Call { answer: Some(Ok(Begun::Running(held))), .. }) => Some(held),
-            Self::End(Call { answer: Some(Ok(EndedTurn { next, .. })), .. }) => next.as_mut(),
+            Self::Begin(Submission { answer: Some(Ok(Begun::Running(held))), .. }) => Some(held),
+            Self::End(Submission { answer: Some(Ok(EndedTurn { next, .. })), .. }) => next.as_mut(),
             _ => None,
         }
     }
@@ -120,10 +120,10 @@ impl Job {
     /// Whether the caller has gone away.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
-            Self::Begin(call) => call.is_abandoned(),
-            Self::Append(call) => call.is_abandoned(),
-            Self::End(call) => call.is_abandoned(),
-            Self::Other(call) => call.is_abandoned(),
+            Self::Begin(submission) => submission.is_abandoned(),
+            Self::Append(submission) => submission.is_abandoned(),
+            Self::End(submission) => submission.is_abandoned(),
+            Self::Other(submission) => submission.is_abandoned(),
         }
     }
 
@@ -135,10 +135,10 @@ impl Job {
     /// Answers the caller, now that what was decided is durable, or will never be.
     pub(crate) fn tell(self, done: Result<(), Fault>) {
         match self {
-            Self::Begin(call) => call.tell(done),
-            Self::Append(call) => call.tell(done),
-            Self::End(call) => call.tell(done),
-            Self::Other(call) => call.tell(done),
+            Self::Begin(submission) => submission.tell(done),
+            Self::Append(submission) => submission.tell(done),
+            Self::End(submission) => submission.tell(done),
+            Self::Other(submission) => submission.tell(done),
         }
     }
 }

@@ -85,22 +85,22 @@ impl From<DbErr> for OpenError {
 
 /// An open database, ready for use.
 pub(crate) struct Opened {
-    pub(crate) claimed: sqlite::Claimed,
+    pub(crate) lock: sqlite::FileLock,
     pub(crate) writer: DatabaseConnection,
     pub(crate) readers: DatabaseConnection,
 }
 
 /// Takes the database for this process and brings it to where the store can use it.
 pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Opened, OpenError> {
-    let claimed = sqlite::Claimed::take(url)?;
-    if !options.migrate && !claimed.exists() {
+    let lock = sqlite::FileLock::acquire(url)?;
+    if !options.migrate && !lock.exists() {
         return Err(OpenError::Pending(chat_migrations::names()));
     }
-    let writer = claimed.writer(options.timeout).await?;
+    let writer = lock.writer(options.timeout).await?;
     match prepare(&writer, options.migrate).await {
         Ok(()) => {
-            let readers = claimed.readers(options.readers.max(1), options.timeout).await?;
-            Ok(Opened { claimed, writer, readers })
+            let readers = lock.readers(options.readers.max(1), options.timeout).await?;
+            Ok(Opened { lock, writer, readers })
         }
         Err(error) => {
             writer.close().await?;

@@ -1,5 +1,7 @@
 //! Statements with their values, and rows read by place.
 
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
 
 use crate::fault::Fault;
@@ -115,6 +117,11 @@ impl<'a> Row<'a> {
         let row = self.row.try_get_by::<uuid::Uuid, _>(self.id).map_or_else(|_| "?".to_owned(), |id| id.to_string());
         Fault::Corrupt { table: self.table, column, row, problem: problem.to_owned() }
     }
+}
+
+/// A length of time as databases keep it: in microseconds.
+pub(crate) fn micros(time: Duration) -> Value {
+    big(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// A count as databases keep it.

@@ -65,15 +65,15 @@ pub(crate) fn unavailability(code: i32) -> Option<Unavailability> {
 
 /// A database file that no other process serves, for as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct Claimed {
+pub(crate) struct FileLock {
     path: PathBuf,
     url: String,
     _lock: File,
 }
 
-impl Claimed {
+impl FileLock {
     /// Finds the file that `url` names and takes its lock, which the operating system gives back however the process ends.
-    pub(crate) fn take(url: &str) -> Result<Self, OpenError> {
+    pub(crate) fn acquire(url: &str) -> Result<Self, OpenError> {
         let unusable = |reason: String| OpenError::Url { reason };
         let options: SqliteConnectOptions = url.parse().map_err(|error: sea_orm::sqlx::Error| unusable(error.to_string()))?;
         let name = options.get_filename();

@@ -17,7 +17,7 @@ use crate::job::Job;
 use crate::open::{self, OpenError, OpenOptions, Opened};
 use crate::reader::{self, Reader};
 use crate::sql::Sql;
-use crate::sqlite::Claimed;
+use crate::sqlite::FileLock;
 use crate::turns::{Append, End};
 use crate::workers::{Beat, Enroll, ForgetAll, Retire, TakeOver};
 use crate::writer::Writer;
@@ -29,7 +29,7 @@ use crate::writer::Writer;
 pub struct SeaOrmStore {
     pub(crate) writer: Writer,
     reader: Reader,
-    claimed: Mutex<Option<Claimed>>,
+    lock: Mutex<Option<FileLock>>,
 }
 
 impl fmt::Debug for SeaOrmStore {
@@ -54,11 +54,11 @@ impl SeaOrmStore {
     }
 
     pub(crate) async fn start(opened: Opened, options: &OpenOptions) -> Result<Self, OpenError> {
-        let Opened { claimed, writer, readers } = opened;
+        let Opened { lock, writer, readers } = opened;
         let store = Self {
             writer: Writer::start(writer, options.batch.max(1), options.timeout),
             reader: Reader::new(readers, options.timeout),
-            claimed: Mutex::new(Some(claimed)),
+            lock: Mutex::new(Some(lock)),
         };
         store.writer.submit(ForgetAll, Job::other).await.map_err(|error| OpenError::Database(Box::new(error)))?;
         Ok(store)
@@ -68,7 +68,7 @@ impl SeaOrmStore {
     pub async fn close(&self) {
         self.writer.close().await;
         self.reader.close().await;
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -13,15 +13,11 @@ use crate::fault::Fault;
 use crate::history;
 use crate::job::{Command, Stop};
 use crate::rows::{self, TURN_COLUMNS};
-use crate::sql::{Row, Sql, big};
+use crate::sql::{Row, Sql, big, micros};
 use crate::sqlite::NOW;
 
 /// How many drafts a statement saves: all databases bound the number of values.
 const DRAFTS: usize = 4000;
-
-fn micros(lease: Duration) -> i64 {
-    i64::try_from(lease.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// Makes a worker known.
 pub(crate) struct Enroll {

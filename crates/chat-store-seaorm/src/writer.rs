@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::fault::Fault;
-use crate::job::{Call, Job};
+use crate::job::{Job, Submission};
 use crate::{sqlite, turns};
 
 /// How many jobs may wait. Whoever comes then waits to be let in, within its own limit.
@@ -34,10 +34,10 @@ impl Writer {
     }
 
     /// Has a command done; returns when it is durable. If the caller goes away, it is done or not done.
-    pub(crate) async fn submit<C, A>(&self, command: C, job: impl FnOnce(Call<C, A>) -> Job) -> Result<A, StoreError> {
-        let (call, answer) = Call::new(command);
+    pub(crate) async fn submit<C, A>(&self, command: C, job: impl FnOnce(Submission<C, A>) -> Job) -> Result<A, StoreError> {
+        let (submission, answer) = Submission::new(command);
         let done = async {
-            self.jobs.send(job(call)).await.map_err(|_| Fault::Closed)?;
+            self.jobs.send(job(submission)).await.map_err(|_| Fault::Closed)?;
             answer.await.map_err(|_| Fault::Closed)
         };
         timeout(self.timeout, done).await.map_err(|_| Fault::TimedOut)??
@@ -106,8 +106,8 @@ async fn transact(db: &DatabaseConnection, jobs: &mut [Job], limit: Duration) ->
         // In order of arrival: neighbours of the kind that can be done together are.
         for jobs in jobs.chunk_by_mut(|one, next| one.is_other() == next.is_other()) {
             for job in &mut *jobs {
-                if let Job::Other(call) = job {
-                    call.run(&db).await?;
+                if let Job::Other(submission) = job {
+                    submission.run(&db).await?;
                 }
             }
             turns::run(&db, jobs).await?;

@@ -155,7 +155,8 @@ async fn a_long_queue_is_not_read() {
         let next = end(&store, &held).await.unwrap().next.unwrap();
         end(&store, &next).await.unwrap().next.unwrap();
         let mut rows = Vec::new();
-        for statement in std::mem::take(&mut *heard.lock()) {
+        let statements = std::mem::take(&mut *heard.lock());
+        for statement in statements {
             if statement.sql.starts_with("SELECT") || statement.sql.starts_with("WITH page") {
                 rows.push(beside.query_all_raw(statement).await.unwrap().len());
             }

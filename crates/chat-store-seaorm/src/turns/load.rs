@@ -37,8 +37,8 @@ impl Wants {
         let mut wants = Self::default();
         for job in jobs {
             match job {
-                Job::Begin(call) => {
-                    let begin = &call.command;
+                Job::Begin(submission) => {
+                    let begin = &submission.command;
                     if let Target::Existing(id) = begin.target {
                         wants.conversations.push(id);
                         wants.interrupted.extend((begin.busy == BusyPolicy::Interrupt).then_some(id));
@@ -47,10 +47,10 @@ impl Wants {
                     wants.turns.extend(begin.retry_of);
                     wants.keys.extend(begin.idempotency.iter().map(|used| (begin.owner.clone(), used.key.clone())));
                 }
-                Job::Append(call) => wants.items(call.command.lease.turn, &call.command.items),
-                Job::End(call) => {
-                    wants.ending.push(call.command.lease.turn);
-                    wants.items(call.command.lease.turn, &call.command.last);
+                Job::Append(submission) => wants.items(submission.command.lease.turn, &submission.command.items),
+                Job::End(submission) => {
+                    wants.ending.push(submission.command.lease.turn);
+                    wants.items(submission.command.lease.turn, &submission.command.last);
                 }
                 Job::Other(_) => {}
             }

@@ -30,9 +30,9 @@ pub(crate) async fn run(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(
     let mut ends = Vec::new();
     for job in &mut *jobs {
         match job {
-            Job::Begin(call) => call.decide(|begin| ledger.begin(begin))?,
-            Job::Append(call) => call.decide(|append| ledger.append(append))?,
-            Job::End(call) => call.decide(|end| ledger.end(end))?,
+            Job::Begin(submission) => submission.decide(|begin| ledger.begin(begin))?,
+            Job::Append(submission) => submission.decide(|append| ledger.append(append))?,
+            Job::End(submission) => submission.decide(|end| ledger.end(end))?,
             Job::Other(_) => {}
         }
         ends.push(job.held().and_then(|held| ledger.end_of(held.turn.conversation)));

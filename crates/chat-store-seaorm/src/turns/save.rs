@@ -1,14 +1,12 @@
 //! Writing back what a batch of commands has changed.
 
-use std::time::Duration;
-
 use chat_domain::{Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
 use sea_orm::{ConnectionTrait, Value};
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
 use crate::fault::Fault;
-use crate::sql::{Sql, big};
+use crate::sql::{Sql, big, micros};
 
 /// How many rows a statement takes: all databases bound the number of values (SQLite: 32,766).
 const ROWS: usize = 1000;
@@ -257,8 +255,4 @@ fn result_values(item: Option<&Item>) -> [Value; 7] {
         ToolOutcome::Unknown => (codes::UNKNOWN, none(), none()),
     };
     [big(position.0), at.0.into(), outcome.into(), output, error, started_at.0.into(), micros(*took)]
-}
-
-fn micros(took: Duration) -> Value {
-    big(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
 }

@@ -256,17 +256,18 @@ impl Pair {
 
     /// All that can be read is the same.
     async fn compare(&self) {
+        let (conversations, turns) = (self.conversations.borrow().clone(), self.turns.borrow().clone());
         for owner in [owner(0), owner(1)] {
             let page = ConversationPage { after: None, limit: 1_000 };
             let _ = both!(self, |store| store.conversations(&owner, page));
-            for id in &*self.conversations.borrow() {
+            for id in &conversations {
                 let page = TurnPage { superseded: true, ..TurnPage::ALL };
                 let _ = both!(self, |store| store.turns(&owner, *id, page));
                 let _ = both!(self, |store| store.turns(&owner, *id, TurnPage::ALL));
                 let page = ToolCallPage { after: Position::START, limit: 1_000 };
                 let _ = both!(self, |store| store.tool_calls(&owner, *id, page));
             }
-            for id in &*self.turns.borrow() {
+            for id in &turns {
                 let _ = both!(self, |store| store.turn(&owner, *id, Position(2)));
             }
         }
