@@ -129,6 +129,19 @@ async fn growth() {
         let conversation = chat.conversation(messages / 2).await;
         println!("conversation of {messages:>5} messages   {:.2}", timed(Some(conversation)).await);
     }
+    for queued in [10, 256, 1_000] {
+        let conversation = chat.turn(None, false).await;
+        let first = chat.begin(conversation, queued).await;
+        for _ in 0..queued {
+            chat.begin(conversation, queued).await;
+        }
+        let (mut held, start) = (first.unwrap(), Instant::now());
+        for _ in 0..READS.min(queued) {
+            held = chat.end(&held).await.unwrap();
+            assert!(chat.begin(conversation, queued).await.is_none());
+        }
+        println!("before {queued:>5} that wait            {:.2}", start.elapsed().as_secs_f64() * 1e3 / f64::from(READS.min(queued)));
+    }
     for conversations in [1_000, 10_000] {
         let makers = (0..64).map(|_| {
             let chat = chat.clone();
@@ -164,22 +177,30 @@ impl Chat {
 
     /// One turn, in a new conversation or in this one.
     async fn turn(&self, conversation: Option<ConversationId>, read: bool) -> ConversationId {
-        let held = self.begin(conversation).await;
+        let conversation =
+            conversation.map_or_else(|| Target::New(ConversationId(Uuid::now_v7()), Title::from_message("new")), Target::Existing);
+        let held = self.begin_in(conversation, 0).await.unwrap();
         if read {
             assert!(self.read(held.turn.conversation).await >= 1);
         }
-        let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "y".repeat(1500) };
-        let last = vec![NewItem { at: Timestamp(1), body: ItemBody::Message(message) }];
-        self.store.end_turn(&held.lease, last, TurnOutcome::Completed, Usage::default(), Timestamp(1)).await.unwrap();
+        assert!(self.end(&held).await.is_none());
         held.turn.conversation
     }
 
-    async fn begin(&self, conversation: Option<ConversationId>) -> HeldTurn {
+    /// Ends a turn; returns the one that waited for it.
+    async fn end(&self, held: &HeldTurn) -> Option<HeldTurn> {
+        let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "y".repeat(1500) };
+        let last = vec![NewItem { at: Timestamp(1), body: ItemBody::Message(message) }];
+        self.store.end_turn(&held.lease, last, TurnOutcome::Completed, Usage::default(), Timestamp(1)).await.unwrap().next
+    }
+
+    async fn begin(&self, conversation: ConversationId, queue_limit: u32) -> Option<HeldTurn> {
+        self.begin_in(Target::Existing(conversation), queue_limit).await
+    }
+
+    /// Begins a turn, which may have to wait.
+    async fn begin_in(&self, target: Target, queue_limit: u32) -> Option<HeldTurn> {
         let text = "x".repeat(300);
-        let target = match conversation {
-            Some(id) => Target::Existing(id),
-            None => Target::New(ConversationId(Uuid::now_v7()), Title::from_message(&text)),
-        };
         let begin = BeginTurn {
             owner: self.owner.clone(),
             target,
@@ -189,13 +210,14 @@ impl Chat {
             at: Timestamp(1),
             worker: self.worker,
             busy: BusyPolicy::Enqueue,
-            queue_limit: 256,
+            queue_limit,
             idempotency: None,
             retry_of: None,
         };
         match self.store.begin_turn(begin).await.unwrap() {
-            Begun::Running(held) => held,
-            other => panic!("{other:?}"),
+            Begun::Running(held) => Some(held),
+            Begun::Queued(_) => None,
+            Begun::Existing(turn) => panic!("{turn:?}"),
         }
     }
 
