@@ -29,6 +29,9 @@ const BACKLOG: u32 = 4_096;
 /// What remains to be done after the grace period is short: letting go of turns, ending streams, saying goodbye.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
+/// How long the turns that still run may take to be handed over. Then the lease does it.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
 /// Ten thousand clients, each with a connection of ours to an agent, and the rest.
 const WANTED_FILES: u64 = 65_536;
 const NEEDED_FILES: u64 = 16_384;
@@ -220,7 +223,7 @@ impl<'a> Running<'a> {
         if !finished {
             tracing::info!("the grace period is over; what still runs is handed over");
         }
-        if let Err(error) = self.state.service.hand_over().await {
+        if let Some(Err(error)) = within(HAND_OVER, "handing over the turns", self.state.service.hand_over()).await {
             tracing::warn!(error = chain(&error), "turns could not be handed over; another server takes them when the lease has run out");
         }
         // Whoever waits for a turn that has ended gets its end; whoever waits for another goes on elsewhere.
@@ -232,10 +235,19 @@ impl<'a> Running<'a> {
         }
         // They read from the store, which is about to be closed.
         let _ = timeout(LAST_MOMENTS, self.state.readers.finished()).await;
-        self.tools.shutdown().await;
-        self.store.close().await;
+        within(LAST_MOMENTS, "stopping the tools", self.tools.shutdown()).await;
+        within(LAST_MOMENTS, "closing the database", self.store.close()).await;
         tracing::info!("stopped");
     }
+}
+
+/// What `work` gives, unless it takes too long: nothing is to keep a server from stopping.
+async fn within<T>(limit: Duration, what: &'static str, work: impl Future<Output = T>) -> Option<T> {
+    let outcome = timeout(limit, work).await.ok();
+    if outcome.is_none() {
+        tracing::warn!(what, "takes too long and is not waited for");
+    }
+    outcome
 }
 
 /// SIGTERM and SIGINT.
@@ -274,7 +286,7 @@ fn http_server(config: &Config, state: &AppState, listener: TcpListener) -> io::
         Some(threads) => threads.get(),
         None => std::thread::available_parallelism()?.get(),
     };
-    app::server(state.clone(), listener, threads, config.shutdown_grace + LAST_MOMENTS * 2)
+    app::server(state.clone(), listener, threads, config.shutdown_grace + HAND_OVER + LAST_MOMENTS * 2)
 }
 
 fn greeting(
@@ -303,5 +315,16 @@ fn raise_open_files() {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_is_not_waited_for() {
+        assert_eq!(within(Duration::from_millis(1), "hanging", std::future::pending::<()>()).await, None);
+        assert_eq!(within(Duration::from_secs(3600), "answering", async { 7 }).await, Some(7));
     }
 }
