@@ -257,3 +257,30 @@ fn a_second_signal_ends_it_at_once() {
     server.signal("INT");
     assert_eq!(server.exit_code(), Some(130));
 }
+
+/// A `GET` whose connection ends with the answer.
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn while_a_stop_is_announced_requests_are_still_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, url) = silent_agent();
+    let server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_NOTICE", "1h"));
+    assert!(get(server.address, "/health/ready").starts_with("HTTP/1.1 200 "));
+    server.signal("TERM");
+    while get(server.address, "/health/ready").starts_with("HTTP/1.1 200 ") {}
+    let _request = server.send(&token());
+    let _question = asked(&agent);
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(130));
+
+    let brief = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_NOTICE", "10ms").env("CHAT_SHUTDOWN_GRACE", "10ms"));
+    brief.signal("TERM");
+    assert_eq!(brief.exit_code(), Some(0));
+}
