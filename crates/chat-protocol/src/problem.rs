@@ -295,7 +295,7 @@ impl Problem {
             self.code,
             Code::StoreUnavailable | Code::StoreTimeout | Code::StoreFull | Code::StoreReadOnly | Code::ShuttingDown | Code::Internal
         );
-        after_storing && self.members.conversation_id.is_some()
+        after_storing && self.members.turn_id.is_some()
     }
 
     /// What a client gets.

@@ -14,7 +14,7 @@
 //! The `id` of each event is a cursor. What a reader got up to some id and what it gets after it are together what an uninterrupted
 //! reader gets, but for where the deltas of one message are cut.
 
-use chat_domain::{Cursor, Item, ItemBody, Turn, TurnEvent, TurnOutcome, TurnStatus};
+use chat_domain::{Cursor, Item, ItemBody, Turn, TurnEvent, TurnId, TurnOutcome, TurnStatus};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -121,8 +121,8 @@ pub fn opening(turn: &Turn) -> String {
 }
 
 /// The frame of an event of `turn`, after which a reader has come to `cursor`.
-pub fn event(turn: &Turn, cursor: Cursor, event: &TurnEvent) -> String {
-    let id = write_turn(turn.id, cursor);
+pub fn event(turn: TurnId, cursor: Cursor, event: &TurnEvent) -> String {
+    let id = write_turn(turn, cursor);
     let id = Some(id.as_str());
     match event {
         TurnEvent::Text { message, delta } => named(id, "text", &TextEvent { message_id: message.0, delta: delta.clone() }),

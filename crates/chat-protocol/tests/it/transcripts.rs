@@ -56,7 +56,7 @@ impl Chat {
     }
 
     async fn frames(&self, turn: &Turn) -> String {
-        let frames = self.events(turn.id).await.into_iter().map(|(cursor, event)| events::event(turn, cursor, &event));
+        let frames = self.events(turn.id).await.into_iter().map(|(cursor, event)| events::event(turn.id, cursor, &event));
         std::iter::once(events::opening(turn)).chain(frames).collect()
     }
 
@@ -164,7 +164,7 @@ fn a_draft_that_leads_nowhere() {
     let log = log.ended(1, TurnOutcome::Completed);
     let message = chat_domain::MessageId(FixedEnvironment::id(9));
     let cursor = Cursor { position: Position(1), text: None, ended: false };
-    insta::assert_snapshot!("discarded", events::event(&log.turn, cursor, &TurnEvent::Discarded { message }));
+    insta::assert_snapshot!("discarded", events::event(log.turn.id, cursor, &TurnEvent::Discarded { message }));
 }
 
 #[test]

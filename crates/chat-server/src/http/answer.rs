@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::app::AppState;
 use crate::http::RequestId;
 use crate::http::accept::Form;
-use crate::http::sse;
+use crate::http::sse::{self, Subject};
 use crate::problem::Refusal;
 
 /// How a client wants to be answered.
@@ -59,7 +59,7 @@ async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: 
     if wanted.form == Form::Events {
         let request = request.extensions().get::<RequestId>().map(|id| id.0);
         let opening = events::opening(&turn);
-        return Ok(sse::stream(state, request, turn, Some(opening), news));
+        return Ok(sse::stream(state, Subject { request, turn: id, conversation: Some(turn.conversation) }, Some(opening), news));
     }
     let (turn, items) = timeout(state.limits.reply_time, ended(state, news)).await.map_err(|_| Refusal::from(Code::ReplyTimeout))??;
     let page = shown_turns(&turn);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, ContentEncoding};
 use bytes::Bytes;
-use chat_domain::{Turn, TurnStream};
+use chat_domain::{ConversationId, TurnId, TurnStream};
 use chat_protocol::native::events;
 use chat_protocol::sse::KEEP_ALIVE;
 use futures_util::{StreamExt, stream};
@@ -23,18 +23,22 @@ use crate::problem::Refusal;
 /// How many frames may wait for a client. Few, for what a slow client gets later comes in fewer and larger pieces.
 const FRAMES_AHEAD: usize = 4;
 
+/// What a stream is about.
+pub struct Subject {
+    /// The id of the request.
+    pub request: Option<Uuid>,
+    /// The turn.
+    pub turn: TurnId,
+    /// Its conversation; `None` for a client that reads on, which knows it.
+    pub conversation: Option<ConversationId>,
+}
+
 /// The news of a turn, behind the frame `first`, until its end, until this server leaves, or until the client is too slow: then it
 /// goes on with another request.
-pub fn stream(state: &AppState, request: Option<Uuid>, turn: Turn, first: Option<String>, news: TurnStream) -> HttpResponse {
+pub fn stream(state: &AppState, subject: Subject, first: Option<String>, news: TurnStream) -> HttpResponse {
     let (frames, mut body) = channel(FRAMES_AHEAD);
-    let pump = Pump {
-        request,
-        turn,
-        frames,
-        keep_alive: state.limits.keep_alive,
-        write_time: state.limits.write_time,
-        leaving: state.leaving.clone(),
-    };
+    let pump =
+        Pump { subject, frames, keep_alive: state.limits.keep_alive, write_time: state.limits.write_time, leaving: state.leaving.clone() };
     // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it would keep the news for ever.
     state.readers.spawn(pump.run(first, news).instrument(tracing::Span::current()));
     HttpResponse::Ok()
@@ -48,8 +52,7 @@ pub fn stream(state: &AppState, request: Option<Uuid>, turn: Turn, first: Option
 
 /// Carries the news of a turn to the body of an answer.
 struct Pump {
-    request: Option<Uuid>,
-    turn: Turn,
+    subject: Subject,
     frames: Sender<Bytes>,
     keep_alive: Duration,
     write_time: Duration,
@@ -74,10 +77,12 @@ impl Pump {
             };
             let (frame, goes_on) = match next {
                 Err(_) => (KEEP_ALIVE.to_owned(), true),
-                Ok(Some(Ok((cursor, event)))) => (events::event(&self.turn, cursor, &event), true),
+                Ok(Some(Ok((cursor, event)))) => (events::event(self.subject.turn, cursor, &event), true),
                 Ok(Some(Err(error))) => {
-                    let mut problem = Refusal::from(error).in_turn(self.turn.conversation, self.turn.id).0;
-                    problem.instance = self.request;
+                    let mut problem = Refusal::from(error).0;
+                    problem.instance = self.subject.request;
+                    problem.members.turn_id = Some(self.subject.turn.0);
+                    problem.members.conversation_id = self.subject.conversation.map(|id| id.0);
                     (events::broken(&problem), false)
                 }
                 Ok(None) => return,
@@ -98,5 +103,34 @@ impl Pump {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+
+    fn pump(keep_alive: Duration) -> (Pump, Receiver<Bytes>) {
+        let (frames, body) = channel(1);
+        let subject = Subject { request: None, turn: TurnId(Uuid::from_u128(1)), conversation: None };
+        let write_time = Duration::from_millis(1);
+        (Pump { subject, frames, keep_alive, write_time, leaving: CancellationToken::new() }, body)
+    }
+
+    #[tokio::test]
+    async fn signs_of_life_must_be_read_too() {
+        let (pump, mut body) = pump(Duration::from_millis(1));
+        pump.run(None, stream::pending().boxed()).await;
+        assert_eq!(body.recv().await.as_deref(), Some(KEEP_ALIVE.as_bytes()));
+        assert_eq!(body.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn who_is_gone_is_told_nothing() {
+        let (pump, body) = pump(Duration::from_secs(3600));
+        drop(body);
+        pump.run(None, stream::pending().boxed()).await;
     }
 }

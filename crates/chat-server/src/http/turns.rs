@@ -12,7 +12,8 @@ use chat_protocol::native::{events, request};
 use crate::app::AppState;
 use crate::http::accept::{self, Form};
 use crate::http::answer::{Wanted, answer};
-use crate::http::{Caller, RequestId, parameters, sse};
+use crate::http::sse::{self, Subject};
+use crate::http::{Caller, RequestId, parameters};
 use crate::problem::Refusal;
 
 /// Get a turn
@@ -60,16 +61,18 @@ pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: 
     let id = parameters::turn(&request)?;
     let cursor = parameters::resume(&request, id)?;
     let watched = state.call(move |service| async move {
-        let turn = service.turn(&owner, id).await?.turn;
+        // Who reads on knows the turn.
+        let turn = if cursor.is_none() { Some(service.turn(&owner, id).await?.turn) } else { None };
         Ok((turn, service.watch_turn(&owner, id, cursor.unwrap_or(Cursor::START)).await?))
     });
     let (turn, news) = watched.await?;
     if cursor.is_some_and(|cursor| cursor.ended) {
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
     }
-    let opening = cursor.is_none().then(|| events::opening(&turn));
+    let opening = turn.as_ref().map(events::opening);
     let request = request.extensions().get::<RequestId>().map(|id| id.0);
-    Ok(sse::stream(&state, request, turn, opening, news))
+    let subject = Subject { request, turn: id, conversation: turn.map(|turn| turn.conversation) };
+    Ok(sse::stream(&state, subject, opening, news))
 }
 
 /// Cancel a turn
