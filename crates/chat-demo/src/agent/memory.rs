@@ -4,7 +4,8 @@ use chat_domain::transcript::{Call, Entry, Transcript};
 use chat_domain::{ToolCallId, ToolErrorKind};
 use serde_json::Value;
 
-use super::intent::{Filter, Intent, understand};
+use super::intent::{Change, Filter, Intent, understand};
+use super::wording;
 
 /// A task, as a tool told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) struct Task {
 
 /// The tool that lists the tasks.
 const LIST: &str = "list_tasks";
+/// The tool that deletes one.
+const DELETE: &str = "delete_task";
 
 /// What came of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(crate) struct Step<'a> {
 pub(crate) struct Turn<'a> {
     pub(crate) message: &'a str,
     pub(crate) steps: Vec<Step<'a>>,
+    /// What was answered; empty before that.
+    pub(crate) said: &'a str,
 }
 
 impl Turn<'_> {
@@ -57,11 +62,32 @@ impl Turn<'_> {
         self.steps.iter().rev().find(|step| step.tool == tool).map(|step| outcome(step.result))
     }
 
-    /// The list that was shown. One that was only looked into to find a task was not.
-    fn shown(&self) -> Option<(Filter, Vec<Task>)> {
-        match (self.outcome(LIST)?, self.intent()) {
-            (Outcome::Listed(tasks), Intent::List(filter)) => Some((filter, tasks)),
-            _ => None,
+    /// The list that was shown, be it empty: what was printed counts, for whatever reason. A list that was only looked into
+    /// to find a task was not shown.
+    fn shown(&self) -> Option<Vec<Task>> {
+        let printed = wording::printed(self.said);
+        let empty = || matches!(self.outcome(LIST), Some(Outcome::Listed(tasks)) if tasks.is_empty());
+        (!printed.is_empty() || empty()).then_some(printed)
+    }
+
+    /// What "it" stands for after this turn: None if it says nothing of that, `Some(None)` if that cannot be known.
+    fn mention(&self) -> Option<Option<u64>> {
+        if let Some(step) = self.steps.iter().rev().find(|step| step.tool != LIST) {
+            return Some(match outcome(step.result) {
+                Outcome::Done(task) if step.tool != DELETE => Some(task.id),
+                _ => None,
+            });
+        }
+        match self.intent() {
+            Intent::List(Filter::All | Filter::Pending) => match wording::printed(self.said).as_slice() {
+                [only] => Some(Some(only.id)),
+                _ => None,
+            },
+            Intent::List(Filter::Completed) | Intent::Change(Change::Rename(None), _) => None,
+            // A task was spoken of, and was not found.
+            Intent::Change(..) => Some(None),
+            _ if wording::printed(self.said).is_empty() => None,
+            _ => Some(None),
         }
     }
 }
@@ -72,8 +98,13 @@ pub(crate) fn turns(transcript: &Transcript) -> Vec<Turn<'_>> {
     let mut open: Vec<&Call> = Vec::new();
     for entry in &transcript.0 {
         match entry {
-            Entry::User { text } => turns.push(Turn { message: text, steps: Vec::new() }),
-            Entry::Assistant { calls, .. } => open = calls.iter().collect(),
+            Entry::User { text } => turns.push(Turn { message: text, steps: Vec::new(), said: "" }),
+            Entry::Assistant { text, calls } => {
+                open = calls.iter().collect();
+                if let Some(turn) = turns.last_mut().filter(|_| !text.is_empty()) {
+                    turn.said = text;
+                }
+            }
             Entry::ToolResult { call, content } => {
                 if let (Some(turn), Some(tool)) = (turns.last_mut(), tool_of(&open, *call)) {
                     turn.steps.push(Step { tool, result: content });
@@ -120,35 +151,22 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn of(turns: &[Turn<'_>]) -> Self {
-        let mut memory = Self::default();
+        let mentioned = turns.iter().rev().find_map(Turn::mention).flatten();
         let last_shown = turns.iter().enumerate().rev().find_map(|(at, turn)| Some((at, turn.shown()?)));
-        let (shown_at, mut shown) = last_shown.map_or((None, None), |(at, shown)| (Some(at), Some(shown)));
-        for (at, turn) in turns.iter().enumerate() {
-            if shown_at == Some(at)
-                && let Some((filter, tasks)) = shown.take()
-            {
-                if let ([only], Filter::All | Filter::Pending) = (tasks.as_slice(), filter) {
-                    memory.mentioned = Some(only.id);
-                }
-                memory.shown = tasks;
-            }
-            for step in turn.steps.iter().filter(|step| step.tool != LIST) {
-                memory.learn(step);
-            }
+        let (shown_at, shown) = last_shown.unwrap_or_default();
+        let mut memory = Self { shown, mentioned };
+        for step in turns.iter().skip(shown_at).flat_map(|turn| &turn.steps).filter(|step| step.tool != LIST) {
+            memory.keep_up(step);
         }
         memory
     }
 
-    /// Learns from a task that was added or changed.
-    fn learn(&mut self, step: &Step<'_>) {
+    /// Changes the list that was shown as the task was.
+    fn keep_up(&mut self, step: &Step<'_>) {
         let Outcome::Done(task) = outcome(step.result) else { return };
-        if step.tool == "delete_task" {
+        if step.tool == DELETE {
             self.shown.retain(|shown| shown.id != task.id);
-            self.mentioned = None;
-            return;
-        }
-        self.mentioned = Some(task.id);
-        if let Some(shown) = self.shown.iter_mut().find(|shown| shown.id == task.id) {
+        } else if let Some(shown) = self.shown.iter_mut().find(|shown| shown.id == task.id) {
             shown.title = task.title;
         } else if step.tool == "add_task" && !self.shown.is_empty() {
             self.shown.push(task);
@@ -181,15 +199,16 @@ mod tests {
     #[test]
     fn what_was_shown_follows_what_was_done() {
         let task = |id: u64| Task { id, title: format!("task {id}"), completed: false };
-        let turn = |message: &'static str, tool: &'static str, result: &'static str| Turn { message, steps: vec![Step { tool, result }] };
+        let turn = |message: &'static str, tool: &'static str, result: &'static str| Turn {
+            message,
+            steps: vec![Step { tool, result }],
+            said: "",
+        };
+        let told = |said: &'static str, turn: Turn<'static>| Turn { said, ..turn };
         let mut turns = vec![
             turn("list", "list_tasks", r#"{"tasks":[]}"#),
             turn("add x", "add_task", r#"{"task_id":9,"title":"task 9"}"#),
-            turn(
-                "list",
-                "list_tasks",
-                r#"{"tasks":[{"task_id":1,"title":"task 1"},{"task_id":2,"title":"old"},{"task_id":3,"title":"task 3"}]}"#,
-            ),
+            told("Here are your tasks:\n1. [ ] task 1\n2. [ ] old\n3. [ ] task 3", turn("list", "list_tasks", "words")),
             turn("rename 2 to task 2", "update_task", r#"{"task_id":2,"title":"task 2"}"#),
         ];
         assert_eq!(Memory::of(&turns), Memory { shown: vec![task(1), task(2), task(3)], mentioned: Some(2) });
@@ -197,10 +216,30 @@ mod tests {
         assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3)], mentioned: None });
         turns.push(turn("add y", "add_task", r#"{"task_id":4,"title":"task 4"}"#));
         assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3), task(4)], mentioned: Some(4) });
-        turns.push(turn("delete milk", "list_tasks", r#"{"tasks":[{"task_id":7,"title":"x"}]}"#));
+        turns.push(turn("complete milk", "list_tasks", r#"{"tasks":[{"task_id":7,"title":"x"}]}"#));
         turns.push(turn("complete 3", "complete_task", "Outcome unknown: the connection was lost."));
-        assert_eq!(Memory::of(&turns).shown.len(), 3, "only lists that were shown count");
-        turns.push(turn("list", "list_tasks", r#"{"tasks":[{"task_id":7,"title":"task 7"}]}"#));
+        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3), task(4)], mentioned: None }, "only what was shown counts");
+        turns.push(told("Here are your tasks:\n7. [ ] task 7", turn("list", "list_tasks", "words")));
         assert_eq!(Memory::of(&turns), Memory { shown: vec![task(7)], mentioned: Some(7) });
+        turns.push(turn("list", "list_tasks", r#"{"tasks":[]}"#));
+        assert_eq!(Memory::of(&turns).shown, []);
+    }
+
+    #[test]
+    fn what_was_not_found_leaves_nothing_to_call_it() {
+        let task = |id: u64| Task { id, title: format!("task {id}"), completed: false };
+        let tasks = "1. [ ] task 1\n2. [ ] task 2";
+        for (message, said, shown, mentioned) in [
+            ("complete zzz", format!("I found no task like 'zzz'. Your tasks are:\n{tasks}"), vec![task(1), task(2)], None),
+            ("delete task", format!("Which one should I delete?\n{tasks}"), vec![task(1), task(2)], None),
+            ("zzz", format!("I found no task like 'zzz'. Your tasks are:\n{tasks}"), vec![task(1), task(2)], None),
+            ("complete the ninth one", "There are only 1 tasks on the list.".into(), vec![task(5)], None),
+            ("list", format!("Here are your tasks:\n{tasks}"), vec![task(1), task(2)], Some(5)),
+            ("hello", "Hello!".into(), vec![task(5)], Some(5)),
+        ] {
+            let listed = Turn { message: "list", steps: Vec::new(), said: "Here are your tasks:\n5. [ ] task 5" };
+            let turns = [listed, Turn { message, steps: Vec::new(), said: &said }];
+            assert_eq!(Memory::of(&turns), Memory { shown, mentioned }, "{message}");
+        }
     }
 }

@@ -109,6 +109,8 @@ fn find(change: &Change, which: &Reference, memory: &Memory, tasks: Option<&[Tas
         (Reference::Number(id), _) => Found::One(*id),
         (Reference::It, _) if memory.mentioned.is_some() => memory.mentioned.map_or(Found::NeedsList, Found::One),
         (Reference::Nth(_) | Reference::Last, _) if !memory.shown.is_empty() => find_among(change, which, &memory.shown),
+        // Nobody knows what "it" is: even if there is only one task, it may be another than the one meant.
+        (Reference::It, Some(tasks)) if !tasks.is_empty() => Found::Several(open_to(change, tasks.iter().collect())),
         (_, Some(tasks)) => find_among(change, which, tasks),
         (_, None) => Found::NeedsList,
     }
@@ -127,16 +129,21 @@ fn find_among(change: &Change, which: &Reference, tasks: &[Task]) -> Found {
     }
 }
 
-/// One of these: what is done already is not completed again while something else may be meant.
-fn choice(change: &Change, mut tasks: Vec<&Task>, none: impl FnOnce() -> String) -> Found {
+/// One of these.
+fn choice(change: &Change, tasks: Vec<&Task>, none: impl FnOnce() -> String) -> Found {
+    match open_to(change, tasks).as_slice() {
+        [] => Found::None(none()),
+        [task] => Found::One(task.id),
+        several => Found::Several(several.to_vec()),
+    }
+}
+
+/// Those that may be meant: what is done already is not completed again while something else may be meant.
+fn open_to(change: &Change, mut tasks: Vec<&Task>) -> Vec<Task> {
     if *change == Change::Complete && tasks.iter().any(|task| !task.completed) {
         tasks.retain(|task| !task.completed);
     }
-    match tasks.as_slice() {
-        [] => Found::None(none()),
-        [task] => Found::One(task.id),
-        several => Found::Several(several.iter().map(|task| (*task).clone()).collect()),
-    }
+    tasks.into_iter().cloned().collect()
 }
 
 /// The tasks of exactly this title; else those it is a part of; else those that have all its words.

@@ -11,12 +11,18 @@ const TASKS: &str = r#"{"tasks":[
 const TEA: &str = r#"{"task_id":6,"title":"tea"}"#;
 
 fn turn<'a>(message: &'a str, steps: &[(&'a str, &'a str)]) -> Turn<'a> {
-    Turn { message, steps: steps.iter().map(|(tool, result)| Step { tool, result }).collect() }
+    Turn { message, steps: steps.iter().map(|(tool, result)| Step { tool, result }).collect(), said: "" }
 }
 
-/// A turn that has looked at the list.
+/// A turn that has looked at the list, and said what comes of that.
 fn looked(message: &str) -> Turn<'_> {
-    turn(message, &[("list_tasks", TASKS)])
+    let turn = turn(message, &[("list_tasks", TASKS)]);
+    let said: &str = match next(std::slice::from_ref(&turn)) {
+        Next::Say(said) => said.leak(),
+        Next::Ask(change, tasks) => wording::which(&change, &tasks).leak(),
+        Next::Call(..) => "",
+    };
+    Turn { said, ..turn }
 }
 
 fn task(id: u64, title: &str) -> Task {

@@ -63,6 +63,7 @@ pub(crate) fn which(change: &Change, tasks: &[Task]) -> String {
 
 /// When there is no task of that title.
 pub(crate) fn no_such(title: &str, tasks: &[Task]) -> String {
+    let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("I found no task like '{title}'. Your tasks are:\n{}", lines(tasks))
 }
 
@@ -95,6 +96,16 @@ fn lines(tasks: &[Task]) -> String {
     tasks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The tasks of the list in an answer.
+pub(crate) fn printed(answer: &str) -> Vec<Task> {
+    let task = |line: &str| {
+        let (id, rest) = line.split_once(". [")?;
+        let (mark, title) = rest.split_once("] ")?;
+        Some(Task { id: id.parse().ok()?, title: title.to_owned(), completed: mark == "x" })
+    };
+    answer.lines().filter_map(task).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,9 +114,12 @@ mod tests {
     fn lists_are_numbered_with_marks() {
         let tasks =
             vec![Task { id: 1, title: "Buy milk".into(), completed: true }, Task { id: 4, title: "Call mom".into(), completed: false }];
+        assert_eq!(printed(&which(&Change::Delete, &tasks)), tasks);
+        assert_eq!(printed(&no_such("x\n9. [ ] y", &tasks)), tasks, "nothing is read from the user's own words");
         let said = listed(Filter::All, &Outcome::Listed(tasks));
         assert_eq!(said, "Here are your tasks:\n1. [x] Buy milk\n4. [ ] Call mom");
         assert_eq!(listed(Filter::All, &Outcome::Listed(Vec::new())), "You have no tasks yet.");
+        assert!(printed(HELP).is_empty());
         assert_eq!(listed(Filter::Pending, &Outcome::Listed(Vec::new())), "Nothing is left to do.");
     }
 

@@ -54,6 +54,29 @@ async fn tasks_are_found_by_their_titles_and_doubts_are_asked_away() {
 }
 
 #[tokio::test]
+async fn it_acts_on_no_other_task_than_the_one_that_was_meant() {
+    let tasks = Tasks::new();
+    let chat = Chat::new(Arc::new(MemoryStore::new()), tasks.start()).await;
+    let lines = [
+        ("add alpha", "Added 'alpha' to your tasks."),
+        ("complete it", "Marked 'alpha' as done."),
+        ("add beta", "Added 'beta' to your tasks."),
+        ("add gamma", "Added 'gamma' to your tasks."),
+        ("what's left?", "This is left to do:\n2. [ ] beta\n3. [ ] gamma"),
+        ("complete zzz", "I found no task like 'zzz'. Your tasks are:\n1. [x] alpha\n2. [ ] beta\n3. [ ] gamma"),
+        ("delete the first one", "Deleted 'alpha' from your tasks."),
+        ("rename 3 to delta", "Renamed task 3 to 'delta'."),
+        ("change \"zzz\" to \"b\"", "I found no task like 'zzz'. Your tasks are:\n2. [ ] beta\n3. [ ] delta"),
+        ("delete it", "Which one should I delete?\n2. [ ] beta\n3. [ ] delta"),
+        ("the first", "Deleted 'beta' from your tasks."),
+        ("remove the unicorn", "I found no task like 'unicorn'. Your tasks are:\n3. [ ] delta"),
+        ("delete that one", "Which one should I delete?\n3. [ ] delta"),
+        ("it", "Deleted 'delta' from your tasks."),
+    ];
+    chat.talk("ann", None, &lines).await;
+}
+
+#[tokio::test]
 async fn tasks_and_conversations_survive_restarts() {
     let (tasks, store) = (Tasks::new(), Arc::new(MemoryStore::new()));
     let tools = tasks.start();
