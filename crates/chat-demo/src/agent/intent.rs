@@ -20,8 +20,14 @@ pub(crate) enum Intent {
     Thank,
     /// To leave things as they are.
     Decline,
-    /// Something else, or to know what they can want.
-    Other,
+    /// To go.
+    Leave,
+    /// To know what they can want.
+    Help,
+    /// To have a task that is done to do again.
+    Reopen,
+    /// Something else.
+    Unknown,
 }
 
 /// Which tasks to see.
@@ -114,6 +120,8 @@ const TASK: [&str; 8] = ["task", "todo", "to-do", "to do", "item", "reminder", "
 const LIST_WORDS: [&str; 13] =
     ["list", "lists", "task", "tasks", "todo", "todos", "to-do", "to-dos", "reminders", "items", "agenda", "everything", "all"];
 const MY_LIST: [&str; 4] = ["on my list", "from my list", "my list", "the list"];
+const DUTY: [&str; 5] = ["i need to", "i have to", "i must", "i've got to", "i gotta"];
+const NOT_DONE: [&str; 5] = ["not done", "not complete", "not completed", "not finished", "undone"];
 const DONE: [&str; 4] = ["done", "complete", "completed", "finished"];
 const DONE_LAST: [&str; 13] = [
     "as done",
@@ -167,14 +175,23 @@ pub(crate) fn understand(message: &str) -> Intent {
         return Intent::Decline;
     }
     let said = said.without_first(&POLITE_FIRST);
-    if said.is_empty() || said.is("what can you do") || said.after_any(&["help", "undo", "reopen", "uncheck", "unmark"]).is_some() {
-        return Intent::Other;
+    if words.all().is_empty() || said.after_any(&["undo"]).is_some() {
+        return Intent::Unknown;
+    }
+    if said.is_empty() || said.is("what can you do") || said.after("help").is_some() {
+        return Intent::Help;
+    }
+    if said.without_first(&DUTY).without_last(&POLITE_LAST).is_any(&["go", "leave", "run", "bye", "goodbye", "bye bye", "good bye"]) {
+        return Intent::Leave;
+    }
+    if said.after_any(&["reopen", "uncheck", "untick", "unmark"]).is_some() {
+        return Intent::Reopen;
     }
     if let Some(titled) = add(said).or_else(|| rename(said)) {
         return titled;
     }
     let said = said.without_last(&POLITE_LAST);
-    [delete, complete, list, only].iter().find_map(|rule| rule(said)).unwrap_or(Intent::Other)
+    [delete, complete, list, only].iter().find_map(|rule| rule(said)).unwrap_or(Intent::Unknown)
 }
 
 fn add(said: Phrase<'_>) -> Option<Intent> {
@@ -190,7 +207,6 @@ fn add(said: Phrase<'_>) -> Option<Intent> {
         "don't let me forget to",
         "note to self",
     ];
-    let duty = ["i need to", "i have to", "i must", "i've got to", "i gotta"];
     let what = if let Some(rest) = said.after_any(&["add", "append", "insert", "write down", "note down", "jot down", "note"]) {
         new_task(rest)
     } else if let Some(rest) = said.after_any(&["create", "make", "new"]) {
@@ -199,7 +215,7 @@ fn add(said: Phrase<'_>) -> Option<Intent> {
         rest.before_any(&TO_LIST)?
     } else if let Some(rest) = said.after_any(&reminder) {
         rest
-    } else if let Some(rest) = said.after_any(&duty) {
+    } else if let Some(rest) = said.after_any(&DUTY) {
         // "I need to see my list" is no task.
         if let Some(list) = list(rest) {
             return Some(list);
@@ -237,6 +253,7 @@ fn rename(said: Phrase<'_>) -> Option<Intent> {
     let rest = rest.after_any(&title_of).unwrap_or(rest);
     let to: &[&str] = if said.after("replace").is_some() { &["with", "by"] } else { &["into", "to", "as"] };
     match rest.split_at_any(to) {
+        Some((_, title)) if title.is_any(&NOT_DONE) => Some(Intent::Reopen),
         Some((which, title)) if title.is_any(&DONE) => Some(Intent::Change(Change::Complete, Reference::of(which))),
         Some((which, title)) => {
             let title = if title.is_announced() { title } else { title.without_courtesy() }.title();
@@ -269,22 +286,28 @@ fn delete(said: Phrase<'_>) -> Option<Intent> {
 }
 
 fn complete(said: Phrase<'_>) -> Option<Intent> {
-    if said.holds_any(&["what", "which", "how many"]) {
+    // "Did you add it?" and "is it done?" ask, but "could you mark it as done?" does not.
+    let asks = ["did you", "did i", "did we", "did that", "have you", "has it", "is it", "is that", "are you", "was it"];
+    let asked = said.written().ends_with('?');
+    if said.holds_any(&["what", "which", "how many"]) || said.after_any(&asks).is_some() {
         return None;
     }
-    if said.holds_any(&["not done", "not complete", "not completed", "not finished", "undone"]) {
-        return Some(Intent::Other);
+    if said.holds_any(&NOT_DONE) {
+        return Some(Intent::Reopen);
     }
     let who = ["i'm", "i am", "i've", "i have", "i", "we've", "we have", "we"];
     let said = said.after_any(&who).map_or(said, |rest| rest.without_first(&["just", "already", "now"]));
-    let verbs =
-        ["complete", "completed", "finish", "finished", "close", "accomplish", "accomplished", "done with", "finished with", "did", "done"];
+    let verbs = ["complete", "completed", "finish", "finished with", "finished", "close", "accomplish", "accomplished"];
     let past = ["bought", "called", "paid", "sent", "wrote", "cleaned", "fixed", "booked", "washed", "ordered", "picked up"];
     let is_done = ["is done", "is complete", "is completed", "is finished", "are done", "has been done", "was done"];
     let which = match said.after_any(&["mark", "set", "check", "tick", "cross", "flag"]) {
         // "check off milk", "cross the first one off my list", "mark it as done", "set it to done"
         Some(marked) => marked.after_any(&["off", "out"]).or_else(|| marked.without_last(&MY_LIST).before_any(&DONE_LAST))?,
-        None => said.after_any(&verbs).or_else(|| said.after_any(&past)).or_else(|| said.before_any(&is_done))?,
+        None => {
+            let told =
+                || said.after_any(&["did", "done with", "done"]).or_else(|| said.after_any(&past)).or_else(|| said.before_any(&is_done));
+            said.after_any(&verbs).or_else(|| told().filter(|_| !asked))?
+        }
     };
     Some(Intent::Change(Change::Complete, Reference::of(which)))
 }
@@ -353,9 +376,11 @@ fn filter(said: Phrase<'_>) -> Filter {
 /// A few words that name a task: an answer to "which one?".
 fn only(said: Phrase<'_>) -> Option<Intent> {
     let said = said.without_first(&["i mean", "i meant", "it's", "number"]);
-    if said.plain().len() > 8
-        || said.after_any(&["what", "what's", "why", "who", "how", "when", "where", "is", "are", "do", "does"]).is_some()
-    {
+    let asks = [
+        "what", "what's", "why", "who", "how", "when", "where", "is", "are", "do", "does", "did", "have", "has", "was", "were", "am",
+        "can", "could", "should", "would", "will",
+    ];
+    if said.plain().len() > 8 || said.after_any(&asks).is_some() {
         return None;
     }
     Some(Intent::Only(Reference::of(said)?))

@@ -116,6 +116,9 @@ fn completing() {
     }
     assert_eq!(understand("complete"), Intent::Change(Change::Complete, None));
     assert_eq!(understand("done!"), Intent::Change(Change::Complete, None));
+    for message in ["the first one is done?", "did you complete it?", "bought milk?"] {
+        assert!(!matches!(understand(message), Intent::Change(..)), "{message} is a question");
+    }
 }
 
 #[test]
@@ -169,18 +172,32 @@ fn all_else() {
     for message in ["no", "Never mind.", "cancel"] {
         assert_eq!(understand(message), Intent::Decline, "{message}");
     }
+    for message in ["What can you do?", "help", "ok", "please"] {
+        assert_eq!(understand(message), Intent::Help, "{message}");
+    }
+    for message in ["bye", "Goodbye!", "I have to go", "ok, I must leave now"] {
+        assert_eq!(understand(message), Intent::Leave, "{message}");
+    }
+    for message in ["mark 2 as not done", "reopen task 2", "uncheck the first one", "change 2 to not done", "task 2 is not done"] {
+        assert_eq!(understand(message), Intent::Reopen, "{message}");
+    }
     for message in [
         "",
         "?!",
-        "What can you do?",
-        "help",
         "What is the capital of France?",
         "why?",
-        "mark 2 as not done",
+        "undo",
         "undo that",
+        "did you add it?",
+        "did you add it",
+        "did it work?",
+        "have you deleted it?",
+        "is it done?",
+        "was it saved?",
+        "has milk been added?",
         "Tell me a long story about a dragon who lives in a castle far away",
     ] {
-        assert_eq!(understand(message), Intent::Other, "{message}");
+        assert_eq!(understand(message), Intent::Unknown, "{message}");
     }
     assert_eq!(understand("the second one"), Intent::Only(Reference::Nth(2)));
     assert_eq!(understand("call mom to say hi"), Intent::Only(Reference::Title("call mom to say hi".into())));

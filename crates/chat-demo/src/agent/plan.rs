@@ -33,7 +33,10 @@ fn next_within(turns: &[Turn<'_>], questions: usize) -> Next {
         Intent::Greet => Next::Say(wording::GREETING.to_owned()),
         Intent::Thank => Next::Say(wording::WELCOME.to_owned()),
         Intent::Decline => Next::Say(wording::AS_IT_IS.to_owned()),
-        Intent::Other => Next::Say(wording::HELP.to_owned()),
+        Intent::Leave => Next::Say(wording::GOODBYE.to_owned()),
+        Intent::Help => Next::Say(wording::HELP.to_owned()),
+        Intent::Reopen => Next::Say(wording::CANNOT_REOPEN.to_owned()),
+        Intent::Unknown => Next::Say(wording::not_understood()),
         Intent::Add(None) => Next::Say(wording::ADD_WHAT.to_owned()),
         Intent::Add(Some(title)) => call(turn, "add_task", || json!({ "title": title }), wording::added),
         Intent::List(filter) => {
@@ -51,7 +54,7 @@ fn next_within(turns: &[Turn<'_>], questions: usize) -> Next {
         }
         Intent::Only(which) => match earlier.last().filter(|_| questions > 0).map(|_| next_within(earlier, questions - 1)) {
             Some(Next::Ask(change, among)) => apply(turn, &change, |_| find_among(&change, which, &among)),
-            _ => Next::Say(wording::HELP.to_owned()),
+            _ => Next::Say(wording::not_understood()),
         },
     }
 }

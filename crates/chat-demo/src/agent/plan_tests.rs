@@ -92,7 +92,7 @@ fn what_is_not_clear_is_asked_and_the_answer_understood() {
     let again = turn("milk", &[]);
     assert!(matches!(next(&[asked.clone(), again.clone()]), Next::Ask(Change::Delete, _)));
     assert_eq!(next(&[asked, again, turn("1", &[])]), call("delete_task", json!({ "task_id": 1 })));
-    assert_eq!(next(&[turn("hello", &[]), turn("2", &[])]), Next::Say(wording::HELP.into()), "nobody asked");
+    assert_eq!(next(&[turn("hello", &[]), turn("2", &[])]), Next::Say(wording::not_understood()), "nobody asked");
 }
 
 #[test]
@@ -134,5 +134,17 @@ fn trouble_ends_the_turn() {
 fn many_answers_in_a_row_are_no_burden() {
     let mut turns = vec![looked("delete milk")];
     turns.extend((0..5_000).map(|_| turn("milk", &[])));
-    assert_eq!(next(&turns), Next::Say(wording::HELP.into()));
+    assert_eq!(next(&turns), Next::Say(wording::not_understood()));
+}
+
+#[test]
+fn what_is_not_understood_is_said_first() {
+    for message in
+        ["", "asdf qwer", "tell me a joke", "¿Qué hay en mi lista?", "Füge Milch hinzu", "买牛奶", "undo", "did you add it?", "🎉", "2"]
+    {
+        let Next::Say(said) = next(&[turn("hello", &[]), turn(message, &[])]) else { panic!("{message} is nothing to do") };
+        assert!(said.starts_with("I did not understand that; I know only simple English.\nI keep your task list."), "{message}: {said}");
+    }
+    assert_eq!(next(&[turn("help", &[])]), Next::Say(wording::HELP.into()));
+    assert_eq!(next(&[turn("mark 2 as not done", &[])]), Next::Say(wording::CANNOT_REOPEN.into()));
 }

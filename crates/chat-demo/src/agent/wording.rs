@@ -14,11 +14,18 @@ pub(crate) const HELP: &str = "I keep your task list. You can say, for example:\
      - Complete the first one\n\
      - Rename task 2 to Buy oat milk\n\
      - Delete the last one";
+pub(crate) const GOODBYE: &str = "Goodbye! I keep your list for you.";
+pub(crate) const CANNOT_REOPEN: &str = "I cannot reopen a task: what is done stays done. But you can add it again as a new task.";
 pub(crate) const ADD_WHAT: &str = "What should I add? Say, for example: Add task: Buy groceries";
 pub(crate) const RENAME_HOW: &str = "What should the new title be? Say, for example: Rename task 2 to Buy oat milk";
 pub(crate) const ONE_AT_A_TIME: &str = "I change one task at a time. Tell me which one, for example: Delete task 2";
 pub(crate) const NO_TASKS: &str = "You have no tasks yet.";
 pub(crate) const AWAY: &str = "The task list is not available right now, so nothing was changed. Please try again in a moment.";
+
+/// To what makes no sense here.
+pub(crate) fn not_understood() -> String {
+    format!("I did not understand that; I know only simple English.\n{HELP}")
+}
 
 /// After adding.
 pub(crate) fn added(outcome: &Outcome) -> String {
