@@ -127,6 +127,6 @@ pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Dur
         .keep_alive(Duration::from_secs(75))
         .shutdown_timeout(grace.as_secs())
         .disable_signals()
-        .listen_auto_h2c(listener)?;
+        .listen(listener)?;
     Ok(server.run())
 }

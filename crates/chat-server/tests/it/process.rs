@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -238,6 +239,20 @@ fn a_turn_that_outlasts_the_grace_period_is_handed_over() {
 
     let _next = Server::start(&mut with_agent(folder.path(), &url));
     let _again = asked(&agent);
+}
+
+#[test]
+fn a_client_that_says_nothing_does_not_keep_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&mut program(folder.path()));
+    let silent = TcpStream::connect(server.address).unwrap();
+    // Connections are taken in order: once this one has its answer, the silent one has been taken.
+    assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
+    let asked = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    drop(silent);
 }
 
 #[test]

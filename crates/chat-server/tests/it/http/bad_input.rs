@@ -215,6 +215,16 @@ async fn parameters_are_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_is_not_waited_for() {
+    let http = HttpLimits { body_time: Duration::from_millis(50), ..HttpLimits::default() };
+    let server = Server::start(Setup { http, ..Setup::default() }).await;
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET /health/live HTTP/1.1\r\nhost: x\r\n"] {
+        let answer = server.raw(begun.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn titles_are_checked() {
     let server = server().await;
     let conversation = server.say("Hi", None).await["conversation_id"].as_str().unwrap().to_owned();
