@@ -17,6 +17,9 @@ pub(crate) enum Fault {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The database's file is not in its place.
+    #[error("the database's file was deleted, moved or replaced")]
+    Misplaced,
     /// A row does not say what rows of its table say.
     #[error("{table}.{column} of row {row}: {problem}")]
     Corrupt {
@@ -39,7 +42,7 @@ impl Fault {
     pub(crate) fn unavailability(&self) -> Option<Unavailability> {
         match self {
             Self::TimedOut => Some(Unavailability::Timeout),
-            Self::Closed => Some(Unavailability::Unreachable),
+            Self::Closed | Self::Misplaced => Some(Unavailability::Unreachable),
             Self::Database(error) => unavailability(error),
             Self::Corrupt { .. } | Self::Contradiction(_) => None,
         }

@@ -1,6 +1,7 @@
 //! Opening a store.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_migrations::Comparison;
@@ -85,22 +86,19 @@ impl From<DbErr> for OpenError {
 
 /// An open database, ready for use.
 pub(crate) struct Opened {
-    pub(crate) lock: sqlite::FileLock,
+    pub(crate) lock: Arc<sqlite::FileLock>,
     pub(crate) writer: DatabaseConnection,
     pub(crate) readers: DatabaseConnection,
 }
 
 /// Takes the database for this process and brings it to where the store can use it.
 pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Opened, OpenError> {
-    let lock = sqlite::FileLock::acquire(url)?;
-    if !options.migrate && !lock.exists() {
-        return Err(OpenError::Pending(chat_migrations::names()));
-    }
+    let lock = sqlite::FileLock::acquire(url, options.migrate)?.ok_or_else(|| OpenError::Pending(chat_migrations::names()))?;
     let writer = lock.writer(options.timeout).await?;
     match prepare(&writer, options.migrate).await {
         Ok(()) => {
             let readers = lock.readers(options.readers.max(1), options.timeout).await?;
-            Ok(Opened { lock, writer, readers })
+            Ok(Opened { lock: Arc::new(lock), writer, readers })
         }
         Err(error) => {
             writer.close().await?;

@@ -1,6 +1,8 @@
 //! All that is SQLite's alone.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +24,9 @@ pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 
 /// Before this version a write-ahead log that is reset at the wrong moment can lose writes (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST: [u32; 3] = [3, 51, 3];
+
+/// How every SQLite database begins (<https://sqlite.org/fileformat.html>).
+const HEADER: &[u8] = b"SQLite format 3\0";
 
 /// How long a statement waits for another process's lock, a back-up's for example.
 const BUSY: Duration = Duration::from_secs(3);
@@ -57,23 +62,29 @@ pub(crate) fn unavailability(code: i32) -> Option<Unavailability> {
         8 | 14 => Some(Unavailability::ReadOnly),
         // The shared-memory file of the write-ahead log could not grow.
         10 if code == IOERR_SHMSIZE => Some(Unavailability::Full),
-        7 | 10 => Some(Unavailability::Unreachable),
+        // Damaged (11) and not a database any more (26): the file is not what was opened.
+        7 | 10 | 11 | 26 => Some(Unavailability::Unreachable),
         13 => Some(Unavailability::Full),
         _ => None,
     }
 }
 
 /// A database file that no other process serves, for as long as this value lives.
+///
+/// The lock is on the file itself, not on its name: links to it, and files beside it that are deleted, make no difference. SQLite's own
+/// locks on it are of another kind (`fcntl`); they would be given up if any descriptor of the file were closed in this process, so this one
+/// outlives the connections.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     path: PathBuf,
     url: String,
-    _lock: File,
+    file: File,
 }
 
 impl FileLock {
-    /// Finds the file that `url` names and takes its lock, which the operating system gives back however the process ends.
-    pub(crate) fn acquire(url: &str) -> Result<Self, OpenError> {
+    /// Finds the file that `url` names, makes it if it is not there, and takes its lock, which the operating system gives back however
+    /// the process ends. `None` if it is not there and must not be made.
+    pub(crate) fn acquire(url: &str, make: bool) -> Result<Option<Self>, OpenError> {
         let unusable = |reason: String| OpenError::Url { reason };
         let options: SqliteConnectOptions = url.parse().map_err(|error: sea_orm::sqlx::Error| unusable(error.to_string()))?;
         let name = options.get_filename();
@@ -83,22 +94,25 @@ impl FileLock {
         if name.as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
             return Err(unusable("it names no file".to_owned()));
         }
+        if !make && !name.exists() {
+            return Ok(None);
+        }
         let path = resolved(name).map_err(|source| OpenError::File { path: name.to_owned(), source })?;
-        let mut lock_name = path.clone().into_os_string();
-        lock_name.push(".lock");
-        let lock_path = PathBuf::from(lock_name);
-        let failed = |source| OpenError::File { path: lock_path.clone(), source };
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, url: url.to_owned(), _lock: lock }),
+        let file = opened(&path).map_err(|source| OpenError::File { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { path, url: url.to_owned(), file })),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
-            Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock_path, source }),
+            Err(TryLockError::Error(source)) => Err(OpenError::File { path, source }),
         }
     }
 
-    /// Whether the database is there already.
-    pub(crate) fn exists(&self) -> bool {
-        self.path.exists()
+    /// Whether the file is where it was: not deleted, not moved away, not replaced.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        match (self.file.metadata(), fs::metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => id(ours) == id(there),
+            _ => false,
+        }
     }
 
     /// The one connection that writes.
@@ -148,14 +162,28 @@ impl FileLock {
     }
 }
 
-/// The file's one name, so that all who mean it meet at one lock. Makes the folder it is in.
-fn resolved(name: &Path) -> std::io::Result<PathBuf> {
+/// Opens the database file, and makes it for our eyes only if it is not there. What holds something else is left as it is.
+fn opened(path: &Path) -> io::Result<File> {
+    if path.exists() && !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mut head = Vec::new();
+    Read::by_ref(&mut file).take(HEADER.len() as u64).read_to_end(&mut head)?;
+    if head.is_empty() || head == HEADER {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "it is not an SQLite database"))
+}
+
+/// The file's full name. Makes the folder it is in.
+fn resolved(name: &Path) -> io::Result<PathBuf> {
     if name.exists() {
         return name.canonicalize();
     }
     let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let file = name.file_name().ok_or(std::io::ErrorKind::InvalidFilename)?;
+    let file = name.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     Ok(folder.canonicalize()?.join(file))
 }
 
@@ -192,6 +220,7 @@ mod tests {
         assert_eq!(unavailability(1032), Some(Unavailability::ReadOnly));
         assert_eq!(unavailability(517), Some(Unavailability::Timeout));
         assert_eq!(unavailability(778), Some(Unavailability::Unreachable));
+        assert_eq!(unavailability(26), Some(Unavailability::Unreachable));
         assert_eq!(unavailability(2067), None);
         assert_eq!(unavailability(1), None);
     }

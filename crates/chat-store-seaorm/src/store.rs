@@ -1,7 +1,7 @@
 //! The port, on the writer and the readers.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,7 +29,7 @@ use crate::writer::Writer;
 pub struct SeaOrmStore {
     pub(crate) writer: Writer,
     reader: Reader,
-    lock: Mutex<Option<FileLock>>,
+    lock: Mutex<Option<Arc<FileLock>>>,
 }
 
 impl fmt::Debug for SeaOrmStore {
@@ -41,7 +41,7 @@ impl fmt::Debug for SeaOrmStore {
 impl SeaOrmStore {
     /// Opens the database at `url` (`sqlite://path`), which is made if it is not there, with the folder it is in.
     ///
-    /// The database belongs to this process until the store is closed or dropped, or the process ends, however it ends. So no
+    /// The database belongs to this process until the store is closed (or has gone, a moment after it was dropped), or the process ends, however it ends. So no
     /// other worker can be alive: all are forgotten, and the turns they ran can be claimed at once.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl SeaOrmStore {
     pub(crate) async fn start(opened: Opened, options: &OpenOptions) -> Result<Self, OpenError> {
         let Opened { lock, writer, readers } = opened;
         let store = Self {
-            writer: Writer::start(writer, options.batch.max(1), options.timeout),
+            writer: Writer::start(writer, Arc::clone(&lock), options.batch.max(1), options.timeout),
             reader: Reader::new(readers, options.timeout),
             lock: Mutex::new(Some(lock)),
         };
@@ -151,9 +151,14 @@ impl ConversationStore for SeaOrmStore {
         if self.writer.is_gone() {
             return Err(Fault::Closed.into());
         }
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !lock.is_some_and(|lock| lock.is_in_place()) {
+            return Err(Fault::Misplaced.into());
+        }
         self.reader
             .run(move |db| async move {
-                Sql::new("SELECT 1").all(&db).await?;
+                // A page of the file, not only of SQLite's mind.
+                Sql::new("SELECT id FROM workers LIMIT 1").all(&db).await?;
                 Ok(())
             })
             .await

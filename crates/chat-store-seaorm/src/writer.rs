@@ -1,6 +1,6 @@
 //! The one writer: commits many callers' commands as one transaction.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chat_domain::StoreError;
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::fault::Fault;
 use crate::job::{Job, Submission};
+use crate::sqlite::FileLock;
 use crate::{sqlite, turns};
 
 /// How many jobs may wait. Whoever comes then waits to be let in, within its own limit.
@@ -26,10 +27,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts a writer.
-    pub(crate) fn start(db: DatabaseConnection, batch: usize, timeout: Duration) -> Self {
+    pub(crate) fn start(db: DatabaseConnection, lock: Arc<FileLock>, batch: usize, timeout: Duration) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (close, closing) = oneshot::channel();
-        let work = tokio::spawn(work(db, waiting, closing, batch, timeout));
+        let work = tokio::spawn(work(db, lock, waiting, closing, batch, timeout));
         Self { jobs, timeout, work: Mutex::new(Some((close, work))) }
     }
 
@@ -59,7 +60,14 @@ impl Writer {
     }
 }
 
-async fn work(db: DatabaseConnection, mut waiting: mpsc::Receiver<Job>, mut closing: oneshot::Receiver<()>, batch: usize, limit: Duration) {
+async fn work(
+    db: DatabaseConnection,
+    lock: Arc<FileLock>,
+    mut waiting: mpsc::Receiver<Job>,
+    mut closing: oneshot::Receiver<()>,
+    batch: usize,
+    limit: Duration,
+) {
     let mut jobs = Vec::new();
     let mut closed = false;
     loop {
@@ -70,6 +78,8 @@ async fn work(db: DatabaseConnection, mut waiting: mpsc::Receiver<Job>, mut clos
             }
             count = waiting.recv_many(&mut jobs, batch) => match count {
                 0 => break,
+                // What is written to a file without a name is lost with the process.
+                _ if !lock.is_in_place() => jobs.drain(..).for_each(|job| job.tell(Err(Fault::Misplaced))),
                 _ => write(&db, &mut jobs, limit).await,
             },
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_domain::{
     BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationStore, HeldTurn, IdempotencyKey, ItemBody, Message, MessageId,
-    NewItem, Position, Role, StoreError, Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+    NewItem, Position, Role, StoreError, Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Unavailability, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use sea_orm::{ConnectionTrait, Database};
@@ -78,7 +78,7 @@ async fn turns_that_a_process_left_running_can_be_claimed_at_once() {
     let file = folder.path().join("chat.db");
     let store = open(&file).await.unwrap();
     let left = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
-    drop(store);
+    store.close().await;
 
     let store = open(&file).await.unwrap();
     let worker = WorkerId(Uuid::now_v7());
@@ -98,9 +98,11 @@ async fn a_second_server_on_the_same_file_is_refused() {
     let store = open(&file).await.unwrap();
     let by_another_name = folder.path().join("link.db");
     std::os::unix::fs::symlink(&file, &by_another_name).unwrap();
-    for name in [&file, &by_another_name] {
+    let hard_link = folder.path().join("hard.db");
+    std::fs::hard_link(&file, &hard_link).unwrap();
+    for name in [&file, &by_another_name, &hard_link] {
         let error = open(name).await.unwrap_err();
-        assert!(matches!(&error, OpenError::InUse { path } if *path == file.canonicalize().unwrap()), "{error}");
+        assert!(matches!(&error, OpenError::InUse { .. }), "{error}");
         assert!(error.to_string().ends_with("is in use by another server"), "{error}");
     }
     store.close().await;
@@ -159,9 +161,44 @@ async fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chat.db");
     std::fs::write(&file, "this is no database, but a text that is long enough to be taken for the header of one").unwrap();
-    assert!(matches!(open(&file).await, Err(OpenError::Database(_))));
+    assert!(matches!(open(&file).await, Err(OpenError::File { .. })));
+    assert!(matches!(open(folder.path()).await, Err(OpenError::File { .. })));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a refused start leaves something behind");
     std::fs::write(folder.path().join("plain"), []).unwrap();
     assert!(matches!(open(&folder.path().join("plain/chat.db")).await, Err(OpenError::File { .. })));
+}
+
+#[tokio::test]
+async fn a_new_database_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("chat.db")).await.unwrap();
+    begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_once_the_file_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    let store = open(&file).await.unwrap();
+    store.ping().await.unwrap();
+    let elsewhere = folder.path().join("moved.db");
+    std::fs::rename(&file, &elsewhere).unwrap();
+    let away = |error: &StoreError| matches!(error, StoreError::Unavailable(Unavailability::Unreachable, _));
+    assert!(away(&store.begin_turn(first_message(WorkerId(Uuid::now_v7()))).await.unwrap_err()));
+    assert!(away(&store.ping().await.unwrap_err()));
+    // Another file in its place is not it.
+    std::fs::write(&file, []).unwrap();
+    assert!(away(&store.ping().await.unwrap_err()));
+    std::fs::rename(&elsewhere, &file).unwrap();
+    store.ping().await.unwrap();
+    begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
+    std::fs::remove_file(&file).unwrap();
+    assert!(away(&store.begin_turn(first_message(WorkerId(Uuid::now_v7()))).await.unwrap_err()));
 }
 
 #[tokio::test]
