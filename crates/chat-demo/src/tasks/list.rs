@@ -1,5 +1,7 @@
 //! The task list's file.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -75,9 +77,9 @@ pub(crate) struct TaskList {
 
 impl TaskList {
     pub(crate) async fn open(file: &Path) -> Result<Self, sqlx::Error> {
+        create(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // A server that was left behind may still be finishing its last call.
@@ -100,6 +102,19 @@ impl TaskList {
             *place = Some(connection);
         }
         outcome
+    }
+}
+
+/// Creates the file if it is not there: it holds what users wrote, so nobody else may read it. SQLite gives the files that it
+/// puts beside it the same mode.
+fn create(file: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

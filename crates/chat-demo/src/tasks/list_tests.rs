@@ -154,3 +154,21 @@ async fn after_a_failure_of_the_file_it_works_again() {
     list.add("ann", "works").await.unwrap();
     assert_eq!(list.titles("ann", Status::All).await, ["kept", "works"]);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let list = Fixture::new().await;
+    list.add("ann", "secret").await.unwrap();
+    let mode = |name: &str| std::fs::metadata(list.file.path().join(name)).unwrap().permissions().mode() & 0o777;
+    for name in ["tasks.db", "tasks.db-wal", "tasks.db-shm"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    let shared = list.file.path().join("shared.db");
+    std::fs::write(&shared, "").unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o640)).unwrap();
+    TaskList::open(&shared).await.unwrap();
+    assert_eq!(mode("shared.db"), 0o640, "a file that is there is left as it is");
+}
