@@ -169,13 +169,29 @@ impl<'a> Phrase<'a> {
     }
 
     /// As it was written, as a title: without quotation marks around it and without a full stop, comma or the like at its end.
+    /// Of a quoted part with more after it only that part, unless it was announced: "feed the cat" and then show my list.
     pub(crate) fn title(self) -> String {
-        const QUOTES: [(char, char); 6] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('„', '“')];
         let written = self.written().trim_start_matches([':', '-', '–']).trim();
         let bare = written.trim_end_matches(['.', ',', ';', '!']);
-        let unquoted = QUOTES.iter().find_map(|(open, close)| bare.strip_prefix(*open)?.strip_suffix(*close));
-        unquoted.map(str::trim).filter(|title| !title.is_empty()).unwrap_or(bare).to_owned()
+        let title = match quoted_first(bare) {
+            Some((quoted, "")) => quoted,
+            Some((quoted, more)) if !self.is_announced() && !more.contains(['"', '“', '„', '`']) => quoted,
+            _ => bare,
+        };
+        title.to_owned()
     }
+}
+
+/// The quotation that a text begins with, and what follows it.
+fn quoted_first(text: &str) -> Option<(&str, &str)> {
+    const QUOTES: [(char, char); 6] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('„', '“')];
+    let (inner, close) = QUOTES.iter().find_map(|(open, close)| Some((text.strip_prefix(*open)?, *close)))?;
+    // The mark in "mom's" is an apostrophe.
+    let ends = |after: &str| !after.starts_with(char::is_alphanumeric);
+    let (at, mark) = inner.match_indices(close).find(|(at, mark)| inner.get(at + mark.len()..).is_some_and(ends))?;
+    let quoted = inner.get(..at)?.trim();
+    let more = inner.get(at + mark.len()..)?.trim();
+    (!quoted.is_empty()).then_some((quoted, more))
 }
 
 #[cfg(test)]
@@ -206,10 +222,17 @@ mod tests {
             ("what? why?", "what? why?"),
             ("pay 10.50", "pay 10.50"),
             ("\"Buy 'milk'\"", "Buy 'milk'"),
-            ("\"milk\" 🥛", "\"milk\" 🥛"),
+            ("\"Write report\", \"Send invoice\"", "\"Write report\", \"Send invoice\""),
+            ("\"feed the cat\" and then show me my list", "feed the cat"),
+            ("'mom's cake' and more", "mom's cake"),
+            ("“a“ b", "“a“ b"),
+            ("\"half open", "\"half open"),
+            ("say \"hi\"", "say \"hi\""),
         ] {
             assert_eq!(Words::of(message).all().title(), title);
         }
+        let announced = Words::of("add: \"milk\" 🥛");
+        assert_eq!(announced.all().after("add").unwrap().title(), "\"milk\" 🥛", "it is meant as it is written");
     }
 
     #[test]
