@@ -47,7 +47,12 @@ pub(crate) enum Change {
     Delete,
 }
 
-const POLITE_FIRST: [&str; 34] = [
+const POLITE_FIRST: [&str; 39] = [
+    "i need to know",
+    "i have to know",
+    "i must know",
+    "i want to know",
+    "do you know",
     "please",
     "hey",
     "hi",

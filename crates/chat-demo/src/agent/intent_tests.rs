@@ -36,9 +36,14 @@ fn adding() {
         ("Add party 🎉, thanks!", "party 🎉"),
         ("Add task: list all suppliers", "list all suppliers"),
         ("add the new keyboard to my list", "the new keyboard"),
+        ("Add task: \"Write report\", \"Send invoice\"", "\"Write report\", \"Send invoice\""),
+        ("Add task: \"Write report\"", "Write report"),
+        ("add \"feed the cat\" and then show me my list", "feed the cat"),
+        ("add 'mom's cake' to my list", "mom's cake"),
     ] {
         assert_eq!(understand(message), Intent::Add(Some(title.into())), "{message}");
     }
+    assert!(!matches!(understand("I need to know the time"), Intent::Add(_)));
     for message in ["add", "Add a task", "add a new task please", "create a task", "new task"] {
         assert_eq!(understand(message), Intent::Add(None), "{message}");
     }
@@ -63,6 +68,10 @@ fn listing() {
         ("Can I see my list?", Filter::All),
         ("I need to see my list now", Filter::All),
         ("check my list", Filter::All),
+        ("I need to know what is on my list", Filter::All),
+        ("I want to know what's left", Filter::Pending),
+        ("do you know what is on my list?", Filter::All),
+        ("I have to know which tasks are done", Filter::Completed),
         ("show it to me", Filter::All),
         ("anything on my list?", Filter::All),
         ("what are my todos", Filter::All),
