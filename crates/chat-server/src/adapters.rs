@@ -16,8 +16,7 @@ use crate::observer::chain;
 /// # Errors
 /// See [`OpenError`].
 pub(crate) async fn store(config: &Config, migrate: bool) -> Result<SeaOrmStore, OpenError> {
-    let options =
-        OpenOptions { migrate, readers: config.database_readers.get(), timeout: config.database_timeout, ..OpenOptions::default() };
+    let options = OpenOptions { migrate, readers: config.database_readers.0, timeout: config.database_timeout, ..OpenOptions::default() };
     SeaOrmStore::open(config.database_url.expose(), options).await
 }
 

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use crate::app::HttpLimits;
 pub use reference::reference;
 use value::Setting;
-pub use value::{AgentKind, Bytes, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers};
+pub use value::{AgentKind, Bytes, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Readers, Threads};
 
 /// One row of the table of settings.
 struct Row {
@@ -81,15 +81,16 @@ settings! {
         /// Where to listen: an address and a port. Port 0 takes any free one.
         "CHAT_LISTEN" listen: SocketAddr = "127.0.0.1:8080";
         /// Where conversations are kept: `sqlite://` and a path, relative to the working directory or absolute (`sqlite:///var/lib/chat/chat.db`).
+        /// Folders that are missing are made.
         "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
         /// How long a call of the database may take, waiting for its turn included.
         "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
-        /// How many connections read from the database beside the one that writes.
-        "CHAT_DATABASE_READERS" database_readers: NonZeroU32 = "4";
-        /// How many threads serve HTTP. Unset: one for each processor.
-        "CHAT_HTTP_THREADS" http_threads: Option<NonZeroUsize>;
-        /// How many threads run turns. Unset: one for each processor.
-        "CHAT_TURN_THREADS" turn_threads: Option<NonZeroUsize>;
+        /// How many connections read from the database beside the one that writes, at most 256.
+        "CHAT_DATABASE_READERS" database_readers: Readers = "4";
+        /// How many threads serve HTTP, at most 512. Unset: one for each processor.
+        "CHAT_HTTP_THREADS" http_threads: Option<Threads>;
+        /// How many threads run turns, at most 512. Unset: one for each processor.
+        "CHAT_TURN_THREADS" turn_threads: Option<Threads>;
         /// At a stop, how long running turns may go on before they are handed over to whichever server runs next.
         "CHAT_SHUTDOWN_GRACE" shutdown_grace: Duration = "10s";
         /// At a stop, how long requests are still taken after `/health/ready` has begun to fail, so that a load balancer
@@ -97,7 +98,7 @@ settings! {
         "CHAT_SHUTDOWN_NOTICE" shutdown_notice: Option<Duration>;
     }
     "Who may ask" {
-        /// The secret that tokens are signed with (HS256), at least 32 bytes. Unset: development mode, on loopback only, with
+        /// The secret that tokens are signed with (HS256), at least 32 bytes. Tokens need a `sub`, the user, and an `exp`. Unset: development mode, on loopback only, with
         /// a random secret in a file beside the database and a ready token printed at start.
         "CHAT_JWT_SECRET" jwt_secret: Option<JwtSecret>;
         /// The issuer (`iss`) that tokens must name. Unset: any.
@@ -123,7 +124,7 @@ settings! {
         "CHAT_AGENT_FIRST_BYTE_TIMEOUT" agent_first_byte_timeout: Duration = "60s";
         /// How long the agent may pause within an answer.
         "CHAT_AGENT_IDLE_TIMEOUT" agent_idle_timeout: Duration = "30s";
-        /// How long one request to the agent may take, with all tries and the whole answer. Shorter than `CHAT_TURN_TIMEOUT`.
+        /// How long one request to the agent may take, with all tries and the whole answer. Not longer than `CHAT_TURN_TIMEOUT`.
         "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Duration = "4m";
         /// How often a request to the agent is tried, the first time included. It is not tried again once its answer has begun.
         "CHAT_AGENT_TRIES" agent_tries: NonZeroUsize = "3";
@@ -174,7 +175,7 @@ settings! {
         "CHAT_CONTEXT_TOKENS" context_tokens: Option<NonZeroUsize>;
     }
     "Several servers on one database" {
-        /// How long a server that falls silent keeps its turns before another takes them over. Longer than the heartbeat.
+        /// How long a server that falls silent keeps its turns before another takes them over. At least twice `CHAT_HEARTBEAT`.
         "CHAT_LEASE" lease: Duration = "10s";
         /// How often a server says that it lives, saves half-written answers and hears of cancels.
         "CHAT_HEARTBEAT" heartbeat: Duration = "1s";
@@ -381,12 +382,11 @@ fn field<T: Setting>(figment: &Figment, key: &str, variable: &str, faults: &mut 
         Some(file) if file != ENVIRONMENT && file != DEFAULTS => format!("{file}: {key} ({variable})"),
         _ => variable.to_owned(),
     };
-    let given = match value.as_ref().and_then(value::text) {
-        Some(text) if !T::SECRET => format!("{text:?}"),
-        Some(_) => "the value (not shown)".to_owned(),
-        None => "what is given".to_owned(),
-    };
-    faults.push(format!("{place}: {given} is not {}", T::EXPECTED));
+    faults.push(match value.as_ref().and_then(value::text) {
+        Some(text) if !T::SECRET => format!("{place}: {text:?} {}", T::fault(&text)),
+        Some(_) => format!("{place}: the value (not shown) is not {}", T::EXPECTED),
+        None => format!("{place}: what is given is not {}", T::EXPECTED),
+    });
     None
 }
 

@@ -118,7 +118,7 @@ impl From<ConfigError> for ServeError {
 pub fn serve(config: &Config, migrate: bool) -> Result<(), ServeError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.turn_threads {
-        runtime.worker_threads(threads.get());
+        runtime.worker_threads(threads.0);
     }
     let runtime = runtime.enable_all().thread_name("turns").build().map_err(ServeError::System)?;
     let outcome = runtime.block_on(async {
@@ -283,7 +283,7 @@ fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
 
 fn http_server(config: &Config, state: &AppState, listener: TcpListener) -> io::Result<Server> {
     let threads = match config.http_threads {
-        Some(threads) => threads.get(),
+        Some(threads) => threads.0,
         None => std::thread::available_parallelism()?.get(),
     };
     app::server(state.clone(), listener, threads, config.shutdown_grace + HAND_OVER + LAST_MOMENTS * 2)

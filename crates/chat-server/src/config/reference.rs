@@ -51,7 +51,7 @@ const TAIL: &str = "
 | 1 | a fault while running |
 | 2 | the command line or the configuration is wrong |
 | 3 | the address cannot be listened on: the port is taken, say |
-| 4 | the database cannot be opened: no such folder, not writable, not a database |
+| 4 | the database cannot be opened: its folder cannot be made, it is not writable, it is not a database |
 | 5 | the database is in use by another server |
 | 6 | the schema is not up to date, and `--no-migrate` was given |
 | 130 | a second SIGINT or SIGTERM came while it was stopping |

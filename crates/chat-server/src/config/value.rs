@@ -23,6 +23,11 @@ pub(super) trait Setting: Sized {
     /// The setting that this text stands for.
     fn parse(text: &str) -> Option<Self>;
 
+    /// What is wrong with a text that is none, fit for "… {fault}".
+    fn fault(_text: &str) -> String {
+        format!("is not {}", Self::EXPECTED)
+    }
+
     /// The setting, from what a layer holds.
     fn read(value: Option<&Value>) -> Option<Self> {
         Self::parse(&text(value?)?)
@@ -48,6 +53,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn parse(text: &str) -> Option<Self> {
         T::parse(text).map(Some)
+    }
+
+    fn fault(text: &str) -> String {
+        T::fault(text)
     }
 
     fn read(value: Option<&Value>) -> Option<Self> {
@@ -79,11 +88,35 @@ by_from_str! {
     LogFormat: "text or json",
 }
 
+macro_rules! bounded {
+    ($($(#[doc = $doc:literal])+ $name:ident($type:ty) up to $most:literal;)+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub $type);
+
+        impl Setting for $name {
+            const EXPECTED: &'static str = concat!("a whole number from 1 to ", $most);
+
+            fn parse(text: &str) -> Option<Self> {
+                let number = text.trim().parse().ok()?;
+                (1..=$most).contains(&number).then_some(Self(number))
+            }
+        }
+    )+};
+}
+
+bounded! {
+    /// A number of threads. actix-web takes no more.
+    Threads(usize) up to 512;
+    /// A number of connections to the database.
+    Readers(u32) up to 256;
+}
+
 impl Setting for String {
-    const EXPECTED: &'static str = "a text";
+    const EXPECTED: &'static str = "a text that is more than white space";
 
     fn parse(text: &str) -> Option<Self> {
-        Some(text.to_owned())
+        (!text.trim().is_empty()).then(|| text.to_owned())
     }
 }
 
@@ -102,16 +135,30 @@ impl Setting for Duration {
 
     fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split_unit(text)?;
-        let millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        let duration = Self::from_millis(number.checked_mul(millis)?);
-        // Over a year is a mistake, and sums of times must not overflow.
-        (!duration.is_zero() && duration <= Self::from_secs(365 * 24 * 3_600)).then_some(duration)
+        let duration = Self::from_millis(number.checked_mul(millis(unit)?)?);
+        (!duration.is_zero() && duration <= LONGEST).then_some(duration)
+    }
+
+    fn fault(text: &str) -> String {
+        let behind_digits = text.trim().trim_start_matches(|char: char| char.is_ascii_digit());
+        match behind_digits.trim_start() {
+            "" if !text.trim().is_empty() => "has no unit; write 500ms, 5s, 5m or 1h".to_owned(),
+            unit if millis(unit).is_some() && text.contains(|char: char| matches!(char, '1'..='9')) => "is longer than a year".to_owned(),
+            _ => format!("is not {}", Self::EXPECTED),
+        }
+    }
+}
+
+/// Over a year is a mistake, and sums of times must not overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+fn millis(unit: &str) -> Option<u64> {
+    match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
     }
 }
 
@@ -247,7 +294,8 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl Setting for DatabaseUrl {
-    const EXPECTED: &'static str = "a database URL, such as sqlite://chat.db";
+    const EXPECTED: &'static str =
+        "a URL that begins with sqlite:// (no other database is supported), such as sqlite://chat.db or sqlite:///var/lib/chat/chat.db";
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -272,24 +320,27 @@ struct WrittenServer {
     env: BTreeMap<String, String>,
 }
 
-impl From<Vec<WrittenServer>> for McpServers {
-    fn from(servers: Vec<WrittenServer>) -> Self {
-        let server = |WrittenServer { name, command, args, env }| McpServer { args, env, ..McpServer::new(name, command) };
-        Self(servers.into_iter().map(server).collect())
+impl McpServers {
+    fn of(servers: Vec<WrittenServer>) -> Option<Self> {
+        let server = |WrittenServer { name, command, args, env }| {
+            let blank = command.to_str().is_some_and(|command| command.trim().is_empty());
+            (!blank).then(|| McpServer { args, env, ..McpServer::new(name, command) })
+        };
+        servers.into_iter().map(server).collect::<Option<_>>().map(Self)
     }
 }
 
 impl Setting for McpServers {
-    const EXPECTED: &'static str = "a list of MCP servers, each with `name`, `command` and perhaps `args` and `env`";
+    const EXPECTED: &'static str = "a list of MCP servers, each with `name`, a `command` that is not blank, and perhaps `args` and `env`";
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
-        Some(serde_json::from_str::<Vec<WrittenServer>>(text).ok()?.into())
+        Self::of(serde_json::from_str(text).ok()?)
     }
 
     fn read(value: Option<&Value>) -> Option<Self> {
         match value? {
-            value @ Value::Array(..) => Some(value.deserialize::<Vec<WrittenServer>>().ok()?.into()),
+            value @ Value::Array(..) => Self::of(value.deserialize().ok()?),
             value => Self::parse(&text(value)?),
         }
     }
@@ -306,6 +357,29 @@ mod tests {
         for wrong in ["", "10", "0s", "-1s", "1.5s", "10 parsecs", "99999999999999999999s", "18446744073709551615h", "9000h"] {
             assert_eq!(Duration::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_time_is_said() {
+        for bare in ["5", " 10 ", "0"] {
+            assert!(Duration::fault(bare).starts_with("has no unit"), "{bare}");
+        }
+        for long in ["9000h", "99999999999999999999s", "18446744073709551615h"] {
+            assert_eq!(Duration::fault(long), "is longer than a year", "{long}");
+        }
+        for wrong in ["", "0s", "00 m", "1.5s", "-1s", "soon", "10 parsecs"] {
+            assert!(Duration::fault(wrong).starts_with("is not a time longer than nothing"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_stay_within_their_bounds() {
+        assert_eq!((Threads::parse("1"), Threads::parse(" 512 ")), (Some(Threads(1)), Some(Threads(512))));
+        assert_eq!(Readers::parse("256"), Some(Readers(256)));
+        for wrong in ["0", "513", "-1", "", "x", "99999999999999999999999"] {
+            assert_eq!((Threads::parse(wrong), Readers::parse(wrong)), (None, None), "{wrong}");
+        }
+        assert_eq!(Readers::parse("257"), None);
     }
 
     #[test]
@@ -331,7 +405,9 @@ mod tests {
         let servers = McpServers::parse(&format!("[{one}]")).unwrap();
         assert_eq!(servers.0.len(), 1);
         assert!(!format!("{servers:?}").contains("hunter2"));
-        for wrong in [one, r#"[{"name": "a"}]"#, r#"[{"name": "a", "command": "x", "url": "y"}]"#, "files"] {
+        for wrong in
+            [one, r#"[{"name": "a"}]"#, r#"[{"name": "a", "command": " "}]"#, r#"[{"name": "a", "command": "x", "url": "y"}]"#, "files"]
+        {
             assert!(McpServers::parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -78,7 +78,19 @@ fn mcp_servers_come_from_tables_or_json() {
 fn wrong_values_are_named_with_what_is_expected() {
     let wrong = [
         ("CHAT_LISTEN", "8080", r#"CHAT_LISTEN: "8080" is not an address with a port, such as 127.0.0.1:8080 or [::1]:8080"#),
-        ("CHAT_LEASE", "10", r#"CHAT_LEASE: "10" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#),
+        ("CHAT_LEASE", "10", r#"CHAT_LEASE: "10" has no unit; write 500ms, 5s, 5m or 1h"#),
+        ("CHAT_TURN_TIMEOUT", "9000h", r#"CHAT_TURN_TIMEOUT: "9000h" is longer than a year"#),
+        ("CHAT_POLL", "soon", r#"CHAT_POLL: "soon" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#),
+        ("CHAT_HTTP_THREADS", "513", r#"CHAT_HTTP_THREADS: "513" is not a whole number from 1 to 512"#),
+        ("CHAT_TURN_THREADS", "100000", r#"CHAT_TURN_THREADS: "100000" is not a whole number from 1 to 512"#),
+        ("CHAT_DATABASE_READERS", "4294967295", r#"CHAT_DATABASE_READERS: "4294967295" is not a whole number from 1 to 256"#),
+        ("CHAT_AGENT_MODEL", " ", r#"CHAT_AGENT_MODEL: " " is not a text that is more than white space"#),
+        (
+            "DATABASE_URL",
+            "postgres://x",
+            "DATABASE_URL: the value (not shown) is not a URL that begins with sqlite:// (no other database is supported), \
+             such as sqlite://chat.db or sqlite:///var/lib/chat/chat.db",
+        ),
         ("CHAT_QUEUE_LIMIT", "0", r#"CHAT_QUEUE_LIMIT: "0" is not a whole number from 1 to 4294967295"#),
         ("CHAT_BODY_LIMIT", "1GB", r#"CHAT_BODY_LIMIT: "1GB" is not a number of bytes, such as 65536, 64KiB or 1MiB"#),
         ("CHAT_AGENT", "gpt", r#"CHAT_AGENT: "gpt" is not demo or openai"#),
@@ -100,7 +112,7 @@ fn all_faults_are_told_at_once() {
         [
             "chat.toml: there is no setting `leese`",
             r#"CHAT_LISTEN: "x" is not an address with a port, such as 127.0.0.1:8080 or [::1]:8080"#,
-            r#"chat.toml: turn_timeout (CHAT_TURN_TIMEOUT): "3" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#,
+            r#"chat.toml: turn_timeout (CHAT_TURN_TIMEOUT): "3" has no unit; write 500ms, 5s, 5m or 1h"#,
         ]
     );
 }
