@@ -20,7 +20,7 @@ use plan::Next;
 ///
 /// It understands simple English, uses the tools of [`tasks`](crate::tasks) if it is offered them, and says what it can do
 /// otherwise. All that it remembers stands in the transcript: "the first one" is of the list it showed last, "it" is the task
-/// spoken of last, and "the second" may answer its own question. It streams word by word.
+/// spoken of last, and what comes after its own question may be the answer. It streams word by word.
 #[derive(Clone, Debug)]
 pub struct DemoAgent {
     word_delay: Duration,
@@ -52,7 +52,7 @@ impl Agent for DemoAgent {
                 vec![StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments) }, StepEvent::Done(usage)]
             }
             Next::Call(..) => words(wording::AWAY, input_tokens),
-            Next::Ask(change, tasks) => words(&wording::which(&change, &tasks), input_tokens),
+            Next::Ask(question) => words(&wording::asked(&question), input_tokens),
             Next::Say(text) => words(&text, input_tokens),
         };
         let delay = self.word_delay;

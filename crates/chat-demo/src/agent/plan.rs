@@ -13,10 +13,23 @@ use super::words::Words;
 pub(crate) enum Next {
     /// Say this and be done.
     Say(String),
-    /// Ask which of these tasks was meant, and be done.
-    Ask(Change, Vec<Task>),
+    /// Ask this and be done.
+    Ask(Question),
     /// Call a tool.
     Call(&'static str, Value),
+}
+
+/// What the next message may answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Which of these tasks was meant.
+    Which(Change, Vec<Task>),
+    /// There is no task of that title: which of these was meant?
+    NoSuch(Change, String, Vec<Task>),
+    /// What the new title of that task should be.
+    NewTitle(Option<Reference>),
+    /// What to add.
+    AddWhat,
 }
 
 /// How many answers like "the second" in a row are followed back to their question.
@@ -29,33 +42,59 @@ pub(crate) fn next(turns: &[Turn<'_>]) -> Next {
 
 fn next_within(turns: &[Turn<'_>], questions: usize) -> Next {
     let Some((turn, earlier)) = turns.split_last() else { return Next::Say(wording::HELP.to_owned()) };
-    match &turn.intent() {
+    match turn.intent() {
         Intent::Greet => Next::Say(wording::GREETING.to_owned()),
         Intent::Thank => Next::Say(wording::WELCOME.to_owned()),
         Intent::Decline => Next::Say(wording::AS_IT_IS.to_owned()),
         Intent::Leave => Next::Say(wording::GOODBYE.to_owned()),
         Intent::Help => Next::Say(wording::HELP.to_owned()),
         Intent::Reopen => Next::Say(wording::CANNOT_REOPEN.to_owned()),
-        Intent::Unknown => Next::Say(wording::not_understood()),
-        Intent::Add(None) => Next::Say(wording::ADD_WHAT.to_owned()),
-        Intent::Add(Some(title)) => call(turn, "add_task", || json!({ "title": title }), wording::added),
+        Intent::Add(title) => add(turn, title),
         Intent::List(filter) => {
-            call(turn, "list_tasks", || json!({ "status": status(*filter) }), |outcome| wording::listed(*filter, outcome))
+            call(turn, "list_tasks", || json!({ "status": status(filter) }), |outcome| wording::listed(filter, outcome))
         }
-        Intent::Change(Change::Rename(None), _) => Next::Say(wording::RENAME_HOW.to_owned()),
-        Intent::Change(_, Some(Reference::All)) => Next::Say(wording::ONE_AT_A_TIME.to_owned()),
+        Intent::Change(wish, which) => change(turn, earlier, &wish, which),
+        Intent::Only(which) => answer(turn, earlier, Some(&which), questions),
+        Intent::Unknown => answer(turn, earlier, None, questions),
+    }
+}
+
+fn add(turn: &Turn<'_>, title: Option<String>) -> Next {
+    match title {
+        Some(title) => call(turn, "add_task", || json!({ "title": title }), wording::added),
+        None => Next::Ask(Question::AddWhat),
+    }
+}
+
+/// Changes a task; `earlier` are the turns that "it" and "the first one" are of.
+fn change(turn: &Turn<'_>, earlier: &[Turn<'_>], change: &Change, which: Option<Reference>) -> Next {
+    match (change, which) {
+        (_, Some(Reference::All)) => Next::Say(wording::ONE_AT_A_TIME.to_owned()),
+        (Change::Rename(None), which) => Next::Ask(Question::NewTitle(which)),
         // "Done!" is said of what was spoken of. But nothing is deleted that was not named.
-        Intent::Change(Change::Delete, None) => {
-            apply(turn, &Change::Delete, |tasks| find(&Change::Delete, &Reference::It, &Memory::default(), tasks))
+        (Change::Delete, None) => apply(turn, change, |tasks| find(change, &Reference::It, &Memory::default(), tasks)),
+        (_, which) => {
+            let which = which.unwrap_or(Reference::It);
+            apply(turn, change, |tasks| find(change, &which, &Memory::of(earlier), tasks))
         }
-        Intent::Change(change, which) => {
-            let which = which.as_ref().unwrap_or(&Reference::It);
-            apply(turn, change, |tasks| find(change, which, &Memory::of(earlier), tasks))
+    }
+}
+
+/// Takes the message as the answer to the question that was asked before it, if there was one.
+fn answer(turn: &Turn<'_>, earlier: &[Turn<'_>], which: Option<&Reference>, questions: usize) -> Next {
+    let asked = match (earlier.split_last(), questions.checked_sub(1)) {
+        (Some((_, before)), Some(questions)) => Some((next_within(earlier, questions), before)),
+        _ => None,
+    };
+    let words = Words::of(turn.message);
+    let title = Some(words.all().without_courtesy().title()).filter(|title| !title.is_empty() && !title.ends_with('?'));
+    match (asked, which, title) {
+        (Some((Next::Ask(Question::Which(wish, among) | Question::NoSuch(wish, _, among)), _)), Some(which), _) => {
+            apply(turn, &wish, |_| find_among(&wish, which, &among))
         }
-        Intent::Only(which) => match earlier.last().filter(|_| questions > 0).map(|_| next_within(earlier, questions - 1)) {
-            Some(Next::Ask(change, among)) => apply(turn, &change, |_| find_among(&change, which, &among)),
-            _ => Next::Say(wording::not_understood()),
-        },
+        (Some((Next::Ask(Question::NewTitle(which)), before)), _, title @ Some(_)) => change(turn, before, &Change::Rename(title), which),
+        (Some((Next::Ask(Question::AddWhat), _)), _, title @ Some(_)) => add(turn, title),
+        _ => Next::Say(wording::not_understood()),
     }
 }
 
@@ -74,6 +113,8 @@ enum Found {
     /// Which one cannot be said without seeing the list.
     NeedsList,
     Several(Vec<Task>),
+    /// None has that title.
+    NoSuch(String, Vec<Task>),
     /// None, and why.
     None(String),
 }
@@ -102,7 +143,8 @@ fn apply(turn: &Turn<'_>, change: &Change, find: impl FnOnce(Option<&[Task]>) ->
             },
         ),
         Found::NeedsList => Next::Call("list_tasks", json!({ "status": "all" })),
-        Found::Several(tasks) => Next::Ask(change.clone(), tasks),
+        Found::Several(tasks) => Next::Ask(Question::Which(change.clone(), tasks)),
+        Found::NoSuch(title, tasks) => Next::Ask(Question::NoSuch(change.clone(), title, tasks)),
         Found::None(why) => Next::Say(why),
     }
 }
@@ -127,15 +169,15 @@ fn find_among(change: &Change, which: &Reference, tasks: &[Task]) -> Found {
         Reference::Nth(nth) => one(nth.checked_sub(1).and_then(|at| tasks.get(at))),
         Reference::Last => one(tasks.last()),
         Reference::All => Found::None(wording::ONE_AT_A_TIME.to_owned()),
-        Reference::It => choice(change, tasks.iter().collect(), || wording::NO_TASKS.to_owned()),
-        Reference::Title(title) => choice(change, titled(title, tasks), || wording::no_such(title, tasks)),
+        Reference::It => choice(change, tasks.iter().collect(), || Found::None(wording::NO_TASKS.to_owned())),
+        Reference::Title(title) => choice(change, titled(title, tasks), || Found::NoSuch(title.clone(), tasks.to_vec())),
     }
 }
 
 /// One of these.
-fn choice(change: &Change, tasks: Vec<&Task>, none: impl FnOnce() -> String) -> Found {
+fn choice(change: &Change, tasks: Vec<&Task>, none: impl FnOnce() -> Found) -> Found {
     match open_to(change, tasks).as_slice() {
-        [] => Found::None(none()),
+        [] => none(),
         [task] => Found::One(task.id),
         several => Found::Several(several.to_vec()),
     }

@@ -19,7 +19,7 @@ fn looked(message: &str) -> Turn<'_> {
     let turn = turn(message, &[("list_tasks", TASKS)]);
     let said: &str = match next(std::slice::from_ref(&turn)) {
         Next::Say(said) => said.leak(),
-        Next::Ask(change, tasks) => wording::which(&change, &tasks).leak(),
+        Next::Ask(question) => wording::asked(&question).leak(),
         Next::Call(..) => "",
     };
     Turn { said, ..turn }
@@ -73,7 +73,7 @@ fn titles_match_exactly_then_by_whole_words_then_in_part() {
     for (title, id) in [("buy milk", 1), ("BUY OAT MILK", 2), ("oat", 2), ("mom", 4), ("tea", 6), ("team engine", 5), ("engine dad", 5)] {
         assert_eq!(next(&[looked(&format!("delete {title}"))]), call("delete_task", json!({ "task_id": id })), "{title}");
     }
-    let Next::Say(said) = next(&[looked("delete the unicorn")]) else { panic!("nothing is like a unicorn") };
+    let said = looked("delete the unicorn").said;
     assert!(said.starts_with("I found no task like 'unicorn'. Your tasks are:\n1. [ ] Buy milk"), "{said}");
 }
 
@@ -81,7 +81,7 @@ fn titles_match_exactly_then_by_whole_words_then_in_part() {
 fn what_is_not_clear_is_asked_and_the_answer_understood() {
     let asked = looked("delete milk");
     let milks = vec![task(1, "Buy milk"), task(2, "Buy oat milk")];
-    assert_eq!(next(std::slice::from_ref(&asked)), Next::Ask(Change::Delete, milks));
+    assert_eq!(next(std::slice::from_ref(&asked)), Next::Ask(Question::Which(Change::Delete, milks)));
     for (answer, id) in [("the second one", 2), ("2", 2), ("the last", 2), ("1", 1), ("oat milk", 2), ("I mean buy milk", 1)] {
         let turns = [asked.clone(), turn(answer, &[])];
         assert_eq!(next(&turns), call("delete_task", json!({ "task_id": id })), "{answer}");
@@ -90,7 +90,7 @@ fn what_is_not_clear_is_asked_and_the_answer_understood() {
     assert_eq!(next(&[asked.clone(), deleted]), Next::Say("Deleted 'Buy oat milk' from your tasks.".into()));
     // Still not clear: asked again, and that question can be answered too.
     let again = turn("milk", &[]);
-    assert!(matches!(next(&[asked.clone(), again.clone()]), Next::Ask(Change::Delete, _)));
+    assert!(matches!(next(&[asked.clone(), again.clone()]), Next::Ask(Question::Which(Change::Delete, _))));
     assert_eq!(next(&[asked, again, turn("1", &[])]), call("delete_task", json!({ "task_id": 1 })));
     assert_eq!(next(&[turn("hello", &[]), turn("2", &[])]), Next::Say(wording::not_understood()), "nobody asked");
 }
@@ -98,7 +98,7 @@ fn what_is_not_clear_is_asked_and_the_answer_understood() {
 #[test]
 fn what_is_done_is_not_completed_again_while_another_may_be_meant() {
     assert!(matches!(next(&[looked("complete call")]), Next::Call("complete_task", arguments) if arguments == json!({ "task_id": 5 })));
-    assert!(matches!(next(&[looked("delete call")]), Next::Ask(Change::Delete, among) if among.len() == 2));
+    assert!(matches!(next(&[looked("delete call")]), Next::Ask(Question::Which(Change::Delete, among)) if among.len() == 2));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn it_is_the_task_spoken_of_last() {
     assert_eq!(next(&[added.clone(), turn("done!", &[])]), call("complete_task", json!({ "task_id": 6 })));
     let renamed = next(&[added, turn("rename it to green tea", &[])]);
     assert_eq!(renamed, call("update_task", json!({ "task_id": 6, "title": "green tea" })));
-    assert!(matches!(next(&[looked("delete it")]), Next::Ask(Change::Delete, among) if among.len() == 5));
+    assert!(matches!(next(&[looked("delete it")]), Next::Ask(Question::Which(Change::Delete, among)) if among.len() == 5));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn nothing_is_deleted_that_was_not_named() {
     let added = turn("add tea", &[("add_task", TEA)]);
     assert_eq!(next(&[added.clone(), turn("delete", &[])]), call("list_tasks", json!({ "status": "all" })));
     let asked = looked("delete");
-    assert!(matches!(next(&[added, asked.clone()]), Next::Ask(Change::Delete, among) if among.len() == 5));
+    assert!(matches!(next(&[added, asked.clone()]), Next::Ask(Question::Which(Change::Delete, among)) if among.len() == 5));
     assert_eq!(next(&[asked.clone(), turn("the last", &[])]), call("delete_task", json!({ "task_id": 6 })));
     assert_eq!(next(&[asked, turn("never mind", &[])]), Next::Say(wording::AS_IT_IS.into()));
 }
@@ -147,4 +147,38 @@ fn what_is_not_understood_is_said_first() {
     }
     assert_eq!(next(&[turn("help", &[])]), Next::Say(wording::HELP.into()));
     assert_eq!(next(&[turn("mark 2 as not done", &[])]), Next::Say(wording::CANNOT_REOPEN.into()));
+}
+
+#[test]
+fn its_own_questions_can_be_answered() {
+    let (tea, milk) = (turn("add tea", &[("add_task", TEA)]), looked("list"));
+    let add = |title: &str| call("add_task", json!({ "title": title }));
+    let rename = |id: u64, title: &str| call("update_task", json!({ "task_id": id, "title": title }));
+    let delete = |id: u64| call("delete_task", json!({ "task_id": id }));
+    for (question, answer, expected) in [
+        ("add a task", "Buy oat milk, please", add("Buy oat milk")),
+        ("add", "a letter to everybody whom I have met in the last year", add("a letter to everybody whom I have met in the last year")),
+        ("add", "\"2\"", add("2")),
+        ("add", "add soap", add("soap")),
+        ("add", "show my list", call("list_tasks", json!({ "status": "all" }))),
+        ("add", "never mind", Next::Say(wording::AS_IT_IS.into())),
+        ("add", "did you add it?", Next::Say(wording::not_understood())),
+        ("rename task 2", "Green tea", rename(2, "Green tea")),
+        ("rename it", "Green tea", rename(6, "Green tea")),
+        ("rename", "Green tea", rename(6, "Green tea")),
+        ("edit the first one", "the second one", rename(1, "the second one")),
+        ("rename task 2", "delete task 5", delete(5)),
+    ] {
+        let turns = [milk.clone(), tea.clone(), turn(question, &[]), turn(answer, &[])];
+        assert!(matches!(next(&turns[..3]), Next::Ask(_)), "{question}");
+        assert_eq!(next(&turns), expected, "{question}: {answer}");
+    }
+    for (answer, expected) in [("the second one", delete(2)), ("5", delete(5)), ("the last", delete(6)), ("oat milk", delete(2))] {
+        assert_eq!(next(&[looked("delete the unicorn"), turn(answer, &[])]), expected, "{answer}");
+    }
+    // An answer may lead to another question.
+    let asked = turn("rename milk", &[]);
+    let milk = turn("Cream", &[("list_tasks", TASKS)]);
+    assert!(matches!(next(&[asked.clone(), milk.clone()]), Next::Ask(Question::Which(Change::Rename(_), among)) if among.len() == 2));
+    assert_eq!(next(&[asked, milk, turn("the second", &[])]), rename(2, "Cream"));
 }

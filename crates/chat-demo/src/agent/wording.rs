@@ -4,6 +4,7 @@ use chat_domain::ToolErrorKind;
 
 use super::intent::{Change, Filter};
 use super::memory::{Outcome, Task};
+use super::plan::Question;
 
 pub(crate) const GREETING: &str = "Hello! I keep your task list. Tell me what to add, or ask what is on your list.";
 pub(crate) const WELCOME: &str = "You are welcome.";
@@ -16,8 +17,8 @@ pub(crate) const HELP: &str = "I keep your task list. You can say, for example:\
      - Delete the last one";
 pub(crate) const GOODBYE: &str = "Goodbye! I keep your list for you.";
 pub(crate) const CANNOT_REOPEN: &str = "I cannot reopen a task: what is done stays done. But you can add it again as a new task.";
-pub(crate) const ADD_WHAT: &str = "What should I add? Say, for example: Add task: Buy groceries";
-pub(crate) const RENAME_HOW: &str = "What should the new title be? Say, for example: Rename task 2 to Buy oat milk";
+const ADD_WHAT: &str = "What should I add? Say, for example: Add task: Buy groceries";
+const RENAME_HOW: &str = "What should the new title be? Say, for example: Rename task 2 to Buy oat milk";
 pub(crate) const ONE_AT_A_TIME: &str = "I change one task at a time. Tell me which one, for example: Delete task 2";
 pub(crate) const NO_TASKS: &str = "You have no tasks yet.";
 pub(crate) const AWAY: &str = "The task list is not available right now, so nothing was changed. Please try again in a moment.";
@@ -58,20 +59,25 @@ pub(crate) fn changed(change: &Change, outcome: &Outcome) -> String {
     }
 }
 
-/// To find out which one was meant.
-pub(crate) fn which(change: &Change, tasks: &[Task]) -> String {
-    let wish = match change {
+/// To find out what was meant.
+pub(crate) fn asked(question: &Question) -> String {
+    match question {
+        Question::Which(change, tasks) => format!("Which one should I {}?\n{}", verb(change), lines(tasks)),
+        Question::NoSuch(_, title, tasks) => {
+            let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("I found no task like '{title}'. Your tasks are:\n{}", lines(tasks))
+        }
+        Question::NewTitle(_) => RENAME_HOW.to_owned(),
+        Question::AddWhat => ADD_WHAT.to_owned(),
+    }
+}
+
+fn verb(change: &Change) -> &'static str {
+    match change {
         Change::Complete => "complete",
         Change::Rename(_) => "rename",
         Change::Delete => "delete",
-    };
-    format!("Which one should I {wish}?\n{}", lines(tasks))
-}
-
-/// When there is no task of that title.
-pub(crate) fn no_such(title: &str, tasks: &[Task]) -> String {
-    let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("I found no task like '{title}'. Your tasks are:\n{}", lines(tasks))
+    }
 }
 
 /// When there is none at that place.
@@ -121,8 +127,9 @@ mod tests {
     fn lists_are_numbered_with_marks() {
         let tasks =
             vec![Task { id: 1, title: "Buy milk".into(), completed: true }, Task { id: 4, title: "Call mom".into(), completed: false }];
-        assert_eq!(printed(&which(&Change::Delete, &tasks)), tasks);
-        assert_eq!(printed(&no_such("x\n9. [ ] y", &tasks)), tasks, "nothing is read from the user's own words");
+        assert_eq!(printed(&asked(&Question::Which(Change::Delete, tasks.clone()))), tasks);
+        let no_such = Question::NoSuch(Change::Delete, "x\n9. [ ] y".into(), tasks.clone());
+        assert_eq!(printed(&asked(&no_such)), tasks, "nothing is read from the user's own words");
         let said = listed(Filter::All, &Outcome::Listed(tasks));
         assert_eq!(said, "Here are your tasks:\n1. [x] Buy milk\n4. [ ] Call mom");
         assert_eq!(listed(Filter::All, &Outcome::Listed(Vec::new())), "You have no tasks yet.");
