@@ -1,5 +1,6 @@
 //! Tokens: JSON Web Tokens (RFC 7519), checked after RFC 8725.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chat_domain::{Timestamp, UserId};
@@ -18,7 +19,33 @@ const LEEWAY_SECONDS: u64 = 60;
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    exp: Option<f64>,
+    nbf: Option<f64>,
     iat: Option<f64>,
+}
+
+/// Why a token is refused: the code for the client, and a reason for the log that holds nothing of the token.
+struct Refused(Code, Cow<'static, str>);
+
+impl Refused {
+    fn invalid(why: impl Into<Cow<'static, str>>) -> Self {
+        Self(Code::InvalidToken, why.into())
+    }
+}
+
+impl From<jsonwebtoken::errors::Error> for Refused {
+    fn from(error: jsonwebtoken::errors::Error) -> Self {
+        Self::invalid(match error.kind() {
+            ErrorKind::InvalidSignature => "the token is not signed with this server's secret".into(),
+            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "the token is not signed by HS256".into(),
+            // The names are our own, those of the claims that we require.
+            ErrorKind::MissingRequiredClaim(name) => Cow::from(format!("the token has no `{name}` that can be read")),
+            ErrorKind::InvalidIssuer => "the token's `iss` is not CHAT_JWT_ISSUER".into(),
+            ErrorKind::InvalidAudience => "the token's `aud` does not go with CHAT_JWT_AUDIENCE".into(),
+            ErrorKind::Json(_) => "the token's header or claims are not the JSON that they should be".into(),
+            _ => "what was sent is not a JSON Web Token".into(),
+        })
+    }
 }
 
 /// Accepts tokens signed by HS256 with one secret. The algorithm is ours to say, never the token's.
@@ -32,10 +59,9 @@ impl JwtVerifier {
     /// A token must name the issuer and the audience if they are given; without an audience, it must name none.
     pub fn new(secret: &JwtSecret, issuer: Option<&str>, audience: Option<&str>) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_SECONDS;
-        // Off by default in jsonwebtoken.
-        validation.validate_nbf = true;
-        let mut required = vec!["exp", "sub"];
+        // Times are checked here: jsonwebtoken takes those before 1970 and after the year 2^64 for no times at all.
+        validation.validate_exp = false;
+        let mut required = vec!["sub"];
         if let Some(issuer) = issuer {
             validation.set_issuer(&[issuer]);
             required.push("iss");
@@ -51,20 +77,36 @@ impl JwtVerifier {
 
 impl TokenVerifier for JwtVerifier {
     fn verify(&self, token: &str) -> Result<UserId, Code> {
-        let data = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation).map_err(|error| match error.kind() {
-            ErrorKind::ExpiredSignature => Code::TokenExpired,
-            ErrorKind::ImmatureSignature => Code::TokenNotYetValid,
-            _ => Code::InvalidToken,
-        })?;
+        self.check(token).map_err(|Refused(code, why)| {
+            tracing::info!(code = code.row().code, %why, "token refused");
+            code
+        })
+    }
+}
+
+impl JwtVerifier {
+    fn check(&self, token: &str) -> Result<UserId, Refused> {
+        let data = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)?;
         // RFC 7515 §4.1.11: whoever does not understand all that is critical must refuse; jsonwebtoken leaves it to us.
         if data.header.crit.is_some() {
-            return Err(Code::InvalidToken);
+            return Err(Refused::invalid("the token's header has a `crit`"));
         }
-        let latest = (jsonwebtoken::get_current_timestamp() + LEEWAY_SECONDS) as f64;
-        if data.claims.iat.is_some_and(|issued| issued > latest) {
-            return Err(Code::TokenNotYetValid);
+        // RFC 7797: the payload would mean something else.
+        if data.header.extras.inner().contains_key("b64") {
+            return Err(Refused::invalid("the token's header has a `b64`"));
         }
-        UserId::new(data.claims.sub).ok_or(Code::InvalidToken)
+        let (now, leeway) = (jsonwebtoken::get_current_timestamp() as f64, LEEWAY_SECONDS as f64);
+        let exp = data.claims.exp.ok_or(Refused::invalid("the token has no `exp`"))?;
+        if exp + leeway <= now {
+            return Err(Refused(Code::TokenExpired, "the token's `exp` is over".into()));
+        }
+        if data.claims.nbf.is_some_and(|begins| begins > now + leeway) {
+            return Err(Refused(Code::TokenNotYetValid, "the token's `nbf` is to come; do the clocks agree?".into()));
+        }
+        if data.claims.iat.is_some_and(|issued| issued > now + leeway) {
+            return Err(Refused(Code::TokenNotYetValid, "the token's `iat` is to come; do the clocks agree?".into()));
+        }
+        UserId::new(data.claims.sub).ok_or(Refused::invalid("the token's `sub` is no user: 1 to 128 bytes without control characters"))
     }
 }
 

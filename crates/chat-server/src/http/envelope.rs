@@ -57,7 +57,8 @@ pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody +
             Some(unread) => unread.with(body),
             None => body,
         });
-        tracing::info!(status = answer.status().as_u16(), took_us = begun.elapsed().as_micros(), "answered");
+        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::info!(status = answer.status().as_u16(), took_us, "answered");
         Ok(answer)
     };
     answer.instrument(span).await

@@ -101,8 +101,12 @@ fn token() -> String {
 }
 
 fn token_of(user: &str, exp: u64) -> String {
+    signed(&serde_json::json!({"sub": user, "exp": exp}))
+}
+
+fn signed(claims: &serde_json::Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &serde_json::json!({"sub": user, "exp": exp}), &key).unwrap()
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
 /// An agent that never answers: what is sent to it arrives at the listener.
@@ -172,19 +176,26 @@ fn wrong_settings_are_named_without_a_backtrace() {
 #[test]
 fn only_tokens_of_the_secret_and_the_user_get_in() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(program(folder.path()).env("CHAT_JWT_SECRET", SECRET));
+    let mut server = Server::start(program(folder.path()).env("CHAT_JWT_SECRET", SECRET).env("CHAT_LOG_FORMAT", "json"));
     let later = jsonwebtoken::get_current_timestamp() + 600;
     let cases = [
         ("garbage".to_owned(), "401", "invalid_token", r#"www-authenticate: Bearer error="invalid_token""#),
         (token_of("demo", 1), "401", "token_expired", r#"www-authenticate: Bearer error="invalid_token""#),
         (token_of("eve", later), "403", "wrong_user", ""),
+        (signed(&serde_json::json!({"sub": "demo"})), "401", "invalid_token", r#"www-authenticate: Bearer error="invalid_token""#),
     ];
+    let tokens = cases.clone().map(|(token, ..)| token);
     for (token, status, code, challenge) in cases {
         let mut answer = String::new();
         server.send(&token).read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
         assert!(answer.contains(challenge), "{answer}");
     }
+    let log = Server::read_until(&mut server.stderr, "the token has no `exp`");
+    assert!(log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is over"), "{log}");
+    assert!(tokens.iter().all(|token| !log.contains(token)), "a token is in the log:\n{log}");
+    let answered = log.lines().find(|line| line.contains(r#""message":"answered""#)).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(answered).unwrap()["took_us"].is_u64(), "{answered}");
 }
 
 #[test]
