@@ -132,9 +132,6 @@ impl ChatService {
         let RetryTurn { owner, turn, busy, idempotency } = request;
         self.check_open()?;
         let view = self.turn(&owner, turn).await?;
-        if view.turn.superseded {
-            return Err(ChatError::Superseded);
-        }
         let text = view.items.iter().find_map(|item| match &item.body {
             ItemBody::Message(message) if message.role == Role::User => Some(message.text.clone()),
             _ => None,
@@ -366,6 +363,7 @@ fn no_conversation(error: StoreError) -> ChatError {
 fn chat_error(error: StoreError, not_found: ChatError) -> ChatError {
     match error {
         StoreError::NotFound => not_found,
+        StoreError::Superseded => ChatError::Superseded,
         StoreError::TurnRunning(turn) => ChatError::Busy(turn),
         StoreError::QueueFull => ChatError::QueueFull,
         StoreError::IdempotencyMismatch => ChatError::IdempotencyMismatch,

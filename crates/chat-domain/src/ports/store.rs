@@ -61,7 +61,7 @@ pub trait ConversationStore: Send + Sync {
     /// In this order: an unknown conversation is `NotFound`; an idempotency key that was used before gives
     /// [`Begun::Existing`] (same fingerprint) or `IdempotencyMismatch`; [`BusyPolicy`] and the queue's limit are applied.
     /// An error stores nothing. A turn with `retry_of` supersedes that turn and all between when it starts to run;
-    /// `retry_of` must be a turn of the same conversation (`NotFound` otherwise).
+    /// `retry_of` must be a turn of the same conversation (`NotFound` otherwise) that is not superseded (`Superseded`).
     ///
     /// [`BusyPolicy::Interrupt`] asks to cancel the running turn and all queued ones in the same transaction.
     ///
@@ -285,6 +285,9 @@ pub enum StoreError {
     /// No such thing, or another owner's.
     #[error("not found")]
     NotFound,
+    /// A retry has taken the place of the turn that was to be answered anew.
+    #[error("the turn is superseded")]
+    Superseded,
     /// A turn of the conversation runs, and the message was to be rejected then.
     #[error("turn {0} is running")]
     TurnRunning(TurnId),

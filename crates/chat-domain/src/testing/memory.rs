@@ -320,10 +320,11 @@ impl ConversationStore for MemoryStore {
             let same = row.idempotency.as_ref() == Some(key);
             return if same { Ok(Begun::Existing(row.turn.clone())) } else { Err(StoreError::IdempotencyMismatch) };
         }
-        if let Some(retried) = begin.retry_of
-            && !rows().any(|row| row.turn.id == retried && row.turn.conversation == id)
-        {
-            return Err(StoreError::NotFound);
+        if let Some(retried) = begin.retry_of {
+            let row = rows().find(|row| row.turn.id == retried && row.turn.conversation == id).ok_or(StoreError::NotFound)?;
+            if row.turn.superseded {
+                return Err(StoreError::Superseded);
+            }
         }
         if let Target::New(id, title) = &begin.target {
             let (owner, title) = (begin.owner.clone(), title.clone());

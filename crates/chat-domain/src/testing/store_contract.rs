@@ -535,8 +535,14 @@ pub async fn a_retry_supersedes_when_it_starts(store: Store) {
     assert_eq!(all.iter().map(|log| log.turn.superseded).collect::<Vec<_>>(), [false, true, true, true, false]);
     assert_eq!(texts(&all[2].items), ["t3", "Done."]);
     complete(&store, &next).await;
-    let again = BeginTurn { retry_of: Some(next.turn.id), ..message_to(target(), worker, "t2") };
-    complete(&store, &running(store.begin_turn(again).await)).await;
+    let key = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] });
+    let again = BeginTurn { retry_of: Some(next.turn.id), idempotency: key, ..message_to(target(), worker, "t2") };
+    complete(&store, &running(store.begin_turn(again.clone()).await)).await;
+    // What is superseded cannot be retried, but the request that superseded it can be repeated.
+    let repeated = BeginTurn { turn: TurnId(id()), message: MessageId(id()), ..again };
+    assert!(matches!(store.begin_turn(repeated.clone()).await, Ok(Begun::Existing(turn)) if turn.retry_of == Some(next.turn.id)));
+    let late = BeginTurn { idempotency: None, ..repeated };
+    assert!(matches!(store.begin_turn(late).await, Err(StoreError::Superseded)));
     assert_eq!(ordinals(seen(false).await.unwrap()), [1, 6]);
     let elsewhere = running(store.begin_turn(new_conversation(worker, "other")).await);
     let wrong = BeginTurn { retry_of: Some(elsewhere.turn.id), ..message_to(target(), worker, "t2") };

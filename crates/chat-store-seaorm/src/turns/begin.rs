@@ -23,9 +23,11 @@ impl Ledger {
             return Ok(Begun::Existing(existing));
         }
         let conversation = begin.target.id();
-        let in_it = |id: &TurnId| self.turns.get(id).is_some_and(|row| row.turn.conversation == conversation);
-        if !begin.retry_of.as_ref().is_none_or(in_it) {
-            return Err(StoreError::NotFound.into());
+        if let Some(retried) = begin.retry_of {
+            let row = self.turns.get(&retried).filter(|row| row.turn.conversation == conversation).ok_or(StoreError::NotFound)?;
+            if row.turn.superseded {
+                return Err(StoreError::Superseded.into());
+            }
         }
         let busy = self.make_way(conversation, begin)?;
         if let Target::New(id, title) = &begin.target {
