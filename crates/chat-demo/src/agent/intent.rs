@@ -257,7 +257,10 @@ fn rename(said: Phrase<'_>) -> Option<Intent> {
     let rest = said.after_any(&["rename", "retitle", "reword", "change", "update", "edit", "replace", "modify"])?;
     let rest = rest.after_any(&title_of).unwrap_or(rest);
     let to: &[&str] = if said.after("replace").is_some() { &["with", "by"] } else { &["into", "to", "as"] };
-    match rest.split_at_any(to) {
+    // "Edit task 6: go to town" and "edit task 6 to: go": only after a colon that follows no title.
+    let numbered = rest.split_at_colon().map(|(which, title)| (which.without_last(to), title));
+    let numbered = numbered.filter(|(which, _)| !matches!(Reference::of(*which), Some(Reference::Title(_))));
+    match numbered.or_else(|| rest.split_at_any(to)) {
         Some((_, title)) if title.is_any(&NOT_DONE) => Some(Intent::Reopen),
         Some((which, title)) if title.is_any(&DONE) => Some(Intent::Change(Change::Complete, Reference::of(which))),
         Some((which, title)) => {

@@ -142,6 +142,10 @@ fn renaming() {
         ("rename task 2 to: say please", Number(2), "say please"),
         ("rename 2 to try again, please", Number(2), "try again"),
         ("rename milk to oat milk", Reference::Title("milk".into()), "oat milk"),
+        ("edit task 6: wash the bike", Number(6), "wash the bike"),
+        ("edit the last one: go to town, please", Last, "go to town, please"),
+        ("edit task 6 to: wash", Number(6), "wash"),
+        ("rename \"note: go\" to stay", Reference::Title("note: go".into()), "stay"),
         ("replace milk with oat milk", Reference::Title("milk".into()), "oat milk"),
         ("change \"Buy milk\" into Buy cheese", Reference::Title("Buy milk".into()), "Buy cheese"),
     ] {
@@ -153,7 +157,7 @@ fn renaming() {
 
 #[test]
 fn deleting() {
-    use Reference::{All, It, Last, Number};
+    use Reference::{It, Last, Number, Several};
     for (message, which) in [
         ("Delete the last one", Last),
         ("remove milk", Reference::Title("milk".into())),
@@ -161,8 +165,9 @@ fn deleting() {
         ("please delete task 2", Number(2)),
         ("get rid of it", It),
         ("take the last one off my list", Last),
-        ("delete everything", All),
-        ("clear my list", All),
+        ("delete everything", Several),
+        ("clear my list", Several),
+        ("delete tasks 5 and 6", Several),
         ("remove \"Delete old files\"", Reference::Title("Delete old files".into())),
     ] {
         assert_eq!(understand(message), Intent::Change(Change::Delete, Some(which)), "{message}");

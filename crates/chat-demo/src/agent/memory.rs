@@ -17,6 +17,8 @@ pub(crate) struct Task {
 
 /// The tool that lists the tasks.
 const LIST: &str = "list_tasks";
+/// The tool that completes one.
+const COMPLETE: &str = "complete_task";
 /// The tool that deletes one.
 const DELETE: &str = "delete_task";
 
@@ -27,6 +29,8 @@ pub(crate) enum Outcome {
     Listed(Vec<Task>),
     /// The task that was added or changed.
     Done(Task),
+    /// The task that was to be completed: it was done before.
+    Already(Task),
     /// It failed: why, in code and in words.
     Failed(Option<ToolErrorKind>, String),
     /// Nobody knows.
@@ -71,16 +75,17 @@ impl Turn<'_> {
     }
 
     /// What "it" stands for after this turn: None if it says nothing of that, `Some(None)` if that cannot be known.
-    fn mention(&self) -> Option<Option<u64>> {
+    /// Otherwise the task, and whether it was just completed.
+    fn mention(&self) -> Option<Option<(u64, bool)>> {
         if let Some(step) = self.steps.iter().rev().find(|step| step.tool != LIST) {
             return Some(match outcome(step.result) {
-                Outcome::Done(task) if step.tool != DELETE => Some(task.id),
+                Outcome::Done(task) | Outcome::Already(task) if step.tool != DELETE => Some((task.id, step.tool == COMPLETE)),
                 _ => None,
             });
         }
         match self.intent() {
             Intent::List(Filter::All | Filter::Pending) => match wording::printed(self.said).as_slice() {
-                [only] => Some(Some(only.id)),
+                [only] => Some(Some((only.id, false))),
                 _ => None,
             },
             Intent::List(Filter::Completed) | Intent::Change(Change::Rename(None), _) => None,
@@ -130,6 +135,7 @@ fn outcome(content: &str) -> Outcome {
     let Ok(answer) = serde_json::from_str::<Value>(content) else { return Outcome::Unreadable };
     let read = match answer.get("tasks").and_then(Value::as_array) {
         Some(tasks) => tasks.iter().map(task).collect::<Option<_>>().map(Outcome::Listed),
+        None if answer.get("already") == Some(&Value::Bool(true)) => task(&answer).map(Outcome::Already),
         None => task(&answer).map(Outcome::Done),
     };
     read.unwrap_or(Outcome::Unreadable)
@@ -147,6 +153,8 @@ pub(crate) struct Memory {
     pub(crate) shown: Vec<Task>,
     /// The task that was spoken of last.
     pub(crate) mentioned: Option<u64>,
+    /// Whether that was to say that it is done: it need not be said again, so it is not what "done!" is about.
+    pub(crate) just_completed: bool,
 }
 
 impl Memory {
@@ -154,7 +162,8 @@ impl Memory {
         let mentioned = turns.iter().rev().find_map(Turn::mention).flatten();
         let last_shown = turns.iter().enumerate().rev().find_map(|(at, turn)| Some((at, turn.shown()?)));
         let (shown_at, shown) = last_shown.unwrap_or_default();
-        let mut memory = Self { shown, mentioned };
+        let mut memory =
+            Self { shown, mentioned: mentioned.map(|(id, _)| id), just_completed: mentioned.is_some_and(|(_, completed)| completed) };
         for step in turns.iter().skip(shown_at).flat_map(|turn| &turn.steps).filter(|step| step.tool != LIST) {
             memory.keep_up(step);
         }
@@ -183,6 +192,7 @@ mod tests {
         let milk = Task { id: 1, title: "Milk".into(), completed: false };
         for (content, expected) in [
             (r#"{"task_id":1,"status":"created","title":"Milk"}"#, Outcome::Done(milk.clone())),
+            (r#"{"task_id":1,"status":"completed","title":"Milk","already":true}"#, Outcome::Already(milk.clone())),
             (r#"{"tasks":[{"task_id":1,"title":"Milk","completed":false}]}"#, Outcome::Listed(vec![milk])),
             (r#"{"tasks":[]}"#, Outcome::Listed(Vec::new())),
             ("Error (timed_out): too slow", Outcome::Failed(Some(ToolErrorKind::TimedOut), "too slow".into())),
@@ -211,16 +221,20 @@ mod tests {
             told("Here are your tasks:\n1. [ ] task 1\n2. [ ] old\n3. [ ] task 3", turn("list", "list_tasks", "words")),
             turn("rename 2 to task 2", "update_task", r#"{"task_id":2,"title":"task 2"}"#),
         ];
-        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(1), task(2), task(3)], mentioned: Some(2) });
+        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(1), task(2), task(3)], mentioned: Some(2), just_completed: false });
         turns.push(turn("delete the first one", "delete_task", r#"{"task_id":1,"title":"task 1"}"#));
-        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3)], mentioned: None });
+        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3)], mentioned: None, just_completed: false });
         turns.push(turn("add y", "add_task", r#"{"task_id":4,"title":"task 4"}"#));
-        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3), task(4)], mentioned: Some(4) });
+        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3), task(4)], mentioned: Some(4), just_completed: false });
         turns.push(turn("complete milk", "list_tasks", r#"{"tasks":[{"task_id":7,"title":"x"}]}"#));
         turns.push(turn("complete 3", "complete_task", "Outcome unknown: the connection was lost."));
-        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(2), task(3), task(4)], mentioned: None }, "only what was shown counts");
+        assert_eq!(
+            Memory::of(&turns),
+            Memory { shown: vec![task(2), task(3), task(4)], mentioned: None, just_completed: false },
+            "only what was shown counts"
+        );
         turns.push(told("Here are your tasks:\n7. [ ] task 7", turn("list", "list_tasks", "words")));
-        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(7)], mentioned: Some(7) });
+        assert_eq!(Memory::of(&turns), Memory { shown: vec![task(7)], mentioned: Some(7), just_completed: false });
         turns.push(turn("list", "list_tasks", r#"{"tasks":[]}"#));
         assert_eq!(Memory::of(&turns).shown, []);
     }
@@ -239,7 +253,7 @@ mod tests {
         ] {
             let listed = Turn { message: "list", steps: Vec::new(), said: "Here are your tasks:\n5. [ ] task 5" };
             let turns = [listed, Turn { message, steps: Vec::new(), said: &said }];
-            assert_eq!(Memory::of(&turns), Memory { shown, mentioned }, "{message}");
+            assert_eq!(Memory::of(&turns), Memory { shown, mentioned, just_completed: false }, "{message}");
         }
     }
 }

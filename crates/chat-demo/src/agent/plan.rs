@@ -69,14 +69,17 @@ fn add(turn: &Turn<'_>, title: Option<String>) -> Next {
 /// Changes a task; `earlier` are the turns that "it" and "the first one" are of.
 fn change(turn: &Turn<'_>, earlier: &[Turn<'_>], change: &Change, which: Option<Reference>) -> Next {
     match (change, which) {
-        (_, Some(Reference::All)) => Next::Say(wording::ONE_AT_A_TIME.to_owned()),
+        (_, Some(Reference::Several)) => Next::Say(wording::one_at_a_time(change)),
         (Change::Rename(None), which) => Next::Ask(Question::NewTitle(which)),
         // "Done!" is said of what was spoken of. But nothing is deleted that was not named.
         (Change::Delete, None) => apply(turn, change, |tasks| find(change, &Reference::It, &Memory::default(), tasks)),
-        (_, which) => {
-            let which = which.unwrap_or(Reference::It);
-            apply(turn, change, |tasks| find(change, &which, &Memory::of(earlier), tasks))
-        }
+        (_, which) => apply(turn, change, |tasks| {
+            let mut memory = Memory::of(earlier);
+            if which.is_none() && *change == Change::Complete && memory.just_completed {
+                memory.mentioned = None;
+            }
+            find(change, &which.unwrap_or(Reference::It), &memory, tasks)
+        }),
     }
 }
 
@@ -155,6 +158,9 @@ fn find(change: &Change, which: &Reference, memory: &Memory, tasks: Option<&[Tas
         (Reference::It, _) if memory.mentioned.is_some() => memory.mentioned.map_or(Found::NeedsList, Found::One),
         (Reference::Nth(_) | Reference::Last, _) if !memory.shown.is_empty() => find_among(change, which, &memory.shown),
         // Nobody knows what "it" is: even if there is only one task, it may be another than the one meant.
+        (Reference::It, Some(tasks)) if *change == Change::Complete && !tasks.is_empty() && tasks.iter().all(|task| task.completed) => {
+            Found::None(wording::NOTHING_LEFT.to_owned())
+        }
         (Reference::It, Some(tasks)) if !tasks.is_empty() => Found::Several(open_to(change, tasks.iter().collect())),
         (_, Some(tasks)) => find_among(change, which, tasks),
         (_, None) => Found::NeedsList,
@@ -168,7 +174,7 @@ fn find_among(change: &Change, which: &Reference, tasks: &[Task]) -> Found {
         Reference::Number(id) => Found::One(*id),
         Reference::Nth(nth) => one(nth.checked_sub(1).and_then(|at| tasks.get(at))),
         Reference::Last => one(tasks.last()),
-        Reference::All => Found::None(wording::ONE_AT_A_TIME.to_owned()),
+        Reference::Several => Found::None(wording::one_at_a_time(change)),
         Reference::It => choice(change, tasks.iter().collect(), || Found::None(wording::NO_TASKS.to_owned())),
         Reference::Title(title) => choice(change, titled(title, tasks), || Found::NoSuch(title.clone(), tasks.to_vec())),
     }

@@ -182,3 +182,32 @@ fn its_own_questions_can_be_answered() {
     assert!(matches!(next(&[asked.clone(), milk.clone()]), Next::Ask(Question::Which(Change::Rename(_), among)) if among.len() == 2));
     assert_eq!(next(&[asked, milk, turn("the second", &[])]), rename(2, "Cream"));
 }
+
+#[test]
+fn only_one_task_is_changed_at_a_time() {
+    for (message, example) in [
+        ("complete all", "Complete task 2"),
+        ("complete 5 and delete 6", "Complete task 2"),
+        ("delete tasks 5 and 6", "Delete task 2"),
+        ("rename 5 and 6 to tea", "Rename task 2 to Buy oat milk"),
+        ("rename 5 and 6", "Rename task 2 to Buy oat milk"),
+    ] {
+        let expected = format!("I change one task at a time. Tell me which one, for example: {example}");
+        assert_eq!(next(&[turn(message, &[])]), Next::Say(expected), "{message}");
+    }
+}
+
+#[test]
+fn what_is_done_already_is_told_and_not_meant_by_another_done() {
+    let done = turn("complete tea", &[("complete_task", TEA)]);
+    let list = call("list_tasks", json!({ "status": "all" }));
+    assert_eq!(next(&[done.clone(), turn("complete", &[])]), list);
+    let asked = next(&[done.clone(), looked("complete")]);
+    assert!(matches!(asked, Next::Ask(Question::Which(Change::Complete, among)) if among.iter().all(|task| !task.completed)));
+    assert_eq!(next(&[done.clone(), turn("complete it", &[])]), call("complete_task", json!({ "task_id": 6 })));
+    let already = r#"{"task_id":6,"title":"tea","status":"completed","already":true}"#;
+    let again = turn("complete it", &[("complete_task", already)]);
+    assert_eq!(next(&[done.clone(), again]), Next::Say("'tea' was done already.".into()));
+    let all_done = turn("done", &[("list_tasks", r#"{"tasks":[{"task_id":6,"title":"tea","completed":true}]}"#)]);
+    assert_eq!(next(&[done, all_done]), Next::Say(wording::NOTHING_LEFT.into()));
+}

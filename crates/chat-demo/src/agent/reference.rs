@@ -13,8 +13,8 @@ pub(crate) enum Reference {
     Last,
     /// The one that was spoken of.
     It,
-    /// All of them.
-    All,
+    /// All of them, or more than one.
+    Several,
     /// The one of this title, or a part of it.
     Title(String),
 }
@@ -59,7 +59,10 @@ impl Reference {
                 .after_any(&["all", "every", "all of"])
                 .is_some_and(|rest| rest.without_first(&ARTICLES).is_any(&["tasks", "task", "items", "todos", "one"]))
         {
-            return Some(Self::All);
+            return Some(Self::Several);
+        }
+        if is_several(phrase) {
+            return Some(Self::Several);
         }
         if let Some(number) = numbered(phrase.without_first(&ARTICLES)) {
             return Some(number);
@@ -73,6 +76,18 @@ impl Reference {
             (!title.is_empty()).then_some(Self::Title(title))
         })
     }
+}
+
+/// "2 and 3", "tasks 2, 3", "the first and the last", "5 and delete 6": but "salt and pepper" may be a title.
+fn is_several(phrase: Phrase<'_>) -> bool {
+    let number = |word: &str| word.trim_start_matches('#').parse::<u64>().is_ok();
+    let mut numbers = phrase.without_first(&ARTICLES).without_first(&["tasks", "items", "numbers", "todos", "task", "item"]).plain();
+    if numbers.len() > 1 && numbers.all(number) {
+        return true;
+    }
+    let first =
+        phrase.split_at_any(&["and", "&", "or", "then"]).map(|(first, _)| first.without_first(&["tasks", "items", "numbers", "both"]));
+    first.is_some_and(|first| !first.is_empty() && !matches!(Reference::of(first), None | Some(Reference::Title(_))))
 }
 
 /// "2", "#2", "task 2", "number two".
@@ -110,7 +125,7 @@ mod tests {
 
     #[test]
     fn phrases_mean_tasks() {
-        use Reference::{All, It, Last, Nth, Number};
+        use Reference::{It, Last, Nth, Number, Several};
         let title = |title: &str| Reference::Title(title.into());
         for (phrase, expected) in [
             ("2", Number(2)),
@@ -132,10 +147,19 @@ mod tests {
             ("it", It),
             ("That one.", It),
             ("the task", It),
-            ("everything", All),
-            ("all of them", All),
-            ("all my tasks", All),
-            ("every task", All),
+            ("everything", Several),
+            ("all of them", Several),
+            ("all my tasks", Several),
+            ("every task", Several),
+            ("tasks 5 and 6", Several),
+            ("5 and 6", Several),
+            ("5, 6", Several),
+            ("tasks 1, 2 and 3", Several),
+            ("task 5 and task 6", Several),
+            ("5 and delete 6", Several),
+            ("the first and the last one", Several),
+            ("it and the other", Several),
+            ("salt and pepper", title("salt and pepper")),
             ("the milk", title("milk")),
             ("milk from my list", title("milk")),
             ("\"Buy the Milk\"", title("Buy the Milk")),

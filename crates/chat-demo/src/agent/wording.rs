@@ -19,7 +19,7 @@ pub(crate) const GOODBYE: &str = "Goodbye! I keep your list for you.";
 pub(crate) const CANNOT_REOPEN: &str = "I cannot reopen a task: what is done stays done. But you can add it again as a new task.";
 const ADD_WHAT: &str = "What should I add? Say, for example: Add task: Buy groceries";
 const RENAME_HOW: &str = "What should the new title be? Say, for example: Rename task 2 to Buy oat milk";
-pub(crate) const ONE_AT_A_TIME: &str = "I change one task at a time. Tell me which one, for example: Delete task 2";
+pub(crate) const NOTHING_LEFT: &str = "Nothing is left to do.";
 pub(crate) const NO_TASKS: &str = "You have no tasks yet.";
 pub(crate) const AWAY: &str = "The task list is not available right now, so nothing was changed. Please try again in a moment.";
 
@@ -40,7 +40,7 @@ pub(crate) fn added(outcome: &Outcome) -> String {
 pub(crate) fn listed(filter: Filter, outcome: &Outcome) -> String {
     match (outcome, filter) {
         (Outcome::Listed(tasks), Filter::All) if tasks.is_empty() => NO_TASKS.to_owned(),
-        (Outcome::Listed(tasks), Filter::Pending) if tasks.is_empty() => "Nothing is left to do.".to_owned(),
+        (Outcome::Listed(tasks), Filter::Pending) if tasks.is_empty() => NOTHING_LEFT.to_owned(),
         (Outcome::Listed(tasks), Filter::Completed) if tasks.is_empty() => "You have not completed a task yet.".to_owned(),
         (Outcome::Listed(tasks), Filter::All) => format!("Here are your tasks:\n{}", lines(tasks)),
         (Outcome::Listed(tasks), Filter::Pending) => format!("This is left to do:\n{}", lines(tasks)),
@@ -53,6 +53,7 @@ pub(crate) fn listed(filter: Filter, outcome: &Outcome) -> String {
 pub(crate) fn changed(change: &Change, outcome: &Outcome) -> String {
     match (outcome, change) {
         (Outcome::Done(task), Change::Complete) => format!("Marked '{}' as done.", task.title),
+        (Outcome::Already(task), _) => format!("'{}' was done already.", task.title),
         (Outcome::Done(task), Change::Rename(_)) => format!("Renamed task {} to '{}'.", task.id, task.title),
         (Outcome::Done(task), Change::Delete) => format!("Deleted '{}' from your tasks.", task.title),
         (trouble, _) => self::trouble(trouble),
@@ -70,6 +71,16 @@ pub(crate) fn asked(question: &Question) -> String {
         Question::NewTitle(_) => RENAME_HOW.to_owned(),
         Question::AddWhat => ADD_WHAT.to_owned(),
     }
+}
+
+/// When several were meant.
+pub(crate) fn one_at_a_time(change: &Change) -> String {
+    let example = match change {
+        Change::Complete => "Complete task 2",
+        Change::Rename(_) => "Rename task 2 to Buy oat milk",
+        Change::Delete => "Delete task 2",
+    };
+    format!("I change one task at a time. Tell me which one, for example: {example}")
 }
 
 fn verb(change: &Change) -> &'static str {
@@ -99,7 +110,9 @@ pub(crate) fn trouble(outcome: &Outcome) -> String {
         Outcome::Unknown => "I lost the connection to the task list while it was working, so I do not know whether it did what \
              you asked for. Ask me to show your list before you try again."
             .to_owned(),
-        Outcome::Listed(_) | Outcome::Done(_) | Outcome::Unreadable => "The task list gave an answer that I do not understand.".to_owned(),
+        Outcome::Listed(_) | Outcome::Done(_) | Outcome::Already(_) | Outcome::Unreadable => {
+            "The task list gave an answer that I do not understand.".to_owned()
+        }
     }
 }
 

@@ -150,6 +150,15 @@ impl<'a> Phrase<'a> {
         })
     }
 
+    /// Both sides of the first colon after one of its words.
+    pub(crate) fn split_at_colon(self) -> Option<(Self, Self)> {
+        (1..self.words.len()).find_map(|at| {
+            let (left, right) = self.words.split_at_checked(at)?;
+            let right = Self { words: right, ..self };
+            right.is_announced().then_some((Self { words: left, ..self }, right))
+        })
+    }
+
     /// Whether these words are in it, in a row.
     pub(crate) fn holds(self, words: &str) -> bool {
         (0..self.words.len())
@@ -245,6 +254,10 @@ mod tests {
         assert_eq!(all.before("to go").unwrap().plain().next_back(), Some("milk"));
         assert!(left.is("the second one") && !left.is("the second"));
         assert!(!right.is_announced() && Words::of("Add: x").all().after("add").unwrap().is_announced());
+        let edit = Words::of("task 6: wash: the bike");
+        let (which, title) = edit.all().split_at_colon().unwrap();
+        assert_eq!((which.written(), title.written()), ("task 6:", "wash: the bike"));
+        assert!(all.split_at_colon().is_none());
         for (message, left) in
             [("milk, thank you", "milk,"), ("milk please", "milk"), ("say thanks", "say thanks"), ("a, please. Thanks", "a,")]
         {

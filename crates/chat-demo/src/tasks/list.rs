@@ -159,9 +159,15 @@ async fn answer(connection: &mut SqliteConnection, caller: &Caller, request: &Re
         Request::List { status } => return Ok(list(connection, user, *status).await?),
         Request::Add { title } => add(connection, user, &checked(title)?).await?,
         Request::Complete { task_id } => {
+            let done = "SELECT completed FROM tasks WHERE user_id = ? AND task_id = ? AND deleted = 0";
+            let already: Option<bool> = sqlx::query_scalar(done).bind(user).bind(task_id).fetch_optional(&mut *connection).await?;
             let change = "UPDATE tasks SET completed = 1 WHERE user_id = ? AND task_id = ? AND deleted = 0 RETURNING title";
             let title = sqlx::query_scalar(change).bind(user).bind(task_id).fetch_optional(&mut *connection).await?;
-            changed(*task_id, "completed", title)?
+            let mut answer = changed(*task_id, "completed", title)?;
+            if let (Some(true), Some(answer)) = (already, answer.as_object_mut()) {
+                answer.insert("already".to_owned(), Value::Bool(true));
+            }
+            answer
         }
         Request::Update { task_id, title } => {
             let change = "UPDATE tasks SET title = ? WHERE user_id = ? AND task_id = ? AND deleted = 0 RETURNING title";

@@ -41,6 +41,8 @@ async fn a_task_lives_from_add_to_delete() {
     assert_eq!(list.add("ann", "Call mom").await.unwrap()["task_id"], 2);
     let done = list.ask("ann", None, Request::Complete { task_id: 1 }).await.unwrap();
     assert_eq!(done, json!({ "task_id": 1, "status": "completed", "title": "Buy milk" }));
+    let again = list.ask("ann", None, Request::Complete { task_id: 1 }).await.unwrap();
+    assert_eq!(again, json!({ "task_id": 1, "status": "completed", "title": "Buy milk", "already": true }));
     let renamed = list.ask("ann", None, Request::Update { task_id: 2, title: "Call dad".into() }).await.unwrap();
     assert_eq!(renamed, json!({ "task_id": 2, "status": "updated", "title": "Call dad" }));
     let all = list.ask("ann", None, Request::List { status: Status::All }).await.unwrap();

@@ -4,6 +4,8 @@
 //! the request's `_meta` under [`USER_ID`], never in the arguments; without it a call is refused. A user's tasks are numbered
 //! from 1, and a number is never given twice.
 //!
+//! Completing what is completed changes nothing; the answer says `"already": true`.
+//!
 //! A call may carry an id in `_meta` under [`CALL_ID`]. If a call of that user with that id changed something before, its answer is
 //! given again and nothing is done. So `complete_task`, `update_task` and `delete_task` are declared idempotent: a repetition does
 //! no harm, however late it comes. `add_task` is not: the hint speaks of calls with the same arguments, and two of them
