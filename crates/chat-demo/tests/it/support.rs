@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chat_demo::DemoAgent;
 use chat_domain::testing::MemoryStore;
 use chat_domain::{
-    BusyPolicy, ChatService, ConversationId, Cursor, Deps, Environment, Invocation, RawJson, StartTurn, Timestamp, ToolCallId, Toolset,
+    BusyPolicy, ChatService, ConversationId, Cursor, Deps, Invocation, RawJson, StartTurn, SystemEnvironment, ToolCallId, Toolset,
     TurnEvent, TurnId, TurnLimits, UserId,
 };
 use chat_tools_mcp::{McpServer, McpToolset};
@@ -42,18 +42,6 @@ impl Tasks {
     }
 }
 
-struct RealEnvironment;
-
-impl Environment for RealEnvironment {
-    fn now(&self) -> Timestamp {
-        Timestamp(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros().try_into().unwrap())
-    }
-
-    fn fresh_id(&self) -> Uuid {
-        Uuid::now_v7()
-    }
-}
-
 /// The use case over a store and tools.
 pub struct Chat(Arc<ChatService>);
 
@@ -61,7 +49,7 @@ impl Chat {
     pub async fn new(store: Arc<MemoryStore>, tools: Arc<McpToolset>) -> Self {
         let agent = Arc::new(DemoAgent::new(Duration::ZERO));
         let deps =
-            Deps { store, agent, tools, environment: Arc::new(RealEnvironment), observer: Arc::new(()), limits: TurnLimits::default() };
+            Deps { store, agent, tools, environment: Arc::new(SystemEnvironment), observer: Arc::new(()), limits: TurnLimits::default() };
         Self(ChatService::open(deps).await.unwrap())
     }
 
