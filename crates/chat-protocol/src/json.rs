@@ -11,6 +11,9 @@ use crate::problem::{Code, Problem};
 /// The deepest nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
 
+/// How much of a name is repeated to the client, in characters.
+const SHOWN_CHARS: usize = 64;
+
 /// Reads one JSON text.
 ///
 /// # Errors
@@ -144,12 +147,24 @@ impl<'de> Visitor<'de> for Strict {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the name {name:?} stands twice in one object")));
+                return Err(A::Error::custom(format_args!("the name {} stands twice in one object", Shown(&name))));
             }
             let value = members.next_value_seed(Self { depth: inside.depth })?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// A name of the client's, cut where it is longer than anybody needs to find it.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(SHOWN_CHARS).and_then(|(end, _)| self.0.get(..end)) {
+            Some(begin) => write!(f, "{begin:?}…"),
+            None => write!(f, "{:?}", self.0),
+        }
     }
 }
 
@@ -187,6 +202,14 @@ mod tests {
         assert_eq!(refused(nested(100_000)).0, Code::InvalidJson);
         assert_eq!(refused(r#"{"a": 1, "\u0061": 2}"#).0, Code::InvalidJson);
         assert!(read(br#"{"a": {"a": 1}, "b": {"a": 2}}"#).is_ok());
+    }
+
+    #[test]
+    fn a_long_name_is_not_repeated_whole() {
+        let detail = |name: &str| read(format!(r#"{{"{name}": 1, "{name}": 2}}"#).as_bytes()).unwrap_err().detail();
+        let (fits, long) = ("é".repeat(64), "é".repeat(65));
+        assert!(detail(&fits).contains(&format!("the name \"{fits}\" stands")), "{}", detail(&fits));
+        assert!(detail(&long).contains(&format!("the name \"{fits}\"… stands")), "{}", detail(&long));
     }
 
     #[test]
