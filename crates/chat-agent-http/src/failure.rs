@@ -1,4 +1,4 @@
-//! What the user is told when a step fails. No text here holds anything that came from outside.
+//! What the user is told when a step fails: what happened. What to do about it, the server says for each kind. No text here holds anything that came from outside.
 
 use chat_domain::{AgentError, AgentErrorKind};
 
@@ -14,36 +14,31 @@ pub fn too_slow(slow: Slow) -> AgentError {
     AgentError::new(
         AgentErrorKind::TimedOut,
         match slow {
-            Slow::FirstByte => "The agent did not begin to answer in time. Try again; a model may need a while to be loaded.",
-            Slow::Idle => "The agent stopped in the middle of its answer. Try again.",
-            Slow::Step => "The agent needed more time than allowed. Try again, or ask for less at once.",
+            Slow::FirstByte => "The agent did not begin to answer in time. A model may need a while to be loaded.",
+            Slow::Idle => "The agent stopped in the middle of its answer.",
+            Slow::Step => "The agent needed more time than allowed.",
         },
     )
 }
 
 pub fn unreachable(source: reqwest::Error) -> AgentError {
-    let message = "The agent cannot be reached. Try again later; if it stays away, check its address and whether it runs.";
     // The address may be nobody's business, and the log has the host's configuration.
-    AgentError::new(AgentErrorKind::Unavailable, message).because(source.without_url())
+    AgentError::new(AgentErrorKind::Unavailable, "The agent cannot be reached.").because(source.without_url())
 }
 
 pub fn broken(source: reqwest::Error) -> AgentError {
-    AgentError::new(AgentErrorKind::Unavailable, "The connection to the agent broke. Try again.").because(source.without_url())
+    AgentError::new(AgentErrorKind::Unavailable, "The connection to the agent broke.").because(source.without_url())
 }
 
 pub fn cut_off() -> AgentError {
-    AgentError::new(AgentErrorKind::Unavailable, "The agent's answer was cut off. Try again.")
+    AgentError::new(AgentErrorKind::Unavailable, "The agent's answer was cut off.")
 }
 
 /// An answer that is not understood; `why` is for the log.
 pub fn nonsense(why: &'static str) -> AgentError {
-    AgentError::new(
-        AgentErrorKind::Protocol,
-        "The agent's answer was not understood. Try again; if it stays so, check that its address is that of an OpenAI-compatible API.",
-    )
-    .because(why)
+    AgentError::new(AgentErrorKind::Protocol, "The agent's answer was not understood.").because(why)
 }
 
 pub fn refused_by_policy() -> AgentError {
-    AgentError::new(AgentErrorKind::Refused, "The agent's content policy does not allow this. Say it in another way.")
+    AgentError::new(AgentErrorKind::Refused, "The agent's content policy does not allow this.")
 }

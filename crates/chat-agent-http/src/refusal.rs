@@ -54,17 +54,15 @@ impl Refusal {
         use AgentErrorKind::{ContextTooLong, Misconfigured, Overloaded, Protocol, Unavailable};
         let (kind, message) = match self.meaning() {
             Meaning::Policy => return refused_by_policy().because(Logged(self)),
-            Meaning::Quota => (Misconfigured, "The agent's account has no credit left. Its owner must look at its plan and billing."),
-            Meaning::Key => (Misconfigured, "The agent refuses the API key. Whoever runs this server must check it."),
-            Meaning::Address => (Misconfigured, "The agent knows no such address or model. Whoever runs this server must check both."),
-            Meaning::NoTools => (Misconfigured, "The agent's model cannot use tools. Whoever runs this server must choose another."),
-            Meaning::TooLong => (ContextTooLong, "The conversation is longer than the agent can read. Begin a new one."),
-            Meaning::Overloaded => (Overloaded { retry_after }, "The agent has too much to do. Try again later."),
-            Meaning::Unavailable if retry_after.is_some() => (Overloaded { retry_after }, "The agent cannot answer now. Try again later."),
-            Meaning::Unavailable => (Unavailable, "The agent failed. Try again later."),
-            Meaning::Other => {
-                (Protocol, "The agent did not accept the request. Check that it is an OpenAI-compatible API that can stream.")
-            }
+            Meaning::Quota => (Misconfigured, "The agent's account has no credit left."),
+            Meaning::Key => (Misconfigured, "The agent refuses the API key."),
+            Meaning::Address => (Misconfigured, "The agent knows no such address or model."),
+            Meaning::NoTools => (Misconfigured, "The agent's model cannot use tools."),
+            Meaning::TooLong => (ContextTooLong, "The conversation is longer than the agent can read."),
+            Meaning::Overloaded => (Overloaded { retry_after }, "The agent has too much to do."),
+            Meaning::Unavailable if retry_after.is_some() => (Overloaded { retry_after }, "The agent cannot answer now."),
+            Meaning::Unavailable => (Unavailable, "The agent failed."),
+            Meaning::Other => (Protocol, "The agent did not accept the request."),
         };
         AgentError::new(kind, message).because(Logged(self))
     }
