@@ -17,6 +17,18 @@ fn failure(outcome: TurnOutcome) -> FailureKind {
     }
 }
 
+/// A tool that answers once the gate is open.
+fn slow_tool(gate: &Gate) -> FakeTools {
+    let gate = gate.clone();
+    FakeTools::new().with("slow", false, move |_| {
+        let gate = gate.clone();
+        Box::pin(async move {
+            gate.pass().await;
+            Ok(ToolOutput(RawJson::from_valid("1")))
+        })
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_turn_is_stored_answered_and_told() {
     let world = Setup::new().saying([vec![Script::text("Hel"), Script::text("lo.")]]).await;
@@ -65,14 +77,7 @@ async fn the_agent_reads_all_that_was_said_and_done() {
 #[tokio::test(start_paused = true)]
 async fn calls_of_a_step_run_side_by_side_within_a_limit() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let tools = FakeTools::new().with("slow", false, move |invocation| {
-        let gate = held.clone();
-        Box::pin(async move {
-            gate.pass().await;
-            Ok(ToolOutput(invocation.arguments))
-        })
-    });
+    let tools = slow_tool(&gate);
     let calls = (0..5).map(|n| Script::call("slow", &format!(r#"{{"n":{n}}}"#))).collect();
     let setup = Setup { limits: TurnLimits { calls_at_once: 3, ..TurnLimits::default() }, ..Setup::new() };
     let world = setup.start(ScriptedAgent::new([calls, vec![Script::text("Done.")]]), tools).await;
@@ -179,14 +184,7 @@ async fn a_cancel_stops_the_agent_and_keeps_its_words() {
 #[tokio::test(start_paused = true)]
 async fn a_cancel_leaves_running_tools_unknown_and_waiting_ones_not_run() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let tools = FakeTools::new().with("slow", false, move |_| {
-        let gate = held.clone();
-        Box::pin(async move {
-            gate.pass().await;
-            Ok(ToolOutput(RawJson::from_valid("1")))
-        })
-    });
+    let tools = slow_tool(&gate);
     let setup = Setup { limits: TurnLimits { calls_at_once: 1, ..TurnLimits::default() }, ..Setup::new() };
     let calls = vec![Script::call("slow", "{}"), Script::call("slow", "{}")];
     let world = setup.start(ScriptedAgent::new([calls]), tools).await;
@@ -200,14 +198,7 @@ async fn a_cancel_leaves_running_tools_unknown_and_waiting_ones_not_run() {
 #[tokio::test(start_paused = true)]
 async fn a_result_that_is_there_when_the_cancel_comes_counts() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let tools = FakeTools::new().with("slow", false, move |_| {
-        let gate = held.clone();
-        Box::pin(async move {
-            gate.pass().await;
-            Ok(ToolOutput(RawJson::from_valid("1")))
-        })
-    });
+    let tools = slow_tool(&gate);
     let world = Setup::new().start(ScriptedAgent::new([vec![Script::call("slow", "{}")]]), tools).await;
     let turn = world.send(None, "Go").await;
     gate.reached_by(1).await;
