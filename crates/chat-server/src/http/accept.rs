@@ -1,7 +1,7 @@
 //! What form of an answer a client wants (RFC 9110 §12.5.1).
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{self, Accept, Header, Quality, QualityItem};
+use actix_web::http::header::{self, HeaderValue, Quality, QualityItem};
 use actix_web::mime::{self, Mime};
 use chat_protocol::problem::{Code, Problem};
 
@@ -30,9 +30,9 @@ impl Form {
 /// # Errors
 /// `not_acceptable`.
 pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
-    let said = request.headers().get_all(header::ACCEPT).any(|value| !value.as_bytes().trim_ascii().is_empty());
-    let ranges =
-        if said { Accept::parse(request).map(|accept| accept.0).unwrap_or_default() } else { vec![QualityItem::max(mime::STAR_STAR)] };
+    let said = request.headers().get_all(header::ACCEPT).filter(|value| !value.as_bytes().trim_ascii().is_empty());
+    let mut said = said.peekable();
+    let ranges = if said.peek().is_some() { said.flat_map(ranges).collect() } else { vec![QualityItem::max(mime::STAR_STAR)] };
     let mut best = None;
     for offer in offers {
         let liking = liking(&ranges, *offer);
@@ -41,6 +41,12 @@ pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
         }
     }
     best.map(|(_, offer)| offer).ok_or_else(|| Code::NotAcceptable.into())
+}
+
+/// The media ranges of a header. What is none is passed over, and a quality may begin with its point: Java's own client sends
+/// `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2` unless it is told otherwise.
+fn ranges(header: &HeaderValue) -> impl Iterator<Item = QualityItem<Mime>> {
+    header.to_str().unwrap_or_default().split(',').filter_map(|element| element.trim().replace("q=.", "q=0.").parse().ok())
 }
 
 /// How much a form is liked, and how exactly it is named: the most exact range decides.
@@ -79,6 +85,9 @@ mod tests {
             "text/html, application/json;q=0.1",
             "application/json, text/event-stream",
             "text/event-stream;q=0.9, */*",
+            "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
+            "nonsense, application/json",
+            "application/json;q=much, */*;q=0.1",
         ] {
             assert_eq!(chosen(json), Ok(Form::Json), "{json}");
         }

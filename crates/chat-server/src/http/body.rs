@@ -2,6 +2,7 @@
 
 use actix_web::error::PayloadError;
 use actix_web::http::header;
+use actix_web::mime::{self, Mime};
 use actix_web::{HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use chat_protocol::problem::{Code, Problem};
@@ -14,10 +15,11 @@ use crate::app::HttpLimits;
 /// # Errors
 /// `unsupported_media_type`, `body_too_large`, `body_timeout`; `invalid_json` if there is none or it breaks off.
 pub async fn read_json(request: &HttpRequest, payload: web::Payload, limits: &HttpLimits) -> Result<Bytes, Problem> {
-    let encoded = request.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-    let is_json = request.mime_type().ok().flatten().is_some_and(|mime| mime.essence_str() == "application/json");
-    let says_type = request.headers().contains_key(header::CONTENT_TYPE);
-    if encoded || (says_type && !is_json) {
+    let headers = request.headers();
+    let encoded = headers.get_all(header::CONTENT_ENCODING).any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let types = headers.get_all(header::CONTENT_TYPE).count();
+    let is_json = types == 1 && request.mime_type().ok().flatten().is_some_and(|mime| is_json(&mime));
+    if encoded || (types > 0 && !is_json) {
         return Err(Code::UnsupportedMediaType.into());
     }
     let body = tokio::time::timeout(limits.body_time, read(request, payload, limits.body_bytes)).await;
@@ -27,6 +29,12 @@ pub async fn read_json(request: &HttpRequest, payload: web::Payload, limits: &Ht
         (false, true) => Ok(body),
         (false, false) => Err(Code::UnsupportedMediaType.into()),
     }
+}
+
+/// RFC 8259 §8.1 and §11: JSON is UTF-8, and a `charset` says nothing; one that says something else is a mistake.
+fn is_json(mime: &Mime) -> bool {
+    let charset = mime.get_param(mime::CHARSET);
+    mime.essence_str() == "application/json" && charset.is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"))
 }
 
 async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {

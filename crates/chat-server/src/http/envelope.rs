@@ -101,6 +101,11 @@ fn refusal_of(error: &Error) -> Refusal {
 
 /// A problem for an error of actix-web's own.
 fn foreign(status: StatusCode, error: Option<&Error>) -> Refusal {
+    if status == StatusCode::NOT_ACCEPTABLE {
+        // Of the compression; our own routes refuse for themselves.
+        return Problem::new(Code::NotAcceptable, "`Accept-Encoding` names no encoding that this server has, and refuses none at all")
+            .into();
+    }
     let code = match status {
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,

@@ -32,7 +32,7 @@ impl Endpoint {
 
     /// All that it may refuse or fail at.
     pub fn codes(&self) -> Vec<Code> {
-        let everywhere = [Code::HeadersTooLarge, Code::Internal];
+        let everywhere = [Code::NotAcceptable, Code::HeadersTooLarge, Code::Internal];
         let of_user: &[Code] = if self.is_of_user() { IDENTITY } else { &[] };
         everywhere.into_iter().chain(of_user.iter().copied()).chain(self.own_codes.iter().copied().flatten().copied()).collect()
     }
@@ -40,7 +40,6 @@ impl Endpoint {
 
 const IDENTITY: &[Code] = &[Code::MissingToken, Code::InvalidToken, Code::TokenExpired, Code::TokenNotYetValid, Code::WrongUser];
 const READ: &[Code] = &[Code::InvalidRequest, Code::StoreUnavailable, Code::StoreTimeout];
-const FORM: &[Code] = &[Code::NotAcceptable];
 const WRITE: &[Code] = &[Code::StoreFull, Code::StoreReadOnly];
 const BODY: &[Code] = &[Code::UnsupportedMediaType, Code::BodyTooLarge, Code::BodyTimeout, Code::InvalidJson, Code::InvalidText];
 const CURSOR: &[Code] = &[Code::InvalidCursor];
@@ -85,17 +84,17 @@ pub fn endpoints() -> &'static [Endpoint] {
         };
     }
     endpoints! {
-        POST "/api/{user_id}/chat" chat::post, &[FORM, READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER];
-        GET "/api/{user_id}/conversations" conversations::list, &[FORM, READ, CURSOR];
-        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, &[FORM, READ, CONVERSATION];
-        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, &[FORM, READ, WRITE, BODY, TITLE, CONVERSATION];
+        POST "/api/{user_id}/chat" chat::post, &[READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER];
+        GET "/api/{user_id}/conversations" conversations::list, &[READ, CURSOR];
+        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, &[READ, CONVERSATION];
+        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, &[READ, WRITE, BODY, TITLE, CONVERSATION];
         DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, &[READ, WRITE, CONVERSATION];
-        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, &[FORM, READ, CURSOR, CONVERSATION];
-        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, &[FORM, READ, CURSOR, CONVERSATION];
-        GET "/api/{user_id}/turns/{turn_id}" turns::get, &[FORM, READ, TURN];
-        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[FORM, READ, CURSOR, TURN];
-        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[FORM, READ, WRITE, TURN];
-        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[FORM, READ, WRITE, TURN, SUPERSEDED, ANSWER];
+        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, &[READ, CURSOR, CONVERSATION];
+        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, &[READ, CURSOR, CONVERSATION];
+        GET "/api/{user_id}/turns/{turn_id}" turns::get, &[READ, TURN];
+        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[READ, CURSOR, TURN];
+        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[READ, WRITE, TURN];
+        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, SUPERSEDED, ANSWER];
         GET "/health/live" health::live, &[];
         GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
         GET "/openapi.json" docs::document, &[];
