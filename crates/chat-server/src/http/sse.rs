@@ -8,6 +8,7 @@ use actix_web::http::header::{self, ContentEncoding};
 use bytes::Bytes;
 use chat_domain::{ConversationId, TurnId, TurnStream};
 use chat_protocol::native::events;
+use chat_protocol::problem::Code;
 use chat_protocol::sse::KEEP_ALIVE;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::error::SendTimeoutError;
@@ -72,25 +73,31 @@ impl Pump {
                 // What is known goes first: who has waited for the end of a turn gets it, even from a server that leaves.
                 biased;
                 next = timeout(self.keep_alive, news.next()) => next,
-                () = self.leaving.cancelled() => return,
+                () = self.leaving.cancelled() => {
+                    self.write(self.broken(Code::ShuttingDown.into())).await;
+                    return;
+                }
                 () = self.frames.closed() => return,
             };
             let (frame, goes_on) = match next {
                 Err(_) => (KEEP_ALIVE.to_owned(), true),
                 Ok(Some(Ok((cursor, event)))) => (events::event(self.subject.turn, cursor, &event), true),
-                Ok(Some(Err(error))) => {
-                    let mut problem = Refusal::from(error).0;
-                    problem.instance = self.subject.request;
-                    problem.members.turn_id = Some(self.subject.turn.0);
-                    problem.members.conversation_id = self.subject.conversation.map(|id| id.0);
-                    (events::broken(&problem), false)
-                }
+                Ok(Some(Err(error))) => (self.broken(error.into()), false),
                 Ok(None) => return,
             };
             if !self.write(frame).await || !goes_on {
                 return;
             }
         }
+    }
+
+    /// The last frame for a client that is to read on elsewhere or later.
+    fn broken(&self, refusal: Refusal) -> String {
+        let mut problem = refusal.0;
+        problem.instance = self.subject.request;
+        problem.members.turn_id = Some(self.subject.turn.0);
+        problem.members.conversation_id = self.subject.conversation.map(|id| id.0);
+        events::broken(&problem)
     }
 
     /// Whether the frame found its way before the client's time was over.

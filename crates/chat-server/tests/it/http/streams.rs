@@ -233,8 +233,13 @@ async fn streams_end_when_the_server_leaves() {
     server.state.service.hand_over().await.unwrap();
     server.state.leave();
     let read = events(&open.text().await.unwrap());
-    assert_eq!(names(&read)[0], "turn");
-    assert!(!names(&read).contains(&"done") && !names(&read).contains(&"error"));
+    let (first, last) = (&read[0], &read[read.len() - 1]);
+    assert_eq!((first.name.as_str(), last.name.as_str()), ("turn", "error"));
+    assert_eq!((&last.id, &last.data["code"]), (&None, &json!("shutting_down")));
+    for id in ["conversation_id", "turn_id"] {
+        assert_eq!(last.data[id], first.data[id]);
+    }
+    assert!(!names(&read).contains(&"done"));
 }
 
 /// A connection of its own on which the answer to a message has begun, and the first byte of it.
