@@ -56,14 +56,42 @@ fn tool_outcome(outcome: &ToolOutcome) -> &'static str {
     }
 }
 
-/// An error with all that lies behind it, in one line.
+/// An error with all that lies behind it, in one line. A cause that only repeats the end of what was said is not told again.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Layered {
+        #[error("the disk is full")]
+        Cause,
+        #[error("cannot write: {0}")]
+        Quoting(#[source] Box<Self>),
+        #[error("the store failed")]
+        Plain(#[source] Box<Self>),
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        use Layered::{Cause, Plain, Quoting};
+        let quoting = || Quoting(Box::new(Cause));
+        assert_eq!(chain(&Cause), "the disk is full");
+        assert_eq!(chain(&quoting()), "cannot write: the disk is full");
+        assert_eq!(chain(&Plain(Box::new(quoting()))), "the store failed: cannot write: the disk is full");
+        assert_eq!(chain(&Plain(Box::new(Plain(Box::new(Cause))))), "the store failed: the disk is full");
+    }
 }
