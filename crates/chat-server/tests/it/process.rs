@@ -191,6 +191,14 @@ fn only_tokens_of_the_secret_and_the_user_get_in() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
         assert!(answer.contains(challenge), "{answer}");
     }
+    // What is not UTF-8 is nobody's, not even whose name looks the same once it has been mended.
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let token = token_of("\u{fffd}", later);
+    let head = format!("GET /api/%FF/conversations HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("wrong_user"), "{answer}");
     let log = Server::read_until(&mut server.stderr, "the token has no `exp`");
     assert!(log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is over"), "{log}");
     assert!(tokens.iter().all(|token| !log.contains(token)), "a token is in the log:\n{log}");
