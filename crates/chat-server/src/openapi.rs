@@ -13,7 +13,12 @@ use crate::http::{self, Endpoint};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Chat", description = "A stateless, durable chat backend."),
+    info(
+        title = "Chat",
+        description = "A stateless, durable chat backend.\n\nAll below `/api/{user_id}` needs a JSON Web Token (HS256) of that user, with \
+                       `sub` and `exp`, as `Authorization: Bearer <token>`. In development mode the server prints one for the user `demo` \
+                       when it starts; otherwise it comes from whoever holds the secret `CHAT_JWT_SECRET`, usually an identity provider."
+    ),
     security(("bearer" = [])),
     tags(
         (name = "chat", description = "Sending messages"),
@@ -36,6 +41,7 @@ use crate::http::{self, Endpoint};
         http::health::live,
         http::health::ready,
         http::docs::document,
+        http::docs::root,
         http::docs::front,
         http::docs::page,
         http::docs::problem,
@@ -71,6 +77,10 @@ fn operation<'a>(document: &'a mut utoipa::openapi::OpenApi, endpoint: &Endpoint
     operation.as_mut()
 }
 
+/// What the parameters of these names may be, in all routes; the first is the default.
+const CHOICES: &[(&str, &[&str])] =
+    &[("busy", &["enqueue", "reject", "interrupt"]), ("messages", &["all", "turn"]), ("superseded", &["exclude", "include"])];
+
 /// Adds what handlers have in common: the ids in the path, the headers of answers, the problems.
 fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     let parameters = operation.parameters.get_or_insert_default();
@@ -78,6 +88,14 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     for (name, description) in ids.into_iter().rev() {
         if endpoint.path.contains(&format!("{{{name}}}")) {
             parameters.insert(0, id_parameter(name, description));
+        }
+    }
+    for parameter in parameters.iter_mut() {
+        if let RefOr::T(parameter) = parameter
+            && let Some((_, values)) = CHOICES.iter().find(|(name, _)| *name == parameter.name)
+        {
+            let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied()));
+            parameter.schema = Some(schema.into());
         }
     }
     for response in operation.responses.responses.values_mut() {
@@ -102,6 +120,8 @@ fn id_parameter(name: &str, description: &str) -> RefOr<Parameter> {
         text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
     };
     let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    // The user of development mode's token.
+    let parameter = parameter.example((name == "user_id").then(|| "demo".into()));
     RefOr::T(parameter.description(Some(description)).schema(Some(schema)).build())
 }
 

@@ -92,7 +92,8 @@ pub struct DiscardedEvent {
 pub struct ToolCallEvent {
     /// The call's id.
     pub id: Uuid,
-    /// The message of the step that made it.
+    /// The message of the step that made it. A stream tells each step's message; JSON replies and lists make one of all the messages
+    /// of a turn's steps.
     pub message_id: Uuid,
     /// The tool.
     pub tool_name: String,

@@ -14,7 +14,8 @@ use crate::problem::{Code, Problem};
 /// The longest idempotency key, in bytes.
 const KEY_BYTES: usize = 255;
 
-/// The body of `POST /chat`, for the API's description; [`start_turn`] reads it.
+// For the API's description; `start_turn` reads it.
+/// A message to send.
 #[derive(ToSchema)]
 #[schema(as = ChatRequest, example = json!({"message": "Add task: Buy groceries"}))]
 pub struct ChatRequest {
@@ -24,7 +25,8 @@ pub struct ChatRequest {
     pub conversation_id: Option<Uuid>,
 }
 
-/// The body of `PATCH /conversations/{conversation_id}`, for the API's description; [`title`] reads it.
+// For the API's description; `title` reads it.
+/// A new title for a conversation.
 #[derive(ToSchema)]
 #[schema(as = RenameRequest, example = json!({"title": "Groceries"}))]
 pub struct RenameRequest {

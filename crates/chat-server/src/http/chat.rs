@@ -26,8 +26,8 @@ use crate::problem::Refusal;
     path = "/api/{user_id}/chat",
     tag = "chat",
     params(
-        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default) waits for it; `reject` refuses the message; `interrupt` cancels it and all that wait.", pattern = "^(enqueue|reject|interrupt)$"),
-        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`.", pattern = "^(all|turn)$"),
+        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default) waits for it; `reject` refuses the message; `interrupt` cancels it and all that wait."),
+        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`."),
         ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same turn. 1 to 255 printable ASCII characters, with or without quotes."),
     ),
     request_body = ChatRequest,

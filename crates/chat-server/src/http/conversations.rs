@@ -100,7 +100,7 @@ pub async fn delete(state: web::Data<AppState>, Caller(owner): Caller, request: 
         ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
         ("before" = Option<String>, Query, description = "The `previous_cursor` of a page: the messages before it."),
         ("after" = Option<String>, Query, description = "The `next_cursor` of a page: the messages after it."),
-        ("superseded" = Option<String>, Query, description = "`include` lists the messages of superseded turns too; `exclude` (default) does not.", pattern = "^(include|exclude)$"),
+        ("superseded" = Option<String>, Query, description = "`include` lists the messages of superseded turns too; `exclude` (default) does not."),
     ),
     responses((status = 200, description = "A page of messages.", body = MessageList))
 )]

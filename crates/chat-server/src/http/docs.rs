@@ -24,20 +24,26 @@ pub async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").insert_header((header::CACHE_CONTROL, "no-cache")).body(DOCUMENT.as_str())
 }
 
-/// The pages' address
-#[utoipa::path(get, operation_id = "getPagesAddress", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
+/// The way to the documentation
+#[utoipa::path(get, operation_id = "getRoot", path = "/", tag = "server", security(()), responses((status = 307, description = "To `/docs/`.", headers(("Location" = String)))))]
+pub async fn root() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+}
+
+/// The documentation without its slash
+#[utoipa::path(get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
 pub async fn front() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
 }
 
-/// Pages that show the API's description
+/// The documentation's pages and their files
 #[utoipa::path(
     get,
     operation_id = "getPage",
     path = "/docs/{file}",
     tag = "server",
     security(()),
-    params(("file" = String, Path, description = "A file of the pages; the first page if empty.")),
+    params(("file" = String, Path, description = "A file of the documentation; its first page if empty.")),
     responses((status = 200, description = "A page, a script, a style or a picture.", body = String, content_type = "text/html"))
 )]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, Refusal> {

@@ -3,7 +3,7 @@
 use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Resource, ResponseError, Route};
+use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
 use chat_protocol::problem::Code;
 
 use crate::http::{caller, chat, conversations, docs, health, turns};
@@ -79,7 +79,7 @@ pub fn endpoints() -> &'static [Endpoint] {
                 method: &Method::$method,
                 path: $path,
                 own_codes: $codes,
-                route: || web::method(Method::$method).to($handler),
+                route: || route(&Method::$method, $path).to($handler),
             }),+]
         };
     }
@@ -98,10 +98,20 @@ pub fn endpoints() -> &'static [Endpoint] {
         GET "/health/live" health::live, &[];
         GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
         GET "/openapi.json" docs::document, &[];
+        GET "/" docs::root, &[];
         GET "/docs" docs::front, &[];
         GET "/docs/{file}" docs::page, &[MISSING];
         GET "/problems/{code}" docs::problem, &[MISSING];
     }
+}
+
+/// Whether a route answers HEAD too, as RFC 9110 §9.1 asks: with the head that GET would have. A stream has none to speak of.
+fn has_head(method: &Method, path: &str) -> bool {
+    method == Method::GET && !path.ends_with("/events")
+}
+
+fn route(method: &Method, path: &str) -> Route {
+    if has_head(method, path) { web::route().guard(guard::Any(guard::Get()).or(guard::Head())) } else { web::method(method.clone()) }
 }
 
 /// Registers every route. Below a user's path, unknown ones need a token too.
@@ -132,8 +142,8 @@ fn by_path<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<(&'static s
 }
 
 fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
-    let allowed: Vec<_> = endpoints.iter().map(|endpoint| endpoint.method.as_str()).collect();
-    let allowed = allowed.join(", ");
+    let methods = |endpoint: &&Endpoint| if has_head(endpoint.method, path) { "GET, HEAD" } else { endpoint.method.as_str() };
+    let allowed = endpoints.iter().map(methods).collect::<Vec<_>>().join(", ");
     let other_method = move || {
         let mut answer = HttpResponse::from_error(Refusal::from(Code::MethodNotAllowed));
         if let Ok(allowed) = allowed.parse() {

@@ -103,8 +103,8 @@ pub async fn cancel(state: web::Data<AppState>, Caller(owner): Caller, request: 
     path = "/api/{user_id}/turns/{turn_id}/retry",
     tag = "turns",
     params(
-        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default), `reject` or `interrupt`.", pattern = "^(enqueue|reject|interrupt)$"),
-        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`.", pattern = "^(all|turn)$"),
+        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default), `reject` or `interrupt`."),
+        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`."),
         ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key for the same turn gives the same new turn. 1 to 255 printable ASCII characters, with or without quotes."),
     ),
     responses((status = 200, description = "The new turn ended completed or cancelled, or its events follow.", content(

@@ -295,8 +295,9 @@ async fn unknown_routes_and_methods_are_told_apart() {
     refusal(server.ada(Method::GET, "/conversations/"), Code::NotFound).await;
     for (method, path, allowed) in [
         (Method::GET, "/api/ada/chat", "POST"),
-        (Method::PUT, "/api/ada/conversations/42", "GET, PATCH, DELETE"),
-        (Method::DELETE, "/health/live", "GET"),
+        (Method::PUT, "/api/ada/conversations/42", "GET, HEAD, PATCH, DELETE"),
+        (Method::DELETE, "/health/live", "GET, HEAD"),
+        (Method::PUT, "/api/ada/turns/42/events", "GET"),
     ] {
         let response = server.bare(method, path).bearer_auth("token-of-ada").send().await.unwrap();
         assert_eq!(response.headers()["allow"], allowed);

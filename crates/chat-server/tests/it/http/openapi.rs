@@ -57,6 +57,13 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
     let schemas = document["components"]["schemas"].as_object().unwrap();
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     let mut codes = BTreeSet::new();
+    let choices: Vec<_> = operations(&document)
+        .into_iter()
+        .flat_map(|(_, _, operation)| operation["parameters"].as_array().cloned().unwrap_or_default())
+        .filter_map(|parameter| Some((parameter["name"].as_str()?.to_owned(), parameter["schema"].get("enum")?.clone())))
+        .collect();
+    assert_eq!(choices.iter().filter(|(name, _)| name == "busy").count(), 2);
+    assert!(choices.contains(&("messages".to_owned(), serde_json::json!(["all", "turn"]))), "{choices:?}");
     let mut ids = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
         assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
@@ -97,8 +104,37 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn heads_are_those_of_the_whole_answers() {
+    let server = Server::start(Setup::default()).await;
+    for (path, status) in [
+        ("/health/live", 200),
+        ("/health/ready", 200),
+        ("/openapi.json", 200),
+        ("/docs/", 200),
+        ("/problems/message_empty", 200),
+        ("/nonsense", 404),
+        ("/api/ada/conversations", 200),
+        ("/api/ada/conversations/42", 422),
+        ("/api/ada/turns/42/events", 405),
+    ] {
+        let head = server.bare(Method::HEAD, path).bearer_auth("token-of-ada").send().await.unwrap();
+        assert_eq!(head.status(), status, "{path}");
+        let headers = head.headers().clone();
+        assert_eq!(head.bytes().await.unwrap().len(), 0, "{path}");
+        if status != 405 {
+            let whole = server.bare(Method::GET, path).bearer_auth("token-of-ada").send().await.unwrap();
+            for name in ["content-type", "content-length", "cache-control"] {
+                assert_eq!(headers.get(name), whole.headers().get(name), "{path} {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_pages_work_offline() {
     let server = Server::start(Setup::default()).await;
+    let root = server.bare(Method::GET, "/").send().await.unwrap();
+    assert_eq!((root.status().as_u16(), root.url().path()), (200, "/docs/"));
     let front = server.bare(Method::GET, "/docs").send().await.unwrap();
     assert_eq!((front.status().as_u16(), front.url().path()), (200, "/docs/"));
     let policy = front.headers()["content-security-policy"].to_str().unwrap().to_owned();
