@@ -217,7 +217,7 @@ impl Runner<'_> {
                 return Err(too_much(format!("The agent asked for more than {} tool calls at once.", limits.calls_per_step)));
             }
         }
-        Err(AgentError::new(AgentErrorKind::Unavailable, "The agent's answer was cut off before its end. Try again."))
+        Err(AgentError::new(AgentErrorKind::Unavailable, "The agent's answer was cut off before its end."))
     }
 
     /// Shows text that is not an item yet.
