@@ -9,7 +9,7 @@ use crate::client::read;
 use crate::server::Home;
 
 /// Routes that anybody may ask.
-const PUBLIC: [&str; 6] = ["/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];
+const PUBLIC: [&str; 7] = ["/", "/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reaches_what_is_not_theirs() {
@@ -68,6 +68,7 @@ async fn nobody_reaches_what_is_not_theirs() {
     }
     let expected = [
         "delete /api/{user_id}/conversations/{conversation_id}",
+        "get /",
         "get /api/{user_id}/conversations",
         "get /api/{user_id}/conversations/{conversation_id}",
         "get /api/{user_id}/conversations/{conversation_id}/messages",

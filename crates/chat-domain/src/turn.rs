@@ -151,6 +151,6 @@ pub struct Draft {
 pub struct TurnLog {
     /// The turn.
     pub turn: Turn,
-    /// Its items, in order. For a queued turn: the user's message alone, at [`Position::START`], for it has no place yet.
+    /// Its items, in order. For a queued turn: the user's message alone, at [`Position::START`](crate::Position::START), for it has no place yet.
     pub items: Vec<Item>,
 }
