@@ -35,7 +35,7 @@ const OUTSIDE_TESTS: &str = "chat-tests";
 const CONFINED: &[(&str, &[&str], &[&str])] = &[
     ("sea-orm", &["chat-store-seaorm", "chat-migrations"], &[]),
     ("sea-orm-migration", &["chat-store-seaorm", "chat-migrations"], &[]),
-    ("sqlx", &["chat-demo"], &[OUTSIDE_TESTS]),
+    ("sqlx", &["chat-demo", "chat-store-seaorm"], &[OUTSIDE_TESTS]),
     ("actix-web", &["chat-server", "chat-test-support"], &[]),
     ("rmcp", &["chat-tools-mcp", "chat-demo"], &[]),
     ("reqwest", &["chat-agent-http"], &["chat-server", "chat-test-support", OUTSIDE_TESTS]),
