@@ -1,6 +1,7 @@
 //! Everything that must hold before a change is taken.
 
-use crate::steps::{Failed, Step, output};
+use crate::steps::{Failed, Step};
+use crate::test;
 
 /// All of it, the cheap things first.
 pub fn all() -> Result<(), Failed> {
@@ -13,28 +14,5 @@ pub fn all() -> Result<(), Failed> {
     Step::cargo("docs", &["doc", "--workspace", "--no-deps", "--all-features", "--document-private-items"])
         .env("RUSTDOCFLAGS", "-D warnings")
         .run()?;
-    test(&[])
-}
-
-/// All tests of the workspace, or those that a filter names.
-pub fn test(filter: &[&str]) -> Result<(), Failed> {
-    // Tests with real processes start the programs from the target folder.
-    Step::cargo("build the programs", &["build", "--workspace", "--bins", "--all-features"]).run()?;
-    let workspace = ["--workspace", "--all-features"];
-    let with = |first: &[&'static str], last: &[&str]| -> Vec<String> {
-        first.iter().chain(&workspace).chain(last).map(ToString::to_string).collect()
-    };
-    let run = |name, words: Vec<String>| Step::cargo(name, &words.iter().map(String::as_str).collect::<Vec<_>>()).run();
-
-    let mut behind_dashes = vec!["--"];
-    behind_dashes.extend(filter);
-    if output("cargo", &["nextest", "--version"]).is_ok() {
-        run("doc tests", with(&["test", "--doc"], &behind_dashes))?;
-        run("tests", with(&["nextest", "run", "--no-tests", "pass"], filter))
-    } else {
-        eprintln!(
-            "cargo-nextest is not installed; `cargo test` runs the same tests, more slowly. To install it: cargo install --locked cargo-nextest"
-        );
-        run("tests", with(&["test"], &behind_dashes))
-    }
+    test::all(&[])
 }

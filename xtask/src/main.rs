@@ -3,6 +3,7 @@
 mod ci;
 mod manifests;
 mod steps;
+mod test;
 mod tidy;
 
 use std::path::PathBuf;
@@ -16,7 +17,10 @@ The project's commands.
 Usage: cargo xtask <command>
 
   ci                   everything that must hold before a change is taken: format, lints, docs, tidiness, all tests
-  test [filter]        all tests of the workspace, doc tests and tests with real processes included
+  test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
+                       or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
+  test --pgbouncer PATH [filter]
+                       the tests with PgBouncer too
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
@@ -28,7 +32,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["ci"] => ci::all(),
-        ["test", rest @ ..] => ci::test(rest),
+        ["test", rest @ ..] => test::all(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),
         ["bench", "store", rest @ ..] => bench(rest),
