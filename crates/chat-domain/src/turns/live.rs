@@ -5,14 +5,16 @@
 //! - A [`Seat`] belongs to one turn id. Readers and the run hold it; the map in [`LiveTurns`] only points to it. It goes with the last of them.
 //! - A [`Run`] sits in the seat while the turn runs here: it puts a [`LiveTurn`] there, changes what readers see of it, and takes it away when
 //!   it lets go. A run with a newer lease takes the seat over.
-//! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that was lost, a run that was dropped): the next sweep then
-//!   tells the store which turns are running here, and gets the others back (ADR 4).
+//! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that was lost, a run that was dropped): the next sweeps then
+//!   tell the store which turns are running here, and get the others back (ADR 4). It lasts for a while: what was sent to the store may
+//!   be done only after the answer was given up.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::{ConversationId, Draft, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId};
 
@@ -81,13 +83,13 @@ impl Drop for Seat {
 pub(crate) struct LiveTurns {
     seats: Mutex<HashMap<TurnId, Weak<Seat>>>,
     running: watch::Sender<usize>,
-    /// Whether the store may have turns under our name that nobody here runs.
-    doubt: AtomicBool,
+    /// Since when the store may have turns under our name that nobody here runs.
+    doubt: Mutex<Option<Instant>>,
 }
 
 impl LiveTurns {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { seats: Mutex::default(), running: watch::Sender::new(0), doubt: AtomicBool::new(false) })
+        Arc::new(Self { seats: Mutex::default(), running: watch::Sender::new(0), doubt: Mutex::default() })
     }
 
     fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<Seat>>> {
@@ -202,12 +204,12 @@ impl LiveTurns {
 
     /// Notes that the store may have turns under our name that nobody here runs.
     pub(crate) fn doubt(&self) {
-        self.doubt.store(true, Ordering::Relaxed);
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether there was doubt; there is none from now on.
-    pub(crate) fn take_doubt(&self) -> bool {
-        self.doubt.swap(false, Ordering::Relaxed)
+    /// Whether there was doubt less than `lately` ago.
+    pub(crate) fn is_in_doubt(&self, lately: Duration) -> bool {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < lately)
     }
 }
 
@@ -306,9 +308,10 @@ mod tests {
         drop(first);
         second.update(|view| assert_eq!(view.items.len(), 1));
         assert_eq!(turns.running(), [held(2).turn.id]);
-        assert!(!turns.take_doubt());
+        let lately = Duration::from_secs(10);
+        assert!(!turns.is_in_doubt(lately));
         drop(second);
-        assert!(turns.take_doubt());
+        assert!(turns.is_in_doubt(lately));
         turns.idle().await;
         assert!(turns.seats().is_empty(), "a seat stays behind");
     }

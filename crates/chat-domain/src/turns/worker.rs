@@ -81,7 +81,8 @@ impl Worker {
         let mut ticks = every(deps.limits.sweep);
         loop {
             ticks.tick().await;
-            let in_doubt = live.take_doubt();
+            // A lease is longer than anything may be on its way to the store.
+            let in_doubt = live.is_in_doubt(deps.limits.lease);
             loop {
                 let holding = in_doubt.then(|| live.running());
                 match deps.store.claim_abandoned(Claim { worker: self.id(), limit: CLAIM_BITE, holding }).await {

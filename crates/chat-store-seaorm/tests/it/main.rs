@@ -5,3 +5,4 @@
 mod contract;
 mod model;
 mod opening;
+mod postgres;

@@ -20,11 +20,11 @@ async fn open(file: &Path) -> Result<SeaOrmStore, OpenError> {
     SeaOrmStore::open(&url(file), OpenOptions::default()).await
 }
 
-fn ann() -> UserId {
+pub fn ann() -> UserId {
     UserId::new("ann").unwrap()
 }
 
-fn first_message(worker: WorkerId) -> BeginTurn {
+pub fn first_message(worker: WorkerId) -> BeginTurn {
     BeginTurn {
         owner: ann(),
         target: Target::New(ConversationId(Uuid::now_v7()), Title::new("Groceries").unwrap()),
@@ -40,7 +40,7 @@ fn first_message(worker: WorkerId) -> BeginTurn {
     }
 }
 
-async fn begin(store: &SeaOrmStore, begin: BeginTurn) -> HeldTurn {
+pub async fn begin(store: &SeaOrmStore, begin: BeginTurn) -> HeldTurn {
     store.enroll(begin.worker, Duration::from_secs(3600)).await.unwrap();
     match store.begin_turn(begin).await.unwrap() {
         Begun::Running(held) => held,
@@ -48,7 +48,7 @@ async fn begin(store: &SeaOrmStore, begin: BeginTurn) -> HeldTurn {
     }
 }
 
-fn answer() -> Vec<NewItem> {
+pub fn answer() -> Vec<NewItem> {
     let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "Added.".to_owned() };
     vec![NewItem { at: Timestamp(7), body: ItemBody::Message(message) }]
 }
