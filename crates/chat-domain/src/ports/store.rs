@@ -82,7 +82,7 @@ pub trait ConversationStore: Send + Sync {
     /// Adds the last items, ends the turn, clears its draft and begins the next queued turn for the same worker.
     ///
     /// Queued turns whose cancel was requested get their message placed and end as `Cancelled` on the way.
-    /// Repeating the call with the same lease returns what the first one did.
+    /// Repeating the call with the same lease returns what the first one did; the next turn only if nobody has claimed it since.
     ///
     /// # Errors
     /// `LeaseLost`, as in `append`.

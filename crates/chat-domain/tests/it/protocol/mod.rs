@@ -28,6 +28,8 @@ pub struct Guards {
     pub recognition: bool,
     /// Calls of an earlier attempt that cannot be repeated end as unknown.
     pub unknown: bool,
+    /// An end that is repeated hands the next turn over only under the lease that the first one gave.
+    pub handed_once: bool,
     /// A worker looks at its lease before it sends a call.
     pub look: bool,
     /// A worker that may have been given a turn without knowing asks for it.

@@ -19,7 +19,7 @@ pub const ONE_RESULT: &str = "a call has at most one result, after it, in its tu
 pub const ALL_RESULTS: &str = "each call of a turn that has ended has a result";
 pub const MESSAGE_ONCE: &str = "an acknowledged message is stored once, and none twice";
 pub const ITEM_ONCE: &str = "an item is stored once";
-pub const LEASE_ONCE: &str = "a lease is not run twice";
+pub const LEASE_ONCE: &str = "a lease is not run twice at once, nor after its turn has ended";
 pub const NO_DEAD_END: &str = "somebody can go on until every turn has ended";
 pub const NEARER: &str = "each step of the protocol brings the end nearer";
 
@@ -56,7 +56,7 @@ const ALWAYS: &[(&str, Check)] = &[
         })
     }),
     (ITEM_ONCE, |_, world| world.log.iter().enumerate().all(|(at, item)| !world.log[..at].iter().any(|other| other.is_known_as(item)))),
-    (LEASE_ONCE, |_, world| world.runs.windows(2).all(|pair| pair[0].lease != pair[1].lease)),
+    (LEASE_ONCE, |_, world| !world.broken.run_after_end && world.runs.windows(2).all(|pair| pair[0].lease != pair[1].lease)),
     (NO_DEAD_END, |protocol, world| {
         let mut actions = Vec::new();
         protocol.possible(world, &mut actions);

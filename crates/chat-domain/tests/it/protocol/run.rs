@@ -1,6 +1,6 @@
 //! What one attempt at a turn does: `turns/run.rs`, step by step.
 
-use super::world::{Body, Call, Doing, Held, Life, Outcome, Run, Stage, Stop, ToolOutcome, World, Write};
+use super::world::{Body, Call, Doing, Held, Life, Outcome, Run, Stage, Status, Stop, ToolOutcome, World, Write};
 use super::{Answer, Protocol};
 
 /// A step of a run. Between two steps anything else may happen.
@@ -219,8 +219,11 @@ impl Protocol {
         let Held { lease, attempt, cancel } = held;
         let stop = if cancel { Stop::Cancel } else { Stop::Not };
         let run = Run { lease, attempt, seated: true, stop, recorded: false, calls: Vec::new(), doing: Doing::Working };
-        let worker = world.worker(id);
+        let (worker, turn) = (world.worker(id), world.turn(lease.turn));
         if worker.name == lease.name && worker.life == Life::Up {
+            // Under an older lease it would be refused all it writes.
+            let is_over = matches!(turn.status, Status::Ended(_)) && turn.holder == Some(lease.name) && turn.epoch == lease.epoch;
+            world.broken.run_after_end |= is_over;
             world.runs.push(run);
         } else {
             self.let_go(world, &run);

@@ -56,7 +56,7 @@ impl World {
         if guards.epoch && !current {
             let turn = self.turn(lease.turn);
             let is_repeated = ended && write.end.is_some() && turn.holder == Some(lease.name) && turn.epoch == lease.epoch;
-            return if is_repeated && guards.recognition { Ok(self.begun_by(lease)) } else { Err(LeaseLost) };
+            return if is_repeated && guards.recognition { Ok(self.begun_by(guards, lease)) } else { Err(LeaseLost) };
         }
         self.broken.written_without_lease |= !current;
         self.broken.changed_after_end |= ended;
@@ -69,7 +69,7 @@ impl World {
         let Some(outcome) = write.end else { return Ok(None) };
         self.turn_mut(lease.turn).status = Status::Ended(outcome);
         self.turn_mut(lease.turn).next = self.start_next(lease.name);
-        Ok(self.begun_by(lease))
+        Ok(self.begun_by(guards, lease))
     }
 
     /// Begins the turn that waits longest. Those before it that are not wanted any more end.
@@ -85,10 +85,11 @@ impl World {
         None
     }
 
-    /// The turn that this one's end began, if it still runs under that worker's name.
-    fn begun_by(&self, lease: Lease) -> Option<Held> {
+    /// The turn that this one's end began, if it still runs under the lease that it was begun with.
+    fn begun_by(&self, guards: Guards, lease: Lease) -> Option<Held> {
         let next = self.turn(lease.turn).next?;
-        self.held(next).filter(|held| held.lease.name == lease.name && self.turn(next).status == Status::Running)
+        let is_as_begun = |held: &Held| held.lease.name == lease.name && (held.lease.epoch == 1 || !guards.handed_once);
+        self.held(next).filter(|held| is_as_begun(held) && self.turn(next).status == Status::Running)
     }
 
     /// The turns that a claim would take over.

@@ -226,6 +226,7 @@ pub struct Broken {
     pub changed_after_end: bool,
     pub sent_before_stored: bool,
     pub sent_without_lease: bool,
+    pub run_after_end: bool,
     pub no_nearer_to_the_end: bool,
 }
 
