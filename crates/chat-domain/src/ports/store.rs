@@ -17,6 +17,8 @@ use crate::{
 ///   is [`StoreError::Unavailable`]: the outcome may be unknown, and the same call may be repeated, for all ids are chosen
 ///   by the caller and the store recognises them.
 /// - A future that is dropped leaves its transaction whole: done or not done.
+/// - What a caller has dropped, or heard to be `Unavailable`, is done before whatever it asks next, or never: else a worker could be given
+///   a turn after it has asked which ones it may have missed (`docs/MODEL.md`).
 /// - Owners are kept apart: another owner's id is [`StoreError::NotFound`], like one that never was.
 /// - Leases are judged by the store's clock, never by the caller's.
 /// - `begin_turn`, `append`, `end_turn` and the reads use a number of statements that does not depend on the length of the conversation.
@@ -80,7 +82,7 @@ pub trait ConversationStore: Send + Sync {
     /// Adds the last items, ends the turn, clears its draft and begins the next queued turn for the same worker.
     ///
     /// Queued turns whose cancel was requested get their message placed and end as `Cancelled` on the way.
-    /// Repeating the call with the same lease returns what the first one did.
+    /// Repeating the call with the same lease returns what the first one did; the next turn only if nobody has claimed it since.
     ///
     /// # Errors
     /// `LeaseLost`, as in `append`.

@@ -409,7 +409,9 @@ impl ConversationStore for MemoryStore {
         };
         let row = log.row(at)?;
         let (turn, next) = (row.turn.clone(), row.next);
-        let next = log.turns.iter().find(|row| Some(row.turn.id) == next && row.is_running() && row.holder == Some(lease.worker));
+        // Claimed since, it is in other hands: perhaps in this worker's own, under the claim's lease.
+        let as_begun = |row: &&Row| row.is_running() && row.holder == Some(lease.worker) && row.epoch == 1;
+        let next = log.turns.iter().find(|row| Some(row.turn.id) == next && as_begun(row));
         let next = next.map(|row| log.held(row)).transpose()?;
         Ok(EndedTurn { turn, items, next })
     }

@@ -29,6 +29,7 @@ macro_rules! store_contract {
             interrupt_cancels_the_running_and_the_waiting
             append_is_all_or_nothing_and_repeatable
             ending_is_repeatable_and_final
+            a_repeated_end_gives_no_turn_that_was_claimed_since
             an_old_epoch_writes_nothing
             each_abandoned_turn_is_claimed_once
             a_living_workers_turns_are_safe
@@ -325,6 +326,21 @@ pub async fn ending_is_repeatable_and_final(store: Store) {
     let view = store.turn(&ann(), first.turn.id, Position::START).await.unwrap();
     assert_eq!((view.turn, texts(&view.items)), (once.turn, vec!["one", "Done."]));
     assert_eq!(store.turns(&ann(), first.turn.conversation, TurnPage::ALL).await.unwrap().len(), 2);
+}
+
+/// The next turn is handed over once: by the end, or by the claim of a worker that did not hear of the end.
+pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let second = queued(store.begin_turn(message_to(Target::Existing(first.turn.conversation), worker, "two")).await);
+    let last = answer("Done.");
+    let once = end(&store, &first.lease, last.clone()).await.unwrap();
+    assert_eq!(once.next.map(|next| next.turn.id), Some(second.id));
+    let found = store.claim_abandoned(Claim { holding: Some(vec![first.turn.id]), ..claim(worker) }).await.unwrap();
+    assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [second.id]);
+    let again = end(&store, &first.lease, last).await.unwrap();
+    assert_eq!((again.turn, again.items, again.next), (once.turn, once.items, None));
+    complete(&store, &found[0]).await;
 }
 
 /// Once a turn was claimed, the old lease writes nothing, not even a draft.

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod policies;
+mod protocol;
 mod reading;
 mod recovery;
 mod turns;

@@ -49,7 +49,9 @@ impl Ledger {
     fn ended_before(&self, row: &TurnRow, end: &End) -> EndedTurn {
         let items = end.last.iter().filter_map(|item| self.stored(item)).collect();
         let next = row.next.and_then(|next| self.turns.get(&next));
-        let next = next.filter(|next| next.is_running() && next.holder == Some(end.lease.worker)).and_then(TurnRow::held);
+        // Claimed since, it is in other hands: perhaps in this worker's own, under the claim's lease.
+        let as_begun = |next: &&TurnRow| next.is_running() && next.holder == Some(end.lease.worker) && next.epoch == 1;
+        let next = next.filter(as_begun).and_then(TurnRow::held);
         EndedTurn { turn: row.turn.clone(), items, next }
     }
 
