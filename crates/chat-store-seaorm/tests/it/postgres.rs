@@ -349,3 +349,51 @@ async fn messages_to_one_conversation_from_two_processes_keep_order() {
     let positions: Vec<_> = logs.iter().flat_map(|log| log.items.iter().map(|item| item.position.0)).collect();
     assert_eq!(positions, (1..=202).collect::<Vec<_>>());
 }
+
+/// PostgreSQL checks a row again that was changed while a query waited for its lock; some queries lose it then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there() {
+    let database = database();
+    // One lane: what comes while it is busy is one batch.
+    let store = Arc::new(SeaOrmStore::open(database.url(), OpenOptions { connections: 3, ..OpenOptions::default() }).await.unwrap());
+    let worker = WorkerId(Uuid::now_v7());
+    let (mut held, mut locks) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
+        held.push(begin(&store, fresh(&first_message(worker))).await);
+    }
+    let (busy, changed, ending) = (held[0].clone(), held[1].turn.conversation, held[2].clone());
+    for conversation in [busy.turn.conversation, changed] {
+        let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
+        sqlx::query("BEGIN").execute(&mut other).await.unwrap();
+        let change = sqlx::query("UPDATE conversations SET updated_at = updated_at + 1 WHERE id = $1").bind(conversation.0);
+        change.execute(&mut other).await.unwrap();
+        locks.push(other);
+    }
+    let first = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { end(&store, &busy).await }
+    });
+    waits_for_a_lock(&database).await;
+    let begins = tokio::spawn({
+        let (store, target) = (Arc::clone(&store), Target::Existing(changed));
+        async move { store.begin_turn(BeginTurn { target, ..fresh(&first_message(worker)) }).await }
+    });
+    let ends = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { end(&store, &ending).await }
+    });
+    sqlx::query("COMMIT").execute(&mut locks[0]).await.unwrap();
+    first.await.unwrap().unwrap();
+    waits_for_a_lock(&database).await;
+    sqlx::query("COMMIT").execute(&mut locks[1]).await.unwrap();
+    assert!(matches!(begins.await.unwrap(), Ok(Begun::Queued(_))));
+    ends.await.unwrap().unwrap();
+}
+
+/// Returns when a transaction of a store waits for another's lock.
+async fn waits_for_a_lock(database: &Database) {
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while database.query(waiting).unwrap().trim() == "0" {
+        tokio::task::yield_now().await;
+    }
+}
