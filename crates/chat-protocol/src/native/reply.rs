@@ -37,13 +37,13 @@ pub struct ChatReply {
     pub messages: Vec<MessageObject>,
 }
 
-/// The turns that a reply shows, of a conversation: all up to the turn that is replied to, so that a repeated request gets the
-/// same answer. If that turn has been superseded since, the others that have are shown too.
-pub fn shown_turns(turn: &Turn) -> TurnPage {
-    TurnPage { before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)), superseded: turn.superseded, ..TurnPage::ALL }
+/// What [`reply`] needs of a conversation: all up to the turn that is replied to, so that a repeated request gets the same answer.
+pub fn turns_up_to(turn: &Turn) -> TurnPage {
+    TurnPage { before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)), superseded: true, ..TurnPage::ALL }
 }
 
-/// The reply to the message of a turn with these items; `conversation` is what [`shown_turns`] asks for, if it is to be shown.
+/// The reply to the message of a turn with these items; `conversation` is what [`turns_up_to`] asks for, if it is to be shown: without the
+/// turns that were superseded when it was read, unless the one that is replied to is among them.
 ///
 /// # Errors
 /// The problem of a turn that failed.
@@ -61,13 +61,15 @@ pub fn reply(turn: Turn, items: Vec<Item>, conversation: Option<&[TurnLog]>) -> 
         [_, Some(answer)] => (answer.content, answer.tool_calls),
         _ => Default::default(),
     };
-    let shown = conversation.unwrap_or(std::slice::from_ref(&log));
+    let read = conversation.unwrap_or(std::slice::from_ref(&log));
+    let all = read.iter().any(|read| read.turn.id == log.turn.id && read.turn.superseded);
+    let shown = read.iter().filter(|read| all || !read.turn.superseded || read.turn.id == log.turn.id);
     Ok(ChatReply {
         status,
         conversation_id: log.turn.conversation.0,
         turn_id: log.turn.id.0,
         response,
         tool_calls,
-        messages: shown.iter().flat_map(messages).flatten().collect(),
+        messages: shown.flat_map(messages).flatten().collect(),
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chat_domain::testing::{FakeTools, FixedEnvironment, Gate, LogBuilder, MemoryStore, Script, ScriptedAgent, Signals};
 use chat_domain::{
-    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor, Deps, FailureKind, InvalidInput,
+    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor, Deps, FailureKind, InvalidInput, Item,
     Position, RetryTurn, StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId, TurnLimits, TurnOutcome,
     TurnPage, TurnStatus, UserId,
 };
@@ -60,8 +60,8 @@ impl Chat {
         std::iter::once(events::opening(turn)).chain(frames).collect()
     }
 
-    /// The reply to a turn, with the whole conversation.
-    async fn reply(&self, turn: &Turn) -> Result<reply::ChatReply, Problem> {
+    /// A turn as it is at its end, and its items.
+    async fn ended(&self, turn: &Turn) -> (Turn, Vec<Item>) {
         let mut items = Vec::new();
         let mut ended = turn.clone();
         for (_, event) in self.events(turn.id).await {
@@ -71,7 +71,17 @@ impl Chat {
                 _ => {}
             }
         }
-        let logs = self.service.turns(&self.owner, turn.conversation, reply::shown_turns(&ended)).await.unwrap();
+        (ended, items)
+    }
+
+    /// The reply to a turn, with the whole conversation.
+    async fn reply(&self, turn: &Turn) -> Result<reply::ChatReply, Problem> {
+        let (ended, items) = self.ended(turn).await;
+        self.reply_to(ended, items).await
+    }
+
+    async fn reply_to(&self, ended: Turn, items: Vec<Item>) -> Result<reply::ChatReply, Problem> {
+        let logs = self.service.turns(&self.owner, ended.conversation, reply::turns_up_to(&ended)).await.unwrap();
         reply::reply(ended, items, Some(&logs))
     }
 }
@@ -155,6 +165,19 @@ async fn failed_cancelled_and_superseded_turns() {
     let logs = chat.service.turns(&chat.owner, failed.conversation, all).await.unwrap();
     let shown: Vec<_> = logs.iter().flat_map(messages).flatten().collect();
     insta::assert_snapshot!("all_messages", pretty(&shown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_superseded_while_its_reply_is_made_is_in_it() {
+    let chat = Chat::new(ScriptedAgent::new([])).await;
+    let first = chat.begin("First", None).await;
+    chat.events(first.id).await;
+    let second = chat.begin("Second", Some(first.conversation)).await;
+    let (ended, items) = chat.ended(&second).await;
+    let retry = RetryTurn { owner: chat.owner.clone(), turn: first.id, busy: BusyPolicy::Enqueue, idempotency: None };
+    chat.service.retry_turn(retry).await.unwrap();
+    let reply = chat.reply_to(ended, items).await.unwrap();
+    assert!(reply.messages.iter().any(|message| message.turn_id == second.id.0));
 }
 
 #[test]

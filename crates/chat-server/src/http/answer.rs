@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use chat_domain::{ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId};
 use chat_protocol::native::events;
 use chat_protocol::native::query::Shown;
-use chat_protocol::native::reply::{reply, shown_turns};
+use chat_protocol::native::reply::{reply, turns_up_to};
 use chat_protocol::problem::Code;
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -62,7 +62,7 @@ async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: 
         return Ok(sse::stream(state, Subject { request, turn: id, conversation: Some(turn.conversation) }, Some(opening), news));
     }
     let (turn, items) = timeout(state.limits.reply_time, ended(state, news)).await.map_err(|_| Refusal::from(Code::ReplyTimeout))??;
-    let page = shown_turns(&turn);
+    let page = turns_up_to(&turn);
     let conversation = turn.conversation;
     let logs = match wanted.shown {
         Shown::Turn => None,
