@@ -70,6 +70,8 @@ impl Worker {
         live.release_all();
         deps.observer.observe(Signal::WorkerReplaced { old, new });
         let sent = Instant::now();
+        // The old name's lease says nothing of the new one's.
+        self.safe_until.send_replace(sent);
         match deps.store.enroll(new, deps.limits.lease).await {
             Ok(()) => drop(self.safe_until.send_replace(sent + margin(deps))),
             Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "enroll", error: &error }),
