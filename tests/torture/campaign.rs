@@ -1,0 +1,141 @@
+//! One campaign: everything is started, loaded and struck; then healed, and judged.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chat_tests::program;
+use chat_tests::server::Home;
+use chat_tests::witness::TOOLS;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::agent::Agent;
+use crate::checker::{self, Violation};
+use crate::database::Database;
+use crate::evidence::{Evidence, Shown, runs};
+use crate::faults::{self, LEASE, Targets};
+use crate::fleet::Fleet;
+use crate::gateway::Gateway;
+use crate::load::{self, World, rng};
+use crate::report::Tally;
+
+/// How long everything may take to come to its end once all is healed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a campaign is to be.
+pub struct Plan {
+    pub seed: u64,
+    pub time: Duration,
+    /// Another build of the server.
+    pub server: Option<PathBuf>,
+}
+
+/// What became of it.
+pub struct Outcome {
+    pub tally: Arc<Tally>,
+    pub violations: Vec<Violation>,
+    pub evidence: Evidence,
+    /// What each replica wrote.
+    pub logs: Vec<String>,
+}
+
+/// Runs a campaign to its end.
+pub async fn run(plan: &Plan) -> Outcome {
+    let agent = Agent::start(rng(plan.seed, "agent's answers"));
+    let target = agent.base_url().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap();
+    let gateway = Gateway::to(target).await.unwrap();
+    let home = home(&gateway);
+    let database = Database::sqlite(&home.database());
+    let tool_log = home.path().join("tools.log");
+    let program = plan.server.clone().unwrap_or_else(|| program("chat-server-under-test"));
+    let fleet = Arc::new(Fleet::start(vec![home.clone()], program).await);
+
+    let (end, over) = watch::channel(false);
+    let tally = Arc::new(Tally::default());
+    let world = Arc::new(World::new(Arc::clone(&fleet), Arc::clone(&tally), plan.seed, over.clone()));
+    let targets = Arc::new(Targets { fleet: Arc::clone(&fleet), gateway, database, tally: Arc::clone(&tally) });
+    let load = tokio::spawn(load::run(Arc::clone(&world)));
+    let strikes = tokio::spawn(faults::run(Arc::clone(&targets), plan.seed, over));
+
+    sleep(plan.time).await;
+    end.send_replace(true);
+    agent.calm_down();
+    strikes.await.unwrap();
+    load.await.unwrap();
+    let mut complaints = Vec::new();
+    complaints.extend(settled(&targets.database).await.err());
+    let shown = shown(&world).await.unwrap_or_else(|complaint| {
+        complaints.push(complaint);
+        Vec::new()
+    });
+    for replica in &fleet.replicas {
+        replica.end().await;
+    }
+    let tables = targets.database.tables().await.unwrap();
+    let steps = agent.steps().unwrap_or_else(|complaint| {
+        complaints.push(complaint);
+        Vec::new()
+    });
+    let runs = runs(&std::fs::read_to_string(tool_log).unwrap_or_default());
+    complaints.extend(fleet.faults());
+    let evidence = Evidence { history: world.record.take(), tables, shown, runs, steps, servers: complaints };
+    tally.add("turns stored", evidence.tables.turns.len() as u64);
+    tally.add("turns taken over, or begun anew", evidence.tables.turns.iter().filter(|turn| turn.epoch > 1).count() as u64);
+    tally.add("tool runs", evidence.runs.len() as u64);
+    tally.add("tool calls that ended as unknown", unknown(&evidence));
+    tally.add("steps of the agent", evidence.steps.len() as u64);
+    let violations = checker::check(&evidence);
+    Outcome { tally, violations, evidence, logs: fleet.logs() }
+}
+
+fn unknown(evidence: &Evidence) -> u64 {
+    evidence.tables.calls.iter().filter(|call| call.outcome.as_deref() == Some("unknown")).count() as u64
+}
+
+/// A folder, and limits that are short enough for all of them to be met.
+fn home(gateway: &Gateway) -> Home {
+    let home = Home::with_agent(&format!("http://{}/v1", gateway.address()));
+    let log: &Path = &home.path().join("tools.log");
+    let tools = json!([{ "name": "witness", "command": program(TOOLS), "args": [log, "-"] }]);
+    let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
+    home.set("CHAT_MCP_SERVERS", tools.to_string())
+        .set("CHAT_LEASE", milliseconds(LEASE))
+        .set("CHAT_HEARTBEAT", "400ms")
+        .set("CHAT_SWEEP", "300ms")
+        .set("CHAT_POLL", "150ms")
+        .set("CHAT_DATABASE_TIMEOUT", "5s")
+        .set("CHAT_SHUTDOWN_GRACE", "1s")
+        .set("CHAT_AGENT_FIRST_BYTE_TIMEOUT", "3s")
+        .set("CHAT_AGENT_IDLE_TIMEOUT", "3s")
+        .set("CHAT_AGENT_STEP_TIMEOUT", "15s")
+        .set("CHAT_TURN_TIMEOUT", "25s")
+        .set("CHAT_TOOL_TIMEOUT", "2s")
+        .set("CHAT_ATTEMPT_LIMIT", "12")
+        .set("CHAT_REPLY_TIMEOUT", "20s")
+}
+
+/// Waits until no turn runs or waits any more.
+async fn settled(database: &Database) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        match database.open_turns().await {
+            Ok(0) => return Ok(()),
+            other if begun.elapsed() > PATIENCE => return Err(format!("{PATIENCE:?} after all was healed: {other:?} turns run or wait")),
+            _ => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// What the API shows to everybody.
+async fn shown(world: &Arc<World>) -> Result<Vec<Shown>, String> {
+    let reading = async {
+        let mut shown = Vec::new();
+        for mut reader in load::readers(world) {
+            shown.extend(reader.all().await?);
+        }
+        Ok(shown)
+    };
+    timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(format!("reading everything took longer than {PATIENCE:?}")))
+}

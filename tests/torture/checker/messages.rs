@@ -1,0 +1,152 @@
+//! What was sent is stored, once and in order, and nothing else is.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::{Findings, Property, short};
+use crate::evidence::{Evidence, Log};
+use crate::history::{Message, Moment, Outcome};
+
+pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
+    let stored = stored(log);
+    for message in &evidence.history.messages {
+        acknowledged(message, log, findings);
+        counted(message, &stored, findings);
+    }
+    one_turn_for_each_key(evidence, findings);
+    unsent(evidence, log, findings);
+    order(evidence, log, findings);
+}
+
+/// Whatever was sent under one key, one turn at most was named in answer.
+fn one_turn_for_each_key(evidence: &Evidence, findings: &mut Findings) {
+    let mut named: BTreeMap<(&str, &str), HashSet<Uuid>> = BTreeMap::new();
+    for message in &evidence.history.messages {
+        let Some(key) = &message.key else { continue };
+        let turns = message.attempts.iter().filter_map(|attempt| attempt.outcome.turn()).map(|(_, turn)| turn);
+        named.entry((&message.user, key)).or_default().extend(turns);
+    }
+    for ((user, key), turns) in named.iter().filter(|(_, turns)| turns.len() > 1) {
+        findings.add(Property::Idempotency, format!("{user} was answered with several turns under the key {key}: {turns:?}"));
+    }
+}
+
+/// The turns of each text, and which turn each answers anew.
+fn stored<'a>(log: &Log<'a>) -> HashMap<(&'a str, Option<Uuid>), Vec<Uuid>> {
+    let mut stored: HashMap<_, Vec<Uuid>> = HashMap::new();
+    for turn in log.turns.values() {
+        if let Some(text) = log.asked(turn.id) {
+            stored.entry((text, turn.retry_of)).or_default().push(turn.id);
+        }
+    }
+    stored
+}
+
+/// Every turn that an answer names is there as it was asked for.
+fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
+    for (conversation, turn) in message.attempts.iter().filter_map(|attempt| attempt.outcome.turn()) {
+        let Some(row) = log.turns.get(&turn) else {
+            findings.add(Property::Kept, format!("{} was acknowledged as turn {turn}, which is not stored", short(&message.text)));
+            continue;
+        };
+        let asked = log.asked(turn);
+        let right = asked == Some(message.text.as_str())
+            && row.conversation == conversation
+            && message.conversation.is_none_or(|wanted| wanted == conversation)
+            && row.retry_of == message.retry_of;
+        findings.require(right, Property::Kept, || {
+            format!(
+                "{} was acknowledged as turn {turn} of {conversation} (retry of {:?}); stored is {} in {} (retry of {:?})",
+                short(&message.text),
+                message.retry_of,
+                short(asked.unwrap_or("nothing")),
+                row.conversation,
+                row.retry_of
+            )
+        });
+    }
+}
+
+/// How often a message is stored: as often as it was sent at most, once if it had a key, never if it was refused.
+fn counted(message: &Message, stored: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>, findings: &mut Findings) {
+    // Retries of one turn are alike but for their keys: several wishes may share a text.
+    let turns = stored.get(&(message.text.as_str(), message.retry_of)).map_or(&[][..], Vec::as_slice);
+    if message.retry_of.is_some() {
+        return;
+    }
+    let refused = message.attempts.iter().filter(|attempt| matches!(attempt.outcome, Outcome::Refused { .. })).count();
+    let most = message.attempts.len() - refused;
+    if message.key.is_some() && turns.len() > 1 {
+        findings.add(Property::Idempotency, format!("{} with a key is stored {} times: {turns:?}", short(&message.text), turns.len()));
+    } else if most == 0 && !turns.is_empty() {
+        findings.add(Property::Refused, format!("{} was refused, and is stored as {turns:?}", short(&message.text)));
+    } else if turns.len() > most {
+        let (times, sent) = (turns.len(), message.attempts.len());
+        findings.add(
+            Property::Kept,
+            format!("{} was sent {sent} times, refused {refused} times, and is stored {times} times", short(&message.text)),
+        );
+    }
+}
+
+/// Every stored message of a user was sent, there.
+fn unsent(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
+    let mut sent: HashMap<(&str, &str, Option<Uuid>), Vec<&Message>> = HashMap::new();
+    for message in &evidence.history.messages {
+        sent.entry((&message.user, &message.text, message.retry_of)).or_default().push(message);
+    }
+    for turn in log.turns.values() {
+        let Some(text) = log.asked(turn.id) else {
+            findings.add(Property::Kept, format!("turn {} has no message", turn.id));
+            continue;
+        };
+        let wishes = sent.get(&(turn.owner.as_str(), text, turn.retry_of)).map_or(&[][..], Vec::as_slice);
+        let there = |message: &&Message| message.conversation.is_none_or(|wanted| wanted == turn.conversation);
+        findings.require(wishes.iter().any(there), Property::Unsent, || {
+            format!("turn {} of {} in {}: nobody sent {} there", turn.id, turn.owner, turn.conversation, short(text))
+        });
+        // A retry's text is not its own: count them all together.
+        let attempts: usize = wishes.iter().map(|wish| if wish.key.is_some() { 1 } else { wish.attempts.len() }).sum();
+        let retries = |other: &&&crate::evidence::TurnRow| other.retry_of.is_some() && other.retry_of == turn.retry_of;
+        let times = log.turns.values().collect::<Vec<_>>().iter().filter(|other| retries(other)).count();
+        findings.require(turn.retry_of.is_none() || times <= attempts, Property::Idempotency, || {
+            format!("turn {:?} was retried {attempts} times and has {times} retries", turn.retry_of)
+        });
+    }
+}
+
+/// Of two messages to one conversation, the first known to be stored before the second was sent, the first comes first.
+fn order(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
+    // For each turn: when it was first sent, and when it was first known to be stored.
+    let mut times: BTreeMap<Uuid, HashMap<Uuid, (Moment, Moment)>> = BTreeMap::new();
+    // Whichever request under a key was the one that was taken.
+    let mut first_sent: HashMap<(&str, &str), Moment> = HashMap::new();
+    for message in &evidence.history.messages {
+        let (Some(key), Some(sent)) = (&message.key, message.attempts.iter().map(|attempt| attempt.begun).min()) else { continue };
+        let first = first_sent.entry((&message.user, key)).or_insert(sent);
+        *first = sent.min(*first);
+    }
+    for message in &evidence.history.messages {
+        let first = message.key.as_ref().and_then(|key| first_sent.get(&(&message.user, key)));
+        for attempt in &message.attempts {
+            let Some((conversation, turn)) = attempt.outcome.turn() else { continue };
+            // Without a key each attempt is a message of its own.
+            let sent = first.copied().unwrap_or(attempt.begun);
+            let entry = times.entry(conversation).or_default().entry(turn).or_insert((sent, attempt.known));
+            *entry = (entry.0.min(sent), entry.1.min(attempt.known));
+        }
+    }
+    for turns in times.values() {
+        let mut placed: Vec<_> = turns.iter().filter_map(|(turn, times)| Some((log.turns.get(turn)?.ordinal, *turn, *times))).collect();
+        placed.sort_unstable_by_key(|(ordinal, ..)| *ordinal);
+        // Whoever comes later in the log must not have been known before an earlier one was sent.
+        let mut latest_sent = (Moment::ZERO, Uuid::nil());
+        for (_, turn, (sent, known)) in placed {
+            findings.require(known >= latest_sent.0, Property::Order, || {
+                format!("turn {turn} was acknowledged at {known:?}; turn {}, sent at {:?}, stands before it", latest_sent.1, latest_sent.0)
+            });
+            latest_sent = latest_sent.max((sent, turn));
+        }
+    }
+}
