@@ -1,7 +1,8 @@
 //! Commands that run one after another, each shown with its time.
 
 use std::ffi::OsString;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::root;
@@ -24,6 +25,13 @@ impl Step {
         Self { name, command }
     }
 
+    /// Any other program.
+    pub fn program(name: &'static str, program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(root());
+        Self { name, command }
+    }
+
     /// With this variable set.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -32,12 +40,20 @@ impl Step {
 
     /// Runs it, with its output shown.
     pub fn run(mut self) -> Result<(), Failed> {
+        self.command.stdout(Stdio::inherit());
+        self.output().map(drop)
+    }
+
+    /// Runs it, with its errors shown; gives what it writes.
+    pub fn output(mut self) -> Result<Vec<u8>, Failed> {
         let name = self.name;
         eprintln!("\n=== {name}");
         let begun = Instant::now();
-        let status = self.command.status().map_err(|error| Failed(format!("{name}: cannot be started: {error}")))?;
+        let output =
+            self.command.stderr(Stdio::inherit()).output().map_err(|error| Failed(format!("{name}: cannot be started: {error}")))?;
+        let status = output.status;
         eprintln!("=== {name}: {} after {:.0} s", if status.success() { "good" } else { "FAILED" }, begun.elapsed().as_secs_f32());
-        if status.success() { Ok(()) } else { Err(Failed(format!("{name} failed ({status})"))) }
+        if status.success() { Ok(output.stdout) } else { Err(Failed(format!("{name} failed ({status})"))) }
     }
 }
 
