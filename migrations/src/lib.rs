@@ -4,8 +4,8 @@ mod m20261121_000001_initial;
 
 use std::collections::BTreeSet;
 
-use sea_orm_migration::sea_orm::{DatabaseConnection, EntityTrait};
-use sea_orm_migration::{DbErr, MigrationTrait, MigratorTrait, SchemaManager, async_trait, seaql_migrations};
+use sea_orm_migration::sea_orm::EntityTrait;
+use sea_orm_migration::{DbErr, IntoSchemaManagerConnection, MigrationTrait, MigratorTrait, SchemaManager, async_trait, seaql_migrations};
 
 /// All steps of the schema, in order.
 #[derive(Debug)]
@@ -31,10 +31,11 @@ pub struct Comparison {
 ///
 /// # Errors
 /// The database's.
-pub async fn compare(db: &DatabaseConnection) -> Result<Comparison, DbErr> {
+pub async fn compare<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<Comparison, DbErr> {
     let mut applied = BTreeSet::new();
-    if SchemaManager::new(db).has_table("seaql_migrations").await? {
-        applied.extend(seaql_migrations::Entity::find().all(db).await?.into_iter().map(|step| step.version));
+    let schema = SchemaManager::new(db);
+    if schema.has_table("seaql_migrations").await? {
+        applied.extend(seaql_migrations::Entity::find().all(schema.get_connection()).await?.into_iter().map(|step| step.version));
     }
     let known = names();
     let pending = known.iter().filter(|name| !applied.contains(*name)).cloned().collect();
@@ -46,7 +47,7 @@ pub async fn compare(db: &DatabaseConnection) -> Result<Comparison, DbErr> {
 ///
 /// # Errors
 /// The database's.
-pub async fn apply(db: &DatabaseConnection) -> Result<(), DbErr> {
+pub async fn apply<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<(), DbErr> {
     Migrator::up(db, None).await
 }
 

@@ -2,7 +2,7 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary_null, boolean, integer, json, json_null, pk_uuid, text, text_null, uuid, uuid_null,
+    big_integer, big_integer_null, binary_null, boolean, json, json_null, pk_uuid, text, text_null, uuid, uuid_null,
 };
 
 /// The step.
@@ -57,7 +57,7 @@ fn turns() -> TableCreateStatement {
         .col(text("status"))
         .col(uuid_null("holder"))
         .col(big_integer("epoch"))
-        .col(integer("attempt"))
+        .col(big_integer("attempt"))
         .col(boolean("cancel_requested"))
         .col(uuid_null("retry_of"))
         .col(boolean("superseded"))

@@ -8,6 +8,7 @@ use chat_tests::program;
 use chat_tests::server::Home;
 use chat_tests::witness::TOOLS;
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -24,10 +25,21 @@ use crate::report::Tally;
 /// How long everything may take to come to its end once all is healed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// A file, which one server owns.
+    Sqlite,
+    /// A PostgreSQL server, started for the campaign alone.
+    Postgres,
+}
+
 /// What a campaign is to be.
 pub struct Plan {
     pub seed: u64,
     pub time: Duration,
+    pub database: Kind,
+    pub replicas: usize,
     /// Another build of the server.
     pub server: Option<PathBuf>,
 }
@@ -46,11 +58,21 @@ pub async fn run(plan: &Plan) -> Outcome {
     let agent = Agent::start(rng(plan.seed, "agent's answers"));
     let target = agent.base_url().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap();
     let gateway = Gateway::to(target).await.unwrap();
-    let home = home(&gateway);
-    let database = Database::sqlite(&home.database());
-    let tool_log = home.path().join("tools.log");
+    let folder = TempDir::new().unwrap();
+    let tool_log = folder.path().join("tools.log");
+    let home = || home(&gateway, &tool_log);
+    let (database, homes) = match plan.database {
+        Kind::Sqlite => {
+            let home = home();
+            (Database::sqlite(&home.database()), vec![home])
+        }
+        Kind::Postgres => {
+            let (database, url) = tokio::task::spawn_blocking(Database::postgres).await.unwrap().unwrap();
+            (database, (0..plan.replicas).map(|_| home().set("DATABASE_URL", &url)).collect())
+        }
+    };
     let program = plan.server.clone().unwrap_or_else(|| program("chat-server-under-test"));
-    let fleet = Arc::new(Fleet::start(vec![home.clone()], program).await);
+    let fleet = Arc::new(Fleet::start(homes, program).await);
 
     let (end, over) = watch::channel(false);
     let tally = Arc::new(Tally::default());
@@ -78,7 +100,7 @@ pub async fn run(plan: &Plan) -> Outcome {
         complaints.push(complaint);
         Vec::new()
     });
-    let runs = runs(&std::fs::read_to_string(tool_log).unwrap_or_default());
+    let runs = runs(&std::fs::read_to_string(&tool_log).unwrap_or_default());
     complaints.extend(fleet.faults());
     let evidence = Evidence { history: world.record.take(), tables, shown, runs, steps, servers: complaints };
     tally.add("turns stored", evidence.tables.turns.len() as u64);
@@ -95,12 +117,11 @@ fn unknown(evidence: &Evidence) -> u64 {
 }
 
 /// A folder, and limits that are short enough for all of them to be met.
-fn home(gateway: &Gateway) -> Home {
-    let home = Home::with_agent(&format!("http://{}/v1", gateway.address()));
-    let log: &Path = &home.path().join("tools.log");
+fn home(gateway: &Gateway, log: &Path) -> Home {
     let tools = json!([{ "name": "witness", "command": program(TOOLS), "args": [log, "-"] }]);
     let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
-    home.set("CHAT_MCP_SERVERS", tools.to_string())
+    Home::with_agent(&format!("http://{}/v1", gateway.address()))
+        .set("CHAT_MCP_SERVERS", tools.to_string())
         .set("CHAT_LEASE", milliseconds(LEASE))
         .set("CHAT_HEARTBEAT", "400ms")
         .set("CHAT_SWEEP", "300ms")

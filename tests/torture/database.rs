@@ -1,10 +1,15 @@
 //! The database: where it is, what it holds, and what can befall it.
 
+use std::error::Error;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chat_test_postgres::{Cluster, Mode, Options};
+use chat_tests::server::signal;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::sleep;
 
@@ -12,8 +17,17 @@ use crate::evidence::Tables;
 
 /// A database that servers work on.
 pub enum Database {
-    Sqlite { options: SqliteConnectOptions },
+    /// A file, which one server owns.
+    Sqlite(SqliteConnectOptions),
+    /// A PostgreSQL server of its own.
+    Postgres(PgConnectOptions, Arc<Mutex<Cluster>>),
 }
+
+/// The database's name in a cluster.
+const NAME: &str = "chat";
+
+/// Who speaks for the servers there.
+const BACKENDS: &str = "FROM pg_stat_activity WHERE datname = 'chat' AND pid <> pg_backend_pid()";
 
 /// How a column is told in JSON.
 #[derive(Clone, Copy)]
@@ -65,9 +79,16 @@ const CALLS: &[(Kind, &str, &str)] = &[
 impl Database {
     /// The file that servers in this folder use.
     pub fn sqlite(file: &Path) -> Self {
-        Self::Sqlite {
-            options: SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(20)).disable_statement_logging(),
-        }
+        Self::Sqlite(SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(20)).disable_statement_logging())
+    }
+
+    /// A throw-away PostgreSQL; and its address for the servers.
+    pub fn postgres() -> Result<(Self, String), Box<dyn Error + Send + Sync>> {
+        let cluster = Cluster::start(Options { settings: vec![("max_connections", "300".to_owned())], ..Options::default() })?;
+        cluster.create_database(NAME)?;
+        let url = cluster.url(NAME);
+        let options: PgConnectOptions = url.parse()?;
+        Ok((Self::Postgres(options.disable_statement_logging(), Arc::new(Mutex::new(cluster))), url))
     }
 
     /// All rows of all tables.
@@ -84,7 +105,8 @@ impl Database {
     pub async fn open_turns(&self) -> sqlx::Result<i64> {
         let query = "SELECT COUNT(*) FROM turns WHERE ended_at IS NULL";
         match self {
-            Self::Sqlite { options } => sqlx::query_scalar(query).fetch_one(&mut connect(options).await?).await,
+            Self::Sqlite(options) => sqlx::query_scalar(query).fetch_one(&mut options.connect().await?).await,
+            Self::Postgres(options, _) => sqlx::query_scalar(query).fetch_one(&mut options.connect().await?).await,
         }
     }
 
@@ -92,9 +114,13 @@ impl Database {
         let column = |(kind, expression, name): &(Kind, &str, &str)| format!("'{name}', {}", self.column(*kind, expression));
         let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
         let rows: Vec<String> = match self {
-            Self::Sqlite { options } => {
+            Self::Sqlite(options) => {
                 let query = sqlx::AssertSqlSafe(format!("SELECT json_object({columns}) FROM {table}"));
-                sqlx::query_scalar(query).fetch_all(&mut connect(options).await?).await?
+                sqlx::query_scalar(query).fetch_all(&mut options.connect().await?).await?
+            }
+            Self::Postgres(options, _) => {
+                let query = sqlx::AssertSqlSafe(format!("SELECT CAST(json_build_object({columns}) AS TEXT) FROM {table}"));
+                sqlx::query_scalar(query).fetch_all(&mut options.connect().await?).await?
             }
         };
         rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(format!("{row}: {error}").into()))).collect()
@@ -102,25 +128,66 @@ impl Database {
 
     fn column(&self, kind: Kind, expression: &str) -> String {
         match (self, kind) {
-            (Self::Sqlite { .. }, Id) => format!("CASE WHEN {expression} IS NULL THEN NULL ELSE lower(hex({expression})) END"),
-            (_, Text) => format!("CAST({expression} AS TEXT)"),
+            (Self::Sqlite(_), Id) => format!("CASE WHEN {expression} IS NULL THEN NULL ELSE lower(hex({expression})) END"),
+            (_, Id | Text) => format!("CAST({expression} AS TEXT)"),
             (_, Number) => expression.to_owned(),
         }
     }
 
-    /// Keeps everybody from writing for some time, as a slow disk or a backup would.
+    /// Keeps everybody from writing for some time, as a slow disk or a back-up would.
     pub async fn hold(&self, time: Duration) -> sqlx::Result<()> {
         match self {
-            Self::Sqlite { options } => {
-                let mut connection = connect(options).await?;
+            Self::Sqlite(options) => {
+                let mut connection = options.connect().await?;
                 sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+                sleep(time).await;
+                connection.close().await
+            }
+            Self::Postgres(options, _) => {
+                let mut connection = options.connect().await?;
+                sqlx::query("BEGIN").execute(&mut connection).await?;
+                sqlx::query("LOCK TABLE turns IN EXCLUSIVE MODE").execute(&mut connection).await?;
                 sleep(time).await;
                 connection.close().await
             }
         }
     }
-}
 
-async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
-    options.connect().await
+    /// Cuts all connections of the servers.
+    pub async fn cut(&self) -> sqlx::Result<()> {
+        let Self::Postgres(options, _) = self else { return Ok(()) };
+        let query = sqlx::AssertSqlSafe(format!("SELECT count(pg_terminate_backend(pid)) {BACKENDS}"));
+        sqlx::query(query).execute(&mut options.connect().await?).await.map(drop)
+    }
+
+    /// Kills a process that speaks for a server, upon which PostgreSQL ends all of them and recovers; or stops it in its tracks for
+    /// some time, as a network that says nothing would.
+    pub async fn strike_backend(&self, pause: Option<Duration>) -> sqlx::Result<()> {
+        let Self::Postgres(options, _) = self else { return Ok(()) };
+        let query = sqlx::AssertSqlSafe(format!("SELECT pid {BACKENDS} ORDER BY random() LIMIT 1"));
+        let backend: Option<i32> = sqlx::query_scalar(query).fetch_optional(&mut options.connect().await?).await?;
+        let Some(backend) = backend.and_then(|id| u32::try_from(id).ok()) else { return Ok(()) };
+        signal(backend, if pause.is_some() { "STOP" } else { "KILL" });
+        if let Some(pause) = pause {
+            sleep(pause).await;
+            signal(backend, "CONT");
+        }
+        Ok(())
+    }
+
+    /// Stops the database, or kills it, and starts it again.
+    pub async fn restart(&self, stop: Option<Mode>, away: Duration) -> Result<(), chat_test_postgres::Error> {
+        let Self::Postgres(_, cluster) = self else { return Ok(()) };
+        let cluster = Arc::clone(cluster);
+        let restart = move || {
+            let mut cluster = cluster.lock().unwrap();
+            match stop {
+                Some(mode) => cluster.stop(mode)?,
+                None => cluster.kill()?,
+            }
+            std::thread::sleep(away);
+            cluster.start_again()
+        };
+        tokio::task::spawn_blocking(restart).await.unwrap()
+    }
 }

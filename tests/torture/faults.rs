@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_test_postgres::Mode;
 use fastrand::Rng;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,6 +34,17 @@ enum OfAgent {
     Away,
 }
 
+#[derive(Clone, Copy)]
+enum OfDatabase {
+    Hold,
+    Cut,
+    KillBackend,
+    FreezeBackend,
+    Restart,
+    Crash,
+    Kill,
+}
+
 /// All that can be struck.
 pub struct Targets {
     pub fleet: Arc<Fleet>,
@@ -47,7 +59,7 @@ pub async fn run(targets: Arc<Targets>, seed: u64, over: watch::Receiver<bool>) 
     for (number, replica) in targets.fleet.replicas.iter().enumerate() {
         let (targets, replica) = (Arc::clone(&targets), Arc::clone(replica));
         let strike = move |rng| server(Arc::clone(&targets), Arc::clone(&replica), rng);
-        lanes.spawn(lane(over.clone(), rng(seed, &format!("server {number}")), 200..1_500, strike));
+        lanes.spawn(lane(over.clone(), rng(seed, &format!("server {number}")), 100..1_200, strike));
     }
     let of_agent = Arc::clone(&targets);
     lanes.spawn(lane(over.clone(), rng(seed, "agent"), 2_000..9_000, move |rng| agent(Arc::clone(&of_agent), rng)));
@@ -76,7 +88,7 @@ pub async fn pause(over: &mut watch::Receiver<bool>, time: Duration) -> bool {
 
 async fn server(targets: Arc<Targets>, replica: Arc<Replica>, mut rng: Rng) {
     let strikes = [
-        (50, OfServer::Kill),
+        (60, OfServer::Kill),
         (12, OfServer::Pause),
         (6, OfServer::LongPause),
         (10, OfServer::Terminate),
@@ -129,11 +141,49 @@ async fn agent(targets: Arc<Targets>, mut rng: Rng) {
 }
 
 async fn database(targets: Arc<Targets>, mut rng: Rng) {
-    match &targets.database {
-        Database::Sqlite { .. } => {
-            targets.tally.fault("database: write lock held");
-            // A server that is killed meanwhile may still have the lock.
-            let _ = targets.database.hold(Duration::from_millis(rng.u64(100..3_000))).await;
+    let strikes: &[(u32, OfDatabase)] = match targets.database {
+        Database::Sqlite(_) => &[(1, OfDatabase::Hold)],
+        Database::Postgres(..) => &[
+            (3, OfDatabase::Hold),
+            (3, OfDatabase::Cut),
+            (3, OfDatabase::KillBackend),
+            (3, OfDatabase::FreezeBackend),
+            (2, OfDatabase::Restart),
+            (2, OfDatabase::Crash),
+            (1, OfDatabase::Kill),
+        ],
+    };
+    let strike = choose(&mut rng, strikes);
+    let mut moment = |range| Duration::from_millis(rng.u64(range));
+    // Where the strike itself meets a database that is away, it is away all the more.
+    match strike {
+        OfDatabase::Hold => {
+            targets.tally.fault("database: nobody can write for a while");
+            let _ = targets.database.hold(moment(100..3_000)).await;
+        }
+        OfDatabase::Cut => {
+            targets.tally.fault("database: all connections cut");
+            let _ = targets.database.cut().await;
+        }
+        OfDatabase::KillBackend => {
+            targets.tally.fault("database: a backend killed (-9)");
+            let _ = targets.database.strike_backend(None).await;
+        }
+        OfDatabase::FreezeBackend => {
+            targets.tally.fault("database: a backend paused");
+            let _ = targets.database.strike_backend(Some(moment(300..7_000))).await;
+        }
+        OfDatabase::Restart => {
+            targets.tally.fault("database: restarted (fast)");
+            targets.database.restart(Some(Mode::Fast), moment(0..1_500)).await.unwrap();
+        }
+        OfDatabase::Crash => {
+            targets.tally.fault("database: restarted (immediate)");
+            targets.database.restart(Some(Mode::Immediate), moment(0..1_500)).await.unwrap();
+        }
+        OfDatabase::Kill => {
+            targets.tally.fault("database: killed (-9) and started again");
+            targets.database.restart(None, moment(0..1_000)).await.unwrap();
         }
     }
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use campaign::{Outcome, Plan};
+use campaign::{Kind, Outcome, Plan};
 use checker::Property;
 
 /// Loads servers, strikes them, and checks what clients were told against what is stored.
@@ -35,9 +35,9 @@ struct Arguments {
     /// Which database.
     #[arg(long, value_enum, default_value = "sqlite")]
     database: Kind,
-    /// How many servers work on it.
-    #[arg(long, default_value_t = 1)]
-    replicas: usize,
+    /// How many servers work on it: 3 by default, and one on SQLite.
+    #[arg(long)]
+    replicas: Option<usize>,
     /// Where chance begins. Chosen by the clock if it is not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -52,14 +52,12 @@ struct Arguments {
     keep: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
-    /// A file, which one server owns.
-    Sqlite,
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.database == Kind::Sqlite && arguments.replicas.is_some_and(|replicas| replicas != 1) {
+        eprintln!("torture: on SQLite one server owns the file: --replicas {} needs --database postgres", arguments.replicas.unwrap_or(0));
+        return ExitCode::from(2);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let good = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).unwrap();
@@ -82,10 +80,14 @@ fn main() -> ExitCode {
 /// Whether all is as it should be.
 async fn torture(arguments: &Arguments) -> bool {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000_000));
-    let (database, replicas) = (arguments.database, arguments.replicas);
+    let database = arguments.database;
+    let replicas = match database {
+        Kind::Sqlite => 1,
+        Kind::Postgres => arguments.replicas.unwrap_or(3),
+    };
     println!("torture: {database:?}, {replicas} replica(s), {} minute(s), seed {seed}", arguments.minutes);
     let begun = Instant::now();
-    let plan = Plan { seed, time: Duration::from_secs_f64(arguments.minutes * 60.0), server: arguments.server.clone() };
+    let plan = Plan { seed, time: Duration::from_secs_f64(arguments.minutes * 60.0), database, replicas, server: arguments.server.clone() };
     let outcome = campaign::run(&plan).await;
     println!("{}\n\nfound, in {:.0?} altogether\n{}", outcome.tally.table(), begun.elapsed(), report::found(&outcome.violations));
     if let Some(folder) = &arguments.keep {

@@ -3,6 +3,7 @@
 mod ci;
 mod manifests;
 mod steps;
+mod test;
 mod tidy;
 mod torture;
 
@@ -17,9 +18,13 @@ The project's commands.
 Usage: cargo xtask <command>
 
   ci [--long]          everything that must hold before a change is taken: format, lints, docs, tidiness, all tests, and
-                       a minute of the fault campaign; with --long, longer ones, and proof that they notice a missing guard
-  test [filter]        all tests of the workspace, doc tests and tests with real processes included
-  torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite --replicas R --seed S,
+                       a minute of the fault campaign on each database; with --long, longer ones, and proof that they notice
+                       a missing guard
+  test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
+                       or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
+  test --pgbouncer PATH [filter]
+                       the tests with PgBouncer too
+  torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
                        and --sabotage epoch|idempotency|write-before-run on a server that has that guard taken out
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
@@ -33,7 +38,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::all(false),
         ["ci", "--long"] => ci::all(true),
-        ["test", rest @ ..] => ci::test(rest),
+        ["test", rest @ ..] => test::all(rest),
         ["torture", rest @ ..] => torture::run(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),

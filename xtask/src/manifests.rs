@@ -17,13 +17,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("chat-tools-mcp", &["chat-domain"]),
     ("chat-demo", &["chat-domain"]),
     ("chat-server", &["chat-domain", "chat-protocol", "chat-store-seaorm", "chat-agent-http", "chat-tools-mcp", "chat-demo"]),
+    ("chat-test-postgres", &[]),
     ("chat-test-support", &["chat-domain"]),
-    (OUTSIDE_TESTS, &["chat-server", "chat-test-support"]),
-    ("xtask", &[]),
+    (OUTSIDE_TESTS, &["chat-server", "chat-test-postgres", "chat-test-support"]),
+    ("xtask", &["chat-test-postgres"]),
 ];
 
-/// What the tests of any package may use: the domain's fakes and the stubs that are shared.
-const FOR_TESTS: &[&str] = &["chat-domain", "chat-test-support"];
+/// What the tests of any package may use: the domain's fakes, a database, and the stubs that are shared.
+const FOR_TESTS: &[&str] = &["chat-domain", "chat-test-postgres", "chat-test-support"];
 
 /// The demo's tests speak to its task list as the server does: through the adapter for MCP.
 const FOR_TESTS_OF: &[(&str, &str)] = &[("chat-demo", "chat-tools-mcp")];

@@ -1,9 +1,11 @@
 //! Commands that run one after another, each shown with its time.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use serde_json::Value;
 
 use crate::root;
 
@@ -55,6 +57,19 @@ impl Step {
         eprintln!("=== {name}: {} after {:.0} s", if status.success() { "good" } else { "FAILED" }, begun.elapsed().as_secs_f32());
         if status.success() { Ok(output.stdout) } else { Err(Failed(format!("{name} failed ({status})"))) }
     }
+}
+
+/// Builds all programs of the workspace; says where they are.
+pub fn programs() -> Result<Vec<PathBuf>, Failed> {
+    let arguments = ["build", "--workspace", "--bins", "--all-features", "--message-format", "json-render-diagnostics"];
+    Ok(executables(&Step::cargo("build the programs", &arguments).output()?))
+}
+
+/// The programs that cargo says it has built.
+pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
+    let messages = String::from_utf8_lossy(messages);
+    let message = |line: &str| serde_json::from_str::<Value>(line).ok();
+    messages.lines().filter_map(message).filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).collect()
 }
 
 /// What a command writes.

@@ -5,8 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::ci;
-use crate::steps::{Failed, Step, output};
+use crate::steps::{self, Failed, Step, output};
 
 /// The guards that can be taken out, and the properties of which the campaign must then name one.
 const SABOTAGES: &[(&str, &str)] =
@@ -15,21 +14,30 @@ const SABOTAGES: &[(&str, &str)] =
 /// The server that is tortured.
 const SERVER: &str = "chat-server-under-test";
 
+/// The guards that can be taken out.
+pub fn guards() -> impl Iterator<Item = &'static str> {
+    SABOTAGES.iter().map(|(guard, _)| *guard)
+}
+
 /// Builds the programs and runs the campaign with these arguments.
 pub fn run(arguments: &[&str]) -> Result<(), Failed> {
     let sabotage = arguments.iter().position(|argument| *argument == "--sabotage");
     let Some(place) = sabotage else {
-        return campaign(&ci::programs()?, arguments);
+        return campaign(&steps::programs()?, arguments);
     };
     let mut arguments = arguments.to_vec();
     let name = arguments.drain(place..arguments.len().min(place + 2)).nth(1).unwrap_or_default();
     let Some((name, expected)) = SABOTAGES.iter().find(|(known, _)| *known == name) else {
-        let known: Vec<&str> = SABOTAGES.iter().map(|(name, _)| *name).collect();
+        let known: Vec<&str> = guards().collect();
         return Err(Failed(format!("--sabotage: `{name}` is none of {}", known.join(", "))));
     };
+    if *name == "epoch" && !arguments.contains(&"--database") {
+        // On SQLite a server is alone: nobody takes its turns while it sleeps.
+        arguments.extend(["--database", "postgres"]);
+    }
     let server = without(name)?.display().to_string();
     // The programs at their usual places are whole again after this.
-    let programs = ci::programs()?;
+    let programs = steps::programs()?;
     campaign(&programs, &[&arguments[..], &["--server", &server, "--expect", expected]].concat())
 }
 
@@ -53,15 +61,8 @@ fn without(guard: &str) -> Result<PathBuf, Failed> {
     let arguments = ["build", "--workspace", "--all-features", "--bin", SERVER, "--message-format", "json-render-diagnostics"];
     let built = Step::cargo("build the server without a guard", &arguments).env("RUSTC_WORKSPACE_WRAPPER", &wrapper.to_string_lossy());
     let server = folder.join(SERVER);
-    std::fs::copy(program(&executables(&built.output()?), SERVER)?, &server).map_err(failed)?;
+    std::fs::copy(program(&steps::executables(&built.output()?), SERVER)?, &server).map_err(failed)?;
     Ok(server)
-}
-
-/// The programs that cargo says it has built.
-pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
-    let messages = String::from_utf8_lossy(messages);
-    let message = |line: &str| serde_json::from_str::<Value>(line).ok();
-    messages.lines().filter_map(message).filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).collect()
 }
 
 fn program<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, Failed> {

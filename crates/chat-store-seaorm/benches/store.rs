@@ -4,17 +4,17 @@
 //! `end_turn` with one assistant message; conversations have up to eight turns.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod chat;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message, MessageId, NewItem, Role, Target,
-    Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
-};
-use chat_store_seaorm::{OpenOptions, SeaOrmStore};
-use uuid::Uuid;
+use chat_domain::ConversationId;
+use chat_store_seaorm::OpenOptions;
+
+use chat::{Chat, cpu, median};
 
 /// How long each throughput is measured, and how many times; the medians count.
 const MEASURED: Duration = Duration::from_secs(2);
@@ -63,18 +63,12 @@ async fn throughput() {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// Turns a second, and microseconds of CPU time a turn.
 async fn measure(callers: u64, options: &OpenOptions) -> (f64, f64) {
     let folder = tempfile::tempdir().unwrap();
-    let chat = Chat::open(folder.path(), options.clone()).await;
+    let chat = Chat::open(&url(folder.path()), options.clone()).await;
     let turns = Arc::new(AtomicU64::new(0));
-    let (start, cpu) = (Instant::now(), cpu());
+    let (start, before) = (Instant::now(), cpu());
     let callers: Vec<_> = (0..callers)
         .map(|_| {
             let (chat, turns) = (chat.clone(), Arc::clone(&turns));
@@ -93,7 +87,7 @@ async fn measure(callers: u64, options: &OpenOptions) -> (f64, f64) {
         caller.await.unwrap();
     }
     let turns = turns.load(Ordering::Relaxed) as f64;
-    let result = (turns / start.elapsed().as_secs_f64(), (self::cpu() - cpu).as_secs_f64() * 1e6 / turns);
+    let result = (turns / start.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64() * 1e6 / turns);
     chat.store.close().await;
     result
 }
@@ -101,7 +95,7 @@ async fn measure(callers: u64, options: &OpenOptions) -> (f64, f64) {
 async fn reading() {
     println!("\nmessages read   ms (mean of {READS})");
     let folder = tempfile::tempdir().unwrap();
-    let chat = Chat::open(folder.path(), OpenOptions::default()).await;
+    let chat = Chat::open(&url(folder.path()), OpenOptions::default()).await;
     for messages in [10, 100, 1_000, 5_000] {
         let conversation = chat.conversation(messages / 2).await;
         let start = Instant::now();
@@ -117,7 +111,7 @@ async fn reading() {
 async fn growth() {
     println!("\none caller, without reading    ms a turn");
     let folder = tempfile::tempdir().unwrap();
-    let chat = Chat::open(folder.path(), OpenOptions::default()).await;
+    let chat = Chat::open(&url(folder.path()), OpenOptions::default()).await;
     let timed = async |conversation: Option<ConversationId>| {
         let start = Instant::now();
         for _ in 0..READS {
@@ -159,87 +153,6 @@ async fn growth() {
     chat.store.close().await;
 }
 
-#[derive(Clone)]
-struct Chat {
-    store: Arc<SeaOrmStore>,
-    owner: UserId,
-    worker: WorkerId,
-}
-
-impl Chat {
-    async fn open(folder: &Path, options: OpenOptions) -> Self {
-        let url = format!("sqlite://{}", folder.join("chat.db").display());
-        let store = Arc::new(SeaOrmStore::open(&url, options).await.unwrap());
-        let worker = WorkerId(Uuid::now_v7());
-        store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
-        Self { store, owner: UserId::new("ann").unwrap(), worker }
-    }
-
-    /// One turn, in a new conversation or in this one.
-    async fn turn(&self, conversation: Option<ConversationId>, read: bool) -> ConversationId {
-        let conversation =
-            conversation.map_or_else(|| Target::New(ConversationId(Uuid::now_v7()), Title::from_message("new")), Target::Existing);
-        let held = self.begin_in(conversation, 0).await.unwrap();
-        if read {
-            assert!(self.read(held.turn.conversation).await >= 1);
-        }
-        assert!(self.end(&held).await.is_none());
-        held.turn.conversation
-    }
-
-    /// Ends a turn; returns the one that waited for it.
-    async fn end(&self, held: &HeldTurn) -> Option<HeldTurn> {
-        let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "y".repeat(1500) };
-        let last = vec![NewItem { at: Timestamp(1), body: ItemBody::Message(message) }];
-        self.store.end_turn(&held.lease, last, TurnOutcome::Completed, Usage::default(), Timestamp(1)).await.unwrap().next
-    }
-
-    async fn begin(&self, conversation: ConversationId, queue_limit: u32) -> Option<HeldTurn> {
-        self.begin_in(Target::Existing(conversation), queue_limit).await
-    }
-
-    /// Begins a turn, which may have to wait.
-    async fn begin_in(&self, target: Target, queue_limit: u32) -> Option<HeldTurn> {
-        let text = "x".repeat(300);
-        let begin = BeginTurn {
-            owner: self.owner.clone(),
-            target,
-            turn: TurnId(Uuid::now_v7()),
-            message: MessageId(Uuid::now_v7()),
-            text,
-            at: Timestamp(1),
-            worker: self.worker,
-            busy: BusyPolicy::Enqueue,
-            queue_limit,
-            idempotency: None,
-            retry_of: None,
-        };
-        match self.store.begin_turn(begin).await.unwrap() {
-            Begun::Running(held) => Some(held),
-            Begun::Queued(_) => None,
-            Begun::Existing(turn) => panic!("{turn:?}"),
-        }
-    }
-
-    /// Reads a conversation; returns how many turns it has.
-    async fn read(&self, conversation: ConversationId) -> u64 {
-        self.store.turns(&self.owner, conversation, TurnPage::ALL).await.unwrap().len() as u64
-    }
-
-    /// A conversation of so many turns.
-    async fn conversation(&self, turns: u64) -> ConversationId {
-        let conversation = self.turn(None, false).await;
-        for _ in 1..turns {
-            self.turn(Some(conversation), false).await;
-        }
-        conversation
-    }
-}
-
-/// The CPU time this process has used. Linux counts it in hundredths of a second (proc_pid_stat(5), fields 14 and 15).
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after_name = stat.rsplit_once(')').unwrap().1;
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
+fn url(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("chat.db").display())
 }

@@ -1,9 +1,12 @@
 //! What an owner does to a conversation besides sending messages.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use chat_domain::{Conversation, ConversationId, StoreError, Timestamp, Title, Turn, TurnId, UserId};
-use sea_orm::{DatabaseTransaction, QueryResult};
+use sea_orm::QueryResult;
 
+use crate::db::Db;
 use crate::job::{Command, Stop};
 use crate::rows;
 use crate::sql::{Row, Sql};
@@ -20,7 +23,7 @@ pub(crate) struct Rename {
 impl Command for Rename {
     type Answer = Conversation;
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<Conversation, Stop> {
+    async fn run(&self, db: &Db) -> Result<Conversation, Stop> {
         let renamed = Sql::new("UPDATE conversations SET title = ")
             .bind(self.title.as_str())
             .push(", updated_at = ")
@@ -40,17 +43,31 @@ impl Command for Rename {
 
 /// Deletes it, and by the foreign keys all that belongs to it.
 pub(crate) struct Delete {
-    pub(crate) owner: UserId,
-    pub(crate) id: ConversationId,
+    owner: UserId,
+    id: ConversationId,
+    /// Whether it found what it was to delete, when it was done before.
+    done: AtomicBool,
+}
+
+impl Delete {
+    pub(crate) fn new(owner: UserId, id: ConversationId) -> Self {
+        Self { owner, id, done: AtomicBool::new(false) }
+    }
 }
 
 #[async_trait]
 impl Command for Delete {
     type Answer = ();
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), Stop> {
         let delete = Sql::new("DELETE FROM conversations WHERE id = ").bind(self.id.0).push(" AND owner = ").bind(self.owner.as_str());
-        if delete.execute(db).await? == 0 { Err(StoreError::NotFound.into()) } else { Ok(()) }
+        let deleted = delete.execute(db).await? > 0;
+        // Done again after an answer that was lost, it finds nothing.
+        if deleted || self.done.load(Ordering::Relaxed) {
+            self.done.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(StoreError::NotFound.into())
     }
 }
 
@@ -64,7 +81,9 @@ pub(crate) struct Cancel {
 impl Command for Cancel {
     type Answer = Turn;
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<Turn, Stop> {
+    async fn run(&self, db: &Db) -> Result<Turn, Stop> {
+        let lock = Sql::new("SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id WHERE t.id = ").bind(self.id.0);
+        lock.push(" AND t.owner = ").bind(self.owner.as_str()).locking("c").all(db).await?;
         Sql::new("UPDATE turns SET cancel_requested = TRUE WHERE ended_at IS NULL AND id = ")
             .bind(self.id.0)
             .push(" AND owner = ")

@@ -1,16 +1,30 @@
 //! What can go wrong below the port, and what the port calls it.
 
+use std::sync::Arc;
+
 use chat_domain::{StoreError, Unavailability};
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 
-use crate::sqlite;
+use crate::{postgres, sqlite};
 
 /// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails for each of its callers.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The database refused or could not be asked.
+    /// SQLite refused or could not be asked.
     #[error(transparent)]
     Database(#[from] DbErr),
+    /// PostgreSQL refused, or the connection to it broke.
+    #[error(transparent)]
+    Postgres(Arc<sqlx::Error>),
+    /// PostgreSQL cannot be connected to.
+    #[error("cannot connect to the database: {0}")]
+    Connect(Arc<sqlx::Error>),
+    /// What is between us and PostgreSQL does not keep prepared statements apart.
+    #[error("the pooler before the database does not keep prepared statements: {0}")]
+    Pooler(Arc<sqlx::Error>),
+    /// The answer to a COMMIT is lost: it was done or not.
+    #[error("no answer to COMMIT: {0}")]
+    Uncertain(#[source] Box<Fault>),
     /// It did not answer in time.
     #[error("no answer within the limit")]
     TimedOut,
@@ -20,6 +34,9 @@ pub(crate) enum Fault {
     /// The database's file is not in its place.
     #[error("the database's file was deleted, moved or replaced")]
     Misplaced,
+    /// The database follows another one, and takes no writes of its own.
+    #[error("the database is a standby")]
+    Standby,
     /// A row does not say what rows of its table say.
     #[error("{table}.{column} of row {row}: {problem}")]
     Corrupt {
@@ -42,9 +59,20 @@ impl Fault {
     pub(crate) fn unavailability(&self) -> Option<Unavailability> {
         match self {
             Self::TimedOut => Some(Unavailability::Timeout),
-            Self::Closed | Self::Misplaced => Some(Unavailability::Unreachable),
+            Self::Closed | Self::Misplaced | Self::Connect(_) | Self::Pooler(_) => Some(Unavailability::Unreachable),
+            Self::Standby => Some(Unavailability::ReadOnly),
             Self::Database(error) => unavailability(error),
+            Self::Postgres(error) => postgres::unavailability(error),
+            Self::Uncertain(fault) => fault.unavailability(),
             Self::Corrupt { .. } | Self::Contradiction(_) => None,
+        }
+    }
+
+    /// Whether the connection was lost before anything was committed, or the transaction was another one's victim: it may be done again.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Postgres(error) => postgres::is_transient(error) || postgres::unavailability(error) == Some(Unavailability::Unreachable),
+            _ => false,
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use chat_domain::{Item, Position, Turn, TurnId, TurnView};
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::QueryResult;
 
+use crate::db::Db;
 use crate::fault::Fault;
 use crate::rows;
 use crate::sql::{Row, Sql};
@@ -12,7 +13,7 @@ use crate::sql::{Row, Sql};
 /// Reads the turns whose ids `page` selects, in order, with their items after `after`.
 ///
 /// One statement, whatever their number: one snapshot, and one way to the database's thread and back.
-pub(crate) async fn read(db: &impl ConnectionTrait, page: Sql, after: Position) -> Result<Vec<TurnView>, Fault> {
+pub(crate) async fn read(db: &Db, page: Sql, after: Position) -> Result<Vec<TurnView>, Fault> {
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
     let fetched = Sql::new("WITH page(id) AS (")
         .append(page)
@@ -37,7 +38,7 @@ pub(crate) async fn read(db: &impl ConnectionTrait, page: Sql, after: Position) 
 }
 
 /// Reads all items of these turns.
-pub(crate) async fn items_of(db: &impl ConnectionTrait, turns: &[TurnId]) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
+pub(crate) async fn items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
     let page = Sql::new("SELECT id FROM turns WHERE id IN (").list(turns.iter().map(|turn| turn.0)).push(")");
     let views = read(db, page, Position::START).await?;
     Ok(views.into_iter().map(|view| (view.turn.id, view.items)).collect())

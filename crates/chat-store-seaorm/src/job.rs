@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use chat_domain::{BeginTurn, Begun, EndedTurn, HeldTurn, Item, StoreError};
-use sea_orm::DatabaseTransaction;
 use tokio::sync::oneshot;
 
+use crate::db::Db;
 use crate::fault::Fault;
 use crate::turns::{Append, End};
 
@@ -68,22 +68,42 @@ pub(crate) trait Command: Send + Sync + 'static {
     /// What its caller hears.
     type Answer: Send + 'static;
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<Self::Answer, Stop>;
+    async fn run(&self, db: &Db) -> Result<Self::Answer, Stop>;
+
+    /// Whether it says the same when it is done again, nobody knowing whether it was done before.
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
+    /// Whether it must see the outcome of all that was begun before it.
+    fn is_last(&self) -> bool {
+        false
+    }
 }
 
 /// A [`Submission`] of any [`Command`].
 #[async_trait]
 pub(crate) trait AnySubmission: Send {
-    async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault>;
+    async fn run(&mut self, db: &Db) -> Result<(), Fault>;
+    fn is_repeatable(&self) -> bool;
+    fn is_last(&self) -> bool;
     fn is_abandoned(&self) -> bool;
     fn tell(self: Box<Self>, done: Result<(), Fault>);
 }
 
 #[async_trait]
 impl<C: Command> AnySubmission for Submission<C, C::Answer> {
-    async fn run(&mut self, db: &DatabaseTransaction) -> Result<(), Fault> {
+    async fn run(&mut self, db: &Db) -> Result<(), Fault> {
         let decided = self.command.run(db).await;
         self.keep(decided)
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.command.is_repeatable()
+    }
+
+    fn is_last(&self) -> bool {
+        self.command.is_last()
     }
 
     fn is_abandoned(&self) -> bool {
@@ -130,6 +150,19 @@ impl Job {
     /// Whether it is done by itself, by statements of its own.
     pub(crate) fn is_other(&self) -> bool {
         matches!(self, Self::Other(_))
+    }
+
+    /// Whether it may be done again when nobody knows whether it was done. Turns may: their ids were chosen before.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Other(submission) => submission.is_repeatable(),
+            Self::Begin(_) | Self::Append(_) | Self::End(_) => true,
+        }
+    }
+
+    /// Whether it must see the outcome of all that was begun before it.
+    pub(crate) fn is_last(&self) -> bool {
+        matches!(self, Self::Other(submission) if submission.is_last())
     }
 
     /// Answers the caller, now that what was decided is durable, or will never be.

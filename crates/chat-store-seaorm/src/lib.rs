@@ -1,13 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod batch;
 mod codes;
 mod conversations;
+mod db;
 mod fault;
 mod history;
 mod job;
 mod open;
+mod postgres;
 mod reader;
 mod rows;
+mod source;
 mod sql;
 mod sqlite;
 mod store;

@@ -5,27 +5,46 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_migrations::Comparison;
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::DbErr;
 
 use crate::fault::Fault;
-use crate::sqlite;
+use crate::postgres;
+use crate::source::Source;
+use crate::sqlite::Sqlite;
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     /// Whether the schema is brought up to date; if not, one that is not up to date is refused.
     pub migrate: bool,
-    /// How many connections read beside the one that writes; at least one.
-    pub readers: u32,
     /// How many callers' transactions are committed as one at most; at least one.
     pub batch: usize,
     /// How long a call may take, waiting included.
     pub timeout: Duration,
+    /// SQLite: how many connections read beside the one that writes; at least one.
+    pub readers: u32,
+    /// PostgreSQL: how many connections there are at most; at least one.
+    pub connections: u32,
+    /// PostgreSQL: how long connecting may take.
+    pub connect_timeout: Duration,
+    /// PostgreSQL: how long a call may wait for a connection while all are in use.
+    pub acquire_timeout: Duration,
+    /// PostgreSQL: how long a statement may take, waiting for locks included. A transaction in which nothing is done for as long is undone.
+    pub statement_timeout: Duration,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { migrate: true, readers: 4, batch: 256, timeout: Duration::from_secs(10) }
+        Self {
+            migrate: true,
+            batch: 256,
+            timeout: Duration::from_secs(10),
+            readers: 4,
+            connections: 16,
+            connect_timeout: Duration::from_secs(3),
+            acquire_timeout: Duration::from_secs(4),
+            statement_timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -34,7 +53,7 @@ impl Default for OpenOptions {
 #[non_exhaustive]
 pub enum OpenError {
     /// The address is not one of a database that this store can use.
-    #[error("not a usable database address (expected `sqlite://path`): {reason}")]
+    #[error("not a usable database address (expected `sqlite://path` or `postgres://user:password@host/database`): {reason}")]
     Url {
         /// What is wrong with it.
         reason: String,
@@ -67,6 +86,14 @@ pub enum OpenError {
         /// The first that is good.
         oldest: [u32; 3],
     },
+    /// What is between us and PostgreSQL does not keep prepared statements.
+    #[error(
+        "what is between this server and the database does not keep prepared statements apart (PgBouncer does from version 1.21 on, with max_prepared_statements above 0): {0}"
+    )]
+    Pooler(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database keeps text in another encoding than UTF-8.
+    #[error("the database's encoding is {0}, but it must be UTF8")]
+    Encoding(String),
     /// The database refused or failed.
     #[error("the database cannot be opened: {0}")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -84,41 +111,26 @@ impl From<DbErr> for OpenError {
     }
 }
 
-/// An open database, ready for use.
-pub(crate) struct Opened {
-    pub(crate) lock: Arc<sqlite::FileLock>,
-    pub(crate) writer: DatabaseConnection,
-    pub(crate) readers: DatabaseConnection,
-}
-
-/// Takes the database for this process and brings it to where the store can use it.
-pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Opened, OpenError> {
-    let lock = sqlite::FileLock::acquire(url, options.migrate)?.ok_or_else(|| OpenError::Pending(chat_migrations::names()))?;
-    let writer = lock.writer(options.timeout).await?;
-    match prepare(&writer, options.migrate).await {
-        Ok(()) => {
-            let readers = lock.readers(options.readers.max(1), options.timeout).await?;
-            Ok(Opened { lock: Arc::new(lock), writer, readers })
-        }
-        Err(error) => {
-            writer.close().await?;
-            Err(error)
-        }
+/// Takes the database for this process, or joins the others that serve it, and brings it to where the store can use it.
+pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Source, OpenError> {
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(Source::Sqlite(Arc::new(Sqlite::open(url, options).await?))),
+        Some(("postgres" | "postgresql", _)) => Ok(Source::Postgres(postgres::open(url, options).await?)),
+        _ => Err(OpenError::Url { reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned() }),
     }
 }
 
-async fn prepare(writer: &DatabaseConnection, migrate: bool) -> Result<(), OpenError> {
-    sqlite::check_version(writer).await?;
-    let Comparison { pending, unknown } = chat_migrations::compare(writer).await?;
+/// Whether a schema lacks steps that are to be applied; refuses one that this version must not touch.
+pub(crate) fn must_migrate(Comparison { pending, unknown }: Comparison, migrate: bool) -> Result<bool, OpenError> {
     if !unknown.is_empty() {
         return Err(OpenError::Newer(unknown));
     }
-    if !pending.is_empty() {
-        if !migrate {
-            return Err(OpenError::Pending(pending));
-        }
-        tracing::info!(steps = ?pending, "migrating the database");
-        chat_migrations::apply(writer).await?;
+    if pending.is_empty() {
+        return Ok(false);
     }
-    Ok(())
+    if !migrate {
+        return Err(OpenError::Pending(pending));
+    }
+    tracing::info!(steps = ?pending, "migrating the database");
+    Ok(true)
 }

@@ -6,42 +6,45 @@ use chat_domain::{
     Conversation, ConversationId, ConversationPage, ItemBody, Position, StoreError, ToolCallPage, ToolCallRecord, TurnId, TurnLog,
     TurnPage, TurnView, UserId,
 };
-use sea_orm::DatabaseConnection;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
+use crate::db::Db;
 use crate::fault::Fault;
 use crate::history;
 use crate::job::Stop;
 use crate::rows::{self, CALL_COLUMNS};
+use crate::source::Source;
 use crate::sql::{Row, Sql, big};
 
-/// Connections that read.
-#[derive(Clone, Debug)]
+/// The way for reads to the database.
+#[derive(Clone)]
 pub(crate) struct Reader {
-    db: DatabaseConnection,
+    source: Source,
     runtime: Handle,
     timeout: Duration,
 }
 
 impl Reader {
-    pub(crate) fn new(db: DatabaseConnection, timeout: Duration) -> Self {
-        Self { db, runtime: Handle::current(), timeout }
-    }
-
-    pub(crate) async fn close(&self) {
-        if let Err(error) = self.db.close_by_ref().await {
-            tracing::warn!(%error, "the readers' connections did not close");
-        }
+    pub(crate) fn new(source: Source, timeout: Duration) -> Self {
+        Self { source, runtime: Handle::current(), timeout }
     }
 
     /// Runs a read in a task of its own: a caller that goes away in the middle leaves no connection in an unknown state.
-    pub(crate) async fn run<T, F>(&self, read: impl FnOnce(DatabaseConnection) -> F) -> Result<T, StoreError>
+    /// It is run again if its connection turns out to be broken.
+    pub(crate) async fn run<T, F>(&self, read: impl Fn(Db) -> F + Send + Sync + 'static) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Stop>> + Send + 'static,
     {
-        let work = self.runtime.spawn(tokio::time::timeout(self.timeout, read(self.db.clone())));
-        match work.await {
+        let source = self.source.clone();
+        let work = async move {
+            match read(source.reader().await?).await {
+                Err(Stop::Fault(fault)) if fault.is_passing() => read(source.reader().await?).await,
+                done => done,
+            }
+        };
+        match self.runtime.spawn(timeout(self.timeout, work)).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(Stop::Refused(error)))) => Err(error),
             Ok(Ok(Err(Stop::Fault(fault)))) => Err(fault.into()),
@@ -51,24 +54,24 @@ impl Reader {
     }
 }
 
-pub(crate) async fn conversations(db: &DatabaseConnection, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, Stop> {
+pub(crate) async fn conversations(db: Db, owner: UserId, page: ConversationPage) -> Result<Vec<Conversation>, Stop> {
     let mut query = Sql::new("SELECT ").push(rows::CONVERSATION).push(" FROM conversations WHERE owner = ").bind(owner.as_str());
     if let Some((updated_at, id)) = page.after {
         query = query.push(" AND (updated_at, id) < (").bind(updated_at.0).push(", ").bind(id.0).push(")");
     }
     let query = query.push(" ORDER BY updated_at DESC, id DESC").limit(page.limit);
-    let found = query.all(db).await?;
+    let found = query.all(&db).await?;
     Ok(found.iter().map(|row| rows::conversation(Row::new("conversations", 0, row))).collect::<Result<_, _>>()?)
 }
 
-pub(crate) async fn conversation(db: &DatabaseConnection, owner: &UserId, id: ConversationId) -> Result<Conversation, Stop> {
+pub(crate) async fn conversation(db: Db, owner: UserId, id: ConversationId) -> Result<Conversation, Stop> {
     let query = Sql::new("SELECT ").push(rows::CONVERSATION).push(" FROM conversations WHERE id = ").bind(id.0);
-    let found = query.push(" AND owner = ").bind(owner.as_str()).all(db).await?;
+    let found = query.push(" AND owner = ").bind(owner.as_str()).all(&db).await?;
     let row = found.first().ok_or(StoreError::NotFound)?;
     Ok(rows::conversation(Row::new("conversations", 0, row))?)
 }
 
-pub(crate) async fn turns(db: &DatabaseConnection, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, Stop> {
+pub(crate) async fn turns(db: Db, owner: UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, Stop> {
     let mut select = Sql::new("SELECT id FROM turns WHERE conversation_id = ").bind(id.0).push(" AND owner = ").bind(owner.as_str());
     if let Some(after) = page.after {
         select = select.push(" AND ordinal > ").bind(big(after.0));
@@ -80,25 +83,20 @@ pub(crate) async fn turns(db: &DatabaseConnection, owner: &UserId, id: Conversat
         select = select.push(" AND NOT superseded");
     }
     let order = if page.newest { " ORDER BY ordinal DESC" } else { " ORDER BY ordinal" };
-    let views = history::read(db, select.push(order).limit(page.limit), Position::START).await?;
+    let views = history::read(&db, select.push(order).limit(page.limit), Position::START).await?;
     if views.is_empty() {
         conversation(db, owner, id).await?;
     }
     Ok(views.into_iter().map(|TurnView { turn, items, .. }| TurnLog { turn, items }).collect())
 }
 
-pub(crate) async fn turn(db: &DatabaseConnection, owner: &UserId, id: TurnId, after: Position) -> Result<TurnView, Stop> {
+pub(crate) async fn turn(db: Db, owner: UserId, id: TurnId, after: Position) -> Result<TurnView, Stop> {
     let select = Sql::new("SELECT id FROM turns WHERE id = ").bind(id.0).push(" AND owner = ").bind(owner.as_str());
-    let views = history::read(db, select, after).await?;
+    let views = history::read(&db, select, after).await?;
     Ok(views.into_iter().next().ok_or(StoreError::NotFound)?)
 }
 
-pub(crate) async fn tool_calls(
-    db: &DatabaseConnection,
-    owner: &UserId,
-    id: ConversationId,
-    page: ToolCallPage,
-) -> Result<Vec<ToolCallRecord>, Stop> {
+pub(crate) async fn tool_calls(db: Db, owner: UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, Stop> {
     let found = Sql::new("SELECT ")
         .push(rows::CALL)
         .push(", t.superseded FROM tool_calls k JOIN turns t ON t.id = k.turn_id WHERE k.conversation_id = ")
@@ -109,7 +107,7 @@ pub(crate) async fn tool_calls(
         .bind(big(page.after.0))
         .push(" ORDER BY k.position")
         .limit(page.limit)
-        .all(db)
+        .all(&db)
         .await?;
     if found.is_empty() {
         conversation(db, owner, id).await?;

@@ -1,85 +1,269 @@
-//! Statements with their values, and rows read by place.
+//! Statements with their values, in the words of either database, and rows read by place.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
+use sea_orm::{QueryResult, TryGetable};
+use uuid::Uuid;
 
+use crate::db::Db;
 use crate::fault::Fault;
-use crate::sqlite;
+
+/// Whose words a statement is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// What a statement gives to the database: one of the types that the tables have.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Bool(bool),
+    Number(Option<i64>),
+    Text(Option<String>),
+    /// Text that is valid JSON.
+    Json(Option<String>),
+    Uuid(Option<Uuid>),
+    Bytes(Option<Vec<u8>>),
+}
+
+/// A part of a statement.
+enum Part {
+    Text(Cow<'static, str>),
+    Value(Value),
+    List(Vec<Value>),
+    Rows(Vec<Vec<Value>>),
+    Now,
+    Lock(&'static str),
+}
+
+/// What the database is sent in the place of a `?`.
+pub(crate) enum Bound {
+    One(Value),
+    /// A column of several rows. PostgreSQL alone: one value for each column keeps the text the same, however many rows there are, and so
+    /// the statement prepared.
+    Column(Vec<Value>),
+}
 
 /// A statement in the making.
+#[derive(Default)]
 pub(crate) struct Sql {
-    text: String,
-    values: Vec<Value>,
+    parts: Vec<Part>,
 }
 
 impl Sql {
-    pub(crate) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), values: Vec::new() }
+    pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::default().push(text)
     }
 
     /// Adds text.
-    pub(crate) fn push(mut self, text: &str) -> Self {
-        self.text.push_str(text);
-        self
+    pub(crate) fn push(self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.with(Part::Text(text.into()))
     }
 
     /// Adds another statement, values and all.
     pub(crate) fn append(mut self, other: Self) -> Self {
-        self.text.push_str(&other.text);
-        self.values.extend(other.values);
+        self.parts.extend(other.parts);
         self
     }
 
     /// Adds a value.
-    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
-        self.add(value.into());
-        self
+    pub(crate) fn bind(self, value: impl Into<Value>) -> Self {
+        self.with(Part::Value(value.into()))
     }
 
-    /// Adds values, separated by commas.
-    pub(crate) fn list(mut self, values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
-        for (place, value) in values.into_iter().enumerate() {
-            if place > 0 {
-                self.text.push_str(", ");
-            }
-            self.add(value.into());
-        }
-        self
+    /// Adds values of one type, as between the parentheses of `IN (…)`.
+    pub(crate) fn list(self, values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
+        self.with(Part::List(values.into_iter().map(Into::into).collect()))
     }
 
-    /// Adds rows in parentheses, separated by commas, as after `VALUES`.
-    pub(crate) fn rows<const N: usize>(mut self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
-        for (place, row) in rows.into_iter().enumerate() {
-            self.text.push_str(if place > 0 { ", (" } else { "(" });
-            self = self.list(row);
-            self.text.push(')');
-        }
-        self
+    /// Adds a query that gives these rows, in columns named `column1`, `column2` and so on.
+    pub(crate) fn rows<const N: usize>(self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
+        self.with(Part::Rows(rows.into_iter().map(Vec::from).collect()))
+    }
+
+    /// Adds the database's clock, in microseconds since the Unix epoch.
+    pub(crate) fn now(self) -> Self {
+        self.with(Part::Now)
     }
 
     /// Adds a limit. A number in the text: SQLite prepares a statement anew whenever the value of its limit is bound.
     pub(crate) fn limit(self, limit: u32) -> Self {
-        if limit == u32::MAX { self } else { self.push(&format!(" LIMIT {limit}")) }
+        if limit == u32::MAX { self } else { self.push(format!(" LIMIT {limit}")) }
     }
 
-    fn add(&mut self, value: Value) {
-        self.values.push(value);
-        sqlite::write_placeholder(&mut self.text);
+    /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for others.
+    /// Only where there are others: on SQLite whoever writes is alone.
+    pub(crate) fn locking(self, tables: &'static str) -> Self {
+        self.with(Part::Lock(" FOR NO KEY UPDATE OF ")).with(Part::Lock(tables))
     }
 
-    fn statement(self) -> Statement {
-        Statement::from_sql_and_values(sqlite::BACKEND, self.text, self.values)
+    /// The same, leaving out rows that others have locked.
+    pub(crate) fn locking_free(self, tables: &'static str) -> Self {
+        self.locking(tables).with(Part::Lock(" SKIP LOCKED"))
+    }
+
+    fn with(mut self, part: Part) -> Self {
+        self.parts.push(part);
+        self
+    }
+
+    /// The text, and what is bound to each of its placeholders, in order.
+    pub(crate) fn render(self, dialect: Dialect) -> (String, Vec<Bound>) {
+        let mut text = Rendered { dialect, text: String::new(), bound: Vec::new() };
+        self.parts.into_iter().for_each(|part| text.add(part));
+        (text.text, text.bound)
     }
 
     /// Runs it; returns how many rows it changed.
-    pub(crate) async fn execute(self, db: &impl ConnectionTrait) -> Result<u64, Fault> {
-        Ok(db.execute_raw(self.statement()).await?.rows_affected())
+    pub(crate) async fn execute(self, db: &Db) -> Result<u64, Fault> {
+        db.execute(self).await
     }
 
     /// Runs it; returns its rows.
-    pub(crate) async fn all(self, db: &impl ConnectionTrait) -> Result<Vec<QueryResult>, Fault> {
-        Ok(db.query_all_raw(self.statement()).await?)
+    pub(crate) async fn all(self, db: &Db) -> Result<Vec<QueryResult>, Fault> {
+        db.all(self).await
+    }
+}
+
+struct Rendered {
+    dialect: Dialect,
+    text: String,
+    bound: Vec<Bound>,
+}
+
+impl Rendered {
+    fn add(&mut self, part: Part) {
+        match (part, self.dialect) {
+            (Part::Text(text), _) => self.text.push_str(&text),
+            (Part::Value(value), _) => self.place(Bound::One(value)),
+            (Part::List(values), Dialect::Sqlite) => self.values(values),
+            (Part::List(values), Dialect::Postgres) if values.is_empty() => self.text.push_str("NULL"),
+            (Part::List(values), Dialect::Postgres) => {
+                self.text.push_str("SELECT unnest(");
+                self.place(Bound::Column(values));
+                self.text.push(')');
+            }
+            (Part::Rows(rows), Dialect::Sqlite) => {
+                self.text.push_str("VALUES ");
+                for (place, row) in rows.into_iter().enumerate() {
+                    self.text.push_str(if place > 0 { ", (" } else { "(" });
+                    self.values(row);
+                    self.text.push(')');
+                }
+            }
+            (Part::Rows(rows), Dialect::Postgres) => self.columns(rows),
+            // It ticks in milliseconds.
+            (Part::Now, Dialect::Sqlite) => self.text.push_str("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
+            // The clock itself: `now()` stands still while a transaction waits for locks.
+            (Part::Now, Dialect::Postgres) => self.text.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
+            (Part::Lock(_), Dialect::Sqlite) => {}
+            (Part::Lock(text), Dialect::Postgres) => self.text.push_str(text),
+        }
+    }
+
+    fn values(&mut self, values: Vec<Value>) {
+        for (place, value) in values.into_iter().enumerate() {
+            if place > 0 {
+                self.text.push_str(", ");
+            }
+            self.place(Bound::One(value));
+        }
+    }
+
+    fn columns(&mut self, rows: Vec<Vec<Value>>) {
+        let mut columns: Vec<Vec<Value>> = Vec::new();
+        for row in rows {
+            columns.resize_with(row.len(), Vec::new);
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+        let count = columns.len();
+        self.text.push_str("SELECT * FROM unnest(");
+        for (place, column) in columns.into_iter().enumerate() {
+            if place > 0 {
+                self.text.push_str(", ");
+            }
+            self.place(Bound::Column(column));
+        }
+        self.text.push_str(") AS given(");
+        for place in 1..=count {
+            // Writing to a string cannot fail.
+            let _ = write!(self.text, "{}column{place}", if place > 1 { ", " } else { "" });
+        }
+        self.text.push(')');
+    }
+
+    fn place(&mut self, bound: Bound) {
+        let json = match &bound {
+            Bound::One(Value::Json(_)) => "::json",
+            Bound::Column(column) if matches!(column.first(), Some(Value::Json(_))) => "::json[]",
+            _ => "",
+        };
+        self.bound.push(bound);
+        match self.dialect {
+            // Without numbers: SQLite searches the list of all names for each one that is named.
+            Dialect::Sqlite => self.text.push('?'),
+            Dialect::Postgres => {
+                // Writing to a string cannot fail.
+                let _ = write!(self.text, "${}{json}", self.bound.len());
+            }
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Number(Some(value))
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Number(Some(value.into()))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(value: Option<i64>) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(value: Option<String>) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<Uuid> for Value {
+    fn from(value: Uuid) -> Self {
+        Self::Uuid(Some(value))
+    }
+}
+
+impl From<Option<Uuid>> for Value {
+    fn from(value: Option<Uuid>) -> Self {
+        Self::Uuid(value)
+    }
+}
+
+impl From<Option<Vec<u8>>> for Value {
+    fn from(value: Option<Vec<u8>>) -> Self {
+        Self::Bytes(value)
     }
 }
 
@@ -114,7 +298,7 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn corrupt(&self, column: &'static str, problem: &str) -> Fault {
-        let row = self.row.try_get_by::<uuid::Uuid, _>(self.id).map_or_else(|_| "?".to_owned(), |id| id.to_string());
+        let row = self.row.try_get_by::<Uuid, _>(self.id).map_or_else(|_| "?".to_owned(), |id| id.to_string());
         Fault::Corrupt { table: self.table, column, row, problem: problem.to_owned() }
     }
 }
@@ -127,4 +311,36 @@ pub(crate) fn micros(time: Duration) -> Value {
 /// A count as databases keep it.
 pub(crate) fn big(count: u64) -> Value {
     i64::try_from(count).unwrap_or(i64::MAX).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement() -> Sql {
+        let rows = [(1_i64, "{}"), (2, "[]")].map(|(number, json)| [Value::from(number), Value::Json(Some(json.to_owned()))]);
+        let named = Sql::new("SELECT id FROM t WHERE id IN (").list([1_i64, 2, 3]).push(") AND name = ").bind("ann");
+        Sql::new("WITH v(id, json) AS (").rows(rows).push("), n AS (").append(named.locking_free("t").push(") DELETE FROM t"))
+    }
+
+    #[test]
+    fn sqlite_gets_a_placeholder_for_each_value_and_no_locks() {
+        let (text, bound) = statement().render(Dialect::Sqlite);
+        assert_eq!(
+            text,
+            "WITH v(id, json) AS (VALUES (?, ?), (?, ?)), n AS (SELECT id FROM t WHERE id IN (?, ?, ?) AND name = ?) DELETE FROM t"
+        );
+        assert_eq!(bound.len(), 8);
+    }
+
+    #[test]
+    fn postgres_gets_the_same_text_for_any_number_of_rows() {
+        let (text, bound) = statement().render(Dialect::Postgres);
+        assert_eq!(
+            text,
+            "WITH v(id, json) AS (SELECT * FROM unnest($1, $2::json[]) AS given(column1, column2)), n AS (SELECT id FROM t \
+             WHERE id IN (SELECT unnest($3)) AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) DELETE FROM t"
+        );
+        assert!(matches!(bound.as_slice(), [Bound::Column(_), Bound::Column(_), Bound::Column(_), Bound::One(_)]));
+    }
 }

@@ -4,23 +4,22 @@ use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chat_domain::Unavailability;
 use sea_orm::sqlx::Connection;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
 };
 
-use crate::open::OpenError;
+use crate::db::Db;
+use crate::open::{OpenError, OpenOptions, must_migrate};
 use crate::sql::{Row, Sql};
 
 pub(crate) const BACKEND: DbBackend = DbBackend::Sqlite;
-
-/// The database's clock, in microseconds since the Unix epoch. It ticks in milliseconds.
-pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 
 /// Before this version a write-ahead log that is reset at the wrong moment can lose writes (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST: [u32; 3] = [3, 51, 3];
@@ -43,11 +42,6 @@ const PREPARED: usize = 256;
 /// How many rows a connection's thread may be ahead of us.
 const ROWS_AHEAD: usize = 1024;
 
-/// Positional placeholders: SQLite searches the list of all names for each one that is named.
-pub(crate) fn write_placeholder(text: &mut String) {
-    text.push('?');
-}
-
 /// Begins a transaction that will write. Deferred ones fail when they try to write after they have read.
 pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let mode = Some(SqliteTransactionMode::Immediate);
@@ -69,13 +63,67 @@ pub(crate) fn unavailability(code: i32) -> Option<Unavailability> {
     }
 }
 
+/// An open database file: one connection that writes, and others that read beside it.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    pub(crate) writer: DatabaseConnection,
+    pub(crate) readers: DatabaseConnection,
+    /// Dropped last: see [`FileLock`].
+    lock: Mutex<Option<FileLock>>,
+}
+
+impl Sqlite {
+    /// Takes the database at `url` for this process and brings it to where the store can use it.
+    pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
+        let lock = FileLock::acquire(url, options.migrate)?.ok_or_else(|| OpenError::Pending(chat_migrations::names()))?;
+        let writer = lock.writer(options.timeout).await?;
+        match prepare(&writer, options.migrate).await {
+            Ok(()) => {
+                let readers = lock.readers(options.readers.max(1), options.timeout).await?;
+                Ok(Self { writer, readers, lock: Mutex::new(Some(lock)) })
+            }
+            Err(error) => {
+                writer.close().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the file is where it was: not deleted, not moved away, not replaced.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(FileLock::is_in_place)
+    }
+
+    pub(crate) async fn close_writer(&self) {
+        if let Err(error) = self.writer.close_by_ref().await {
+            tracing::warn!(%error, "the writer's connection did not close");
+        }
+    }
+
+    /// Closes what is open still, and lets the file go.
+    pub(crate) async fn close(&self) {
+        if let Err(error) = self.readers.close_by_ref().await {
+            tracing::warn!(%error, "the readers' connections did not close");
+        }
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+async fn prepare(writer: &DatabaseConnection, migrate: bool) -> Result<(), OpenError> {
+    check_version(&Db::Sqlite(writer.clone())).await?;
+    if must_migrate(chat_migrations::compare(writer).await?, migrate)? {
+        chat_migrations::apply(writer).await?;
+    }
+    Ok(())
+}
+
 /// A database file that no other process serves, for as long as this value lives.
 ///
 /// The lock is on the file itself, not on its name: links to it, and files beside it that are deleted, make no difference. SQLite's own
 /// locks on it are of another kind (`fcntl`); they would be given up if any descriptor of the file were closed in this process, so this one
 /// outlives the connections.
 #[derive(Debug)]
-pub(crate) struct FileLock {
+struct FileLock {
     path: PathBuf,
     url: String,
     file: File,
@@ -84,7 +132,7 @@ pub(crate) struct FileLock {
 impl FileLock {
     /// Finds the file that `url` names, makes it if it is not there, and takes its lock, which the operating system gives back however
     /// the process ends. `None` if it is not there and must not be made.
-    pub(crate) fn acquire(url: &str, make: bool) -> Result<Option<Self>, OpenError> {
+    fn acquire(url: &str, make: bool) -> Result<Option<Self>, OpenError> {
         let unusable = |reason: String| OpenError::Url { reason };
         let options: SqliteConnectOptions = url.parse().map_err(|error: sea_orm::sqlx::Error| unusable(error.to_string()))?;
         let name = options.get_filename();
@@ -107,7 +155,7 @@ impl FileLock {
     }
 
     /// Whether the file is where it was: not deleted, not moved away, not replaced.
-    pub(crate) fn is_in_place(&self) -> bool {
+    fn is_in_place(&self) -> bool {
         let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
         match (self.file.metadata(), fs::metadata(&self.path)) {
             (Ok(ours), Ok(there)) => id(ours) == id(there),
@@ -116,7 +164,7 @@ impl FileLock {
     }
 
     /// The one connection that writes.
-    pub(crate) async fn writer(&self, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
+    async fn writer(&self, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
         self.connect(1, timeout, |options| {
             options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
         })
@@ -124,7 +172,7 @@ impl FileLock {
     }
 
     /// Connections that read beside it.
-    pub(crate) async fn readers(&self, count: u32, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
+    async fn readers(&self, count: u32, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
         self.connect(count, timeout, |options| options.read_only(true)).await
     }
 
@@ -188,7 +236,7 @@ fn resolved(name: &Path) -> io::Result<PathBuf> {
 }
 
 /// Refuses a SQLite that may lose writes.
-pub(crate) async fn check_version(db: &impl ConnectionTrait) -> Result<(), OpenError> {
+async fn check_version(db: &Db) -> Result<(), OpenError> {
     let rows = Sql::new("SELECT sqlite_version()").all(db).await?;
     let found = rows.first().map_or(Ok(String::new()), |row| Row::new("sqlite", 0, row).get(0, "version"))?;
     if is_new_enough(&found) { Ok(()) } else { Err(OpenError::TooOld { found, oldest: OLDEST }) }

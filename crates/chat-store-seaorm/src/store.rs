@@ -1,7 +1,6 @@
 //! The port, on the writer and the readers.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,22 +13,24 @@ use chat_domain::{
 use crate::conversations::{Cancel, Delete, Rename};
 use crate::fault::Fault;
 use crate::job::Job;
-use crate::open::{self, OpenError, OpenOptions, Opened};
+use crate::open::{self, OpenError, OpenOptions};
 use crate::reader::{self, Reader};
-use crate::sql::Sql;
-use crate::sqlite::FileLock;
+use crate::source::Source;
 use crate::turns::{Append, End};
 use crate::workers::{Beat, Enroll, ForgetAll, Retire, TakeOver};
 use crate::writer::Writer;
 
+/// How many batches are written at the same time, at most: more of them are smaller, and each costs its round trips.
+const MOST_LANES: u32 = 8;
+
 /// A [`ConversationStore`] in a database.
 ///
-/// All writing goes through one task, which commits what many callers ask as one transaction; reading goes on beside it.
+/// What many callers ask at the same time is committed as one transaction; reading goes on beside it.
 /// Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
 pub struct SeaOrmStore {
     pub(crate) writer: Writer,
     reader: Reader,
-    lock: Mutex<Option<Arc<FileLock>>>,
+    source: Source,
 }
 
 impl fmt::Debug for SeaOrmStore {
@@ -39,10 +40,13 @@ impl fmt::Debug for SeaOrmStore {
 }
 
 impl SeaOrmStore {
-    /// Opens the database at `url` (`sqlite://path`), which is made if it is not there, with the folder it is in.
+    /// Opens the database at `url`: `sqlite://path` or `postgres://user:password@host/database`.
     ///
-    /// The database belongs to this process until the store is closed (or has gone, a moment after it was dropped), or the process ends, however it ends. So no
-    /// other worker can be alive: all are forgotten, and the turns they ran can be claimed at once.
+    /// An SQLite file is made if it is not there, with the folder it is in. It belongs to this process until the store is closed (or has gone,
+    /// a moment after it was dropped), or the process ends, however it ends. So no other worker can be alive: all are forgotten, and the turns
+    /// they ran can be claimed at once.
+    ///
+    /// A PostgreSQL database must exist, and is shared with all other processes that open it.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -53,22 +57,24 @@ impl SeaOrmStore {
         Self::start(open::open(url, &options).await?, &options).await
     }
 
-    pub(crate) async fn start(opened: Opened, options: &OpenOptions) -> Result<Self, OpenError> {
-        let Opened { lock, writer, readers } = opened;
+    pub(crate) async fn start(source: Source, options: &OpenOptions) -> Result<Self, OpenError> {
+        // Readers and whoever is beside the lanes need connections too.
+        let lanes = (options.connections / 2).clamp(1, MOST_LANES);
         let store = Self {
-            writer: Writer::start(writer, Arc::clone(&lock), options.batch.max(1), options.timeout),
-            reader: Reader::new(readers, options.timeout),
-            lock: Mutex::new(Some(lock)),
+            writer: Writer::start(&source, options.batch.max(1), lanes, options.timeout),
+            reader: Reader::new(source.clone(), options.timeout),
+            source,
         };
-        store.writer.submit(ForgetAll, Job::other).await.map_err(|error| OpenError::Database(Box::new(error)))?;
+        if matches!(store.source, Source::Sqlite(_)) {
+            store.writer.submit(ForgetAll, Job::other).await.map_err(|error| OpenError::Database(Box::new(error)))?;
+        }
         Ok(store)
     }
 
     /// Finishes what was begun, closes the database and lets it go. Whatever is asked from then on is `Unavailable`.
     pub async fn close(&self) {
         self.writer.close().await;
-        self.reader.close().await;
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.source.close().await;
     }
 }
 
@@ -76,12 +82,12 @@ impl SeaOrmStore {
 impl ConversationStore for SeaOrmStore {
     async fn conversations(&self, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, StoreError> {
         let owner = owner.clone();
-        self.reader.run(move |db| async move { reader::conversations(&db, &owner, page).await }).await
+        self.reader.run(move |db| reader::conversations(db, owner.clone(), page)).await
     }
 
     async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, StoreError> {
         let owner = owner.clone();
-        self.reader.run(move |db| async move { reader::conversation(&db, &owner, id).await }).await
+        self.reader.run(move |db| reader::conversation(db, owner.clone(), id)).await
     }
 
     async fn rename(&self, owner: &UserId, id: ConversationId, title: &Title, at: Timestamp) -> Result<Conversation, StoreError> {
@@ -90,22 +96,22 @@ impl ConversationStore for SeaOrmStore {
     }
 
     async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
-        self.writer.submit(Delete { owner: owner.clone(), id }, Job::other).await
+        self.writer.submit(Delete::new(owner.clone(), id), Job::other).await
     }
 
     async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, StoreError> {
         let owner = owner.clone();
-        self.reader.run(move |db| async move { reader::turns(&db, &owner, id, page).await }).await
+        self.reader.run(move |db| reader::turns(db, owner.clone(), id, page)).await
     }
 
     async fn turn(&self, owner: &UserId, id: TurnId, after: Position) -> Result<TurnView, StoreError> {
         let owner = owner.clone();
-        self.reader.run(move |db| async move { reader::turn(&db, &owner, id, after).await }).await
+        self.reader.run(move |db| reader::turn(db, owner.clone(), id, after)).await
     }
 
     async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, StoreError> {
         let owner = owner.clone();
-        self.reader.run(move |db| async move { reader::tool_calls(&db, &owner, id, page).await }).await
+        self.reader.run(move |db| reader::tool_calls(db, owner.clone(), id, page)).await
     }
 
     async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
@@ -153,15 +159,14 @@ impl ConversationStore for SeaOrmStore {
         if self.writer.is_gone() {
             return Err(Fault::Closed.into());
         }
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !lock.is_some_and(|lock| lock.is_in_place()) {
+        if !self.source.is_in_place() {
             return Err(Fault::Misplaced.into());
         }
+        let source = self.source.clone();
         self.reader
-            .run(move |db| async move {
-                // A page of the file, not only of SQLite's mind.
-                Sql::new("SELECT id FROM workers LIMIT 1").all(&db).await?;
-                Ok(())
+            .run(move |db| {
+                let source = source.clone();
+                async move { Ok(source.ping(&db).await?) }
             })
             .await
     }

@@ -1,20 +1,19 @@
 //! Workers: who is alive, and whose turns others may take over.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::{Claim, Draft, Heartbeat, HeldTurn, StoreError, TurnId, TurnLease, WorkerId};
-use sea_orm::{DatabaseTransaction, Value};
 use uuid::Uuid;
 
 use crate::codes;
+use crate::db::Db;
 use crate::fault::Fault;
 use crate::history;
 use crate::job::{Command, Stop};
 use crate::rows::{self, TURN_COLUMNS};
-use crate::sql::{Row, Sql, big, micros};
-use crate::sqlite::NOW;
+use crate::sql::{Row, Sql, Value, big, micros};
 
 /// How many drafts a statement saves: all databases bound the number of values.
 const DRAFTS: usize = 4000;
@@ -29,11 +28,11 @@ pub(crate) struct Enroll {
 impl Command for Enroll {
     type Answer = ();
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), Stop> {
         Sql::new("INSERT INTO workers (id, expires_at) VALUES (")
             .bind(self.worker.0)
             .push(", ")
-            .push(NOW)
+            .now()
             .push(" + ")
             .bind(micros(self.lease))
             .push(") ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at")
@@ -54,13 +53,13 @@ pub(crate) struct Beat {
 impl Command for Beat {
     type Answer = Heartbeat;
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<Heartbeat, Stop> {
-        let renew = Sql::new("UPDATE workers SET expires_at = ").push(NOW).push(" + ").bind(micros(self.lease));
+    async fn run(&self, db: &Db) -> Result<Heartbeat, Stop> {
+        let renew = Sql::new("UPDATE workers SET expires_at = ").now().push(" + ").bind(micros(self.lease));
         if renew.push(" WHERE id = ").bind(self.worker.0).execute(db).await? == 0 {
             return Err(StoreError::LeaseLost.into());
         }
         for drafts in self.drafts.chunks(DRAFTS) {
-            save(drafts).execute(db).await?;
+            self.save(drafts, db).await?;
         }
         let cancelled = Sql::new("SELECT id FROM turns WHERE status = '")
             .push(codes::RUNNING)
@@ -70,18 +69,30 @@ impl Command for Beat {
     }
 }
 
-fn save(drafts: &[(TurnLease, Draft)]) -> Sql {
-    let rows = drafts.iter().map(|(lease, draft)| -> [Value; 5] {
-        [lease.turn.0.into(), lease.worker.0.into(), big(lease.epoch), draft.message.0.into(), draft.text.as_str().into()]
-    });
-    Sql::new("WITH v(turn_id, holder, epoch, message_id, text) AS (VALUES ").rows(rows).push(
-        ") UPDATE turns SET draft_message_id = v.message_id, draft_text = v.text FROM v \
-         WHERE turns.id = v.turn_id AND turns.holder = v.holder AND turns.epoch = v.epoch AND turns.ended_at IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = v.message_id)",
-    )
+impl Beat {
+    /// Saves drafts. A turn that somebody writes at this moment is left out: its draft becomes an item, or the turn ends.
+    async fn save(&self, drafts: &[(TurnLease, Draft)], db: &Db) -> Result<(), Fault> {
+        let turns = drafts.iter().map(|(lease, _)| lease.turn.0);
+        let lock = Sql::new("SELECT t.id FROM turns t WHERE t.ended_at IS NULL AND t.id IN (").list(turns).push(")");
+        let locked: HashSet<TurnId> = ids(lock.locking_free("t"), db).await?.into_iter().collect();
+        let rows = drafts.iter().filter(|(lease, _)| locked.contains(&lease.turn)).map(|(lease, draft)| -> [Value; 5] {
+            [lease.turn.0.into(), lease.worker.0.into(), big(lease.epoch), draft.message.0.into(), draft.text.as_str().into()]
+        });
+        if locked.is_empty() {
+            return Ok(());
+        }
+        // A statement of its own: it sees the messages that were stored before the turns were locked.
+        let save = Sql::new("WITH v(turn_id, holder, epoch, message_id, text) AS (").rows(rows).push(
+            ") UPDATE turns SET draft_message_id = v.message_id, draft_text = v.text FROM v \
+             WHERE turns.id = v.turn_id AND turns.holder = v.holder AND turns.epoch = v.epoch AND turns.ended_at IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = v.message_id)",
+        );
+        save.execute(db).await?;
+        Ok(())
+    }
 }
 
-async fn ids(query: Sql, db: &DatabaseTransaction) -> Result<Vec<TurnId>, Fault> {
+async fn ids(query: Sql, db: &Db) -> Result<Vec<TurnId>, Fault> {
     query.all(db).await?.iter().map(|row| Ok(TurnId(Row::new("turns", 0, row).get(0, "id")?))).collect()
 }
 
@@ -92,8 +103,12 @@ pub(crate) struct TakeOver(pub(crate) Claim);
 impl Command for TakeOver {
     type Answer = Vec<HeldTurn>;
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<Vec<HeldTurn>, Stop> {
-        let abandoned = self.abandoned(db).await?;
+    async fn run(&self, db: &Db) -> Result<Vec<HeldTurn>, Stop> {
+        let mut abandoned = self.abandoned(db).await?;
+        let holders = || abandoned.iter().filter_map(|(_, holder)| *holder).filter(|holder| *holder != self.0.worker.0);
+        let holders: BTreeSet<Uuid> = holders().collect();
+        let alive = alive(&holders, db).await?;
+        abandoned.retain(|(_, holder)| holder.is_none_or(|holder| !alive.contains(&holder)));
         if abandoned.is_empty() {
             return Ok(Vec::new());
         }
@@ -105,20 +120,46 @@ impl Command for TakeOver {
             .push(")")
             .execute(db)
             .await?;
-        let holders: Vec<Uuid> = abandoned.iter().filter_map(|(_, holder)| *holder).filter(|holder| *holder != self.0.worker.0).collect();
-        if !holders.is_empty() {
-            let forget = Sql::new("DELETE FROM workers WHERE expires_at <= ").push(NOW).push(" AND id IN (").list(holders).push(")");
-            forget.execute(db).await?;
+        let dead: Vec<Uuid> = holders.difference(&alive).copied().collect();
+        if !dead.is_empty() {
+            Sql::new("DELETE FROM workers WHERE id IN (").list(dead).push(")").execute(db).await?;
         }
         self.held(db, &turns).await
     }
+
+    fn is_repeatable(&self) -> bool {
+        // Done again, it would not find what it has taken already.
+        false
+    }
+
+    fn is_last(&self) -> bool {
+        // What is on its way to us would count as mislaid only once it is there.
+        self.0.holding.is_some()
+    }
+}
+
+/// Those of the workers whose lease runs. None of them can renew it, or let it go, until the end of the transaction.
+async fn alive(workers: &BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault> {
+    if workers.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let query = Sql::new("SELECT w.id, w.expires_at > ").now().push(" FROM workers w WHERE w.id IN (").list(workers.iter().copied());
+    let mut alive = BTreeSet::new();
+    for row in &query.push(") ORDER BY w.id").locking("w").all(db).await? {
+        let row = Row::new("workers", 0, row);
+        if row.get(1, "expires_at")? {
+            alive.insert(row.get(0, "id")?);
+        }
+    }
+    Ok(alive)
 }
 
 impl TakeOver {
-    /// Turns that run in nobody's hands, and who held them.
-    async fn abandoned(&self, db: &DatabaseTransaction) -> Result<Vec<(TurnId, Option<Uuid>)>, Fault> {
+    /// Turns that run in nobody's hands, and who held them; locked, with their conversations. Those that others have locked are left for
+    /// the next sweep.
+    async fn abandoned(&self, db: &Db) -> Result<Vec<(TurnId, Option<Uuid>)>, Fault> {
         let Claim { worker, limit, holding } = &self.0;
-        let query = Sql::new("SELECT t.id, t.holder FROM turns t WHERE t.status = '")
+        let query = Sql::new("SELECT t.id, t.holder FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE t.status = '")
             .push(codes::RUNNING)
             .push("' AND (t.holder IS NULL OR ")
             // What is our own we have mislaid at most; a silence of ours is no reason to take it from ourselves.
@@ -126,12 +167,12 @@ impl TakeOver {
             .bind(worker.0)
             .push(if holding.is_some() { " OR " } else { " AND " })
             .push("NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = t.holder AND w.expires_at > ")
-            .push(NOW)
+            .now()
             .push(")");
         // What we know that we run is in good hands; it may be more than a statement takes.
         let known: HashSet<TurnId> = holding.iter().flatten().copied().collect();
         let enough = limit.saturating_add(u32::try_from(known.len()).unwrap_or(u32::MAX));
-        let found = query.push(") ORDER BY t.holder").limit(enough).all(db).await?;
+        let found = query.push(") ORDER BY t.holder").limit(enough).locking_free("c, t").all(db).await?;
         let mut abandoned = Vec::new();
         for row in &found {
             let row = Row::new("turns", 0, row);
@@ -142,7 +183,7 @@ impl TakeOver {
         Ok(abandoned)
     }
 
-    async fn held(&self, db: &DatabaseTransaction, turns: &[TurnId]) -> Result<Vec<HeldTurn>, Stop> {
+    async fn held(&self, db: &Db, turns: &[TurnId]) -> Result<Vec<HeldTurn>, Stop> {
         let query = Sql::new("SELECT ").push(rows::TURN).push(", t.owner, t.epoch, t.attempt FROM turns t WHERE t.id IN (");
         let fetched = query.list(turns.iter().map(|turn| turn.0)).push(") ORDER BY t.id").all(db).await?;
         let mut items: HashMap<_, _> = history::items_of(db, turns).await?;
@@ -166,7 +207,7 @@ pub(crate) struct Retire(pub(crate) WorkerId);
 impl Command for Retire {
     type Answer = ();
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), Stop> {
         let release = Sql::new("UPDATE turns SET holder = NULL, attempt = attempt - 1 WHERE status = '");
         release.push(codes::RUNNING).push("' AND holder = ").bind(self.0.0).execute(db).await?;
         Sql::new("DELETE FROM workers WHERE id = ").bind(self.0.0).execute(db).await?;
@@ -181,7 +222,7 @@ pub(crate) struct ForgetAll;
 impl Command for ForgetAll {
     type Answer = ();
 
-    async fn run(&self, db: &DatabaseTransaction) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), Stop> {
         Sql::new("DELETE FROM workers").execute(db).await?;
         Ok(())
     }

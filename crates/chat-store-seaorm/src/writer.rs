@@ -1,44 +1,56 @@
-//! The one writer: commits many callers' commands as one transaction.
+//! The way for callers' commands to the database.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chat_domain::StoreError;
-use sea_orm::DatabaseConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::batch::{Transact, transact, write};
 use crate::fault::Fault;
 use crate::job::{Job, Submission};
-use crate::sqlite::FileLock;
-use crate::{sqlite, turns};
+use crate::postgres::Lanes;
+use crate::source::Source;
+use crate::sqlite::Sqlite;
 
 /// How many jobs may wait. Whoever comes then waits to be let in, within its own limit.
-const WAITING: usize = 1024;
+pub(crate) const WAITING: usize = 1024;
 
-/// The way to the writer. The writer ends when this is dropped.
-#[derive(Debug)]
+/// Who does the commands. Whoever does them ends when this is dropped.
 pub(crate) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    way: Way,
     timeout: Duration,
-    work: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+enum Way {
+    /// One after another, in batches: SQLite lets one connection write at a time.
+    One(One),
+    /// Several batches beside each other.
+    Lanes(Lanes),
 }
 
 impl Writer {
     /// Starts a writer.
-    pub(crate) fn start(db: DatabaseConnection, lock: Arc<FileLock>, batch: usize, timeout: Duration) -> Self {
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        let (close, closing) = oneshot::channel();
-        let work = tokio::spawn(work(db, lock, waiting, closing, batch, timeout));
-        Self { jobs, timeout, work: Mutex::new(Some((close, work))) }
+    pub(crate) fn start(source: &Source, batch: usize, lanes: u32, timeout: Duration) -> Self {
+        let way = match source {
+            Source::Sqlite(sqlite) => Way::One(One::start(Arc::clone(sqlite), batch, timeout)),
+            // Whoever waits outside should hear what went wrong inside.
+            Source::Postgres(pool) => Way::Lanes(Lanes::start(pool.clone(), batch, lanes, timeout - timeout / 8)),
+        };
+        Self { way, timeout }
     }
 
     /// Has a command done; returns when it is durable. If the caller goes away, it is done or not done.
     pub(crate) async fn submit<C, A>(&self, command: C, job: impl FnOnce(Submission<C, A>) -> Job) -> Result<A, StoreError> {
         let (submission, answer) = Submission::new(command);
         let done = async {
-            self.jobs.send(job(submission)).await.map_err(|_| Fault::Closed)?;
+            match &self.way {
+                Way::One(one) => one.send(job(submission)).await?,
+                Way::Lanes(lanes) => lanes.send(job(submission)).await?,
+            }
             answer.await.map_err(|_| Fault::Closed)
         };
         timeout(self.timeout, done).await.map_err(|_| Fault::TimedOut)??
@@ -46,11 +58,39 @@ impl Writer {
 
     /// Whether there is nobody any more who would do a command.
     pub(crate) fn is_gone(&self) -> bool {
-        self.jobs.is_closed()
+        match &self.way {
+            Way::One(one) => one.jobs.is_closed(),
+            Way::Lanes(lanes) => lanes.is_closed(),
+        }
     }
 
     /// Lets nobody in any more; returns when what was let in is done.
     pub(crate) async fn close(&self) {
+        match &self.way {
+            Way::One(one) => one.close().await,
+            Way::Lanes(lanes) => lanes.close().await,
+        }
+    }
+}
+
+struct One {
+    jobs: mpsc::Sender<Job>,
+    work: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+impl One {
+    fn start(sqlite: Arc<Sqlite>, batch: usize, limit: Duration) -> Self {
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (close, closing) = oneshot::channel();
+        let work = tokio::spawn(work(sqlite, waiting, closing, batch, limit));
+        Self { jobs, work: Mutex::new(Some((close, work))) }
+    }
+
+    async fn send(&self, job: Job) -> Result<(), Fault> {
+        self.jobs.send(job).await.map_err(|_| Fault::Closed)
+    }
+
+    async fn close(&self) {
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((close, work)) = work {
             // A writer that has ended already needs no telling.
@@ -60,14 +100,8 @@ impl Writer {
     }
 }
 
-async fn work(
-    db: DatabaseConnection,
-    lock: Arc<FileLock>,
-    mut waiting: mpsc::Receiver<Job>,
-    mut closing: oneshot::Receiver<()>,
-    batch: usize,
-    limit: Duration,
-) {
+async fn work(sqlite: Arc<Sqlite>, mut waiting: mpsc::Receiver<Job>, mut closing: oneshot::Receiver<()>, batch: usize, limit: Duration) {
+    let alone = Alone { source: Source::Sqlite(Arc::clone(&sqlite)), limit };
     let mut jobs = Vec::new();
     let mut closed = false;
     loop {
@@ -79,50 +113,23 @@ async fn work(
             count = waiting.recv_many(&mut jobs, batch) => match count {
                 0 => break,
                 // What is written to a file without a name is lost with the process.
-                _ if !lock.is_in_place() => jobs.drain(..).for_each(|job| job.tell(Err(Fault::Misplaced))),
-                _ => write(&db, &mut jobs, limit).await,
+                _ if !sqlite.is_in_place() => jobs.drain(..).for_each(|job| job.tell(Err(Fault::Misplaced))),
+                _ => write(&alone, std::mem::take(&mut jobs)).await,
             },
         }
     }
-    if let Err(error) = db.close().await {
-        tracing::warn!(%error, "the writer's connection did not close");
-    }
+    sqlite.close_writer().await;
 }
 
-/// Does these jobs in one transaction; if one of them spoils it, each in its own. Leaves none.
-async fn write(db: &DatabaseConnection, jobs: &mut Vec<Job>, limit: Duration) {
-    // Nobody waits for these any more; whoever has seen that they came to nothing must not see them done later.
-    jobs.retain(|job| !job.is_abandoned());
-    if jobs.is_empty() {
-        return;
-    }
-    match transact(db, jobs, limit).await {
-        Err(fault) if jobs.len() > 1 && fault.unavailability().is_none() => {
-            tracing::warn!(error = %fault, jobs = jobs.len(), "a batch failed; doing its jobs one by one");
-            for job in jobs.drain(..) {
-                let mut alone = [job];
-                let done = transact(db, &mut alone, limit).await;
-                let [job] = alone;
-                job.tell(done);
-            }
-        }
-        done => jobs.drain(..).for_each(|job| job.tell(done.clone())),
-    }
+/// One transaction after another.
+struct Alone {
+    source: Source,
+    limit: Duration,
 }
 
-async fn transact(db: &DatabaseConnection, jobs: &mut [Job], limit: Duration) -> Result<(), Fault> {
-    let transaction = async {
-        let db = sqlite::begin(db).await?;
-        // In order of arrival: neighbours of the kind that can be done together are.
-        for jobs in jobs.chunk_by_mut(|one, next| one.is_other() == next.is_other()) {
-            for job in &mut *jobs {
-                if let Job::Other(submission) = job {
-                    submission.run(&db).await?;
-                }
-            }
-            turns::run(&db, jobs).await?;
-        }
-        Ok(db.commit().await?)
-    };
-    timeout(limit, transaction).await.unwrap_or(Err(Fault::TimedOut))
+#[async_trait]
+impl Transact for Alone {
+    async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault> {
+        transact(&self.source, jobs, self.limit).await
+    }
 }

@@ -10,19 +10,33 @@ use crate::history::{Message, Moment, Outcome};
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     let stored = stored(log);
-    for message in &evidence.history.messages {
+    let messages = merged(&evidence.history.messages);
+    for message in &messages {
         acknowledged(message, log, findings);
         counted(message, &stored, findings);
     }
-    one_turn_for_each_key(evidence, findings);
-    unsent(evidence, log, findings);
-    order(evidence, log, findings);
+    one_turn_for_each_key(&messages, findings);
+    unsent(&messages, log, findings);
+    order(&messages, log, findings);
+}
+
+/// The same message under the same key, sent by several callers or at several times, as one.
+fn merged(messages: &[Message]) -> Vec<Message> {
+    let mut merged: BTreeMap<_, Message> = BTreeMap::new();
+    for message in messages {
+        let Message { user, text, key, retry_of, .. } = message;
+        merged
+            .entry((user, text, key, retry_of))
+            .and_modify(|known| known.attempts.extend(message.attempts.iter().cloned()))
+            .or_insert_with(|| message.clone());
+    }
+    merged.into_values().collect()
 }
 
 /// Whatever was sent under one key, one turn at most was named in answer.
-fn one_turn_for_each_key(evidence: &Evidence, findings: &mut Findings) {
+fn one_turn_for_each_key(messages: &[Message], findings: &mut Findings) {
     let mut named: BTreeMap<(&str, &str), HashSet<Uuid>> = BTreeMap::new();
-    for message in &evidence.history.messages {
+    for message in messages {
         let Some(key) = &message.key else { continue };
         let turns = message.attempts.iter().filter_map(|attempt| attempt.outcome.turn()).map(|(_, turn)| turn);
         named.entry((&message.user, key)).or_default().extend(turns);
@@ -91,9 +105,9 @@ fn counted(message: &Message, stored: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>,
 }
 
 /// Every stored message of a user was sent, there.
-fn unsent(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
+fn unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     let mut sent: HashMap<(&str, &str, Option<Uuid>), Vec<&Message>> = HashMap::new();
-    for message in &evidence.history.messages {
+    for message in messages {
         sent.entry((&message.user, &message.text, message.retry_of)).or_default().push(message);
     }
     for turn in log.turns.values() {
@@ -117,22 +131,15 @@ fn unsent(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
 }
 
 /// Of two messages to one conversation, the first known to be stored before the second was sent, the first comes first.
-fn order(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
+fn order(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     // For each turn: when it was first sent, and when it was first known to be stored.
     let mut times: BTreeMap<Uuid, HashMap<Uuid, (Moment, Moment)>> = BTreeMap::new();
-    // Whichever request under a key was the one that was taken.
-    let mut first_sent: HashMap<(&str, &str), Moment> = HashMap::new();
-    for message in &evidence.history.messages {
-        let (Some(key), Some(sent)) = (&message.key, message.attempts.iter().map(|attempt| attempt.begun).min()) else { continue };
-        let first = first_sent.entry((&message.user, key)).or_insert(sent);
-        *first = sent.min(*first);
-    }
-    for message in &evidence.history.messages {
-        let first = message.key.as_ref().and_then(|key| first_sent.get(&(&message.user, key)));
+    for message in messages {
+        // Whichever request under a key was the one that was taken; without a key each is a message of its own.
+        let first = message.attempts.iter().map(|attempt| attempt.begun).min().filter(|_| message.key.is_some());
         for attempt in &message.attempts {
             let Some((conversation, turn)) = attempt.outcome.turn() else { continue };
-            // Without a key each attempt is a message of its own.
-            let sent = first.copied().unwrap_or(attempt.begun);
+            let sent = first.unwrap_or(attempt.begun);
             let entry = times.entry(conversation).or_default().entry(turn).or_insert((sent, attempt.known));
             *entry = (entry.0.min(sent), entry.1.min(attempt.known));
         }

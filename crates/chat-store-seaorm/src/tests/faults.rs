@@ -5,21 +5,23 @@ use std::pin::pin;
 use async_trait::async_trait;
 use chat_domain::{Claim, Position, TurnPage, Unavailability};
 use sea_orm::sqlx::Connection;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
+use crate::db::Db;
 use crate::job::{Command, Job, Stop};
-use crate::open;
+use crate::source::Source;
+use crate::sqlite::Sqlite;
 
 /// A store, and its writing connection.
 async fn store_with(options: OpenOptions) -> (TempDir, Arc<SeaOrmStore>, DatabaseConnection) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("chat.db").display());
-    let opened = open::open(&url, &options).await.unwrap();
-    let writer = opened.writer.clone();
-    (folder, Arc::new(SeaOrmStore::start(opened, &options).await.unwrap()), writer)
+    let sqlite = Sqlite::open(&url, &options).await.unwrap();
+    let writer = sqlite.writer.clone();
+    (folder, Arc::new(SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options).await.unwrap()), writer)
 }
 
 async fn store() -> (TempDir, Arc<SeaOrmStore>, DatabaseConnection) {
@@ -235,7 +237,7 @@ struct Panic;
 impl Command for Panic {
     type Answer = ();
 
-    async fn run(&self, _db: &DatabaseTransaction) -> Result<(), Stop> {
+    async fn run(&self, _db: &Db) -> Result<(), Stop> {
         panic!("as the test wants it")
     }
 }

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
-use crate::open;
-use crate::sqlite::BACKEND;
+use crate::source::Source;
+use crate::sqlite::{BACKEND, Sqlite};
 
 /// The statements that were run.
 #[derive(Clone, Default)]
@@ -37,12 +37,12 @@ async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
     let folder = tempfile::tempdir().unwrap();
     let options = OpenOptions::default();
     let url = format!("sqlite://{}", folder.path().join("chat.db").display());
-    let mut opened = open::open(&url, &options).await.unwrap();
-    let beside = opened.readers.clone();
+    let mut sqlite = Sqlite::open(&url, &options).await.unwrap();
+    let beside = sqlite.readers.clone();
     let heard = Heard::default();
-    heard.listen(&mut opened.writer);
-    heard.listen(&mut opened.readers);
-    (folder, SeaOrmStore::start(opened, &options).await.unwrap(), heard, beside)
+    heard.listen(&mut sqlite.writer);
+    heard.listen(&mut sqlite.readers);
+    (folder, SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options).await.unwrap(), heard, beside)
 }
 
 /// Does everything a store can do.

@@ -13,10 +13,9 @@ pub(crate) struct Append {
 
 impl Ledger {
     pub(super) fn append(&mut self, append: &Append) -> Result<Vec<Item>, Stop> {
-        let has_draft = self.leased(&append.lease)?.has_draft;
-        if has_draft {
-            self.change_turn(append.lease.turn)?.has_draft = false;
-        }
+        self.leased(&append.lease)?;
+        // Written also where it had no draft: one that is being saved beside this must not come after it.
+        self.change_turn(append.lease.turn)?.has_draft = false;
         Ok(self.place(append.lease.turn, &append.items)?)
     }
 }

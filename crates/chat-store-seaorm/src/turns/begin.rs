@@ -102,6 +102,7 @@ impl Ledger {
             holder: None,
             epoch: 0,
             stored_epoch: 0,
+            stored_holder: None,
             attempt: 0,
             next: None,
             idempotency: begin.idempotency.clone(),

@@ -49,6 +49,8 @@ pub(super) struct TurnRow {
     pub(super) epoch: u64,
     /// The epoch when it was fetched; 0 if it did not run then.
     pub(super) stored_epoch: u64,
+    /// The holder when it was fetched.
+    pub(super) stored_holder: Option<WorkerId>,
     pub(super) attempt: u32,
     /// The turn that this one's end began.
     pub(super) next: Option<TurnId>,

@@ -1,18 +1,21 @@
 //! Fetching what a batch of commands needs.
 
+use std::collections::{BTreeMap, HashMap};
+
 use chat_domain::{
     BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target, Timestamp, ToolCallId, TurnId, UserId,
     WorkerId,
 };
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
+use crate::db::Db;
 use crate::fault::Fault;
 use crate::job::Job;
 use crate::rows::{self, TURN_COLUMNS};
-use crate::sql::{Row, Sql};
+use crate::sql::{Row, Sql, Value};
 
 /// What a batch of commands names.
 #[derive(Default)]
@@ -74,9 +77,10 @@ impl Wants {
         }
     }
 
-    /// Selects the conversations.
+    /// Selects the conversations, and locks them until the end of the transaction: whoever else begins, grows, ends, cancels or claims a turn
+    /// of theirs waits. In order of their ids, so that no two transactions wait for each other.
     fn conversations(&self) -> Option<Sql> {
-        let named = || Sql::new("VALUES ").rows(self.conversations.iter().map(|id| [Value::from(id.0)]));
+        let named = || Sql::default().rows(self.conversations.iter().map(|id| [Value::from(id.0)]));
         let of_leased = || Sql::new("SELECT conversation_id FROM turns WHERE id IN (").list(ids(&self.leased)).push(")");
         let wanted = match (self.conversations.is_empty(), self.leased.is_empty()) {
             (true, true) => return None,
@@ -84,42 +88,42 @@ impl Wants {
             (true, false) => of_leased(),
             (false, false) => of_leased().push(" UNION ALL ").append(named()),
         };
-        let counts = !(self.conversations.is_empty() && self.ending.is_empty());
-        let open = "(SELECT COUNT(*) FROM turns o WHERE o.conversation_id = c.id AND o.ended_at IS NULL)";
-        let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal, ");
-        Some(select.push(if counts { open } else { "0" }).push(" FROM conversations c WHERE c.id IN (").append(wanted).push(")"))
+        let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id IN (");
+        Some(select.append(wanted).push(") ORDER BY c.id").locking("c"))
     }
 
     /// Selects the turns that are named, those that used the idempotency keys, and of the conversations' open ones as few as will do:
-    /// they may be many, and each batch would fetch them all again.
+    /// they may be many, and each batch would fetch them all again. How many there are is counted beside one of them, by a
+    /// statement that begins only when the conversations are locked.
     fn turns(&self) -> Sql {
-        let select = |from: &str| Sql::new(" UNION ALL SELECT ").push(rows::TURN).push(LEDGER).push(" FROM ").push(from);
-        let named = Sql::new("SELECT ").push(rows::TURN).push(LEDGER).push(" FROM turns t WHERE t.id IN (");
-        let mut query = named.list(ids(&self.turns)).push(")");
+        let select = |open: &'static str| Sql::new("SELECT ").push(rows::TURN).push(LEDGER).push(open).push(" FROM ");
+        let another = |open: &'static str| Sql::new(" UNION ALL ").append(select(open));
+        let mut query = select(NOT_COUNTED).push("turns t WHERE t.id IN (").list(ids(&self.turns)).push(")");
         if !self.conversations.is_empty() {
-            let running = select("turns t WHERE t.status = '").push(codes::RUNNING).push("' AND t.conversation_id IN (");
+            let running = another(OPEN).push("turns t WHERE t.status = '").push(codes::RUNNING).push("' AND t.conversation_id IN (");
             query = query.append(running.list(self.conversations.iter().map(|id| id.0)).push(")"));
         }
         if !self.interrupted.is_empty() {
-            let open = select("turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (");
+            let open = another(NOT_COUNTED).push("turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (");
             query = query.append(open.list(self.interrupted.iter().map(|id| id.0)).push(")"));
         }
         if !self.ending.is_empty() {
             // What runs, and what waits up to the first that is still wanted.
-            let next = select("turns e JOIN turns t ON t.conversation_id = e.conversation_id AND t.ended_at IS NULL AND t.ordinal <= ")
+            let next = another(OPEN_BESIDE_ENDING)
+                .push("turns e JOIN turns t ON t.conversation_id = e.conversation_id AND t.ended_at IS NULL AND t.ordinal <= ")
                 .push("COALESCE((SELECT w.ordinal FROM turns w WHERE w.conversation_id = e.conversation_id AND w.ended_at IS NULL ")
                 .push("AND w.status = '")
                 .push(codes::QUEUED)
                 .push("' AND NOT w.cancel_requested ORDER BY w.ordinal")
                 .limit(1)
                 .push("), ")
-                .push(&i64::MAX.to_string())
+                .push(i64::MAX.to_string())
                 .push(") WHERE e.id IN (");
             query = query.append(next.list(ids(&self.ending)).push(")"));
         }
         if !self.keys.is_empty() {
             let keys = self.keys.iter().map(|(owner, key)| [Value::from(owner.as_str()), Value::from(key.as_str())]);
-            query = query.append(select("(VALUES ").rows(keys).push(
+            query = query.append(another(NOT_COUNTED).push("(").rows(keys).push(
                 ") AS used JOIN turns t ON t.owner = used.column1 AND t.idempotency_key = used.column2 AND t.idempotency_key IS NOT NULL",
             ));
         }
@@ -132,10 +136,19 @@ fn ids(turns: &[TurnId]) -> impl Iterator<Item = Uuid> {
 }
 
 const LEDGER: &str = ", t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, \
-    t.draft_message_id IS NOT NULL, (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of)";
+    t.draft_message_id IS NOT NULL, (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of), ";
+
+/// The number's type must be the same in each branch.
+const NOT_COUNTED: &str = "CAST(0 AS BIGINT)";
+
+/// How many turns of the conversation run or wait.
+const OPEN: &str = "(SELECT COUNT(*) FROM turns o WHERE o.conversation_id = t.conversation_id AND o.ended_at IS NULL)";
+
+/// The same, where several turns of a conversation are selected: once is enough.
+const OPEN_BESIDE_ENDING: &str = "CASE WHEN t.id = e.id THEN (SELECT COUNT(*) FROM turns o WHERE o.conversation_id = t.conversation_id AND o.ended_at IS NULL) ELSE CAST(0 AS BIGINT) END";
 
 /// Fetches it: at most two statements, and one for each kind of item.
-pub(super) async fn load(db: &impl ConnectionTrait, wants: &Wants) -> Result<Ledger, Fault> {
+pub(super) async fn load(db: &Db, wants: &Wants) -> Result<Ledger, Fault> {
     let mut ledger = Ledger::default();
     if let Some(query) = wants.conversations() {
         for row in &query.all(db).await? {
@@ -143,13 +156,17 @@ pub(super) async fn load(db: &impl ConnectionTrait, wants: &Wants) -> Result<Led
             ledger.conversations.insert(row.id, row);
         }
     }
+    let mut open: HashMap<ConversationId, usize> = HashMap::new();
     for row in &wants.turns().all(db).await? {
-        ledger.add_turn(turn(row)?);
+        let counted: usize = Row::new("turns", 0, row).count(TURN_COLUMNS + 9, "open")?;
+        let row = turn(row)?;
+        let known = open.entry(row.turn.conversation).or_default();
+        *known = counted.max(*known);
+        ledger.add_turn(row);
     }
-    for (id, open) in &ledger.open {
-        if let Some(row) = ledger.conversations.get_mut(id) {
-            row.unseen = row.unseen.saturating_sub(open.len());
-        }
+    for (id, row) in &mut ledger.conversations {
+        let seen = ledger.open.get(id).map_or(0, BTreeMap::len);
+        row.unseen = open.get(id).map_or(0, |open| open.saturating_sub(seen));
     }
     if !wants.messages.is_empty() {
         let query = Sql::new("SELECT ").push(rows::MESSAGE).push(", m.conversation_id FROM messages m WHERE m.id IN (");
@@ -179,7 +196,7 @@ fn conversation(row: Row<'_>) -> Result<ConversationRow, Fault> {
         updated_at: Timestamp(row.get(2, "updated_at")?),
         last_position: row.count(3, "last_position")?,
         last_ordinal: row.count(4, "last_ordinal")?,
-        unseen: row.count(5, "open")?,
+        unseen: 0,
         change: Change::None,
     })
 }
@@ -195,13 +212,15 @@ fn turn(row: &QueryResult) -> Result<TurnRow, Fault> {
         }
         None => None,
     };
+    let holder = row.get::<Option<Uuid>>(OWN + 1, "holder")?.map(WorkerId);
     let epoch = row.count(OWN + 2, "epoch")?;
     Ok(TurnRow {
         turn: rows::turn(row, 0)?,
         owner: rows::owner(row, OWN)?,
-        holder: row.get::<Option<Uuid>>(OWN + 1, "holder")?.map(WorkerId),
+        holder,
         epoch,
         stored_epoch: epoch,
+        stored_holder: holder,
         attempt: row.count(OWN + 3, "attempt")?,
         next: row.get::<Option<Uuid>>(OWN + 4, "next_id")?.map(TurnId),
         idempotency,

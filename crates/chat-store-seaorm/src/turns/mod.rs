@@ -11,17 +11,17 @@ mod load;
 mod save;
 
 use chat_domain::{HeldTurn, Position, TurnId};
-use sea_orm::ConnectionTrait;
 
 pub(crate) use append::Append;
 pub(crate) use end::End;
 
+use crate::db::Db;
 use crate::fault::Fault;
 use crate::history;
 use crate::job::{Job, Stop};
 
 /// Does what these jobs ask, as far as they are of this kind, and notes the answers in them.
-pub(crate) async fn run(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(), Fault> {
+pub(crate) async fn run(db: &Db, jobs: &mut [Job]) -> Result<(), Fault> {
     let wants = load::Wants::of(jobs);
     if wants.nothing() {
         return Ok(());
@@ -42,7 +42,7 @@ pub(crate) async fn run(db: &impl ConnectionTrait, jobs: &mut [Job]) -> Result<(
 }
 
 /// Gives held turns whose items were not at hand those that the log had when their jobs were done: up to `ends`, one for each job.
-async fn complete(db: &impl ConnectionTrait, jobs: &mut [Job], ends: &[Option<Position>]) -> Result<(), Fault> {
+async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Result<(), Fault> {
     let held = jobs.iter_mut().zip(ends).filter_map(|(job, end)| Some((job.held()?, *end)));
     let mut bare: Vec<(&mut HeldTurn, Option<Position>)> = held.filter(|(held, _)| held.items.is_empty()).collect();
     if bare.is_empty() {

@@ -1,18 +1,18 @@
 //! Writing back what a batch of commands has changed.
 
 use chat_domain::{Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
-use sea_orm::{ConnectionTrait, Value};
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
+use crate::db::Db;
 use crate::fault::Fault;
-use crate::sql::{Sql, big, micros};
+use crate::sql::{Sql, Value, big, micros};
 
 /// How many rows a statement takes: all databases bound the number of values (SQLite: 32,766).
 const ROWS: usize = 1000;
 
 /// Writes it: one statement for each kind of change, whatever the number of commands.
-pub(super) async fn save(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(), Fault> {
+pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
     let of = |change: Change| move |row: &&TurnRow| row.change == change;
     let conversations = |change: Change| ledger.conversations.values().filter(move |row| row.change == change);
 
@@ -67,23 +67,23 @@ pub(super) async fn save(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(
     .await
 }
 
-async fn update_turns(db: &impl ConnectionTrait, changed: impl Iterator<Item = &TurnRow>) -> Result<(), Fault> {
+async fn update_turns(db: &Db, changed: impl Iterator<Item = &TurnRow>) -> Result<(), Fault> {
     update(
         db,
         "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, failure_kind, \
-         failure_message, next_id, ended_at, keeps_draft, stored_epoch)",
+         failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder)",
         "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, cancel_requested = v.cancel_requested, \
          superseded = v.superseded, input_tokens = v.input_tokens, output_tokens = v.output_tokens, failure_kind = v.failure_kind, \
          failure_message = v.failure_message, next_id = v.next_id, ended_at = v.ended_at, \
          draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
          draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
-         FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch",
+         FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
         changed.map(changed_turn),
     )
     .await
 }
 
-async fn save_calls(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(), Fault> {
+async fn save_calls(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
     insert(
         db,
         "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
@@ -107,10 +107,10 @@ async fn save_calls(db: &impl ConnectionTrait, ledger: &Ledger) -> Result<(), Fa
 }
 
 /// Inserts rows, `into` a table and its columns.
-async fn insert<const N: usize>(db: &impl ConnectionTrait, into: &str, rows: impl Iterator<Item = [Value; N]>) -> Result<(), Fault> {
+async fn insert<const N: usize>(db: &Db, into: &'static str, rows: impl Iterator<Item = [Value; N]>) -> Result<(), Fault> {
     let rows: Vec<_> = rows.collect();
     for rows in rows.chunks(ROWS) {
-        Sql::new("INSERT INTO ").push(into).push(" VALUES ").rows(rows.iter().cloned()).execute(db).await?;
+        Sql::new("INSERT INTO ").push(into).push(" ").rows(rows.iter().cloned()).execute(db).await?;
     }
     Ok(())
 }
@@ -118,14 +118,14 @@ async fn insert<const N: usize>(db: &impl ConnectionTrait, into: &str, rows: imp
 /// Updates rows from the new values `v`, each of which must find its row as it was read: whatever else has changed it meanwhile,
 /// the decisions of this batch would rest on what is not so any more.
 async fn update<const N: usize>(
-    db: &impl ConnectionTrait,
-    v: &str,
-    table_set: &str,
+    db: &Db,
+    v: &'static str,
+    table_set: &'static str,
     rows: impl Iterator<Item = [Value; N]>,
 ) -> Result<(), Fault> {
     let rows: Vec<_> = rows.collect();
     for rows in rows.chunks(ROWS) {
-        let values = Sql::new("WITH ").push(v).push(" AS (VALUES ").rows(rows.iter().cloned());
+        let values = Sql::new("WITH ").push(v).push(" AS (").rows(rows.iter().cloned());
         let updated = values.push(") UPDATE ").push(table_set).execute(db).await?;
         if usize::try_from(updated) != Ok(rows.len()) {
             return Err(Fault::Contradiction(format!("{updated} of {} rows are as they were read: UPDATE {table_set}", rows.len())));
@@ -157,7 +157,7 @@ fn status_values(status: &TurnStatus) -> [Value; 4] {
     }
 }
 
-fn changed_turn(row: &TurnRow) -> [Value; 15] {
+fn changed_turn(row: &TurnRow) -> [Value; 16] {
     let turn = &row.turn;
     let [status, failure_kind, failure_message, ended_at] = status_values(&turn.status);
     [
@@ -176,6 +176,7 @@ fn changed_turn(row: &TurnRow) -> [Value; 15] {
         ended_at,
         row.has_draft.into(),
         big(row.stored_epoch),
+        row.stored_holder.map(|holder| holder.0).into(),
     ]
 }
 
@@ -229,7 +230,7 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 16]> {
         call.message.0.into(),
         big(position.0),
         call.tool.as_str().into(),
-        call.arguments.as_str().into(),
+        json(Some(call.arguments.as_str())),
         codes::ran_by_code(call.ran_by).into(),
         at.0.into(),
         result_position,
@@ -242,17 +243,21 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 16]> {
     ])
 }
 
+fn json(text: Option<&str>) -> Value {
+    Value::Json(text.map(str::to_owned))
+}
+
 /// The columns of a result: place, time, outcome, output, message of the error, start, microseconds taken.
 fn result_values(item: Option<&Item>) -> [Value; 7] {
     let (none, no_number) = (|| Value::from(None::<String>), || Value::from(None::<i64>));
     let Some(Item { position, at, body: ItemBody::ToolResult(result), .. }) = item else {
-        return [no_number(), no_number(), none(), none(), none(), no_number(), no_number()];
+        return [no_number(), no_number(), none(), json(None), none(), no_number(), no_number()];
     };
     let ToolResult { outcome, started_at, took, .. } = result;
     let (outcome, output, error) = match outcome {
-        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, output.0.as_str().into(), none()),
-        ToolOutcome::Failed(error) => (error.kind.code(), none(), error.message.as_str().into()),
-        ToolOutcome::Unknown => (codes::UNKNOWN, none(), none()),
+        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, json(Some(output.0.as_str())), none()),
+        ToolOutcome::Failed(error) => (error.kind.code(), json(None), error.message.as_str().into()),
+        ToolOutcome::Unknown => (codes::UNKNOWN, json(None), none()),
     };
     [big(position.0), at.0.into(), outcome.into(), output, error, started_at.0.into(), micros(*took)]
 }

@@ -12,6 +12,7 @@ use chat_domain::{
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use futures_util::future::join_all;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -121,9 +122,8 @@ fn owner(number: u8) -> UserId {
 }
 
 impl Pair {
-    async fn new(folder: &std::path::Path) -> Self {
-        let url = format!("sqlite://{}", folder.join("chat.db").display());
-        let database = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
+    async fn new(url: &str) -> Self {
+        let database = SeaOrmStore::open(url, OpenOptions::default()).await.unwrap();
         let workers = [WorkerId(Uuid::now_v7()), WorkerId(Uuid::now_v7())];
         let pair = Self {
             memory: MemoryStore::new(),
@@ -283,11 +283,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_answers_like_the_store_in_memory(batches in proptest::collection::vec(proptest::collection::vec(op(), 1..8), 1..20)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+    fn sqlite_answers_like_the_store_in_memory(batches in vec(vec(op(), 1..8), 1..20)) {
+        in_a_runtime(async {
             let folder = tempfile::tempdir().unwrap();
-            let pair = Pair::new(folder.path()).await;
+            let pair = Pair::new(&format!("sqlite://{}", folder.path().join("chat.db").display())).await;
             for batch in batches {
                 // Each is polled once before the writer, on the same thread, sees the first of them: they are one batch, in this order.
                 // The store in memory, which never waits, is asked in the same order.
@@ -297,4 +296,25 @@ proptest! {
             pair.database.close().await;
         });
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn postgres_answers_like_the_store_in_memory(ops in vec(op(), 1..60)) {
+        in_a_runtime(async {
+            let database = chat_test_postgres::database();
+            let pair = Pair::new(database.url()).await;
+            for op in ops {
+                pair.run(op).await;
+            }
+            pair.compare().await;
+            pair.database.close().await;
+        });
+    }
+}
+
+fn in_a_runtime(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }

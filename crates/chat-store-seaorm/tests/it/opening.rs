@@ -138,7 +138,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 
 #[tokio::test]
 async fn addresses_that_name_no_file_are_refused() {
-    for address in ["", "chat.db", "postgres://localhost/chat", "sqlite::memory:", "sqlite://", "sqlite://a.db?mode=memory"] {
+    for address in ["", "chat.db", "sqlite::memory:", "sqlite://", "sqlite://a.db?mode=memory"] {
         let opened = SeaOrmStore::open(address, OpenOptions::default()).await;
         assert!(matches!(opened, Err(OpenError::Url { .. })), "{address}: {opened:?}");
     }

@@ -1,0 +1,57 @@
+//! Doing several callers' commands as one transaction, on either database.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use crate::fault::Fault;
+use crate::job::Job;
+use crate::source::Source;
+use crate::turns;
+
+/// How a batch is done.
+#[async_trait]
+pub(crate) trait Transact: Sync {
+    /// Does these jobs as one, or nothing. Nobody is told anything yet.
+    async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault>;
+}
+
+/// Does these jobs in one transaction, and tells their callers. If one of them spoils it, each is done in its own.
+pub(crate) async fn write(way: &impl Transact, mut jobs: Vec<Job>) {
+    // Nobody waits for these any more; whoever has seen that they came to nothing must not see them done later.
+    jobs.retain(|job| !job.is_abandoned());
+    if jobs.is_empty() {
+        return;
+    }
+    match way.transact(&mut jobs).await {
+        Err(fault) if jobs.len() > 1 && fault.unavailability().is_none() => {
+            tracing::warn!(error = %fault, jobs = jobs.len(), "a batch failed; doing its jobs one by one");
+            for job in jobs.drain(..) {
+                let mut alone = [job];
+                let done = way.transact(&mut alone).await;
+                let [job] = alone;
+                job.tell(done);
+            }
+        }
+        done => jobs.drain(..).for_each(|job| job.tell(done.clone())),
+    }
+}
+
+/// Does these jobs in one transaction, within `limit`.
+pub(crate) async fn transact(source: &Source, jobs: &mut [Job], limit: Duration) -> Result<(), Fault> {
+    let transaction = async {
+        let db = source.begin().await?;
+        // In order of arrival: neighbours of the kind that can be done together are.
+        for jobs in jobs.chunk_by_mut(|one, next| one.is_other() == next.is_other()) {
+            for job in &mut *jobs {
+                if let Job::Other(submission) = job {
+                    submission.run(&db).await?;
+                }
+            }
+            turns::run(&db, jobs).await?;
+        }
+        db.commit().await
+    };
+    timeout(limit, transaction).await.unwrap_or(Err(Fault::TimedOut))
+}

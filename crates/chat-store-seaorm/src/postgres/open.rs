@@ -1,0 +1,99 @@
+//! Opening a database that others may be using already.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, SqlxPostgresConnector, TransactionTrait};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Error};
+use tokio::time::timeout;
+
+use super::errors::is_poolers;
+use super::pool::Pool;
+use crate::db::Db;
+use crate::fault::Fault;
+use crate::open::{OpenError, OpenOptions, must_migrate};
+use crate::sql::{Row, Sql};
+
+/// How many statements each connection keeps prepared.
+const PREPARED: usize = 256;
+
+/// The lock that whoever changes the schema holds: the first eight bytes of `chat-migrations`.
+const MIGRATING: i64 = i64::from_be_bytes(*b"chat-mig");
+
+/// How long a pooler with a single connection is waited for when it is put to the test.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Joins whoever uses the database, and brings it to where the store can use it.
+pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenError> {
+    let connect = PgConnectOptions::from_str(url).map_err(|error| OpenError::Url { reason: error.to_string() })?;
+    let connect = connect
+        .application_name("chat-server")
+        .statement_cache_capacity(PREPARED)
+        // Poolers refuse parameters that they do not know.
+        .extra_float_digits(None)
+        .disable_statement_logging();
+    let pool = Pool::new(connect.clone(), options)?;
+    check_settings(&pool).await?;
+    match check_statements(&connect).await {
+        Err(error) if is_poolers(&error) => return Err(OpenError::Pooler(Box::new(error))),
+        done => done.map_err(|error| OpenError::from(Fault::Postgres(Arc::new(error))))?,
+    }
+    migrate(connect, options).await?;
+    Ok(pool)
+}
+
+/// Refuses a database that cannot keep our text; warns of one that forgets what it said was durable.
+async fn check_settings(pool: &Pool) -> Result<(), OpenError> {
+    let db = Db::Postgres(pool.session().await?);
+    let settings = ["server_encoding", "fsync", "synchronous_commit"];
+    let names = settings.map(|name| format!("current_setting('{name}')")).join(", ");
+    let found = Sql::new(format!("SELECT {names}")).all(&db).await?;
+    for (place, name) in settings.into_iter().enumerate() {
+        let value: String = found.first().map_or(Ok(String::new()), |row| Row::new("settings", 0, row).get(place, name))?;
+        match (name, value.as_str()) {
+            ("server_encoding", "UTF8") => {}
+            ("server_encoding", _) => return Err(OpenError::Encoding(value)),
+            (_, "off") => tracing::warn!(setting = name, "the database is set to forget acknowledged messages when it crashes"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Finds out whether a prepared statement is still there in the next transaction, also when a pooler gives that one another connection.
+async fn check_statements(connect: &PgConnectOptions) -> Result<(), Error> {
+    let (mut one, mut other) = (connect.connect().await?, connect.connect().await?);
+    sqlx::query("SELECT 1").execute(&mut one).await?;
+    // A pooler gives this transaction the connection that the statement before has just left.
+    let mut transaction = other.begin().await?;
+    sqlx::query("SELECT 2").execute(&mut *transaction).await?;
+    if let Ok(again) = timeout(PROBE, sqlx::query("SELECT 1").execute(&mut one)).await {
+        again?;
+    }
+    transaction.commit().await
+}
+
+/// Brings the schema up to date. Of several processes that begin at once, one does it, and the others wait.
+async fn migrate(connect: PgConnectOptions, options: &OpenOptions) -> Result<(), OpenError> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(options.connect_timeout).connect_with(connect).await;
+    let pool = pool.map_err(|error| Fault::Connect(Arc::new(error)))?;
+    let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+    let done = bring_up_to_date(&db, options.migrate).await;
+    db.close().await?;
+    done
+}
+
+async fn bring_up_to_date(db: &DatabaseConnection, migrate: bool) -> Result<(), OpenError> {
+    if !must_migrate(chat_migrations::compare(db).await?, migrate)? {
+        return Ok(());
+    }
+    let transaction = db.begin().await?;
+    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATING})")).await?;
+    // Others may have done it meanwhile.
+    if must_migrate(chat_migrations::compare(&transaction).await?, migrate)? {
+        chat_migrations::apply(&transaction).await?;
+    }
+    Ok(transaction.commit().await?)
+}

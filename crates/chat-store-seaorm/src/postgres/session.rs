@@ -1,0 +1,154 @@
+//! A connection in use.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sea_orm::QueryResult;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments, AssertSqlSafe, Error, Executor};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::errors::{is_poolers, unavailability};
+use super::pool::{Borrowed, Pool};
+use crate::fault::Fault;
+use crate::sql::{Bound, Dialect, Sql, Value};
+
+/// A connection in use, in a transaction or not.
+///
+/// It goes back to its pool only if all that was done on it ended well. In any other case it is closed: after an error or a dropped call
+/// nobody knows what the database holds for it (a dropped `BEGIN` of sqlx 0.9 would leave the next user inside a transaction that
+/// is never committed).
+pub(crate) struct Session {
+    /// `None` only while this is dropped.
+    connection: Mutex<Option<Borrowed>>,
+    pool: Pool,
+    /// Whether the database has answered all that it was asked, and well.
+    at_rest: AtomicBool,
+    in_transaction: bool,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(connection: Borrowed, pool: Pool) -> Self {
+        Self { connection: Mutex::new(Some(connection)), pool, at_rest: AtomicBool::new(true), in_transaction: false }
+    }
+
+    pub(super) async fn begin(&mut self, text: &str) -> Result<(), Fault> {
+        self.in_transaction = true;
+        self.simple(text.to_owned()).await
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), Fault> {
+        let committed = self.simple("COMMIT".to_owned()).await;
+        self.in_transaction = committed.is_err();
+        // Until it is answered, nobody knows what became of it.
+        committed.map_err(|fault| if fault.unavailability().is_some() { Fault::Uncertain(Box::new(fault)) } else { fault })
+    }
+
+    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, Fault> {
+        let (text, arguments) = rendered(sql)?;
+        let done = self.ask(async move |connection| sqlx::query_with(AssertSqlSafe(text), arguments).execute(connection).await);
+        Ok(done.await?.rows_affected())
+    }
+
+    pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, Fault> {
+        let (text, arguments) = rendered(sql)?;
+        let rows = self.ask(async move |connection| sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(connection).await);
+        Ok(rows.await?.into_iter().map(QueryResult::from).collect())
+    }
+
+    /// Runs statements that need no preparing.
+    async fn simple(&self, text: String) -> Result<(), Fault> {
+        self.ask(async move |connection| connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await).await.map(drop)
+    }
+
+    /// Asks the database, and waits for its answer as long as is reasonable.
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Fault> {
+        let mut connection = self.connection.lock().await;
+        let connection = connection.as_mut().ok_or(Fault::Closed)?;
+        self.at_rest.store(false, Ordering::Relaxed);
+        let answer = timeout(self.pool.patience(), question(connection)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                self.at_rest.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                if unavailability(&error).is_some() {
+                    self.pool.distrust();
+                }
+                Err(if is_poolers(&error) { Fault::Pooler(Arc::new(error)) } else { Fault::Postgres(Arc::new(error)) })
+            }
+            Err(_) => {
+                self.pool.distrust();
+                Err(Fault::TimedOut)
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let keep = *self.at_rest.get_mut() && !self.in_transaction;
+        if let Some(connection) = self.connection.get_mut().take()
+            && !keep
+        {
+            // Out of the pool; dropped, the socket is closed, and the database undoes what was not committed.
+            drop(Borrowed::take(connection));
+        }
+    }
+}
+
+fn rendered(sql: Sql) -> Result<(String, PgArguments), Fault> {
+    let (text, bound) = sql.render(Dialect::Postgres);
+    let mut arguments = PgArguments::default();
+    for bound in bound {
+        let added = match bound {
+            Bound::One(value) => add(&mut arguments, value),
+            Bound::Column(column) => add_column(&mut arguments, column),
+        };
+        added.map_err(|error| Fault::Contradiction(format!("a value cannot be sent: {error}")))?;
+    }
+    Ok((text, arguments))
+}
+
+fn add(arguments: &mut PgArguments, value: Value) -> Result<(), sqlx::error::BoxDynError> {
+    match value {
+        Value::Bool(value) => arguments.add(value),
+        Value::Number(value) => arguments.add(value),
+        Value::Text(value) | Value::Json(value) => arguments.add(value),
+        Value::Uuid(value) => arguments.add(value),
+        Value::Bytes(value) => arguments.add(value),
+    }
+}
+
+/// A column has values of one type: they come from one field of one kind of row.
+fn add_column(arguments: &mut PgArguments, column: Vec<Value>) -> Result<(), sqlx::error::BoxDynError> {
+    match column.first() {
+        Some(Value::Bool(_)) => arguments
+            .add(column.into_iter().map(|value| if let Value::Bool(value) = value { Some(value) } else { None }).collect::<Vec<_>>()),
+        Some(Value::Number(_)) => {
+            arguments.add(column.into_iter().map(|value| if let Value::Number(value) = value { value } else { None }).collect::<Vec<_>>())
+        }
+        Some(Value::Text(_) | Value::Json(_)) => arguments.add(
+            column
+                .into_iter()
+                .map(|value| if let Value::Text(value) | Value::Json(value) = value { value } else { None })
+                .collect::<Vec<Option<String>>>(),
+        ),
+        Some(Value::Uuid(_)) => arguments
+            .add(column.into_iter().map(|value| if let Value::Uuid(value) = value { value } else { None }).collect::<Vec<Option<Uuid>>>()),
+        Some(Value::Bytes(_)) => arguments.add(
+            column.into_iter().map(|value| if let Value::Bytes(value) = value { value } else { None }).collect::<Vec<Option<Vec<u8>>>>(),
+        ),
+        None => arguments.add(Vec::<String>::new()),
+    }
+}

@@ -1,0 +1,63 @@
+//! Where connections come from, on either database.
+
+use std::sync::Arc;
+
+use crate::db::Db;
+use crate::fault::Fault;
+use crate::postgres::Pool;
+use crate::sql::{Row, Sql};
+use crate::sqlite::{self, Sqlite};
+
+/// An open database. Cheap to copy.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Sqlite(Arc<Sqlite>),
+    Postgres(Pool),
+}
+
+impl Source {
+    /// A transaction that will write.
+    pub(crate) async fn begin(&self) -> Result<Db, Fault> {
+        match self {
+            Self::Sqlite(sqlite) => Ok(Db::SqliteTransaction(sqlite::begin(&sqlite.writer).await?)),
+            Self::Postgres(pool) => Ok(Db::Postgres(pool.begin().await?)),
+        }
+    }
+
+    /// A connection that reads; each statement sees what was committed when it began.
+    pub(crate) async fn reader(&self) -> Result<Db, Fault> {
+        match self {
+            Self::Sqlite(sqlite) => Ok(Db::Sqlite(sqlite.readers.clone())),
+            Self::Postgres(pool) => Ok(Db::Postgres(pool.session().await?)),
+        }
+    }
+
+    /// Whether what is written now would be durable.
+    pub(crate) fn is_in_place(&self) -> bool {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.is_in_place(),
+            Self::Postgres(_) => true,
+        }
+    }
+
+    /// Whether the database answers, and takes writes.
+    pub(crate) async fn ping(&self, db: &Db) -> Result<(), Fault> {
+        // A page of the file or the table, not only of the database's mind.
+        Sql::new("SELECT id FROM workers LIMIT 1").all(db).await?;
+        if matches!(self, Self::Postgres(_)) {
+            let found = Sql::new("SELECT pg_is_in_recovery()").all(db).await?;
+            if found.first().is_some_and(|row| Row::new("settings", 0, row).get(0, "pg_is_in_recovery").unwrap_or(false)) {
+                return Err(Fault::Standby);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes all connections and lets the database go.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(pool) => pool.close(),
+        }
+    }
+}

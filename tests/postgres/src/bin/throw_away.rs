@@ -1,0 +1,20 @@
+//! A throw-away PostgreSQL to try things on: says where it is, and keeps it until this program ends.
+
+use std::process::ExitCode;
+
+use chat_test_postgres::{Cluster, Options, URL_VARIABLE};
+
+fn main() -> ExitCode {
+    let cluster = match Cluster::start(Options::default()) {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("export {URL_VARIABLE}='{}'", cluster.url("postgres"));
+    println!("It is in {} and goes when this program does (Ctrl-C).", cluster.folder().display());
+    loop {
+        std::thread::park();
+    }
+}

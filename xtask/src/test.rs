@@ -1,0 +1,82 @@
+//! All tests, with the servers that they need.
+
+use std::path::PathBuf;
+
+use chat_test_postgres::{Cluster, Options, URL_VARIABLE, install_if_missing};
+
+use crate::steps::{self, Failed, Step, output};
+
+/// Names the PgBouncer that tests may start.
+const PGBOUNCER_VARIABLE: &str = "CHAT_TEST_PGBOUNCER";
+
+/// What every test that starts a PgBouncer has in its name.
+const PGBOUNCER_TESTS: &str = "pgbouncer";
+
+/// All tests of the workspace, or those that a filter names.
+pub fn all(words: &[&str]) -> Result<(), Failed> {
+    let (pgbouncer, filter) = match words {
+        ["--pgbouncer", path, filter @ ..] => (Some(program(path)?), filter),
+        ["--pgbouncer"] => return Err(Failed("--pgbouncer: the path of a PgBouncer is missing".to_owned())),
+        filter => (None, filter),
+    };
+    // Tests with real processes start the programs from the target folder.
+    steps::programs()?;
+    let postgres = Postgres::start()?;
+    let workspace = ["--workspace", "--all-features"];
+    let with = |first: &[&'static str], last: &[&str]| -> Vec<String> {
+        first.iter().chain(&workspace).chain(last).map(ToString::to_string).collect()
+    };
+    let run = |name, words: Vec<String>| {
+        let mut step = Step::cargo(name, &words.iter().map(String::as_str).collect::<Vec<_>>()).env(URL_VARIABLE, &postgres.url);
+        if let Some(path) = &pgbouncer {
+            step = step.env(PGBOUNCER_VARIABLE, &path.to_string_lossy());
+        }
+        step.run()
+    };
+
+    let mut skipped = Vec::new();
+    if pgbouncer.is_none() {
+        eprintln!("not run: the tests with PgBouncer; `cargo xtask test --pgbouncer PATH` runs them with that program");
+        skipped.extend(["--skip", PGBOUNCER_TESTS]);
+    }
+    let behind_dashes = [&["--"], filter, &skipped].concat();
+    if output("cargo", &["nextest", "--version"]).is_ok() {
+        run("doc tests", with(&["test", "--doc"], &behind_dashes))?;
+        run("tests", with(&["nextest", "run", "--no-tests", "pass"], &[filter, &["--"], &skipped].concat()))
+    } else {
+        eprintln!(
+            "cargo-nextest is not installed; `cargo test` runs the same tests, more slowly. To install it: cargo install --locked cargo-nextest"
+        );
+        run("tests", with(&["test"], &behind_dashes))
+    }
+}
+
+/// The PostgreSQL that the tests share.
+struct Postgres {
+    url: String,
+    /// Where it is our own, it goes with this value.
+    _cluster: Option<Cluster>,
+}
+
+impl Postgres {
+    /// The one that the environment names, else a new one.
+    fn start() -> Result<Self, Failed> {
+        let failed = |error: chat_test_postgres::Error| Failed(error.to_string());
+        // Tests that stop their database start one of their own, whatever the others share.
+        install_if_missing().map_err(failed)?;
+        if let Some(url) = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty()) {
+            eprintln!("PostgreSQL: the server of {URL_VARIABLE}");
+            return Ok(Self { url, _cluster: None });
+        }
+        // Many tests run at once, each with a pool of connections or several.
+        let options = Options { settings: vec![("max_connections", "500".to_owned())], ..Options::default() };
+        let cluster = Cluster::start(options).map_err(failed)?;
+        eprintln!("PostgreSQL: a throw-away cluster in {}", cluster.folder().display());
+        Ok(Self { url: cluster.url("postgres"), _cluster: Some(cluster) })
+    }
+}
+
+/// The whole path of a program, which tests start from other folders.
+fn program(path: &str) -> Result<PathBuf, Failed> {
+    std::fs::canonicalize(path).map_err(|error| Failed(format!("--pgbouncer {path}: {error}")))
+}
