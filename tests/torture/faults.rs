@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::fleet::{Fleet, Replica};
 use crate::gateway::Gateway;
 use crate::load::{choose, rng};
-use crate::report::Tally;
+use crate::report::{KILL, Tally};
 
 /// How long servers keep their turns when they fall silent. Pauses are shorter and longer.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -56,10 +56,13 @@ pub struct Targets {
 /// Strikes until the campaign is over. Each target has a lane of its own, so that faults meet. In the end everything is healed.
 pub async fn run(targets: Arc<Targets>, seed: u64, over: watch::Receiver<bool>) {
     let mut lanes = JoinSet::new();
+    let replicas = targets.fleet.replicas.len() as u64;
     for (number, replica) in targets.fleet.replicas.iter().enumerate() {
         let (targets, replica) = (Arc::clone(&targets), Arc::clone(replica));
         let strike = move |rng| server(Arc::clone(&targets), Arc::clone(&replica), rng);
-        lanes.spawn(lane(over.clone(), rng(seed, &format!("server {number}")), 100..1_200, strike));
+        // The more there are, the less often each is struck: some work is to be done between the strikes.
+        let pauses = 100..1_000 * replicas;
+        lanes.spawn(lane(over.clone(), rng(seed, &format!("server {number}")), pauses, strike));
     }
     let of_agent = Arc::clone(&targets);
     lanes.spawn(lane(over.clone(), rng(seed, "agent"), 2_000..9_000, move |rng| agent(Arc::clone(&of_agent), rng)));
@@ -99,7 +102,7 @@ async fn server(targets: Arc<Targets>, replica: Arc<Replica>, mut rng: Rng) {
     let mut moment = |range| Duration::from_millis(rng.u64(range));
     match strike {
         OfServer::Kill => {
-            targets.tally.fault("server killed (-9)");
+            targets.tally.fault(KILL);
             replica.kill(moment(0..300)).await;
         }
         OfServer::Pause => {

@@ -10,6 +10,9 @@ use crate::history::Outcome;
 /// How many violations of one property are told in full.
 const TOLD: usize = 3;
 
+/// The fault that matters most.
+pub const KILL: &str = "server killed (-9)";
+
 /// Counts what is done.
 #[derive(Default)]
 pub struct Tally(Mutex<Counts>);
@@ -50,6 +53,13 @@ impl Tally {
 
     pub fn add(&self, what: &'static str, number: u64) {
         *self.0.lock().unwrap().other.entry(what).or_default() += number;
+    }
+
+    /// Whether so much was done that it says something.
+    pub fn says_something(&self) -> bool {
+        let counts = self.0.lock().unwrap();
+        let answered = counts.requests.values().flatten().filter(|(outcome, _)| outcome.starts_with("answered") || *outcome == "begun");
+        answered.map(|(_, count)| count).sum::<u64>() >= 20 && counts.faults.get(KILL).is_some_and(|kills| *kills > 0)
     }
 
     /// The table of what was done.

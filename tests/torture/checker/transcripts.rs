@@ -37,13 +37,9 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
         let asked = step.messages.iter().rev().find(|message| message["role"] == "user").and_then(|message| message["content"].as_str());
         let candidates = by_text.get(asked.unwrap_or_default()).map_or(&[][..], Vec::as_slice);
         findings.require(candidates.iter().any(|prompts| prompts.allow(&step.messages)), Property::Transcripts, || {
-            let expected = candidates.iter().map(|prompts| Value::from(prompts.prompt(prompts.answers.len())).to_string());
-            let (sent, expected) = (Value::from(step.messages.clone()), expected.collect::<Vec<_>>().join("\n    or "));
-            format!(
-                "step {} for {}\n    was sent {sent}\n    where the log says at most {expected}",
-                step.number,
-                short(asked.unwrap_or_default())
-            )
+            let expected = candidates.iter().map(|prompts| prompts.prompt(prompts.answers.len()));
+            let differences: Vec<String> = expected.map(|expected| difference(&step.messages, &expected)).collect();
+            format!("step {} for {}: {}", step.number, short(asked.unwrap_or_default()), differences.join("; or, of another turn: "))
         });
     }
 }
@@ -157,6 +153,14 @@ fn ended(turn: &TurnRow, items: &[Item<'_>]) -> Vec<Value> {
     all
 }
 
+/// Where a transcript that was sent departs from what the log says.
+fn difference(sent: &[Value], logged: &[Value]) -> String {
+    let place = sent.iter().zip(logged).take_while(|(sent, logged)| sent == logged).count();
+    let at = |messages: &[Value]| messages.get(place).map_or_else(|| "its end".to_owned(), Value::to_string);
+    let (sent_there, logged_there) = (at(sent), at(logged));
+    format!("message {place} of {} is {sent_there} where the log, of {}, has {logged_there}", sent.len(), logged.len())
+}
+
 /// The number that each answer of the agent begins with.
 fn number_of(text: &str) -> Option<usize> {
     text.strip_prefix('#')?.split(' ').next()?.parse().ok()
@@ -169,13 +173,7 @@ fn said(turn: &TurnRow, message: &MessageRow, prompt: Vec<Value>, steps: &HashMa
         return;
     };
     findings.require(step.messages == prompt, Property::Transcripts, || {
-        format!(
-            "turn {}: {} is the answer to\n    {}\n    and the log before it is\n    {}",
-            turn.id,
-            short(&message.text),
-            Value::from(step.messages.clone()),
-            Value::from(prompt)
-        )
+        format!("turn {}: the agent said {} to another log: {}", turn.id, short(&message.text), difference(&step.messages, &prompt))
     });
     let calls: Vec<(&str, &str)> =
         calls(message.id, log.items(turn.id)).iter().map(|call| (call.tool.as_str(), call.arguments.as_str())).collect();
