@@ -16,7 +16,16 @@ use crate::observer::chain;
 /// # Errors
 /// See [`OpenError`].
 pub(crate) async fn store(config: &Config, migrate: bool) -> Result<SeaOrmStore, OpenError> {
-    let options = OpenOptions { migrate, readers: config.database_readers.0, timeout: config.database_timeout, ..OpenOptions::default() };
+    let options = OpenOptions {
+        migrate,
+        timeout: config.database_timeout,
+        readers: config.database_readers.0,
+        connections: config.database_connections.0,
+        connect_timeout: config.database_connect_timeout,
+        acquire_timeout: config.database_acquire_timeout,
+        statement_timeout: config.database_statement_timeout,
+        ..OpenOptions::default()
+    };
     SeaOrmStore::open(config.database_url.expose(), options).await
 }
 

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use crate::app::HttpLimits;
 pub use reference::reference;
 use value::Setting;
-pub use value::{AgentKind, Bytes, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Readers, Threads};
+pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Threads};
 
 /// One row of the table of settings.
 struct Row {
@@ -80,13 +80,6 @@ settings! {
     "The server" {
         /// Where to listen: an address and a port. Port 0 takes any free one.
         "CHAT_LISTEN" listen: SocketAddr = "127.0.0.1:8080";
-        /// Where conversations are kept: `sqlite://` and a path, relative to the working directory or absolute (`sqlite:///var/lib/chat/chat.db`).
-        /// Folders that are missing are made.
-        "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
-        /// How long a call of the database may take, waiting for its turn included.
-        "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
-        /// How many connections read from the database beside the one that writes, at most 256.
-        "CHAT_DATABASE_READERS" database_readers: Readers = "4";
         /// How many threads serve HTTP, at most 512. Unset: one for each processor.
         "CHAT_HTTP_THREADS" http_threads: Option<Threads>;
         /// How many threads run turns, at most 512. Unset: one for each processor.
@@ -96,6 +89,26 @@ settings! {
         /// At a stop, how long requests are still taken after `/health/ready` has begun to fail, so that a load balancer
         /// can notice first. Unset: not at all.
         "CHAT_SHUTDOWN_NOTICE" shutdown_notice: Option<Duration>;
+    }
+    "The database" {
+        /// Where conversations are kept. `sqlite://` and a path, relative to the working directory or absolute (`sqlite:///var/lib/chat/chat.db`):
+        /// a file for this server alone, made with its folders if it is missing. `postgres://user:password@host:5432/database`: a database that
+        /// any number of servers share. It must exist and be encoded in UTF-8. `?sslmode=verify-full&sslrootcert=ca.pem` demands TLS and
+        /// a certificate of that authority for that host; the default is `prefer`.
+        "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
+        /// How long a call of the database may take, waiting for its turn included.
+        "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
+        /// SQLite: how many connections read from the database beside the one that writes, at most 256.
+        "CHAT_DATABASE_READERS" database_readers: Connections = "4";
+        /// PostgreSQL: how many connections this server has at most, up to 256.
+        "CHAT_DATABASE_CONNECTIONS" database_connections: Connections = "16";
+        /// PostgreSQL: how long connecting may take. Shorter than `CHAT_DATABASE_TIMEOUT`.
+        "CHAT_DATABASE_CONNECT_TIMEOUT" database_connect_timeout: Duration = "3s";
+        /// PostgreSQL: how long a call waits for a connection while all are in use. Shorter than `CHAT_DATABASE_TIMEOUT`.
+        "CHAT_DATABASE_ACQUIRE_TIMEOUT" database_acquire_timeout: Duration = "6s";
+        /// PostgreSQL: how long one statement may take, waiting for others' locks included. Shorter than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. A transaction
+        /// that stands still for as long is undone by the database.
+        "CHAT_DATABASE_STATEMENT_TIMEOUT" database_statement_timeout: Duration = "3s";
     }
     "Who may ask" {
         /// The secret that tokens are signed with (HS256), at least 32 bytes. Tokens need a `sub`, the user, and an `exp`. Unset: development mode, on loopback only, with
@@ -298,6 +311,21 @@ impl Config {
             faults.push(
                 "CHAT_LEASE: must be at least twice as long as CHAT_HEARTBEAT, or servers would lose the turns that they run".to_owned(),
             );
+        }
+        let waits = [
+            (
+                "CHAT_DATABASE_STATEMENT_TIMEOUT",
+                self.database_statement_timeout,
+                "CHAT_DATABASE_ACQUIRE_TIMEOUT",
+                self.database_acquire_timeout,
+            ),
+            ("CHAT_DATABASE_ACQUIRE_TIMEOUT", self.database_acquire_timeout, "CHAT_DATABASE_TIMEOUT", self.database_timeout),
+            ("CHAT_DATABASE_CONNECT_TIMEOUT", self.database_connect_timeout, "CHAT_DATABASE_TIMEOUT", self.database_timeout),
+        ];
+        if self.database_url.is_shared() {
+            let wrong = waits.iter().filter(|(_, inner, _, outer)| inner >= outer);
+            faults
+                .extend(wrong.map(|(inner, _, outer, _)| format!("{inner}: must be shorter than {outer}, or nobody hears what was slow")));
         }
         if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
     }

@@ -91,6 +91,8 @@ impl fmt::Display for ServeError {
                 match error {
                     OpenError::InUse { .. } => f.write_str("; stop that server, or give this one a database of its own"),
                     OpenError::Pending(_) => f.write_str("; start once without --no-migrate to apply them"),
+                    OpenError::Pooler(_) => f.write_str("; replace or set up the pooler, or connect to PostgreSQL without it"),
+                    OpenError::Encoding(_) => f.write_str("; make another one with ENCODING 'UTF8' TEMPLATE template0"),
                     _ => Ok(()),
                 }
             }

@@ -55,6 +55,11 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// What an error of PostgreSQL is.
+    pub(crate) fn of(error: Arc<sqlx::Error>) -> Self {
+        if postgres::is_poolers(&error) { Self::Pooler(error) } else { Self::Postgres(error) }
+    }
+
     /// What makes the whole store unavailable now, if it is that.
     pub(crate) fn unavailability(&self) -> Option<Unavailability> {
         match self {

@@ -42,8 +42,8 @@ impl Default for OpenOptions {
             readers: 4,
             connections: 16,
             connect_timeout: Duration::from_secs(3),
-            acquire_timeout: Duration::from_secs(4),
-            statement_timeout: Duration::from_secs(5),
+            acquire_timeout: Duration::from_secs(6),
+            statement_timeout: Duration::from_secs(3),
         }
     }
 }
@@ -101,7 +101,10 @@ pub enum OpenError {
 
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
-        Self::Database(Box::new(fault))
+        match fault {
+            Fault::Pooler(error) => Self::Pooler(Box::new(error)),
+            fault => Self::Database(Box::new(fault)),
+        }
     }
 }
 
@@ -131,6 +134,5 @@ pub(crate) fn must_migrate(Comparison { pending, unknown }: Comparison, migrate:
     if !migrate {
         return Err(OpenError::Pending(pending));
     }
-    tracing::info!(steps = ?pending, "migrating the database");
     Ok(true)
 }

@@ -112,6 +112,7 @@ impl Sqlite {
 async fn prepare(writer: &DatabaseConnection, migrate: bool) -> Result<(), OpenError> {
     check_version(&Db::Sqlite(writer.clone())).await?;
     if must_migrate(chat_migrations::compare(writer).await?, migrate)? {
+        tracing::info!("migrating the database");
         chat_migrations::apply(writer).await?;
     }
     Ok(())

@@ -109,7 +109,7 @@ bounded! {
     /// A number of threads. actix-web takes no more.
     Threads(usize) up to 512;
     /// A number of connections to the database.
-    Readers(u32) up to 256;
+    Connections(u32) up to 256;
 }
 
 impl Setting for String {
@@ -287,6 +287,13 @@ impl DatabaseUrl {
     }
 }
 
+impl DatabaseUrl {
+    /// Whether other servers may use it too.
+    pub fn is_shared(&self) -> bool {
+        !self.expose().starts_with("sqlite:")
+    }
+}
+
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DatabaseUrl([REDACTED])")
@@ -294,13 +301,12 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl Setting for DatabaseUrl {
-    const EXPECTED: &'static str =
-        "a URL that begins with sqlite:// (no other database is supported), such as sqlite://chat.db or sqlite:///var/lib/chat/chat.db";
+    const EXPECTED: &'static str = "a URL that begins with sqlite:// or postgres://, such as sqlite:///var/lib/chat/chat.db or postgres://chat:password@localhost/chat";
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        text.starts_with("sqlite:").then(|| Self(text.into()))
+        ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)).then(|| Self(text.into()))
     }
 }
 
@@ -375,11 +381,11 @@ mod tests {
     #[test]
     fn numbers_stay_within_their_bounds() {
         assert_eq!((Threads::parse("1"), Threads::parse(" 512 ")), (Some(Threads(1)), Some(Threads(512))));
-        assert_eq!(Readers::parse("256"), Some(Readers(256)));
+        assert_eq!(Connections::parse("256"), Some(Connections(256)));
         for wrong in ["0", "513", "-1", "", "x", "99999999999999999999999"] {
-            assert_eq!((Threads::parse(wrong), Readers::parse(wrong)), (None, None), "{wrong}");
+            assert_eq!((Threads::parse(wrong), Connections::parse(wrong)), (None, None), "{wrong}");
         }
-        assert_eq!(Readers::parse("257"), None);
+        assert_eq!(Connections::parse("257"), None);
     }
 
     #[test]

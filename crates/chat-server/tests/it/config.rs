@@ -87,9 +87,9 @@ fn wrong_values_are_named_with_what_is_expected() {
         ("CHAT_AGENT_MODEL", " ", r#"CHAT_AGENT_MODEL: " " is not a text that is more than white space"#),
         (
             "DATABASE_URL",
-            "postgres://x",
-            "DATABASE_URL: the value (not shown) is not a URL that begins with sqlite:// (no other database is supported), \
-             such as sqlite://chat.db or sqlite:///var/lib/chat/chat.db",
+            "mysql://x",
+            "DATABASE_URL: the value (not shown) is not a URL that begins with sqlite:// or postgres://, \
+             such as sqlite:///var/lib/chat/chat.db or postgres://chat:password@localhost/chat",
         ),
         ("CHAT_QUEUE_LIMIT", "0", r#"CHAT_QUEUE_LIMIT: "0" is not a whole number from 1 to 4294967295"#),
         ("CHAT_BODY_LIMIT", "1GB", r#"CHAT_BODY_LIMIT: "1GB" is not a number of bytes, such as 65536, 64KiB or 1MiB"#),
@@ -100,6 +100,15 @@ fn wrong_values_are_named_with_what_is_expected() {
     ];
     for (name, value, expected) in wrong {
         assert_eq!(fault(&[(name, value)]), expected);
+    }
+    let shared = ("DATABASE_URL", "postgres://chat@localhost/chat");
+    for (inner, outer) in [
+        ("CHAT_DATABASE_STATEMENT_TIMEOUT", "CHAT_DATABASE_ACQUIRE_TIMEOUT"),
+        ("CHAT_DATABASE_ACQUIRE_TIMEOUT", "CHAT_DATABASE_TIMEOUT"),
+        ("CHAT_DATABASE_CONNECT_TIMEOUT", "CHAT_DATABASE_TIMEOUT"),
+    ] {
+        let too_long = fault(&[shared, (inner, "20s"), ("CHAT_DATABASE_TIMEOUT", "20s")]);
+        assert!(too_long.starts_with(&format!("{inner}: must be shorter than {outer}")), "{too_long}");
     }
     assert!(fault(&[("CHAT_LEASE", "1s")]).starts_with("CHAT_LEASE: must be at least twice as long as CHAT_HEARTBEAT"));
 }
@@ -136,7 +145,7 @@ fn secrets_are_never_shown() {
         "jwt_secret = hunter2",
         "jwt_secret = [\"hunter2\"]",
         "agent_api_key = { key = \"hunter2\" }",
-        "database_url = \"postgres://user:hunter2@host/db\"",
+        "database_url = \"mysql://user:hunter2@host/db\"",
         "mcp_servers = \"hunter2\"",
         "mcp_servers = [{ name = \"a\", command = \"b\", env = \"hunter2\" }]",
     ];

@@ -9,7 +9,6 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Error};
 use tokio::time::timeout;
 
-use super::errors::is_poolers;
 use super::pool::Pool;
 use crate::db::Db;
 use crate::fault::Fault;
@@ -36,10 +35,7 @@ pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenE
         .disable_statement_logging();
     let pool = Pool::new(connect.clone(), options)?;
     check_settings(&pool).await?;
-    match check_statements(&connect).await {
-        Err(error) if is_poolers(&error) => return Err(OpenError::Pooler(Box::new(error))),
-        done => done.map_err(|error| OpenError::from(Fault::Postgres(Arc::new(error))))?,
-    }
+    check_statements(&connect).await.map_err(|error| Fault::of(Arc::new(error)))?;
     migrate(connect, options).await?;
     Ok(pool)
 }
@@ -93,6 +89,7 @@ async fn bring_up_to_date(db: &DatabaseConnection, migrate: bool) -> Result<(), 
     transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATING})")).await?;
     // Others may have done it meanwhile.
     if must_migrate(chat_migrations::compare(&transaction).await?, migrate)? {
+        tracing::info!("migrating the database");
         chat_migrations::apply(&transaction).await?;
     }
     Ok(transaction.commit().await?)

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::errors::{is_poolers, unavailability};
+use super::errors::unavailability;
 use super::pool::{Borrowed, Pool};
 use crate::fault::Fault;
 use crate::sql::{Bound, Dialect, Sql, Value};
@@ -85,7 +85,7 @@ impl Session {
                 if unavailability(&error).is_some() {
                     self.pool.distrust();
                 }
-                Err(if is_poolers(&error) { Fault::Pooler(Arc::new(error)) } else { Fault::Postgres(Arc::new(error)) })
+                Err(Fault::of(Arc::new(error)))
             }
             Err(_) => {
                 self.pool.distrust();
