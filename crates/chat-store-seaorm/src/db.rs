@@ -27,6 +27,18 @@ impl Db {
         }
     }
 
+    /// Runs statements that change rows, in any order; returns how many each has changed.
+    pub(crate) async fn execute_all(&self, statements: Vec<Sql>) -> Result<Vec<u64>, Fault> {
+        if let (Self::Postgres(session), true) = (self, statements.len() > 1) {
+            return session.execute_as_one(statements).await;
+        }
+        let mut changed = Vec::new();
+        for statement in statements {
+            changed.push(self.execute(statement).await?);
+        }
+        Ok(changed)
+    }
+
     /// Runs a query; returns its rows.
     pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, Fault> {
         match self {

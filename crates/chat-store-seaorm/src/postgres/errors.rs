@@ -28,9 +28,10 @@ fn by_code(code: &str) -> Option<Unavailability> {
     }
 }
 
-/// Whether the same transaction, begun anew, may well succeed: it was the victim of another one.
+/// Whether the same transaction, begun anew, may well succeed: it was the victim of another one, in a deadlock, or because both stored the same
+/// key and neither saw the other's (two requests with one idempotency key: the second one then finds what the first one stored).
 pub(crate) fn is_transient(error: &Error) -> bool {
-    matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "40001" | "40P01"))
+    matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "40001" | "40P01" | "23505"))
 }
 
 /// Whether something between us and the database lost a statement that was prepared, or mixed it up with another client's.

@@ -63,8 +63,15 @@ impl Pool {
             .build()
             .map_err(|error| Fault::Contradiction(error.to_string()))?;
         let limit = options.statement_timeout.as_millis();
-        // Whoever is stopped in the middle of a transaction must not keep others from the rows it has locked.
-        let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}");
+        let settings = [
+            format!("statement_timeout = {limit}"),
+            // Whoever is stopped in the middle of a transaction must not keep others from the rows it has locked.
+            format!("idle_in_transaction_session_timeout = {limit}"),
+            // All that is written is found by index, so planning anew for each call gains nothing and costs more than the rest.
+            "plan_cache_mode = force_generic_plan".to_owned(),
+            "enable_seqscan = off".to_owned(),
+        ];
+        let begin = settings.iter().fold("BEGIN".to_owned(), |text, setting| text + "; SET LOCAL " + setting);
         Ok(Self { connections, begin: begin.into(), patience: options.statement_timeout + GRACE })
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::errors::unavailability;
 use super::pool::{Borrowed, Pool};
 use crate::fault::Fault;
-use crate::sql::{Bound, Dialect, Sql, Value};
+use crate::sql::{Bound, Dialect, Row, Sql, Value};
 
 /// A connection in use, in a transaction or not.
 ///
@@ -63,6 +63,21 @@ impl Session {
         let (text, arguments) = rendered(sql)?;
         let rows = self.ask(async move |connection| sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(connection).await);
         Ok(rows.await?.into_iter().map(QueryResult::from).collect())
+    }
+
+    /// Runs statements that change rows as one: one way there and back. Returns how many rows each has changed.
+    pub(crate) async fn execute_as_one(&self, statements: Vec<Sql>) -> Result<Vec<u64>, Fault> {
+        let count = statements.len();
+        let mut all = Sql::new("WITH ");
+        for (place, statement) in statements.into_iter().enumerate() {
+            let separator = if place > 0 { ", " } else { "" };
+            all = all.push(format!("{separator}s{place} AS (")).append(statement).push(" RETURNING 1)");
+        }
+        let counts: Vec<_> = (0..count).map(|place| format!("(SELECT COUNT(*) FROM s{place})")).collect();
+        let rows = self.all(all.push(format!(" SELECT {}", counts.join(", ")))).await?;
+        let row = rows.first().map(|row| Row::new("changes", 0, row));
+        let row = row.ok_or_else(|| Fault::Contradiction("a count without a row".to_owned()))?;
+        (0..count).map(|place| row.count(place, "count")).collect()
     }
 
     /// Runs statements that need no preparing.

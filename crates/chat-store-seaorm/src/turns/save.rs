@@ -13,26 +13,42 @@ const ROWS: usize = 1000;
 
 /// Writes it: one statement for each kind of change, whatever the number of commands.
 pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
-    let of = |change: Change| move |row: &&TurnRow| row.change == change;
+    let turns = |change: Change| ledger.turns.values().filter(move |row| row.change == change);
     let conversations = |change: Change| ledger.conversations.values().filter(move |row| row.change == change);
+    let mut writes = Writes::default();
 
-    insert(
-        db,
+    writes.insert(
         "conversations (id, owner, title, created_at, updated_at, last_position, last_ordinal)",
         conversations(Change::Insert).map(new_conversation),
-    )
-    .await?;
-    // What stops running goes first: at no moment may two turns of a conversation run.
-    let changed = || ledger.turns.values().filter(of(Change::Update));
-    update_turns(db, changed().filter(|row| !row.is_running())).await?;
-    update_turns(db, changed().filter(|row| row.is_running())).await?;
-    insert(
-        db,
+    );
+    writes.update_turns(turns(Change::Update).filter(|row| !row.is_running()));
+    if turns(Change::Update).chain(turns(Change::Insert)).any(TurnRow::is_running) {
+        // What stops running goes first: at no moment may two turns of a conversation run.
+        writes.flush(db).await?;
+    }
+    writes.update_turns(turns(Change::Update).filter(|row| row.is_running()));
+    writes.insert(
         "turns (id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, retry_of, superseded, \
          idempotency_key, fingerprint, input_tokens, output_tokens, created_at, ended_at)",
-        ledger.turns.values().filter(of(Change::Insert)).map(new_turn),
-    )
-    .await?;
+        turns(Change::Insert).map(new_turn),
+    );
+    writes.update(
+        "v(turn_id, position)",
+        "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
+        ledger.placed.iter().map(|(turn, position)| [turn.0.into(), big(position.0)]),
+    );
+    writes.insert(
+        "messages (id, conversation_id, turn_id, position, role, text, created_at)",
+        ledger.messages.values().filter(|row| row.change == Change::Insert).filter_map(new_message),
+    );
+    writes.save_calls(ledger);
+    writes.update(
+        "v(id, updated_at, last_position, last_ordinal)",
+        "conversations SET updated_at = v.updated_at, last_position = v.last_position, last_ordinal = v.last_ordinal \
+         FROM v WHERE conversations.id = v.id",
+        conversations(Change::Update).map(|row| [row.id.0.into(), row.updated_at.0.into(), big(row.last_position), big(row.last_ordinal)]),
+    );
+    writes.flush(db).await?;
     for (conversation, ordinals) in &ledger.superseded {
         Sql::new("UPDATE turns SET superseded = TRUE WHERE conversation_id = ")
             .bind(conversation.0)
@@ -43,95 +59,77 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
             .execute(db)
             .await?;
     }
-    update(
-        db,
-        "v(turn_id, position)",
-        "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
-        ledger.placed.iter().map(|(turn, position)| [turn.0.into(), big(position.0)]),
-    )
-    .await?;
-    insert(
-        db,
-        "messages (id, conversation_id, turn_id, position, role, text, created_at)",
-        ledger.messages.values().filter(|row| row.change == Change::Insert).filter_map(new_message),
-    )
-    .await?;
-    save_calls(db, ledger).await?;
-    update(
-        db,
-        "v(id, updated_at, last_position, last_ordinal)",
-        "conversations SET updated_at = v.updated_at, last_position = v.last_position, last_ordinal = v.last_ordinal \
-         FROM v WHERE conversations.id = v.id",
-        conversations(Change::Update).map(|row| [row.id.0.into(), row.updated_at.0.into(), big(row.last_position), big(row.last_ordinal)]),
-    )
-    .await
-}
-
-async fn update_turns(db: &Db, changed: impl Iterator<Item = &TurnRow>) -> Result<(), Fault> {
-    update(
-        db,
-        "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, failure_kind, \
-         failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder)",
-        "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, cancel_requested = v.cancel_requested, \
-         superseded = v.superseded, input_tokens = v.input_tokens, output_tokens = v.output_tokens, failure_kind = v.failure_kind, \
-         failure_message = v.failure_message, next_id = v.next_id, ended_at = v.ended_at, \
-         draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
-         draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
-         FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
-        changed.map(changed_turn),
-    )
-    .await
-}
-
-async fn save_calls(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
-    insert(
-        db,
-        "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
-         result_position, result_at, outcome, output, error_message, started_at, took_us)",
-        ledger.calls.values().filter(|row| row.change == Change::Insert).filter_map(|row| new_call(ledger, row)),
-    )
-    .await?;
-    update(
-        db,
-        "v(id, result_position, result_at, outcome, output, error_message, started_at, took_us)",
-        "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
-         error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
-         FROM v WHERE tool_calls.id = v.id",
-        ledger.calls.values().filter(|row| row.change == Change::Update).filter_map(|row| {
-            let [position, at, outcome, output, error, started, took] = result_values(row.result.as_ref());
-            let ItemBody::ToolCall(call) = &row.call.body else { return None };
-            Some([call.id.0.into(), position, at, outcome, output, error, started, took])
-        }),
-    )
-    .await
-}
-
-/// Inserts rows, `into` a table and its columns.
-async fn insert<const N: usize>(db: &Db, into: &'static str, rows: impl Iterator<Item = [Value; N]>) -> Result<(), Fault> {
-    let rows: Vec<_> = rows.collect();
-    for rows in rows.chunks(ROWS) {
-        Sql::new("INSERT INTO ").push(into).push(" ").rows(rows.iter().cloned()).execute(db).await?;
-    }
     Ok(())
 }
 
-/// Updates rows from the new values `v`, each of which must find its row as it was read: whatever else has changed it meanwhile,
-/// the decisions of this batch would rest on what is not so any more.
-async fn update<const N: usize>(
-    db: &Db,
-    v: &'static str,
-    table_set: &'static str,
-    rows: impl Iterator<Item = [Value; N]>,
-) -> Result<(), Fault> {
-    let rows: Vec<_> = rows.collect();
-    for rows in rows.chunks(ROWS) {
-        let values = Sql::new("WITH ").push(v).push(" AS (").rows(rows.iter().cloned());
-        let updated = values.push(") UPDATE ").push(table_set).execute(db).await?;
-        if usize::try_from(updated) != Ok(rows.len()) {
-            return Err(Fault::Contradiction(format!("{updated} of {} rows are as they were read: UPDATE {table_set}", rows.len())));
+/// Statements that may be run in any order, and how many rows each must change.
+#[derive(Default)]
+struct Writes(Vec<(Sql, usize)>);
+
+impl Writes {
+    /// Inserts rows, `into` a table and its columns.
+    fn insert<const N: usize>(&mut self, into: &'static str, rows: impl Iterator<Item = [Value; N]>) {
+        let rows: Vec<_> = rows.collect();
+        let inserts = rows.chunks(ROWS).map(|rows| {
+            let insert = Sql::new("INSERT INTO ").push(into).push(" ").rows(rows.iter().cloned());
+            (insert, rows.len())
+        });
+        self.0.extend(inserts);
+    }
+
+    /// Updates rows from the new values `v`, each of which must find its row as it was read: whatever else has changed it meanwhile,
+    /// the decisions of this batch would rest on what is not so any more.
+    fn update<const N: usize>(&mut self, v: &'static str, table_set: &'static str, rows: impl Iterator<Item = [Value; N]>) {
+        let rows: Vec<_> = rows.collect();
+        let updates = rows.chunks(ROWS).map(|rows| {
+            let values = Sql::new("WITH ").push(v).push(" AS (").rows(rows.iter().cloned());
+            (values.push(") UPDATE ").push(table_set), rows.len())
+        });
+        self.0.extend(updates);
+    }
+
+    fn update_turns<'a>(&mut self, changed: impl Iterator<Item = &'a TurnRow>) {
+        self.update(
+            "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, failure_kind, \
+             failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder)",
+            "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, \
+             cancel_requested = v.cancel_requested, superseded = v.superseded, input_tokens = v.input_tokens, \
+             output_tokens = v.output_tokens, failure_kind = v.failure_kind, failure_message = v.failure_message, next_id = v.next_id, \
+             ended_at = v.ended_at, draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
+             draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
+             FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
+            changed.map(changed_turn),
+        );
+    }
+
+    fn save_calls(&mut self, ledger: &Ledger) {
+        self.insert(
+            "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
+             result_position, result_at, outcome, output, error_message, started_at, took_us)",
+            ledger.calls.values().filter(|row| row.change == Change::Insert).filter_map(|row| new_call(ledger, row)),
+        );
+        self.update(
+            "v(id, result_position, result_at, outcome, output, error_message, started_at, took_us)",
+            "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
+             error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
+             FROM v WHERE tool_calls.id = v.id",
+            ledger.calls.values().filter(|row| row.change == Change::Update).filter_map(|row| {
+                let [position, at, outcome, output, error, started, took] = result_values(row.result.as_ref());
+                let ItemBody::ToolCall(call) = &row.call.body else { return None };
+                Some([call.id.0.into(), position, at, outcome, output, error, started, took])
+            }),
+        );
+    }
+
+    /// Runs what has been gathered.
+    async fn flush(&mut self, db: &Db) -> Result<(), Fault> {
+        let (statements, expected): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().unzip();
+        let changed = db.execute_all(statements).await?;
+        if changed.iter().map(|rows| usize::try_from(*rows).ok()).eq(expected.iter().copied().map(Some)) {
+            return Ok(());
         }
+        Err(Fault::Contradiction(format!("{changed:?} of {expected:?} rows were as they had been read")))
     }
-    Ok(())
 }
 
 fn new_conversation(row: &ConversationRow) -> [Value; 7] {
