@@ -47,6 +47,8 @@ pub struct Plan {
 /// What became of it.
 pub struct Outcome {
     pub tally: Arc<Tally>,
+    /// How long it took until all turns had ended, once all was healed and all callers had their answers.
+    pub settled: Duration,
     pub violations: Vec<Violation>,
     pub evidence: Evidence,
     /// What each replica wrote.
@@ -86,34 +88,46 @@ pub async fn run(plan: &Plan) -> Outcome {
     agent.calm_down();
     strikes.await.unwrap();
     load.await.unwrap();
-    let mut complaints = Vec::new();
-    complaints.extend(settled(&targets.database).await.err());
-    let shown = shown(&world).await.unwrap_or_else(|complaint| {
-        complaints.push(complaint);
-        Vec::new()
-    });
+    let healed = Instant::now();
+    let mut complaints = Vec::from_iter(settled(&targets.database).await.err());
+    let settled = healed.elapsed();
+    let shown = noted(shown(&world).await, &mut complaints);
     for replica in &fleet.replicas {
         replica.end().await;
     }
-    let tables = targets.database.tables().await.unwrap();
-    let steps = agent.steps().unwrap_or_else(|complaint| {
-        complaints.push(complaint);
-        Vec::new()
-    });
-    let runs = runs(&std::fs::read_to_string(&tool_log).unwrap_or_default());
+    let steps = noted(agent.steps(), &mut complaints);
     complaints.extend(fleet.faults());
-    let evidence = Evidence { history: world.record.take(), tables, shown, runs, steps, servers: complaints };
-    tally.add("turns stored", evidence.tables.turns.len() as u64);
-    tally.add("turns taken over, or begun anew", evidence.tables.turns.iter().filter(|turn| turn.epoch > 1).count() as u64);
-    tally.add("tool runs", evidence.runs.len() as u64);
-    tally.add("tool calls that ended as unknown", unknown(&evidence));
-    tally.add("steps of the agent", evidence.steps.len() as u64);
+    let evidence = Evidence {
+        history: world.record.take(),
+        tables: targets.database.tables().await.unwrap(),
+        shown,
+        runs: runs(&std::fs::read_to_string(&tool_log).unwrap_or_default()),
+        steps,
+        servers: complaints,
+    };
+    count(&evidence, &tally);
     let violations = checker::check(&evidence);
-    Outcome { tally, violations, evidence, logs: fleet.logs() }
+    Outcome { tally, settled, violations, evidence, logs: fleet.logs() }
 }
 
-fn unknown(evidence: &Evidence) -> u64 {
-    evidence.tables.calls.iter().filter(|call| call.outcome.as_deref() == Some("unknown")).count() as u64
+/// What was found, or nothing and a complaint.
+fn noted<T>(found: Result<Vec<T>, String>, complaints: &mut Vec<String>) -> Vec<T> {
+    found.unwrap_or_else(|complaint| {
+        complaints.push(complaint);
+        Vec::new()
+    })
+}
+
+fn count(evidence: &Evidence, tally: &Tally) {
+    let Evidence { tables, runs, steps, .. } = evidence;
+    tally.add("turns stored", tables.turns.len() as u64);
+    tally.add("turns taken over", tables.turns.iter().filter(|turn| turn.epoch > 1).count() as u64);
+    tally.add("tool runs", runs.len() as u64);
+    tally.add(
+        "tool calls that ended as unknown",
+        tables.calls.iter().filter(|call| call.outcome.as_deref() == Some("unknown")).count() as u64,
+    );
+    tally.add("steps of the agent", steps.len() as u64);
 }
 
 /// A folder, and limits that are short enough for all of them to be met.

@@ -89,7 +89,8 @@ async fn torture(arguments: &Arguments) -> bool {
     let begun = Instant::now();
     let plan = Plan { seed, time: Duration::from_secs_f64(arguments.minutes * 60.0), database, replicas, server: arguments.server.clone() };
     let outcome = campaign::run(&plan).await;
-    println!("{}\n\nfound, in {:.0?} altogether\n{}", outcome.tally.table(), begun.elapsed(), report::found(&outcome.violations));
+    println!("{}\nall turns had ended {:.1?} after all was healed\n", outcome.tally.table(), outcome.settled);
+    println!("found, in {:.0?} altogether\n{}", begun.elapsed(), report::found(&outcome.violations));
     if let Some(folder) = &arguments.keep {
         keep(folder, &outcome).unwrap();
     }
