@@ -18,6 +18,8 @@ pub struct History {
     pub cancels: Vec<Cancel>,
     pub reads: Vec<Read>,
     pub intrusions: Vec<Intrusion>,
+    /// What was acknowledged and could not be read.
+    pub lost: Vec<String>,
     /// Requests that were not answered within their limit.
     pub unanswered: Vec<String>,
     /// Answers that say that the server made a mistake.
@@ -34,6 +36,8 @@ pub struct Message {
     pub conversation: Option<Uuid>,
     pub key: Option<String>,
     pub retry_of: Option<Uuid>,
+    /// Whether it is to be refused if a turn runs.
+    pub rejects: bool,
     pub attempts: Vec<Attempt>,
 }
 

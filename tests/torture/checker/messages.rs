@@ -11,7 +11,18 @@ use crate::history::{Message, Moment, Outcome};
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     let stored = stored(log);
     let messages = merged(&evidence.history.messages);
+    let owners: HashMap<Uuid, &str> = evidence.tables.conversations.iter().map(|row| (row.id, row.owner.as_str())).collect();
+    for lost in &evidence.history.lost {
+        findings.add(Property::Kept, lost);
+    }
+    let mut texts: HashMap<(&str, &str), HashSet<(&str, Option<Uuid>)>> = HashMap::new();
     for message in &messages {
+        let key = message.key.as_deref().unwrap_or_default();
+        texts.entry((&message.user, key)).or_default().insert((&message.text, message.retry_of));
+    }
+    for message in &messages {
+        let others = message.key.as_ref().is_some_and(|key| texts.get(&(&message.user, key)).is_some_and(|texts| texts.len() > 1));
+        refused(message, others, log, &owners, findings);
         acknowledged(message, log, findings);
         counted(message, &stored, findings);
     }
@@ -55,6 +66,36 @@ fn stored<'a>(log: &Log<'a>) -> HashMap<(&'a str, Option<Uuid>), Vec<Uuid>> {
         }
     }
     stored
+}
+
+/// A message is refused only where it may be.
+fn refused(message: &Message, others: bool, log: &Log<'_>, owners: &HashMap<Uuid, &str>, findings: &mut Findings) {
+    let owner = match (message.retry_of, message.conversation) {
+        (Some(turn), _) => log.turns.get(&turn).map(|row| row.owner.as_str()),
+        (None, Some(conversation)) => owners.get(&conversation).copied(),
+        (None, None) => None,
+    };
+    let own = owner == Some(message.user.as_str());
+    for attempt in &message.attempts {
+        let Outcome::Refused { status, code } = &attempt.outcome else { continue };
+        let (property, rightly) = match (status, code.as_str()) {
+            (404, "conversation_not_found") => (Property::Kept, !own && message.retry_of.is_none()),
+            (404, "turn_not_found") => (Property::Kept, !own && message.retry_of.is_some()),
+            (409, "conversation_busy") => (Property::Refused, message.rejects),
+            (409, "turn_superseded") => (Property::Refused, message.retry_of.is_some()),
+            (422, "idempotency_mismatch") => (Property::Idempotency, others),
+            (422, "invalid_text") => (Property::Refused, message.text.contains('\0')),
+            (422, "message_too_long") => (Property::Refused, message.text.chars().count() > 5_000),
+            (429, "too_many_queued") => (Property::Refused, true),
+            _ => (Property::Refused, false),
+        };
+        findings.require(rightly, property, || {
+            let (sent, known) = (attempt.begun, attempt.known);
+            let place = message.retry_of.or(message.conversation).map_or_else(|| "a new conversation".to_owned(), |id| id.to_string());
+            let Message { user, text, .. } = message;
+            format!("{user} sent {} to {place} and was told {status} {code} (from {sent:?} to {known:?})", short(text))
+        });
+    }
 }
 
 /// Every turn that an answer names is there as it was asked for.

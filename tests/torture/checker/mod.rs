@@ -38,9 +38,9 @@ macro_rules! properties {
 }
 
 properties! {
-    Kept "kept" "Every acknowledged message is stored exactly once."
+    Kept "kept" "Every acknowledged message is stored exactly once, and found by its owner from then on."
     Order "order" "Messages of a conversation have the order in which they were acknowledged."
-    Refused "refused" "A message that was refused is not stored."
+    Refused "refused" "A message is refused only where it may be, and then it is not stored."
     Unsent "unsent" "Nothing is stored that no client sent and no agent said."
     Idempotency "idempotency" "One idempotency key is one turn, for every request and for ever; another request under it is refused."
     Answers "answers" "Every answer that a client was given is the stored one, byte for byte."

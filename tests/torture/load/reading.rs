@@ -39,7 +39,12 @@ impl Caller {
         let path = format!("/conversations/{conversation}/messages?limit=100&superseded=include");
         let answer = self.ask(Method::GET, &path, None).await;
         self.world.tally.answer("read", answer.as_ref().map(|(status, _)| *status));
-        let Some((200, body)) = answer else { return };
+        let Some((status @ (200 | 404), body)) = answer else { return };
+        if status == 404 {
+            let (user, now) = (&self.way.user, self.world.record.now());
+            let lost = format!("{user} asked for {path}, their own, and was told {body} (at {now:?})");
+            return self.world.record.note(|history| history.lost.push(lost));
+        }
         let page: Value = serde_json::from_str(&body).unwrap();
         let messages = page["messages"].as_array().cloned().unwrap_or_default();
         let user = self.way.user.clone();

@@ -31,7 +31,8 @@ pub struct Wish {
 impl Wish {
     fn message(&self, user: &str) -> Message {
         let Self { conversation, retry_of, text, key, .. } = self.clone();
-        Message { user: user.to_owned(), text, conversation, key, retry_of, attempts: Vec::new() }
+        let rejects = self.query.contains("busy=reject");
+        Message { user: user.to_owned(), text, conversation, key, retry_of, rejects, attempts: Vec::new() }
     }
 }
 

@@ -34,12 +34,35 @@ const CASES: &[(Property, &str, Spoil)] = &[
         let turn = twice(evidence, "ann:7 say");
         evidence.history.messages.push(sent("ann:7 say", Outcome::Begun { conversation: uuid(ANN), turn, code: None }));
     }),
+    (Property::Kept, "somebody's own conversation was not found", |evidence| {
+        let mut message = sent("ann:7 say", Outcome::Refused { status: 404, code: "conversation_not_found".to_owned() });
+        message.conversation = Some(uuid(ANN));
+        evidence.history.messages.push(message);
+    }),
+    (Property::Kept, "somebody's own turn was not found", |evidence| {
+        let mut message = sent("ann:1 pay", Outcome::Refused { status: 404, code: "turn_not_found".to_owned() });
+        message.retry_of = Some(evidence.tables.turns[0].id);
+        evidence.history.messages.push(message);
+    }),
+    (Property::Kept, "somebody's own conversation could not be read", |evidence| evidence.history.lost.push("not found".to_owned())),
     (Property::Order, "what was acknowledged before another was sent stands behind it", |evidence| {
         evidence.history.messages[0].attempts[0].begun = Duration::from_secs(20);
         evidence.history.messages[0].attempts[0].known = Duration::from_secs(21);
     }),
     (Property::Refused, "a refused message is stored", |evidence| {
         evidence.history.messages[3].attempts[0].outcome = Outcome::Refused { status: 429, code: "too_many_queued".to_owned() };
+    }),
+    (Property::Refused, "a message that could have waited is refused", |evidence| {
+        let busy = Outcome::Refused { status: 409, code: "conversation_busy".to_owned() };
+        evidence.history.messages.push(sent("ann:7 say", busy));
+    }),
+    (Property::Refused, "a good message is refused", |evidence| {
+        evidence.history.messages.push(sent("ann:7 say", Outcome::Refused { status: 422, code: "message_too_long".to_owned() }));
+    }),
+    (Property::Idempotency, "a key that is used for nothing else is refused", |evidence| {
+        let mut message = sent("ann:7 say", Outcome::Refused { status: 422, code: "idempotency_mismatch".to_owned() });
+        message.key = Some("key-7".to_owned());
+        evidence.history.messages.push(message);
     }),
     (Property::Unsent, "a message that nobody sent is stored", |evidence| drop(evidence.history.messages.remove(3))),
     (Property::Unsent, "an answer that no agent gave is stored", |evidence| {
@@ -210,7 +233,7 @@ fn the_log_of_tools_is_read() {
 
 fn sent(text: &str, outcome: Outcome) -> Message {
     let attempts = vec![attempt(30, outcome)];
-    Message { user: "ann".to_owned(), text: text.to_owned(), conversation: None, key: None, retry_of: None, attempts }
+    Message { user: "ann".to_owned(), text: text.to_owned(), conversation: None, key: None, retry_of: None, rejects: false, attempts }
 }
 
 fn position(evidence: &Evidence, message: usize) -> i64 {

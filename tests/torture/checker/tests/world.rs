@@ -41,6 +41,7 @@ pub fn clean() -> Evidence {
         conversation: Some(uuid(ANN)),
         key: None,
         retry_of: None,
+        rejects: true,
         attempts: vec![attempt(9, Outcome::Refused { status: 409, code: "conversation_busy".to_owned() })],
     });
     history.cancels.push(Cancel { user: "ann".to_owned(), turn: pays, observed: "completed".to_owned() });
@@ -207,6 +208,7 @@ impl World {
             conversation: Some(row.conversation),
             key: key.map(str::to_owned),
             retry_of: row.retry_of,
+            rejects: false,
             attempts: vec![attempt(second, outcome)],
         });
     }
