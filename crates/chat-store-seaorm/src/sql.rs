@@ -100,6 +100,13 @@ impl Sql {
         self.with(Part::Lock(" FOR NO KEY UPDATE OF ")).with(Part::Lock(tables))
     }
 
+    /// A list of ids, selected once. Where a row was changed while [`locking`](Self::locking) waited for it, PostgreSQL checks it again and
+    /// loses it if the list is a `UNION ALL`.
+    pub(crate) fn once(self) -> Self {
+        let before = Self::default().with(Part::Lock("SELECT unnest(ARRAY("));
+        before.append(self).with(Part::Lock("))"))
+    }
+
     /// The same, leaving out rows that others have locked.
     pub(crate) fn locking_free(self, tables: &'static str) -> Self {
         self.locking(tables).with(Part::Lock(" SKIP LOCKED"))

@@ -89,7 +89,7 @@ impl Wants {
             (false, false) => of_leased().push(" UNION ALL ").append(named()),
         };
         let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id IN (");
-        Some(select.append(wanted).push(") ORDER BY c.id").locking("c"))
+        Some(select.append(wanted.once()).push(") ORDER BY c.id").locking("c"))
     }
 
     /// Selects the turns that are named, those that used the idempotency keys, and of the conversations' open ones as few as will do:
