@@ -6,8 +6,8 @@ use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::client::line;
-use crate::server::Home;
+use chat_tests::client::line;
+use chat_tests::server::Home;
 
 /// An agent that answers with the last message it was given.
 fn echo() -> StubAgent {

@@ -3,8 +3,8 @@
 use chat_test_support::stub_agent::{Answer, Gate, Recorded, StubAgent, chunk};
 use sqlx::{ConnectOptions, Connection};
 
-use crate::server::Home;
-use crate::witness::Witness;
+use chat_tests::server::Home;
+use chat_tests::witness::Witness;
 
 /// Asks for the tool once, and answers when it sees a result.
 fn pays(recorded: &Recorded) -> Answer {
@@ -91,9 +91,9 @@ async fn while_the_agent_speaks_and_before_the_end() {
         let server = home.start();
         // Whoever had seen some of the text is told that it leads nowhere, and then all of the new.
         let last = told.last().unwrap().id.as_deref();
-        let resumed = crate::client::Events::of(server.client("ann").resume(turn, last).await).rest().await;
+        let resumed = chat_tests::client::Events::of(server.client("ann").resume(turn, last).await).rest().await;
         assert_eq!(resumed[0].name, "discarded");
-        assert_eq!(crate::client::text(&resumed), "Hello.");
+        assert_eq!(chat_tests::client::text(&resumed), "Hello.");
         server.kill();
         recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
     }

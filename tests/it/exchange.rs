@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{read, text};
-use crate::server::Home;
+use chat_tests::client::{read, text};
+use chat_tests::server::Home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_added_and_listed() {

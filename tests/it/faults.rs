@@ -5,8 +5,8 @@ use std::time::Duration;
 use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 use serde_json::json;
 
-use crate::server::Home;
-use crate::witness::Witness;
+use chat_tests::server::Home;
+use chat_tests::witness::Witness;
 
 /// The first message meets this; the second is answered.
 async fn agent_fails(name: &str, first: Answer, status: u16, code: &str) {
@@ -188,7 +188,7 @@ async fn secrets_are_in_no_log_and_no_answer() {
     let (code, log) = server.terminate();
     assert_eq!(code, Some(0));
     assert!(log.contains("agent_misconfigured"), "the failure is not in the log:\n{log}");
-    for secret in ["very-secret", crate::server::SECRET, "my private words", &crate::client::token("ann")[..40]] {
+    for secret in ["very-secret", chat_tests::server::SECRET, "my private words", &chat_tests::client::token("ann")[..40]] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
 }

@@ -8,7 +8,7 @@ use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use chat_test_support::stub_agent::{Answer, StubAgent};
 use uuid::Uuid;
 
-use crate::server::Home;
+use chat_tests::server::Home;
 
 const TURNS: u32 = 2_500;
 
@@ -54,7 +54,7 @@ async fn five_thousand_messages_are_read_and_sent() {
     assert_eq!(ann.said(&conversation).await, expected);
     let (status, reply) = ann.try_chat("?messages=turn", Some(&conversation), "And now?").await;
     assert_eq!((status.as_u16(), &reply["response"]), (200, &"Here.".into()));
-    let read: Vec<String> = agent.requests()[0].messages().iter().map(crate::client::line).collect();
+    let read: Vec<String> = agent.requests()[0].messages().iter().map(chat_tests::client::line).collect();
     assert_eq!(read[..5_000], expected);
     assert_eq!(read[5_000..], ["user: And now?"]);
     // All of it in one reply, too.

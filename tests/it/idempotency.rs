@@ -4,8 +4,8 @@ use chat_test_support::stub_agent::{Answer, StubAgent};
 use futures_util::future::join_all;
 use reqwest::Method;
 
-use crate::client::read;
-use crate::server::Home;
+use chat_tests::client::read;
+use chat_tests::server::Home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_gives_one_turn_and_one_answer() {
@@ -13,7 +13,7 @@ async fn one_key_gives_one_turn_and_one_answer() {
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
     let ann = server.client("ann");
-    let send = |client: &crate::client::Client, text: &str| client.message("", None, text).header("idempotency-key", "\"k-1\"").send();
+    let send = |client: &chat_tests::client::Client, text: &str| client.message("", None, text).header("idempotency-key", "\"k-1\"").send();
     let sent = join_all((0..20).map(|_| async { read(send(&ann, "Hi").await.unwrap()).await })).await;
     let (status, first) = &sent[0];
     assert_eq!((status.as_u16(), &first["response"]), (200, &"Answer 0.".into()));

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::read;
-use crate::server::Home;
+use chat_tests::client::read;
+use chat_tests::server::Home;
 
 /// Routes that anybody may ask.
 const PUBLIC: [&str; 7] = ["/", "/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];

@@ -1,7 +1,6 @@
 //! The program as its users meet it: started as a process, spoken to over HTTP, killed, and started again.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-mod client;
 mod concurrency;
 mod crashes;
 mod exchange;
@@ -9,7 +8,5 @@ mod faults;
 mod history;
 mod idempotency;
 mod isolation;
-mod server;
 mod shutdown;
 mod streams;
-mod witness;

@@ -4,8 +4,8 @@ use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 use futures_util::future::join_all;
 use reqwest::Method;
 
-use crate::client::read;
-use crate::server::Home;
+use chat_tests::client::read;
+use chat_tests::server::Home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_turn_is_lost() {
@@ -40,7 +40,7 @@ async fn no_acknowledged_turn_is_lost() {
                     assert_eq!(read(response).await.1["code"], "shutting_down");
                     break;
                 }
-                let mut events = crate::client::Events::of(response);
+                let mut events = chat_tests::client::Events::of(response);
                 let Some(opened) = events.next().await else { break };
                 acknowledged.push(opened.data);
             }

@@ -2,9 +2,9 @@
 
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 
-use crate::client::{Event, Events, parse, text};
-use crate::server::Home;
-use crate::witness::Witness;
+use chat_tests::client::{Event, Events, parse, text};
+use chat_tests::server::Home;
+use chat_tests::witness::Witness;
 
 /// What is left of a stream when text that was cut differently counts as the same, and what the turn's state was when the
 /// connection began does not count.
@@ -63,7 +63,7 @@ async fn a_stream_can_be_cut_at_any_byte() {
     cuts.sort_unstable();
     cuts.dedup();
     let before = server;
-    let check = async |ann: &crate::client::Client, cuts: &[usize]| {
+    let check = async |ann: &chat_tests::client::Client, cuts: &[usize]| {
         for cut in cuts {
             let mut seen = received(&bytes[..*cut]);
             let last = seen.iter().rev().find_map(|event| event.id.clone());
@@ -121,7 +121,7 @@ async fn a_cancel_stops_the_stream_and_keeps_the_words() {
     let seen = events.until("text").await;
     let turn = seen[0].data["turn_id"].as_str().unwrap();
     let cancel =
-        async || crate::client::read(ann.request(reqwest::Method::POST, &format!("/turns/{turn}/cancel")).send().await.unwrap()).await;
+        async || chat_tests::client::read(ann.request(reqwest::Method::POST, &format!("/turns/{turn}/cancel")).send().await.unwrap()).await;
     let (status, observed) = cancel().await;
     assert_eq!((status.as_u16(), &observed["status"]), (200, &"running".into()), "{observed}");
     let rest = events.rest().await;

@@ -5,6 +5,7 @@ mod manifests;
 mod steps;
 mod test;
 mod tidy;
+mod torture;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,11 +17,15 @@ The project's commands.
 
 Usage: cargo xtask <command>
 
-  ci                   everything that must hold before a change is taken: format, lints, docs, tidiness, all tests
+  ci [--long]          everything that must hold before a change is taken: format, lints, docs, tidiness, all tests, and
+                       a minute of the fault campaign on each database; with --long, longer ones, and proof that they notice
+                       a missing guard
   test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
                        or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
   test --pgbouncer PATH [filter]
                        the tests with PgBouncer too
+  torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
+                       and --sabotage epoch|idempotency|write-before-run on a server that has that guard taken out
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
@@ -31,8 +36,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["ci"] => ci::all(),
+        ["ci"] => ci::all(false),
+        ["ci", "--long"] => ci::all(true),
         ["test", rest @ ..] => test::all(rest),
+        ["torture", rest @ ..] => torture::run(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),
         ["bench", "store", rest @ ..] => bench(rest),

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("chat-server", &["chat-domain", "chat-protocol", "chat-store-seaorm", "chat-agent-http", "chat-tools-mcp", "chat-demo"]),
     ("chat-test-postgres", &[]),
     ("chat-test-support", &["chat-domain"]),
-    (OUTSIDE_TESTS, &["chat-server"]),
+    (OUTSIDE_TESTS, &["chat-server", "chat-test-postgres", "chat-test-support"]),
     ("xtask", &["chat-test-postgres"]),
 ];
 
@@ -36,10 +36,10 @@ const OUTSIDE_TESTS: &str = "chat-tests";
 const CONFINED: &[(&str, &[&str], &[&str])] = &[
     ("sea-orm", &["chat-store-seaorm", "chat-migrations"], &[]),
     ("sea-orm-migration", &["chat-store-seaorm", "chat-migrations"], &[]),
-    ("sqlx", &["chat-demo", "chat-store-seaorm"], &[OUTSIDE_TESTS]),
+    ("sqlx", &["chat-demo", "chat-store-seaorm", OUTSIDE_TESTS], &[]),
     ("actix-web", &["chat-server", "chat-test-support"], &[]),
     ("rmcp", &["chat-tools-mcp", "chat-demo"], &[]),
-    ("reqwest", &["chat-agent-http"], &["chat-server", "chat-test-support", OUTSIDE_TESTS]),
+    ("reqwest", &["chat-agent-http", OUTSIDE_TESTS], &["chat-server", "chat-test-support"]),
 ];
 
 /// All that the domain may use from outside: no format, no transport, no database.

@@ -1,8 +1,11 @@
 //! Commands that run one after another, each shown with its time.
 
 use std::ffi::OsString;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Instant;
+
+use serde_json::Value;
 
 use crate::root;
 
@@ -24,6 +27,13 @@ impl Step {
         Self { name, command }
     }
 
+    /// Any other program.
+    pub fn program(name: &'static str, program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(root());
+        Self { name, command }
+    }
+
     /// With this variable set.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -32,13 +42,34 @@ impl Step {
 
     /// Runs it, with its output shown.
     pub fn run(mut self) -> Result<(), Failed> {
+        self.command.stdout(Stdio::inherit());
+        self.output().map(drop)
+    }
+
+    /// Runs it, with its errors shown; gives what it writes.
+    pub fn output(mut self) -> Result<Vec<u8>, Failed> {
         let name = self.name;
         eprintln!("\n=== {name}");
         let begun = Instant::now();
-        let status = self.command.status().map_err(|error| Failed(format!("{name}: cannot be started: {error}")))?;
+        let output =
+            self.command.stderr(Stdio::inherit()).output().map_err(|error| Failed(format!("{name}: cannot be started: {error}")))?;
+        let status = output.status;
         eprintln!("=== {name}: {} after {:.0} s", if status.success() { "good" } else { "FAILED" }, begun.elapsed().as_secs_f32());
-        if status.success() { Ok(()) } else { Err(Failed(format!("{name} failed ({status})"))) }
+        if status.success() { Ok(output.stdout) } else { Err(Failed(format!("{name} failed ({status})"))) }
     }
+}
+
+/// Builds all programs of the workspace; says where they are.
+pub fn programs() -> Result<Vec<PathBuf>, Failed> {
+    let arguments = ["build", "--workspace", "--bins", "--all-features", "--message-format", "json-render-diagnostics"];
+    Ok(executables(&Step::cargo("build the programs", &arguments).output()?))
+}
+
+/// The programs that cargo says it has built.
+pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
+    let messages = String::from_utf8_lossy(messages);
+    let message = |line: &str| serde_json::from_str::<Value>(line).ok();
+    messages.lines().filter_map(message).filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).collect()
 }
 
 /// What a command writes.

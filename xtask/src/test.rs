@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chat_test_postgres::{Cluster, Options, URL_VARIABLE, install_if_missing};
 
-use crate::steps::{Failed, Step, output};
+use crate::steps::{self, Failed, Step, output};
 
 /// Names the PgBouncer that tests may start.
 const PGBOUNCER_VARIABLE: &str = "CHAT_TEST_PGBOUNCER";
@@ -20,7 +20,7 @@ pub fn all(words: &[&str]) -> Result<(), Failed> {
         filter => (None, filter),
     };
     // Tests with real processes start the programs from the target folder.
-    Step::cargo("build the programs", &["build", "--workspace", "--bins", "--all-features"]).run()?;
+    steps::programs()?;
     let postgres = Postgres::start()?;
     let workspace = ["--workspace", "--all-features"];
     let with = |first: &[&'static str], last: &[&str]| -> Vec<String> {

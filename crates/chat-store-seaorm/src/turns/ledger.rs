@@ -64,7 +64,8 @@ pub(super) struct TurnRow {
 impl TurnRow {
     /// Whether `lease` is, or was at the end, the turn's current one.
     pub(super) fn is_held_by(&self, lease: &TurnLease) -> bool {
-        self.holder == Some(lease.worker) && self.epoch == lease.epoch
+        // Taken out of a build that shows that the fault campaign notices it: docs/TORTURE.md.
+        cfg!(sabotage = "epoch") || self.holder == Some(lease.worker) && self.epoch == lease.epoch
     }
 
     pub(super) fn is_running(&self) -> bool {

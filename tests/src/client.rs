@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 use crate::server::SECRET;
 
+/// A token for this user.
 pub fn token(user: &str) -> String {
     let exp = jsonwebtoken::get_current_timestamp() + 3600;
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({"sub": user, "exp": exp}), &key).unwrap()
 }
 
+/// One user, at one server.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -23,9 +25,16 @@ pub struct Client {
 }
 
 impl Client {
+    /// A user with a valid token and connections of their own.
     pub fn new(address: SocketAddr, user: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { http, origin: format!("http://{address}"), user: user.to_owned(), token: token(user) }
+    }
+
+    /// The same user at another server.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { origin: format!("http://{address}"), ..self.clone() }
     }
 
     /// A request to a path below the user's.
@@ -38,6 +47,7 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.origin)).bearer_auth(&self.token)
     }
 
+    /// What is there, below the user's path.
     pub async fn get(&self, path: &str) -> Value {
         let response = self.request(Method::GET, path).send().await.unwrap();
         let (status, body) = read(response).await;
@@ -107,6 +117,7 @@ pub fn line(message: &Value) -> String {
     format!("{}: {}", message["role"].as_str().unwrap(), message["content"].as_str().unwrap())
 }
 
+/// The status and the body, as JSON if it is.
 pub async fn read(response: Response) -> (StatusCode, Value) {
     let status = response.status();
     let text = response.text().await.unwrap();
@@ -117,9 +128,23 @@ pub async fn read(response: Response) -> (StatusCode, Value) {
 /// One server-sent event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// The cursor after it.
     pub id: Option<String>,
+    /// What kind it is.
     pub name: String,
+    /// What it says.
     pub data: Value,
+}
+
+/// One server-sent event, its data as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The cursor after it.
+    pub id: Option<String>,
+    /// What kind of event it is.
+    pub name: String,
+    /// What it says, byte for byte.
+    pub data: String,
 }
 
 /// The events of a response, as they come.
@@ -129,6 +154,7 @@ pub struct Events {
 }
 
 impl Events {
+    /// Those of a response that must be a stream.
     pub fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -137,11 +163,16 @@ impl Events {
 
     /// The next event; `None` at the end, or where the connection broke.
     pub async fn next(&mut self) -> Option<Event> {
+        self.next_frame().await.map(Into::into)
+    }
+
+    /// The same, with its data as it came.
+    pub async fn next_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
                 let frame: Vec<u8> = self.unread.drain(..end + 2).collect();
-                match parse(std::str::from_utf8(&frame).unwrap()) {
-                    Some(event) => return Some(event),
+                match Frame::parse(std::str::from_utf8(&frame).unwrap()) {
+                    Some(frame) => return Some(frame),
                     None => continue,
                 }
             }
@@ -161,6 +192,7 @@ impl Events {
         }
     }
 
+    /// All that come.
     pub async fn rest(mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
@@ -170,11 +202,24 @@ impl Events {
     }
 }
 
+impl Frame {
+    /// `None` for a comment.
+    pub fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let data = field("data")?.to_owned();
+        Some(Self { id: field("id").map(str::to_owned), name: field("event").unwrap().to_owned(), data })
+    }
+}
+
+impl From<Frame> for Event {
+    fn from(Frame { id, name, data }: Frame) -> Self {
+        Self { id, name, data: serde_json::from_str(&data).unwrap() }
+    }
+}
+
 /// A frame as an event; `None` for a comment.
 pub fn parse(frame: &str) -> Option<Event> {
-    let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    let data = serde_json::from_str(field("data")?).unwrap();
-    Some(Event { id: field("id").map(str::to_owned), name: field("event").unwrap().to_owned(), data })
+    Frame::parse(frame).map(Into::into)
 }
 
 /// All text that was streamed, by the order of its coming.

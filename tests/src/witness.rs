@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::server::Home;
 
+/// The tool server's program.
+pub const TOOLS: &str = "witness-tools";
+
 /// Tools whose calls wait for the test. Kept beside the database.
 pub struct Witness {
     log: PathBuf,
@@ -29,7 +32,7 @@ impl Witness {
     fn with(home: Home, gate: Option<TcpListener>) -> (Self, Home) {
         let log = home.path().join("witness.log");
         let address = gate.as_ref().map_or("-".to_owned(), |gate| gate.local_addr().unwrap().to_string());
-        let servers = json!([{ "name": "witness", "command": env!("CARGO_BIN_EXE_witness-tools"), "args": [&log, address] }]);
+        let servers = json!([{ "name": "witness", "command": crate::program(TOOLS), "args": [&log, address] }]);
         let gate = gate.map(|gate| {
             gate.set_nonblocking(true).unwrap();
             tokio::net::TcpListener::from_std(gate).unwrap()

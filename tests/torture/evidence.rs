@@ -1,0 +1,204 @@
+//! What is there when a campaign is over, from every side.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::history::History;
+
+/// Everything that the checker judges by.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// What clients did and were told.
+    pub history: History,
+    /// What the tables hold.
+    pub tables: Tables,
+    /// What the API shows.
+    pub shown: Vec<Shown>,
+    /// What the tool server ran, in order.
+    pub runs: Vec<Run>,
+    /// What the agent was asked and said.
+    pub steps: Vec<Step>,
+    /// What servers did that they should not: ended by themselves, panicked, did not stop.
+    pub servers: Vec<String>,
+}
+
+/// The tables, row by row.
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub conversations: Vec<ConversationRow>,
+    pub turns: Vec<TurnRow>,
+    pub messages: Vec<MessageRow>,
+    pub calls: Vec<CallRow>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct ConversationRow {
+    pub id: Uuid,
+    pub owner: String,
+    pub last_position: i64,
+    pub last_ordinal: i64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct TurnRow {
+    pub id: Uuid,
+    pub conversation: Uuid,
+    pub owner: String,
+    pub ordinal: i64,
+    pub status: String,
+    pub epoch: i64,
+    pub cancel_requested: i64,
+    pub retry_of: Option<Uuid>,
+    pub superseded: i64,
+    pub failure: Option<String>,
+}
+
+impl TurnRow {
+    pub fn is_open(&self) -> bool {
+        matches!(self.status.as_str(), "queued" | "running")
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct MessageRow {
+    pub id: Uuid,
+    pub conversation: Uuid,
+    pub turn: Uuid,
+    pub position: Option<i64>,
+    pub role: String,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct CallRow {
+    pub id: Uuid,
+    pub conversation: Uuid,
+    pub turn: Uuid,
+    pub message: Uuid,
+    pub position: i64,
+    pub tool: String,
+    pub arguments: String,
+    pub result_position: Option<i64>,
+    pub outcome: Option<String>,
+    pub output: Option<String>,
+    pub error: Option<String>,
+}
+
+/// A conversation as its owner is shown it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub user: String,
+    pub conversation: Uuid,
+    pub messages: Vec<Value>,
+    pub tool_calls: Vec<Value>,
+}
+
+/// One run of a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    pub tool: String,
+    pub call: Uuid,
+    pub user: String,
+    /// Whether it came to its end.
+    pub ended: bool,
+}
+
+/// Reads the tool server's log.
+pub fn runs(log: &str) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for line in log.lines() {
+        let [what, tool, call, user] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+        let call = Uuid::try_parse(call).unwrap_or_default();
+        match what {
+            "begin" => runs.push(Run { tool: tool.to_owned(), call, user: user.to_owned(), ended: false }),
+            _ => {
+                let run = runs.iter_mut().rev().find(|run| run.call == call && !run.ended);
+                run.into_iter().for_each(|run| run.ended = true);
+            }
+        }
+    }
+    runs
+}
+
+/// A request to the agent, and what it said.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub number: usize,
+    /// The transcript, as it was sent.
+    pub messages: Vec<Value>,
+    pub text: String,
+    /// Tools and arguments.
+    pub calls: Vec<(String, String)>,
+}
+
+/// An entry of a conversation's log.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    Message(&'a MessageRow),
+    Call(&'a CallRow),
+    Result(&'a CallRow),
+}
+
+impl Item<'_> {
+    pub fn position(&self) -> i64 {
+        match self {
+            Self::Message(row) => row.position.unwrap_or_default(),
+            Self::Call(row) => row.position,
+            Self::Result(row) => row.result_position.unwrap_or_default(),
+        }
+    }
+}
+
+/// The tables as conversations, turns and items.
+pub struct Log<'a> {
+    pub turns: HashMap<Uuid, &'a TurnRow>,
+    /// The turns of each conversation, by ordinal.
+    pub conversations: BTreeMap<Uuid, Vec<&'a TurnRow>>,
+    items: HashMap<Uuid, Vec<Item<'a>>>,
+}
+
+impl<'a> Log<'a> {
+    pub fn of(tables: &'a Tables) -> Self {
+        let mut conversations: BTreeMap<Uuid, Vec<&TurnRow>> = BTreeMap::new();
+        for turn in &tables.turns {
+            conversations.entry(turn.conversation).or_default().push(turn);
+        }
+        conversations.values_mut().for_each(|turns| turns.sort_by_key(|turn| turn.ordinal));
+        let mut items: HashMap<Uuid, Vec<Item>> = HashMap::new();
+        for row in &tables.messages {
+            items.entry(row.turn).or_default().push(Item::Message(row));
+        }
+        for row in &tables.calls {
+            let items = items.entry(row.turn).or_default();
+            items.push(Item::Call(row));
+            items.extend(row.result_position.map(|_| Item::Result(row)));
+        }
+        items.values_mut().for_each(|items| items.sort_by_key(Item::position));
+        Self { turns: tables.turns.iter().map(|turn| (turn.id, turn)).collect(), conversations, items }
+    }
+
+    /// A turn's items, in order.
+    pub fn items(&self, turn: Uuid) -> &[Item<'a>] {
+        self.items.get(&turn).map_or(&[], Vec::as_slice)
+    }
+
+    /// The text of the user's message of a turn.
+    pub fn asked(&self, turn: Uuid) -> Option<&'a str> {
+        self.items(turn).iter().find_map(|item| match item {
+            Item::Message(row) if row.role == "user" => Some(row.text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What a turn's assistant said, as replies and lists show it.
+    pub fn answer(&self, turn: Uuid) -> String {
+        let texts = self.items(turn).iter().filter_map(|item| match item {
+            Item::Message(row) if row.role == "assistant" && !row.text.is_empty() => Some(row.text.as_str()),
+            _ => None,
+        });
+        texts.collect::<Vec<_>>().join("\n\n")
+    }
+}
