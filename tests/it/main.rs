@@ -9,6 +9,7 @@ mod faults;
 mod history;
 mod idempotency;
 mod isolation;
+mod postgres;
 mod server;
 mod shutdown;
 mod streams;
