@@ -6,11 +6,11 @@ use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use chat_tests::client::line;
-use chat_tests::server::Home;
+use chat_tests::client::{Client, line};
+use chat_tests::server::{Home, Server};
 
 /// An agent that answers with the last message it was given.
-fn echo() -> StubAgent {
+pub fn echo() -> StubAgent {
     StubAgent::start(|recorded| {
         let last = recorded.messages().pop().unwrap();
         Answer::text(["Re ", last["content"].as_str().unwrap()])
@@ -21,14 +21,17 @@ fn contents(messages: &[Value]) -> Vec<String> {
     messages.iter().map(line).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn enqueued_messages_are_answered_one_after_another() {
-    let agent = echo();
-    let server = Home::with_agent(&agent.base_url()).start();
-    let ann = server.client("ann");
+/// 128 messages to one conversation at once, by way of all these servers in turn.
+pub async fn all_are_answered_one_after_another(servers: &[&Server], agent: &StubAgent) {
+    let clients: Vec<_> = servers.iter().map(|server| server.client("ann")).collect();
+    let ann = &clients[0];
     let conversation = ann.chat(None, "m0").await["conversation_id"].as_str().unwrap().to_owned();
     let texts: Vec<String> = (1..=128).map(|n| format!("m{n}")).collect();
-    let replies = join_all(texts.iter().map(|text| ann.try_chat("?messages=turn", Some(&conversation), text))).await;
+    let send = |(text, client): (&String, &Client)| {
+        let (text, client, conversation) = (text.clone(), client.clone(), conversation.clone());
+        async move { client.try_chat("?messages=turn", Some(&conversation), &text).await }
+    };
+    let replies = join_all(texts.iter().zip(clients.iter().cycle()).map(send)).await;
     for (text, (status, reply)) in texts.iter().zip(&replies) {
         assert_eq!((status.as_u16(), &reply["response"]), (200, &format!("Re {text}").into()));
     }
@@ -46,6 +49,13 @@ async fn enqueued_messages_are_answered_one_after_another() {
         assert!(request.rejection.is_none(), "{:?}", request.rejection);
         assert_eq!(contents(&request.messages()), said[..2 * n + 1]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enqueued_messages_are_answered_one_after_another() {
+    let agent = echo();
+    let server = Home::with_agent(&agent.base_url()).start();
+    all_are_answered_one_after_another(&[&server], &agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

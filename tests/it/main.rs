@@ -8,5 +8,6 @@ mod faults;
 mod history;
 mod idempotency;
 mod isolation;
+mod postgres;
 mod shutdown;
 mod streams;

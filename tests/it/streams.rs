@@ -8,7 +8,7 @@ use chat_tests::witness::Witness;
 
 /// What is left of a stream when text that was cut differently counts as the same, and what the turn's state was when the
 /// connection began does not count.
-fn essence(events: &[Event]) -> Vec<Event> {
+pub fn essence(events: &[Event]) -> Vec<Event> {
     let mut essence: Vec<Event> = Vec::new();
     for event in events.iter().filter(|event| event.name != "turn") {
         let mut event = event.clone();

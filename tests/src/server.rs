@@ -83,14 +83,30 @@ impl Home {
         self.start_as(command)
     }
 
+    /// Starts a server that must refuse to serve. Gives its exit code and its log.
+    pub fn refuses(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(program(SERVER));
+        let output = self.prepare(&mut command).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "it listens");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     fn start_as(&self, command: Command) -> Server {
-        self.try_start_as(command).unwrap_or_else(|said| panic!("the server did not start\n{said}"))
+        self.try_start_as(command).unwrap_or_else(|said| {
+            panic!(
+                "the server did not start
+{said}"
+            )
+        })
+    }
+
+    fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.current_dir(self.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.variables.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
     }
 
     fn try_start_as(&self, mut command: Command) -> Result<Server, String> {
-        command.current_dir(self.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs(self.variables.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = self.prepare(&mut command).spawn().unwrap();
         let mut log = child.stderr.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

@@ -29,6 +29,7 @@ Usage: cargo xtask <command>
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
+  bench replicas       measures how soon one server hears of what happens at another
   help                 this text
 ";
 
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
         ["torture", rest @ ..] => torture::run(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),
-        ["bench", "store", rest @ ..] => bench(rest),
+        ["bench", "store", rest @ ..] => bench("chat-store-seaorm", "store", rest),
+        ["bench", "replicas", rest @ ..] => bench("chat-tests", "replicas", rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -81,10 +83,9 @@ fn docs() -> Result<(), Failed> {
     write("the_reference_is_up_to_date", "chat-server")
 }
 
-fn bench(rest: &[&str]) -> Result<(), Failed> {
-    let mut arguments = vec!["bench", "-p", "chat-store-seaorm", "--bench", "store", "--"];
-    arguments.extend(rest);
-    Step::cargo("measure the store", &arguments).run()
+fn bench(package: &str, bench: &str, rest: &[&str]) -> Result<(), Failed> {
+    let arguments = [&["bench", "--package", package, "--bench", bench, "--"], rest].concat();
+    Step::cargo("measure", &arguments).run()
 }
 
 /// The folder of the workspace.

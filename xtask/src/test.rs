@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use chat_test_postgres::{Cluster, Options, URL_VARIABLE, install_if_missing};
+use chat_test_postgres::{Cluster, Options, PGBOUNCER_VARIABLE, URL_VARIABLE, install_if_missing};
 
 use crate::steps::{self, Failed, Step, output};
-
-/// Names the PgBouncer that tests may start.
-const PGBOUNCER_VARIABLE: &str = "CHAT_TEST_PGBOUNCER";
 
 /// What every test that starts a PgBouncer has in its name.
 const PGBOUNCER_TESTS: &str = "pgbouncer";

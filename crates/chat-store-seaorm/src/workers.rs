@@ -113,7 +113,9 @@ impl Command for TakeOver {
             return Ok(Vec::new());
         }
         let turns: Vec<TurnId> = abandoned.iter().map(|(turn, _)| *turn).collect();
-        Sql::new("UPDATE turns SET epoch = epoch + 1, attempt = attempt + 1, draft_message_id = NULL, draft_text = NULL, holder = ")
+        Sql::new("UPDATE turns SET epoch = epoch + 1, draft_message_id = NULL, draft_text = NULL, attempt = attempt + CASE holder WHEN ")
+            .bind(self.0.worker.0)
+            .push(" THEN 0 ELSE 1 END, holder = ")
             .bind(self.0.worker.0)
             .push(" WHERE id IN (")
             .list(turns.iter().map(|turn| turn.0))

@@ -10,9 +10,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use crate::Error;
 use crate::command::Owner;
 
-/// Waits for its input to end, which happens when the owner closes it or dies, in whatever way. Then it stops the cluster in
-/// the folder `$1` by the command that follows, and removes the folder. It tries again for a while: the owner may have died while
-/// the cluster was made or started.
+/// Waits for its input to end, which happens when the owner closes it or dies, in whatever way. Then it stops the poolers and the
+/// cluster in the folder `$1`, this by the command that follows, and removes the folder. It tries again for a while: the owner may
+/// have died while the cluster was made or started.
 const WATCHER: &str = r#"
 trap '' HUP INT TERM
 cat >/dev/null
@@ -20,6 +20,9 @@ folder=$1
 shift
 tries=0
 while [ -e "$folder" ] && [ $tries -lt 100 ]; do
+    for pid in "$folder"/pgbouncer-*/pid; do
+        [ -f "$pid" ] && kill -s KILL "$(cat "$pid")"
+    done
     "$@"
     rm -rf "$folder" && [ ! -e "$folder" ] && break
     tries=$((tries + 1))

@@ -30,6 +30,7 @@ mod command;
 mod database;
 mod error;
 mod folder;
+mod pgbouncer;
 mod replica;
 mod tls;
 
@@ -37,3 +38,4 @@ pub use binaries::install_if_missing;
 pub use cluster::{Cluster, Mode, Options};
 pub use database::{Database, URL_VARIABLE, database, query};
 pub use error::Error;
+pub use pgbouncer::{PGBOUNCER_VARIABLE, PgBouncer};

@@ -108,7 +108,7 @@ pub trait ConversationStore: Send + Sync {
     async fn heartbeat(&self, worker: WorkerId, lease: Duration, drafts: Vec<(TurnLease, Draft)>) -> Result<Heartbeat, StoreError>;
 
     /// Takes over running turns that no living worker holds: each by exactly one caller, with a new epoch, one more attempt and no draft.
-    /// The claimer itself counts as living; its own turns are claimed only by [`Claim::holding`].
+    /// The claimer itself counts as living; its own turns are claimed only by [`Claim::holding`], and that is no attempt more: nobody died.
     /// A worker whose lease ran out is forgotten when one of its turns is claimed.
     async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
 

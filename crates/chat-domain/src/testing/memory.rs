@@ -461,7 +461,8 @@ impl ConversationStore for MemoryStore {
                 if !abandoned {
                     continue;
                 }
-                (row.holder, row.epoch, row.attempt, row.draft) = (Some(claim.worker), row.epoch + 1, row.attempt + 1, None);
+                let attempt = row.attempt + u32::from(holder != Some(claim.worker));
+                (row.holder, row.epoch, row.attempt, row.draft) = (Some(claim.worker), row.epoch + 1, attempt, None);
                 let row = log.turns.get(at).ok_or(StoreError::NotFound)?;
                 claimed.push(log.held(row)?);
                 if let Some(dead) = holder.filter(|holder| *holder != claim.worker) {

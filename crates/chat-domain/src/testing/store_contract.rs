@@ -413,6 +413,7 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
     let found = store.claim_abandoned(Claim { holding: Some(vec![known.turn.id]), ..claim(worker) }).await.unwrap();
     assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [mislaid.turn.id]);
     assert!(found[0].lease.epoch > mislaid.lease.epoch);
+    assert_eq!(found[0].attempt, mislaid.attempt, "nobody died of it");
     complete(&store, &known).await;
     complete(&store, &foreign).await;
     complete(&store, &found[0]).await;

@@ -17,6 +17,18 @@ pub(crate) struct Worker {
     id: Mutex<WorkerId>,
     /// Until when nobody can have taken our turns.
     safe_until: watch::Sender<Instant>,
+    /// When the store answered again after it had not.
+    returned: Mutex<Returned>,
+}
+
+/// Whether the store answers heartbeats.
+enum Returned {
+    /// It always did.
+    NeverAway,
+    /// It does not.
+    Away,
+    /// It does since then.
+    At(Instant),
 }
 
 impl Worker {
@@ -25,7 +37,7 @@ impl Worker {
         let id = WorkerId(deps.environment.fresh_id());
         let sent = Instant::now();
         deps.store.enroll(id, deps.limits.lease).await?;
-        Ok(Self { id: Mutex::new(id), safe_until: watch::Sender::new(sent + margin(deps)) })
+        Ok(Self { id: Mutex::new(id), safe_until: watch::Sender::new(sent + margin(deps)), returned: Mutex::new(Returned::NeverAway) })
     }
 
     pub(crate) fn id(&self) -> WorkerId {
@@ -54,12 +66,39 @@ impl Worker {
         let sent = Instant::now();
         match deps.store.heartbeat(self.id(), deps.limits.lease, drafts).await {
             Ok(heard) => {
+                self.note(true);
                 self.safe_until.send_replace(sent + margin(deps));
                 live.mark_saved(&saved);
                 heard.cancel.into_iter().for_each(|turn| live.cancel(turn));
             }
-            Err(StoreError::LeaseLost) => self.replace(deps, live).await,
-            Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "heartbeat", error: &error }),
+            Err(StoreError::LeaseLost) => {
+                self.note(true);
+                self.replace(deps, live).await;
+            }
+            Err(error) => {
+                self.note(false);
+                deps.observer.observe(Signal::StoreFailed { doing: "heartbeat", error: &error });
+            }
+        }
+    }
+
+    /// Notes whether the store answered a heartbeat.
+    fn note(&self, answered: bool) {
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*returned, answered) {
+            (_, false) => *returned = Returned::Away,
+            (Returned::Away, true) => *returned = Returned::At(Instant::now()),
+            (_, true) => {}
+        }
+    }
+
+    /// Whether those who live can have said so. While the store was away they could not: their leases, and ours, ran out without
+    /// anybody's death.
+    fn others_were_heard(&self, deps: &Deps) -> bool {
+        match &*self.returned.lock().unwrap_or_else(PoisonError::into_inner) {
+            Returned::NeverAway => true,
+            Returned::Away => false,
+            Returned::At(then) => then.elapsed() >= deps.limits.heartbeat * 2,
         }
     }
 
@@ -83,6 +122,9 @@ impl Worker {
         let mut ticks = every(deps.limits.sweep);
         loop {
             ticks.tick().await;
+            if !self.others_were_heard(deps) {
+                continue;
+            }
             // A lease is longer than anything may be on its way to the store.
             let in_doubt = live.is_in_doubt(deps.limits.lease);
             loop {

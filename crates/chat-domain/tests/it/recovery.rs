@@ -179,6 +179,30 @@ async fn an_outage_of_the_store_delays_a_turn_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_outage_those_who_live_keep_their_turns() {
+    let (setup, gate) = (Setup::new(), Gate::new());
+    let script = || [vec![Script::text("Hel"), Script::Wait(gate.clone()), Script::text("lo.")]];
+    let one = setup.saying(script()).await;
+    // Out of step with the first.
+    tokio::time::sleep(setup.limits.heartbeat / 2).await;
+    let other = setup.saying(script()).await;
+    let turns = [one.send(None, "Hi").await, other.send(None, "Hi").await];
+    gate.reached_by(2).await;
+    // Each lease has run out by the end, though nobody died.
+    setup.store.be_away(true);
+    tokio::time::sleep(setup.limits.lease * 3).await;
+    setup.store.be_away(false);
+    tokio::time::sleep(setup.limits.lease * 3).await;
+    gate.open();
+    for (world, turn) in [(&one, &turns[0]), (&other, &turns[1])] {
+        assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+        assert_eq!(world.log(turn.conversation).await, ["User: Hi", "Assistant: Hello."]);
+        let signals = world.signals.heard();
+        assert!(!signals.iter().any(|signal| signal.starts_with("TurnReleased")), "{signals:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_for_ever_when_the_store_stays_away() {
     let limits = TurnLimits { turn: Duration::from_secs(20), ..TurnLimits::default() };
     let (setup, gate) = (Setup { limits, ..Setup::new() }, Gate::new());

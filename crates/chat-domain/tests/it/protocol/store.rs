@@ -112,7 +112,7 @@ impl World {
         for id in &abandoned {
             let turn = self.turn_mut(*id);
             let holder = turn.holder.replace(name);
-            (turn.epoch, turn.attempt) = (turn.epoch + 1, turn.attempt + 1);
+            (turn.epoch, turn.attempt) = (turn.epoch + 1, turn.attempt + u8::from(holder != Some(name)));
             if let Some(dead) = holder.filter(|holder| *holder != name) {
                 self.forget(dead);
             }
