@@ -6,6 +6,7 @@ use crate::steps::{Failed, Step, output};
 pub fn all() -> Result<(), Failed> {
     Step::cargo("format", &["fmt", "--all", "--check"]).run()?;
     crate::tidy()?;
+    crate::page::check()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     Step::cargo("lints", &lints).run()?;
     // The server without its demo is what others build upon.
@@ -18,6 +19,10 @@ pub fn all() -> Result<(), Failed> {
 
 /// All tests of the workspace, or those that a filter names.
 pub fn test(filter: &[&str]) -> Result<(), Failed> {
+    // The programs hold the page, and some tests open it.
+    if filter.is_empty() {
+        crate::page::build()?;
+    }
     // Tests with real processes start the programs from the target folder.
     Step::cargo("build the programs", &["build", "--workspace", "--bins", "--all-features"]).run()?;
     let workspace = ["--workspace", "--all-features"];
@@ -30,11 +35,12 @@ pub fn test(filter: &[&str]) -> Result<(), Failed> {
     behind_dashes.extend(filter);
     if output("cargo", &["nextest", "--version"]).is_ok() {
         run("doc tests", with(&["test", "--doc"], &behind_dashes))?;
-        run("tests", with(&["nextest", "run", "--no-tests", "pass"], filter))
+        run("tests", with(&["nextest", "run", "--no-tests", "pass"], filter))?;
     } else {
         eprintln!(
             "cargo-nextest is not installed; `cargo test` runs the same tests, more slowly. To install it: cargo install --locked cargo-nextest"
         );
-        run("tests", with(&["test"], &behind_dashes))
+        run("tests", with(&["test"], &behind_dashes))?;
     }
+    if filter.is_empty() { crate::page::test(&[]) } else { Ok(()) }
 }

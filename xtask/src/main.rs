@@ -2,6 +2,7 @@
 
 mod ci;
 mod manifests;
+mod page;
 mod steps;
 mod tidy;
 
@@ -18,8 +19,14 @@ Usage: cargo xtask <command>
   ci                   everything that must hold before a change is taken: format, lints, docs, tidiness, all tests
   test [filter]        all tests of the workspace, doc tests and tests with real processes included
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
+  serve [args]         builds the chat page if there is Node.js, then the program, and runs it
+  ui                   builds the chat page
+  ui test [filter]     the tests of the chat page alone; they need the program in target/debug
+  screenshots          makes the pictures of README.md and docs/ui.md anew
+  dist                 makes what is shipped: target/dist/chat-server, with the page in it
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
+  bench page           measures the chat page in a browser (the numbers of docs/PERFORMANCE.md)
   help                 this text
 ";
 
@@ -31,6 +38,12 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => ci::test(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),
+        ["serve", rest @ ..] => page::serve(rest),
+        ["ui"] => page::build(),
+        ["ui", "test", rest @ ..] => page::test(rest),
+        ["screenshots"] => page::screenshots(),
+        ["dist"] => page::dist(),
+        ["bench", "page"] => page::bench(),
         ["bench", "store", rest @ ..] => bench(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -1,6 +1,7 @@
 //! Commands that run one after another, each shown with its time.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -21,6 +22,13 @@ impl Step {
     pub fn cargo(name: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new(cargo());
         command.args(arguments).current_dir(root());
+        Self { name, command }
+    }
+
+    /// A call of another program, in a folder.
+    pub fn program(name: &'static str, program: &str, arguments: &[&str], folder: &Path) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder);
         Self { name, command }
     }
 
