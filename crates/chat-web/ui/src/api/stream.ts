@@ -69,13 +69,13 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
       const response = await api.events(turn, last, signal);
       if (response.status === 204) return true;
       frames = new Frames(response);
+      on.link(true);
     }
     for (;;) {
       const frame = await frames.next();
       if (signal.aborted) return true;
       if (!frame) return false;
       failures = 0;
-      on.link(true);
       // Without an id it is about reading, not about the turn.
       if (frame.event === 'error' && frame.id === undefined) return false;
       if (frame.id !== undefined) last = frame.id;

@@ -15,8 +15,11 @@ type Token = string | null | undefined;
 class ChatPanel extends HTMLElement {
   static observedAttributes = ['theme', 'hue', 'conversation'];
 
-  /** Gives a token whenever one is needed: at the start, and when the one before has expired. */
-  getToken: (() => Token | Promise<Token>) | undefined;
+  /**
+   * Gives a token whenever one is needed: at the start, and when the one before has expired. Declared alone: a page may have set it
+   * before this script came.
+   */
+  declare getToken: (() => Token | Promise<Token>) | undefined;
 
   #frame: HTMLIFrameElement | undefined;
   #port: MessagePort | undefined;

@@ -29,7 +29,8 @@ export function authorization(): Record<string, string> {
   return token.peek() ? { authorization: `Bearer ${token.peek()!.text}` } : {};
 }
 
-export const userId = () => token.peek()?.user ?? '';
+/** The user, also while their sign-in has expired. */
+export const userId = () => token.peek()?.user ?? lastUser ?? '';
 
 /** Takes a token into use. `keep`: for other tabs and reloads too. */
 export function signIn(text: string, keep: boolean): boolean {

@@ -28,6 +28,8 @@ export interface Open {
   sending: Signal<{ text: string; at: string } | null>;
   /** Whether news of the turn that runs come at the moment. */
   connected: Signal<boolean>;
+  /** How often the turns were changed by what was done here. */
+  changes: number;
   /** Changes when the draft was changed by others than its writer. */
   draftChanged: Signal<number>;
 }
@@ -42,6 +44,7 @@ function blank(id: string | null): Open {
     trouble: signal(null),
     sending: signal(null),
     connected: signal(true),
+    changes: 0,
     draftChanged: signal(0),
   };
 }
@@ -104,12 +107,36 @@ export async function load(shown: Open) {
   }
 }
 
+let syncing: Promise<void> | undefined;
+let again = false;
+
 /** Reads the newest page again, because something changed elsewhere. What is being followed stays as it is. */
-export async function sync(shown: Open) {
+export function sync(shown: Open): Promise<void> {
+  again = true;
+  syncing ??= (async () => {
+    try {
+      while (again) {
+        again = false;
+        await syncOnce(open.peek());
+      }
+    } finally {
+      syncing = undefined;
+    }
+  })();
+  return open.peek() === shown ? syncing : Promise.resolve();
+}
+
+async function syncOnce(shown: Open) {
   const id = shown.id.peek();
   if (!id || shown.loading.peek()) return;
+  const changes = shown.changes;
   const page = await api.messages(id);
   if (open.peek() !== shown) return;
+  if (shown.changes !== changes) {
+    // What was read may be older than what was done since.
+    again = true;
+    return;
+  }
   const fresh = turnsOf(page.messages);
   const old = shown.turns.peek();
   const overlap = old.findIndex((turn) => turn.peek().id === fresh[0]?.id);
@@ -223,7 +250,14 @@ function ended(shown: Open, turn: Turn) {
         .slice(0, 600)}`,
     );
   followNext(shown);
-  void list.refreshList().catch(() => {});
+  void refresh().catch(() => {});
+}
+
+/** Reads what changed, in the list and in the conversation that is shown. */
+export async function refresh() {
+  const changed = await list.refreshList();
+  const shown = open.peek();
+  if (changed.some((conversation) => conversation.id === shown.id.peek())) await sync(shown);
 }
 
 /** What an answer to `send` or `retry` begins with: the turn. */
@@ -276,6 +310,7 @@ async function deliver(shown: Open, draft: Draft): Promise<boolean> {
 }
 
 function take(shown: Open, draft: Draft, begun: { turn: string; conversation: string; status: TurnStatus }, frames: Frames) {
+  shown.changes++;
   batch(() => {
     if (shown.id.peek() === null) {
       shown.id.value = begun.conversation;
@@ -319,6 +354,7 @@ export async function retry(turn: string) {
     const turns = shown.turns.peek();
     const at = turns.findIndex((known) => known.peek().id === turn);
     const question = turns[at]?.peek().question ?? null;
+    shown.changes++;
     shown.turns.value = [...turns.slice(0, Math.max(0, at)), signal({ ...emptyTurn(begun.turn, begun.status, turn), question })];
     followNext(shown, { turn: begun.turn, frames });
   } catch (error) {

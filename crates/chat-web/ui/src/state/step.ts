@@ -1,7 +1,7 @@
 import { token } from '../session/session';
-import { go, load, open, running, sync } from './conversation';
+import { go, load, open, refresh, sync } from './conversation';
 import { link } from './link';
-import { forget, loadList, refreshList } from './list';
+import { forget, loadList } from './list';
 import { type News, onNews } from './tabs';
 
 /** How often the server is asked what changed elsewhere. Tabs of the same browser tell each other at once. */
@@ -10,9 +10,8 @@ const EVERY = 5_000;
 async function look() {
   if (!token.peek() || document.visibilityState !== 'visible') return;
   try {
-    const changed = await refreshList();
+    await refresh();
     const shown = open.peek();
-    if (!running.peek() && changed.some((conversation) => conversation.id === shown.id.peek())) await sync(shown);
     if (shown.trouble.peek() && !shown.trouble.peek()?.gone) await load(shown);
   } catch {
     // It is asked again.
@@ -30,7 +29,7 @@ async function hear(news: News) {
     }
     if (news.kind === 'list') await loadList();
     else if (mine) await sync(shown);
-    await refreshList();
+    await refresh();
   } catch {
     // The next look finds it.
   }

@@ -39,11 +39,17 @@ export function Composer() {
     setText(next);
     keepDraft(conversation, next);
   };
+  // Who sends while another message is on its way sends after it.
+  const wanted = useRef(false);
   const submit = () => {
+    wanted.current = sending;
     if (!ready) return;
     setText('');
     void send(text);
   };
+  useEffect(() => {
+    if (wanted.current && !sending) submit();
+  }, [sending]);
   return (
     <form
       class="composer"

@@ -57,11 +57,14 @@ function Earlier({ box }: { box: RefObject<HTMLDivElement | null> }) {
   const mark = useRef<HTMLDivElement>(null);
   const more = async () => {
     const outside = box.current;
-    if (!outside) return;
-    const below = outside.scrollHeight - outside.scrollTop;
+    const first = outside?.querySelector('.turn');
+    if (!outside || !first) return;
+    const place = () => first.getBoundingClientRect().top;
+    const before = place();
     await loadEarlier();
+    // Browsers keep the place themselves, but not at the very top, and not all of them.
     requestAnimationFrame(() => {
-      outside.scrollTop = outside.scrollHeight - below;
+      outside.scrollTop += place() - before;
     });
   };
   useEffect(() => {
