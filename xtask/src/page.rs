@@ -120,7 +120,8 @@ pub fn serve(arguments: &[&str]) -> Result<(), Failed> {
     }
     let mut words = vec!["run", "--release", "--package", "chat-server", "--"];
     words.extend(arguments);
-    Step::cargo("serve", &words).run()
+    // The database is where the server is started.
+    Step::cargo("serve", &words).here()?.run()
 }
 
 /// Makes what is shipped: `target/dist/chat-server`, with the page in it.

@@ -32,6 +32,13 @@ impl Step {
         Self { name, command }
     }
 
+    /// In the folder that we were started in.
+    pub fn here(mut self) -> Result<Self, Failed> {
+        let here = std::env::current_dir().map_err(|error| Failed(format!("{}: there is no working folder: {error}", self.name)))?;
+        self.command.current_dir(here);
+        Ok(self)
+    }
+
     /// With this variable set.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);

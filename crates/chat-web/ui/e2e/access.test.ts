@@ -230,7 +230,11 @@ test('nothing that users, agents or tools say becomes a script, an element or a 
   await ask(page, all);
   await ended(page);
   expect(await page.evaluate(() => 'hacked' in window)).toBe(false);
-  expect(await page.locator('img, iframe, style, script:not([src]), .md svg:not([aria-hidden]), [onerror], [onload], .tools b, .tools i').count()).toBe(0);
+  expect(
+    await page
+      .locator('img, iframe, style, script:not([src]), .md svg:not([aria-hidden]), [onerror], [onload], .tools b, .tools i')
+      .count(),
+  ).toBe(0);
   expect(await page.locator('a[href^="javascript" i], a[href^="data" i]').count()).toBe(0);
   expect(await page.locator('.md a:not([rel="noopener noreferrer nofollow"])').count()).toBe(0);
   expect(strangers).toEqual([]);

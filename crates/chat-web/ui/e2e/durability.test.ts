@@ -180,14 +180,18 @@ test('a message that was on its way when the page was closed is sent when it is 
   await page.goto('/');
   await page.locator('.start').waitFor();
   let asked = () => {};
-  const sent = new Promise<void>((resolve) => {
+  const held = new Promise<void>((resolve) => {
     asked = resolve;
   });
-  await page.route('**/chat', () => asked());
+  let first = true;
+  await page.route('**/chat', (route) => {
+    if (!first) return route.continue();
+    first = false;
+    asked();
+  });
   await ask(page, 'On its way');
   await page.getByText('Sending').waitFor();
-  await sent;
-  await page.unrouteAll();
+  await held;
   await page.reload();
   await ended(page);
   expect(await page.locator('.bubble').allInnerTexts()).toEqual(['On its way']);

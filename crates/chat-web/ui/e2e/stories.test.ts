@@ -167,6 +167,7 @@ test('messages sent meanwhile wait their turn, can be taken back, and are answer
   }
   await expect.poll(() => page.locator('.fate', { hasText: 'Waits' }).count()).toBe(3);
   await page.locator('.turn', { hasText: 'Third' }).getByRole('button', { name: 'Take back' }).click();
+  await page.getByText('Taken back. It will not be answered.').waitFor();
   gate.open();
   await page.locator('.msg').getByText('You said: Fourth').waitFor();
   await ended(page);

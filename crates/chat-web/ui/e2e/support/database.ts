@@ -1,28 +1,22 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import initSqlJs, { type SqlValue } from 'sql.js';
+import Database from 'libsql';
 
-/** Where a database says that it has a write-ahead log. */
-const JOURNAL = 18;
+export type Row = Record<string, unknown>;
 
-/** Reads the database of a server that has stopped, and so has written all of it into one file; `change` may change it. */
-export async function withDatabase<T>(path: string, use: (query: (sql: string) => Record<string, SqlValue>[]) => T): Promise<T> {
-  const library = await initSqlJs();
-  const file = readFileSync(path);
-  const mode = file.subarray(JOURNAL, JOURNAL + 2);
-  const before = Buffer.from(mode);
-  // This reader has no shared memory, which a log would need.
-  mode.fill(1);
-  const database = new library.Database(file);
+/** The database of a server, as SQLite itself reads and changes it. */
+export function withDatabase<T>(path: string, use: (all: (sql: string) => Row[], run: (sql: string) => void) => T): T {
+  const database = new Database(path);
   try {
-    const used = use((sql) => {
-      const [result] = database.exec(sql);
-      return (result?.values ?? []).map((row) => Object.fromEntries(row.map((value, at) => [result?.columns[at] ?? '', value])));
-    });
-    const after = Buffer.from(database.export());
-    before.copy(after, JOURNAL);
-    writeFileSync(path, after);
-    return used;
+    return use(
+      (sql) => database.prepare(sql).all() as Row[],
+      (sql) => database.exec(sql),
+    );
   } finally {
     database.close();
   }
 }
+
+/** A UUID as the API writes it, from its bytes. */
+export const uuid = (bytes: unknown) =>
+  Buffer.from(bytes as ArrayBuffer)
+    .toString('hex')
+    .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');

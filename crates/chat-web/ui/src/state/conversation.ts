@@ -285,6 +285,15 @@ function resend(shown: Open) {
   if (left && token.peek() && !shown.sending.peek()) void deliver(shown, left);
 }
 
+/** Whoever leaves the page breaks its requests off, some time before the page is hidden; that is no answer. */
+let leaving = false;
+addEventListener('beforeunload', () => {
+  leaving = true;
+});
+addEventListener('pageshow', () => {
+  leaving = false;
+});
+
 async function deliver(shown: Open, draft: Draft): Promise<boolean> {
   const conversation = shown.id.peek();
   shown.sending.value = { text: draft.text, at: new Date().toISOString() };
@@ -300,6 +309,7 @@ async function deliver(shown: Open, draft: Draft): Promise<boolean> {
     void list.refreshList().catch(() => {});
     return true;
   } catch (error) {
+    if (leaving) return false;
     giveBack(conversation);
     shown.draftChanged.value++;
     tell(`Not sent. ${list.sentence(error)}`, { tone: 'error' });
@@ -364,15 +374,14 @@ export async function retry(turn: string) {
   }
 }
 
+/** Turns that are to stop. One that is queued keeps its place until its time comes. */
+export const stopping = signal<ReadonlySet<string>>(new Set());
+
 /** Stops a turn, or takes a queued message back. */
 export async function cancel(turn: string) {
   try {
     await api.cancel(turn);
-    const known = open
-      .peek()
-      .turns.peek()
-      .find((one) => one.peek().id === turn);
-    if (known?.peek().status === 'queued') say('The message will not be answered.');
+    stopping.value = new Set(stopping.peek()).add(turn);
   } catch (error) {
     tell(`Not stopped. ${list.sentence(error)}`, { tone: 'error' });
   }

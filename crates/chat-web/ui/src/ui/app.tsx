@@ -66,13 +66,16 @@ function Bar({ drawer, wide, toggle }: { drawer: boolean; wide: boolean; toggle:
         <Panel />
       </button>
       {edit && conversation ? (
-        <Rename
-          title={title}
-          save={(wanted) => {
-            setEdit(false);
-            if (wanted !== null) void rename(conversation.id, wanted);
-          }}
-        />
+        <>
+          <h1 class="sr">{title}</h1>
+          <Rename
+            title={title}
+            save={(wanted) => {
+              setEdit(false);
+              if (wanted !== null) void rename(conversation.id, wanted);
+            }}
+          />
+        </>
       ) : (
         <h1 dir="auto">{title}</h1>
       )}

@@ -1,6 +1,6 @@
 import { useId, useState } from 'preact/hooks';
 import { settings, token } from '../session/session';
-import { cancel, earlierVersions, retry, running, type TurnSignal } from '../state/conversation';
+import { cancel, earlierVersions, retry, running, stopping, type TurnSignal } from '../state/conversation';
 import { sentence } from '../state/list';
 import { tell } from '../state/notices';
 import { answerText, type CallPart, callStates, isOpen, type Part, type TextPart, type Turn } from '../state/turn';
@@ -70,7 +70,7 @@ export function Question({
           <Spinner size={14} class="spin" /> Sending
         </p>
       )}
-      {state === 'queued' && turn && (
+      {state === 'queued' && turn && !stopping.value.has(turn) && (
         <p class="fate">
           <Clock size={14} /> Waits for the answer before it
           <button type="button" class="text-btn" onClick={() => void cancel(turn)}>
@@ -78,6 +78,7 @@ export function Question({
           </button>
         </p>
       )}
+      {state === 'queued' && turn && stopping.value.has(turn) && <p class="fate">Taken back. It will not be answered.</p>}
       {state === 'cancelled' && <p class="fate">Stopped before it was answered.</p>}
     </article>
   );
