@@ -19,8 +19,15 @@ fn main() -> io::Result<()> {
     list(&root, "", &mut names)?;
     names.sort();
     let mut code = format!("/// Whether the page was built.\npub const BUILT: bool = {built};\n\nstatic FILES: &[File] = &[\n");
+    // What is embedded is a copy: the page may be built anew while this crate is compiled.
+    let copies = out.join("page");
+    for name in &names {
+        let copy = copies.join(name);
+        fs::create_dir_all(copy.parent().unwrap_or(&copies))?;
+        fs::copy(root.join(name), copy)?;
+    }
     for name in names.iter().filter(|name| !is_compressed(name)) {
-        describe(&root, name, &names, &mut code)?;
+        describe(&copies, name, &names, &mut code)?;
     }
     code.push_str("];\n");
     fs::write(out.join("files.rs"), code)

@@ -94,7 +94,7 @@ impl Page {
         let list = |origins: &[String]| origins.iter().map(|origin| format!(" {origin}")).collect::<String>();
         let ancestors = if self.settings.embedders.is_empty() { " 'none'".to_owned() } else { list(&self.settings.embedders) };
         format!(
-            "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; img-src 'self' data:{}; \
+            "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; img-src 'self'{}; \
              object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
              trusted-types 'none'; frame-ancestors{ancestors}",
             list(&self.settings.images)
@@ -114,7 +114,7 @@ mod tests {
         page.settings.images = vec!["https://pictures.example".to_owned()];
         let policy = page.policy();
         assert!(policy.ends_with("frame-ancestors https://a.example https://b.example"), "{policy}");
-        assert!(policy.contains("img-src 'self' data: https://pictures.example;"), "{policy}");
+        assert!(policy.contains("img-src 'self' https://pictures.example;"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
     }
 }

@@ -72,6 +72,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_instead_says_how_to_build_it_and_names_what_is_there() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fallback");
+        let html = std::fs::read_to_string(folder.join("index.html")).unwrap();
+        let mut named = html.split('"').filter_map(|text| text.strip_prefix("/page/")).peekable();
+        assert!(named.peek().is_some() && html.contains("cargo xtask serve"), "{html}");
+        assert!(named.all(|path| folder.join(path).is_file()) && folder.join("embed.js").is_file(), "{html}");
+    }
+
+    #[test]
     fn the_smallest_coding_that_is_taken_is_given() {
         let file = File { path: "a.js", media_type: "", tag: "", plain: b"plain", brotli: Some(b"br"), gzip: Some(b"gzip") };
         assert_eq!(file.contents(|_| true), (Coding::Brotli, &b"br"[..]));

@@ -50,6 +50,9 @@ async function read<T>(path: string): Promise<T> {
 
 const JSON_BODY = { 'content-type': 'application/json' };
 
+/** Few, for what is seen first is to be seen soon; the others come when one scrolls towards them. */
+const PAGE = 30;
+
 export interface PageOf {
   limit?: number;
   before?: string | undefined;
@@ -71,7 +74,7 @@ export const api = {
   /** Reaches the server even if the page is being closed. */
   delete: async (id: string) => void (await request('DELETE', `/conversations/${id}`, { keepalive: true })),
 
-  messages: (id: string, { limit = 50, before, after, superseded }: PageOf = {}) => {
+  messages: (id: string, { limit = PAGE, before, after, superseded }: PageOf = {}) => {
     const query = new URLSearchParams({ limit: String(limit) });
     if (before) query.set('before', before);
     if (after) query.set('after', after);

@@ -2,7 +2,7 @@ import { signedIn } from '../session/session';
 import { api, Refused } from './client';
 import { readJson } from './json';
 import { type Frame, sseParser } from './sse';
-import type { TurnEvent } from './types';
+import type { TurnEvent, TurnStatus } from './types';
 
 /** The frames of an answer, one by one. */
 export class Frames {
@@ -31,6 +31,22 @@ export class Frames {
 }
 
 export const eventOf = (frame: Frame) => ({ name: frame.event, data: readJson(frame.data) }) as TurnEvent;
+
+/** A turn that has begun. */
+export interface Begun {
+  turn: string;
+  conversation: string;
+  status: TurnStatus;
+}
+
+/** What an answer to `send` or `retry` begins with: the turn. */
+export async function opening(frames: Frames): Promise<Begun> {
+  const frame = await frames.next();
+  const event = frame && eventOf(frame);
+  if (event?.name === 'turn') return { turn: event.data.turn_id, conversation: event.data.conversation_id, status: event.data.status };
+  if (event?.name === 'error') throw new Refused(event.data);
+  throw new Refused({ code: 'unreachable', title: '', detail: 'The connection broke before the server answered.', status: 0 });
+}
 
 export interface Follower {
   event: (event: TurnEvent) => void;

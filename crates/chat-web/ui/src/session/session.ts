@@ -98,6 +98,12 @@ addEventListener('storage', (event) => {
 export async function startSession() {
   starting.value = true;
   startTrouble.value = null;
+  fragment ??= takeFragment();
+  // Who is signed in already need not wait for the settings.
+  const kept = stored(KEPT);
+  const keptToken = kept ? readToken(kept) : null;
+  const known = !embedded && !fragment.code && !fragment.token && keptToken && keptToken.expires > Date.now();
+  if (known && !token.peek()) signIn(keptToken.text, false);
   try {
     const response = await fetch('/page-settings');
     if (!response.ok) throw new Error(String(response.status));
@@ -107,18 +113,24 @@ export async function startSession() {
     starting.value = false;
     return;
   }
-  const fragment = takeFragment();
   if (fragment.code) await redeem(fragment.code);
   else if (fragment.token) takeReturned(fragment.token, fragment.state);
-  const kept = stored(KEPT);
-  const keptToken = kept ? readToken(kept) : null;
-  if (!embedded && !token.peek() && keptToken && keptToken.expires > Date.now()) signIn(keptToken.text, false);
+  fragment = {};
   if (embedded && !token.peek()) askHost?.();
   starting.value = false;
 }
 
+interface Fragment {
+  code?: string | undefined;
+  token?: string | undefined;
+  state?: string | undefined;
+}
+
+/** What the page was opened with, until it is used. */
+let fragment: Fragment | undefined;
+
 /** What stands behind the `#`, which is taken out of the address and its history at once. */
-function takeFragment(): { code?: string | undefined; token?: string | undefined; state?: string | undefined } {
+function takeFragment(): Fragment {
   const parameters = new URLSearchParams(location.hash.slice(1));
   if (location.hash) history.replaceState(history.state, '', location.pathname + location.search);
   const get = (name: string) => parameters.get(name) ?? undefined;

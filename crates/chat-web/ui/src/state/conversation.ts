@@ -1,7 +1,7 @@
 import { batch, computed, type Signal, signal } from '@preact/signals';
 import { api, Refused } from '../api/client';
-import { eventOf, Frames, follow } from '../api/stream';
-import type { MessageList, TurnStatus } from '../api/types';
+import { type Begun, Frames, follow, opening } from '../api/stream';
+import type { MessageList } from '../api/types';
 import { settings, token } from '../session/session';
 import { unique } from '../session/unique';
 import { acknowledged, type Draft, giveBack, keepDraft, outboxOf, toOutbox } from './drafts';
@@ -235,38 +235,28 @@ function followNext(shown: Open, first?: { turn: string; frames: Frames }) {
 
 function ended(shown: Open, turn: Turn) {
   following = undefined;
+  shown.changes++;
   shown.connected.value = true;
   const id = shown.id.peek();
-  if (id) {
-    list.setBusy(id, false);
-    tellTabs({ kind: 'changed', conversation: id });
-  }
+  if (id) list.setBusy(id, false);
   if (turn.status === 'failed') say(`The answer failed. ${turn.error?.message ?? ''}`);
   else if (turn.status === 'cancelled') say('The answer was stopped.');
-  else
-    say(
-      `${settings.peek()?.agent_name ?? ''} answered. ${answerText(turn)
-        .replace(/[#*_`>|]/g, '')
-        .slice(0, 600)}`,
-    );
+  else say(`${settings.peek()?.agent_name ?? ''} answered. ${spoken(turn)}`);
   followNext(shown);
   void refresh().catch(() => {});
 }
+
+/** The beginning of an answer, without the marks that nobody wants to hear. */
+const spoken = (turn: Turn) =>
+  answerText(turn)
+    .replace(/[#*_`>|]/g, '')
+    .slice(0, 600);
 
 /** Reads what changed, in the list and in the conversation that is shown. */
 export async function refresh() {
   const changed = await list.refreshList();
   const shown = open.peek();
   if (changed.some((conversation) => conversation.id === shown.id.peek())) await sync(shown);
-}
-
-/** What an answer to `send` or `retry` begins with: the turn. */
-async function opening(frames: Frames): Promise<{ turn: string; conversation: string; status: TurnStatus }> {
-  const frame = await frames.next();
-  const event = frame && eventOf(frame);
-  if (event?.name === 'turn') return { turn: event.data.turn_id, conversation: event.data.conversation_id, status: event.data.status };
-  if (event?.name === 'error') throw new Refused(event.data);
-  throw new Refused({ code: 'unreachable', title: '', detail: 'The connection broke before the server answered.', status: 0 });
 }
 
 // --- what the user does ----------------------------------------------------------------------------------------------
@@ -319,7 +309,7 @@ async function deliver(shown: Open, draft: Draft): Promise<boolean> {
   }
 }
 
-function take(shown: Open, draft: Draft, begun: { turn: string; conversation: string; status: TurnStatus }, frames: Frames) {
+function take(shown: Open, draft: Draft, begun: Begun, frames: Frames) {
   shown.changes++;
   batch(() => {
     if (shown.id.peek() === null) {

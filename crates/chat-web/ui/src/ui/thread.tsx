@@ -89,6 +89,7 @@ function Start() {
     <div class="start">
       <Mark size={44} />
       <h2>What can I help with today?</h2>
+      <LinkBanner />
       <Composer />
       <ul class="hints" aria-label="Suggestions">
         {settings.value?.suggestions.map((suggestion) => (
