@@ -338,7 +338,7 @@ test('earlier messages come when one scrolls up, and the place stays', async () 
   await page.getByText('You said: Message 39').waitFor();
   const scroll = page.locator('.scroll');
   const messages = page.locator('.msg');
-  const first = page.locator('.bubble', { hasText: /^Message 15 of forty$/ });
+  const first = page.locator('.bubble', { hasText: /^Message 30 of forty$/ });
   await first.waitFor({ state: 'attached' });
   await scroll.evaluate((box) => {
     box.scrollTop = 700;
@@ -348,9 +348,17 @@ test('earlier messages come when one scrolls up, and the place stays', async () 
   await scroll.evaluate((box) => {
     box.scrollTop -= 300;
   });
-  await expect.poll(() => messages.count()).toBe(80);
+  await expect.poll(() => messages.count()).toBeGreaterThan(30);
   // Places are rounded.
   await expect.poll(async () => Math.abs((await place()) - before - 300)).toBeLessThan(3);
+  await expect
+    .poll(async () => {
+      await scroll.evaluate((box) => {
+        box.scrollTop = 0;
+      });
+      return messages.count();
+    })
+    .toBe(80);
   const order = await page.locator('.bubble').allTextContents();
   expect(order).toEqual(Array.from({ length: 40 }, (_, at) => `Message ${at} of forty`));
 });
