@@ -9,7 +9,20 @@ use chat_tests::client::read;
 use chat_tests::server::Home;
 
 /// Routes that anybody may ask.
-const PUBLIC: [&str; 7] = ["/", "/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];
+const PUBLIC: [&str; 12] = [
+    "/",
+    "/c/{conversation_id}",
+    "/docs",
+    "/docs/{file}",
+    "/embed.js",
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+    "/page-settings",
+    "/page/{file}",
+    "/problems/{code}",
+    "/sign-in",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reaches_what_is_not_theirs() {
@@ -75,16 +88,21 @@ async fn nobody_reaches_what_is_not_theirs() {
         "get /api/{user_id}/conversations/{conversation_id}/tool-calls",
         "get /api/{user_id}/turns/{turn_id}",
         "get /api/{user_id}/turns/{turn_id}/events",
+        "get /c/{conversation_id}",
         "get /docs",
         "get /docs/{file}",
+        "get /embed.js",
         "get /health/live",
         "get /health/ready",
         "get /openapi.json",
+        "get /page-settings",
+        "get /page/{file}",
         "get /problems/{code}",
         "patch /api/{user_id}/conversations/{conversation_id}",
         "post /api/{user_id}/chat",
         "post /api/{user_id}/turns/{turn_id}/cancel",
         "post /api/{user_id}/turns/{turn_id}/retry",
+        "post /sign-in",
     ];
     assert_eq!(checked.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     assert_eq!(ann.get("/conversations").await, before, "something was changed");

@@ -14,6 +14,7 @@ const SABOTAGE_MINUTES: &str = "2";
 pub fn all(long: bool) -> Result<(), Failed> {
     Step::cargo("format", &["fmt", "--all", "--check"]).run()?;
     crate::tidy()?;
+    crate::page::check()?;
     let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     Step::cargo("lints", &lints).run()?;
     // The server without its demo is what others build upon.

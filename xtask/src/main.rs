@@ -2,6 +2,7 @@
 
 mod ci;
 mod manifests;
+mod page;
 mod steps;
 mod test;
 mod tidy;
@@ -27,9 +28,15 @@ Usage: cargo xtask <command>
   torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
                        and --sabotage epoch|idempotency|write-before-run on a server that has that guard taken out
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
+  serve [args]         builds the chat page if there is Node.js, then the program, and runs it
+  ui                   builds the chat page
+  ui test [filter]     the tests of the chat page alone; they need the program in target/debug
+  screenshots          makes the pictures of README.md and docs/ui.md anew
+  dist                 makes what is shipped: target/dist/chat-server, with the page in it
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
   bench replicas       measures how soon one server hears of what happens at another
+  bench page           measures the chat page in a browser (the numbers of docs/PERFORMANCE.md)
   help                 this text
 ";
 
@@ -43,6 +50,12 @@ fn main() -> ExitCode {
         ["torture", rest @ ..] => torture::run(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),
+        ["serve", rest @ ..] => page::serve(rest),
+        ["ui"] => page::build(),
+        ["ui", "test", rest @ ..] => page::test(rest),
+        ["screenshots"] => page::screenshots(),
+        ["dist"] => page::dist(),
+        ["bench", "page"] => page::bench(),
         ["bench", "store", rest @ ..] => bench("chat-store-seaorm", "store", rest),
         ["bench", "replicas", rest @ ..] => bench("chat-tests", "replicas", rest),
         ["help" | "--help" | "-h"] => {

@@ -1,6 +1,6 @@
 //! Commands that run one after another, each shown with its time.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -27,11 +27,18 @@ impl Step {
         Self { name, command }
     }
 
-    /// Any other program.
-    pub fn program(name: &'static str, program: &Path, arguments: &[&str]) -> Self {
+    /// A call of another program, in a folder.
+    pub fn program(name: &'static str, program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Self {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(root());
+        command.args(arguments).current_dir(folder);
         Self { name, command }
+    }
+
+    /// In the folder that we were started in.
+    pub fn here(mut self) -> Result<Self, Failed> {
+        let here = std::env::current_dir().map_err(|error| Failed(format!("{}: there is no working folder: {error}", self.name)))?;
+        self.command.current_dir(here);
+        Ok(self)
     }
 
     /// With this variable set.

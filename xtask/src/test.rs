@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chat_test_postgres::{Cluster, Options, PGBOUNCER_VARIABLE, URL_VARIABLE, install_if_missing};
 
+use crate::page;
 use crate::steps::{self, Failed, Step, output};
 
 /// What every test that starts a PgBouncer has in its name.
@@ -16,6 +17,10 @@ pub fn all(words: &[&str]) -> Result<(), Failed> {
         ["--pgbouncer"] => return Err(Failed("--pgbouncer: the path of a PgBouncer is missing".to_owned())),
         filter => (None, filter),
     };
+    // The programs hold the page, and some tests open it.
+    if filter.is_empty() {
+        page::build()?;
+    }
     // Tests with real processes start the programs from the target folder.
     steps::programs()?;
     let postgres = Postgres::start()?;
@@ -39,13 +44,14 @@ pub fn all(words: &[&str]) -> Result<(), Failed> {
     let behind_dashes = [&["--"], filter, &skipped].concat();
     if output("cargo", &["nextest", "--version"]).is_ok() {
         run("doc tests", with(&["test", "--doc"], &behind_dashes))?;
-        run("tests", with(&["nextest", "run", "--no-tests", "pass"], &[filter, &["--"], &skipped].concat()))
+        run("tests", with(&["nextest", "run", "--no-tests", "pass"], &[filter, &["--"], &skipped].concat()))?;
     } else {
         eprintln!(
             "cargo-nextest is not installed; `cargo test` runs the same tests, more slowly. To install it: cargo install --locked cargo-nextest"
         );
-        run("tests", with(&["test"], &behind_dashes))
+        run("tests", with(&["test"], &behind_dashes))?;
     }
+    if filter.is_empty() { page::test(&[]) } else { Ok(()) }
 }
 
 /// The PostgreSQL that the tests share.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::root;
 use crate::steps::{self, Failed, Step, output};
 
 /// The guards that can be taken out, and the properties of which the campaign must then name one.
@@ -43,7 +44,7 @@ pub fn run(arguments: &[&str]) -> Result<(), Failed> {
 
 fn campaign(programs: &[PathBuf], arguments: &[&str]) -> Result<(), Failed> {
     let torture = program(programs, "torture")?;
-    Step::program("torture", torture, arguments).run()
+    Step::program("torture", torture, arguments, &root()).run()
 }
 
 /// Builds a server that has a guard taken out. Dependencies are not built again: only crates of the workspace see the switch.

@@ -69,6 +69,8 @@ table! {
         "Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server."
     WrongUser 403 "wrong_user" "The token belongs to another user";
         "Use the token's own subject (`sub`) as the user in the path."
+    InvalidSignInCode 403 "invalid_sign_in_code" "The sign-in code is not valid";
+        "A code works once. Start the server in development mode again for a new one, or sign in with the token that it printed."
     InvalidJson 400 "invalid_json" "The body is not acceptable JSON";
         "Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep." ["line", "column"]
     InvalidRequest 422 "invalid_request" "The request is not what this route takes";

@@ -15,6 +15,7 @@ use chat_protocol::problem::Code;
 use tokio_util::sync::CancellationToken;
 
 use crate::http;
+use crate::page::Page;
 use crate::problem::Refusal;
 use crate::tasks::Tasks;
 
@@ -38,6 +39,8 @@ pub struct AppState {
     pub readers: Tasks,
     /// Who asks.
     pub tokens: Arc<dyn TokenVerifier>,
+    /// The chat page.
+    pub page: Arc<Page>,
     /// What clients may do, and how long they wait.
     pub limits: HttpLimits,
     /// Whether the server is about to stop.
@@ -81,6 +84,7 @@ impl AppState {
             readers: tasks.apart(),
             tasks,
             tokens,
+            page: Arc::default(),
             limits: HttpLimits::default(),
             draining: Arc::default(),
             leaving: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! What can be set, by environment variables or a TOML file: one table, from which `docs/configuration.md` is made too.
 
+mod address;
 mod reference;
 mod value;
 
@@ -17,6 +18,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 
 use crate::app::HttpLimits;
+pub use address::{Address, Origins};
 pub use reference::reference;
 use value::Setting;
 pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Threads};
@@ -118,6 +120,19 @@ settings! {
         "CHAT_JWT_ISSUER" jwt_issuer: Option<String>;
         /// The audience (`aud`) that tokens must name. Unset: tokens must not name one.
         "CHAT_JWT_AUDIENCE" jwt_audience: Option<String>;
+    }
+    "The chat page" {
+        /// What the page calls the agent.
+        "CHAT_PAGE_NAME" page_name: String = "Assistant";
+        /// Where the page sends people who need a token: an address of your own that signs them in and sends them back to the address in its
+        /// parameter `return_to`, with `#token=<token>&state=<its parameter state>` behind it. Unset: in development mode the address that is printed at
+        /// start signs in; otherwise the embedding page gives a token, or people paste one.
+        "CHAT_PAGE_SIGN_IN" page_sign_in: Option<Address>;
+        /// Pages of which origins may embed the chat page and give it a token: one or more, with spaces between, such as
+        /// `https://intranet.example https://shop.example:8443`. Unset: none.
+        "CHAT_PAGE_EMBEDDERS" page_embedders: Option<Origins>;
+        /// From which origins the page shows the pictures that messages name; others it shows as links. Unset: none.
+        "CHAT_PAGE_IMAGES" page_images: Option<Origins>;
     }
     "The agent" {
         /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that speaks the chat completions

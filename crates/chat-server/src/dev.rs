@@ -11,6 +11,7 @@ use chat_domain::Timestamp;
 
 use crate::auth;
 use crate::config::JwtSecret;
+use crate::sign_in::OneTimeCode;
 
 /// The user of the printed token.
 const USER: &str = "demo";
@@ -74,16 +75,28 @@ fn create(path: &Path) -> Result<(), DevSecretError> {
     written().map_err(|error| DevSecretError::Io { path: path.to_owned(), error })
 }
 
+/// The code that signs a browser in.
+///
+/// # Errors
+/// There are no random numbers.
+pub fn code(secret: &JwtSecret) -> Result<OneTimeCode, DevSecretError> {
+    OneTimeCode::new(secret.clone(), USER, LIFETIME).map_err(DevSecretError::Random)
+}
+
 /// What is printed at start: where everything is, a token, and a first request ready to be pasted into a shell.
 ///
 /// # Errors
 /// The token cannot be signed.
-pub fn welcome(secret: &JwtSecret, address: SocketAddr, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
+pub fn welcome(secret: &JwtSecret, code: &str, address: SocketAddr, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
     let token = auth::issue(secret, USER, now, LIFETIME)?;
     Ok(format!(
         r#"Development mode: for this machine only. Set CHAT_JWT_SECRET to serve others.
 
-  Try it (the token is of user `{USER}`, good for 30 days):
+  Open the chat (the address signs one browser in, once):
+
+    http://{address}/#code={code}
+
+  Or try the API (the token is of user `{USER}`, good for 30 days):
 
     TOKEN={token}
     curl -s http://{address}/api/{USER}/chat -H "Authorization: Bearer $TOKEN" \

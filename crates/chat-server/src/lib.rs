@@ -12,8 +12,10 @@ pub mod http;
 pub mod logging;
 pub mod observer;
 pub mod openapi;
+pub mod page;
 pub mod problem;
 pub mod run;
+pub mod sign_in;
 pub mod tasks;
 
 pub use command_line::main;

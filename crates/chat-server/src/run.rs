@@ -21,6 +21,8 @@ use crate::auth::JwtVerifier;
 use crate::config::{Config, ConfigError, JwtSecret};
 use crate::dev::{self, DevSecretError};
 use crate::observer::{LogObserver, chain};
+use crate::page::Page;
+use crate::sign_in::OneTimeCode;
 use crate::tasks::Tasks;
 
 /// Connections that the system accepts before we do. The system may have a lower limit of its own.
@@ -173,6 +175,11 @@ impl<'a> Running<'a> {
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let mut state = AppState::new(service.clone(), tasks.clone(), Arc::new(verifier));
         state.limits = config.http_limits();
+        let code = match config.jwt_secret {
+            Some(_) => None,
+            None => Some(dev::code(&secret).map_err(ServeError::DevSecret)?),
+        };
+        state.page = Arc::new(Page::new(config, code));
 
         let listener = listen(socket).map_err(|error| ServeError::Address(config.listen, error))?;
         let address = listener.local_addr().map_err(ServeError::System)?;
@@ -180,7 +187,7 @@ impl<'a> Running<'a> {
         let http = server.handle();
         let served = tokio::spawn(server);
         let worker = tokio::spawn(service.work(move |task| tasks.spawn(task)));
-        let greeting = greeting(config, &secret, address, environment.now()).map_err(ServeError::Token)?;
+        let greeting = greeting(&state.page, &secret, address, environment.now()).map_err(ServeError::Token)?;
         // Who started us may not listen.
         let _ = io::stdout().write_all(greeting.as_bytes()).and_then(|()| io::stdout().flush());
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), agent = ?config.agent_kind(), "serving");
@@ -292,15 +299,15 @@ fn http_server(config: &Config, state: &AppState, listener: TcpListener) -> io::
 }
 
 fn greeting(
-    config: &Config,
+    page: &Page,
     secret: &JwtSecret,
     address: SocketAddr,
     now: chat_domain::Timestamp,
 ) -> Result<String, jsonwebtoken::errors::Error> {
     let mut text = format!("chat-server {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
-    if config.jwt_secret.is_none() {
+    if let Some(code) = page.code.as_ref().and_then(OneTimeCode::text) {
         text.push('\n');
-        text.push_str(&dev::welcome(secret, address, now)?);
+        text.push_str(&dev::welcome(secret, &code, address, now)?);
     }
     Ok(text)
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::native::tool_calls::{ToolCallObject, tool_calls};
-use crate::native::turns::{TurnErrorObject, TurnState, failure};
+use crate::native::turns::{TurnErrorObject, TurnState, ended_at, failure};
 use crate::time::Time;
 
 /// Who speaks.
@@ -54,6 +54,13 @@ pub struct MessageObject {
     /// Why its turn failed: on the turn's last message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TurnErrorObject>,
+    /// When its turn ended: on an assistant's message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub turn_ended_at: Option<Time>,
+    /// The turn that its turn answers anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
     /// Whether a retry has taken its turn's place.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
@@ -99,6 +106,8 @@ fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) ->
         parts: Vec::new(),
         turn_status: (&log.turn.status).into(),
         error: None,
+        turn_ended_at: None,
+        retry_of: log.turn.retry_of.map(|id| id.0),
         superseded: log.turn.superseded,
     }
 }
@@ -133,5 +142,6 @@ fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
         return None;
     }
     let parts = if tool_calls.is_empty() { Vec::new() } else { parts };
-    Some(MessageObject { tool_calls, parts, ..message(log, item, id.0, Role::Assistant, texts.join("\n\n")) })
+    let turn_ended_at = ended_at(&log.turn);
+    Some(MessageObject { tool_calls, parts, turn_ended_at, ..message(log, item, id.0, Role::Assistant, texts.join("\n\n")) })
 }

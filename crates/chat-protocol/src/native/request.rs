@@ -35,6 +35,15 @@ pub struct RenameRequest {
     pub title: String,
 }
 
+// For the API's description; `sign_in_code` reads it.
+/// A code to sign in with.
+#[derive(ToSchema)]
+#[schema(as = SignInRequest)]
+pub struct SignInRequest {
+    /// The code behind `#code=` in the address that the server printed.
+    pub code: String,
+}
+
 /// A message to send.
 ///
 /// # Errors
@@ -64,6 +73,14 @@ pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<Str
 pub fn title(body: &[u8]) -> Result<Title, Problem> {
     let text = text(&object(body)?, "title", "/title")?;
     Ok(Title::new(&text).map_err(|_| InvalidInput::Title)?)
+}
+
+/// The code that a browser signs in with.
+///
+/// # Errors
+/// `invalid_json`, `invalid_request`, `invalid_text`.
+pub fn sign_in_code(body: &[u8]) -> Result<String, Problem> {
+    text(&object(body)?, "code", "/code")
 }
 
 /// A UUID in the path.

@@ -81,6 +81,13 @@ impl From<&TurnFailure> for TurnErrorObject {
     }
 }
 
+pub(super) fn ended_at(turn: &Turn) -> Option<Time> {
+    match &turn.status {
+        TurnStatus::Ended { at, .. } => Some(Time(*at)),
+        _ => None,
+    }
+}
+
 pub(super) fn failure(turn: &Turn) -> Option<TurnErrorObject> {
     match &turn.status {
         TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => Some(failure.into()),
@@ -137,10 +144,6 @@ pub struct TurnObject {
 
 impl From<&Turn> for TurnObject {
     fn from(turn: &Turn) -> Self {
-        let ended_at = match &turn.status {
-            TurnStatus::Ended { at, .. } => Some(Time(*at)),
-            _ => None,
-        };
         Self {
             id: turn.id.0,
             conversation_id: turn.conversation.0,
@@ -149,7 +152,7 @@ impl From<&Turn> for TurnObject {
             retry_of: turn.retry_of.map(|id| id.0),
             superseded: turn.superseded,
             created_at: Time(turn.created_at),
-            ended_at,
+            ended_at: ended_at(turn),
             usage: turn.usage.into(),
             error: failure(turn),
         }

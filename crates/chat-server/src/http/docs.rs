@@ -24,12 +24,6 @@ pub async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").insert_header((header::CACHE_CONTROL, "no-cache")).body(DOCUMENT.as_str())
 }
 
-/// The way to the documentation
-#[utoipa::path(get, operation_id = "getRoot", path = "/", tag = "server", security(()), responses((status = 307, description = "To `/docs/`.", headers(("Location" = String)))))]
-pub async fn root() -> HttpResponse {
-    HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, "/docs/")).finish()
-}
-
 /// The documentation without its slash
 #[utoipa::path(get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
 pub async fn front() -> HttpResponse {

@@ -9,6 +9,7 @@ pub(crate) mod conversations;
 pub(crate) mod docs;
 mod envelope;
 pub(crate) mod health;
+pub(crate) mod page;
 mod parameters;
 mod routes;
 mod sse;

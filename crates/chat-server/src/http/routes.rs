@@ -6,7 +6,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
 use chat_protocol::problem::Code;
 
-use crate::http::{caller, chat, conversations, docs, health, turns};
+use crate::http::{caller, chat, conversations, docs, health, page, turns};
 use crate::problem::Refusal;
 
 /// Where the routes of a user stand; everything below needs a token of that user.
@@ -49,6 +49,7 @@ const SUPERSEDED: &[Code] = &[Code::TurnSuperseded];
 const MESSAGE: &[Code] = &[Code::MessageEmpty, Code::MessageTooLong];
 const TITLE: &[Code] = &[Code::InvalidTitle];
 const SHUTTING_DOWN: &[Code] = &[Code::ShuttingDown];
+const SIGN_IN: &[Code] = &[Code::InvalidRequest, Code::InvalidSignInCode];
 const MISSING: &[Code] = &[Code::NotFound];
 /// Of what begins a turn and waits for its end.
 const ANSWER: &[Code] = &[
@@ -98,7 +99,12 @@ pub fn endpoints() -> &'static [Endpoint] {
         GET "/health/live" health::live, &[];
         GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
         GET "/openapi.json" docs::document, &[];
-        GET "/" docs::root, &[];
+        POST "/sign-in" page::sign_in, &[BODY, SIGN_IN];
+        GET "/page-settings" page::settings, &[];
+        GET "/" page::front, &[MISSING];
+        GET "/c/{conversation_id}" page::conversation, &[MISSING];
+        GET "/page/{file}" page::file, &[MISSING];
+        GET "/embed.js" page::embed, &[MISSING];
         GET "/docs" docs::front, &[];
         GET "/docs/{file}" docs::page, &[MISSING];
         GET "/problems/{code}" docs::problem, &[MISSING];

@@ -137,6 +137,15 @@ fn without_settings_it_says_how_to_begin_and_the_token_works() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(&mut bare(folder.path()));
     let text = Server::read_until(&mut server.stdout, "API documentation");
+    // The address signs a browser in, once.
+    let code = text.lines().find_map(|line| line.trim().strip_prefix(&format!("http://{}/#code=", server.address))).unwrap().to_owned();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let body = format!(r#"{{"code": "{code}"}}"#);
+    let head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json";
+    write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut signed_in = String::new();
+    stream.read_to_string(&mut signed_in).unwrap();
+    assert!(signed_in.starts_with("HTTP/1.1 200 ") && signed_in.contains("\"token\""), "{signed_in}");
     let token = text.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
     assert!(text.contains(&format!("curl -s http://{}/api/demo/chat", server.address)), "{text}");
 

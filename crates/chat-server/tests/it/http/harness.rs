@@ -8,6 +8,7 @@ use chat_domain::testing::{FakeTools, FixedEnvironment, MemoryStore, ScriptedAge
 use chat_domain::{Agent, ChatService, Deps, TurnLimits, UserId};
 use chat_protocol::problem::Code;
 use chat_server::app::{AppState, HttpLimits, TokenVerifier, server};
+use chat_server::page::Page;
 use chat_server::tasks::Tasks;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ pub struct Setup {
     pub tools: FakeTools,
     pub limits: TurnLimits,
     pub http: HttpLimits,
+    pub page: Page,
 }
 
 impl Default for Setup {
@@ -43,6 +45,7 @@ impl Default for Setup {
             tools: FakeTools::new(),
             limits: TurnLimits { poll: Duration::from_millis(20), ..TurnLimits::default() },
             http: HttpLimits::default(),
+            page: Page::default(),
         }
     }
 }
@@ -83,7 +86,7 @@ impl Server {
             limits: setup.limits,
         };
         let service = ChatService::open(deps).await.unwrap();
-        let mut server = Self::with_state(service.clone(), store, setup.http);
+        let mut server = Self::with_state(service.clone(), store, setup.http, setup.page);
         let tasks = server.state.tasks.clone();
         server.parts.worker = Some(tokio::spawn(service.work(move |task| tasks.spawn(task))));
         server
@@ -91,18 +94,23 @@ impl Server {
 
     /// A server of this service, without its worker.
     pub fn serving(service: Arc<ChatService>) -> Self {
-        Self::with_state(service, Arc::new(MemoryStore::new()), HttpLimits::default())
+        Self::with_state(service, Arc::new(MemoryStore::new()), HttpLimits::default(), Page::default())
     }
 
-    fn with_state(service: Arc<ChatService>, store: Arc<MemoryStore>, limits: HttpLimits) -> Self {
+    fn with_state(service: Arc<ChatService>, store: Arc<MemoryStore>, limits: HttpLimits, page: Page) -> Self {
         let mut state = AppState::new(service, Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
         state.limits = limits;
+        state.page = Arc::new(page);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let running = server(state.clone(), listener, 1, Duration::from_secs(1)).unwrap();
         let handle = running.handle();
         tokio::spawn(running);
         Self { address, store, state, client: Client::new(), parts: Parts { worker: None, handle } }
+    }
+
+    pub async fn with_page(page: Page) -> Self {
+        Self::start(Setup { page, ..Setup::default() }).await
     }
 
     pub async fn with_agent(agent: ScriptedAgent) -> (Self, Arc<ScriptedAgent>) {

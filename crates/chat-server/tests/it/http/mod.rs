@@ -5,6 +5,7 @@ mod bad_input;
 mod faults;
 mod harness;
 mod openapi;
+mod page;
 mod reading;
 mod sending;
 mod streams;

@@ -1,0 +1,143 @@
+//! The chat page, and what it needs before anybody has signed in.
+
+use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, EntityTag, Header, HeaderName, IfNoneMatch};
+use actix_web::{HttpRequest, HttpResponse, web};
+use chat_domain::{Environment, SystemEnvironment};
+use chat_protocol::native::request::{self, SignInRequest};
+use chat_protocol::problem::Code;
+use chat_web::{Coding, File};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::AppState;
+use crate::http::accept::{self, Form};
+use crate::http::body::read_json;
+use crate::page::PageSettings;
+use crate::problem::Refusal;
+
+/// A token, for a browser that knew the code.
+#[derive(Serialize, ToSchema)]
+pub struct SignInReply {
+    /// The token, as `Authorization: Bearer` carries it.
+    pub token: String,
+}
+
+/// The chat page
+#[utoipa::path(get, operation_id = "getChatPage", path = "/", tag = "server", security(()), responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
+pub async fn front(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let page = chat_web::find("index.html").ok_or(Code::NotFound)?;
+    let mut response = answer(&request, page);
+    let headers = response.headers_mut();
+    if let Ok(policy) = state.page.policy().parse() {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    if state.page.settings.embedders.is_empty() {
+        headers.insert(HeaderName::from_static("x-frame-options"), header::HeaderValue::from_static("DENY"));
+    }
+    Ok(response)
+}
+
+/// The chat page at a conversation
+#[utoipa::path(
+    get,
+    operation_id = "getChatPageAt",
+    path = "/c/{conversation_id}",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The page, which then shows the conversation to its owner.", body = String, content_type = "text/html"))
+)]
+pub async fn conversation(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    front(state, request).await
+}
+
+/// The files of the chat page
+#[utoipa::path(
+    get,
+    operation_id = "getPageFile",
+    path = "/page/{file}",
+    tag = "server",
+    security(()),
+    params(("file" = String, Path, description = "A file of the page.")),
+    responses(
+        (status = 200, description = "A script, a style, a font or a picture.", body = String, content_type = "text/javascript"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    )
+)]
+pub async fn file(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let file = chat_web::find(request.match_info().query("file")).filter(|file| file.path != "index.html");
+    Ok(answer(&request, file.ok_or(Code::NotFound)?))
+}
+
+/// The script that embeds the chat page
+#[utoipa::path(
+    get,
+    operation_id = "getEmbedScript",
+    path = "/embed.js",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The script, which defines the element `<chat-panel>`.", body = String, content_type = "text/javascript"))
+)]
+pub async fn embed(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    Ok(answer(&request, chat_web::find("embed.js").ok_or(Code::NotFound)?))
+}
+
+/// The settings of the chat page
+///
+/// What it needs to know before anybody has signed in.
+#[utoipa::path(get, operation_id = "getPageSettings", path = "/page-settings", tag = "server", security(()), responses((status = 200, description = "The settings.", body = PageSettings)))]
+pub async fn settings(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    Ok(HttpResponse::Ok().json(&state.page.settings))
+}
+
+/// Sign a browser in
+///
+/// In development mode: gives a token for the one-time code in the address that the server printed when it started.
+#[utoipa::path(
+    post,
+    operation_id = "signIn",
+    path = "/sign-in",
+    tag = "server",
+    security(()),
+    request_body = SignInRequest,
+    responses((status = 200, description = "A token. The code is worth nothing from now on.", body = SignInReply))
+)]
+pub async fn sign_in(state: web::Data<AppState>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+    accept::choose(&request, &[Form::Json])?;
+    let given = request::sign_in_code(&read_json(&request, payload, &state.limits).await?)?;
+    let token = state.page.code.as_ref().and_then(|code| code.redeem(&given, SystemEnvironment.now()));
+    Ok(HttpResponse::Ok().json(SignInReply { token: token.ok_or(Code::InvalidSignInCode)? }))
+}
+
+/// A file, in the coding the client likes; or that it has not changed.
+fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
+    let accepted = AcceptEncoding::parse(request).ok();
+    let takes = |coding| {
+        let encoding = match coding {
+            Coding::Brotli => Encoding::brotli(),
+            Coding::Gzip => Encoding::gzip(),
+            Coding::Identity => Encoding::identity(),
+        };
+        accepted.as_ref().is_some_and(|accepted| accepted.negotiate([encoding.clone()].iter()) == Some(encoding))
+    };
+    let (coding, bytes) = file.contents(takes);
+    // Of the contents, however they are coded.
+    let tag = EntityTag::new_weak(file.tag.to_owned());
+    let known = match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
+        Err(_) => false,
+    };
+    let kept = if file.is_immutable() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header(header::ETag(tag)).insert_header((header::CACHE_CONTROL, kept)).insert_header((header::VARY, "accept-encoding"));
+    if known {
+        return response.finish();
+    }
+    response.insert_header(match coding {
+        Coding::Brotli => ContentEncoding::Brotli,
+        Coding::Gzip => ContentEncoding::Gzip,
+        Coding::Identity => ContentEncoding::Identity,
+    });
+    response.content_type(file.media_type).body(bytes)
+}

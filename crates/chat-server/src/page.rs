@@ -1,0 +1,120 @@
+//! What the chat page is told, and what it may do.
+
+use chat_domain::TurnLimits;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::config::{AgentKind, Config};
+use crate::sign_in::OneTimeCode;
+
+/// What the page needs to know before anybody has signed in. Nothing in it is secret.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct PageSettings {
+    /// What the agent is called.
+    pub agent_name: String,
+    /// What somebody who has not said anything yet might want to say.
+    pub suggestions: Vec<&'static str>,
+    /// How to get a token.
+    pub sign_in: SignIn,
+    /// The origins whose pages may embed this one and give it a token.
+    pub embedders: Vec<String>,
+    /// The origins that pictures are shown from.
+    pub images: Vec<String>,
+    /// The longest message, in characters.
+    pub message_limit: usize,
+    /// How many tool calls of a step run at the same time; the others wait.
+    pub calls_at_once: usize,
+}
+
+/// How a token is got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(tag = "by", rename_all = "lowercase")]
+pub enum SignIn {
+    /// By the one-time code in the address that the server printed, or by the token beside it.
+    Code,
+    /// At an address that sends people back with a token.
+    Address {
+        /// The address.
+        url: String,
+    },
+    /// From somewhere else: the embedding page gives one, or it is pasted.
+    Token,
+}
+
+/// The page: its settings, its policy, and the code that signs in.
+pub struct Page {
+    /// What it is told.
+    pub settings: PageSettings,
+    /// The code, in development mode.
+    pub code: Option<OneTimeCode>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        let limits = TurnLimits::default();
+        let settings = PageSettings {
+            agent_name: "Assistant".to_owned(),
+            suggestions: Vec::new(),
+            sign_in: SignIn::Token,
+            embedders: Vec::new(),
+            images: Vec::new(),
+            message_limit: limits.message_chars,
+            calls_at_once: limits.calls_at_once,
+        };
+        Self { settings, code: None }
+    }
+}
+
+impl Page {
+    /// The page that these settings ask for.
+    pub fn new(config: &Config, code: Option<OneTimeCode>) -> Self {
+        let suggestions = match config.agent_kind() {
+            AgentKind::Demo => vec!["Add task: Buy groceries", "What is on my list?", "What can you do?"],
+            AgentKind::OpenAi => Vec::new(),
+        };
+        let sign_in = match (&config.page_sign_in, &code) {
+            (Some(address), _) => SignIn::Address { url: address.0.clone() },
+            (None, Some(_)) => SignIn::Code,
+            (None, None) => SignIn::Token,
+        };
+        let settings = PageSettings {
+            agent_name: config.page_name.clone(),
+            suggestions,
+            sign_in,
+            embedders: config.page_embedders.clone().unwrap_or_default().0,
+            images: config.page_images.clone().unwrap_or_default().0,
+            message_limit: config.message_limit.get(),
+            calls_at_once: config.calls_at_once.get(),
+        };
+        Self { settings, code }
+    }
+
+    /// Its Content-Security-Policy: everything from this server alone, no script in the page itself, no text that becomes a script.
+    pub fn policy(&self) -> String {
+        let list = |origins: &[String]| origins.iter().map(|origin| format!(" {origin}")).collect::<String>();
+        let ancestors = if self.settings.embedders.is_empty() { " 'none'".to_owned() } else { list(&self.settings.embedders) };
+        format!(
+            "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; img-src 'self'{}; \
+             object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
+             trusted-types 'none'; frame-ancestors{ancestors}",
+            list(&self.settings.images)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_may_frame_the_page_who_is_not_named() {
+        let mut page = Page::default();
+        assert!(page.policy().ends_with("frame-ancestors 'none'"));
+        page.settings.embedders = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
+        page.settings.images = vec!["https://pictures.example".to_owned()];
+        let policy = page.policy();
+        assert!(policy.ends_with("frame-ancestors https://a.example https://b.example"), "{policy}");
+        assert!(policy.contains("img-src 'self' https://pictures.example;"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+}

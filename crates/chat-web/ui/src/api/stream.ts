@@ -1,0 +1,130 @@
+import { signedIn } from '../session/session';
+import { api, Refused } from './client';
+import { readJson } from './json';
+import { type Frame, sseParser } from './sse';
+import type { TurnEvent, TurnStatus } from './types';
+
+/** The frames of an answer, one by one. */
+export class Frames {
+  #waiting: Frame[] = [];
+  #reader: ReadableStreamDefaultReader<string> | undefined;
+  #parse = sseParser((frame) => this.#waiting.push(frame));
+
+  constructor(response: Response) {
+    this.#reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  /** The next frame; `null` at the end. */
+  async next(): Promise<Frame | null> {
+    for (;;) {
+      const frame = this.#waiting.shift();
+      if (frame) return frame;
+      const piece = await this.#reader?.read();
+      if (!piece || piece.done) return null;
+      this.#parse(piece.value);
+    }
+  }
+
+  close() {
+    this.#reader?.cancel().catch(() => {});
+  }
+}
+
+export const eventOf = (frame: Frame) => ({ name: frame.event, data: readJson(frame.data) }) as TurnEvent;
+
+/** A turn that has begun. */
+export interface Begun {
+  turn: string;
+  conversation: string;
+  status: TurnStatus;
+}
+
+/** What an answer to `send` or `retry` begins with: the turn. */
+export async function opening(frames: Frames): Promise<Begun> {
+  const frame = await frames.next();
+  const event = frame && eventOf(frame);
+  if (event?.name === 'turn') return { turn: event.data.turn_id, conversation: event.data.conversation_id, status: event.data.status };
+  if (event?.name === 'error') throw new Refused(event.data);
+  throw new Refused({ code: 'unreachable', title: '', detail: 'The connection broke before the server answered.', status: 0 });
+}
+
+export interface Follower {
+  event: (event: TurnEvent) => void;
+  /** Whether news come at the moment. */
+  link: (connected: boolean) => void;
+  /** The turn is not there any more. */
+  gone: () => void;
+}
+
+const FIRST_PAUSE = 300;
+const LONGEST_PAUSE = 8_000;
+
+/**
+ * Tells all events of a turn from its start, each once, until its end; goes on after the last one whenever the connection breaks.
+ * `first` are the frames of an answer that has begun already.
+ */
+export function follow(turn: string, on: Follower, first?: Frames): () => void {
+  const control = new AbortController();
+  const { signal } = control;
+  let frames = first;
+  let last: string | undefined;
+  let failures = 0;
+  let wake = () => {};
+  const online = () => wake();
+  addEventListener('online', online);
+  const stop = () => {
+    control.abort();
+    frames?.close();
+    wake();
+    removeEventListener('online', online);
+  };
+
+  /** Whether the end was read. */
+  const readAll = async (): Promise<boolean> => {
+    if (!frames) {
+      const response = await api.events(turn, last, signal);
+      if (response.status === 204) return true;
+      frames = new Frames(response);
+      on.link(true);
+    }
+    for (;;) {
+      const frame = await frames.next();
+      if (signal.aborted) return true;
+      if (!frame) return false;
+      failures = 0;
+      // Without an id it is about reading, not about the turn.
+      if (frame.event === 'error' && frame.id === undefined) return false;
+      if (frame.id !== undefined) last = frame.id;
+      const event = eventOf(frame);
+      on.event(event);
+      if (event.name === 'done' || event.name === 'error') return true;
+    }
+  };
+
+  const run = async () => {
+    while (!signal.aborted) {
+      try {
+        if (await readAll()) break;
+      } catch (error) {
+        if (signal.aborted) break;
+        if (error instanceof Refused && error.problem.status === 404) {
+          on.gone();
+          break;
+        }
+        if (error instanceof Refused && error.problem.status === 401) await signedIn();
+      }
+      frames?.close();
+      frames = undefined;
+      if (signal.aborted) break;
+      on.link(false);
+      const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++) * (0.75 + Math.random() / 2);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, pause);
+      });
+    }
+    stop();
+  };
+  void run();
+  return stop;
+}

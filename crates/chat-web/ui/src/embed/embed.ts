@@ -1,0 +1,107 @@
+import { type Call, CONNECT, type FromPanel, HELLO, type Methods } from './protocol';
+
+/*
+ * The one script that a page loads to have a chat on it. It defines <chat-panel>, a frame around the chat page of the server that the
+ * script came from. See docs/ui.md.
+ */
+const script = document.currentScript as HTMLScriptElement | null;
+const SERVER = new URL(script?.src ?? location.href).origin;
+
+const STYLE =
+  ':host{display:block;block-size:32rem}iframe{display:block;inline-size:100%;block-size:100%;border:0;border-radius:inherit;color-scheme:auto}';
+
+type Token = string | null | undefined;
+
+class ChatPanel extends HTMLElement {
+  static observedAttributes = ['theme', 'hue', 'conversation'];
+
+  /**
+   * Gives a token whenever one is needed: at the start, and when the one before has expired. Declared alone: a page may have set it
+   * before this script came.
+   */
+  declare getToken: (() => Token | Promise<Token>) | undefined;
+
+  #frame: HTMLIFrameElement | undefined;
+  #port: MessagePort | undefined;
+  #calls = 0;
+  #open = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+  #early: Call[] = [];
+
+  openConversation = (id: string | null) => this.#call('openConversation', id);
+  sendMessage = (text: string) => this.#call('sendMessage', text);
+  setDraft = (text: string) => this.#call('setDraft', text);
+  focusComposer = () => this.#call('focusComposer', null);
+
+  connectedCallback() {
+    const root = this.shadowRoot ?? this.attachShadow({ mode: 'open' });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    const frame = document.createElement('iframe');
+    const conversation = this.getAttribute('conversation');
+    const address = new URL(conversation ? `/c/${encodeURIComponent(conversation)}` : '/', SERVER);
+    for (const name of ['theme', 'hue']) {
+      const value = this.getAttribute(name);
+      if (value !== null) address.searchParams.set(name, value);
+    }
+    frame.src = address.href;
+    frame.title = this.getAttribute('label') ?? 'Chat';
+    frame.allow = 'clipboard-write';
+    this.#frame = frame;
+    addEventListener('message', this.#hello);
+    root.append(frame);
+  }
+
+  disconnectedCallback() {
+    removeEventListener('message', this.#hello);
+    this.#port?.close();
+    this.#port = undefined;
+    this.#frame?.remove();
+    this.#frame = undefined;
+  }
+
+  attributeChangedCallback(name: string, _before: string | null, value: string | null) {
+    if (!this.#port) return;
+    if (name === 'theme') void this.#call('setTheme', value ?? 'auto');
+    else if (name === 'hue') void this.#call('setHue', Number(value));
+    else void this.openConversation(value);
+  }
+
+  #hello = (event: MessageEvent) => {
+    if (event.source !== this.#frame?.contentWindow || event.origin !== SERVER || event.data?.type !== HELLO) return;
+    const { port1, port2 } = new MessageChannel();
+    this.#port?.close();
+    this.#port = port1;
+    port1.onmessage = ({ data }: MessageEvent<FromPanel>) => this.#heard(data);
+    this.#frame?.contentWindow?.postMessage({ type: CONNECT }, SERVER, [port2]);
+    for (const call of this.#early.splice(0)) port1.postMessage(call);
+  };
+
+  #heard(message: FromPanel) {
+    if ('reply' in message) {
+      const waiting = this.#open.get(message.reply);
+      this.#open.delete(message.reply);
+      if (message.error === undefined) waiting?.resolve();
+      else waiting?.reject(new Error(message.error));
+      return;
+    }
+    if (message.event === 'tokenneeded') void this.#giveToken();
+    this.dispatchEvent(new CustomEvent(`chat-${message.event}`, { detail: message.detail, bubbles: true, composed: true }));
+  }
+
+  async #giveToken() {
+    const token = await this.getToken?.();
+    if (token) await this.#call('setToken', token);
+  }
+
+  #call(method: keyof Methods, argument: unknown): Promise<void> {
+    const call: Call = { id: ++this.#calls, method, argument };
+    return new Promise((resolve, reject) => {
+      this.#open.set(call.id, { resolve, reject });
+      if (this.#port) this.#port.postMessage(call);
+      else this.#early.push(call);
+    });
+  }
+}
+
+if (!customElements.get('chat-panel')) customElements.define('chat-panel', ChatPanel);

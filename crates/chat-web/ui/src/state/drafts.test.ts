@@ -1,0 +1,52 @@
+import { beforeEach, expect, test, vi } from 'vitest';
+
+beforeEach(() => {
+  localStorage.clear();
+  vi.resetModules();
+});
+
+/** The module as a page has it that was just loaded. */
+const load = () => import('./drafts');
+
+test('a draft outlives the page, with its key', async () => {
+  const draft = (await load()).keepDraft('c', 'Hello');
+  vi.resetModules();
+  const { draftOf, keepDraft } = await load();
+  expect(draftOf('c')).toEqual(draft);
+  expect(keepDraft('c', 'Hello').key).toBe(draft.key);
+  expect(keepDraft('c', 'Hello!').key).not.toBe(draft.key);
+  expect(draftOf('other')).toBeNull();
+});
+
+test('what is on its way is kept until it is acknowledged', async () => {
+  const { acknowledged, draftOf, keepDraft, outboxOf, toOutbox } = await load();
+  const draft = keepDraft(null, 'Hello');
+  toOutbox(null, draft);
+  expect([draftOf(null), outboxOf(null)]).toEqual([null, draft]);
+  vi.resetModules();
+  expect((await load()).outboxOf(null)).toEqual(draft);
+  acknowledged(null);
+  expect(outboxOf(null)).toBeNull();
+  expect(localStorage.length).toBe(0);
+});
+
+test('what could not be sent is a draft again, before what was written since', async () => {
+  const { draftOf, giveBack, keepDraft, toOutbox } = await load();
+  const first = keepDraft('c', 'First');
+  toOutbox('c', first);
+  giveBack('c');
+  expect(draftOf('c')).toEqual(first);
+  toOutbox('c', first);
+  keepDraft('c', 'Second');
+  giveBack('c');
+  expect(draftOf('c')?.text).toBe('First\n\nSecond');
+  expect(draftOf('c')?.key).not.toBe(first.key);
+});
+
+test('storage that others wrote into is no draft', async () => {
+  const { draftOf } = await load();
+  for (const text of ['', 'nonsense', '7', 'null', '{"text":1}']) {
+    localStorage.setItem('chat.draft..c', text);
+    expect(draftOf('c')).toBeNull();
+  }
+});
