@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use crate::app::HttpLimits;
 pub use reference::reference;
 use value::Setting;
-pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Threads};
+pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Origins, Threads};
 
 /// One row of the table of settings.
 struct Row {
@@ -118,6 +118,13 @@ settings! {
         "CHAT_JWT_ISSUER" jwt_issuer: Option<String>;
         /// The audience (`aud`) that tokens must name. Unset: tokens must not name one.
         "CHAT_JWT_AUDIENCE" jwt_audience: Option<String>;
+    }
+    "Pages in browsers" {
+        /// The origins whose pages may use this server from browsers, separated by commas or, in a TOML file, as a list: such as
+        /// `https://app.example.com`. Pages need it for ChatKit and for all other routes alike; the server's own pages do not. Unset: none.
+        "CHAT_CORS_ORIGINS" cors_origins: Option<Origins>;
+        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes from OpenAI's network.
+        "CHAT_CHATKIT_EXAMPLE" chatkit_example: bool = "false";
     }
     "The agent" {
         /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that speaks the chat completions

@@ -173,6 +173,8 @@ impl<'a> Running<'a> {
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let mut state = AppState::new(service.clone(), tasks.clone(), Arc::new(verifier));
         state.limits = config.http_limits();
+        state.cors_origins = config.cors_origins.iter().flat_map(|origins| origins.0.iter().cloned()).collect();
+        state.chatkit_example = config.chatkit_example;
 
         let listener = listen(socket).map_err(|error| ServeError::Address(config.listen, error))?;
         let address = listener.local_addr().map_err(ServeError::System)?;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use actix_web::http::uri::Authority;
 use chat_tools_mcp::McpServer;
 use figment::value::{Num, Value};
 use secrecy::{ExposeSecret, SecretString};
@@ -310,6 +311,39 @@ impl Setting for DatabaseUrl {
     }
 }
 
+/// Origins of pages, as browsers write them (RFC 6454).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins(pub Vec<String>);
+
+impl Origins {
+    fn of(origins: impl Iterator<Item = String>) -> Option<Self> {
+        let origins: Vec<_> = origins.map(|origin| origin.trim().to_owned()).collect();
+        (!origins.is_empty() && origins.iter().all(|origin| is_origin(origin))).then_some(Self(origins))
+    }
+}
+
+/// A scheme, a host in lower case and perhaps a port, and nothing behind.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_host = |parsed: Authority| parsed.as_str() == host && (parsed.host() == host || parsed.port_u16().is_some());
+    matches!(scheme, "http" | "https") && !host.contains('@') && text.to_lowercase() == text && host.parse().is_ok_and(is_host)
+}
+
+impl Setting for Origins {
+    const EXPECTED: &'static str = "a list of origins without paths, such as https://app.example.com,http://localhost:3000";
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::of(text.split(',').map(str::to_owned))
+    }
+
+    fn read(value: Option<&Value>) -> Option<Self> {
+        match value? {
+            Value::Array(_, origins) => Self::of(origins.iter().map(|origin| text(origin).unwrap_or_default())),
+            value => Self::parse(&text(value)?),
+        }
+    }
+}
+
 /// MCP servers that are started as child processes.
 #[derive(Clone, Debug, Default)]
 pub struct McpServers(pub Vec<McpServer>);
@@ -394,6 +428,28 @@ mod tests {
         assert_eq!(Bytes::parse("1MiB"), Some(Bytes(1 << 20)));
         for wrong in ["", "0", "1MB", "KiB", "18446744073709551615MiB"] {
             assert_eq!(Bytes::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origins_have_no_paths() {
+        let origins = ["https://app.example.com", "http://localhost:3000", "http://[::1]:8080"];
+        assert_eq!(Origins::parse(&origins.join(" , ")), Some(Origins(origins.map(str::to_owned).into())));
+        for wrong in [
+            "",
+            "*",
+            "null",
+            "example.com",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://A",
+            "ftp://a",
+            "https://u@a",
+            "https://a,",
+            "https://a:x",
+        ] {
+            assert_eq!(Origins::parse(wrong), None, "{wrong}");
         }
     }
 

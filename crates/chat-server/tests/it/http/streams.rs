@@ -280,6 +280,7 @@ async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
         tools: FakeTools::new().answering("again", true, "{}"),
         limits: TurnLimits { steps: STEPS, ..Setup::default().limits },
         http: HttpLimits { write_time: Duration::from_millis(200), ..HttpLimits::default() },
+        ..Setup::default()
     })
     .await;
     let (mut client, first) = raw_stream(&server).await;
