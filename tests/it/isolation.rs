@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use crate::client::read;
 use crate::server::Home;
 
+/// Routes whose body says what is asked for.
+const BY_BODY: [&str; 3] = ["/api/{user_id}/chat", "/api/{user_id}/chatkit", "/chatkit"];
+
 /// Routes that anybody may ask.
-const PUBLIC: [&str; 7] = ["/", "/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];
+const PUBLIC: [&str; 8] =
+    ["/", "/chatkit-example", "/docs", "/docs/{file}", "/health/live", "/health/ready", "/openapi.json", "/problems/{code}"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reaches_what_is_not_theirs() {
@@ -28,11 +32,14 @@ async fn nobody_reaches_what_is_not_theirs() {
             if PUBLIC.contains(&path.as_str()) {
                 continue;
             }
-            assert!(path.starts_with("/api/{user_id}/"), "{path} names no user");
+            let names_user = path.starts_with("/api/{user_id}/");
+            assert!(names_user || path == "/chatkit", "{path} names no user");
             let verb: Method = method.to_uppercase().parse().unwrap();
             let ask = async |user: &str, foreign: Option<&str>| {
                 let mut path = path.replace("{user_id}", user);
-                let mut body = json!({ "message": "Hello", "title": "Theirs" });
+                let thread = format!("thr_{}", foreign.unwrap_or(ids[0].1).replace('-', ""));
+                let params = json!({ "thread_id": thread });
+                let mut body = json!({ "message": "Hello", "title": "Theirs", "type": "threads.get_by_id", "params": params });
                 for (name, id) in ids {
                     path = path.replace(&format!("{{{name}}}"), foreign.unwrap_or(id));
                     body[name] = foreign.unwrap_or(id).into();
@@ -42,9 +49,11 @@ async fn nobody_reaches_what_is_not_theirs() {
                 read(if verb == Method::GET { request } else { request.json(&body) }.send().await.unwrap()).await
             };
             // As the other user: refused for the path, whatever else it names.
-            let (status, problem) = ask("ann", None).await;
-            assert_eq!((status.as_u16(), &problem["code"]), (403, &"wrong_user".into()), "{method} {path}");
-            if !path.contains("{conversation_id}") && !path.contains("{turn_id}") && path != "/api/{user_id}/chat" {
+            if names_user {
+                let (status, problem) = ask("ann", None).await;
+                assert_eq!((status.as_u16(), &problem["code"]), (403, &"wrong_user".into()), "{method} {path}");
+            }
+            if !path.contains("{conversation_id}") && !path.contains("{turn_id}") && !BY_BODY.contains(&path.as_str()) {
                 let (status, own) = ask("bob", None).await;
                 assert_eq!((status.as_u16(), own["conversations"].as_array().map(Vec::len)), (200, Some(0)), "{method} {path}");
                 continue;
@@ -75,6 +84,7 @@ async fn nobody_reaches_what_is_not_theirs() {
         "get /api/{user_id}/conversations/{conversation_id}/tool-calls",
         "get /api/{user_id}/turns/{turn_id}",
         "get /api/{user_id}/turns/{turn_id}/events",
+        "get /chatkit-example",
         "get /docs",
         "get /docs/{file}",
         "get /health/live",
@@ -83,8 +93,10 @@ async fn nobody_reaches_what_is_not_theirs() {
         "get /problems/{code}",
         "patch /api/{user_id}/conversations/{conversation_id}",
         "post /api/{user_id}/chat",
+        "post /api/{user_id}/chatkit",
         "post /api/{user_id}/turns/{turn_id}/cancel",
         "post /api/{user_id}/turns/{turn_id}/retry",
+        "post /chatkit",
     ];
     assert_eq!(checked.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     assert_eq!(ann.get("/conversations").await, before, "something was changed");
