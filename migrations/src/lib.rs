@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod m20261121_000001_initial;
+mod m20261125_000001_feedback;
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_initial::Migration)]
+        vec![Box::new(m20261121_000001_initial::Migration), Box::new(m20261125_000001_feedback::Migration)]
     }
 }
 

@@ -22,7 +22,7 @@ async fn count(db: &DatabaseConnection, table: &str) -> i64 {
     row.unwrap().unwrap().try_get_by(0).unwrap()
 }
 
-const TABLES: [&str; 5] = ["conversations", "messages", "tool_calls", "turns", "workers"];
+const TABLES: [&str; 6] = ["conversations", "feedback", "messages", "tool_calls", "turns", "workers"];
 
 #[tokio::test]
 async fn all_steps_lead_there_and_back() {
@@ -95,6 +95,7 @@ async fn the_database_itself_holds_the_invariants() {
     )
     .await
     .unwrap();
+    db.execute_unprepared("INSERT INTO feedback VALUES (x'01', x'01', 'positive', 0)").await.unwrap();
     db.execute_unprepared("DELETE FROM conversations").await.unwrap();
     for table in TABLES {
         assert_eq!(count(&db, table).await, 0, "{table}");

@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use chat_tests::client::read;
 use chat_tests::server::Home;
 
+/// Routes whose body says what is asked for.
+const BY_BODY: [&str; 3] = ["/api/{user_id}/chat", "/api/{user_id}/chatkit", "/chatkit"];
+
 /// Routes that anybody may ask.
-const PUBLIC: [&str; 12] = [
+const PUBLIC: [&str; 13] = [
     "/",
     "/c/{conversation_id}",
+    "/chatkit-example",
     "/docs",
     "/docs/{file}",
     "/embed.js",
@@ -41,11 +45,14 @@ async fn nobody_reaches_what_is_not_theirs() {
             if PUBLIC.contains(&path.as_str()) {
                 continue;
             }
-            assert!(path.starts_with("/api/{user_id}/"), "{path} names no user");
+            let names_user = path.starts_with("/api/{user_id}/");
+            assert!(names_user || path == "/chatkit", "{path} names no user");
             let verb: Method = method.to_uppercase().parse().unwrap();
             let ask = async |user: &str, foreign: Option<&str>| {
                 let mut path = path.replace("{user_id}", user);
-                let mut body = json!({ "message": "Hello", "title": "Theirs" });
+                let thread = format!("thr_{}", foreign.unwrap_or(ids[0].1).replace('-', ""));
+                let params = json!({ "thread_id": thread });
+                let mut body = json!({ "message": "Hello", "title": "Theirs", "type": "threads.get_by_id", "params": params });
                 for (name, id) in ids {
                     path = path.replace(&format!("{{{name}}}"), foreign.unwrap_or(id));
                     body[name] = foreign.unwrap_or(id).into();
@@ -55,9 +62,11 @@ async fn nobody_reaches_what_is_not_theirs() {
                 read(if verb == Method::GET { request } else { request.json(&body) }.send().await.unwrap()).await
             };
             // As the other user: refused for the path, whatever else it names.
-            let (status, problem) = ask("ann", None).await;
-            assert_eq!((status.as_u16(), &problem["code"]), (403, &"wrong_user".into()), "{method} {path}");
-            if !path.contains("{conversation_id}") && !path.contains("{turn_id}") && path != "/api/{user_id}/chat" {
+            if names_user {
+                let (status, problem) = ask("ann", None).await;
+                assert_eq!((status.as_u16(), &problem["code"]), (403, &"wrong_user".into()), "{method} {path}");
+            }
+            if !path.contains("{conversation_id}") && !path.contains("{turn_id}") && !BY_BODY.contains(&path.as_str()) {
                 let (status, own) = ask("bob", None).await;
                 assert_eq!((status.as_u16(), own["conversations"].as_array().map(Vec::len)), (200, Some(0)), "{method} {path}");
                 continue;
@@ -89,6 +98,7 @@ async fn nobody_reaches_what_is_not_theirs() {
         "get /api/{user_id}/turns/{turn_id}",
         "get /api/{user_id}/turns/{turn_id}/events",
         "get /c/{conversation_id}",
+        "get /chatkit-example",
         "get /docs",
         "get /docs/{file}",
         "get /embed.js",
@@ -100,8 +110,10 @@ async fn nobody_reaches_what_is_not_theirs() {
         "get /problems/{code}",
         "patch /api/{user_id}/conversations/{conversation_id}",
         "post /api/{user_id}/chat",
+        "post /api/{user_id}/chatkit",
         "post /api/{user_id}/turns/{turn_id}/cancel",
         "post /api/{user_id}/turns/{turn_id}/retry",
+        "post /chatkit",
         "post /sign-in",
     ];
     assert_eq!(checked.iter().map(String::as_str).collect::<Vec<_>>(), expected);

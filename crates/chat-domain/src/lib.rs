@@ -2,6 +2,7 @@
 
 mod conversation;
 mod error;
+mod feedback;
 mod item;
 mod limits;
 mod ports;
@@ -15,6 +16,7 @@ mod view;
 
 pub use conversation::{Conversation, Title};
 pub use error::{ChatError, InvalidInput};
+pub use feedback::Feedback;
 pub use item::{Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult};
 pub use limits::TurnLimits;
 pub use ports::*;

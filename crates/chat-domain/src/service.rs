@@ -1,5 +1,6 @@
 //! The use case: send a message, watch its turn, and all else a client may want.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -11,9 +12,9 @@ use crate::turns::reader::Reader;
 use crate::turns::run;
 use crate::turns::worker::Worker;
 use crate::{
-    Agent, BeginTurn, Begun, BusyPolicy, ChatError, Conversation, ConversationId, ConversationPage, ConversationStore, Cursor, Environment,
-    HeldTurn, IdempotencyKey, InvalidInput, ItemBody, MessageId, Observer, Position, Role, StoreError, Target, Title, ToolCallPage,
-    ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits, TurnLog, TurnPage, TurnView, UserId,
+    Agent, BeginTurn, Begun, BegunPage, BusyPolicy, ChatError, Conversation, ConversationId, ConversationPage, ConversationStore, Cursor,
+    Environment, Feedback, HeldTurn, IdempotencyKey, InvalidInput, Item, ItemBody, MessageId, Observer, Position, Role, StoreError, Target,
+    Timestamp, Title, ToolCallPage, ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits, TurnLog, TurnPage, TurnView, UserId,
 };
 
 /// What the use case works with.
@@ -248,6 +249,14 @@ impl ChatService {
         self.deps.store.conversations(owner, page).await.map_err(no_conversation)
     }
 
+    /// A page of an owner's conversations in the order in which they were begun.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn conversations_begun(&self, owner: &UserId, page: BegunPage) -> Result<Vec<Conversation>, ChatError> {
+        self.deps.store.conversations_begun(owner, page).await.map_err(no_conversation)
+    }
+
     /// One conversation.
     ///
     /// # Errors
@@ -280,6 +289,74 @@ impl ChatService {
     /// `ConversationNotFound`; the store's.
     pub async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, ChatError> {
         self.deps.store.turns(owner, id, page).await.map_err(no_conversation)
+    }
+
+    /// The turn of a conversation that a message belongs to.
+    ///
+    /// # Errors
+    /// `TurnNotFound`; the store's.
+    pub async fn turn_of(&self, owner: &UserId, id: ConversationId, message: MessageId) -> Result<Turn, ChatError> {
+        self.deps.store.turn_of(owner, id, message).await.map_err(no_turn)
+    }
+
+    /// The message that each of these turns answers in the first place, before all retries, and when it was made.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn first_asked(&self, owner: &UserId, turns: Vec<TurnId>) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, ChatError> {
+        self.deps.store.first_asked(owner, turns).await.map_err(no_turn)
+    }
+
+    /// The turn that answers a user's message now: its own, or the retry that has taken its place.
+    ///
+    /// # Errors
+    /// `TurnNotFound`, `Superseded` if the message has left the conversation; the store's.
+    pub async fn turn_answering(&self, owner: &UserId, id: ConversationId, question: MessageId) -> Result<Turn, ChatError> {
+        let turn = self.turn_of(owner, id, question).await?;
+        let asks = |item: &Item| matches!(&item.body, ItemBody::Message(message) if message.id == question && message.role == Role::User);
+        if !self.turn(owner, turn.id).await?.items.iter().any(asks) {
+            return Err(ChatError::TurnNotFound);
+        }
+        if !turn.superseded {
+            return Ok(turn);
+        }
+        // If the message was asked anew, then by the first turn behind it that is left.
+        let behind = TurnPage { after: Some(turn.ordinal), limit: 1, ..TurnPage::ALL };
+        let next = self.turns(owner, id, behind).await?.pop().ok_or(ChatError::Superseded)?.turn;
+        let asked = self.first_asked(owner, vec![turn.id, next.id]).await?;
+        let same = asked.get(&turn.id).is_some_and(|first| asked.get(&next.id) == Some(first));
+        if same { Ok(next) } else { Err(ChatError::Superseded) }
+    }
+
+    /// Forgets by which request a turn was begun: the same request is a new one from now on.
+    ///
+    /// # Errors
+    /// `TurnNotFound`; the store's.
+    pub async fn forget_key(&self, owner: &UserId, turn: TurnId) -> Result<(), ChatError> {
+        self.deps.store.forget_key(owner, turn).await.map_err(no_turn)
+    }
+
+    /// Keeps what the owner thinks of messages of a conversation.
+    ///
+    /// # Errors
+    /// `ConversationNotFound`, also if one of the messages is not in it; the store's.
+    pub async fn give_feedback(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        messages: Vec<MessageId>,
+        feedback: Feedback,
+    ) -> Result<(), ChatError> {
+        let at = self.deps.environment.now();
+        self.deps.store.give_feedback(owner, id, messages, feedback, at).await.map_err(no_conversation)
+    }
+
+    /// What the owner thinks of the messages of a conversation.
+    ///
+    /// # Errors
+    /// `ConversationNotFound`; the store's.
+    pub async fn feedback(&self, owner: &UserId, id: ConversationId) -> Result<Vec<(MessageId, Feedback)>, ChatError> {
+        self.deps.store.feedback(owner, id).await.map_err(no_conversation)
     }
 
     /// A page of a conversation's tool calls.

@@ -1,9 +1,10 @@
 //! Wire formats of the chat API: bytes in to commands of [`chat_domain`], its answers and events out to bytes.
 //!
-//! Knows no HTTP framework and does no input or output. [`native`] is the protocol of our own; what all protocols share
+//! Knows no HTTP framework and does no input or output. [`native`] is the protocol of our own, [`chatkit`] that of ChatKit's front ends; what all protocols share
 //! stands beside it: the table of errors ([`problem`]), cursors as text ([`cursor`]), strict JSON ([`json`]), times ([`time`])
 //! and the frames of server-sent events ([`sse`]).
 
+pub mod chatkit;
 pub mod cursor;
 pub mod errors_doc;
 pub mod json;

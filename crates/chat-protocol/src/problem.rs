@@ -84,7 +84,7 @@ table! {
     InvalidTitle 422 "invalid_title" "The title is not acceptable";
         "Send 1 to 200 characters without control characters." ["path"]
     InvalidCursor 422 "invalid_cursor" "The cursor does not belong here";
-        "Use a cursor exactly as this route gave it, or leave it out to start anew." ["parameter"]
+        "Use a cursor exactly as this route gave it, or leave it out to start anew." ["parameter", "path"]
     InvalidIdempotencyKey 400 "invalid_idempotency_key" "The idempotency key is not acceptable";
         "Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID." ["parameter"]
     IdempotencyMismatch 422 "idempotency_mismatch" "The idempotency key was used for another request";
@@ -103,6 +103,8 @@ table! {
         "See `/openapi.json` for the routes of this server."
     MethodNotAllowed 405 "method_not_allowed" "The route does not have this method";
         "Use a method that the header `Allow` names."
+    Unsupported 501 "unsupported" "This server does not do that";
+        "The documentation of the ChatKit protocol, `docs/chatkit.md`, lists what there is."
     ConversationNotFound 404 "conversation_not_found" "There is no such conversation";
         "Check the id, or begin a new conversation by leaving it out."
     TurnNotFound 404 "turn_not_found" "There is no such turn";
@@ -226,6 +228,9 @@ pub struct Members {
     /// The column in that line, in bytes, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
+    /// The same as `detail`, on ChatKit's routes alone: its front end shows this member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 impl From<Code> for Problem {

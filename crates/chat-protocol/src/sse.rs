@@ -19,6 +19,11 @@ pub fn frame(id: Option<&str>, event: &str, data: &str) -> String {
     frame
 }
 
+/// A frame of data alone, which holds no line breaks.
+pub fn data(data: &str) -> String {
+    format!("data: {data}\n\n")
+}
+
 fn field(frame: &mut String, name: &str, value: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(frame, "{name}: {value}");

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actix_cors::Cors;
 use actix_web::body::BoxBody;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Compress, from_fn};
+use actix_web::http::header::{self, HeaderName};
+use actix_web::middleware::{Compress, Condition, from_fn};
 use actix_web::{App, Error, HttpServer, web};
 use chat_domain::{ChatError, ChatService, UserId};
 use chat_protocol::problem::Code;
@@ -43,6 +45,10 @@ pub struct AppState {
     pub page: Arc<Page>,
     /// What clients may do, and how long they wait.
     pub limits: HttpLimits,
+    /// The origins whose pages may use this server from browsers, besides its own.
+    pub cors_origins: Arc<[String]>,
+    /// Whether there is a page that shows ChatKit's component.
+    pub chatkit_example: bool,
     /// Whether the server is about to stop.
     pub draining: Arc<AtomicBool>,
     /// When streams and waiting replies end, wherever their turns stand.
@@ -86,6 +92,8 @@ impl AppState {
             tokens,
             page: Arc::default(),
             limits: HttpLimits::default(),
+            cors_origins: Arc::default(),
+            chatkit_example: false,
             draining: Arc::default(),
             leaving: CancellationToken::new(),
         }
@@ -115,7 +123,23 @@ impl AppState {
 pub fn app(
     state: AppState,
 ) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>> {
-    App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(Compress::default()).wrap(from_fn(http::envelope))
+    let cors = Condition::new(!state.cors_origins.is_empty(), cors(&state.cors_origins));
+    App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(Compress::default()).wrap(cors).wrap(from_fn(http::envelope))
+}
+
+/// How long a browser may remember what it was allowed, in seconds.
+const CORS_MAX_AGE: usize = 600;
+
+/// Lets pages of these origins use the server. They send their tokens themselves: nothing is done in a browser's name by itself.
+fn cors(origins: &[String]) -> Cors {
+    let requests = [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, header::ACCEPT_LANGUAGE];
+    let ours = ["idempotency-key", "last-event-id"].map(HeaderName::from_static);
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
+        .allowed_headers(requests.into_iter().chain(ours).chain([http::CHATKIT_FRAME]))
+        .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
+        .max_age(CORS_MAX_AGE);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 /// A server on `listener`, ready to be awaited or spawned. Handles no signals; stop it by its handle, which waits for streams at
@@ -129,6 +153,8 @@ pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Dur
         .workers(workers)
         .client_request_timeout(header_time)
         .keep_alive(Duration::from_secs(75))
+        // A client that closes its side is gone. By that alone do we learn that an answer in ChatKit is to stop.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(grace.as_secs())
         .disable_signals()
         .listen(listener)?;

@@ -128,11 +128,18 @@ settings! {
         /// parameter `return_to`, with `#token=<token>&state=<its parameter state>` behind it. Unset: in development mode the address that is printed at
         /// start signs in; otherwise the embedding page gives a token, or people paste one.
         "CHAT_PAGE_SIGN_IN" page_sign_in: Option<Address>;
-        /// Pages of which origins may embed the chat page and give it a token: one or more, with spaces between, such as
-        /// `https://intranet.example https://shop.example:8443`. Unset: none.
+        /// Pages of which origins may embed the chat page and give it a token, separated by commas or, in a TOML file, as a list: such as
+        /// `https://intranet.example,https://shop.example:8443`. Unset: none.
         "CHAT_PAGE_EMBEDDERS" page_embedders: Option<Origins>;
         /// From which origins the page shows the pictures that messages name; others it shows as links. Unset: none.
         "CHAT_PAGE_IMAGES" page_images: Option<Origins>;
+    }
+    "Pages in browsers" {
+        /// The origins whose pages may use this server from browsers, separated by commas or, in a TOML file, as a list: such as
+        /// `https://app.example.com`. Pages need it for ChatKit and for all other routes alike; the server's own pages do not. Unset: none.
+        "CHAT_CORS_ORIGINS" cors_origins: Option<Origins>;
+        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes from OpenAI's network.
+        "CHAT_CHATKIT_EXAMPLE" chatkit_example: bool = "false";
     }
     "The agent" {
         /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that speaks the chat completions

@@ -15,7 +15,7 @@ use crate::http::{self, Endpoint};
 #[openapi(
     info(
         title = "Chat",
-        description = "A stateless, durable chat backend.\n\nAll below `/api/{user_id}` needs a JSON Web Token (HS256) of that user, with \
+        description = "A stateless, durable chat backend.\n\nAll below `/api/{user_id}` needs a JSON Web Token (HS256) of that user, and `/chatkit` that of any, with \
                        `sub` and `exp`, as `Authorization: Bearer <token>`. In development mode the server prints one for the user `demo` \
                        when it starts; otherwise it comes from whoever holds the secret `CHAT_JWT_SECRET`, usually an identity provider."
     ),
@@ -24,6 +24,7 @@ use crate::http::{self, Endpoint};
         (name = "chat", description = "Sending messages"),
         (name = "conversations", description = "What was said and done"),
         (name = "turns", description = "Everything done in answer to one user message"),
+        (name = "chatkit", description = "The protocol of OpenAI's ChatKit component"),
         (name = "server", description = "The server itself; no token needed"),
     ),
     paths(
@@ -44,6 +45,9 @@ use crate::http::{self, Endpoint};
         http::page::conversation,
         http::page::file,
         http::page::embed,
+        http::chatkit::post,
+        http::chatkit::post_of_user,
+        http::chatkit::example::page,
         http::health::live,
         http::health::ready,
         http::docs::document,

@@ -180,6 +180,8 @@ impl<'a> Running<'a> {
             None => Some(dev::code(&secret).map_err(ServeError::DevSecret)?),
         };
         state.page = Arc::new(Page::new(config, code));
+        state.cors_origins = config.cors_origins.iter().flat_map(|origins| origins.0.iter().cloned()).collect();
+        state.chatkit_example = config.chatkit_example;
 
         let listener = listen(socket).map_err(|error| ServeError::Address(config.listen, error))?;
         let address = listener.local_addr().map_err(ServeError::System)?;

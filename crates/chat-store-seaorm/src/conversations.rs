@@ -96,3 +96,22 @@ impl Command for Cancel {
         Ok(rows::turn(Row::new("turns", 0, row), 0)?)
     }
 }
+
+/// Forgets by which request a turn was begun.
+pub(crate) struct ForgetKey {
+    pub(crate) owner: UserId,
+    pub(crate) id: TurnId,
+}
+
+#[async_trait]
+impl Command for ForgetKey {
+    type Answer = ();
+
+    async fn run(&self, db: &Db) -> Result<(), Stop> {
+        let lock = Sql::new("SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id WHERE t.id = ").bind(self.id.0);
+        lock.push(" AND t.owner = ").bind(self.owner.as_str()).locking("c").all(db).await?;
+        let forget = Sql::new("UPDATE turns SET idempotency_key = NULL, fingerprint = NULL WHERE id = ").bind(self.id.0);
+        let forgotten = forget.push(" AND owner = ").bind(self.owner.as_str()).execute(db).await?;
+        if forgotten == 0 { Err(StoreError::NotFound.into()) } else { Ok(()) }
+    }
+}

@@ -1,18 +1,21 @@
 //! The port, on the writer and the readers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::{
-    BeginTurn, Begun, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Heartbeat, HeldTurn,
-    Item, NewItem, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnOutcome,
-    TurnPage, TurnView, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BegunPage, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Feedback,
+    Heartbeat, HeldTurn, Item, MessageId, NewItem, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId,
+    TurnLease, TurnLog, TurnOutcome, TurnPage, TurnView, Usage, UserId, WorkerId,
 };
 
-use crate::conversations::{Cancel, Delete, Rename};
+use crate::conversations::{Cancel, Delete, ForgetKey, Rename};
 use crate::fault::Fault;
+use crate::feedback::{self, Give};
 use crate::job::Job;
+use crate::lookups;
 use crate::open::{self, OpenError, OpenOptions};
 use crate::reader::{self, Reader};
 use crate::source::Source;
@@ -85,6 +88,11 @@ impl ConversationStore for SeaOrmStore {
         self.reader.run(move |db| reader::conversations(db, owner.clone(), page)).await
     }
 
+    async fn conversations_begun(&self, owner: &UserId, page: BegunPage) -> Result<Vec<Conversation>, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| lookups::conversations_begun(db, owner.clone(), page)).await
+    }
+
     async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, StoreError> {
         let owner = owner.clone();
         self.reader.run(move |db| reader::conversation(db, owner.clone(), id)).await
@@ -109,6 +117,16 @@ impl ConversationStore for SeaOrmStore {
         self.reader.run(move |db| reader::turn(db, owner.clone(), id, after)).await
     }
 
+    async fn turn_of(&self, owner: &UserId, id: ConversationId, message: MessageId) -> Result<Turn, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| lookups::turn_of(db, owner.clone(), id, message)).await
+    }
+
+    async fn first_asked(&self, owner: &UserId, turns: Vec<TurnId>) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| lookups::first_asked(db, owner.clone(), turns.clone())).await
+    }
+
     async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, StoreError> {
         let owner = owner.clone();
         self.reader.run(move |db| reader::tool_calls(db, owner.clone(), id, page)).await
@@ -116,6 +134,27 @@ impl ConversationStore for SeaOrmStore {
 
     async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
         self.writer.submit(Cancel { owner: owner.clone(), id }, Job::other).await
+    }
+
+    async fn forget_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
+        self.writer.submit(ForgetKey { owner: owner.clone(), id }, Job::other).await
+    }
+
+    async fn give_feedback(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        messages: Vec<MessageId>,
+        feedback: Feedback,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let messages = messages.into_iter().collect();
+        self.writer.submit(Give { owner: owner.clone(), id, messages, feedback, at }, Job::other).await
+    }
+
+    async fn feedback(&self, owner: &UserId, id: ConversationId) -> Result<Vec<(MessageId, Feedback)>, StoreError> {
+        let owner = owner.clone();
+        self.reader.run(move |db| feedback::read(db, owner.clone(), id)).await
     }
 
     async fn begin_turn(&self, turn: BeginTurn) -> Result<Begun, StoreError> {

@@ -1,13 +1,14 @@
 //! Where conversations are kept.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::{
-    Conversation, ConversationId, Draft, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall, ToolResult,
-    Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
+    Conversation, ConversationId, Draft, Feedback, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall,
+    ToolResult, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
 };
 
 /// Where conversations are kept. The only memory there is.
@@ -33,6 +34,10 @@ pub trait ConversationStore: Send + Sync {
     /// One page of an owner's conversations: the last active first, ties by id.
     async fn conversations(&self, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, StoreError>;
 
+    /// One page of an owner's conversations, in the order of their ids, which is that of their beginnings.
+    /// Unlike the order of the last activity it never changes, and a page may begin after a conversation that is gone.
+    async fn conversations_begun(&self, owner: &UserId, page: BegunPage) -> Result<Vec<Conversation>, StoreError>;
+
     /// One conversation.
     async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, StoreError>;
 
@@ -49,12 +54,36 @@ pub trait ConversationStore: Send + Sync {
     /// Of a queued turn always the user's message alone, at [`Position::START`].
     async fn turn(&self, owner: &UserId, id: TurnId, after: Position) -> Result<TurnView, StoreError>;
 
+    /// The turn of a conversation that a message belongs to.
+    async fn turn_of(&self, owner: &UserId, id: ConversationId, message: MessageId) -> Result<Turn, StoreError>;
+
+    /// The message that each of these turns answers in the first place, and when it was made: its own, or if it is a retry, that of the
+    /// turn where the retries began. Unknown turns are passed over.
+    async fn first_asked(&self, owner: &UserId, turns: Vec<TurnId>) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, StoreError>;
+
     /// A page of a conversation's tool calls with their results, in order of their positions, superseded turns included.
     async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, StoreError>;
 
     /// Asks that a turn be cancelled, and returns it as it stands then. A running turn's worker hears of it by its heartbeat;
     /// a queued one ends when its time comes; an ended one stays as it is.
     async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError>;
+
+    /// Forgets the idempotency key of a turn: the same request is a new one from now on.
+    async fn forget_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError>;
+
+    /// Keeps what the owner thinks of messages of a conversation, in place of what they thought before. All must be in it: else
+    /// `NotFound`, and nothing is kept.
+    async fn give_feedback(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        messages: Vec<MessageId>,
+        feedback: Feedback,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// What the owner thinks of the messages of a conversation, in order of the messages' ids.
+    async fn feedback(&self, owner: &UserId, id: ConversationId) -> Result<Vec<(MessageId, Feedback)>, StoreError>;
 
     // Turns that run.
 
@@ -126,6 +155,17 @@ pub struct ConversationPage {
     pub after: Option<(Timestamp, ConversationId)>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// Which of an owner's conversations, in the order of their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BegunPage {
+    /// Only those behind this one in the page's order. It need not be there any more.
+    pub after: Option<ConversationId>,
+    /// At most so many.
+    pub limit: u32,
+    /// Whether the newest comes first.
+    pub newest_first: bool,
 }
 
 /// Which of a conversation's turns.

@@ -1,3 +1,6 @@
+mod log;
+mod lookups;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,10 +10,10 @@ use tokio::time::Instant;
 
 use super::Gate;
 use crate::{
-    BeginTurn, Begun, BusyPolicy, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Heartbeat,
-    HeldTurn, IdempotencyKey, Item, ItemBody, Message, NewItem, Ordinal, Position, Role, StoreError, Target, Timestamp, Title,
-    ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnPage, TurnStatus, TurnView, Unavailability, Usage,
-    UserId, WorkerId,
+    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn,
+    Feedback, Heartbeat, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, Role, StoreError,
+    Target, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnPage, TurnStatus, TurnView,
+    Unavailability, Usage, UserId, WorkerId,
 };
 
 /// A store in memory, for tests. Keeps the whole contract but durability; leases go by tokio's clock, which tests can pause.
@@ -33,6 +36,7 @@ struct Log {
     conversation: Conversation,
     turns: Vec<Row>,
     last_position: u64,
+    feedback: BTreeMap<MessageId, Feedback>,
 }
 
 struct Row {
@@ -127,82 +131,6 @@ impl Row {
     }
 }
 
-impl Log {
-    fn row(&mut self, at: usize) -> Result<&mut Row, StoreError> {
-        self.turns.get_mut(at).ok_or_else(|| StoreError::Internal("a turn went away".into()))
-    }
-
-    fn held(&self, row: &Row) -> Result<HeldTurn, StoreError> {
-        let lease = row.lease().ok_or_else(|| StoreError::Internal("a running turn without a holder".into()))?;
-        let owner = self.conversation.owner.clone();
-        Ok(HeldTurn { turn: row.turn.clone(), owner, lease, attempt: row.attempt, items: row.items.clone() })
-    }
-
-    fn running(&self) -> Option<&Row> {
-        self.turns.iter().find(|row| row.is_running())
-    }
-
-    /// Gives new items their places.
-    fn place(&mut self, at: usize, items: Vec<NewItem>) -> Result<Vec<Item>, StoreError> {
-        let mut last = self.last_position;
-        let row = self.row(at)?;
-        let bodies = || row.items.iter().map(|item| &item.body).chain(items.iter().map(|item| &item.body));
-        for item in &items {
-            if let ItemBody::ToolResult(result) = &item.body
-                && !bodies().any(|body| matches!(body, ItemBody::ToolCall(call) if call.id == result.call))
-            {
-                return Err(StoreError::Internal("a result without its call".into()));
-            }
-        }
-        let mut placed = Vec::new();
-        for item in items {
-            if let Some(known) = row.items.iter().find(|known| same_id(&known.body, &item.body)) {
-                placed.push(known.clone());
-                continue;
-            }
-            last += 1;
-            let item = Item { position: Position(last), turn: row.turn.id, at: item.at, body: item.body };
-            row.items.push(item.clone());
-            placed.push(item);
-        }
-        self.last_position = last;
-        Ok(placed)
-    }
-
-    /// Places the user's message of a queued turn.
-    fn place_message(&mut self, at: usize) -> Result<(), StoreError> {
-        self.last_position += 1;
-        let position = Position(self.last_position);
-        self.row(at)?.items.iter_mut().for_each(|item| item.position = position);
-        Ok(())
-    }
-
-    fn run(&mut self, at: usize, worker: WorkerId) -> Result<TurnId, StoreError> {
-        self.place_message(at)?;
-        let row = self.row(at)?;
-        row.turn.status = TurnStatus::Running;
-        (row.holder, row.epoch, row.attempt) = (Some(worker), 1, 1);
-        let (id, ordinal, retry_of) = (row.turn.id, row.turn.ordinal, row.turn.retry_of);
-        let from = self.turns.iter().find(|row| Some(row.turn.id) == retry_of).map(|row| row.turn.ordinal);
-        if let Some(from) = from {
-            self.turns.iter_mut().filter(|row| (from..ordinal).contains(&row.turn.ordinal)).for_each(|row| row.turn.superseded = true);
-        }
-        Ok(id)
-    }
-
-    /// Begins the next queued turn; ends those before it whose cancel was requested.
-    fn run_next(&mut self, worker: WorkerId, now: Timestamp) -> Result<Option<TurnId>, StoreError> {
-        while let Some(at) = self.turns.iter().position(|row| row.turn.status == TurnStatus::Queued) {
-            if !self.row(at)?.turn.cancel_requested {
-                return self.run(at, worker).map(Some);
-            }
-            self.place_message(at)?;
-            self.row(at)?.turn.status = TurnStatus::Ended { at: now, outcome: TurnOutcome::Cancelled };
-        }
-        Ok(None)
-    }
-}
-
 fn same_id(a: &ItemBody, b: &ItemBody) -> bool {
     match (a, b) {
         (ItemBody::Message(a), ItemBody::Message(b)) => a.id == b.id,
@@ -224,6 +152,10 @@ impl ConversationStore for MemoryStore {
         all.sort_by_key(|c| std::cmp::Reverse((c.updated_at, c.id)));
         let after = |c: &&&Conversation| page.after.is_none_or(|after| (c.updated_at, c.id) < after);
         Ok(limited(all.iter().filter(after).map(|c| (*c).clone()), page.limit))
+    }
+
+    async fn conversations_begun(&self, owner: &UserId, page: BegunPage) -> Result<Vec<Conversation>, StoreError> {
+        Ok(self.open()?.conversations_begun(owner, page))
     }
 
     async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, StoreError> {
@@ -269,6 +201,14 @@ impl ConversationStore for MemoryStore {
         Ok(TurnView { turn: row.turn.clone(), items, draft: row.draft.clone() })
     }
 
+    async fn turn_of(&self, owner: &UserId, id: ConversationId, message: MessageId) -> Result<Turn, StoreError> {
+        self.open()?.turn_of(owner, id, message)
+    }
+
+    async fn first_asked(&self, owner: &UserId, turns: Vec<TurnId>) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, StoreError> {
+        Ok(self.open()?.first_asked(owner, turns))
+    }
+
     async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, StoreError> {
         let mut state = self.open()?;
         let log = state.owned(owner, id)?;
@@ -295,6 +235,26 @@ impl ConversationStore for MemoryStore {
         let turn = &mut state.owned_turn(owner, id)?.turn;
         turn.cancel_requested |= !turn.status.is_ended();
         Ok(turn.clone())
+    }
+
+    async fn forget_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
+        self.open()?.owned_turn(owner, id)?.idempotency = None;
+        Ok(())
+    }
+
+    async fn give_feedback(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        messages: Vec<MessageId>,
+        feedback: Feedback,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.open()?.give_feedback(owner, id, messages, feedback)
+    }
+
+    async fn feedback(&self, owner: &UserId, id: ConversationId) -> Result<Vec<(MessageId, Feedback)>, StoreError> {
+        self.open()?.feedback(owner, id)
     }
 
     async fn begin_turn(&self, begin: BeginTurn) -> Result<Begun, StoreError> {
@@ -329,7 +289,7 @@ impl ConversationStore for MemoryStore {
         if let Target::New(id, title) = &begin.target {
             let (owner, title) = (begin.owner.clone(), title.clone());
             let conversation = Conversation { id: *id, owner, title, created_at: begin.at, updated_at: begin.at };
-            state.conversations.insert(*id, Log { conversation, turns: Vec::new(), last_position: 0 });
+            state.conversations.insert(*id, Log { conversation, turns: Vec::new(), last_position: 0, feedback: BTreeMap::new() });
         }
         let log = state.owned(&begin.owner, id)?;
         let running = log.running().map(|row| row.turn.id);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, FailureKind, HeldTurn,
-    IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, Role, StoreError, Target, Timestamp,
-    Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, TurnFailure, TurnId,
-    TurnLease, TurnOutcome, TurnPage, TurnStatus, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, FailureKind,
+    Feedback, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, Role, StoreError,
+    Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult,
+    TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, Usage, UserId, WorkerId,
 };
 
 /// Makes one test of each case of the store's contract.
@@ -48,6 +48,10 @@ macro_rules! store_contract {
             concurrent_messages_keep_order
             owners_are_kept_apart
             an_unknown_target_stores_nothing
+            conversations_begun_keep_their_order
+            a_message_leads_to_its_turn_and_a_retry_to_its_question
+            a_forgotten_key_begins_anew
+            feedback_is_kept_and_replaced
         }
     };
     (@cases $store:expr; $($case:ident)+) => {$(
@@ -737,6 +741,7 @@ pub async fn owners_are_kept_apart(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(worker, "mine")).await);
     let (conversation, turn) = (held.turn.conversation, held.turn.id);
+    let question = asked(&held.items);
     let bob = owner("bob");
     for (conversation, turn) in [(conversation, turn), (ConversationId(id()), TurnId(id()))] {
         let title = Title::new("Theirs").unwrap();
@@ -748,10 +753,17 @@ pub async fn owners_are_kept_apart(store: Store) {
         assert!(matches!(store.tool_calls(&bob, conversation, page).await, Err(StoreError::NotFound)));
         assert!(matches!(store.turn(&bob, turn, Position::START).await, Err(StoreError::NotFound)));
         assert!(matches!(store.request_cancel(&bob, turn).await, Err(StoreError::NotFound)));
+        assert!(matches!(store.turn_of(&bob, conversation, question).await, Err(StoreError::NotFound)));
+        assert!(store.first_asked(&bob, vec![turn]).await.unwrap().is_empty());
+        assert!(matches!(store.forget_key(&bob, turn).await, Err(StoreError::NotFound)));
+        let given = store.give_feedback(&bob, conversation, vec![question], Feedback::Negative, Timestamp(1)).await;
+        assert!(matches!(given, Err(StoreError::NotFound)));
+        assert!(matches!(store.feedback(&bob, conversation).await, Err(StoreError::NotFound)));
         let theirs = BeginTurn { owner: bob.clone(), ..message_to(Target::Existing(conversation), worker, "hi") };
         assert!(matches!(store.begin_turn(theirs).await, Err(StoreError::NotFound)));
     }
     assert!(store.conversations(&bob, ConversationPage { after: None, limit: 9 }).await.unwrap().is_empty());
+    assert!(store.conversations_begun(&bob, BegunPage { after: None, limit: 9, newest_first: true }).await.unwrap().is_empty());
     let view = store.turn(&ann(), turn, Position::START).await.unwrap();
     assert_eq!((view.turn.cancel_requested, texts(&view.items)), (false, vec!["mine"]));
     assert_eq!(store.conversation(&ann(), conversation).await.unwrap().title.as_str(), "mine");
@@ -771,4 +783,117 @@ pub async fn an_unknown_target_stores_nothing(store: Store) {
     let conversation = odd.target.id();
     assert!(matches!(store.begin_turn(odd).await, Err(StoreError::NotFound)));
     assert!(matches!(store.conversation(&ann(), conversation).await, Err(StoreError::NotFound)));
+}
+
+/// The user's message among items.
+fn asked(items: &[Item]) -> MessageId {
+    match &items[0].body {
+        ItemBody::Message(message) => message.id,
+        other => panic!("not a message: {other:?}"),
+    }
+}
+
+/// The order of beginnings is the same whatever happens, and pages go on after a conversation that is gone.
+pub async fn conversations_begun_keep_their_order(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    let mut all = Vec::new();
+    for n in 0..5 {
+        all.push(running(store.begin_turn(new_conversation(worker, &n.to_string())).await).turn.conversation);
+    }
+    let pages = async |newest_first: bool, gone: Option<ConversationId>| {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.conversations_begun(&ann(), BegunPage { after, limit: 2, newest_first }).await.unwrap();
+            assert!(page.len() <= 2);
+            let Some(last) = page.last() else { return seen };
+            after = Some(last.id);
+            seen.extend(page.iter().map(|conversation| conversation.id));
+            if after == gone {
+                store.delete(&ann(), last.id).await.unwrap();
+            }
+        }
+    };
+    assert_eq!(pages(false, None).await, all);
+    store.rename(&ann(), all[1], &Title::new("new").unwrap(), Timestamp(i64::MAX)).await.unwrap();
+    assert_eq!(pages(true, None).await, all.iter().rev().copied().collect::<Vec<_>>());
+    assert_eq!(pages(true, Some(all[3])).await, all.iter().rev().copied().collect::<Vec<_>>());
+    all.remove(3);
+    assert_eq!(pages(false, None).await, all);
+}
+
+/// Each message leads to its turn, superseded or queued too; each retry, of a retry too, to the message that was asked first.
+pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    let first = running(store.begin_turn(BeginTurn { at: Timestamp(7), ..new_conversation(worker, "one") }).await);
+    let conversation = first.turn.conversation;
+    let question = asked(&first.items);
+    let (answer, said) = assistant("Hello.");
+    end(&store, &first.lease, vec![said]).await.unwrap();
+    let again = |turn: &HeldTurn| {
+        let retry_of = Some(turn.turn.id);
+        store.begin_turn(BeginTurn { retry_of, ..message_to(Target::Existing(conversation), worker, "one") })
+    };
+    let second = running(again(&first).await);
+    complete(&store, &second).await;
+    let third = running(again(&second).await);
+    let waiting = message_to(Target::Existing(conversation), worker, "two");
+    let waiting_message = waiting.message;
+    let (waiting_at, waiting) = (waiting.at, queued(store.begin_turn(waiting).await));
+
+    for (message, turn) in [
+        (question, first.turn.id),
+        (answer, first.turn.id),
+        (asked(&second.items), second.turn.id),
+        (asked(&third.items), third.turn.id),
+        (waiting_message, waiting.id),
+    ] {
+        assert_eq!(store.turn_of(&ann(), conversation, message).await.unwrap().id, turn);
+    }
+    assert!(store.turn_of(&ann(), conversation, question).await.unwrap().superseded);
+    assert!(matches!(store.turn_of(&ann(), conversation, MessageId(id())).await, Err(StoreError::NotFound)));
+    assert!(matches!(store.turn_of(&ann(), ConversationId(id()), question).await, Err(StoreError::NotFound)));
+    let turns = vec![first.turn.id, second.turn.id, third.turn.id, waiting.id, TurnId(id())];
+    let mut found: Vec<_> = store.first_asked(&ann(), turns.clone()).await.unwrap().into_iter().collect();
+    found.sort_unstable();
+    let same = (question, Timestamp(7));
+    let mut expected = vec![(turns[0], same), (turns[1], same), (turns[2], same), (waiting.id, (waiting_message, waiting_at))];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(store.first_asked(&ann(), Vec::new()).await.unwrap().is_empty());
+}
+
+/// A key that is forgotten is free, and the turn that it began stays.
+pub async fn a_forgotten_key_begins_anew(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    let key = || Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [7; 32] });
+    let first = running(store.begin_turn(BeginTurn { idempotency: key(), ..new_conversation(worker, "hi") }).await);
+    store.forget_key(&ann(), first.turn.id).await.unwrap();
+    store.forget_key(&ann(), first.turn.id).await.unwrap();
+    let second = running(store.begin_turn(BeginTurn { idempotency: key(), ..new_conversation(worker, "hi") }).await);
+    let third = store.begin_turn(BeginTurn { idempotency: key(), ..new_conversation(worker, "hi") }).await.unwrap();
+    assert!(matches!(third, Begun::Existing(turn) if turn.id == second.turn.id));
+    assert_eq!(texts(&store.turn(&ann(), first.turn.id, Position::START).await.unwrap().items), ["hi"]);
+    assert!(matches!(store.forget_key(&ann(), TurnId(id())).await, Err(StoreError::NotFound)));
+}
+
+/// The last word counts; nothing is kept unless all messages are in the conversation.
+pub async fn feedback_is_kept_and_replaced(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    let held = running(store.begin_turn(new_conversation(worker, "hi")).await);
+    let conversation = held.turn.conversation;
+    let question = asked(&held.items);
+    let (answer, said) = assistant("Hello.");
+    end(&store, &held.lease, vec![said]).await.unwrap();
+    let give = async |messages: Vec<MessageId>, feedback| store.give_feedback(&ann(), conversation, messages, feedback, Timestamp(9)).await;
+    let elsewhere = asked(&running(store.begin_turn(new_conversation(worker, "hi")).await).items);
+    assert!(matches!(give(vec![answer, elsewhere], Feedback::Positive).await, Err(StoreError::NotFound)));
+    assert!(matches!(give(Vec::new(), Feedback::Positive).await, Err(StoreError::NotFound)));
+    assert_eq!(store.feedback(&ann(), conversation).await.unwrap(), []);
+    give(vec![answer, question, answer], Feedback::Positive).await.unwrap();
+    give(vec![answer], Feedback::Negative).await.unwrap();
+    let mut expected = vec![(question, Feedback::Positive), (answer, Feedback::Negative)];
+    expected.sort_unstable_by_key(|(message, _)| *message);
+    assert_eq!(store.feedback(&ann(), conversation).await.unwrap(), expected);
+    store.delete(&ann(), conversation).await.unwrap();
+    assert!(matches!(store.feedback(&ann(), conversation).await, Err(StoreError::NotFound)));
 }

@@ -137,7 +137,7 @@ fn unquoted(rest: &str) -> Option<String> {
 }
 
 /// A digest of what a request asks for: its method and route with the ids in it, and its body, byte for byte.
-fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
+pub(crate) fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(route.as_bytes());
     digest.update([0]);

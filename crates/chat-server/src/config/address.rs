@@ -1,6 +1,8 @@
 //! Addresses of other sites, fit to stand in headers and in pages.
 
-use super::value::Setting;
+use figment::value::Value;
+
+use super::value::{self, Setting};
 
 /// The address of a page: `http` or `https`, without a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +25,30 @@ impl Setting for Address {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(pub Vec<String>);
 
+impl Origins {
+    fn of(origins: impl Iterator<Item = String>) -> Option<Self> {
+        let origin = |text: String| Some(text.trim()).filter(|text| is_origin(text)).map(str::to_owned);
+        let origins: Vec<_> = origins.map(origin).collect::<Option<_>>()?;
+        (!origins.is_empty()).then_some(Self(origins))
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    split_scheme(text).is_some_and(|(_, host)| is_host(host))
+}
+
 impl Setting for Origins {
-    const EXPECTED: &'static str = "one or more origins with spaces between, such as https://intranet.example http://127.0.0.1:3000";
+    const EXPECTED: &'static str = "a list of origins without paths, such as https://app.example.com,http://localhost:3000";
 
     fn parse(text: &str) -> Option<Self> {
-        let origin = |text: &str| split_scheme(text).filter(|(_, host)| is_host(host)).map(|_| text.to_owned());
-        let origins: Vec<_> = text.split_whitespace().map(origin).collect::<Option<_>>()?;
-        (!origins.is_empty()).then_some(Self(origins))
+        Self::of(text.split(',').map(str::to_owned))
+    }
+
+    fn read(value: Option<&Value>) -> Option<Self> {
+        match value? {
+            Value::Array(_, origins) => Self::of(origins.iter().map(|origin| value::text(origin).unwrap_or_default())),
+            value => Self::parse(&value::text(value)?),
+        }
     }
 }
 
@@ -58,7 +77,7 @@ mod tests {
     fn origins_are_exact() {
         let read = |text: &str| Origins::parse(text).map(|origins| origins.0);
         assert_eq!(
-            read(" https://a.example\thttp://127.0.0.1:3000 http://[::1]:80"),
+            read(" https://a.example,http://127.0.0.1:3000 , http://[::1]:80"),
             Some(vec!["https://a.example".into(), "http://127.0.0.1:3000".into(), "http://[::1]:80".into()])
         );
         for bad in [
@@ -76,7 +95,9 @@ mod tests {
             "https://a.example:0",
             "https://a.example:99999",
             "https://a.example;script-src",
-            "https://a.example,https://b.example",
+            "https://a.example https://b.example",
+            "https://a.example,",
+            "null",
             "'self'",
             "http://[::1",
         ] {

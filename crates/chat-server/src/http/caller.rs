@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::app::AppState;
 use crate::problem::Refusal;
 
-/// The authenticated caller. The path's user is the same.
+/// The authenticated caller. The path's user, if it names one, is the same.
 #[derive(Clone, Debug)]
 pub struct Caller(pub UserId);
 
@@ -35,7 +35,29 @@ pub async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    match caller(&state, &path.user_id, request.headers()) {
+    let caller = caller(&state, Some(&path.user_id), request.headers());
+    admit(caller, request, next).await
+}
+
+/// The same where the path names no user: whoever the token is of.
+///
+/// # Errors
+/// Those of the layers below.
+pub async fn identify(
+    state: web::Data<AppState>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let caller = caller(&state, None, request.headers());
+    admit(caller, request, next).await
+}
+
+async fn admit(
+    caller: Result<UserId, Problem>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match caller {
         Ok(user) => {
             request.extensions_mut().insert(Caller(user));
             Ok(next.call(request).await?.map_into_boxed_body())
@@ -51,8 +73,9 @@ pub async fn authenticate(
     }
 }
 
-fn caller(state: &AppState, path_user: &str, headers: &HeaderMap) -> Result<UserId, Problem> {
+fn caller(state: &AppState, path_user: Option<&str>, headers: &HeaderMap) -> Result<UserId, Problem> {
     let subject = state.tokens.verify(bearer(headers)?)?;
+    let Some(path_user) = path_user else { return Ok(subject) };
     // actix-web puts this character where a path is not UTF-8: several paths would look like one user's.
     let readable = !path_user.contains(char::REPLACEMENT_CHARACTER);
     if readable && subject.as_str() == path_user { Ok(subject) } else { Err(Code::WrongUser.into()) }

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::http::unread;
+use crate::http::{chatkit, unread};
 use crate::problem::Refusal;
 
 /// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
@@ -73,16 +73,23 @@ fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<Box
         None => None,
     };
     let (request, mut response) = answer.into_parts();
-    if let Some(refusal) = refusal {
+    if let Some(mut refusal) = refusal {
+        if chatkit::is_route(request.path()) {
+            // Where its front end looks for what to show.
+            refusal.0.members.message = Some(refusal.0.detail());
+        }
         let plain = std::mem::replace(&mut response, refusal.response(Some(id)));
-        for name in [header::ALLOW, header::WWW_AUTHENTICATE] {
-            if let Some(value) = plain.headers().get(&name) {
-                response.headers_mut().insert(name, value.clone());
-            }
+        for (name, value) in plain.headers().iter().filter(|(name, _)| is_kept(name)) {
+            response.headers_mut().append(name.clone(), value.clone());
         }
     }
     add_headers(&mut response, id);
     ServiceResponse::new(request, response)
+}
+
+/// What an error's own answer says besides its body. Without the headers of CORS no page of another origin could read the problem.
+fn is_kept(name: &HeaderName) -> bool {
+    [header::ALLOW, header::WWW_AUTHENTICATE, header::VARY].contains(name) || name.as_str().starts_with("access-control-")
 }
 
 /// An error that has no request to answer any more, with its whole answer.

@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod caller;
 pub(crate) mod chat;
+pub(crate) mod chatkit;
 pub(crate) mod conversations;
 pub(crate) mod docs;
 mod envelope;
@@ -17,5 +18,6 @@ pub(crate) mod turns;
 mod unread;
 
 pub use caller::{Caller, OfUser};
+pub(crate) use chatkit::FRAME as CHATKIT_FRAME;
 pub use envelope::{RequestId, envelope};
 pub use routes::{Endpoint, configure, endpoints};

@@ -6,11 +6,14 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
 use chat_protocol::problem::Code;
 
-use crate::http::{caller, chat, conversations, docs, health, page, turns};
+use crate::http::{caller, chat, chatkit, conversations, docs, health, page, turns};
 use crate::problem::Refusal;
 
 /// Where the routes of a user stand; everything below needs a token of that user.
 const USER: &str = "/api/{user_id}";
+
+/// What needs a token and names no user: it is the token's.
+const OF_TOKEN: &str = "/chatkit";
 
 /// A route.
 #[derive(Clone, Copy)]
@@ -30,15 +33,21 @@ impl Endpoint {
         self.path.starts_with(USER)
     }
 
+    /// Whether it is for whoever the token is of.
+    fn is_of_token(&self) -> bool {
+        self.path == OF_TOKEN
+    }
+
     /// All that it may refuse or fail at.
     pub fn codes(&self) -> Vec<Code> {
         let everywhere = [Code::NotAcceptable, Code::HeadersTooLarge, Code::Internal];
-        let of_user: &[Code] = if self.is_of_user() { IDENTITY } else { &[] };
-        everywhere.into_iter().chain(of_user.iter().copied()).chain(self.own_codes.iter().copied().flatten().copied()).collect()
+        let token: &[Code] = if self.is_of_user() || self.is_of_token() { IDENTITY } else { &[] };
+        let user: &[Code] = if self.is_of_user() { &[Code::WrongUser] } else { &[] };
+        everywhere.into_iter().chain(token.iter().chain(user).copied()).chain(self.own_codes.iter().copied().flatten().copied()).collect()
     }
 }
 
-const IDENTITY: &[Code] = &[Code::MissingToken, Code::InvalidToken, Code::TokenExpired, Code::TokenNotYetValid, Code::WrongUser];
+const IDENTITY: &[Code] = &[Code::MissingToken, Code::InvalidToken, Code::TokenExpired, Code::TokenNotYetValid];
 const READ: &[Code] = &[Code::InvalidRequest, Code::StoreUnavailable, Code::StoreTimeout];
 const WRITE: &[Code] = &[Code::StoreFull, Code::StoreReadOnly];
 const BODY: &[Code] = &[Code::UnsupportedMediaType, Code::BodyTooLarge, Code::BodyTimeout, Code::InvalidJson, Code::InvalidText];
@@ -71,6 +80,10 @@ const ANSWER: &[Code] = &[
     Code::ReplyTimeout,
 ];
 
+/// Of ChatKit's requests; what the user should read is told in a stream instead.
+const CHATKIT: &[Code] =
+    &[Code::Unsupported, Code::InvalidIdempotencyKey, Code::IdempotencyMismatch, Code::TooManyQueued, Code::ShuttingDown];
+
 /// Every route.
 #[rustfmt::skip]
 pub fn endpoints() -> &'static [Endpoint] {
@@ -96,6 +109,9 @@ pub fn endpoints() -> &'static [Endpoint] {
         GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[READ, CURSOR, TURN];
         POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[READ, WRITE, TURN];
         POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, SUPERSEDED, ANSWER];
+        POST "/api/{user_id}/chatkit" chatkit::post_of_user, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT];
+        POST "/chatkit" chatkit::post, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT];
+        GET "/chatkit-example" chatkit::example::page, &[MISSING];
         GET "/health/live" health::live, &[];
         GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
         GET "/openapi.json" docs::document, &[];
@@ -128,7 +144,10 @@ pub fn configure(config: &mut ServiceConfig) {
         user = user.service(resource(path.strip_prefix(USER).unwrap_or(path), &endpoints));
     }
     config.service(user.default_service(web::to(not_found)).wrap(from_fn(caller::authenticate)));
-    for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| !endpoint.is_of_user())) {
+    for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| endpoint.is_of_token())) {
+        config.service(resource(path, &endpoints).wrap(from_fn(caller::identify)));
+    }
+    for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| !endpoint.is_of_user() && !endpoint.is_of_token())) {
         // The pages' first file has no name.
         config.service(resource(&path.replace("{file}", "{file:.*}"), &endpoints));
     }

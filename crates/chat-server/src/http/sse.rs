@@ -6,13 +6,13 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, ContentEncoding};
 use bytes::Bytes;
-use chat_domain::{ConversationId, TurnId, TurnStream};
+use chat_domain::{ConversationId, Cursor, TurnEvent, TurnId, TurnStream};
 use chat_protocol::native::events;
-use chat_protocol::problem::Code;
+use chat_protocol::problem::{Code, Problem};
 use chat_protocol::sse::KEEP_ALIVE;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::error::SendTimeoutError;
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -24,7 +24,60 @@ use crate::problem::Refusal;
 /// How many frames may wait for a client. Few, for what a slow client gets later comes in fewer and larger pieces.
 const FRAMES_AHEAD: usize = 4;
 
-/// What a stream is about.
+/// Writes the news of a turn in one protocol.
+pub trait Encoder: Send + 'static {
+    /// The frames of an event, after which the reader has come to `cursor`; nothing if the protocol does not tell it.
+    fn event(&mut self, cursor: Cursor, event: &TurnEvent) -> String;
+
+    /// The last frame for a client that is to read on elsewhere or later.
+    fn broken(&self, problem: Problem) -> String;
+}
+
+/// How a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All was told.
+    Told,
+    /// It was broken off from here: reading failed, or this server leaves.
+    Broken,
+    /// The client went away.
+    Gone,
+    /// The client does not read.
+    Stuck,
+}
+
+/// The news of a turn in the protocol of our own, behind the frame `first`, until its end, until this server leaves, or until the client is
+/// too slow: then it goes on with another request.
+pub fn stream(state: &AppState, subject: Subject, first: Option<String>, news: TurnStream) -> HttpResponse {
+    let (pump, body) = Pump::new(state, subject);
+    // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it would keep the news for ever.
+    let run = async move {
+        let mut pump = pump;
+        pump.run(first.unwrap_or_default(), news).await;
+    };
+    state.readers.spawn(run.instrument(tracing::Span::current()));
+    response(body, CancellationToken::new())
+}
+
+/// The answer that a pump fills. `taken` is cancelled when the client has taken its head and the first frames.
+pub fn response(mut body: Receiver<Bytes>, taken: CancellationToken) -> HttpResponse {
+    let frames = stream::poll_fn(move |context| {
+        let next = body.poll_recv(context);
+        if next.is_ready() {
+            taken.cancel();
+        }
+        next
+    });
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        // Proxies are not to hold anything back, and our own compression is to leave the stream alone.
+        .insert_header(("X-Accel-Buffering", "no"))
+        .insert_header(ContentEncoding::Identity)
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .streaming(frames.map(Ok::<_, Infallible>))
+}
+
+/// What a stream in the protocol of our own is about.
 pub struct Subject {
     /// The id of the request.
     pub request: Option<Uuid>,
@@ -34,110 +87,109 @@ pub struct Subject {
     pub conversation: Option<ConversationId>,
 }
 
-/// The news of a turn, behind the frame `first`, until its end, until this server leaves, or until the client is too slow: then it
-/// goes on with another request.
-pub fn stream(state: &AppState, subject: Subject, first: Option<String>, news: TurnStream) -> HttpResponse {
-    let (frames, mut body) = channel(FRAMES_AHEAD);
-    let pump =
-        Pump { subject, frames, keep_alive: state.limits.keep_alive, write_time: state.limits.write_time, leaving: state.leaving.clone() };
-    // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it would keep the news for ever.
-    state.readers.spawn(pump.run(first, news).instrument(tracing::Span::current()));
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        // Proxies are not to hold anything back, and our own compression is to leave the stream alone.
-        .insert_header(("X-Accel-Buffering", "no"))
-        .insert_header(ContentEncoding::Identity)
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .streaming(stream::poll_fn(move |context| body.poll_recv(context)).map(Ok::<_, Infallible>))
+impl Encoder for Subject {
+    fn event(&mut self, cursor: Cursor, event: &TurnEvent) -> String {
+        events::event(self.turn, cursor, event)
+    }
+
+    fn broken(&self, mut problem: Problem) -> String {
+        problem.instance = self.request;
+        problem.members.turn_id = Some(self.turn.0);
+        problem.members.conversation_id = self.conversation.map(|id| id.0);
+        events::broken(&problem)
+    }
 }
 
 /// Carries the news of a turn to the body of an answer.
-struct Pump {
-    subject: Subject,
+pub struct Pump<E> {
+    encoder: E,
     frames: Sender<Bytes>,
     keep_alive: Duration,
     write_time: Duration,
     leaving: CancellationToken,
 }
 
-impl Pump {
+impl<E: Encoder> Pump<E> {
+    /// A pump, and what it fills.
+    pub fn new(state: &AppState, encoder: E) -> (Self, Receiver<Bytes>) {
+        let (frames, body) = channel(FRAMES_AHEAD);
+        let (keep_alive, write_time) = (state.limits.keep_alive, state.limits.write_time);
+        (Self { encoder, frames, keep_alive, write_time, leaving: state.leaving.clone() }, body)
+    }
+
     /// Runs until nothing more is to be told, or nobody hears it.
-    async fn run(self, first: Option<String>, mut news: TurnStream) {
-        if let Some(first) = first
-            && !self.write(first).await
-        {
-            return;
-        }
-        loop {
+    pub async fn run(&mut self, first: String, mut news: TurnStream) -> End {
+        let mut told = self.write(first).await;
+        while told == End::Told {
             let next = tokio::select! {
                 // What is known goes first: who has waited for the end of a turn gets it, even from a server that leaves.
                 biased;
                 next = timeout(self.keep_alive, news.next()) => next,
-                () = self.leaving.cancelled() => {
-                    self.write(self.broken(Code::ShuttingDown.into())).await;
-                    return;
-                }
-                () = self.frames.closed() => return,
+                () = self.leaving.cancelled() => return self.break_off(Code::ShuttingDown.into()).await,
+                () = self.frames.closed() => return End::Gone,
             };
-            let (frame, goes_on) = match next {
-                Err(_) => (KEEP_ALIVE.to_owned(), true),
-                Ok(Some(Ok((cursor, event)))) => (events::event(self.subject.turn, cursor, &event), true),
-                Ok(Some(Err(error))) => (self.broken(error.into()), false),
-                Ok(None) => return,
+            let frames = match next {
+                Err(_) => KEEP_ALIVE.to_owned(),
+                Ok(Some(Ok((cursor, event)))) => self.encoder.event(cursor, &event),
+                Ok(Some(Err(error))) => return self.break_off(error.into()).await,
+                Ok(None) => return End::Told,
             };
-            if !self.write(frame).await || !goes_on {
-                return;
-            }
+            told = self.write(frames).await;
         }
+        told
     }
 
-    /// The last frame for a client that is to read on elsewhere or later.
-    fn broken(&self, refusal: Refusal) -> String {
-        let mut problem = refusal.0;
-        problem.instance = self.subject.request;
-        problem.members.turn_id = Some(self.subject.turn.0);
-        problem.members.conversation_id = self.subject.conversation.map(|id| id.0);
-        events::broken(&problem)
+    async fn break_off(&self, refusal: Refusal) -> End {
+        self.write(self.encoder.broken(refusal.0)).await;
+        End::Broken
     }
 
-    /// Whether the frame found its way before the client's time was over.
-    async fn write(&self, frame: String) -> bool {
-        match self.frames.send_timeout(frame.into(), self.write_time).await {
-            Ok(()) => true,
-            Err(SendTimeoutError::Closed(_)) => false,
+    /// Sends frames, if there are any; [`End::Told`] if they found their way before the client's time was over.
+    pub async fn write(&self, frames: String) -> End {
+        if frames.is_empty() {
+            return End::Told;
+        }
+        match self.frames.send_timeout(frames.into(), self.write_time).await {
+            Ok(()) => End::Told,
+            Err(SendTimeoutError::Closed(_)) => End::Gone,
             Err(SendTimeoutError::Timeout(_)) => {
                 tracing::info!("the client does not read its stream; it is ended");
-                false
+                End::Stuck
             }
         }
+    }
+
+    /// Returns when the client is gone.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
+        let frames = self.frames.clone();
+        async move { frames.closed().await }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc::Receiver;
-
     use super::*;
 
-    fn pump(keep_alive: Duration) -> (Pump, Receiver<Bytes>) {
+    fn pump(keep_alive: Duration) -> (Pump<Subject>, Receiver<Bytes>) {
         let (frames, body) = channel(1);
         let subject = Subject { request: None, turn: TurnId(Uuid::from_u128(1)), conversation: None };
         let write_time = Duration::from_millis(1);
-        (Pump { subject, frames, keep_alive, write_time, leaving: CancellationToken::new() }, body)
+        (Pump { encoder: subject, frames, keep_alive, write_time, leaving: CancellationToken::new() }, body)
     }
 
     #[tokio::test]
     async fn signs_of_life_must_be_read_too() {
-        let (pump, mut body) = pump(Duration::from_millis(1));
-        pump.run(None, stream::pending().boxed()).await;
+        let (mut pump, mut body) = pump(Duration::from_millis(1));
+        assert_eq!(pump.run(String::new(), stream::pending().boxed()).await, End::Stuck);
+        drop(pump);
         assert_eq!(body.recv().await.as_deref(), Some(KEEP_ALIVE.as_bytes()));
         assert_eq!(body.recv().await, None);
     }
 
     #[tokio::test]
     async fn who_is_gone_is_told_nothing() {
-        let (pump, body) = pump(Duration::from_secs(3600));
+        let (mut pump, body) = pump(Duration::from_secs(3600));
         drop(body);
-        pump.run(None, stream::pending().boxed()).await;
+        assert_eq!(pump.run(String::new(), stream::pending().boxed()).await, End::Gone);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
-use chat_domain::{Claim, ConversationPage, Draft, Position, ToolCallPage, TurnPage};
+use chat_domain::{BegunPage, Claim, ConversationPage, Draft, Feedback, Position, ToolCallPage, TurnPage};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tempfile::TempDir;
 
@@ -72,6 +72,17 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
     store.turns(&ann(), conversation, page).await.unwrap();
     store.turn(&ann(), next.turn.id, Position(1)).await.unwrap();
     store.tool_calls(&ann(), conversation, ToolCallPage { after: Position::START, limit: 5 }).await.unwrap();
+    for newest_first in [true, false] {
+        for after in [None, Some(conversation)] {
+            store.conversations_begun(&ann(), BegunPage { after, limit: 2, newest_first }).await.unwrap();
+        }
+    }
+    let ItemBody::Message(asked) = &next.items[0].body else { panic!("{next:?}") };
+    store.turn_of(&ann(), conversation, asked.id).await.unwrap();
+    assert_eq!(store.first_asked(&ann(), vec![first.turn.id, next.turn.id]).await.unwrap().len(), 2);
+    store.forget_key(&ann(), first.turn.id).await.unwrap();
+    store.give_feedback(&ann(), conversation, vec![asked.id], Feedback::Positive, Timestamp(3)).await.unwrap();
+    store.feedback(&ann(), conversation).await.unwrap();
     store.rename(&ann(), conversation, &Title::new("new").unwrap(), Timestamp(4)).await.unwrap();
     store.delete(&ann(), conversation).await.unwrap();
 }
@@ -89,7 +100,7 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
         let plan = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement.clone() };
         for row in beside.query_all_raw(plan).await.unwrap() {
             let step: String = row.try_get("", "detail").unwrap();
-            let tables = ["conversations", "turns", "messages", "tool_calls", "workers", "t", "m", "k", "w"];
+            let tables = ["conversations", "turns", "messages", "tool_calls", "workers", "feedback", "t", "m", "k", "w"];
             let scanned = tables.iter().any(|table| step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} ")));
             // The sweep looks at all turns that run, which is its task, through the index of those alone.
             if scanned && step != "SCAN t USING INDEX ix_turns_running_holder" {

@@ -36,6 +36,8 @@ pub struct Setup {
     pub limits: TurnLimits,
     pub http: HttpLimits,
     pub page: Page,
+    pub origins: Vec<String>,
+    pub chatkit_example: bool,
 }
 
 impl Default for Setup {
@@ -46,6 +48,8 @@ impl Default for Setup {
             limits: TurnLimits { poll: Duration::from_millis(20), ..TurnLimits::default() },
             http: HttpLimits::default(),
             page: Page::default(),
+            origins: Vec::new(),
+            chatkit_example: false,
         }
     }
 }
@@ -86,7 +90,10 @@ impl Server {
             limits: setup.limits,
         };
         let service = ChatService::open(deps).await.unwrap();
-        let mut server = Self::with_state(service.clone(), store, setup.http, setup.page);
+        let mut state = AppState::new(service.clone(), Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
+        (state.limits, state.cors_origins, state.chatkit_example) = (setup.http, setup.origins.into(), setup.chatkit_example);
+        state.page = Arc::new(setup.page);
+        let mut server = Self::with_state(state, store);
         let tasks = server.state.tasks.clone();
         server.parts.worker = Some(tokio::spawn(service.work(move |task| tasks.spawn(task))));
         server
@@ -94,13 +101,11 @@ impl Server {
 
     /// A server of this service, without its worker.
     pub fn serving(service: Arc<ChatService>) -> Self {
-        Self::with_state(service, Arc::new(MemoryStore::new()), HttpLimits::default(), Page::default())
+        let state = AppState::new(service, Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
+        Self::with_state(state, Arc::new(MemoryStore::new()))
     }
 
-    fn with_state(service: Arc<ChatService>, store: Arc<MemoryStore>, limits: HttpLimits, page: Page) -> Self {
-        let mut state = AppState::new(service, Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
-        state.limits = limits;
-        state.page = Arc::new(page);
+    fn with_state(state: AppState, store: Arc<MemoryStore>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let running = server(state.clone(), listener, 1, Duration::from_secs(1)).unwrap();
@@ -177,6 +182,7 @@ pub async fn refusal(request: RequestBuilder, code: Code) -> Value {
 
 pub async fn check_refusal(response: Response, code: Code) -> Value {
     let row = code.row();
+    let chatkit = response.url().path().ends_with("/chatkit");
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
     assert_eq!(status, StatusCode::from_u16(row.status).unwrap(), "{} {text}", row.code);
@@ -194,7 +200,8 @@ pub async fn check_refusal(response: Response, code: Code) -> Value {
     let kept = problem["conversation_id"].is_string() && detail.ends_with(Code::ReplyTimeout.row().advice);
     assert!(detail.ends_with(row.advice) || kept, "{text}");
     assert_eq!(problem["instance"], format!("urn:uuid:{}", headers["x-request-id"].to_str().unwrap()));
-    let usual = ["type", "title", "status", "detail", "code", "instance"];
+    assert_eq!(problem.get("message"), chatkit.then_some(&problem["detail"]), "where ChatKit's front end looks, and nowhere else");
+    let usual = ["type", "title", "status", "detail", "code", "instance", "message"];
     for member in problem.as_object().unwrap().keys().filter(|member| !usual.contains(&member.as_str())) {
         assert!(row.members.contains(&member.as_str()), "{} has no member {member}", row.code);
     }

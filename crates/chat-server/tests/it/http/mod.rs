@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
 
 mod bad_input;
+mod chatkit;
+mod chatkit_refusals;
 mod faults;
 mod harness;
 mod openapi;

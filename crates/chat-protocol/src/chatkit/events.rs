@@ -1,0 +1,208 @@
+//! A turn as ChatKit's stream of events: `data:` frames alone, told apart by `type`.
+//!
+//! A question, then `stream_options`, then what the turn brings: of an answer its begin, its deltas and the whole of it, of the tool calls of
+//! a step a workflow that grows. What is `done` is durable.
+
+use chat_domain::{Conversation, ItemBody, MessageId, Role, Timestamp, Turn, TurnEvent, TurnOutcome, TurnStatus};
+use serde::Serialize;
+
+use super::ids::{ItemId, ItemKind, ThreadId};
+use super::items::{OutputText, Thread, ThreadItem, answer, mark, question};
+use super::tasks::{Calls, Task};
+use crate::problem::{Code, Problem};
+use crate::sse;
+use crate::time::Time;
+
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Event {
+    #[serde(rename = "thread.created")]
+    ThreadCreated { thread: Thread },
+    #[serde(rename = "thread.updated")]
+    ThreadUpdated { thread: Thread },
+    #[serde(rename = "thread.item.added")]
+    Added { item: ThreadItem },
+    #[serde(rename = "thread.item.updated")]
+    Updated { item_id: ItemId, update: Update },
+    #[serde(rename = "thread.item.done")]
+    Done { item: ThreadItem },
+    #[serde(rename = "thread.item.removed")]
+    Removed { item_id: ItemId },
+    #[serde(rename = "stream_options")]
+    StreamOptions { stream_options: StreamOptions },
+    #[serde(rename = "error")]
+    Error { code: &'static str, message: String, allow_retry: bool },
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    allow_cancel: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Update {
+    #[serde(rename = "assistant_message.content_part.added")]
+    PartAdded { content_index: u32, content: OutputText },
+    #[serde(rename = "assistant_message.content_part.text_delta")]
+    TextDelta { content_index: u32, delta: String },
+    #[serde(rename = "assistant_message.content_part.done")]
+    PartDone { content_index: u32, content: OutputText },
+    #[serde(rename = "workflow.task.added")]
+    TaskAdded { task_index: usize, task: Task },
+    #[serde(rename = "workflow.task.updated")]
+    TaskUpdated { task_index: usize, task: Task },
+}
+
+fn frame(event: &Event) -> String {
+    // Serialising these types cannot fail: they have no maps with keys other than text.
+    sse::data(&serde_json::to_string(event).unwrap_or_default())
+}
+
+/// A thread that was begun.
+pub fn thread_created(conversation: &Conversation) -> String {
+    frame(&Event::ThreadCreated { thread: conversation.into() })
+}
+
+/// A thread whose title has changed.
+pub fn thread_updated(conversation: &Conversation) -> String {
+    frame(&Event::ThreadUpdated { thread: conversation.into() })
+}
+
+/// What the client may do with the stream: stop it, and with it the turn.
+pub fn stream_options() -> String {
+    frame(&Event::StreamOptions { stream_options: StreamOptions { allow_cancel: true } })
+}
+
+/// Something that was refused, for the user to read.
+pub fn refused(problem: &Problem) -> String {
+    error(problem.detail(), false)
+}
+
+/// The stream ends before the turn that it tells of.
+pub fn broken(problem: &Problem) -> String {
+    let title = problem.code.row().title;
+    error(format!("{title}. Your message is kept, and its answer goes on: open the conversation again to see it."), false)
+}
+
+fn error(message: String, allow_retry: bool) -> String {
+    frame(&Event::Error { code: "custom", message, allow_retry })
+}
+
+/// Writes the events of one turn, from its start.
+pub struct Encoder {
+    thread: ThreadId,
+    /// The time of what was told last: a message that is being written has none of its own yet.
+    at: Timestamp,
+    /// The message that is being written.
+    writing: Option<MessageId>,
+    /// The tool calls that are not told to their end yet.
+    calls: Option<Calls>,
+    /// The last message.
+    last: Option<MessageId>,
+}
+
+impl Encoder {
+    /// For a reader of this turn.
+    pub fn new(turn: &Turn) -> Self {
+        Self { thread: ThreadId(turn.conversation), at: turn.created_at, writing: None, calls: None, last: None }
+    }
+
+    /// The user's message, which is durable.
+    pub fn echo(&self, items: &[chat_domain::Item]) -> String {
+        question(self.thread, items, None).map(|item| frame(&Event::Done { item })).unwrap_or_default()
+    }
+
+    /// The frames of an event; none if it tells nothing that a thread shows.
+    pub fn event(&mut self, event: &TurnEvent) -> String {
+        match event {
+            TurnEvent::Text { message, delta } => self.text(*message, delta),
+            TurnEvent::Discarded { message } => {
+                self.writing = None;
+                frame(&Event::Removed { item_id: ItemId { kind: ItemKind::Message, message: *message } })
+            }
+            TurnEvent::Item(item) => {
+                self.at = item.at;
+                match &item.body {
+                    ItemBody::Message(message) => {
+                        self.last = Some(message.id);
+                        // The user's message was echoed when it was taken.
+                        if message.role == Role::User { String::new() } else { self.answered(message.id, item.at, &message.text) }
+                    }
+                    ItemBody::ToolCall(call) => self.called(call, item.at),
+                    ItemBody::ToolResult(result) => self.result(result),
+                }
+            }
+            TurnEvent::Ended(turn) => self.ended(turn),
+        }
+    }
+
+    fn text(&mut self, message: MessageId, delta: &str) -> String {
+        let mut frames = String::new();
+        if self.writing != Some(message) {
+            frames.push_str(&self.close_calls());
+            self.writing = Some(message);
+            frames.push_str(&frame(&Event::Added { item: answer(self.thread, message, Time(self.at), None) }));
+            frames.push_str(&self.update(message, Update::PartAdded { content_index: 0, content: OutputText::new("") }));
+        }
+        frames.push_str(&self.update(message, Update::TextDelta { content_index: 0, delta: delta.to_owned() }));
+        frames
+    }
+
+    fn answered(&mut self, message: MessageId, at: Timestamp, text: &str) -> String {
+        self.writing = None;
+        if text.is_empty() {
+            return String::new();
+        }
+        let part = self.update(message, Update::PartDone { content_index: 0, content: OutputText::new(text) });
+        part + &frame(&Event::Done { item: answer(self.thread, message, Time(at), Some(text)) })
+    }
+
+    fn update(&self, message: MessageId, update: Update) -> String {
+        frame(&Event::Updated { item_id: ItemId { kind: ItemKind::Message, message }, update })
+    }
+
+    fn called(&mut self, call: &chat_domain::ToolCall, at: Timestamp) -> String {
+        if let Some(calls) = self.calls.as_mut().filter(|calls| calls.message == call.message) {
+            let place = calls.add(call);
+            return self.task(place, |task_index, task| Update::TaskAdded { task_index, task });
+        }
+        let before = self.close_calls();
+        let calls = Calls::new(call, at);
+        let begun = frame(&Event::Added { item: calls.item(self.thread) });
+        self.calls = Some(calls);
+        before + &begun
+    }
+
+    fn result(&mut self, result: &chat_domain::ToolResult) -> String {
+        let place = self.calls.as_mut().and_then(|calls| calls.note(result));
+        place.map(|place| self.task(place, |task_index, task| Update::TaskUpdated { task_index, task })).unwrap_or_default()
+    }
+
+    fn task(&self, place: usize, update: impl FnOnce(usize, Task) -> Update) -> String {
+        let Some(calls) = &self.calls else { return String::new() };
+        let item_id = ItemId { kind: ItemKind::Workflow, message: calls.message };
+        let event = calls.task(place).map(|task| Event::Updated { item_id, update: update(place, task) });
+        event.as_ref().map(frame).unwrap_or_default()
+    }
+
+    /// The tool calls have all come to their end.
+    fn close_calls(&mut self) -> String {
+        self.calls.take().map(|calls| frame(&Event::Done { item: calls.item(self.thread) })).unwrap_or_default()
+    }
+
+    fn ended(&mut self, turn: &Turn) -> String {
+        let mut frames = self.close_calls();
+        if let Some(item) = self.last.and_then(|last| mark(self.thread, turn, last)) {
+            frames.push_str(&frame(&Event::Done { item }));
+        }
+        match &turn.status {
+            TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => {
+                frames.push_str(&error(Problem::of_failed_turn(failure).detail(), true));
+            }
+            TurnStatus::Ended { .. } => {}
+            TurnStatus::Queued | TurnStatus::Running => frames.push_str(&broken(&Code::Internal.into())),
+        }
+        frames
+    }
+}

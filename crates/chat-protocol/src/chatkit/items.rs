@@ -1,0 +1,183 @@
+//! Threads and the items in them.
+//!
+//! | of a turn | becomes |
+//! |---|---|
+//! | the user's message | a `user_message` |
+//! | an assistant's message that says something | an `assistant_message` |
+//! | the tool calls of a step | a `workflow` with a `custom` task for each |
+//! | an end before its time | a `task` that says so |
+//!
+//! Of a turn that a retry has superseded nothing is shown. The retry's question keeps the id of the message that was asked first:
+//! for the user it is the same item.
+
+use chat_domain::{Conversation, Item, ItemBody, MessageId, Role, Timestamp, Turn, TurnLog, TurnOutcome, TurnStatus};
+use serde::Serialize;
+
+use super::ids::{ItemId, ItemKind, ThreadId};
+use super::tasks::{Calls, Task, Workflow};
+use crate::time::Time;
+
+/// A thread.
+#[derive(Debug, Serialize)]
+pub struct Thread {
+    id: ThreadId,
+    title: String,
+    created_at: Time,
+    status: Status,
+    metadata: Empty,
+    items: Page<ThreadItem>,
+}
+
+impl Thread {
+    /// A conversation, with some of its items.
+    pub fn new(conversation: &Conversation, items: Page<ThreadItem>) -> Self {
+        Self {
+            id: ThreadId(conversation.id),
+            title: conversation.title.as_str().to_owned(),
+            created_at: Time(conversation.created_at),
+            status: Status { kind: "active" },
+            metadata: Empty {},
+            items,
+        }
+    }
+}
+
+impl From<&Conversation> for Thread {
+    fn from(conversation: &Conversation) -> Self {
+        Self::new(conversation, Page { data: Vec::new(), has_more: false, after: None })
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// An object without members.
+#[derive(Debug, Serialize)]
+pub struct Empty {}
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    /// What is on it.
+    pub data: Vec<T>,
+    /// Whether another follows.
+    pub has_more: bool,
+    /// If another follows, the id of the last object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// An item of a thread.
+#[derive(Debug, Serialize)]
+pub struct ThreadItem {
+    /// Its id.
+    pub id: ItemId,
+    /// The thread.
+    pub(super) thread_id: ThreadId,
+    /// When it was made.
+    pub(super) created_at: Time,
+    /// What it says.
+    #[serde(flatten)]
+    pub(super) body: Body,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Body {
+    UserMessage { content: Vec<InputText>, attachments: Vec<Empty>, inference_options: Empty },
+    AssistantMessage { content: Vec<OutputText> },
+    Workflow { workflow: Workflow },
+    Task { task: Task },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct InputText {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct OutputText {
+    annotations: Vec<Empty>,
+    text: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl OutputText {
+    pub(super) fn new(text: &str) -> Self {
+        Self { annotations: Vec::new(), text: text.to_owned(), kind: "output_text" }
+    }
+}
+
+/// The user's message among some items, under the id and the time of the message that was `asked` first.
+pub(super) fn question(thread: ThreadId, items: &[Item], asked: Option<(MessageId, Timestamp)>) -> Option<ThreadItem> {
+    items.iter().find_map(|item| match &item.body {
+        ItemBody::Message(message) if message.role == Role::User => {
+            let content = vec![InputText { kind: "input_text", text: message.text.clone() }];
+            let body = Body::UserMessage { content, attachments: Vec::new(), inference_options: Empty {} };
+            let (message, at) = asked.unwrap_or((message.id, item.at));
+            let id = ItemId { kind: ItemKind::Message, message };
+            Some(ThreadItem { id, thread_id: thread, created_at: Time(at), body })
+        }
+        _ => None,
+    })
+}
+
+/// An assistant's message, begun or whole.
+pub(super) fn answer(thread: ThreadId, message: MessageId, created_at: Time, text: Option<&str>) -> ThreadItem {
+    let body = Body::AssistantMessage { content: text.map(OutputText::new).into_iter().collect() };
+    ThreadItem { id: ItemId { kind: ItemKind::Message, message }, thread_id: thread, created_at, body }
+}
+
+/// The mark of a turn that did not come to its end, behind its `last` message.
+pub(super) fn mark(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
+    let TurnStatus::Ended { at, outcome } = &turn.status else { return None };
+    let task = match outcome {
+        TurnOutcome::Completed => return None,
+        TurnOutcome::Cancelled => Task::mark("Stopped", None),
+        TurnOutcome::Failed(failure) => Task::mark("Failed", Some(failure.message.clone())),
+    };
+    let id = ItemId { kind: ItemKind::Mark, message: last };
+    Some(ThreadItem { id, thread_id: thread, created_at: Time(*at), body: Body::Task { task } })
+}
+
+/// All items of a turn, in order; if it is a retry, its question was `asked` first under this id, at this time.
+pub fn items(log: &TurnLog, asked: Option<(MessageId, Timestamp)>) -> Vec<ThreadItem> {
+    enum Entry {
+        Item(ThreadItem),
+        Calls(Calls),
+    }
+    let thread = ThreadId(log.turn.conversation);
+    let mut entries: Vec<Entry> = question(thread, &log.items, asked).map(Entry::Item).into_iter().collect();
+    let mut last = None;
+    for item in &log.items {
+        match &item.body {
+            ItemBody::Message(message) => {
+                last = Some(message.id);
+                if message.role == Role::Assistant && !message.text.is_empty() {
+                    entries.push(Entry::Item(answer(thread, message.id, Time(item.at), Some(&message.text))));
+                }
+            }
+            ItemBody::ToolCall(call) => match entries.last_mut() {
+                Some(Entry::Calls(calls)) if calls.message == call.message => drop(calls.add(call)),
+                _ => entries.push(Entry::Calls(Calls::new(call, item.at))),
+            },
+            ItemBody::ToolResult(result) => {
+                if let Some(Entry::Calls(calls)) = entries.last_mut() {
+                    calls.note(result);
+                }
+            }
+        }
+    }
+    let mark = last.and_then(|last| mark(thread, &log.turn, last));
+    let entries = entries.into_iter().map(|entry| match entry {
+        Entry::Item(item) => item,
+        Entry::Calls(calls) => calls.item(thread),
+    });
+    entries.chain(mark).collect()
+}

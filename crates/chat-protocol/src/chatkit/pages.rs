@@ -1,0 +1,105 @@
+//! Lists, page by page. A cursor is the id of the last object of the page before, as ChatKit's front end wants it.
+
+use std::collections::HashMap;
+
+use chat_domain::{BegunPage, Conversation, ConversationId, MessageId, Ordinal, Timestamp, Turn, TurnId, TurnLog, TurnPage};
+
+use super::ids::{ItemId, ThreadId};
+use super::items::{Page, Thread, ThreadItem, items};
+
+/// The size of a page if the client does not say.
+const USUAL: u32 = 20;
+/// The largest page. The front end asks for 9,999 and goes on as long as there is more.
+pub const MOST: u32 = 100;
+
+/// How much of a list, and from which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    limit: u32,
+    newest_first: bool,
+}
+
+impl Extent {
+    /// At most `limit` objects; 0 stands for the usual number.
+    pub(super) fn new(limit: Option<u32>, newest_first: bool) -> Self {
+        let limit = limit.filter(|limit| *limit > 0).unwrap_or(USUAL).min(MOST);
+        Self { limit, newest_first }
+    }
+}
+
+/// A request for a page of a user's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    pub(super) extent: Extent,
+    pub(super) after: Option<ConversationId>,
+}
+
+impl Threads {
+    /// What to ask for: one more than the page has, to know whether another follows.
+    pub fn page(&self) -> BegunPage {
+        BegunPage { after: self.after, limit: self.extent.limit + 1, newest_first: self.extent.newest_first }
+    }
+
+    /// The answer.
+    pub fn encode(&self, found: &[Conversation]) -> Page<Thread> {
+        let threads = found.iter().map(|conversation| (ThreadId(conversation.id).to_string(), Thread::from(conversation)));
+        page(threads, self.extent.limit)
+    }
+}
+
+/// A request for a page of a thread's items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The item that the page begins behind.
+    pub after: Option<ItemId>,
+    pub(super) extent: Extent,
+}
+
+impl Items {
+    /// The first page of a thread, as it comes with the thread itself.
+    pub fn first(conversation: ConversationId) -> Self {
+        Self { conversation, after: None, extent: Extent::new(None, false) }
+    }
+
+    /// What to ask for. `of` is the turn of the item in `after`.
+    ///
+    /// As many turns as there may be items, for a turn has at least one, one more to know whether another page follows, and the
+    /// turn of the cursor, which may have nothing more.
+    pub fn page(&self, of: Option<&Turn>) -> TurnPage {
+        let Extent { limit, newest_first } = self.extent;
+        let page = TurnPage { limit: limit + 2, newest: newest_first, ..TurnPage::ALL };
+        match of.map(|turn| turn.ordinal.0) {
+            None => page,
+            Some(ordinal) if newest_first => TurnPage { before: Some(Ordinal(ordinal.saturating_add(1))), ..page },
+            Some(ordinal) => TurnPage { after: Some(Ordinal(ordinal.saturating_sub(1))), ..page },
+        }
+    }
+
+    /// The answer; `asked` has the first questions of the turns that are retries.
+    pub fn encode(&self, found: &[TurnLog], asked: &HashMap<TurnId, (MessageId, Timestamp)>) -> Page<ThreadItem> {
+        let mut all: Vec<_> = found.iter().flat_map(|log| items(log, asked.get(&log.turn.id).copied())).collect();
+        if self.extent.newest_first {
+            all.reverse();
+        }
+        // An item that is not there any more belonged to a turn that was superseded: all that is here comes behind it.
+        let known = all.iter().position(|item| Some(item.id) == self.after).map_or(0, |place| place + 1);
+        page(all.into_iter().skip(known).map(|item| (item.id.to_string(), item)), self.extent.limit)
+    }
+}
+
+/// The first of some objects, each with its id.
+fn page<T>(objects: impl Iterator<Item = (String, T)>, limit: u32) -> Page<T> {
+    let mut objects = objects.peekable();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut data, mut last) = (Vec::new(), None);
+    while data.len() < limit
+        && let Some((id, object)) = objects.next()
+    {
+        data.push(object);
+        last = Some(id);
+    }
+    let has_more = objects.peek().is_some();
+    Page { data, has_more, after: last.filter(|_| has_more) }
+}

@@ -1,0 +1,383 @@
+//! What ChatKit's front ends send: one JSON object with a `type` and its `params`.
+//!
+//! Numbers may come as text, as pydantic takes them; members that are not known are not looked at.
+
+use chat_domain::{ConversationId, Feedback, IdempotencyKey, InvalidInput, MessageId, Title};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::ids::{ItemId, ItemKind, ThreadId};
+use super::pages::{Extent, Items, Threads};
+use crate::json;
+use crate::native::request::fingerprint;
+use crate::problem::{Code, Problem};
+
+/// How much of what is wrong is told, in characters: it may hold what the client sent.
+const TOLD_CHARS: usize = 200;
+
+/// What a front end asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    /// It is answered by a stream.
+    Stream(Streamed),
+    /// It is answered by one object.
+    Answer(Answered),
+}
+
+/// What is answered by a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Streamed {
+    /// `threads.create`: a message that begins a thread.
+    Create {
+        /// What it says.
+        text: String,
+    },
+    /// `threads.add_user_message`: a message to a thread.
+    AddUserMessage {
+        /// Where to.
+        thread: ConversationId,
+        /// What it says.
+        text: String,
+    },
+    /// `threads.retry_after_item`: a question that is to be answered anew.
+    Retry {
+        /// Where it was asked.
+        thread: ConversationId,
+        /// The question.
+        question: MessageId,
+    },
+    /// What no thread of ours waits for: an answer to an item that we never send.
+    Unawaited {
+        /// Where to.
+        thread: ConversationId,
+        /// What to tell the user.
+        why: Problem,
+    },
+    /// A message that cannot be taken, for a reason that the user should read.
+    Refused(Problem),
+}
+
+/// What is answered by one object.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// `threads.get_by_id`.
+    Get(ConversationId),
+    /// `threads.list`.
+    List(Threads),
+    /// `items.list`.
+    Items(Items),
+    /// `items.feedback`.
+    Feedback {
+        /// The thread.
+        thread: ConversationId,
+        /// The messages that the items belong to.
+        messages: Vec<MessageId>,
+        /// What the owner thinks of them.
+        feedback: Feedback,
+    },
+    /// `threads.update`.
+    Rename {
+        /// The thread.
+        thread: ConversationId,
+        /// Its new title.
+        title: Title,
+    },
+    /// `threads.delete`.
+    Delete(ConversationId),
+}
+
+#[derive(Deserialize)]
+struct OfThread {
+    thread_id: String,
+}
+
+#[derive(Deserialize)]
+struct Create {
+    input: Input,
+}
+
+#[derive(Deserialize)]
+struct AddUserMessage {
+    thread_id: String,
+    input: Input,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    content: Vec<Content>,
+    attachments: Vec<String>,
+    // Which model answers is the server's to say.
+    #[serde(rename = "inference_options")]
+    _inference_options: InferenceOptions,
+    quoted_text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct InferenceOptions {
+    #[serde(rename = "model")]
+    _model: Option<String>,
+    #[serde(rename = "tool_choice")]
+    _tool_choice: Option<ToolChoice>,
+}
+
+#[derive(Deserialize)]
+struct ToolChoice {
+    #[serde(rename = "id")]
+    _id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Content {
+    InputText {
+        text: String,
+    },
+    InputTag {
+        #[serde(rename = "id")]
+        _id: String,
+        text: String,
+        #[serde(rename = "data")]
+        _data: Map<String, Value>,
+    },
+}
+
+#[derive(Deserialize)]
+struct OfItem {
+    thread_id: String,
+    item_id: String,
+}
+
+#[derive(Deserialize)]
+struct ToolOutput {
+    thread_id: String,
+    #[serde(rename = "result")]
+    _result: Value,
+}
+
+#[derive(Deserialize)]
+struct StructuredInput {
+    thread_id: String,
+    #[serde(rename = "item_id")]
+    _item_id: String,
+    #[serde(rename = "input")]
+    _input: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct CustomAction {
+    thread_id: String,
+    #[serde(rename = "item_id")]
+    _item_id: Option<String>,
+    #[serde(rename = "action")]
+    _action: Action,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    #[serde(rename = "type")]
+    _kind: String,
+}
+
+#[derive(Deserialize)]
+struct List {
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<u32>,
+    #[serde(default)]
+    order: Order,
+    after: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ItemList {
+    thread_id: String,
+    #[serde(flatten)]
+    list: List,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    Asc,
+    #[default]
+    Desc,
+}
+
+#[derive(Deserialize)]
+struct Rate {
+    thread_id: String,
+    item_ids: Vec<String>,
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Rename {
+    thread_id: String,
+    title: String,
+}
+
+/// A whole number that is not negative, perhaps as text or with a point that says nothing.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let read = |value: &Value| match value {
+        Value::String(text) => text.trim().parse::<u32>().ok(),
+        Value::Number(number) => match number.as_u64() {
+            Some(whole) => Some(u32::try_from(whole).unwrap_or(u32::MAX)),
+            None => number
+                .as_f64()
+                .filter(|float| float.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(float))
+                .map(|float| float as u32),
+        },
+        _ => None,
+    };
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        value => read(&value).map(Some).ok_or_else(|| serde::de::Error::custom("`limit` is not a whole number from 0")),
+    }
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`, `invalid_cursor`; `conversation_not_found` for what cannot be the id of
+/// a thread; `unsupported`.
+pub fn read(body: &[u8]) -> Result<Request, Problem> {
+    let Value::Object(mut members) = json::read(body)? else {
+        return Err(Problem::at_member(Code::InvalidRequest, "", "The body is not a JSON object"));
+    };
+    if members.get("metadata").is_some_and(|metadata| !metadata.is_object()) {
+        return Err(Problem::at_member(Code::InvalidRequest, "/metadata", "The member `/metadata` is not an object"));
+    }
+    let Some(Value::String(kind)) = members.remove("type") else {
+        return Err(Problem::at_member(Code::InvalidRequest, "/type", "The member `/type` is missing, or not a string"));
+    };
+    let params = members.remove("params").unwrap_or_default();
+    let nothing = |what: &str| Problem::new(Code::Unsupported, what);
+    Ok(match kind.as_str() {
+        "threads.create" => {
+            let Create { input } = decode(params)?;
+            Request::Stream(input.text().map_or_else(Streamed::Refused, |text| Streamed::Create { text }))
+        }
+        "threads.add_user_message" => {
+            let AddUserMessage { thread_id, input } = decode(params)?;
+            let thread = thread(&thread_id)?;
+            Request::Stream(input.text().map_or_else(Streamed::Refused, |text| Streamed::AddUserMessage { thread, text }))
+        }
+        "threads.retry_after_item" => {
+            let OfItem { thread_id, item_id } = decode(params)?;
+            let thread = thread(&thread_id)?;
+            let question = ItemId::parse(&item_id).ok_or(Code::TurnNotFound)?;
+            if question.kind != ItemKind::Message {
+                return Err(Problem::at_member(Code::InvalidRequest, "/params/item_id", "Only a message of the user can be answered anew"));
+            }
+            Request::Stream(Streamed::Retry { thread, question: question.message })
+        }
+        "threads.add_client_tool_output" => {
+            let ToolOutput { thread_id, .. } = decode(params)?;
+            unawaited(&thread_id, "The conversation waits for no tool of the browser")?
+        }
+        "threads.add_structured_input" => {
+            let StructuredInput { thread_id, .. } = decode(params)?;
+            unawaited(&thread_id, "The conversation waits for no form to be filled in")?
+        }
+        "threads.custom_action" => {
+            let CustomAction { thread_id, .. } = decode(params)?;
+            unawaited(&thread_id, "The conversation has no widgets that could act")?
+        }
+        "threads.get_by_id" => Request::Answer(Answered::Get(thread(&decode::<OfThread>(params)?.thread_id)?)),
+        "threads.list" => {
+            let list: List = decode(params)?;
+            let after = list.after.as_deref().map(|id| ThreadId::parse(id).map(|thread| thread.0).ok_or_else(not_a_cursor)).transpose()?;
+            Request::Answer(Answered::List(Threads { extent: list.extent(), after }))
+        }
+        "items.list" => {
+            let ItemList { thread_id, list } = decode(params)?;
+            let after = list.after.as_deref().map(|id| ItemId::parse(id).ok_or_else(not_a_cursor)).transpose()?;
+            Request::Answer(Answered::Items(Items { conversation: thread(&thread_id)?, after, extent: list.extent() }))
+        }
+        "items.feedback" => {
+            let Rate { thread_id, item_ids, kind } = decode(params)?;
+            let feedback = Feedback::from_code(&kind);
+            let feedback = feedback.ok_or_else(|| wrong("The member `/params/kind` is neither `positive` nor `negative`"))?;
+            let messages = item_ids.iter().map(|id| ItemId::parse(id).map(|item| item.message).ok_or(Code::ConversationNotFound));
+            Request::Answer(Answered::Feedback { thread: thread(&thread_id)?, messages: messages.collect::<Result<_, _>>()?, feedback })
+        }
+        "threads.update" => {
+            let Rename { thread_id, title } = decode(params)?;
+            let title = Title::new(&title).map_err(|_| InvalidInput::Title)?;
+            Request::Answer(Answered::Rename { thread: thread(&thread_id)?, title })
+        }
+        "threads.delete" => Request::Answer(Answered::Delete(thread(&decode::<OfThread>(params)?.thread_id)?)),
+        "threads.sync_custom_action" => return Err(nothing("There are no widgets that could act")),
+        "attachments.create" | "attachments.delete" => return Err(nothing("This server takes no attachments")),
+        "input.transcribe" => return Err(nothing("This server does not turn speech into text")),
+        _ => return Err(Problem::at_member(Code::InvalidRequest, "/type", "The member `/type` is no request of the ChatKit protocol")),
+    })
+}
+
+/// The params of a request.
+fn decode<T: DeserializeOwned>(params: Value) -> Result<T, Problem> {
+    serde_json::from_value(params).map_err(|error| wrong(&error.to_string()))
+}
+
+fn wrong(what: &str) -> Problem {
+    let told: String = what.chars().take(TOLD_CHARS).collect();
+    Problem::at_member(Code::InvalidRequest, "/params", told)
+}
+
+fn not_a_cursor() -> Problem {
+    Problem::at_member(Code::InvalidCursor, "/params/after", "The member `/params/after` is not the id of an object of this list")
+}
+
+/// A thread's id. What is none of ours names a thread that there is not.
+fn thread(id: &str) -> Result<ConversationId, Problem> {
+    ThreadId::parse(id).map(|thread| thread.0).ok_or_else(|| Code::ConversationNotFound.into())
+}
+
+fn unawaited(thread_id: &str, why: &str) -> Result<Request, Problem> {
+    Ok(Request::Stream(Streamed::Unawaited { thread: thread(thread_id)?, why: Problem::new(Code::Unsupported, why) }))
+}
+
+impl List {
+    fn extent(&self) -> Extent {
+        Extent::new(self.limit, self.order == Order::Desc)
+    }
+}
+
+impl Input {
+    /// The message as one text: what is quoted first, tags by their names.
+    fn text(self) -> Result<String, Problem> {
+        if !self.attachments.is_empty() {
+            return Err(Problem::new(Code::Unsupported, "This server takes no attachments"));
+        }
+        let mut text = String::new();
+        for line in self.quoted_text.iter().flat_map(|quoted| quoted.lines()) {
+            text.push_str(&format!("> {line}\n"));
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let parts = self.content.into_iter().map(|part| match part {
+            Content::InputText { text } | Content::InputTag { text, .. } => text,
+        });
+        text.extend(parts);
+        Ok(text)
+    }
+}
+
+/// A key by which a repetition is recognised. The front end repeats a request that may not have been taken with the same body and the same
+/// `frame`, which is its own for as long as its page is open.
+pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
+    let mut digest = Sha256::new();
+    digest.update(u64::try_from(frame.len()).unwrap_or(u64::MAX).to_be_bytes());
+    digest.update(frame);
+    digest.update(body);
+    let digest: [u8; 32] = digest.finalize().into();
+    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    IdempotencyKey { key: format!("chatkit {name}"), fingerprint: digest }
+}
+
+/// The key that a client chose itself.
+pub fn chosen(key: String, body: &[u8]) -> IdempotencyKey {
+    IdempotencyKey { key, fingerprint: fingerprint("POST /chatkit", body) }
+}

@@ -1,0 +1,5 @@
+//! ChatKit front ends against the program.
+
+mod client;
+mod threads;
+mod types;
