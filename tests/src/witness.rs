@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::server::Home;
 
@@ -43,7 +44,10 @@ impl Witness {
     /// Waits until a tool is in the middle of a call.
     pub async fn reached(&self) -> Held {
         let (stream, _) = self.gate.as_ref().unwrap().accept().await.unwrap();
-        Held(stream.into_std().unwrap())
+        let mut stream = BufReader::new(stream);
+        // What is unread when a socket is closed would reset the connection, and take our answer away.
+        stream.read_line(&mut String::new()).await.unwrap();
+        Held(stream.into_inner().into_std().unwrap())
     }
 
     /// What was done so far, without call ids and users.

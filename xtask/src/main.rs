@@ -11,6 +11,7 @@ mod torture;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chat_test_postgres::{Cluster, Options, URL_VARIABLE, install_if_missing};
 use steps::{Failed, Step};
 
 const USAGE: &str = "\
@@ -35,6 +36,7 @@ Usage: cargo xtask <command>
   dist                 makes what is shipped: target/dist/chat-server, with the page in it
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
+  bench postgres       measures the store on a PostgreSQL of its own beside transactions written by hand
   bench replicas       measures how soon one server hears of what happens at another
   bench page           measures the chat page in a browser (the numbers of docs/PERFORMANCE.md)
   help                 this text
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         ["screenshots"] => page::screenshots(),
         ["dist"] => page::dist(),
         ["bench", "page"] => page::bench(),
+        ["bench", "postgres", rest @ ..] => bench_postgres(rest),
         ["bench", "store", rest @ ..] => bench("chat-store-seaorm", "store", rest),
         ["bench", "replicas", rest @ ..] => bench("chat-tests", "replicas", rest),
         ["help" | "--help" | "-h"] => {
@@ -99,6 +102,15 @@ fn docs() -> Result<(), Failed> {
 fn bench(package: &str, bench: &str, rest: &[&str]) -> Result<(), Failed> {
     let arguments = [&["bench", "--package", package, "--bench", bench, "--"], rest].concat();
     Step::cargo("measure", &arguments).run()
+}
+
+/// On a PostgreSQL of its own, which waits for the disk at each commit.
+fn bench_postgres(rest: &[&str]) -> Result<(), Failed> {
+    let failed = |error: chat_test_postgres::Error| Failed(error.to_string());
+    install_if_missing().map_err(failed)?;
+    let cluster = Cluster::start(Options { durable: true, ..Options::default() }).map_err(failed)?;
+    let arguments = [&["bench", "--package", "chat-store-seaorm", "--bench", "postgres", "--"], rest].concat();
+    Step::cargo("measure", &arguments).env(URL_VARIABLE, &cluster.url("postgres")).run()
 }
 
 /// The folder of the workspace.

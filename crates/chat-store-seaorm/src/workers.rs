@@ -105,10 +105,16 @@ impl Command for TakeOver {
 
     async fn run(&self, db: &Db) -> Result<Vec<HeldTurn>, Stop> {
         let mut abandoned = self.abandoned(db).await?;
-        let holders = || abandoned.iter().filter_map(|(_, holder)| *holder).filter(|holder| *holder != self.0.worker.0);
-        let holders: BTreeSet<Uuid> = holders().collect();
+        if abandoned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claimer = self.0.worker.0;
+        let mut holders: BTreeSet<Uuid> = abandoned.iter().filter_map(|(_, holder)| *holder).chain([claimer]).collect();
         let alive = alive(&holders, db).await?;
-        abandoned.retain(|(_, holder)| holder.is_none_or(|holder| !alive.contains(&holder)));
+        holders.remove(&claimer);
+        // Our own we have mislaid. Others' are ours to take only while we live ourselves.
+        let takes = alive.contains(&claimer);
+        abandoned.retain(|(_, holder)| *holder == Some(claimer) || takes && holder.is_none_or(|holder| !alive.contains(&holder)));
         if abandoned.is_empty() {
             return Ok(Vec::new());
         }

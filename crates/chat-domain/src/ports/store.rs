@@ -138,7 +138,8 @@ pub trait ConversationStore: Send + Sync {
 
     /// Takes over running turns that no living worker holds: each by exactly one caller, with a new epoch, one more attempt and no draft.
     /// The claimer itself counts as living; its own turns are claimed only by [`Claim::holding`], and that is no attempt more: nobody died.
-    /// A worker whose lease ran out is forgotten when one of its turns is claimed.
+    /// A worker whose lease ran out is forgotten when one of its turns is claimed. It takes nothing of others before its next heartbeat: what it
+    /// asked may have been on its way for long, while others could not say that they live.
     async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
 
     /// Forgets a worker: it can write its running turns no more, they can be claimed at once, and the attempt it made does not count.

@@ -406,6 +406,7 @@ impl ConversationStore for MemoryStore {
         let State { conversations, workers, .. } = &mut *state;
         let now = Instant::now();
         let mut claimed = Vec::new();
+        let takes = workers.get(&claim.worker).is_some_and(|until| *until > now);
         for log in conversations.values_mut() {
             for at in 0..log.turns.len() {
                 let row = log.row(at)?;
@@ -415,8 +416,8 @@ impl ConversationStore for MemoryStore {
                 let holder = row.holder;
                 let abandoned = match holder {
                     Some(holder) if holder == claim.worker => claim.holding.as_ref().is_some_and(|holding| !holding.contains(&row.turn.id)),
-                    Some(holder) => workers.get(&holder).is_none_or(|until| *until <= now),
-                    None => true,
+                    Some(holder) => takes && workers.get(&holder).is_none_or(|until| *until <= now),
+                    None => takes,
                 };
                 if !abandoned {
                     continue;

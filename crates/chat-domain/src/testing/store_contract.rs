@@ -34,6 +34,7 @@ macro_rules! store_contract {
             each_abandoned_turn_is_claimed_once
             a_living_workers_turns_are_safe
             a_claim_finds_mislaid_turns
+            who_has_fallen_silent_takes_nothing_of_others
             a_retired_workers_attempt_does_not_count
             a_forgotten_worker_hears_of_it
             a_heartbeat_saves_drafts_and_brings_cancels
@@ -422,6 +423,23 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
     complete(&store, &known).await;
     complete(&store, &foreign).await;
     complete(&store, &found[0]).await;
+}
+
+/// A worker whose own lease has run out takes nothing over until it has said that it lives.
+pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
+    let dead = enrolled(&store, EXPIRED).await;
+    let left = running(store.begin_turn(new_conversation(dead, "one")).await);
+    let silent = enrolled(&store, EXPIRED).await;
+    let own = running(store.begin_turn(new_conversation(silent, "own")).await);
+    for holding in [None, Some(vec![own.turn.id])] {
+        assert_eq!(store.claim_abandoned(Claim { holding, ..claim(silent) }).await.unwrap(), []);
+    }
+    assert_eq!(store.claim_abandoned(claim(WorkerId(id()))).await.unwrap(), []);
+    store.heartbeat(silent, LEASE, Vec::new()).await.unwrap();
+    let claimed = store.claim_abandoned(claim(silent)).await.unwrap();
+    assert_eq!(claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [left.turn.id]);
+    complete(&store, &claimed[0]).await;
+    complete(&store, &own).await;
 }
 
 /// A retired worker's turns can be claimed at once, and its attempt at them is not counted.

@@ -6,3 +6,4 @@ mod contract;
 mod model;
 mod opening;
 mod postgres;
+mod round_trips;

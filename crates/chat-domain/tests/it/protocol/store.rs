@@ -94,12 +94,13 @@ impl World {
 
     /// The turns that a claim would take over.
     pub fn abandoned(&self, name: Name, holding: Option<&[u8]>) -> Vec<u8> {
+        let takes = self.is_alive(name);
         let is_abandoned = |id: u8| {
             let turn = self.turn(id);
             let in_nobodys_hands = match turn.holder {
                 Some(holder) if holder == name => holding.is_some_and(|holding| !holding.contains(&id)),
-                Some(holder) => !self.is_alive(holder),
-                None => true,
+                Some(holder) => takes && !self.is_alive(holder),
+                None => takes,
             };
             turn.status == Status::Running && in_nobodys_hands
         };

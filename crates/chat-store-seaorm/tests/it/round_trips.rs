@@ -1,0 +1,53 @@
+//! How often the store asks PostgreSQL, told by PostgreSQL's own log.
+
+use chat_domain::{BeginTurn, ConversationStore, Target, Timestamp, TurnOutcome, TurnPage, Usage, WorkerId};
+use chat_store_seaorm::{OpenOptions, SeaOrmStore};
+use chat_test_postgres::{Cluster, Options};
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use crate::opening::{ann, answer, begin, first_message};
+
+/// How many questions the server has logged. It logs each before it answers.
+fn asked(cluster: &Cluster) -> usize {
+    cluster.logs().lines().filter(|line| line.contains("LOG:  statement: ") || line.contains("LOG:  execute ")).count()
+}
+
+fn fresh(worker: WorkerId) -> BeginTurn {
+    BeginTurn { idempotency: None, ..first_message(worker) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_takes_few_ways_there_and_back_however_long_its_conversation_is() {
+    let settings = vec![("log_statement", "all".to_owned())];
+    let cluster = Cluster::start(Options { settings, ..Options::default() }).unwrap();
+    cluster.create_database("chat").unwrap();
+    let store = SeaOrmStore::open(&cluster.url("chat"), OpenOptions::default()).await.unwrap();
+    let worker = WorkerId(Uuid::now_v7());
+    let first = begin(&store, fresh(worker)).await;
+    let conversation = first.turn.conversation;
+    let mut held = Some(first);
+    let mut counts = Vec::new();
+    for _ in 0..100 {
+        let before = asked(&cluster);
+        let turn = match held.take() {
+            Some(first) => first,
+            None => begin(&store, BeginTurn { target: Target::Existing(conversation), ..fresh(worker) }).await,
+        };
+        let begun = asked(&cluster);
+        store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
+        let read = asked(&cluster);
+        store.end_turn(&turn.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await.unwrap();
+        counts.push((begun - before, read - begun, asked(&cluster) - read));
+    }
+    // The first was begun before anybody counted.
+    let [_, second, .., last] = counts.as_slice() else { panic!("{counts:?}") };
+    assert_eq!(second, last);
+    let (begin_turn, read, end_turn) = *last;
+    assert!(begin_turn <= 8 && read == 1 && end_turn <= 6, "{last:?}");
+    let before = asked(&cluster);
+    join_all((0..64).map(|_| begin(&store, fresh(worker)))).await;
+    let together = asked(&cluster) - before;
+    assert!(together < 64 * begin_turn / 2, "64 beginnings at once took {together}");
+    store.close().await;
+}
