@@ -1,5 +1,6 @@
 //! Several servers on one PostgreSQL.
 
+mod backup;
 mod opening;
 mod outages;
 mod pgbouncer;
