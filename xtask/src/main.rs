@@ -24,8 +24,8 @@ Usage: cargo xtask <command>
                        a missing guard
   test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
                        or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
-  test --pgbouncer PATH [filter]
-                       the tests with PgBouncer too
+  test [--pgbouncer PATH] [--nginx PATH] [--haproxy PATH] [filter]
+                       the tests with these programs too
   torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
                        and --sabotage epoch|idempotency|write-before-run on a server that has that guard taken out
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers

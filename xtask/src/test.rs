@@ -7,16 +7,13 @@ use chat_test_postgres::{Cluster, Options, PGBOUNCER_VARIABLE, URL_VARIABLE, ins
 use crate::page;
 use crate::steps::{self, Failed, Step, output};
 
-/// What every test that starts a PgBouncer has in its name.
-const PGBOUNCER_TESTS: &str = "pgbouncer";
+/// Programs that are not on every machine: some tests run only with one that is named. An option, which is also what those tests have in
+/// their names, and the variable that they find it in.
+const PROGRAMS: [(&str, &str); 3] = [("pgbouncer", PGBOUNCER_VARIABLE), ("nginx", "CHAT_TEST_NGINX"), ("haproxy", "CHAT_TEST_HAPROXY")];
 
 /// All tests of the workspace, or those that a filter names.
 pub fn all(words: &[&str]) -> Result<(), Failed> {
-    let (pgbouncer, filter) = match words {
-        ["--pgbouncer", path, filter @ ..] => (Some(program(path)?), filter),
-        ["--pgbouncer"] => return Err(Failed("--pgbouncer: the path of a PgBouncer is missing".to_owned())),
-        filter => (None, filter),
-    };
+    let (programs, filter) = named(words)?;
     // The programs hold the page, and some tests open it.
     if filter.is_empty() {
         page::build()?;
@@ -30,16 +27,18 @@ pub fn all(words: &[&str]) -> Result<(), Failed> {
     };
     let run = |name, words: Vec<String>| {
         let mut step = Step::cargo(name, &words.iter().map(String::as_str).collect::<Vec<_>>()).env(URL_VARIABLE, &postgres.url);
-        if let Some(path) = &pgbouncer {
-            step = step.env(PGBOUNCER_VARIABLE, &path.to_string_lossy());
+        for program in &programs {
+            step = step.env(program.variable, &program.path.to_string_lossy());
         }
         step.run()
     };
 
     let mut skipped = Vec::new();
-    if pgbouncer.is_none() {
-        eprintln!("not run: the tests with PgBouncer; `cargo xtask test --pgbouncer PATH` runs them with that program");
-        skipped.extend(["--skip", PGBOUNCER_TESTS]);
+    for (name, _) in PROGRAMS {
+        if programs.iter().all(|program| program.name != name) {
+            eprintln!("not run: the tests with {name}; `cargo xtask test --{name} PATH` runs them with that program");
+            skipped.extend(["--skip", name]);
+        }
     }
     let behind_dashes = [&["--"], filter, &skipped].concat();
     if output("cargo", &["nextest", "--version"]).is_ok() {
@@ -79,7 +78,24 @@ impl Postgres {
     }
 }
 
-/// The whole path of a program, which tests start from other folders.
-fn program(path: &str) -> Result<PathBuf, Failed> {
-    std::fs::canonicalize(path).map_err(|error| Failed(format!("--pgbouncer {path}: {error}")))
+/// One of [`PROGRAMS`] that is named.
+struct Named {
+    name: &'static str,
+    variable: &'static str,
+    /// The whole path: tests start it from other folders.
+    path: PathBuf,
+}
+
+/// The programs that are named at the beginning, and what comes behind them.
+fn named<'a>(mut words: &'a [&'a str]) -> Result<(Vec<Named>, &'a [&'a str]), Failed> {
+    let mut programs = Vec::new();
+    while let [option, rest @ ..] = words
+        && let Some((name, variable)) = PROGRAMS.into_iter().find(|(name, _)| option.strip_prefix("--") == Some(name))
+    {
+        let [path, rest @ ..] = rest else { return Err(Failed(format!("{option}: the path of the program is missing"))) };
+        let path = std::fs::canonicalize(path).map_err(|error| Failed(format!("{option} {path}: {error}")))?;
+        programs.push(Named { name, variable, path });
+        words = rest;
+    }
+    Ok((programs, words))
 }

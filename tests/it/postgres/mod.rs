@@ -1,5 +1,7 @@
 //! Several servers on one PostgreSQL.
 
+mod backup;
+mod balancer;
 mod opening;
 mod outages;
 mod pgbouncer;

@@ -309,7 +309,10 @@ fn hba(tls: bool) -> String {
 
 /// A port of 127.0.0.1 that nobody listens on, of those that systems give to no outgoing connection: a cluster that was stopped must find
 /// it free again.
-pub(crate) fn free_port() -> Result<u16, Error> {
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> Result<u16, Error> {
     for _ in 0..1000 {
         let random = u16::from_str_radix(&secret(2)?, 16).unwrap_or_default();
         let port = 15_000 + random % 17_000;

@@ -48,6 +48,22 @@ impl Database {
         &self.url
     }
 
+    /// A new database that holds what `pg_dump` takes of this one now and `pg_restore` brings back.
+    ///
+    /// # Errors
+    /// If PostgreSQL refuses, or its programs are missing.
+    pub fn copy(&self) -> Result<Self, Error> {
+        let copy = Self::on(&self.server)?;
+        let dump = std::env::temp_dir().join(folder::random_name()?);
+        let done = program("pg_dump", &self.url).and_then(|mut take| {
+            run(take.args(["--no-password", "--format=custom", "--file"]).arg(&dump))?;
+            run(program("pg_restore", &copy.url)?.args(["--no-password", "--exit-on-error"]).arg(&dump))
+        });
+        // If it was not made, that is what is told.
+        let _ = std::fs::remove_file(&dump);
+        done.map(|_| copy)
+    }
+
     /// What a statement gives: a line for each row, columns separated by `|`.
     ///
     /// # Errors
@@ -69,14 +85,20 @@ impl Drop for Database {
 /// # Errors
 /// If the database cannot be reached or refuses.
 pub fn query(url: &str, sql: &str) -> Result<String, Error> {
-    let psql = binaries::find().map_or_else(|_| "psql".into(), |programs| programs.join("psql"));
-    let (url, password) = without_password(url)?;
-    let mut command = Command::new(psql);
+    let mut command = program("psql", url)?;
     command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--no-password", "--set=ON_ERROR_STOP=1", "--command", sql]);
-    // A command line can be seen by everybody on the machine.
-    command.arg(format!("--dbname={url}")).env("PGPASSWORD", password).current_dir(Path::new("/"));
     let output = run(&mut command)?;
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// One of PostgreSQL's clients, with the database of this address.
+fn program(name: &str, url: &str) -> Result<Command, Error> {
+    let path = binaries::find().map_or_else(|_| name.into(), |programs| programs.join(name));
+    let (url, password) = without_password(url)?;
+    let mut command = Command::new(path);
+    // A command line can be seen by everybody on the machine.
+    command.arg(format!("--dbname={url}")).env("PGPASSWORD", password).current_dir(Path::new("/"));
+    Ok(command)
 }
 
 /// A name as SQL has it.

@@ -35,7 +35,7 @@ mod replica;
 mod tls;
 
 pub use binaries::install_if_missing;
-pub use cluster::{Cluster, Mode, Options};
+pub use cluster::{Cluster, Mode, Options, free_port};
 pub use database::{Database, URL_VARIABLE, database, query};
 pub use error::Error;
 pub use pgbouncer::{PGBOUNCER_VARIABLE, PgBouncer};
