@@ -37,6 +37,12 @@ impl Client {
         Self { origin: format!("http://{address}"), ..self.clone() }
     }
 
+    /// Another user with a valid token, over the same connections.
+    #[must_use]
+    pub fn of(&self, user: &str) -> Self {
+        Self { user: user.to_owned(), token: token(user), ..self.clone() }
+    }
+
     /// A request to a path below the user's.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}/api/{}{path}", self.origin, self.user)).bearer_auth(&self.token)

@@ -144,6 +144,11 @@ impl Server {
         Client::new(self.address, user)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it at once, as a power cut would. Gives its log.
     pub fn kill(mut self) -> String {
         self.child.kill().unwrap();

@@ -37,6 +37,9 @@ Usage: cargo xtask <command>
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
   bench postgres       measures the store on a PostgreSQL of its own beside transactions written by hand
+  bench inflight [args]
+                       measures thousands of turns that wait at once, and how soon the agent hears of a message: --turns N
+                       --database sqlite|postgres; fails if a goal of docs/PERFORMANCE.md is missed
   bench replicas       measures how soon one server hears of what happens at another
   bench page           measures the chat page in a browser (the numbers of docs/PERFORMANCE.md)
   help                 this text
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         ["bench", "page"] => page::bench(),
         ["bench", "postgres", rest @ ..] => bench_postgres(rest),
         ["bench", "store", rest @ ..] => bench("chat-store-seaorm", "store", rest),
+        ["bench", "inflight", rest @ ..] => bench("chat-tests", "inflight", rest),
         ["bench", "replicas", rest @ ..] => bench("chat-tests", "replicas", rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

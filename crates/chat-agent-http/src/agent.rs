@@ -45,6 +45,8 @@ impl Agent for ChatCompletionsAgent {
         let body = request::body(&self.model, self.instructions.as_deref(), &request);
         let body = body.map_err(|error| nonsense("the request cannot be written").because(error))?;
         let answer = Answer::new(Renamed::of(request.tools.iter().map(|tool| tool.name.as_str())));
+        // It is as large as the body, and the agent may be silent for long.
+        drop(request);
         let opened = self.endpoint.post(body, clock).await?;
         events::read(opened.response, opened.first_byte_by, clock, answer)
     }

@@ -56,6 +56,9 @@ impl Failure {
 impl Endpoint {
     pub fn new(settings: &ChatCompletionsSettings) -> Result<Self, InvalidSettings> {
         let client = Client::builder()
+            // A connection for each turn. Servers bear about a hundred requests on one of HTTP/2, there would never be a second one, and
+            // what is too much would wait there until it is too late.
+            .http1_only()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.timeouts.connect)
             .redirect(redirect::Policy::none())

@@ -1,0 +1,73 @@
+//! Many turns in flight at once, and how soon the agent hears of a message: `cargo xtask bench inflight`.
+//!
+//! Reading order: `fleet` (the servers, and what can be seen of them from outside), `agent` (who keeps all turns waiting), `load` (the
+//! clients), `waiting` and `first_byte` (what is measured), `table` (how it is told).
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test program")]
+
+mod agent;
+mod first_byte;
+mod fleet;
+mod load;
+mod table;
+mod waiting;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use fleet::Kind;
+
+/// Measures turns in flight: memory, statements, time to the agent's first byte. Fails if a goal is missed.
+#[derive(Parser)]
+struct Arguments {
+    /// Which database; both if it is not given.
+    #[arg(long, value_enum)]
+    database: Option<Kind>,
+    /// How many turns are in flight in the end.
+    #[arg(long, default_value_t = 10_000)]
+    turns: usize,
+    /// How long all of them wait, in seconds.
+    #[arg(long, default_value_t = 30)]
+    hold: u64,
+    /// How many conversations of a hundred messages the time to the first byte is measured in.
+    #[arg(long, default_value_t = 100)]
+    conversations: usize,
+    /// Is the agent, and nothing else.
+    #[arg(long, hide = true)]
+    agent: bool,
+    /// Cargo says it to all benches.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    if arguments.agent {
+        agent::serve();
+        return ExitCode::SUCCESS;
+    }
+    let kinds = arguments.database.map_or_else(|| vec![Kind::Sqlite, Kind::Postgres], |kind| vec![kind]);
+    for kind in &kinds {
+        let needed = kind.files(arguments.turns);
+        if needed > files {
+            eprintln!(
+                "inflight: {} turns on {kind} need {needed} open files in one process, and {files} are allowed: ulimit -n",
+                arguments.turns
+            );
+            return ExitCode::from(2);
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let missed = runtime.block_on(async {
+        let mut missed = Vec::new();
+        for kind in kinds {
+            missed.extend(waiting::measure(kind, arguments.turns, arguments.hold).await);
+            missed.extend(first_byte::measure(kind, arguments.conversations).await);
+        }
+        missed
+    });
+    for goal in &missed {
+        eprintln!("missed: {goal}");
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
