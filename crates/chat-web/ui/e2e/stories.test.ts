@@ -57,7 +57,10 @@ test('a message is sent, its answer is streamed, and address, title and list fol
   expect(await page.locator('.bar h1').textContent()).toBe('Show me code');
   expect(await page.title()).toBe('Show me code · Atlas');
   await row('Show me code').waitFor();
-  expect(await page.locator('.took').textContent()).toMatch(/^\d/);
+  expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
+  await page.reload();
+  await ended(page);
+  expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 });
 
 test('a tool call stands where it was made and says how it stands: waiting, running with a clock, done, failed', async () => {

@@ -131,7 +131,9 @@ export class Agent {
       function: { name: call.name, arguments: typeof call.args === 'string' ? call.args : JSON.stringify(call.args) },
     }));
     if (calls.length > 0) write({ index: 0, delta: { tool_calls: calls }, finish_reason: null });
-    write({ index: 0, delta: {}, finish_reason: calls.length > 0 ? 'tool_calls' : 'stop' });
+    // A piece is a token.
+    const usage = { prompt_tokens: 900, completion_tokens: said.length };
+    write({ index: 0, delta: {}, finish_reason: calls.length > 0 ? 'tool_calls' : 'stop' }, { usage });
     response.end('data: [DONE]\n\n');
   }
 }
