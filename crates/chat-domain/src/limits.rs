@@ -32,7 +32,7 @@ pub struct TurnLimits {
     pub heartbeat: Duration,
     /// How often a worker looks for abandoned turns.
     pub sweep: Duration,
-    /// How often a reader looks at the store for a turn that runs elsewhere.
+    /// How often a worker looks at the store for the readers of turns that do not run here.
     pub poll: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Default for TurnLimits {
             lease: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
             sweep: Duration::from_secs(2),
-            poll: Duration::from_millis(500),
+            poll: Duration::from_millis(250),
         }
     }
 }

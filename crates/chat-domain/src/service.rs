@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
+use crate::turns::elsewhere;
 use crate::turns::live::{Doubt, LiveTurns, Run};
 use crate::turns::reader::Reader;
 use crate::turns::run;
@@ -207,7 +208,7 @@ impl ChatService {
         }))
     }
 
-    /// The news of a turn after `cursor`, until its end, wherever it runs.
+    /// The news of a turn after `cursor`, until its end, wherever it runs. Of what happens elsewhere it hears while [`work`](Self::work) goes on.
     ///
     /// # Errors
     /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the store's.
@@ -219,8 +220,8 @@ impl ChatService {
             None => self.turn(owner, turn).await?.news(cursor),
         };
         let news = news.map_err(|_| InvalidInput::Cursor)?;
-        let (store, poll) = (Arc::clone(&self.deps.store), self.deps.limits.poll);
-        Ok(Reader { store, owner: owner.clone(), turn, cursor, live: seat.subscribe(), _seat: seat, poll, ready: news.into() }.news())
+        let store = Arc::clone(&self.deps.store);
+        Ok(Reader { store, owner: owner.clone(), turn, cursor, live: seat.subscribe(), _seat: seat, ready: news.into() }.news())
     }
 
     /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
@@ -397,7 +398,13 @@ impl ChatService {
                 () = self.reached(Life::HandedOver) => {}
             }
         };
-        tokio::join!(sweep, beat);
+        let follow = async {
+            tokio::select! {
+                () = elsewhere::follow(&self.deps, &self.live) => {}
+                () = self.reached(Life::HandedOver) => {}
+            }
+        };
+        tokio::join!(sweep, beat, follow);
     }
 
     /// Refuses new turns from now on, and takes over none, while those that run go on.

@@ -216,8 +216,8 @@ settings! {
         "CHAT_HEARTBEAT" heartbeat: Duration = "1s";
         /// How often a server looks for turns of servers that died.
         "CHAT_SWEEP" sweep: Duration = "2s";
-        /// How often a reader looks at the database for a turn that another server runs.
-        "CHAT_POLL" poll: Duration = "500ms";
+        /// How often a server looks at the database, once for all readers whose turns do not run on it.
+        "CHAT_POLL" poll: Duration = "250ms";
     }
     "Logs" {
         /// How log lines are written, to standard error: `text` or `json`.

@@ -1,8 +1,8 @@
-//! Finding conversations and turns by what clients of other protocols know of them.
+//! Finding conversations and turns by what clients of other protocols know of them, and whether turns have changed.
 
 use std::collections::HashMap;
 
-use chat_domain::{BegunPage, Conversation, ConversationId, MessageId, StoreError, Timestamp, Turn, TurnId, UserId};
+use chat_domain::{BegunPage, Conversation, ConversationId, MessageId, Position, StoreError, Timestamp, Turn, TurnId, TurnMark, UserId};
 
 use crate::db::Db;
 use crate::job::Stop;
@@ -26,6 +26,25 @@ pub(crate) async fn turn_of(db: Db, owner: UserId, id: ConversationId, message: 
     let found = query.all(&db).await?;
     let row = found.first().ok_or(StoreError::NotFound)?;
     Ok(rows::turn(Row::new("turns", 0, row), 0)?)
+}
+
+pub(crate) async fn marks(db: Db, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, Stop> {
+    let found = Sql::new("SELECT t.id, t.epoch, t.status IN ('completed', 'failed', 'cancelled'), c.last_position, ")
+        // The length is known without reading the text.
+        .push("CAST(COALESCE(octet_length(t.draft_text), 0) AS BIGINT) FROM turns t JOIN conversations c ON c.id = t.conversation_id ")
+        .push("WHERE t.id IN (")
+        .list(turns.into_iter().map(|turn| turn.0))
+        .push(")")
+        .all(&db)
+        .await?;
+    let mut marks = HashMap::new();
+    for row in &found {
+        let row = Row::new("turns", 0, row);
+        let (epoch, ended) = (row.count(1, "epoch")?, row.get(2, "status")?);
+        let mark = TurnMark { epoch, ended, last: Position(row.count(3, "last_position")?), draft_bytes: row.count(4, "draft_text")? };
+        marks.insert(TurnId(row.get(0, "id")?), mark);
+    }
+    Ok(marks)
 }
 
 pub(crate) async fn first_asked(db: Db, owner: UserId, turns: Vec<TurnId>) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, Stop> {

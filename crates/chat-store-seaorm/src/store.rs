@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chat_domain::{
     BeginTurn, Begun, BegunPage, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Feedback,
     Heartbeat, HeldTurn, Item, MessageId, NewItem, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId,
-    TurnLease, TurnLog, TurnOutcome, TurnPage, TurnView, Usage, UserId, WorkerId,
+    TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnView, Usage, UserId, WorkerId,
 };
 
 use crate::conversations::{Cancel, Delete, ForgetKey, Rename};
@@ -192,6 +192,10 @@ impl ConversationStore for SeaOrmStore {
 
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
         self.writer.submit(Retire(worker), Job::other).await
+    }
+
+    async fn marks(&self, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, StoreError> {
+        self.reader.run(move |db| lookups::marks(db, turns.clone())).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -15,13 +15,15 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     for lost in &evidence.history.lost {
         findings.add(Property::Kept, lost);
     }
-    let mut texts: HashMap<(&str, &str), HashSet<(&str, Option<Uuid>)>> = HashMap::new();
+    // What each user sent under each key.
+    let mut texts = HashMap::<_, HashSet<_>>::new();
     for message in &messages {
         let key = message.key.as_deref().unwrap_or_default();
-        texts.entry((&message.user, key)).or_default().insert((&message.text, message.retry_of));
+        texts.entry((message.user.as_str(), key)).or_default().insert((message.text.as_str(), message.retry_of));
     }
     for message in &messages {
-        let others = message.key.as_ref().is_some_and(|key| texts.get(&(&message.user, key)).is_some_and(|texts| texts.len() > 1));
+        let others =
+            message.key.as_ref().is_some_and(|key| texts.get(&(message.user.as_str(), key.as_str())).is_some_and(|texts| texts.len() > 1));
         refused(message, others, log, &owners, findings);
         acknowledged(message, log, findings);
         counted(message, &stored, findings);

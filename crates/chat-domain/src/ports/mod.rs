@@ -15,7 +15,7 @@ pub use observer::{Observer, Signal};
 pub use store::MockConversationStore;
 pub use store::{
     BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn, Heartbeat, IdempotencyKey, StoreError,
-    Target, ToolCallPage, ToolCallRecord, TurnPage, Unavailability,
+    Target, ToolCallPage, ToolCallRecord, TurnMark, TurnPage, Unavailability,
 };
 #[cfg(feature = "testing")]
 pub use toolset::MockToolset;

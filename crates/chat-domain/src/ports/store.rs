@@ -144,8 +144,24 @@ pub trait ConversationStore: Send + Sync {
     /// Forgets a worker: it can write its running turns no more, they can be claimed at once, and the attempt it made does not count.
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError>;
 
+    /// How these turns stand, whosoever they are: a worker's readers wait for them. Unknown ones are passed over. One statement.
+    async fn marks(&self, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, StoreError>;
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Tells whether a turn has changed, without saying what is in it: while its mark is the same, so are its status, items and draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnMark {
+    /// How often it was begun or claimed.
+    pub epoch: u64,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// The place of the last item of its conversation.
+    pub last: Position,
+    /// The length of its draft.
+    pub draft_bytes: usize,
 }
 
 /// Which of an owner's conversations.

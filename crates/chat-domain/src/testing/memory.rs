@@ -12,8 +12,8 @@ use super::Gate;
 use crate::{
     BeginTurn, Begun, BegunPage, BusyPolicy, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn,
     Feedback, Heartbeat, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, Role, StoreError,
-    Target, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnPage, TurnStatus, TurnView,
-    Unavailability, Usage, UserId, WorkerId,
+    Target, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnStatus,
+    TurnView, Unavailability, Usage, UserId, WorkerId,
 };
 
 /// A store in memory, for tests. Keeps the whole contract but durability; leases go by tokio's clock, which tests can pause.
@@ -441,6 +441,20 @@ impl ConversationStore for MemoryStore {
             (row.holder, row.attempt) = (None, row.attempt - 1);
         }
         Ok(())
+    }
+
+    async fn marks(&self, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, StoreError> {
+        // Asked at any time, this must not take the faults that are meant for others.
+        let state = self.lock();
+        if state.away {
+            return Err(StoreError::Unavailable(Unavailability::Unreachable, "a fault that the test asked for".into()));
+        }
+        let rows = state.conversations.values().flat_map(|log| log.turns.iter().map(move |row| (log, row)));
+        let mark = |(log, row): (&Log, &Row)| {
+            let draft_bytes = row.draft.as_ref().map_or(0, |draft| draft.text.len());
+            TurnMark { epoch: row.epoch, ended: row.turn.status.is_ended(), last: Position(log.last_position), draft_bytes }
+        };
+        Ok(rows.filter(|(_, row)| turns.contains(&row.turn.id)).map(|found| (found.1.turn.id, mark(found))).collect())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 // A failed case is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ macro_rules! store_contract {
             a_retired_workers_attempt_does_not_count
             a_forgotten_worker_hears_of_it
             a_heartbeat_saves_drafts_and_brings_cancels
+            a_mark_changes_with_its_turn
             one_idempotency_key_gives_one_turn
             beginning_is_repeatable
             a_retry_supersedes_when_it_starts
@@ -480,6 +481,47 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     complete(&store, &second).await;
     assert!(store.heartbeat(worker, LEASE, Vec::new()).await.unwrap().cancel.is_empty());
     assert_eq!(store.turn(&ann(), second.turn.id, Position(1)).await.unwrap().draft, None);
+}
+
+/// While a turn's mark is the same nothing has happened; whatever happens changes it.
+pub async fn a_mark_changes_with_its_turn(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let second = queued(store.begin_turn(message_to(Target::Existing(first.turn.conversation), worker, "two")).await);
+    let other = running(store.begin_turn(new_conversation(worker, "other")).await);
+    let (one, two) = (first.turn.id, second.id);
+    let marks = async || {
+        let marks = store.marks(vec![one, two, TurnId(id()), other.turn.id]).await.unwrap();
+        assert_eq!(marks.len(), 3, "{marks:?}");
+        marks
+    };
+    let mut before = marks().await;
+    assert_eq!(before, marks().await);
+    let mut changed = async |what: &str, turns: &[TurnId]| {
+        let now = marks().await;
+        turns.iter().for_each(|turn| assert_ne!(now[turn], before[turn], "{what}"));
+        assert_eq!(now[&other.turn.id], before[&other.turn.id], "{what}");
+        before = now;
+    };
+    let (message, last) = assistant("One, ");
+    for text in ["One", "One, "] {
+        let draft = Draft { message, text: text.to_owned() };
+        store.heartbeat(worker, LEASE, vec![(first.lease, draft)]).await.unwrap();
+        changed("a draft has grown", &[one]).await;
+    }
+    store.append(&first.lease, vec![last]).await.unwrap();
+    changed("an item was added", &[one]).await;
+    let next = end(&store, &first.lease, answer("Done.")).await.unwrap().next.unwrap();
+    changed("one has ended, the other begun", &[one, two]).await;
+    let found = store.claim_abandoned(Claim { holding: Some(vec![other.turn.id]), ..claim(worker) }).await.unwrap();
+    assert_eq!(found.len(), 1);
+    changed("it was claimed", &[two]).await;
+    assert!(next.lease != found[0].lease);
+    complete(&store, &found[0]).await;
+    changed("it has ended", &[two]).await;
+    store.delete(&ann(), first.turn.conversation).await.unwrap();
+    assert_eq!(store.marks(vec![one, two]).await.unwrap(), HashMap::new());
+    assert_eq!(store.marks(Vec::new()).await.unwrap(), HashMap::new());
 }
 
 /// The same key and request give one turn, however many ask at once; another request is refused; owners do not share keys.

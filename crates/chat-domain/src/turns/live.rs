@@ -175,6 +175,19 @@ impl LiveTurns {
         self.all().iter().filter(|seat| runs(seat)).map(|seat| seat.turn).collect()
     }
 
+    /// The turns whose readers wait here for what happens elsewhere.
+    pub(crate) fn awaited(&self) -> Vec<TurnId> {
+        self.all().iter().filter(|seat| seat.live.borrow().is_none()).map(|seat| seat.turn).collect()
+    }
+
+    /// Lets the readers of a turn look again.
+    pub(crate) fn wake(&self, turn: TurnId) {
+        let seat = self.seats().get(&turn).and_then(Weak::upgrade);
+        if let Some(seat) = seat {
+            seat.live.send_modify(|_| ());
+        }
+    }
+
     /// The drafts that grew since they were marked as saved.
     pub(crate) fn unsaved_drafts(&self) -> Vec<(TurnLease, Draft)> {
         let unsaved = |seat: &Arc<Seat>| {

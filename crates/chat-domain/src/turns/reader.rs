@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::live::{LiveTurn, Seat};
 use crate::{ChatError, ConversationStore, Cursor, InvalidInput, StoreError, TurnEvent, TurnId, TurnStream, UserId};
@@ -21,8 +19,6 @@ pub(crate) struct Reader {
     pub(crate) live: watch::Receiver<Option<LiveTurn>>,
     /// Keeps the sender of `live`.
     pub(crate) _seat: Arc<Seat>,
-    /// How often to look at the store for a turn that does not run here.
-    pub(crate) poll: Duration,
     /// What is known and not yet told.
     pub(crate) ready: VecDeque<(Cursor, TurnEvent)>,
 }
@@ -43,17 +39,17 @@ impl Reader {
                 return Ok(None);
             }
             let live = self.live.borrow_and_update().as_ref().map(|live| live.view.events_after(self.cursor));
-            let (events, patience) = match live {
-                Some(events) => (events, Duration::MAX),
+            let events = match live {
+                Some(events) => events,
                 None => {
                     let view = self.store.turn(&self.owner, self.turn, self.cursor.position).await.map_err(unreadable)?;
-                    (view.events_after(self.cursor), self.poll)
+                    view.events_after(self.cursor)
                 }
             };
             self.ready = events.map_err(|_| InvalidInput::Cursor)?.into();
             if self.ready.is_empty() {
-                // Both the change and the end of patience are only reasons to look again.
-                let _ = timeout(patience, self.live.changed()).await;
+                // The sender is in our seat, so waiting cannot fail.
+                let _ = self.live.changed().await;
             }
         }
     }

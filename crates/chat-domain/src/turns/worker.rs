@@ -154,7 +154,7 @@ fn margin(deps: &Deps) -> Duration {
     deps.limits.lease.saturating_sub(deps.limits.heartbeat)
 }
 
-fn every(period: Duration) -> tokio::time::Interval {
+pub(super) fn every(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
