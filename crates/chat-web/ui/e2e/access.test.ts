@@ -135,6 +135,22 @@ test('another site has the chat on its page: it gives the token, speaks for its 
         expect.stringMatching(/^answerend .*"status":"completed"/),
       ]),
     );
+  // A token that is not taken any more is asked for again, and nothing is lost.
+  let refused = 0;
+  await page.route('**/api/**', (route) => {
+    const refuse = route.request().method() === 'POST' && refused++ === 0;
+    return refuse
+      ? route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"detail":"Expired."}' })
+      : route.continue();
+  });
+  await page.getByRole('button', { name: 'From the host' }).click();
+  await expect.poll(async () => (await log.allInnerTexts()).filter((line) => line.startsWith('tokenneeded')).length).toBe(2);
+  await log.getByText('not sent: Not sent. Expired.').waitFor();
+  await frame.locator('.app:not([inert])').waitFor();
+  expect(await frame.locator('#composer').inputValue()).toBe('From the host');
+  await frame.locator('#composer').press('Enter');
+  await expect.poll(() => frame.locator('.msg.bot[data-status=completed]').count()).toBe(2);
+  await page.unrouteAll();
   const panel = page.locator('chat-panel');
   await panel.evaluate((element) => element.setAttribute('theme', 'dark'));
   await frame.locator('html[data-theme=dark]').waitFor({ state: 'attached' });
@@ -152,6 +168,14 @@ test('another site has the chat on its page: it gives the token, speaks for its 
       .then(String, (error: Error) => error.message),
   );
   expect(await nonsense).toContain('empty');
+  await panel.evaluate((element) => {
+    (element as HTMLElement & { getToken: () => string }).getToken = () => 'nonsense';
+  });
+  await page.route('**/api/**', (route) =>
+    route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"detail":"Expired."}' }),
+  );
+  await log.getByText('No token. That is no token, or it has expired.').waitFor();
+  await page.unrouteAll();
   // The token is nowhere but in the frame's memory.
   const kept = await page
     .frames()

@@ -56,6 +56,8 @@ test('a message is sent, its answer is streamed, and address, title and list fol
   expect(await page.locator('.code .hljs-keyword').count()).toBeGreaterThan(0);
   expect(await page.locator('.bar h1').textContent()).toBe('Show me code');
   expect(await page.title()).toBe('Show me code · Atlas');
+  // What screen readers are told.
+  await page.locator('.sr[aria-live]', { hasText: 'Atlas answered. Here:' }).waitFor({ state: 'attached' });
   await row('Show me code').waitFor();
   expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
   await page.reload();
@@ -259,6 +261,36 @@ test('a conversation is exported as Markdown and, earlier answers included, as J
   const messages = (JSON.parse(json) as { messages: { content: string }[] }).messages;
   expect(messages.map((message) => message.content)).toEqual(['Export', 'First.', 'Export', 'Second.\n\nDone.']);
   expect(json).toContain('12345678901234567890');
+});
+
+test('what was read stays where it is while text arrives below it', async () => {
+  const rest = new Gate();
+  const text = '# Why\n\nSome *words*.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```rust\nfn main() {}\n```\n\n1. one\n2. two\n\n';
+  agent.on('Grow', { text: [text, ...text.repeat(3).split(/(?<= )/), 'End.'], before: rest });
+  await home_();
+  await ask(page, 'Grow');
+  await rest.reached;
+  // Where each block stands on the page, whatever is scrolled; a block that was seen once may only grow downwards.
+  await page.evaluate(() => {
+    const moved: string[] = [];
+    Object.assign(window, { moved });
+    const tops = new Map<Element, number>();
+    const look = () => {
+      const column = document.querySelector('.column')?.getBoundingClientRect().top ?? 0;
+      for (const block of document.querySelectorAll('.msg, .msg.bot .md > *, .msg.bot .md li, .msg.bot .md tr')) {
+        const top = block.getBoundingClientRect().top - column;
+        const before = tops.get(block) ?? top;
+        if (Math.abs(top - before) > 1) moved.push(`${block.tagName} ${before} ${top} ${block.textContent?.slice(0, 20)}`);
+        tops.set(block, top);
+      }
+      requestAnimationFrame(look);
+    };
+    look();
+  });
+  rest.open();
+  await ended(page);
+  await page.locator('.code .hljs-keyword').nth(3).waitFor();
+  expect(await page.evaluate(() => (window as unknown as { moved: string[] }).moved)).toEqual([]);
 });
 
 test('who reads further up is left there while text arrives, and is led back', async () => {

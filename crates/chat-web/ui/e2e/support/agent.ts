@@ -118,11 +118,14 @@ export class Agent {
         `data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', model: 'stub', choices: [choice], ...more })}\n\n`,
       );
     const said = pieces(step.text);
+    const begun = performance.now();
     for (const [at, content] of said.entries()) {
+      // By the clock: a piece that comes late does not make all others later.
+      const early = begun + at * (step.pause ?? 0) - performance.now();
+      if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
       if (at === said.length - 1) await step.beforeLast?.pass();
       if (response.destroyed) return;
       write({ index: 0, delta: { role: 'assistant', content }, finish_reason: null });
-      if (step.pause) await new Promise((resolve) => setTimeout(resolve, step.pause));
     }
     const calls = (step.calls ?? []).map((call, index) => ({
       index,

@@ -44,7 +44,7 @@ async function run({ method, argument }: Call): Promise<void> {
   switch (method) {
     case 'setToken':
       if (text === '') token.value = null;
-      else if (!signIn(text, false)) throw new Error('that is no valid token');
+      else if (!signIn(text, false)) throw new Error('That is no token, or it has expired.');
       return;
     case 'setTheme':
       setTheme(['light', 'dark'].includes(text) ? (text as Theme) : 'auto', false);

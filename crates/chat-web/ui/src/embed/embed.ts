@@ -1,4 +1,4 @@
-import { type Call, CONNECT, type FromPanel, HELLO, type Methods } from './protocol';
+import { type Call, CONNECT, type Events, type FromPanel, HELLO, type Methods } from './protocol';
 
 /*
  * The one script that a page loads to have a chat on it. It defines <chat-panel>, a frame around the chat page of the server that the
@@ -86,12 +86,20 @@ class ChatPanel extends HTMLElement {
       return;
     }
     if (message.event === 'tokenneeded') void this.#giveToken();
-    this.dispatchEvent(new CustomEvent(`chat-${message.event}`, { detail: message.detail, bubbles: true, composed: true }));
+    this.#tell(message.event, message.detail);
+  }
+
+  #tell<Name extends keyof Events>(event: Name, detail: Events[Name]) {
+    this.dispatchEvent(new CustomEvent(`chat-${event}`, { detail, bubbles: true, composed: true }));
   }
 
   async #giveToken() {
-    const token = await this.getToken?.();
-    if (token) await this.#call('setToken', token);
+    try {
+      const token = await this.getToken?.();
+      if (token) await this.#call('setToken', token);
+    } catch (error) {
+      this.#tell('trouble', { message: `No token. ${error instanceof Error ? error.message : String(error)}` });
+    }
   }
 
   #call(method: keyof Methods, argument: unknown): Promise<void> {
