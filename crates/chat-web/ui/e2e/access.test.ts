@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Agent } from './support/agent';
 import { ask, composer, ended, launch, visitor } from './support/browser';
 import { Client, Home, tokenOf } from './support/server';
+import { site } from './support/site';
 
 /*
  * How people get in, and how other people's pages have the chat on them.
@@ -22,17 +21,6 @@ afterAll(async () => {
   await browser?.close();
   agent?.stop();
 });
-
-/** Serves other people's pages. */
-async function site(answer: (path: string) => [type: string, body: string] | null): Promise<{ url: string; server: Server }> {
-  const server = createServer((request, response) => {
-    const found = answer(new URL(request.url ?? '/', 'http://x').pathname);
-    response.writeHead(found ? 200 : 404, { 'content-type': found?.[0] ?? 'text/plain' });
-    response.end(found?.[1] ?? '');
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
-}
 
 test('in development mode the printed address signs one browser in, once, and its tabs and reloads with it', async () => {
   const home = await Home.start(null);
