@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::native::tool_calls::{ToolCallObject, tool_calls};
-use crate::native::turns::{TurnErrorObject, TurnState, ended_at, failure};
+use crate::native::turns::{TurnErrorObject, TurnState, UsageObject, ended_at, failure};
 use crate::time::Time;
 
 /// Who speaks.
@@ -54,10 +54,13 @@ pub struct MessageObject {
     /// Why its turn failed: on the turn's last message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TurnErrorObject>,
-    /// When its turn ended: on an assistant's message.
+    /// When its turn ended: on the turn's last message.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub turn_ended_at: Option<Time>,
+    /// Tokens that its turn used: on the turn's last message, once the turn has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageObject>,
     /// The turn that its turn answers anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
@@ -91,6 +94,8 @@ pub fn messages(log: &TurnLog) -> [Option<MessageObject>; 2] {
     let mut assistant = assistant_message(log);
     if let Some(last) = assistant.as_mut().or(user.as_mut()) {
         last.error = failure(&log.turn);
+        last.turn_ended_at = ended_at(&log.turn);
+        last.usage = last.turn_ended_at.is_some().then(|| log.turn.usage.into());
     }
     [user, assistant]
 }
@@ -107,6 +112,7 @@ fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) ->
         turn_status: (&log.turn.status).into(),
         error: None,
         turn_ended_at: None,
+        usage: None,
         retry_of: log.turn.retry_of.map(|id| id.0),
         superseded: log.turn.superseded,
     }
@@ -142,6 +148,5 @@ fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
         return None;
     }
     let parts = if tool_calls.is_empty() { Vec::new() } else { parts };
-    let turn_ended_at = ended_at(&log.turn);
-    Some(MessageObject { tool_calls, parts, turn_ended_at, ..message(log, item, id.0, Role::Assistant, texts.join("\n\n")) })
+    Some(MessageObject { tool_calls, parts, ..message(log, item, id.0, Role::Assistant, texts.join("\n\n")) })
 }

@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Agent } from './support/agent';
 import { ask, composer, ended, launch, visitor } from './support/browser';
 import { Client, Home, tokenOf } from './support/server';
+import { site } from './support/site';
 
 /*
  * How people get in, and how other people's pages have the chat on them.
@@ -22,17 +21,6 @@ afterAll(async () => {
   await browser?.close();
   agent?.stop();
 });
-
-/** Serves other people's pages. */
-async function site(answer: (path: string) => [type: string, body: string] | null): Promise<{ url: string; server: Server }> {
-  const server = createServer((request, response) => {
-    const found = answer(new URL(request.url ?? '/', 'http://x').pathname);
-    response.writeHead(found ? 200 : 404, { 'content-type': found?.[0] ?? 'text/plain' });
-    response.end(found?.[1] ?? '');
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
-}
 
 test('in development mode the printed address signs one browser in, once, and its tabs and reloads with it', async () => {
   const home = await Home.start(null);
@@ -135,6 +123,22 @@ test('another site has the chat on its page: it gives the token, speaks for its 
         expect.stringMatching(/^answerend .*"status":"completed"/),
       ]),
     );
+  // A token that is not taken any more is asked for again, and nothing is lost.
+  let refused = 0;
+  await page.route('**/api/**', (route) => {
+    const refuse = route.request().method() === 'POST' && refused++ === 0;
+    return refuse
+      ? route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"detail":"Expired."}' })
+      : route.continue();
+  });
+  await page.getByRole('button', { name: 'From the host' }).click();
+  await expect.poll(async () => (await log.allInnerTexts()).filter((line) => line.startsWith('tokenneeded')).length).toBe(2);
+  await log.getByText('not sent: Not sent. Expired.').waitFor();
+  await frame.locator('.app:not([inert])').waitFor();
+  expect(await frame.locator('#composer').inputValue()).toBe('From the host');
+  await frame.locator('#composer').press('Enter');
+  await expect.poll(() => frame.locator('.msg.bot[data-status=completed]').count()).toBe(2);
+  await page.unrouteAll();
   const panel = page.locator('chat-panel');
   await panel.evaluate((element) => element.setAttribute('theme', 'dark'));
   await frame.locator('html[data-theme=dark]').waitFor({ state: 'attached' });
@@ -152,6 +156,14 @@ test('another site has the chat on its page: it gives the token, speaks for its 
       .then(String, (error: Error) => error.message),
   );
   expect(await nonsense).toContain('empty');
+  await panel.evaluate((element) => {
+    (element as HTMLElement & { getToken: () => string }).getToken = () => 'nonsense';
+  });
+  await page.route('**/api/**', (route) =>
+    route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"detail":"Expired."}' }),
+  );
+  await log.getByText('No token. That is no token, or it has expired.').waitFor();
+  await page.unrouteAll();
   // The token is nowhere but in the frame's memory.
   const kept = await page
     .frames()

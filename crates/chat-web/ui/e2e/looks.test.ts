@@ -181,3 +181,23 @@ describe.each(SIZES.flatMap(([size, options]) => (['light', 'dark'] as const).ma
     });
   },
 );
+
+test('the colours are the system’s until somebody chooses others, and then stay', async () => {
+  const { context, page, faults } = await visitor(browser, home, 'mara', { colorScheme: 'dark' });
+  const scheme = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await page.goto('/');
+  await page.locator('.start').waitFor();
+  const dark = await scheme();
+  await page.emulateMedia({ colorScheme: 'light' });
+  await expect.poll(scheme).not.toBe(dark);
+  await page.getByRole('button', { name: 'Switch to light' }).click();
+  await page.getByRole('button', { name: 'Switch to dark' }).click();
+  await expect.poll(scheme).toBe(dark);
+  await page.reload();
+  await page.locator('.start').waitFor();
+  expect(await scheme()).toBe(dark);
+  await page.getByRole('button', { name: 'Switch to as the system' }).click();
+  await expect.poll(scheme).not.toBe(dark);
+  await context.close();
+  expect(faults.all).toEqual([]);
+});

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Agent, Gate } from './support/agent';
-import { ask, composer, ended, type Faults, launch, open, PHONE, visitor } from './support/browser';
+import { ask, composer, ended, type Faults, launch, open, visitor } from './support/browser';
 import { Client, Home } from './support/server';
 
 /*
@@ -56,8 +56,13 @@ test('a message is sent, its answer is streamed, and address, title and list fol
   expect(await page.locator('.code .hljs-keyword').count()).toBeGreaterThan(0);
   expect(await page.locator('.bar h1').textContent()).toBe('Show me code');
   expect(await page.title()).toBe('Show me code · Atlas');
+  // What screen readers are told.
+  await page.locator('.sr[aria-live]', { hasText: 'Atlas answered. Here:' }).waitFor({ state: 'attached' });
   await row('Show me code').waitFor();
-  expect(await page.locator('.took').textContent()).toMatch(/^\d/);
+  expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
+  await page.reload();
+  await ended(page);
+  expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 });
 
 test('a tool call stands where it was made and says how it stands: waiting, running with a clock, done, failed', async () => {
@@ -194,57 +199,6 @@ test('what was typed outlives a reload and another conversation, and is not sent
   expect(await composer(page).inputValue()).toBe('To the other');
 });
 
-test('a conversation is renamed in the list and in the header; Escape gives up', async () => {
-  await client.say('Old name');
-  await home_();
-  await row('Old name').locator('a').dblclick();
-  await page.locator('.row .rename').fill('Better name');
-  await page.keyboard.press('Enter');
-  await row('Better name').waitFor();
-  await page.getByRole('button', { name: 'More for this conversation' }).click();
-  await page.keyboard.press('Enter');
-  await page.locator('.bar .rename').fill('Given up');
-  await page.keyboard.press('Escape');
-  expect(await page.locator('.bar h1').textContent()).toBe('Better name');
-  const list = await client.get<{ conversations: { title: string }[] }>('/conversations');
-  expect(list.conversations.map((conversation) => conversation.title)).toEqual(['Better name']);
-});
-
-test('a deleted conversation can be had back for a while, and then is gone', async () => {
-  const kept = await client.say('Kept after all');
-  await client.say('Deleted');
-  const titles = async () =>
-    (await client.get<{ conversations: { title: string }[] }>('/conversations')).conversations.map((conversation) => conversation.title);
-  const remove = async (title: string) => {
-    await row(title).hover();
-    await row(title).getByRole('button').click();
-    await page.getByRole('menuitem', { name: 'Delete' }).click();
-    await row(title).waitFor({ state: 'detached' });
-  };
-  await open(page, kept.conversation_id);
-  await remove('Kept after all');
-  await page.locator('.start').waitFor();
-  await page.getByRole('button', { name: 'Undo' }).click();
-  await page.locator('.msg').first().waitFor();
-  await row('Kept after all').waitFor();
-  await remove('Deleted');
-  expect(await titles()).toEqual(['Deleted', 'Kept after all']);
-  // Who leaves the page does not undo any more.
-  await page.goto('about:blank');
-  await expect.poll(titles).toEqual(['Kept after all']);
-});
-
-test('conversations are found by their names, and begun anew', async () => {
-  for (const name of ['Rotterdam', 'Duisburg', 'rotterdam again']) await client.say(name);
-  await home_();
-  await row('Duisburg').waitFor();
-  await page.keyboard.press('Control+k');
-  await page.keyboard.type('ROTTER');
-  await expect.poll(() => page.locator('.row .title').allInnerTexts()).toEqual(['rotterdam again', 'Rotterdam']);
-  await page.keyboard.type('zzz');
-  await page.getByText('No conversation is called “ROTTERzzz”.').waitFor();
-});
-
 test('all can be done by keyboard', async () => {
   await client.say('Find me');
   await home_();
@@ -307,6 +261,36 @@ test('a conversation is exported as Markdown and, earlier answers included, as J
   const messages = (JSON.parse(json) as { messages: { content: string }[] }).messages;
   expect(messages.map((message) => message.content)).toEqual(['Export', 'First.', 'Export', 'Second.\n\nDone.']);
   expect(json).toContain('12345678901234567890');
+});
+
+test('what was read stays where it is while text arrives below it', async () => {
+  const rest = new Gate();
+  const text = '# Why\n\nSome *words*.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```rust\nfn main() {}\n```\n\n1. one\n2. two\n\n';
+  agent.on('Grow', { text: [text, ...text.repeat(3).split(/(?<= )/), 'End.'], before: rest });
+  await home_();
+  await ask(page, 'Grow');
+  await rest.reached;
+  // Where each block stands on the page, whatever is scrolled; a block that was seen once may only grow downwards.
+  await page.evaluate(() => {
+    const moved: string[] = [];
+    Object.assign(window, { moved });
+    const tops = new Map<Element, number>();
+    const look = () => {
+      const column = document.querySelector('.column')?.getBoundingClientRect().top ?? 0;
+      for (const block of document.querySelectorAll('.msg, .msg.bot .md > *, .msg.bot .md li, .msg.bot .md tr')) {
+        const top = block.getBoundingClientRect().top - column;
+        const before = tops.get(block) ?? top;
+        if (Math.abs(top - before) > 1) moved.push(`${block.tagName} ${before} ${top} ${block.textContent?.slice(0, 20)}`);
+        tops.set(block, top);
+      }
+      requestAnimationFrame(look);
+    };
+    look();
+  });
+  rest.open();
+  await ended(page);
+  await page.locator('.code .hljs-keyword').nth(3).waitFor();
+  expect(await page.evaluate(() => (window as unknown as { moved: string[] }).moved)).toEqual([]);
 });
 
 test('who reads further up is left there while text arrives, and is led back', async () => {
@@ -430,16 +414,4 @@ test('nothing is wider than the screen, from 320 pixels to 4K', async () => {
     const column = await page.locator('.scroll').evaluate((box) => box.scrollWidth - box.clientWidth);
     expect([widest, column], `${width}`).toEqual([width, 0]);
   }
-});
-
-test('on a phone the list is a drawer', async () => {
-  await client.say('On the phone');
-  const phone = await visitor(browser, home, client.user, PHONE);
-  await phone.page.goto('/');
-  await phone.page.getByRole('button', { name: 'Show the list of conversations' }).tap();
-  await phone.page.locator('.row', { hasText: 'On the phone' }).locator('a').tap();
-  await phone.page.locator('.msg').first().waitFor();
-  await expect.poll(() => phone.page.locator('.side').evaluate((side) => getComputedStyle(side).visibility)).toBe('hidden');
-  await phone.context.close();
-  expect(phone.faults.all).toEqual([]);
 });

@@ -6,14 +6,21 @@ const panel = document.querySelector('chat-panel');
 panel.getToken = async () => (await fetch('/token')).text();
 
 const log = document.getElementById('log');
+const write = (text) => {
+  const line = document.createElement('li');
+  line.textContent = text;
+  log.append(line);
+};
 for (const name of ['ready', 'tokenneeded', 'conversation', 'answerstart', 'answerend', 'trouble']) {
-  panel.addEventListener(`chat-${name}`, (event) => {
-    const line = document.createElement('li');
-    line.textContent = `${name} ${JSON.stringify(event.detail)}`;
-    log.append(line);
-  });
+  panel.addEventListener(`chat-${name}`, (event) => write(`${name} ${JSON.stringify(event.detail)}`));
 }
-document.getElementById('say').addEventListener('click', () => panel.sendMessage('From the host'));
+document.getElementById('say').addEventListener('click', async () => {
+  try {
+    await panel.sendMessage('From the host');
+  } catch (error) {
+    write(`not sent: ${error.message}`);
+  }
+});
 
 const script = document.createElement('script');
 script.src = `${server}/embed.js`;

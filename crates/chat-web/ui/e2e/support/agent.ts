@@ -118,11 +118,14 @@ export class Agent {
         `data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', model: 'stub', choices: [choice], ...more })}\n\n`,
       );
     const said = pieces(step.text);
+    const begun = performance.now();
     for (const [at, content] of said.entries()) {
+      // By the clock: a piece that comes late does not make all others later.
+      const early = begun + at * (step.pause ?? 0) - performance.now();
+      if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
       if (at === said.length - 1) await step.beforeLast?.pass();
       if (response.destroyed) return;
       write({ index: 0, delta: { role: 'assistant', content }, finish_reason: null });
-      if (step.pause) await new Promise((resolve) => setTimeout(resolve, step.pause));
     }
     const calls = (step.calls ?? []).map((call, index) => ({
       index,
@@ -131,7 +134,9 @@ export class Agent {
       function: { name: call.name, arguments: typeof call.args === 'string' ? call.args : JSON.stringify(call.args) },
     }));
     if (calls.length > 0) write({ index: 0, delta: { tool_calls: calls }, finish_reason: null });
-    write({ index: 0, delta: {}, finish_reason: calls.length > 0 ? 'tool_calls' : 'stop' });
+    // A piece is a token.
+    const usage = { prompt_tokens: 900, completion_tokens: said.length };
+    write({ index: 0, delta: {}, finish_reason: calls.length > 0 ? 'tool_calls' : 'stop' }, { usage });
     response.end('data: [DONE]\n\n');
   }
 }

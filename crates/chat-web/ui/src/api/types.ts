@@ -8,6 +8,11 @@ export interface Failure {
   message: string;
 }
 
+export interface Usage {
+  input_tokens: number;
+  output_tokens: number;
+}
+
 export interface Outcome {
   status: CallStatus;
   result?: unknown;
@@ -34,6 +39,7 @@ export interface Message {
   parts?: MessagePart[];
   turn_status: TurnStatus;
   turn_ended_at?: string;
+  usage?: Usage;
   retry_of?: string;
   superseded?: boolean;
   error?: Failure;
@@ -93,5 +99,5 @@ export type TurnEvent =
   | { name: 'discarded'; data: { message_id: string } }
   | { name: 'tool_call'; data: { id: string; message_id: string; tool_name: string; parameters: unknown; created_at: string } }
   | { name: 'tool_result'; data: Outcome & { id: string } }
-  | { name: 'done'; data: { status: TurnStatus; ended_at: string } }
+  | { name: 'done'; data: { status: TurnStatus; ended_at: string; usage: Usage } }
   | { name: 'error'; data: Problem };

@@ -44,7 +44,7 @@ async function run({ method, argument }: Call): Promise<void> {
   switch (method) {
     case 'setToken':
       if (text === '') token.value = null;
-      else if (!signIn(text, false)) throw new Error('that is no valid token');
+      else if (!signIn(text, false)) throw new Error('That is no token, or it has expired.');
       return;
     case 'setTheme':
       setTheme(['light', 'dark'].includes(text) ? (text as Theme) : 'auto', false);
@@ -78,11 +78,13 @@ async function run({ method, argument }: Call): Promise<void> {
 /** Tells what happens on the page. */
 function report(emit: <Name extends keyof Events>(event: Name, detail: Events[Name]) => void) {
   let turn: string | null = null;
-  effect(() => emit('conversation', { id: open.value.id.value }));
+  let shown: string | null | undefined;
   effect(() => {
+    const conversation = open.value.id.value;
+    if (conversation !== shown) emit('conversation', { id: conversation });
+    shown = conversation;
     const runs = running.value?.status === 'running' ? running.value.id : null;
     if (runs === turn) return;
-    const conversation = open.peek().id.peek();
     const before = open
       .peek()
       .turns.peek()

@@ -180,7 +180,7 @@ export async function loadEarlier() {
     batch(() => {
       const split = first && last && first.peek().id === last.id;
       if (split) {
-        first.value = { ...joined(last, first.peek()), answeredAt: first.peek().answeredAt, endedAt: first.peek().endedAt };
+        first.value = joined(last, first.peek());
         earlier.pop();
       }
       shown.turns.value = [...earlier.map((turn) => signal(turn)), ...(first ? [first, ...rest] : [])];

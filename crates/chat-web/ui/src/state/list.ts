@@ -1,4 +1,4 @@
-import { computed, signal } from '@preact/signals';
+import { batch, computed, signal } from '@preact/signals';
 import { api, Refused } from '../api/client';
 import type { Conversation } from '../api/types';
 import { tell } from './notices';
@@ -48,16 +48,23 @@ export function setBusy(id: string, yes: boolean) {
 export const sentence = (error: unknown) =>
   error instanceof Refused ? error.problem.detail : error instanceof Error ? error.message : String(error);
 
+/** How often the list was read anew. What was asked for before belongs to no list any more. */
+let readings = 0;
+
 /** Reads the list anew. */
 export async function loadList() {
+  const mine = ++readings;
   try {
     const page = await api.conversations(PAGE);
-    conversations.value = page.conversations;
-    more.value = page.next_cursor;
-    listTrouble.value = null;
-    listed.value = true;
+    if (mine !== readings) return;
+    batch(() => {
+      conversations.value = page.conversations;
+      more.value = page.next_cursor;
+      listTrouble.value = null;
+      listed.value = true;
+    });
   } catch (error) {
-    listTrouble.value = sentence(error);
+    if (mine === readings) listTrouble.value = sentence(error);
   }
 }
 
@@ -65,21 +72,32 @@ let loadingMore: Promise<void> | undefined;
 
 /** Reads one page more of the list. */
 export function loadMore(): Promise<void> {
-  loadingMore ??= (async () => {
-    try {
-      const page = await api.conversations(PAGE, more.peek());
-      const known = new Set(conversations.peek().map((conversation) => conversation.id));
-      const fresh = page.conversations.filter((conversation) => !known.has(conversation.id));
+  loadingMore ??= nextPage(readings).finally(() => {
+    loadingMore = undefined;
+  });
+  return loadingMore;
+}
+
+async function nextPage(mine: number) {
+  try {
+    const page = await api.conversations(PAGE, more.peek());
+    if (mine !== readings) return;
+    const known = new Set(conversations.peek().map((conversation) => conversation.id));
+    const fresh = page.conversations.filter((conversation) => !known.has(conversation.id));
+    batch(() => {
       conversations.value = [...conversations.peek(), ...fresh].sort(newestFirst);
       more.value = page.next_cursor;
-    } catch (error) {
-      listTrouble.value = sentence(error);
-      more.value = undefined;
-    } finally {
-      loadingMore = undefined;
-    }
-  })();
-  return loadingMore;
+    });
+  } catch (error) {
+    if (mine !== readings) return;
+    listTrouble.value = sentence(error);
+    more.value = undefined;
+  }
+}
+
+/** Reads the list to its end. */
+export async function loadRest() {
+  while (hasMore.peek()) await loadMore();
 }
 
 /** Reads what changed last, and says which conversations did. What should be among them and is not was deleted. */
@@ -90,13 +108,18 @@ export async function refreshList(): Promise<Conversation[]> {
   }
   const page = await api.conversations(NEWEST);
   const before = new Map(conversations.peek().map((conversation) => [conversation.id, conversation]));
-  const fresh = new Set(page.conversations.map((conversation) => conversation.id));
-  const last = page.conversations.at(-1);
-  const rest = conversations.peek().filter((old) => !fresh.has(old.id) && page.next_cursor && last && newestFirst(last, old) < 0);
   const changed = page.conversations.filter((now) => {
     const old = before.get(now.id);
     return !old || old.updated_at !== now.updated_at || old.title !== now.title;
   });
+  if (page.next_cursor && changed.length === page.conversations.length) {
+    // More than a page of them changed.
+    await loadList();
+    return conversations.peek();
+  }
+  const last = page.conversations.at(-1);
+  const fresh = new Set(page.conversations.map((conversation) => conversation.id));
+  const rest = conversations.peek().filter((old) => !fresh.has(old.id) && page.next_cursor && last && newestFirst(last, old) < 0);
   if (changed.length > 0 || rest.length + page.conversations.length !== conversations.peek().length) {
     conversations.value = [...page.conversations, ...rest];
   }
@@ -111,7 +134,7 @@ export async function rename(id: string, title: string) {
   put({ ...before, title: wanted });
   try {
     put(await api.rename(id, wanted));
-    tellTabs({ kind: 'list' });
+    tellTabs({ kind: 'changed', conversation: id });
   } catch (error) {
     put(before);
     tell(`Not renamed. ${sentence(error)}`, { tone: 'error' });

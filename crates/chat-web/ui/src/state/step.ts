@@ -1,7 +1,7 @@
 import { token } from '../session/session';
 import { go, load, open, refresh, sync } from './conversation';
 import { link } from './link';
-import { forget, loadList } from './list';
+import { forget } from './list';
 import { type News, onNews } from './tabs';
 
 /** How often the server is asked what changed elsewhere. Tabs of the same browser tell each other at once. */
@@ -20,15 +20,14 @@ async function look() {
 
 async function hear(news: News) {
   const shown = open.peek();
-  const mine = 'conversation' in news && news.conversation === shown.id.peek();
+  const mine = news.conversation === shown.id.peek();
   try {
     if (news.kind === 'deleted') {
       forget(news.conversation);
       if (mine) go(null);
       return;
     }
-    if (news.kind === 'list') await loadList();
-    else if (mine) await sync(shown);
+    if (mine) await sync(shown);
     await refresh();
   } catch {
     // The next look finds it.

@@ -1,5 +1,8 @@
 /** What tabs of one browser tell each other. Other browsers learn the same from the server, a little later. */
-export type News = { kind: 'changed'; conversation: string } | { kind: 'deleted'; conversation: string } | { kind: 'list' };
+export interface News {
+  kind: 'changed' | 'deleted';
+  conversation: string;
+}
 
 const channel = 'BroadcastChannel' in window ? new BroadcastChannel('chat') : null;
 

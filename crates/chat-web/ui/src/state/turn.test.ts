@@ -3,6 +3,7 @@ import type { Message, ToolCall, TurnEvent } from '../api/types';
 import { after, answerText, callStates, emptyTurn, type Turn, turnsOf } from './turn';
 
 const AT = '2026-11-20T14:00:00Z';
+const USAGE = { input_tokens: 900, output_tokens: 264 };
 const call: ToolCall = { id: 'c1', tool_name: 'look', parameters: { a: 1 }, status: 'running', executed_at: AT };
 const EVENTS: TurnEvent[] = [
   { name: 'turn', data: { turn_id: 't', conversation_id: 'c', status: 'running' } },
@@ -14,7 +15,7 @@ const EVENTS: TurnEvent[] = [
   { name: 'tool_result', data: { id: 'c1', status: 'succeeded', result: [1], executed_at: AT, duration_ms: 3 } },
   { name: 'text', data: { message_id: 'm2', delta: 'Found.' } },
   { name: 'message', data: { id: 'm2', turn_id: 't', role: 'assistant', content: 'Found.', created_at: AT } },
-  { name: 'done', data: { status: 'completed', ended_at: AT } },
+  { name: 'done', data: { status: 'completed', ended_at: AT, usage: USAGE } },
 ];
 const MESSAGES: Message[] = [
   { id: 'u', turn_id: 't', role: 'user', content: 'Hello?', created_at: AT, tool_calls: [], turn_status: 'completed' },
@@ -32,6 +33,7 @@ const MESSAGES: Message[] = [
     ],
     turn_status: 'completed',
     turn_ended_at: AT,
+    usage: USAGE,
   },
 ];
 
@@ -75,6 +77,12 @@ test('a failure is told by its code, and what had arrived stays', () => {
     { name: 'error', data: { code: 'agent_timeout', title: '', detail: 'Too slow.', status: 504 } },
   ]);
   expect([turn.status, turn.error, answerText(turn)]).toEqual(['failed', { code: 'agent_timeout', message: 'Too slow.' }, 'I look it up.']);
+});
+
+test('a turn that ended without a word says when, and why', () => {
+  const error = { code: 'agent_timeout', message: 'Too slow.' };
+  const [turn] = turnsOf([{ ...MESSAGES[0]!, turn_status: 'failed', turn_ended_at: AT, error }]);
+  expect(turn).toMatchObject({ status: 'failed', parts: [], endedAt: AT, error });
 });
 
 test('events that a later server tells are passed over', () => {

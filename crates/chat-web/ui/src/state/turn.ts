@@ -1,4 +1,4 @@
-import type { Failure, Message, Outcome, ToolCall, TurnEvent, TurnStatus } from '../api/types';
+import type { Failure, Message, Outcome, ToolCall, TurnEvent, TurnStatus, Usage } from '../api/types';
 
 /** A turn as the page shows it: what was asked, and the text and tool calls of the answer in their order. */
 export interface Turn {
@@ -9,6 +9,7 @@ export interface Turn {
   /** When the latest message of the answer was made. */
   answeredAt?: string | undefined;
   endedAt?: string | undefined;
+  usage?: Usage | undefined;
   error?: Failure | undefined;
   retryOf?: string | undefined;
 }
@@ -36,13 +37,14 @@ export function turnsOf(messages: Message[]): Turn[] {
     const turn = turns.get(message.turn_id) ?? emptyTurn(message.turn_id, message.turn_status, message.retry_of);
     turns.set(turn.id, turn);
     if (message.error) turn.error = message.error;
+    if (message.turn_ended_at) turn.endedAt = message.turn_ended_at;
+    if (message.usage) turn.usage = message.usage;
     if (message.role === 'user') {
       turn.question = { id: message.id, text: message.content, at: message.created_at };
       continue;
     }
     turn.parts = partsOf(message);
     turn.answeredAt = message.created_at;
-    turn.endedAt = message.turn_ended_at;
   }
   return [...turns.values()];
 }
@@ -84,7 +86,7 @@ export function after(turn: Turn, event: TurnEvent): Turn {
       return { ...turn, parts: turn.parts.map((part) => withOutcome(part, id, outcome)) };
     }
     case 'done':
-      return { ...turn, status: event.data.status, endedAt: event.data.ended_at };
+      return { ...turn, status: event.data.status, endedAt: event.data.ended_at, usage: event.data.usage };
     case 'error':
       return { ...turn, status: 'failed', error: { code: event.data.code, message: event.data.detail } };
     default:

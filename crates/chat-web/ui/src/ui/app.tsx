@@ -80,7 +80,7 @@ function Bar({ drawer, wide, toggle }: { drawer: boolean; wide: boolean; toggle:
         <h1 dir="auto">{title}</h1>
       )}
       {conversation && (
-        <MenuButton label="More for this conversation" entries={entries(conversation, () => setEdit(true))}>
+        <MenuButton label="More for this conversation" entries={() => entries(conversation, () => setEdit(true))}>
           <Dots />
         </MenuButton>
       )}

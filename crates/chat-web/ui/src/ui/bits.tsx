@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useEffect, useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { say, tell } from '../state/notices';
 import { Check, Copy } from './icons';
 
@@ -33,7 +33,7 @@ export interface MenuEntry {
 interface MenuProps {
   label: string;
   children: ComponentChildren;
-  entries: MenuEntry[];
+  entries: () => MenuEntry[];
   class?: string;
 }
 
@@ -44,13 +44,14 @@ export function MenuButton({ label, children, entries, class: className = 'icon-
   const menu = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
   const [open, setOpen] = useState(false);
+  // A list of thousands has a menu in each of its rows: its entries are made when they are first wanted.
+  const [made, setMade] = useState(false);
   const close = () => {
     menu.current?.hidePopover();
     button.current?.focus();
   };
-  const toggle = () => {
+  const show = () => {
     const [list, by] = [menu.current!, button.current!.getBoundingClientRect()];
-    if (list.matches(':popover-open')) return close();
     list.showPopover();
     const { width, height } = list.getBoundingClientRect();
     const below = by.bottom + 6;
@@ -58,6 +59,14 @@ export function MenuButton({ label, children, entries, class: className = 'icon-
     list.style.top = `${below + height > innerHeight ? by.top - height - 6 : below}px`;
     // At once, for the event comes a task later than fast fingers.
     list.querySelector<HTMLElement>('[role=menuitem]')?.focus();
+  };
+  useLayoutEffect(() => {
+    if (made) show();
+  }, [made]);
+  const toggle = () => {
+    if (menu.current?.matches(':popover-open')) close();
+    else if (made) show();
+    else setMade(true);
   };
   const key = (event: KeyboardEvent) => {
     const items = [...menu.current!.querySelectorAll<HTMLElement>('[role=menuitem]')];
@@ -97,22 +106,23 @@ export function MenuButton({ label, children, entries, class: className = 'icon-
         onKeyDown={key}
         onToggle={(event) => setOpen(event.newState === 'open')}
       >
-        {entries.map((entry) => (
-          <button
-            key={entry.label}
-            type="button"
-            role="menuitem"
-            tabIndex={-1}
-            class={entry.danger ? 'danger' : undefined}
-            onClick={() => {
-              close();
-              entry.run();
-            }}
-          >
-            {entry.icon}
-            {entry.label}
-          </button>
-        ))}
+        {made &&
+          entries().map((entry) => (
+            <button
+              key={entry.label}
+              type="button"
+              role="menuitem"
+              tabIndex={-1}
+              class={entry.danger ? 'danger' : undefined}
+              onClick={() => {
+                close();
+                entry.run();
+              }}
+            >
+              {entry.icon}
+              {entry.label}
+            </button>
+          ))}
       </div>
     </>
   );

@@ -67,7 +67,8 @@ export function onKey(event: KeyboardEvent, list: { open: () => void; close: () 
   if (control && event.shiftKey && key === 'o') act(() => go(null));
   else if (control && key === 'k') {
     act(list.open);
-    setTimeout(() => document.getElementById('find')?.focus());
+    // Once the list is there, and before the next key.
+    queueMicrotask(() => document.getElementById('find')?.focus());
   } else if (key === 'escape') {
     const run = running.peek();
     if (!list.close() && run) act(() => void cancel(run.id));

@@ -2,7 +2,7 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { Conversation } from '../api/types';
 import { embedded, settings, signOut, token } from '../session/session';
 import { go, open, pathOf, remove, running } from '../state/conversation';
-import { busy, hasMore, listed, listTrouble, loadList, loadMore, rename, shown } from '../state/list';
+import { busy, hasMore, listed, listTrouble, loadList, loadMore, loadRest, rename, shown } from '../state/list';
 import { MenuButton, Rename } from './bits';
 import { download } from './export';
 import { exact, group, initials, short } from './format';
@@ -57,46 +57,55 @@ function Row({ conversation, active, pick }: { conversation: Conversation; activ
           {short(conversation.updated_at)}
         </time>
       </a>
-      <MenuButton label={`More for ${conversation.title}`} class="icon-btn more" entries={entries(conversation, () => setEdit(true))}>
+      <MenuButton label={`More for ${conversation.title}`} class="icon-btn more" entries={() => entries(conversation, () => setEdit(true))}>
         <Dots size={17} />
       </MenuButton>
     </li>
   );
 }
 
-/** What is looked for must be read: pages are, one after another, until the end of the list. */
+/** What is looked for may stand anywhere: the list is read to its end. */
 function useWholeList(wanted: boolean) {
   const more = hasMore.value;
-  const length = shown.value.length;
   useEffect(() => {
-    if (wanted && more) void loadMore();
-  }, [wanted, more, length]);
+    if (wanted && more) void loadRest();
+  }, [wanted, more]);
 }
+
+/** So many rows are made, and as many more each time when the reader comes near their end. */
+const ROWS = 100;
 
 export function Sidebar({ onClose }: { onClose: () => void }) {
   const [words, setWords] = useState('');
+  const [most, setMost] = useState(ROWS);
   const list = shown.value;
   const active = open.value.id.value;
   const needle = words.trim().toLocaleLowerCase();
+  const find = (text: string) => {
+    setWords(text);
+    setMost(ROWS);
+  };
   useWholeList(needle !== '');
+  const found = useMemo(() => list.filter(({ title }) => title.toLocaleLowerCase().includes(needle)), [list, needle]);
   const groups = useMemo(() => {
-    const found = new Map<string, Conversation[]>();
-    for (const conversation of list) {
-      if (!conversation.title.toLocaleLowerCase().includes(needle)) continue;
+    const named = new Map<string, Conversation[]>();
+    for (const conversation of found.slice(0, most)) {
       const name = group(conversation.updated_at);
-      const members = found.get(name) ?? [];
+      const members = named.get(name) ?? [];
       members.push(conversation);
-      found.set(name, members);
+      named.set(name, members);
     }
-    return [...found];
-  }, [list, needle]);
+    return [...named];
+  }, [found, most]);
   const pick = (id: string | null) => {
     go(id);
     onClose();
   };
   const nearEnd = (event: Event) => {
     const rows = event.currentTarget as HTMLElement;
-    if (hasMore.peek() && rows.scrollHeight - rows.scrollTop - rows.clientHeight < 400) void loadMore();
+    if (rows.scrollHeight - rows.scrollTop - rows.clientHeight > 400) return;
+    if (most < found.length) setMost(most + ROWS);
+    else if (hasMore.peek()) void loadMore().then(() => setMost(most + ROWS));
   };
   const name = token.value?.name ?? '';
   return (
@@ -123,7 +132,19 @@ export function Sidebar({ onClose }: { onClose: () => void }) {
       <label class="find">
         <span class="sr">Find a conversation</span>
         <Search size={16} />
-        <input id="find" type="search" placeholder="Find a chat" value={words} onInput={(event) => setWords(event.currentTarget.value)} />
+        <input
+          id="find"
+          type="search"
+          placeholder="Find a chat"
+          value={words}
+          onInput={(event) => find(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key !== 'Escape' || words === '') return;
+            // Gives up looking, and stops nothing else.
+            event.stopPropagation();
+            find('');
+          }}
+        />
       </label>
       <div class="rows" onScroll={nearEnd}>
         {listTrouble.value && (

@@ -225,7 +225,17 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
               <Redo size={16} />
             </button>
           )}
-          {began && turn.endedAt && <span class="took">{duration(Math.max(0, Date.parse(turn.endedAt) - Date.parse(began)))}</span>}
+          {began && turn.endedAt && (
+            <span class="took">
+              {duration(Math.max(0, Date.parse(turn.endedAt) - Date.parse(began)))}
+              {turn.usage && turn.usage.output_tokens > 0 && (
+                <span title={`${turn.usage.input_tokens} tokens read, ${turn.usage.output_tokens} written`}>
+                  {' '}
+                  · {turn.usage.output_tokens} tokens
+                </span>
+              )}
+            </span>
+          )}
         </footer>
       )}
     </article>
