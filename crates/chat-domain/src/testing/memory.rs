@@ -30,6 +30,7 @@ struct State {
     deaf: bool,
     away: bool,
     end_gate: Option<Gate>,
+    calls: u64,
 }
 
 struct Log {
@@ -78,6 +79,11 @@ impl MemoryStore {
         self.lock().deaf = fail;
     }
 
+    /// How often it was asked for anything.
+    pub fn calls(&self) -> u64 {
+        self.lock().calls
+    }
+
     /// Forgets all workers, as if each had fallen silent.
     pub fn forget_workers(&self) {
         self.lock().workers.clear();
@@ -89,6 +95,7 @@ impl MemoryStore {
 
     fn open(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let mut state = self.lock();
+        state.calls += 1;
         match state.away.then_some(Unavailability::Unreachable).or_else(|| state.faults.pop_front()) {
             Some(fault) => Err(StoreError::Unavailable(fault, "a fault that the test asked for".into())),
             None => Ok(state),

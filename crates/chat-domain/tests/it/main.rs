@@ -6,4 +6,5 @@ mod protocol;
 mod reading;
 mod recovery;
 mod turns;
+mod waiting;
 mod world;

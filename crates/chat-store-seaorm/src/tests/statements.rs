@@ -199,6 +199,28 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
 }
 
 #[tokio::test]
+async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when_one_does() {
+    let (_folder, store, heard, _beside) = heard_store().await;
+    let worker = enrolled(&store).await;
+    let mut waiting = Vec::new();
+    let mut counts = Vec::new();
+    for turns in [1, 100] {
+        while waiting.len() < turns {
+            waiting.push(running(store.begin_turn(first_message(worker)).await.unwrap()).turn.id);
+        }
+        heard.count();
+        store.heartbeat(worker, LEASE, Vec::new()).await.unwrap();
+        for holding in [None, Some(waiting.clone())] {
+            assert_eq!(store.claim_abandoned(Claim { worker, limit: 32, holding }).await.unwrap(), []);
+        }
+        assert_eq!(store.marks(waiting.clone()).await.unwrap().len(), turns);
+        counts.push(heard.count());
+    }
+    assert!(counts[0] >= 4, "{counts:?}");
+    assert_eq!(counts[0], counts[1]);
+}
+
+#[tokio::test]
 async fn callers_that_come_together_share_statements() {
     let (_folder, store, heard, _beside) = heard_store().await;
     let worker = enrolled(&store).await;
