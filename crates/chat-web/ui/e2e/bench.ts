@@ -13,11 +13,12 @@ import { ROTTERDAM, RUST } from './support/story';
  */
 const MESSAGES = 1_000;
 const RATE = 200;
-const SECONDS = 6;
+const SECONDS = 10;
 const TRIES = 5;
 
 const median = (numbers: number[]) => [...numbers].sort((one, other) => one - other)[Math.floor(numbers.length / 2)] ?? Number.NaN;
-const row = (what: string, value: string, wanted: string) => console.log(`| ${what} | ${value} | ${wanted} |`);
+const table = ['| what | measured | wanted |', '|---|---|---|'];
+const row = (what: string, value: string, wanted: string) => table.push(`| ${what} | ${value} | ${wanted} |`);
 
 /** Counts frames and the tasks that took longer than 50 ms, from now on. */
 const watch = (page: Page) =>
@@ -44,6 +45,28 @@ async function worked(session: CDPSession): Promise<number> {
   return (metrics.find((metric) => metric.name === 'TaskDuration')?.value ?? 0) * 1_000;
 }
 
+interface TraceEvent {
+  name: string;
+  ph: string;
+  pid: number;
+  tid: number;
+  /** Of a task: how long its thread worked, in microseconds. */
+  tdur?: number;
+  args: { name?: string };
+}
+
+/** The work of the longest task of the page's main thread, in milliseconds. What else runs on the machine does not count. */
+function longestWork(trace: Buffer): number {
+  const { traceEvents: events } = JSON.parse(trace.toString()) as { traceEvents: TraceEvent[] };
+  const main = new Set(
+    events
+      .filter(({ ph, name, args }) => ph === 'M' && name === 'thread_name' && args.name === 'CrRendererMain')
+      .map(({ pid, tid }) => `${pid} ${tid}`),
+  );
+  const tasks = events.filter(({ name, pid, tid }) => name === 'RunTask' && main.has(`${pid} ${tid}`));
+  return Math.max(...tasks.map(({ tdur }) => tdur ?? 0)) / 1_000;
+}
+
 test('measure', { timeout: 600_000 }, async () => {
   const agent = await Agent.start();
   const home = await Home.start(agent);
@@ -55,7 +78,6 @@ test('measure', { timeout: 600_000 }, async () => {
     agent.on(question, { text: [at % 2 === 0 ? ROTTERDAM : RUST] });
     conversation = (await client.say(question, conversation)).conversation_id;
   }
-  console.log(`| what | measured | wanted |\n|---|---|---|`);
   const paints: number[] = [];
   const works: number[] = [];
   for (let at = 0; at < TRIES; at++) {
@@ -99,19 +121,32 @@ test('measure', { timeout: 600_000 }, async () => {
   await session.send('Performance.enable');
   await open(page, conversation!);
   const words = Array.from({ length: RATE * SECONDS }, (_, at) => (at % 40 === 39 ? `word${at}.\n\n` : `**word${at}** `));
-  const held = new Gate();
-  agent.on('Stream', { text: words, pause: 1_000 / RATE, before: held });
+  const [held, end] = [new Gate(), new Gate()];
+  agent.on('Stream', { text: [...words, 'End.'], pause: 1_000 / RATE, before: held, beforeLast: end });
   await ask(page, 'Stream');
   await held.reached;
   await watch(page);
+  await browser.startTracing(page, { categories: ['disabled-by-default-devtools.timeline', 'toplevel'] });
   const [before, begun] = [await worked(session), Date.now()];
   held.open();
-  await page.locator('.turn.last .msg.bot[data-status=completed]').waitFor({ timeout: 60_000 });
+  await page.waitForFunction(
+    (last) => document.querySelector('.turn.last .md.live')?.lastElementChild?.textContent?.includes(last),
+    words.at(-1)?.trim() ?? '',
+    { polling: 'raf', timeout: 60_000 },
+  );
   const [elapsed, work, counted] = [(Date.now() - begun) / 1_000, (await worked(session)) - before, await seen(page)];
-  row(`tokens a second that came in`, (words.length / elapsed).toFixed(0), `${RATE}`);
+  const longest = longestWork(await browser.stopTracing());
+  end.open();
+  row(`tokens a second that were shown, for ${SECONDS} seconds`, (words.length / elapsed).toFixed(0), `${RATE}`);
   row('frames a second while they came', (counted.frames / elapsed).toFixed(0), '60');
   row('work of the main thread for each frame', `${(work / counted.frames).toFixed(1)} ms`, 'under 16.7 ms');
-  row('tasks longer than 50 ms', counted.long === 0 ? '0' : `${counted.long}, the longest ${counted.longest.toFixed(0)} ms`, '0');
+  row('work of the longest task', `${longest.toFixed(1)} ms`, 'under 50 ms');
+  row(
+    'tasks longer than 50 ms on the clock',
+    counted.long === 0 ? '0' : `${counted.long}, the longest ${counted.longest.toFixed(0)} ms`,
+    '0',
+  );
+  console.log(table.join('\n'));
   await browser.close();
   await home.remove();
   agent.stop();
