@@ -29,7 +29,7 @@ pub(crate) async fn turn_of(db: Db, owner: UserId, id: ConversationId, message: 
 }
 
 pub(crate) async fn marks(db: Db, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, Stop> {
-    let found = Sql::new("SELECT t.id, t.epoch, t.status IN ('completed', 'failed', 'cancelled'), c.last_position, ")
+    let found = Sql::new("SELECT t.id, t.epoch, t.ended_at IS NOT NULL, c.last_position, ")
         // The length is known without reading the text.
         .push("CAST(COALESCE(octet_length(t.draft_text), 0) AS BIGINT) FROM turns t JOIN conversations c ON c.id = t.conversation_id ")
         .push("WHERE t.id IN (")
@@ -40,7 +40,7 @@ pub(crate) async fn marks(db: Db, turns: Vec<TurnId>) -> Result<HashMap<TurnId, 
     let mut marks = HashMap::new();
     for row in &found {
         let row = Row::new("turns", 0, row);
-        let (epoch, ended) = (row.count(1, "epoch")?, row.get(2, "status")?);
+        let (epoch, ended) = (row.count(1, "epoch")?, row.get(2, "ended_at")?);
         let mark = TurnMark { epoch, ended, last: Position(row.count(3, "last_position")?), draft_bytes: row.count(4, "draft_text")? };
         marks.insert(TurnId(row.get(0, "id")?), mark);
     }

@@ -109,9 +109,7 @@ impl Command for TakeOver {
             return Ok(Vec::new());
         }
         let claimer = self.0.worker.0;
-        let mut holders: BTreeSet<Uuid> = abandoned.iter().filter_map(|(_, holder)| *holder).chain([claimer]).collect();
-        let alive = alive(&holders, db).await?;
-        holders.remove(&claimer);
+        let alive = alive(abandoned.iter().filter_map(|(_, holder)| *holder).chain([claimer]).collect(), db).await?;
         // Our own we have mislaid. Others' are ours to take only while we live ourselves.
         let takes = alive.contains(&claimer);
         abandoned.retain(|(_, holder)| *holder == Some(claimer) || takes && holder.is_none_or(|holder| !alive.contains(&holder)));
@@ -120,15 +118,15 @@ impl Command for TakeOver {
         }
         let turns: Vec<TurnId> = abandoned.iter().map(|(turn, _)| *turn).collect();
         Sql::new("UPDATE turns SET epoch = epoch + 1, draft_message_id = NULL, draft_text = NULL, attempt = attempt + CASE holder WHEN ")
-            .bind(self.0.worker.0)
+            .bind(claimer)
             .push(" THEN 0 ELSE 1 END, holder = ")
-            .bind(self.0.worker.0)
+            .bind(claimer)
             .push(" WHERE id IN (")
             .list(turns.iter().map(|turn| turn.0))
             .push(")")
             .execute(db)
             .await?;
-        let dead: Vec<Uuid> = holders.difference(&alive).copied().collect();
+        let dead: BTreeSet<Uuid> = abandoned.iter().filter_map(|(_, holder)| *holder).filter(|holder| *holder != claimer).collect();
         if !dead.is_empty() {
             Sql::new("DELETE FROM workers WHERE id IN (").list(dead).push(")").execute(db).await?;
         }
@@ -147,11 +145,8 @@ impl Command for TakeOver {
 }
 
 /// Those of the workers whose lease runs. None of them can renew it, or let it go, until the end of the transaction.
-async fn alive(workers: &BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault> {
-    if workers.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let query = Sql::new("SELECT w.id, w.expires_at > ").now().push(" FROM workers w WHERE w.id IN (").list(workers.iter().copied());
+async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault> {
+    let query = Sql::new("SELECT w.id, w.expires_at > ").now().push(" FROM workers w WHERE w.id IN (").list(workers);
     let mut alive = BTreeSet::new();
     for row in &query.push(") ORDER BY w.id").locking("w").all(db).await? {
         let row = Row::new("workers", 0, row);

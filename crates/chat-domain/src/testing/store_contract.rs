@@ -435,11 +435,15 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
         assert_eq!(store.claim_abandoned(Claim { holding, ..claim(silent) }).await.unwrap(), []);
     }
     assert_eq!(store.claim_abandoned(claim(WorkerId(id()))).await.unwrap(), []);
+    // What it has mislaid itself it gets all the same, and nobody is forgotten for that.
+    let found = store.claim_abandoned(Claim { holding: Some(Vec::new()), ..claim(silent) }).await.unwrap();
+    assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [own.turn.id]);
+    store.heartbeat(dead, EXPIRED, Vec::new()).await.unwrap();
     store.heartbeat(silent, LEASE, Vec::new()).await.unwrap();
     let claimed = store.claim_abandoned(claim(silent)).await.unwrap();
     assert_eq!(claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [left.turn.id]);
     complete(&store, &claimed[0]).await;
-    complete(&store, &own).await;
+    complete(&store, &found[0]).await;
 }
 
 /// A retired worker's turns can be claimed at once, and its attempt at them is not counted.
