@@ -34,9 +34,9 @@ pub(crate) enum Fault {
     /// The database's file is not in its place.
     #[error("the database's file was deleted, moved or replaced")]
     Misplaced,
-    /// The database follows another one, and takes no writes of its own.
-    #[error("the database is a standby")]
-    Standby,
+    /// The database takes no writes: it follows another one, or is set so.
+    #[error("the database is a standby, or set to be read only")]
+    ReadOnly,
     /// A row does not say what rows of its table say.
     #[error("{table}.{column} of row {row}: {problem}")]
     Corrupt {
@@ -65,7 +65,7 @@ impl Fault {
         match self {
             Self::TimedOut => Some(Unavailability::Timeout),
             Self::Closed | Self::Misplaced | Self::Connect(_) | Self::Pooler(_) => Some(Unavailability::Unreachable),
-            Self::Standby => Some(Unavailability::ReadOnly),
+            Self::ReadOnly => Some(Unavailability::ReadOnly),
             Self::Database(error) => unavailability(error),
             Self::Postgres(error) => postgres::unavailability(error),
             Self::Uncertain(fault) => fault.unavailability(),

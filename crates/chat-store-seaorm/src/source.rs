@@ -45,9 +45,11 @@ impl Source {
         // A page of the file or the table, not only of the database's mind.
         Sql::new("SELECT id FROM workers LIMIT 1").all(db).await?;
         if matches!(self, Self::Postgres(_)) {
-            let found = Sql::new("SELECT pg_is_in_recovery()").all(db).await?;
-            if found.first().is_some_and(|row| Row::new("settings", 0, row).get(0, "pg_is_in_recovery").unwrap_or(false)) {
-                return Err(Fault::Standby);
+            // On a standby too.
+            let found = Sql::new("SELECT CAST(current_setting('transaction_read_only') AS BOOLEAN)").all(db).await?;
+            let row = found.first().map(|row| Row::new("settings", 0, row));
+            if row.is_some_and(|row| row.get(0, "transaction_read_only").unwrap_or(false)) {
+                return Err(Fault::ReadOnly);
             }
         }
         Ok(())

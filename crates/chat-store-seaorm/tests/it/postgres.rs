@@ -397,3 +397,15 @@ async fn waits_for_a_lock(database: &Database) {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_writes_is_not_ready() {
+    let database = database();
+    let store = open(database.url()).await;
+    store.ping().await.unwrap();
+    let name = database.query("SELECT current_database()").unwrap();
+    database.query(&format!("ALTER DATABASE \"{}\" SET default_transaction_read_only = on", name.trim())).unwrap();
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.query(others).unwrap();
+    assert_eq!(unavailable(store.ping().await), Unavailability::ReadOnly);
+}
