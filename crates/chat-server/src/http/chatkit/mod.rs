@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use chat_domain::{IdempotencyKey, UserId};
+use chat_domain::UserId;
 use chat_protocol::chatkit::items::{Empty, Page, Thread, ThreadItem};
 use chat_protocol::chatkit::pages::Items;
 use chat_protocol::chatkit::request::{self, Answered, Request};
@@ -107,11 +107,11 @@ pub async fn post_of_user(
 /// The key of a request: the one that the client chose, or that of the front end's frame, which repeats what was not answered.
 fn key(request: &HttpRequest, chosen: Option<String>, body: &Bytes) -> stream::Key {
     let frame = request.headers().get(FRAME).filter(|frame| !frame.is_empty());
-    let known: Option<IdempotencyKey> = match (chosen, frame) {
-        (Some(chosen), _) => return stream::Key::Chosen(request::chosen(chosen, body)),
-        (None, frame) => frame.map(|frame| request::repetition(frame.as_bytes(), body)),
-    };
-    known.map_or(stream::Key::None, stream::Key::OfFrame)
+    match (chosen, frame) {
+        (Some(chosen), _) => stream::Key::Chosen(request::chosen(chosen, body)),
+        (None, Some(frame)) => stream::Key::OfFrame(request::repetition(frame.as_bytes(), body)),
+        (None, None) => stream::Key::None,
+    }
 }
 
 async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<HttpResponse, Refusal> {
