@@ -36,14 +36,15 @@ enum Part {
     List(Vec<Value>),
     Rows(Vec<Vec<Value>>),
     Now,
-    Lock(&'static str),
+    /// Text that differs: SQLite's, and PostgreSQL's.
+    Words(&'static str, &'static str),
 }
 
 /// What the database is sent in the place of a `?`.
 pub(crate) enum Bound {
     One(Value),
     /// A column of several rows. PostgreSQL alone: one value for each column keeps the text the same, however many rows there are, and so
-    /// the statement prepared.
+    /// the statement prepared. One row is sent as its values: its statements are far cheaper to run.
     Column(Vec<Value>),
 }
 
@@ -97,19 +98,18 @@ impl Sql {
     /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for others.
     /// Only where there are others: on SQLite whoever writes is alone.
     pub(crate) fn locking(self, tables: &'static str) -> Self {
-        self.with(Part::Lock(" FOR NO KEY UPDATE OF ")).with(Part::Lock(tables))
+        self.with(Part::Words("", " FOR NO KEY UPDATE OF ")).with(Part::Words("", tables))
     }
 
-    /// A list of ids, selected once. Where a row was changed while [`locking`](Self::locking) waited for it, PostgreSQL checks it again and
-    /// loses it if the list is a `UNION ALL`.
-    pub(crate) fn once(self) -> Self {
-        let before = Self::default().with(Part::Lock("SELECT unnest(ARRAY("));
-        before.append(self).with(Part::Lock("))"))
+    /// Adds that the column before is among what `query` selects, and selects that once. Where a row was changed while
+    /// [`locking`](Self::locking) waited for it, PostgreSQL checks it again, and loses it if it selects a `UNION ALL` again too.
+    pub(crate) fn among(self, query: Self) -> Self {
+        self.with(Part::Words(" IN (", " = ANY(ARRAY(")).append(query).with(Part::Words(")", "))"))
     }
 
     /// The same, leaving out rows that others have locked.
     pub(crate) fn locking_free(self, tables: &'static str) -> Self {
-        self.locking(tables).with(Part::Lock(" SKIP LOCKED"))
+        self.locking(tables).with(Part::Words("", " SKIP LOCKED"))
     }
 
     fn with(mut self, part: Part) -> Self {
@@ -146,14 +146,14 @@ impl Rendered {
         match (part, self.dialect) {
             (Part::Text(text), _) => self.text.push_str(&text),
             (Part::Value(value), _) => self.place(Bound::One(value)),
-            (Part::List(values), Dialect::Sqlite) => self.values(values),
             (Part::List(values), Dialect::Postgres) if values.is_empty() => self.text.push_str("NULL"),
-            (Part::List(values), Dialect::Postgres) => {
+            (Part::List(values), dialect) if dialect == Dialect::Sqlite || values.len() == 1 => self.values(values),
+            (Part::List(values), _) => {
                 self.text.push_str("SELECT unnest(");
                 self.place(Bound::Column(values));
                 self.text.push(')');
             }
-            (Part::Rows(rows), Dialect::Sqlite) => {
+            (Part::Rows(rows), dialect) if dialect == Dialect::Sqlite || rows.len() == 1 => {
                 self.text.push_str("VALUES ");
                 for (place, row) in rows.into_iter().enumerate() {
                     self.text.push_str(if place > 0 { ", (" } else { "(" });
@@ -161,13 +161,12 @@ impl Rendered {
                     self.text.push(')');
                 }
             }
-            (Part::Rows(rows), Dialect::Postgres) => self.columns(rows),
+            (Part::Rows(rows), _) => self.columns(rows),
             // It ticks in milliseconds.
             (Part::Now, Dialect::Sqlite) => self.text.push_str("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
             // The clock itself: `now()` stands still while a transaction waits for locks.
             (Part::Now, Dialect::Postgres) => self.text.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
-            (Part::Lock(_), Dialect::Sqlite) => {}
-            (Part::Lock(text), Dialect::Postgres) => self.text.push_str(text),
+            (Part::Words(text, _), Dialect::Sqlite) | (Part::Words(_, text), Dialect::Postgres) => self.text.push_str(text),
         }
     }
 
@@ -324,30 +323,46 @@ pub(crate) fn big(count: u64) -> Value {
 mod tests {
     use super::*;
 
-    fn statement() -> Sql {
-        let rows = [(1_i64, "{}"), (2, "[]")].map(|(number, json)| [Value::from(number), Value::Json(Some(json.to_owned()))]);
-        let named = Sql::new("SELECT id FROM t WHERE id IN (").list([1_i64, 2, 3]).push(") AND name = ").bind("ann");
-        Sql::new("WITH v(id, json) AS (").rows(rows).push("), n AS (").append(named.locking_free("t").push(") DELETE FROM t"))
+    fn statement(numbers: &[i64]) -> Sql {
+        let rows = numbers.iter().map(|number| [Value::from(*number), Value::Json(Some("{}".to_owned()))]);
+        let named = Sql::new("SELECT id FROM t WHERE id").among(Sql::new("SELECT id FROM u WHERE id IN (").list(numbers.to_vec()).push(")"));
+        let named = named.push(" AND name = ").bind("ann").locking_free("t");
+        Sql::new("WITH v(id, json) AS (").rows(rows).push("), n AS (").append(named).push(") DELETE FROM t")
     }
 
     #[test]
     fn sqlite_gets_a_placeholder_for_each_value_and_no_locks() {
-        let (text, bound) = statement().render(Dialect::Sqlite);
+        let (text, bound) = statement(&[1, 2]).render(Dialect::Sqlite);
         assert_eq!(
             text,
-            "WITH v(id, json) AS (VALUES (?, ?), (?, ?)), n AS (SELECT id FROM t WHERE id IN (?, ?, ?) AND name = ?) DELETE FROM t"
+            "WITH v(id, json) AS (VALUES (?, ?), (?, ?)), n AS (SELECT id FROM t WHERE id IN (SELECT id FROM u WHERE id IN (?, ?)) \
+             AND name = ?) DELETE FROM t"
         );
-        assert_eq!(bound.len(), 8);
+        assert_eq!(bound.len(), 7);
     }
 
     #[test]
-    fn postgres_gets_the_same_text_for_any_number_of_rows() {
-        let (text, bound) = statement().render(Dialect::Postgres);
+    fn postgres_gets_the_same_text_for_any_number_of_rows_above_one() {
+        for numbers in [[1, 2].as_slice(), &[1, 2, 3]] {
+            let (text, bound) = statement(numbers).render(Dialect::Postgres);
+            assert_eq!(
+                text,
+                "WITH v(id, json) AS (SELECT * FROM unnest($1, $2::json[]) AS given(column1, column2)), n AS (SELECT id FROM t \
+                 WHERE id = ANY(ARRAY(SELECT id FROM u WHERE id IN (SELECT unnest($3)))) AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) \
+                 DELETE FROM t"
+            );
+            assert!(matches!(bound.as_slice(), [Bound::Column(_), Bound::Column(_), Bound::Column(_), Bound::One(_)]));
+        }
+    }
+
+    #[test]
+    fn postgres_gets_one_row_as_its_values() {
+        let (text, bound) = statement(&[1]).render(Dialect::Postgres);
         assert_eq!(
             text,
-            "WITH v(id, json) AS (SELECT * FROM unnest($1, $2::json[]) AS given(column1, column2)), n AS (SELECT id FROM t \
-             WHERE id IN (SELECT unnest($3)) AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) DELETE FROM t"
+            "WITH v(id, json) AS (VALUES ($1, $2::json)), n AS (SELECT id FROM t WHERE id = ANY(ARRAY(SELECT id FROM u WHERE id IN ($3))) \
+             AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) DELETE FROM t"
         );
-        assert!(matches!(bound.as_slice(), [Bound::Column(_), Bound::Column(_), Bound::Column(_), Bound::One(_)]));
+        assert!(bound.iter().all(|bound| matches!(bound, Bound::One(_))) && bound.len() == 4);
     }
 }

@@ -113,10 +113,10 @@ impl Ledger {
         let body = ItemBody::Message(Message { id: begin.message, role: Role::User, text: begin.text.clone() });
         let mut message = Item { position: Position::START, turn: begin.turn, at: begin.at, body };
         if busy {
-            self.insert(conversation, message);
+            self.insert(message);
             return Ok(Begun::Queued(turn));
         }
-        self.insert(conversation, message.clone());
+        self.insert(message.clone());
         message.position = self.start(begin.turn, begin.worker)?;
         let held = self.turns.get(&begin.turn).and_then(TurnRow::held);
         let mut held = held.ok_or_else(|| Fault::Contradiction("a turn that was begun does not run".to_owned()))?;

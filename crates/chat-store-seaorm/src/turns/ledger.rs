@@ -89,7 +89,6 @@ pub(super) struct CallRow {
 /// A message; `Update` places one that has waited.
 pub(super) struct MessageRow {
     pub(super) item: Item,
-    pub(super) conversation: ConversationId,
     pub(super) change: Change,
 }
 
@@ -144,6 +143,12 @@ impl Ledger {
         self.conversations.get(&conversation).map(|row| Position(row.last_position))
     }
 
+    /// The conversation of a turn that is at hand.
+    pub(super) fn conversation_of(&self, id: TurnId) -> Result<ConversationId, Fault> {
+        let turn = self.turns.get(&id).map(|row| row.turn.conversation);
+        turn.ok_or_else(|| Fault::Contradiction(format!("turn {id} is not at hand")))
+    }
+
     pub(super) fn next_position(&mut self, conversation: ConversationId) -> Result<Position, Fault> {
         let row = self.change_conversation(conversation)?;
         row.last_position += 1;
@@ -184,8 +189,7 @@ impl Ledger {
 
     /// Stores items of a turn at the end of its conversation. Those that are stored already stay as they are.
     pub(super) fn place(&mut self, id: TurnId, items: &[NewItem]) -> Result<Vec<Item>, Fault> {
-        let conversation =
-            self.turns.get(&id).map(|row| row.turn.conversation).ok_or_else(|| Fault::Contradiction("no turn".to_owned()))?;
+        let conversation = self.conversation_of(id)?;
         items.iter().map(|item| self.place_one(conversation, id, item)).collect()
     }
 
@@ -203,15 +207,15 @@ impl Ledger {
             return if same { Ok(known.clone()) } else { Err(Fault::Contradiction("an id is used twice".to_owned())) };
         }
         let item = Item { position: self.next_position(conversation)?, turn, at: new.at, body: new.body.clone() };
-        self.insert(conversation, item.clone());
+        self.insert(item.clone());
         Ok(item)
     }
 
     /// Stores a new item.
-    pub(super) fn insert(&mut self, conversation: ConversationId, item: Item) {
+    pub(super) fn insert(&mut self, item: Item) {
         match &item.body {
             ItemBody::Message(message) => {
-                self.messages.insert(message.id, MessageRow { conversation, item, change: Change::Insert });
+                self.messages.insert(message.id, MessageRow { item, change: Change::Insert });
             }
             ItemBody::ToolCall(call) => {
                 self.calls.insert(call.id, CallRow { call: item, result: None, change: Change::Insert });

@@ -6,7 +6,6 @@ use chat_domain::{
     BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target, Timestamp, ToolCallId, TurnId, UserId,
     WorkerId,
 };
-use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
@@ -88,15 +87,15 @@ impl Wants {
             (true, false) => of_leased(),
             (false, false) => of_leased().push(" UNION ALL ").append(named()),
         };
-        let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id IN (");
-        Some(select.append(wanted.once()).push(") ORDER BY c.id").locking("c"))
+        let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id");
+        Some(select.among(wanted).push(" ORDER BY c.id").locking("c"))
     }
 
-    /// Selects the turns that are named, those that used the idempotency keys, and of the conversations' open ones as few as will do:
-    /// they may be many, and each batch would fetch them all again. How many there are is counted beside one of them, by a
+    /// Selects the items that are named, the turns that are, those that used the idempotency keys, and of the conversations' open ones as
+    /// few as will do: they may be many, and each batch would fetch them all again. How many there are is counted beside one of them, by a
     /// statement that begins only when the conversations are locked.
-    fn turns(&self) -> Sql {
-        let select = |open: &'static str| Sql::new("SELECT ").push(rows::TURN).push(LEDGER).push(open).push(" FROM ");
+    fn rows(&self) -> Sql {
+        let select = |open: &'static str| Sql::new("SELECT 0, ").push(rows::TURN).push(LEDGER).push(open).push(" FROM ");
         let another = |open: &'static str| Sql::new(" UNION ALL ").append(select(open));
         let mut query = select(NOT_COUNTED).push("turns t WHERE t.id IN (").list(ids(&self.turns)).push(")");
         if !self.conversations.is_empty() {
@@ -127,6 +126,14 @@ impl Wants {
                 ") AS used JOIN turns t ON t.owner = used.column1 AND t.idempotency_key = used.column2 AND t.idempotency_key IS NOT NULL",
             ));
         }
+        if !self.messages.is_empty() {
+            let messages = Sql::new(" UNION ALL SELECT 1, ").push(rows::MESSAGE).push(NO_LEDGER).push(" FROM messages m WHERE m.id IN (");
+            query = query.append(messages.list(self.messages.iter().map(|id| id.0)).push(")"));
+        }
+        if !self.calls.is_empty() {
+            let calls = Sql::new(" UNION ALL SELECT 2, ").push(rows::CALL).push(NO_LEDGER).push(" FROM tool_calls k WHERE k.id IN (");
+            query = query.append(calls.list(self.calls.iter().map(|id| id.0)).push(")"));
+        }
         query
     }
 }
@@ -135,8 +142,16 @@ fn ids(turns: &[TurnId]) -> impl Iterator<Item = Uuid> {
     turns.iter().map(|id| id.0)
 }
 
-const LEDGER: &str = ", t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, \
-    t.draft_message_id IS NOT NULL, (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of), ";
+/// What follows [`rows::TURN`]: as many columns as items have, and the ledger's own.
+const LEDGER: &str = ", t.draft_message_id, CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS BIGINT), \
+    t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, \
+    (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of), ";
+
+/// The ledger's own columns of an item.
+const NO_LEDGER: &str = ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
+
+/// Where the ledger's own columns begin.
+const OWN: usize = 1 + rows::CALL_COLUMNS;
 
 /// The number's type must be the same in each branch.
 const NOT_COUNTED: &str = "CAST(0 AS BIGINT)";
@@ -147,7 +162,7 @@ const OPEN: &str = "(SELECT COUNT(*) FROM turns o WHERE o.conversation_id = t.co
 /// The same, where several turns of a conversation are selected: once is enough.
 const OPEN_BESIDE_ENDING: &str = "CASE WHEN t.id = e.id THEN (SELECT COUNT(*) FROM turns o WHERE o.conversation_id = t.conversation_id AND o.ended_at IS NULL) ELSE CAST(0 AS BIGINT) END";
 
-/// Fetches it: at most two statements, and one for each kind of item.
+/// Fetches it, by two statements at most.
 pub(super) async fn load(db: &Db, wants: &Wants) -> Result<Ledger, Fault> {
     let mut ledger = Ledger::default();
     if let Some(query) = wants.conversations() {
@@ -157,33 +172,30 @@ pub(super) async fn load(db: &Db, wants: &Wants) -> Result<Ledger, Fault> {
         }
     }
     let mut open: HashMap<ConversationId, usize> = HashMap::new();
-    for row in &wants.turns().all(db).await? {
-        let counted: usize = Row::new("turns", 0, row).count(TURN_COLUMNS + 9, "open")?;
-        let row = turn(row)?;
-        let known = open.entry(row.turn.conversation).or_default();
-        *known = counted.max(*known);
-        ledger.add_turn(row);
+    for row in &wants.rows().all(db).await? {
+        match row.try_get_by::<i32, _>(0)? {
+            0 => {
+                let row = Row::new("turns", 1, row);
+                let counted: usize = row.count(OWN + 8, "open")?;
+                let row = turn(row)?;
+                let known = open.entry(row.turn.conversation).or_default();
+                *known = counted.max(*known);
+                ledger.add_turn(row);
+            }
+            1 => {
+                let row = Row::new("messages", 1, row);
+                ledger.messages.insert(MessageId(row.get(1, "id")?), MessageRow { item: rows::message(row, 1)?, change: Change::None });
+            }
+            _ => {
+                let row = Row::new("tool_calls", 1, row);
+                let entry = CallRow { call: rows::call(row, 1)?, result: rows::result(row, 1)?, change: Change::None };
+                ledger.calls.insert(ToolCallId(row.get(1, "id")?), entry);
+            }
+        }
     }
     for (id, row) in &mut ledger.conversations {
         let seen = ledger.open.get(id).map_or(0, BTreeMap::len);
         row.unseen = open.get(id).map_or(0, |open| open.saturating_sub(seen));
-    }
-    if !wants.messages.is_empty() {
-        let query = Sql::new("SELECT ").push(rows::MESSAGE).push(", m.conversation_id FROM messages m WHERE m.id IN (");
-        for row in &query.list(wants.messages.iter().map(|id| id.0)).push(")").all(db).await? {
-            let row = Row::new("messages", 0, row);
-            let conversation = ConversationId(row.get(rows::CALL_COLUMNS, "conversation_id")?);
-            let id = MessageId(row.get(0, "id")?);
-            ledger.messages.insert(id, MessageRow { item: rows::message(row, 0)?, conversation, change: Change::None });
-        }
-    }
-    if !wants.calls.is_empty() {
-        let query = Sql::new("SELECT ").push(rows::CALL).push(" FROM tool_calls k WHERE k.id IN (");
-        for row in &query.list(wants.calls.iter().map(|id| id.0)).push(")").all(db).await? {
-            let row = Row::new("tool_calls", 0, row);
-            let entry = CallRow { call: rows::call(row, 0)?, result: rows::result(row, 0)?, change: Change::None };
-            ledger.calls.insert(ToolCallId(row.get(0, "id")?), entry);
-        }
     }
     Ok(ledger)
 }
@@ -201,9 +213,7 @@ fn conversation(row: Row<'_>) -> Result<ConversationRow, Fault> {
     })
 }
 
-fn turn(row: &QueryResult) -> Result<TurnRow, Fault> {
-    const OWN: usize = TURN_COLUMNS;
-    let row = Row::new("turns", 0, row);
+fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
     let idempotency = match row.get::<Option<String>>(OWN + 5, "idempotency_key")? {
         Some(key) => {
             let fingerprint = row.get::<Vec<u8>>(OWN + 6, "fingerprint")?;
@@ -215,7 +225,7 @@ fn turn(row: &QueryResult) -> Result<TurnRow, Fault> {
     let holder = row.get::<Option<Uuid>>(OWN + 1, "holder")?.map(WorkerId);
     let epoch = row.count(OWN + 2, "epoch")?;
     Ok(TurnRow {
-        turn: rows::turn(row, 0)?,
+        turn: rows::turn(row, 1)?,
         owner: rows::owner(row, OWN)?,
         holder,
         epoch,
@@ -224,8 +234,8 @@ fn turn(row: &QueryResult) -> Result<TurnRow, Fault> {
         attempt: row.count(OWN + 3, "attempt")?,
         next: row.get::<Option<Uuid>>(OWN + 4, "next_id")?.map(TurnId),
         idempotency,
-        has_draft: row.get(OWN + 7, "draft_message_id")?,
-        retried: row.get::<Option<i64>>(OWN + 8, "retry_of")?.map(|_| row.count(OWN + 8, "retry_of").map(Ordinal)).transpose()?,
+        has_draft: row.get::<Option<Uuid>>(1 + TURN_COLUMNS, "draft_message_id")?.is_some(),
+        retried: row.get::<Option<i64>>(OWN + 7, "retry_of")?.map(|_| row.count(OWN + 7, "retry_of").map(Ordinal)).transpose()?,
         change: Change::None,
     })
 }

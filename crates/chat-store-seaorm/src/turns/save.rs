@@ -15,6 +15,8 @@ const ROWS: usize = 1000;
 pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
     let turns = |change: Change| ledger.turns.values().filter(move |row| row.change == change);
     let conversations = |change: Change| ledger.conversations.values().filter(move |row| row.change == change);
+    let new_messages = ledger.messages.values().filter(|row| row.change == Change::Insert);
+    let new_messages = new_messages.map(|row| new_message(ledger, row)).collect::<Result<Vec<_>, _>>()?;
     let mut writes = Writes::default();
 
     writes.insert(
@@ -39,9 +41,9 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
     );
     writes.insert(
         "messages (id, conversation_id, turn_id, position, role, text, created_at)",
-        ledger.messages.values().filter(|row| row.change == Change::Insert).filter_map(new_message),
+        new_messages.into_iter(),
     );
-    writes.save_calls(ledger);
+    writes.save_calls(ledger)?;
     writes.update(
         "v(id, updated_at, last_position, last_ordinal)",
         "conversations SET updated_at = v.updated_at, last_position = v.last_position, last_ordinal = v.last_ordinal \
@@ -102,23 +104,25 @@ impl Writes {
         );
     }
 
-    fn save_calls(&mut self, ledger: &Ledger) {
+    fn save_calls(&mut self, ledger: &Ledger) -> Result<(), Fault> {
+        let new = ledger.calls.values().filter(|row| row.change == Change::Insert);
+        let new = new.map(|row| new_call(ledger, row)).collect::<Result<Vec<_>, _>>()?;
         self.insert(
             "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
              result_position, result_at, outcome, output, error_message, started_at, took_us)",
-            ledger.calls.values().filter(|row| row.change == Change::Insert).filter_map(|row| new_call(ledger, row)),
+            new.into_iter(),
         );
         self.update(
             "v(id, result_position, result_at, outcome, output, error_message, started_at, took_us)",
             "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
              error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
              FROM v WHERE tool_calls.id = v.id",
-            ledger.calls.values().filter(|row| row.change == Change::Update).filter_map(|row| {
+            ledger.calls.iter().filter(|(_, row)| row.change == Change::Update).map(|(id, row)| {
                 let [position, at, outcome, output, error, started, took] = result_values(row.result.as_ref());
-                let ItemBody::ToolCall(call) = &row.call.body else { return None };
-                Some([call.id.0.into(), position, at, outcome, output, error, started, took])
+                [id.0.into(), position, at, outcome, output, error, started, took]
             }),
         );
+        Ok(())
     }
 
     /// Runs what has been gathered.
@@ -202,12 +206,12 @@ fn new_turn(row: &TurnRow) -> [Value; 17] {
     ]
 }
 
-fn new_message(row: &MessageRow) -> Option<[Value; 7]> {
-    let MessageRow { item, conversation, .. } = row;
-    let ItemBody::Message(message) = &item.body else { return None };
-    Some([
+fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 7], Fault> {
+    let item = &row.item;
+    let ItemBody::Message(message) = &item.body else { return Err(misplaced()) };
+    Ok([
         message.id.0.into(),
-        conversation.0.into(),
+        ledger.conversation_of(item.turn)?.0.into(),
         item.turn.0.into(),
         (!item.is_unplaced()).then(|| i64::try_from(item.position.0).unwrap_or(i64::MAX)).into(),
         codes::role_code(message.role).into(),
@@ -216,14 +220,13 @@ fn new_message(row: &MessageRow) -> Option<[Value; 7]> {
     ])
 }
 
-fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 16]> {
+fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 16], Fault> {
     let Item { position, turn, at, body } = &row.call;
-    let ItemBody::ToolCall(call) = body else { return None };
-    let conversation = ledger.turns.get(turn)?.turn.conversation;
+    let ItemBody::ToolCall(call) = body else { return Err(misplaced()) };
     let [result_position, result_at, outcome, output, error_message, started_at, took] = result_values(row.result.as_ref());
-    Some([
+    Ok([
         call.id.0.into(),
-        conversation.0.into(),
+        ledger.conversation_of(*turn)?.0.into(),
         turn.0.into(),
         call.message.0.into(),
         big(position.0),
@@ -239,6 +242,10 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Option<[Value; 16]> {
         started_at,
         took,
     ])
+}
+
+fn misplaced() -> Fault {
+    Fault::Contradiction("an item among those of another kind".to_owned())
 }
 
 fn json(text: Option<&str>) -> Value {
