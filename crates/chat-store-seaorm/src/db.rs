@@ -27,14 +27,17 @@ impl Db {
         }
     }
 
-    /// Runs statements that change rows, in any order; returns how many each has changed.
-    pub(crate) async fn execute_all(&self, statements: Vec<Sql>) -> Result<Vec<u64>, Fault> {
-        if let (Self::Postgres(session), true) = (self, statements.len() > 1) {
-            return session.execute_as_one(statements).await;
+    /// Runs these statements, in any order; returns how many rows each of the updates has changed.
+    pub(crate) async fn execute_all(&self, inserts: Vec<Sql>, updates: Vec<Sql>) -> Result<Vec<u64>, Fault> {
+        if let (Self::Postgres(session), true) = (self, inserts.len() + updates.len() > 1) {
+            return session.execute_as_one(inserts, updates).await;
+        }
+        for insert in inserts {
+            self.execute(insert).await?;
         }
         let mut changed = Vec::new();
-        for statement in statements {
-            changed.push(self.execute(statement).await?);
+        for update in updates {
+            changed.push(self.execute(update).await?);
         }
         Ok(changed)
     }

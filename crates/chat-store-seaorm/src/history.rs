@@ -10,18 +10,18 @@ use crate::fault::Fault;
 use crate::rows;
 use crate::sql::{Row, Sql};
 
-/// Reads the turns whose ids `page` selects, in order, with their items after `after`.
+/// Reads turns, `t`, of which this is so (and what may follow a condition), in order, with their items after `after`.
 ///
 /// One statement, whatever their number: one snapshot, and one way to the database's thread and back.
-pub(crate) async fn read(db: &Db, page: Sql, after: Position) -> Result<Vec<TurnView>, Fault> {
+pub(crate) async fn read(db: &Db, condition: Sql, after: Position) -> Result<Vec<TurnView>, Fault> {
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
-    let fetched = Sql::new("WITH page(id) AS (")
-        .append(page)
-        .push(") SELECT 0, ")
+    let fetched = Sql::new("WITH page AS (SELECT 0, ")
         .push(rows::TURN)
         .push(", ")
         .push(rows::DRAFT)
-        .push(" FROM turns t WHERE t.id IN (SELECT id FROM page) UNION ALL SELECT 1, ")
+        .push(" FROM turns t WHERE ")
+        .append(condition)
+        .push(") SELECT * FROM page UNION ALL SELECT 1, ")
         .push(rows::MESSAGE)
         .push(" FROM messages m WHERE m.turn_id IN (SELECT id FROM page) AND (m.position IS NULL OR m.position > ")
         .bind(after)
@@ -39,8 +39,8 @@ pub(crate) async fn read(db: &Db, page: Sql, after: Position) -> Result<Vec<Turn
 
 /// Reads all items of these turns.
 pub(crate) async fn items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
-    let page = Sql::new("SELECT id FROM turns WHERE id IN (").list(turns.iter().map(|turn| turn.0)).push(")");
-    let views = read(db, page, Position::START).await?;
+    let named = Sql::new("t.id IN (").list(turns.iter().map(|turn| turn.0)).push(")");
+    let views = read(db, named, Position::START).await?;
     Ok(views.into_iter().map(|view| (view.turn.id, view.items)).collect())
 }
 

@@ -72,18 +72,20 @@ pub(crate) async fn conversation(db: Db, owner: UserId, id: ConversationId) -> R
 }
 
 pub(crate) async fn turns(db: Db, owner: UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, Stop> {
-    let mut select = Sql::new("SELECT id FROM turns WHERE conversation_id = ").bind(id.0).push(" AND owner = ").bind(owner.as_str());
+    let mut wanted = Sql::new("t.conversation_id = ").bind(id.0).push(" AND t.owner = ").bind(owner.as_str());
     if let Some(after) = page.after {
-        select = select.push(" AND ordinal > ").bind(big(after.0));
+        wanted = wanted.push(" AND t.ordinal > ").bind(big(after.0));
     }
     if let Some(before) = page.before {
-        select = select.push(" AND ordinal < ").bind(big(before.0));
+        wanted = wanted.push(" AND t.ordinal < ").bind(big(before.0));
     }
     if !page.superseded {
-        select = select.push(" AND NOT superseded");
+        wanted = wanted.push(" AND NOT t.superseded");
     }
-    let order = if page.newest { " ORDER BY ordinal DESC" } else { " ORDER BY ordinal" };
-    let views = history::read(&db, select.push(order).limit(page.limit), Position::START).await?;
+    if page.limit < u32::MAX {
+        wanted = wanted.push(if page.newest { " ORDER BY t.ordinal DESC" } else { " ORDER BY t.ordinal" }).limit(page.limit);
+    }
+    let views = history::read(&db, wanted, Position::START).await?;
     if views.is_empty() {
         conversation(db, owner, id).await?;
     }
@@ -91,8 +93,8 @@ pub(crate) async fn turns(db: Db, owner: UserId, id: ConversationId, page: TurnP
 }
 
 pub(crate) async fn turn(db: Db, owner: UserId, id: TurnId, after: Position) -> Result<TurnView, Stop> {
-    let select = Sql::new("SELECT id FROM turns WHERE id = ").bind(id.0).push(" AND owner = ").bind(owner.as_str());
-    let views = history::read(&db, select, after).await?;
+    let wanted = Sql::new("t.id = ").bind(id.0).push(" AND t.owner = ").bind(owner.as_str());
+    let views = history::read(&db, wanted, after).await?;
     Ok(views.into_iter().next().ok_or(StoreError::NotFound)?)
 }
 

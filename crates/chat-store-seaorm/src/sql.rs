@@ -185,20 +185,13 @@ impl Rendered {
             columns.resize_with(row.len(), Vec::new);
             columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
         }
-        let count = columns.len();
-        self.text.push_str("SELECT * FROM unnest(");
+        // Side by side: as a function in FROM they would all be stored before the first row is given.
         for (place, column) in columns.into_iter().enumerate() {
-            if place > 0 {
-                self.text.push_str(", ");
-            }
+            self.text.push_str(if place > 0 { ", unnest(" } else { "SELECT unnest(" });
             self.place(Bound::Column(column));
-        }
-        self.text.push_str(") AS given(");
-        for place in 1..=count {
             // Writing to a string cannot fail.
-            let _ = write!(self.text, "{}column{place}", if place > 1 { ", " } else { "" });
+            let _ = write!(self.text, ") AS column{}", place + 1);
         }
-        self.text.push(')');
     }
 
     fn place(&mut self, bound: Bound) {
@@ -325,7 +318,8 @@ mod tests {
 
     fn statement(numbers: &[i64]) -> Sql {
         let rows = numbers.iter().map(|number| [Value::from(*number), Value::Json(Some("{}".to_owned()))]);
-        let named = Sql::new("SELECT id FROM t WHERE id").among(Sql::new("SELECT id FROM u WHERE id IN (").list(numbers.to_vec()).push(")"));
+        let named =
+            Sql::new("SELECT id FROM t WHERE id").among(Sql::new("SELECT id FROM u WHERE id IN (").list(numbers.to_vec()).push(")"));
         let named = named.push(" AND name = ").bind("ann").locking_free("t");
         Sql::new("WITH v(id, json) AS (").rows(rows).push("), n AS (").append(named).push(") DELETE FROM t")
     }
@@ -347,7 +341,7 @@ mod tests {
             let (text, bound) = statement(numbers).render(Dialect::Postgres);
             assert_eq!(
                 text,
-                "WITH v(id, json) AS (SELECT * FROM unnest($1, $2::json[]) AS given(column1, column2)), n AS (SELECT id FROM t \
+                "WITH v(id, json) AS (SELECT unnest($1) AS column1, unnest($2::json[]) AS column2), n AS (SELECT id FROM t \
                  WHERE id = ANY(ARRAY(SELECT id FROM u WHERE id IN (SELECT unnest($3)))) AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) \
                  DELETE FROM t"
             );

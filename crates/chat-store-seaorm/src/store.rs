@@ -26,6 +26,9 @@ use crate::writer::Writer;
 /// How many batches are written at the same time, at most: more of them are smaller, and each costs its round trips.
 const MOST_LANES: u32 = 8;
 
+/// One lane for so many connections: readers and whoever is beside the lanes need some too.
+const CONNECTIONS: u32 = 3;
+
 /// A [`ConversationStore`] in a database.
 ///
 /// What many callers ask at the same time is committed as one transaction; reading goes on beside it.
@@ -61,8 +64,7 @@ impl SeaOrmStore {
     }
 
     pub(crate) async fn start(source: Source, options: &OpenOptions) -> Result<Self, OpenError> {
-        // Readers and whoever is beside the lanes need connections too.
-        let lanes = (options.connections / 2).clamp(1, MOST_LANES);
+        let lanes = (options.connections / CONNECTIONS).clamp(1, MOST_LANES);
         let store = Self {
             writer: Writer::start(&source, options.batch.max(1), lanes, options.timeout),
             reader: Reader::new(source.clone(), options.timeout),

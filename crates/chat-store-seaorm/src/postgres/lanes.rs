@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,7 +35,9 @@ pub(crate) struct Lanes {
 
 struct Shared {
     source: Source,
-    free: Arc<Semaphore>,
+    waiting: Mutex<mpsc::Receiver<Job>>,
+    /// One for each lane; whoever has them all is alone.
+    permits: Semaphore,
     lanes: u32,
     tasks: TaskTracker,
     runtime: Handle,
@@ -49,14 +51,17 @@ impl Lanes {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let shared = Arc::new(Shared {
             source: Source::Postgres(pool),
-            free: Arc::new(Semaphore::new(usize::try_from(lanes).unwrap_or(1))),
+            waiting: Mutex::new(waiting),
+            permits: Semaphore::new(usize::try_from(lanes).unwrap_or(1)),
             lanes,
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             limit,
         });
         let closing = CancellationToken::new();
-        shared.tasks.spawn(gather(Arc::clone(&shared), waiting, closing.clone(), batch));
+        for _ in 0..lanes {
+            shared.tasks.spawn(keep(Arc::clone(&shared), closing.clone(), batch));
+        }
         Self { jobs, shared, closing }
     }
 
@@ -83,30 +88,30 @@ impl Lanes {
     }
 }
 
-/// Hands what waits to the next free lane.
-async fn gather(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Job>, closing: CancellationToken, batch: usize) {
+/// Keeps a lane in use: a mistake in one batch must not end it for all that come later.
+async fn keep(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
+    while tokio::spawn(lane(Arc::clone(&shared), closing.clone(), batch)).await.is_err_and(|stopped| stopped.is_panic()) {}
+}
+
+/// Does what waits, until nobody can send any more.
+async fn lane(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
+    let mut jobs = Vec::new();
     loop {
-        let first = tokio::select! {
-            first = waiting.recv() => first,
+        let mut waiting = shared.waiting.lock().await;
+        let count = tokio::select! {
+            count = waiting.recv_many(&mut jobs, batch) => count,
             () = closing.cancelled() => {
                 // What was let in is done still.
                 waiting.close();
-                waiting.recv().await
+                waiting.recv_many(&mut jobs, batch).await
             }
         };
-        let Some(first) = first else { return };
-        let Ok(lane) = Arc::clone(&shared.free).acquire_owned().await else { return };
-        let mut jobs = vec![first];
-        while jobs.len() < batch
-            && let Ok(another) = waiting.try_recv()
-        {
-            jobs.push(another);
+        let Ok(_permit) = shared.permits.acquire().await else { return };
+        drop(waiting);
+        if count == 0 {
+            return;
         }
-        let work = Arc::clone(&shared);
-        shared.tasks.spawn(async move {
-            write(&*work, jobs).await;
-            drop(lane);
-        });
+        write(&*shared, std::mem::take(&mut jobs)).await;
     }
 }
 
@@ -114,7 +119,7 @@ impl Shared {
     /// Does a command that needs no lane.
     async fn beside(&self, job: Job) {
         // It decides by what was begun before it: that must have come to its end.
-        let _all = if job.is_last() { self.free.acquire_many(self.lanes).await.ok() } else { None };
+        let _all = if job.is_last() { self.permits.acquire_many(self.lanes).await.ok() } else { None };
         write(self, vec![job]).await;
     }
 }

@@ -65,15 +65,17 @@ impl Session {
         Ok(rows.await?.into_iter().map(QueryResult::from).collect())
     }
 
-    /// Runs statements that change rows as one: one way there and back. Returns how many rows each has changed.
-    pub(crate) async fn execute_as_one(&self, statements: Vec<Sql>) -> Result<Vec<u64>, Fault> {
-        let count = statements.len();
+    /// Runs statements that change rows as one: one way there and back. Returns how many rows each of the updates has changed.
+    pub(crate) async fn execute_as_one(&self, inserts: Vec<Sql>, updates: Vec<Sql>) -> Result<Vec<u64>, Fault> {
+        let count = updates.len();
+        let inserts = inserts.into_iter().enumerate().map(|(place, insert)| Sql::new(format!("i{place} AS (")).append(insert).push(")"));
+        let updates = updates.into_iter().enumerate();
+        let updates = updates.map(|(place, update)| Sql::new(format!("u{place} AS (")).append(update).push(" RETURNING 1)"));
         let mut all = Sql::new("WITH ");
-        for (place, statement) in statements.into_iter().enumerate() {
-            let separator = if place > 0 { ", " } else { "" };
-            all = all.push(format!("{separator}s{place} AS (")).append(statement).push(" RETURNING 1)");
+        for (place, statement) in inserts.chain(updates).enumerate() {
+            all = all.push(if place > 0 { ", " } else { "" }).append(statement);
         }
-        let counts: Vec<_> = (0..count).map(|place| format!("(SELECT COUNT(*) FROM s{place})")).collect();
+        let counts: Vec<_> = (0..count).map(|place| format!("(SELECT COUNT(*) FROM u{place})")).collect();
         let rows = self.all(all.push(format!(" SELECT {}", counts.join(", ")))).await?;
         let row = rows.first().map(|row| Row::new("changes", 0, row));
         let row = row.ok_or_else(|| Fault::Contradiction("a count without a row".to_owned()))?;

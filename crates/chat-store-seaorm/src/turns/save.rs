@@ -39,10 +39,7 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
         "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
         ledger.placed.iter().map(|(turn, position)| [turn.0.into(), big(position.0)]),
     );
-    writes.insert(
-        "messages (id, conversation_id, turn_id, position, role, text, created_at)",
-        new_messages.into_iter(),
-    );
+    writes.insert("messages (id, conversation_id, turn_id, position, role, text, created_at)", new_messages.into_iter());
     writes.save_calls(ledger)?;
     writes.update(
         "v(id, updated_at, last_position, last_ordinal)",
@@ -64,30 +61,33 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Statements that may be run in any order, and how many rows each must change.
+/// Statements that may be run in any order.
 #[derive(Default)]
-struct Writes(Vec<(Sql, usize)>);
+struct Writes {
+    /// They store all their rows, or fail.
+    inserts: Vec<Sql>,
+    updates: Vec<Sql>,
+    /// How many rows each update must change.
+    expected: Vec<usize>,
+}
 
 impl Writes {
     /// Inserts rows, `into` a table and its columns.
     fn insert<const N: usize>(&mut self, into: &'static str, rows: impl Iterator<Item = [Value; N]>) {
         let rows: Vec<_> = rows.collect();
-        let inserts = rows.chunks(ROWS).map(|rows| {
-            let insert = Sql::new("INSERT INTO ").push(into).push(" ").rows(rows.iter().cloned());
-            (insert, rows.len())
-        });
-        self.0.extend(inserts);
+        let insert = |rows: &[[Value; N]]| Sql::new("INSERT INTO ").push(into).push(" ").rows(rows.iter().cloned());
+        self.inserts.extend(rows.chunks(ROWS).map(insert));
     }
 
     /// Updates rows from the new values `v`, each of which must find its row as it was read: whatever else has changed it meanwhile,
     /// the decisions of this batch would rest on what is not so any more.
     fn update<const N: usize>(&mut self, v: &'static str, table_set: &'static str, rows: impl Iterator<Item = [Value; N]>) {
         let rows: Vec<_> = rows.collect();
-        let updates = rows.chunks(ROWS).map(|rows| {
+        for rows in rows.chunks(ROWS) {
             let values = Sql::new("WITH ").push(v).push(" AS (").rows(rows.iter().cloned());
-            (values.push(") UPDATE ").push(table_set), rows.len())
-        });
-        self.0.extend(updates);
+            self.updates.push(values.push(") UPDATE ").push(table_set));
+            self.expected.push(rows.len());
+        }
     }
 
     fn update_turns<'a>(&mut self, changed: impl Iterator<Item = &'a TurnRow>) {
@@ -127,8 +127,8 @@ impl Writes {
 
     /// Runs what has been gathered.
     async fn flush(&mut self, db: &Db) -> Result<(), Fault> {
-        let (statements, expected): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().unzip();
-        let changed = db.execute_all(statements).await?;
+        let Self { inserts, updates, expected } = std::mem::take(self);
+        let changed = db.execute_all(inserts, updates).await?;
         if changed.iter().map(|rows| usize::try_from(*rows).ok()).eq(expected.iter().copied().map(Some)) {
             return Ok(());
         }
