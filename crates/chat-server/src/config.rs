@@ -21,7 +21,7 @@ use crate::app::HttpLimits;
 pub use address::{Address, Origins};
 pub use reference::reference;
 use value::Setting;
-pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Threads};
+pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Suggestions, Threads};
 
 /// One row of the table of settings.
 struct Row {
@@ -124,6 +124,9 @@ settings! {
     "The chat page" {
         /// What the page calls the agent.
         "CHAT_PAGE_NAME" page_name: String = "Assistant";
+        /// What people who begin a conversation might want to say, each a button, separated by `|` or, in a TOML file, as a list: such as
+        /// `Where is my order?|What is new?`. Unset: what the `demo` agent understands; none with any other.
+        "CHAT_PAGE_SUGGESTIONS" page_suggestions: Option<Suggestions>;
         /// Where the page sends people who need a token: an address of your own that signs them in and sends them back to the address in its
         /// parameter `return_to`, with `#token=<token>&state=<its parameter state>` behind it. Unset: in development mode the address that is printed at
         /// start signs in; otherwise the embedding page gives a token, or people paste one.

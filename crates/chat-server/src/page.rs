@@ -13,7 +13,7 @@ pub struct PageSettings {
     /// What the agent is called.
     pub agent_name: String,
     /// What somebody who has not said anything yet might want to say.
-    pub suggestions: Vec<&'static str>,
+    pub suggestions: Vec<String>,
     /// How to get a token.
     pub sign_in: SignIn,
     /// The origins whose pages may embed this one and give it a token.
@@ -68,9 +68,10 @@ impl Default for Page {
 impl Page {
     /// The page that these settings ask for.
     pub fn new(config: &Config, code: Option<OneTimeCode>) -> Self {
-        let suggestions = match config.agent_kind() {
-            AgentKind::Demo => vec!["Add task: Buy groceries", "What is on my list?", "What can you do?"],
-            AgentKind::OpenAi => Vec::new(),
+        let suggestions = match (&config.page_suggestions, config.agent_kind()) {
+            (Some(suggestions), _) => suggestions.0.clone(),
+            (None, AgentKind::Demo) => ["Add task: Buy groceries", "What is on my list?", "What can you do?"].map(str::to_owned).into(),
+            (None, AgentKind::OpenAi) => Vec::new(),
         };
         let sign_in = match (&config.page_sign_in, &code) {
             (Some(address), _) => SignIn::Address { url: address.0.clone() },

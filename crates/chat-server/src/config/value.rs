@@ -310,6 +310,32 @@ impl Setting for DatabaseUrl {
     }
 }
 
+/// What people might want to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestions(pub Vec<String>);
+
+impl Suggestions {
+    fn of(texts: impl Iterator<Item = String>) -> Option<Self> {
+        let texts: Vec<_> = texts.map(|text| String::parse(text.trim())).collect::<Option<_>>()?;
+        (!texts.is_empty()).then_some(Self(texts))
+    }
+}
+
+impl Setting for Suggestions {
+    const EXPECTED: &'static str = "a list of texts, such as What can you do?|Write a letter";
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::of(text.split('|').map(str::to_owned))
+    }
+
+    fn read(value: Option<&Value>) -> Option<Self> {
+        match value? {
+            Value::Array(_, texts) => Self::of(texts.iter().map(|item| text(item).unwrap_or_default())),
+            value => Self::parse(&text(value)?),
+        }
+    }
+}
+
 /// MCP servers that are started as child processes.
 #[derive(Clone, Debug, Default)]
 pub struct McpServers(pub Vec<McpServer>);

@@ -62,6 +62,16 @@ fn an_agent_with_an_address_is_asked_there() {
 }
 
 #[test]
+fn suggestions_come_from_a_list_or_from_one_text() {
+    let file = "page_suggestions = [\"Where is it, please?\", \"What is new?\"]\n";
+    for config in [load(Some(file), &[]).unwrap(), load(None, &[("CHAT_PAGE_SUGGESTIONS", "Where is it, please? | What is new?")]).unwrap()]
+    {
+        assert_eq!(config.page_suggestions.unwrap().0, ["Where is it, please?", "What is new?"]);
+    }
+    assert!(fault(&[("CHAT_PAGE_SUGGESTIONS", "a||b")]).starts_with("CHAT_PAGE_SUGGESTIONS: "));
+}
+
+#[test]
 fn mcp_servers_come_from_tables_or_json() {
     let file = "[[mcp_servers]]\nname = \"files\"\ncommand = \"mcp-files\"\nargs = [\"/srv\"]\nenv = { TOKEN = \"t\" }\n";
     let json = r#"[{"name": "files", "command": "mcp-files", "args": ["/srv"], "env": {"TOKEN": "t"}}]"#;
