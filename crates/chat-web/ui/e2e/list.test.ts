@@ -1,45 +1,13 @@
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Agent, Gate } from './support/agent';
-import { ask, ended, type Faults, launch, open, PHONE, visitor } from './support/browser';
+import { expect, test } from 'vitest';
+import { Gate } from './support/agent';
+import { ask, ended, open, PHONE, visitor } from './support/browser';
 import { withDatabase } from './support/database';
-import { Client, Home } from './support/server';
+import { agent, browser, client, home, page, row, stage, start } from './support/stage';
 
 /*
  * The list of conversations. Each test is another user's: their list is their own.
  */
-let agent: Agent;
-let home: Home;
-let browser: Browser;
-let page: Page;
-let faults: Faults;
-let client: Client;
-let users = 0;
-
-beforeAll(async () => {
-  agent = await Agent.start();
-  home = await Home.start(agent, { CHAT_CALLS_AT_ONCE: '2', CHAT_PAGE_NAME: 'Atlas' });
-  browser = await launch();
-});
-afterAll(async () => {
-  await browser?.close();
-  await home?.remove();
-  agent?.stop();
-});
-beforeEach(async () => {
-  client = new Client(home, `user-${++users}`);
-  ({ page, faults } = await visitor(browser, home, client.user));
-});
-afterEach(async () => {
-  await page.context().close();
-  expect(faults.all).toEqual([]);
-});
-
-const home_ = async () => {
-  await page.goto('/');
-  await page.locator('.start').waitFor();
-};
-const row = (title: string) => page.locator('.row', { hasText: title });
+stage();
 
 test('conversations stand under their days, the last active first', async () => {
   const now = Date.parse('2026-11-20T12:00:00Z');
@@ -54,7 +22,7 @@ test('conversations stand under their days, the last active first', async () => 
   });
   await home.run();
   await page.clock.setFixedTime(now);
-  await home_();
+  await start();
   await row('40 days ago').waitFor();
   const days = page
     .locator('.rows section')
@@ -71,7 +39,7 @@ test('conversations stand under their days, the last active first', async () => 
 
 test('a conversation is renamed in the list and in the header; Escape gives up', async () => {
   await client.say('Old name');
-  await home_();
+  await start();
   await row('Old name').locator('a').dblclick();
   await page.locator('.row .rename').fill('Better name');
   await page.keyboard.press('Enter');
@@ -111,7 +79,7 @@ test('a deleted conversation can be had back for a while, and then is gone', asy
 
 test('conversations are found by their names, and begun anew', async () => {
   for (const name of ['Rotterdam', 'Duisburg', 'rotterdam again']) await client.say(name);
-  await home_();
+  await start();
   await row('Duisburg').waitFor();
   await page.keyboard.press('Control+k');
   await page.keyboard.type('ROTTER');
@@ -135,7 +103,7 @@ test('who has two thousand conversations finds each of them, and can scroll to t
       from (select number, (1780000000 - number * 3600) * 1000000 as time from numbers)`),
   );
   await home.run();
-  await home_();
+  await start();
   await row('Number 1.').waitFor();
   const rows = page.locator('.row');
   await page.locator('.rows').hover();
@@ -169,7 +137,7 @@ test('Escape gives up looking, and stops no answer', async () => {
   const gate = new Gate();
   agent.on('Talk', { text: ['I talk and talk. ', 'All said.'], beforeLast: gate });
   await client.say('Another');
-  await home_();
+  await start();
   await ask(page, 'Talk');
   await page.getByText('I talk and talk.').waitFor();
   await page.keyboard.press('Control+k');

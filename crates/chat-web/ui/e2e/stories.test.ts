@@ -1,51 +1,20 @@
 import { readFile } from 'node:fs/promises';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Agent, Gate } from './support/agent';
-import { ask, composer, ended, type Faults, launch, open, visitor } from './support/browser';
-import { Client, Home } from './support/server';
+import { expect, test } from 'vitest';
+import { Gate } from './support/agent';
+import { ask, composer, ended, open, visitor } from './support/browser';
+import { agent, browser, client, home, page, row, stage, start } from './support/stage';
 
 /*
  * What people do with the page. Each test is another user's: their list is their own.
  */
-let agent: Agent;
-let home: Home;
-let browser: Browser;
-let page: Page;
-let faults: Faults;
-let client: Client;
-let users = 0;
+stage();
 
-beforeAll(async () => {
-  agent = await Agent.start();
-  home = await Home.start(agent, { CHAT_CALLS_AT_ONCE: '2', CHAT_PAGE_NAME: 'Atlas' });
-  browser = await launch();
-});
-afterAll(async () => {
-  await browser?.close();
-  await home?.remove();
-  agent?.stop();
-});
-beforeEach(async () => {
-  client = new Client(home, `user-${++users}`);
-  ({ page, faults } = await visitor(browser, home, client.user));
-});
-afterEach(async () => {
-  await page.context().close();
-  expect(faults.all).toEqual([]);
-});
-
-const home_ = async () => {
-  await page.goto('/');
-  await page.locator('.start').waitFor();
-};
-const row = (title: string) => page.locator('.row', { hasText: title });
 const last = () => page.locator('.turn.last');
 
 test('a message is sent, its answer is streamed, and address, title and list follow', async () => {
   const gate = new Gate();
   agent.on('Show me code', { text: ['Here:\n\n```rust\nfn ma', 'in() {}\n```\n', 'Done.'], beforeLast: gate });
-  await home_();
+  await start();
   await ask(page, 'Show me code');
   await page.locator('.md.live').getByText('fn main').waitFor();
   await expect.poll(() => new URL(page.url()).pathname).toMatch(/^\/c\/[\w-]{36}$/);
@@ -74,7 +43,7 @@ test('a tool call stands where it was made and says how it stands: waiting, runn
     { text: 'One more.', calls: [{ name: 'fail', args: { message: 'No such order.' } }] },
     { text: 'That is all.' },
   );
-  await home_();
+  await start();
   await ask(page, 'Use tools');
   const [first, second] = names.map((name) => agent.gate(`${client.user}-${name}`));
   await Promise.all([first!.reached, second!.reached]);
@@ -105,7 +74,7 @@ test('an answer is stopped by the button and by Escape; what had arrived is kept
   for (const stop of [() => page.getByRole('button', { name: 'Stop the answer' }).click(), () => composer(page).press('Escape')]) {
     const gate = new Gate();
     agent.on('Talk', { text: ['I talk and talk. ', 'Never said.'], beforeLast: gate });
-    await home_();
+    await start();
     await ask(page, 'Talk');
     await page.getByText('I talk and talk.').waitFor();
     await stop();
@@ -120,12 +89,18 @@ test('an answer is stopped by the button and by Escape; what had arrived is kept
 });
 
 test('a failure says what happened, and trying again keeps the failed answer to look at', async () => {
-  agent.on('Please fail', { text: 'I begin.', calls: [{ name: 'echo', args: {} }] }, { status: 400 });
-  await home_();
+  agent.on('Please fail', { text: 'I look.', calls: [{ name: 'echo', args: {} }] }, { text: 'I begin.', breaks: 'server_overloaded' });
+  await start();
   await ask(page, 'Please fail');
+  const said = /^Atlas had too much to do\. Your message is saved; try again in a few seconds\./;
   await page.locator('.failed').waitFor();
-  expect(await page.locator('.failed').innerText()).toMatch(/did not accept[\s\S]*agent_protocol_error/);
-  expect(await page.locator('.msg.bot').innerText()).toContain('I begin.');
+  expect(await page.locator('.failed').innerText()).toMatch(said);
+  await page.locator('.sr[aria-live]', { hasText: 'Your message is saved' }).waitFor({ state: 'attached' });
+  await page.reload();
+  await page.locator('.failed').waitFor();
+  expect(await page.locator('.failed').innerText()).toMatch(said);
+  expect(await page.locator('.failed').innerText()).toMatch(/The agent has too much to do\.\s+agent_overloaded/);
+  expect(await page.locator('.msg.bot').innerText()).toMatch(/I look\.[\s\S]*echo[\s\S]*I begin\.[\s\S]*tokens?$/);
   agent.on('Please fail', { text: 'Now it works.' });
   await page.getByRole('button', { name: 'Try again' }).click();
   await page.locator('.msg').getByText('Now it works.').waitFor();
@@ -137,7 +112,7 @@ test('a failure says what happened, and trying again keeps the failed answer to 
 });
 
 test('an answer is given again, and all earlier ones can be looked at, also after a reload', async () => {
-  await home_();
+  await start();
   for (const [at, text] of ['One.', 'Two.', 'Three.'].entries()) {
     agent.on('Again', { text });
     if (at === 0) await ask(page, 'Again');
@@ -163,7 +138,7 @@ test('an answer is given again, and all earlier ones can be looked at, also afte
 test('messages sent meanwhile wait their turn, can be taken back, and are answered in order', async () => {
   const gate = new Gate();
   agent.on('First', { text: ['Answer one', ' ends.'], beforeLast: gate });
-  await home_();
+  await start();
   await ask(page, 'First');
   await page.getByText('Answer one').waitFor();
   for (const text of ['Second', 'Third', 'Fourth']) {
@@ -184,7 +159,7 @@ test('messages sent meanwhile wait their turn, can be taken back, and are answer
 
 test('what was typed outlives a reload and another conversation, and is not sent before it is sent', async () => {
   const other = await client.say('Other');
-  await home_();
+  await start();
   await composer(page).fill('Half a thou');
   await page.reload();
   await page.locator('.start').waitFor();
@@ -201,7 +176,7 @@ test('what was typed outlives a reload and another conversation, and is not sent
 
 test('all can be done by keyboard', async () => {
   await client.say('Find me');
-  await home_();
+  await start();
   await row('Find me').waitFor();
   await page.keyboard.press('Control+k');
   await page.keyboard.type('find');
@@ -229,7 +204,7 @@ test('an answer and its code are copied as they were written', async () => {
   await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
   const text = 'See **this**:\n\n```py\nprint("<b>")\n```';
   agent.on('Copy', { text });
-  await home_();
+  await start();
   await ask(page, 'Copy');
   await ended(page);
   const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
@@ -267,7 +242,7 @@ test('what was read stays where it is while text arrives below it', async () => 
   const rest = new Gate();
   const text = '# Why\n\nSome *words*.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```rust\nfn main() {}\n```\n\n1. one\n2. two\n\n';
   agent.on('Grow', { text: [text, ...text.repeat(3).split(/(?<= )/), 'End.'], before: rest });
-  await home_();
+  await start();
   await ask(page, 'Grow');
   await rest.reached;
   // Where each block stands on the page, whatever is scrolled; a block that was seen once may only grow downwards.
@@ -297,7 +272,7 @@ test('who reads further up is left there while text arrives, and is led back', a
   const lines = Array.from({ length: 60 }, (_, line) => `Line ${line}\n\n`);
   const [half, end] = [new Gate(), new Gate()];
   agent.on('Long', { text: lines, beforeLast: half }, { text: 'x' });
-  await home_();
+  await start();
   await ask(page, 'Long');
   await page.getByText('Line 58').waitFor();
   const scroll = page.locator('.scroll');
@@ -349,7 +324,7 @@ test('earlier messages come when one scrolls up, and the place stays', async () 
 
 test('right-to-left text runs from the right, whatever stands around it', async () => {
   agent.on('مرحبا، كيف الحال؟', { text: 'أهلاً **بك**\n\n- واحد\n- اثنان' });
-  await home_();
+  await start();
   await ask(page, 'مرحبا، كيف الحال؟');
   await ended(page);
   const direction = (selector: string) =>
@@ -385,7 +360,7 @@ test('times are those of the place where the reader is', async () => {
 });
 
 test('a message that is too long is counted and not sent', async () => {
-  await home_();
+  await start();
   await composer(page).fill('😀'.repeat(4_990));
   await page.getByText('10 left').waitFor();
   await composer(page).fill('😀'.repeat(5_001));

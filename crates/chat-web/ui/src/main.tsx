@@ -10,6 +10,7 @@ import './styles/markdown.css';
 import './styles/composer.css';
 import './styles/overlays.css';
 import './styles/narrow.css';
+import './styles/forced.css';
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { connectHost } from './embed/bridge';

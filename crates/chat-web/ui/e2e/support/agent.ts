@@ -6,6 +6,8 @@ export interface Step {
   /** Said piece by piece, as it stands here. */
   text?: string | string[];
   calls?: { name: string; args: unknown }[];
+  /** How many tokens that was; a piece is one unless it is said. */
+  tokens?: number;
   /** Waits for this before it says anything, and before the last piece. */
   before?: Gate;
   beforeLast?: Gate;
@@ -13,6 +15,8 @@ export interface Step {
   pause?: number;
   /** Fails with this status instead. */
   status?: number;
+  /** Breaks off with an error of this code after what it said. */
+  breaks?: string;
 }
 
 /** Holds whoever comes until it is opened. */
@@ -127,6 +131,10 @@ export class Agent {
       if (response.destroyed) return;
       write({ index: 0, delta: { role: 'assistant', content }, finish_reason: null });
     }
+    if (step.breaks) {
+      response.end(`data: ${JSON.stringify({ error: { code: step.breaks, message: 'as the test wants it' } })}\n\n`);
+      return;
+    }
     const calls = (step.calls ?? []).map((call, index) => ({
       index,
       id: `call_${index}`,
@@ -134,8 +142,7 @@ export class Agent {
       function: { name: call.name, arguments: typeof call.args === 'string' ? call.args : JSON.stringify(call.args) },
     }));
     if (calls.length > 0) write({ index: 0, delta: { tool_calls: calls }, finish_reason: null });
-    // A piece is a token.
-    const usage = { prompt_tokens: 900, completion_tokens: said.length };
+    const usage = { prompt_tokens: 900, completion_tokens: step.tokens ?? said.length };
     write({ index: 0, delta: {}, finish_reason: calls.length > 0 ? 'tool_calls' : 'stop' }, { usage });
     response.end('data: [DONE]\n\n');
   }

@@ -16,6 +16,9 @@ const TOOLS = {
   },
   orders_lookup: result('orders_lookup'),
   carrier_track: result('carrier_track'),
+  contracts_read: result('contracts_read'),
+  slots_book: ({ at }) =>
+    at === '07:00' ? { ...text('Another truck has that slot.'), isError: true } : text({ booking: 'DUI-88213', gate: 4, at }),
 };
 
 async function answer({ method, params }) {

@@ -5,6 +5,7 @@ import type { MessageList } from '../api/types';
 import { settings, token } from '../session/session';
 import { unique } from '../session/unique';
 import { acknowledged, type Draft, giveBack, keepDraft, outboxOf, toOutbox } from './drafts';
+import { failure } from './failure';
 import * as list from './list';
 import { LiveTurn } from './live';
 import { say, tell } from './notices';
@@ -239,9 +240,11 @@ function ended(shown: Open, turn: Turn) {
   shown.connected.value = true;
   const id = shown.id.peek();
   if (id) list.setBusy(id, false);
-  if (turn.status === 'failed') say(`The answer failed. ${turn.error?.message ?? ''}`);
+  const name = settings.peek()?.agent_name ?? '';
+  const { happened, advice } = failure(turn, name);
+  if (turn.status === 'failed') say(`${happened} ${advice}`);
   else if (turn.status === 'cancelled') say('The answer was stopped.');
-  else say(`${settings.peek()?.agent_name ?? ''} answered. ${spoken(turn)}`);
+  else say(`${name} answered. ${spoken(turn)}`);
   followNext(shown);
   void refresh().catch(() => {});
 }

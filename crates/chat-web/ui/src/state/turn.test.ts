@@ -76,7 +76,7 @@ test('a failure is told by its code, and what had arrived stays', () => {
     ...EVENTS.slice(0, 4),
     { name: 'error', data: { code: 'agent_timeout', title: '', detail: 'Too slow.', status: 504 } },
   ]);
-  expect([turn.status, turn.error, answerText(turn)]).toEqual(['failed', { code: 'agent_timeout', message: 'Too slow.' }, 'I look it up.']);
+  expect([turn.status, turn.error, answerText(turn)]).toEqual(['failed', { code: 'agent_timeout', message: '' }, 'I look it up.']);
 });
 
 test('a turn that ended without a word says when, and why', () => {

@@ -88,7 +88,7 @@ export function after(turn: Turn, event: TurnEvent): Turn {
     case 'done':
       return { ...turn, status: event.data.status, endedAt: event.data.ended_at, usage: event.data.usage };
     case 'error':
-      return { ...turn, status: 'failed', error: { code: event.data.code, message: event.data.detail } };
+      return { ...turn, status: 'failed', error: { code: event.data.code, message: '' } };
     default:
       // What a later server tells besides is not for this page.
       return turn;

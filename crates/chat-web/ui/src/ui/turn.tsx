@@ -1,6 +1,7 @@
 import { useId, useState } from 'preact/hooks';
 import { settings, token } from '../session/session';
 import { cancel, earlierVersions, retry, running, stopping, type TurnSignal } from '../state/conversation';
+import { failure } from '../state/failure';
 import { sentence } from '../state/list';
 import { tell } from '../state/notices';
 import { answerText, type CallPart, callStates, isOpen, type Part, type TextPart, type Turn } from '../state/turn';
@@ -84,14 +85,22 @@ export function Question({
   );
 }
 
-function Failed({ turn, last }: { turn: Turn; last: boolean }) {
+function Failed({ turn, name, last }: { turn: Turn; name: string; last: boolean }) {
+  const { happened, advice } = failure(turn, name);
   return (
-    <div class="failed" role="alert">
+    <div class="failed">
       <Alert size={18} />
       <div>
-        <p dir="auto">{turn.error?.message ?? 'The answer failed.'}</p>
+        <p dir="auto">
+          {happened} {last && advice}
+        </p>
+        {turn.error?.message && (
+          <p class="faint" dir="auto">
+            {turn.error.message}
+          </p>
+        )}
         <p class="faint">
-          <code>{turn.error?.code}</code> · turn <code>{turn.id}</code>
+          <code>{turn.error?.code}</code> · turn <code class="turn-id">{turn.id}</code>
         </p>
       </div>
       {last && (
@@ -202,7 +211,7 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
             <i />
           </p>
         )}
-        {turn.status === 'failed' && <Failed turn={turn} last={last && !version} />}
+        {turn.status === 'failed' && <Failed turn={turn} name={name} last={last && !version} />}
         {turn.status === 'cancelled' && (
           <p class="stopped">
             Stopped{turn.endedAt ? ` at ${clock(turn.endedAt)}` : ''}. {turn.parts.length > 0 && 'What had arrived is kept.'}
