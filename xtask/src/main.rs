@@ -31,7 +31,7 @@ Usage: cargo xtask <command>
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   serve [args]         builds the chat page if there is Node.js, then the program, and runs it
   ui                   builds the chat page
-  ui test [filter]     the tests of the chat page alone; they need the program in target/debug
+  ui test [filter]     the tests of the chat page alone
   screenshots          makes the pictures of README.md and docs/ui.md anew
   dist                 makes what is shipped: target/dist/chat-server, with the page in it
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         ["docs"] => docs(),
         ["serve", rest @ ..] => page::serve(rest),
         ["ui"] => page::build(),
-        ["ui", "test", rest @ ..] => page::test(rest),
+        ["ui", "test", rest @ ..] => page::program("debug").and_then(|()| page::test(rest)),
         ["screenshots"] => page::screenshots(),
         ["dist"] => page::dist(),
         ["bench", "page"] => page::bench(),

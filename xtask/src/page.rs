@@ -68,17 +68,23 @@ pub fn test(filter: &[&str]) -> Result<(), Failed> {
     browser("tests in a browser", "*.test.ts", "debug", filter)
 }
 
+/// Builds the program with the page as it is now, into this folder of `target`.
+pub fn program(profile: &str) -> Result<(), Failed> {
+    build()?;
+    // Cargo's name for what it puts into `debug`.
+    let profile = if profile == "debug" { "dev" } else { profile };
+    Step::cargo("build the program", &["build", "--locked", "--package", "chat-server", "--profile", profile]).run()
+}
+
 /// Makes the pictures of README.md and docs/ui.md anew.
 pub fn screenshots() -> Result<(), Failed> {
-    build()?;
-    Step::cargo("build the program", &["build", "-p", "chat-server"]).run()?;
+    program("debug")?;
     browser("take pictures", "screenshots.ts", "debug", &[])
 }
 
 /// Measures how fast the page is.
 pub fn bench() -> Result<(), Failed> {
-    build()?;
-    Step::cargo("build the program", &["build", "--release", "-p", "chat-server"]).run()?;
+    program("release")?;
     browser("measure the page", "bench.ts", "release", &[])
 }
 
@@ -127,8 +133,7 @@ pub fn serve(arguments: &[&str]) -> Result<(), Failed> {
 /// Makes what is shipped: `target/dist/chat-server`, with the page in it.
 pub fn dist() -> Result<(), Failed> {
     // An older page is not what is shipped.
-    build()?;
-    Step::cargo("build the program", &["build", "--release", "--locked", "-p", "chat-server"]).run()?;
+    program("release")?;
     let (made, shipped) = (root().join("target/release/chat-server"), root().join("target/dist"));
     let copied = std::fs::create_dir_all(&shipped).and_then(|()| std::fs::copy(&made, shipped.join("chat-server")));
     copied.map_err(|error| Failed(format!("{}: {error}", shipped.display())))?;
