@@ -1,4 +1,4 @@
-import type { Browser, Request } from 'playwright-core';
+import type { Browser, Page, Request, Route } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { Agent, Gate } from './support/agent';
 import { ask, composer, ended, launch, open, visitor } from './support/browser';
@@ -173,6 +173,77 @@ test('a message whose acknowledgement was lost is not sent twice', async () => {
   expect(conversations).toHaveLength(1);
   const { messages } = await client.get<{ messages: unknown[] }>(`/conversations/${conversations[0]?.id}/messages`);
   expect(messages).toHaveLength(2);
+});
+
+/** Holds the next message back, until it is let through or broken off. */
+async function hold(page: Page): Promise<(through: boolean) => Promise<void>> {
+  const held = new Promise<Route>((resolve) => void page.route('**/chat', resolve, { times: 1 }));
+  return async (through) => {
+    const route = await held;
+    await (through ? route.continue() : route.abort());
+  };
+}
+
+test('what could not be sent is back in the field when that is said', async () => {
+  const page = await arrive();
+  await page.goto('/');
+  await page.route('**/chat', (route) => route.abort());
+  const inField = page.evaluate(
+    () =>
+      new Promise<string>((resolve) => {
+        const field = document.querySelector<HTMLTextAreaElement>('#composer');
+        new MutationObserver((_, observer) => {
+          if (!document.querySelector('.toast.error')) return;
+          observer.disconnect();
+          requestAnimationFrame(() => resolve(field?.value ?? ''));
+        }).observe(document, { childList: true, subtree: true });
+      }),
+  );
+  await ask(page, 'Once');
+  expect(await inField).toBe('Once');
+});
+
+test('what is written while the first message is on its way stays in the field', async () => {
+  const page = await arrive();
+  await page.goto('/');
+  const settle = await hold(page);
+  await ask(page, 'First');
+  await composer(page).fill('Second, half');
+  await settle(true);
+  await ended(page);
+  expect(await composer(page).inputValue()).toBe('Second, half');
+  await page.reload();
+  await page.locator('.msg').first().waitFor();
+  expect(await composer(page).inputValue()).toBe('Second, half');
+  await page.goto('/');
+  await page.locator('.start').waitFor();
+  expect(await composer(page).inputValue()).toBe('');
+});
+
+test('who sends while a message is on its way sends after it', async () => {
+  const page = await arrive();
+  await page.goto('/');
+  const settle = await hold(page);
+  await ask(page, 'First');
+  await ask(page, 'Second');
+  await settle(true);
+  await page.locator('.msg.user').nth(1).waitFor();
+  await ended(page);
+  expect(await page.locator('.msg.user .bubble').allTextContents()).toEqual(['First', 'Second']);
+  expect(await composer(page).inputValue()).toBe('');
+  expect((await client.get<{ conversations: unknown[] }>('/conversations')).conversations).toHaveLength(1);
+});
+
+test('who sends after a message that fails has both to send', async () => {
+  const page = await arrive();
+  await page.goto('/');
+  const settle = await hold(page);
+  await ask(page, 'First');
+  await ask(page, 'Second');
+  await settle(false);
+  await page.locator('.toast.error').waitFor();
+  expect(await composer(page).inputValue()).toBe('First\n\nSecond');
+  expect((await client.get<{ conversations: unknown[] }>('/conversations')).conversations).toHaveLength(0);
 });
 
 test('a message that was on its way when the page was closed is sent when it is opened again', async () => {

@@ -4,7 +4,7 @@ import { type Begun, Frames, follow, opening } from '../api/stream';
 import type { MessageList } from '../api/types';
 import { settings, token } from '../session/session';
 import { unique } from '../session/unique';
-import { acknowledged, type Draft, giveBack, keepDraft, outboxOf, toOutbox } from './drafts';
+import { acknowledged, begunAs, type Draft, giveBack, keepDraft, outboxOf, toOutbox } from './drafts';
 import { failure } from './failure';
 import * as list from './list';
 import { LiveTurn } from './live';
@@ -316,6 +316,7 @@ function take(shown: Open, draft: Draft, begun: Begun, frames: Frames) {
   shown.changes++;
   batch(() => {
     if (shown.id.peek() === null) {
+      begunAs(begun.conversation);
       shown.id.value = begun.conversation;
       history.replaceState(null, '', pathOf(begun.conversation) + location.search);
     }

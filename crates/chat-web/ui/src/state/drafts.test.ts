@@ -43,6 +43,15 @@ test('what could not be sent is a draft again, before what was written since', a
   expect(draftOf('c')?.key).not.toBe(first.key);
 });
 
+test('what was written for a new conversation goes on in what that has become', async () => {
+  const { begunAs, draftOf, keepDraft } = await load();
+  begunAs('a');
+  expect(draftOf('a')).toBeNull();
+  const draft = keepDraft(null, 'Next');
+  begunAs('c');
+  expect([draftOf(null), draftOf('c')]).toEqual([null, draft]);
+});
+
 test('storage that others wrote into is no draft', async () => {
   const { draftOf } = await load();
   for (const text of ['', 'nonsense', '7', 'null', '{"text":1}']) {

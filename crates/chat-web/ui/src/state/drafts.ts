@@ -58,6 +58,14 @@ export function acknowledged(conversation: string | null) {
   put(nameOf('outbox', conversation), null);
 }
 
+/** What was written for a conversation that was new belongs to what that has become. */
+export function begunAs(conversation: string) {
+  const draft = draftOf(null);
+  if (!draft) return;
+  put(nameOf('draft', null), null);
+  put(nameOf('draft', conversation), draft);
+}
+
 /** What could not be sent is a draft again, before whatever was written since. */
 export function giveBack(conversation: string | null) {
   const back = outboxOf(conversation);

@@ -19,7 +19,8 @@ export function Composer() {
   const changed = shown.draftChanged.value;
   const [text, setText] = useState('');
   const box = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => setText(draftOf(conversation)?.text ?? ''), [conversation, shown, changed]);
+  // Before anything else can be typed, which would be kept in its place.
+  useLayoutEffect(() => setText(draftOf(conversation)?.text ?? ''), [conversation, shown, changed]);
   useEffect(() => {
     if (matchMedia('(pointer: fine)').matches) box.current?.focus({ preventScroll: true });
   }, [shown]);
@@ -39,7 +40,7 @@ export function Composer() {
     setText(next);
     keepDraft(conversation, next);
   };
-  // Who sends while another message is on its way sends after it.
+  // Who sends while another message is on its way sends after it; but not if that one is given back, before this one.
   const wanted = useRef(false);
   const submit = () => {
     wanted.current = sending;
@@ -47,8 +48,10 @@ export function Composer() {
     setText('');
     void send(text);
   };
-  useEffect(() => {
-    if (wanted.current && !sending) submit();
+  useLayoutEffect(() => {
+    if (sending) return;
+    if (wanted.current && draftOf(conversation)?.text === text) submit();
+    wanted.current = false;
   }, [sending]);
   return (
     <form
