@@ -22,6 +22,8 @@ Usage: cargo xtask <command>
   ci [--long]          everything that must hold before a change is taken: format, lints, docs, tidiness, all tests, and
                        a minute of the fault campaign on each database; with --long, longer ones, and proof that they notice
                        a missing guard
+  ci lint|docs|test|campaign [--long]
+                       one part of it
   test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
                        or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
   test [--pgbouncer PATH] [--nginx PATH] [--haproxy PATH] [filter]
@@ -49,8 +51,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["ci"] => ci::all(false),
-        ["ci", "--long"] => ci::all(true),
+        ["ci", rest @ ..] => ci::run(rest),
         ["test", rest @ ..] => test::all(rest),
         ["torture", rest @ ..] => torture::run(rest),
         ["tidy"] => tidy(),

@@ -11,8 +11,14 @@ use crate::steps::{self, Failed, Step, output};
 /// their names, and the variable that they find it in.
 const PROGRAMS: [(&str, &str); 3] = [("pgbouncer", PGBOUNCER_VARIABLE), ("nginx", "CHAT_TEST_NGINX"), ("haproxy", "CHAT_TEST_HAPROXY")];
 
-/// All tests of the workspace, or those that a filter names.
+/// Runs all tests, those of the page included, or those that a filter names.
 pub fn all(words: &[&str]) -> Result<(), Failed> {
+    rust(words)?;
+    if named(words)?.1.is_empty() { page::test(&[]) } else { Ok(()) }
+}
+
+/// Runs all tests of the workspace's crates, or those that a filter names.
+pub fn rust(words: &[&str]) -> Result<(), Failed> {
     let (programs, filter) = named(words)?;
     // The programs hold the page, and some tests open it.
     if filter.is_empty() {
@@ -50,7 +56,7 @@ pub fn all(words: &[&str]) -> Result<(), Failed> {
         );
         run("tests", with(&["test"], &behind_dashes))?;
     }
-    if filter.is_empty() { page::test(&[]) } else { Ok(()) }
+    Ok(())
 }
 
 /// The PostgreSQL that the tests share.
