@@ -2,6 +2,7 @@
 
 mod m20261121_000001_initial;
 mod m20261125_000001_feedback;
+mod m20261129_000001_answers;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_initial::Migration), Box::new(m20261125_000001_feedback::Migration)]
+        vec![
+            Box::new(m20261121_000001_initial::Migration),
+            Box::new(m20261125_000001_feedback::Migration),
+            Box::new(m20261129_000001_answers::Migration),
+        ]
     }
 }
 

@@ -1,7 +1,7 @@
 //! A long conversation.
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, ItemBody, Message, MessageId, NewItem, Role, Target, Timestamp, Title,
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, ItemBody, Message, MessageId, NewItem, Target, Timestamp, Title,
     TurnId, TurnOutcome, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
@@ -36,7 +36,7 @@ async fn long_conversation(home: &Home) -> ConversationId {
             retry_of: None,
         };
         let Ok(Begun::Running(held)) = store.begin_turn(begin).await else { panic!("turn {n} does not run") };
-        let body = ItemBody::Message(Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: format!("Answer {n}") });
+        let body = ItemBody::Message(Message::assistant(MessageId(Uuid::now_v7()), format!("Answer {n}")));
         store.end_turn(&held.lease, vec![NewItem { at, body }], TurnOutcome::Completed, Usage::default(), at).await.unwrap();
     }
     store.close().await;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use chat_domain::{AgentError, StepEvent, Usage, without_nul};
+use chat_domain::{AgentError, FinishReason, StepEnd, StepEvent, Usage, without_nul};
 
 use crate::calls::Calls;
 use crate::chunk::{Chunk, Delta};
@@ -75,9 +75,13 @@ impl Answer {
         if !self.begun {
             return Err(nonsense("it says nothing"));
         }
-        let call = |call: crate::calls::WholeCall| StepEvent::Call { tool: self.renamed.own(call.tool), arguments: call.arguments };
+        let call = |call: crate::calls::WholeCall| StepEvent::Call {
+            tool: self.renamed.own(call.tool),
+            arguments: call.arguments,
+            agent_data: None,
+        };
         events.extend(self.calls.finish()?.into_iter().map(call));
-        events.push_back(StepEvent::Done(self.usage));
+        events.push_back(StepEvent::Done(StepEnd { usage: self.usage, finish: FinishReason::Complete, agent_data: None }));
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl Refusal {
             Meaning::Key => (Misconfigured, "The agent refuses the API key."),
             Meaning::Address => (Misconfigured, "The agent knows no such address or model."),
             Meaning::NoTools => (Misconfigured, "The agent's model cannot use tools."),
-            Meaning::TooLong => (ContextTooLong, "The conversation is longer than the agent can read."),
+            Meaning::TooLong => (ContextTooLong { limit: None }, "The conversation is longer than the agent can read."),
             Meaning::Overloaded => (Overloaded { retry_after }, "The agent has too much to do."),
             Meaning::Unavailable if retry_after.is_some() => (Overloaded { retry_after }, "The agent cannot answer now."),
             Meaning::Unavailable => (Unavailable, "The agent failed."),

@@ -93,7 +93,7 @@ fn tool(spec: &ToolSpec) -> Option<Tool<'_>> {
 fn message(entry: &Entry) -> Message<'_> {
     match entry {
         Entry::User { text } => Message::User { content: text },
-        Entry::Assistant { text, calls } => Message::Assistant {
+        Entry::Assistant { text, calls, .. } => Message::Assistant {
             content: (calls.is_empty() || !text.is_empty()).then_some(text),
             tool_calls: calls.iter().map(tool_call).collect(),
         },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::values::codes;
-use crate::{MessageId, Position, RawJson, Timestamp, ToolCallId, TurnId};
+use crate::{AgentData, MessageId, Position, RawJson, Timestamp, ToolCallId, TurnId};
 
 /// An entry of a conversation's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,39 @@ pub struct Message {
     pub role: Role,
     /// What was said.
     pub text: String,
+    /// Why the agent stopped writing. `None`: a user's message, an answer that was broken off, or a message recorded before finish
+    /// reasons were.
+    pub finish: Option<FinishReason>,
+    /// How many of the conversation's turns the agent did not read when it wrote this: the oldest ones, because the conversation was
+    /// longer than it can read.
+    pub turns_left_out: u64,
+    /// What the agent needs back with this message in later requests.
+    pub agent_data: Option<AgentData>,
+}
+
+impl Message {
+    /// A user's message.
+    pub fn user(id: MessageId, text: impl Into<String>) -> Self {
+        Self { id, role: Role::User, text: text.into(), finish: None, turns_left_out: 0, agent_data: None }
+    }
+
+    /// A complete message of the agent.
+    pub fn assistant(id: MessageId, text: impl Into<String>) -> Self {
+        let finish = Some(FinishReason::Complete);
+        Self { id, role: Role::Assistant, text: text.into(), finish, turns_left_out: 0, agent_data: None }
+    }
+}
+
+codes! {
+    /// Why an agent stopped writing. Errors are [`AgentError`](crate::AgentError)s.
+    FinishReason {
+        /// It said all it had to say, or waits for the results of its tool calls.
+        Complete = "complete",
+        /// It reached the limit of tokens for an answer. The answer is cut off.
+        Length = "length",
+        /// A content filter withheld the rest of the answer.
+        ContentFilter = "content_filter",
+    }
 }
 
 /// A request of the agent to run a tool.
@@ -79,6 +112,8 @@ pub struct ToolCall {
     pub arguments: RawJson,
     /// Who runs it.
     pub ran_by: RanBy,
+    /// What the agent needs back with this call in later requests.
+    pub agent_data: Option<AgentData>,
 }
 
 /// Who runs a tool call.

@@ -17,11 +17,16 @@ mod view;
 pub use conversation::{Conversation, Title};
 pub use error::{ChatError, InvalidInput};
 pub use feedback::Feedback;
-pub use item::{Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult};
+pub use item::{
+    FinishReason, Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult,
+};
 pub use limits::TurnLimits;
 pub use ports::*;
 pub use service::{ChatService, Deps, RetryTurn, StartTurn, StartedTurn, TurnStream, TurnTask};
 pub use turn::{Draft, FailureKind, HeldTurn, Turn, TurnFailure, TurnLease, TurnLog, TurnOutcome, TurnStatus, Usage};
 pub use turns::{plan, transcript};
-pub use values::{ConversationId, MessageId, Ordinal, Position, RawJson, Timestamp, ToolCallId, TurnId, UserId, WorkerId, without_nul};
+pub use values::{
+    AgentData, AgentDataError, ConversationId, MessageId, Ordinal, Position, RawJson, Timestamp, ToolCallId, TurnId, UserId, WorkerId,
+    without_nul,
+};
 pub use view::{Cursor, CursorMismatch, SeenText, TurnEvent, TurnView};

@@ -1,7 +1,7 @@
 //! Turns: everything done in answer to one user message.
 
 use crate::values::codes;
-use crate::{ConversationId, Item, MessageId, Ordinal, Timestamp, TurnId, UserId, WorkerId};
+use crate::{ConversationId, FinishReason, Item, ItemBody, MessageId, Ordinal, Timestamp, TurnId, UserId, WorkerId};
 
 /// Everything done in answer to one user message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,21 @@ pub struct Turn {
     pub created_at: Timestamp,
     /// What the agent says it used, over the steps of the attempt that ended the turn; zero where it does not say.
     pub usage: Usage,
+    /// Why the agent stopped writing the message that ended the turn; `None` if no message did.
+    pub finish: Option<FinishReason>,
+    /// How many of the conversation's turns, the oldest ones, the agent did not read for the message that ended the turn.
+    pub turns_left_out: u64,
+}
+
+impl Turn {
+    /// Takes over what the turn's last items say of its end. Stores call this when they end a turn, before they save it.
+    pub fn note_last_items(&mut self, last: &[Item]) {
+        let messages = last.iter().filter_map(|item| if let ItemBody::Message(message) = &item.body { Some(message) } else { None });
+        if let Some(message) = messages.last() {
+            self.finish = message.finish;
+            self.turns_left_out = message.turns_left_out;
+        }
+    }
 }
 
 /// Where a turn stands.
@@ -86,6 +101,8 @@ codes! {
         ContextTooLong = "context_too_long",
         /// The agent refused the content.
         AgentRefused = "agent_refused",
+        /// The agent's answer had neither text nor tool calls.
+        AgentEmptyAnswer = "agent_empty_answer",
         /// The turn needed more steps than allowed.
         StepLimit = "step_limit",
         /// The turn took longer than allowed.

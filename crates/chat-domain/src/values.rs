@@ -97,6 +97,48 @@ impl fmt::Debug for RawJson {
     }
 }
 
+/// Opaque text (JSON) that an agent adapter attaches to a message or a tool call, and gets back with it in later requests:
+/// a provider's call ids, signatures, reasoning. The domain and the stores never look into it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AgentData(String);
+
+impl AgentData {
+    /// The longest text, in bytes.
+    pub const MAX_BYTES: usize = 64 << 10;
+
+    /// Checks the text.
+    ///
+    /// # Errors
+    /// It is longer than [`MAX_BYTES`](Self::MAX_BYTES), or holds U+0000, which no database stores. An adapter logs this and does
+    /// without the data: it never fails a step.
+    pub fn new(json: impl Into<String>) -> Result<Self, AgentDataError> {
+        let json = json.into();
+        if json.len() > Self::MAX_BYTES {
+            return Err(AgentDataError::TooLong { bytes: json.len() });
+        }
+        if json.contains('\0') { Err(AgentDataError::Nul) } else { Ok(Self(json)) }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why text cannot be [`AgentData`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentDataError {
+    /// It is too long.
+    #[error("{bytes} bytes are more than the {} that are kept", AgentData::MAX_BYTES)]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It holds U+0000.
+    #[error("it contains U+0000")]
+    Nul,
+}
+
 /// An enum each of whose variants has a stable name.
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
@@ -138,6 +180,14 @@ mod tests {
         assert!(UserId::new("a\nb").is_none());
         assert!(UserId::new("é".repeat(64)).is_some());
         assert!(UserId::new("é".repeat(65)).is_none());
+    }
+
+    #[test]
+    fn agent_data_is_bounded() {
+        let longest = "x".repeat(AgentData::MAX_BYTES);
+        assert_eq!(AgentData::new(longest.clone()).map(|data| data.as_str().len()), Ok(AgentData::MAX_BYTES));
+        assert_eq!(AgentData::new(longest + "x"), Err(AgentDataError::TooLong { bytes: AgentData::MAX_BYTES + 1 }));
+        assert_eq!(AgentData::new("a\0b"), Err(AgentDataError::Nul));
     }
 
     #[test]

@@ -129,6 +129,8 @@ table! {
         "The message is kept. Begin a new conversation, or send a shorter message." ["conversation_id", "turn_id"]
     AgentRefused 422 "agent_refused" "The agent refused the content";
         "The message is kept. Go on with another message." ["conversation_id", "turn_id"]
+    AgentEmptyAnswer 502 "agent_empty_answer" "The agent's answer is empty";
+        "The message is kept. Retry the turn; if it happens again, the operator has to raise the agent's limit of tokens for an answer, or choose another model." ["conversation_id", "turn_id"]
     StepLimit 502 "step_limit" "The turn needed more steps than allowed";
         "The message and all work done are kept. Ask for less at once." ["conversation_id", "turn_id"]
     TurnTimeout 504 "turn_timeout" "The turn took longer than allowed";
@@ -180,6 +182,7 @@ impl From<FailureKind> for Code {
             FailureKind::AgentProtocolError => Self::AgentProtocolError,
             FailureKind::ContextTooLong => Self::ContextTooLong,
             FailureKind::AgentRefused => Self::AgentRefused,
+            FailureKind::AgentEmptyAnswer => Self::AgentEmptyAnswer,
             FailureKind::StepLimit => Self::StepLimit,
             FailureKind::TimeLimit => Self::TurnTimeout,
             FailureKind::TooManyAttempts => Self::TooManyAttempts,

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use chat_domain::{
-    Conversation, ConversationId, Draft, FailureKind, Item, ItemBody, Message, MessageId, Ordinal, Position, RawJson, Timestamp, Title,
-    ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure, TurnId, TurnOutcome,
-    TurnStatus, Usage, UserId,
+    AgentData, Conversation, ConversationId, Draft, FailureKind, FinishReason, Item, ItemBody, Message, MessageId, Ordinal, Position,
+    RawJson, Timestamp, Title, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure,
+    TurnId, TurnOutcome, TurnStatus, Usage, UserId,
 };
 use uuid::Uuid;
 
@@ -20,25 +20,26 @@ pub(crate) const CONVERSATION: &str = "id, owner, title, created_at, updated_at"
 
 /// What [`turn`] reads, of `turns t`; [`draft`] reads on.
 pub(crate) const TURN: &str = "t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, t.retry_of, t.superseded, t.created_at, \
-    t.input_tokens, t.output_tokens, t.failure_kind, t.failure_message, t.ended_at";
+    t.input_tokens, t.output_tokens, t.failure_kind, t.failure_message, t.ended_at, \
+    t.finish_reason, t.turns_left_out";
 
 /// What follows [`TURN`] where messages and calls are fetched with it.
 pub(crate) const DRAFT: &str = "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
 
 /// What [`message`] reads, of `messages m`.
-pub(crate) const MESSAGE: &str =
-    "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, NULL, NULL, NULL, NULL";
+pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, \
+    m.finish_reason, m.turns_left_out, NULL, m.agent_data, NULL, NULL";
 
 /// What [`call`] and [`result`] read, of `tool_calls k`.
 pub(crate) const CALL: &str = "k.id, k.turn_id, k.position, k.ran_by, NULL, k.message_id, NULL, k.created_at, \
-    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, NULL, CAST(k.arguments AS TEXT), \
+    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, k.agent_data, NULL, NULL, CAST(k.arguments AS TEXT), \
     COALESCE(CAST(k.output AS TEXT), k.error_message), k.took_us";
 
 /// How many columns [`TURN`] has.
-pub(crate) const TURN_COLUMNS: usize = 13;
+pub(crate) const TURN_COLUMNS: usize = 15;
 
 /// How many columns [`CALL`] has.
-pub(crate) const CALL_COLUMNS: usize = 17;
+pub(crate) const CALL_COLUMNS: usize = 19;
 
 /// The owner of a row.
 pub(crate) fn owner(row: Row<'_>, place: usize) -> Result<UserId, Fault> {
@@ -69,7 +70,23 @@ pub(crate) fn turn(row: Row<'_>, at: usize) -> Result<Turn, Fault> {
         superseded: row.get(at + 6, "superseded")?,
         created_at: Timestamp(row.get(at + 7, "created_at")?),
         usage: Usage { input_tokens: row.count(at + 8, "input_tokens")?, output_tokens: row.count(at + 9, "output_tokens")? },
+        finish: finish(row, at)?,
+        turns_left_out: row.count(at + 14, "turns_left_out")?,
     })
+}
+
+/// The finish reason of a row of [`TURN`] or [`MESSAGE`] from place `at` on.
+fn finish(row: Row<'_>, at: usize) -> Result<Option<FinishReason>, Fault> {
+    let Some(code) = row.get::<Option<String>>(at + 13, "finish_reason")? else {
+        return Ok(None);
+    };
+    FinishReason::from_code(&code).map(Some).ok_or_else(|| row.corrupt("finish_reason", &format!("{code:?} means nothing")))
+}
+
+/// What an agent attached to a message or a call. Data that is not within its bounds is left out: a turn can do without.
+fn agent_data(row: Row<'_>, place: usize) -> Result<Option<AgentData>, Fault> {
+    let data = row.get::<Option<String>>(place, "agent_data")?;
+    Ok(data.and_then(|data| AgentData::new(data).ok()))
 }
 
 fn status(row: Row<'_>, at: usize) -> Result<TurnStatus, Fault> {
@@ -102,6 +119,9 @@ pub(crate) fn message(row: Row<'_>, at: usize) -> Result<Item, Fault> {
         id: MessageId(row.get(at, "id")?),
         role: row.code(at + 3, "role", codes::role)?,
         text: row.get(at + 11, "text")?,
+        finish: finish(row, at)?,
+        turns_left_out: row.count(at + 14, "turns_left_out")?,
+        agent_data: agent_data(row, at + 16)?,
     });
     let position = row.get::<Option<i64>>(at + 2, "position")?.unwrap_or_default();
     let position = u64::try_from(position).map_err(|_| row.corrupt("position", "it is negative"))?;
@@ -119,8 +139,9 @@ pub(crate) fn call(row: Row<'_>, at: usize) -> Result<Item, Fault> {
         id: ToolCallId(row.get(at, "id")?),
         message: MessageId(row.get(at + 5, "message_id")?),
         tool: row.get(at + 11, "tool")?,
-        arguments: RawJson::from_valid(row.get::<String>(at + 14, "arguments")?),
+        arguments: RawJson::from_valid(row.get::<String>(at + 16, "arguments")?),
         ran_by: row.code(at + 3, "ran_by", codes::ran_by)?,
+        agent_data: agent_data(row, at + 13)?,
     });
     Ok(Item {
         position: Position(row.count(at + 2, "position")?),
@@ -136,18 +157,18 @@ pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
         return Ok(None);
     };
     let outcome = match code.as_str() {
-        codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(row.get::<String>(at + 15, "output")?))),
+        codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(row.get::<String>(at + 17, "output")?))),
         codes::UNKNOWN => ToolOutcome::Unknown,
         _ => {
             let kind = row.code(at + 10, "outcome", ToolErrorKind::from_code)?;
-            ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 15, "error_message")?))
+            ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 17, "error_message")?))
         }
     };
     let body = ItemBody::ToolResult(ToolResult {
         call: ToolCallId(row.get(at, "id")?),
         outcome,
         started_at: Timestamp(row.get(at + 12, "started_at")?),
-        took: Duration::from_micros(row.count(at + 16, "took_us")?),
+        took: Duration::from_micros(row.count(at + 18, "took_us")?),
     });
     Ok(Some(Item {
         position: Position(row.count(at + 8, "result_position")?),

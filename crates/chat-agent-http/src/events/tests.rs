@@ -1,5 +1,5 @@
 use chat_domain::AgentErrorKind::{self, Protocol, Refused, Unavailable};
-use chat_domain::{RawJson, Usage};
+use chat_domain::{FinishReason, RawJson, StepEnd, Usage};
 use chat_test_support::stub_agent::chunk;
 use serde_json::{Value, json};
 
@@ -24,11 +24,12 @@ fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments) })
+    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None })
 }
 
 fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Done(Usage { input_tokens, output_tokens }))
+    let usage = Usage { input_tokens, output_tokens };
+    Ok(StepEvent::Done(StepEnd { usage, finish: FinishReason::Complete, agent_data: None }))
 }
 
 fn sse(chunks: impl IntoIterator<Item = Value>) -> Vec<u8> {
@@ -147,7 +148,10 @@ async fn filtered_content_is_refused() {
 #[tokio::test]
 async fn an_error_in_the_stream_ends_it() {
     let error = json!({ "error": { "message": "boom", "code": "context_length_exceeded" }, "choices": [{ "delta": { "content": "" } }] });
-    assert_eq!(heard([sse([chunk::text("Well"), error, chunk::text("no")])]).await, [text("Well"), Err(AgentErrorKind::ContextTooLong)]);
+    assert_eq!(
+        heard([sse([chunk::text("Well"), error, chunk::text("no")])]).await,
+        [text("Well"), Err(AgentErrorKind::ContextTooLong { limit: None })]
+    );
     let flat = json!({ "object": "error", "message": "boom", "code": 503 });
     assert_eq!(heard([sse([flat])]).await, [Err(AgentErrorKind::Overloaded { retry_after: None })]);
 }

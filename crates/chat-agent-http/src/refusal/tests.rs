@@ -25,7 +25,7 @@ fn the_status_tells_the_kind() {
         (404, Misconfigured),
         (405, Misconfigured),
         (408, Unavailable),
-        (413, ContextTooLong),
+        (413, ContextTooLong { limit: None }),
         (418, Protocol),
         (422, Protocol),
         (429, overloaded),
@@ -63,9 +63,9 @@ fn a_context_that_is_too_long_in_the_words_of_many_servers() {
     let plain = json!({ "error": "input exceeds the context window" });
     for body in [coded, llama_cpp, flat, anthropic, plain] {
         for status in [400, 413, 422] {
-            answered(status, &body.to_string(), ContextTooLong);
+            answered(status, &body.to_string(), ContextTooLong { limit: None });
         }
-        assert_eq!(Refusal::in_stream(&body).expect("an error").into_error(None).kind, ContextTooLong, "{body}");
+        assert_eq!(Refusal::in_stream(&body).expect("an error").into_error(None).kind, ContextTooLong { limit: None }, "{body}");
         assert!(!Refusal::of_answer(400, body.to_string().as_bytes()).is_passing());
     }
     // The text alone does not turn a wrong key into a long conversation.

@@ -45,7 +45,7 @@ impl AgentUnderTest for ChatCompletions {
             AgentErrorKind::Misconfigured,
             AgentErrorKind::Overloaded { retry_after: None },
             AgentErrorKind::Overloaded { retry_after: Some(Duration::from_secs(120)) },
-            AgentErrorKind::ContextTooLong,
+            AgentErrorKind::ContextTooLong { limit: None },
             AgentErrorKind::Refused,
             AgentErrorKind::TimedOut,
             AgentErrorKind::Unavailable,
@@ -62,7 +62,7 @@ fn answer(script: &[Script]) -> Answer {
     for act in script {
         let said = match act {
             Script::Say(StepEvent::Text(text)) => chunk::text(text),
-            Script::Say(StepEvent::Call { tool, arguments }) => {
+            Script::Say(StepEvent::Call { tool, arguments, .. }) => {
                 chunk::call(calls.next().expect("a number"), "id", tool, arguments.as_str())
             }
             Script::Say(other) => panic!("no server can say {other:?}"),
@@ -86,11 +86,12 @@ fn failure(kind: AgentErrorKind) -> Answer {
         AgentErrorKind::Overloaded { retry_after: Some(after) } => {
             Answer::error(429, "", "later").header("retry-after", &after.as_secs().to_string())
         }
-        AgentErrorKind::ContextTooLong => Answer::error(400, "context_length_exceeded", "too long"),
+        AgentErrorKind::ContextTooLong { .. } => Answer::error(400, "context_length_exceeded", "too long"),
         AgentErrorKind::Refused => Answer::error(400, "content_policy_violation", "no"),
         AgentErrorKind::TimedOut => Answer::hanging(),
         AgentErrorKind::Unavailable => Answer::error(500, "", "boom"),
         AgentErrorKind::Protocol => Answer::raw(200, "text/html", "<html>"),
+        AgentErrorKind::EmptyAnswer => Answer::text([""]),
     }
 }
 

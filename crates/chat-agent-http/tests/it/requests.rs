@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::support::{agent, call, done, events, hello, request, says, settings, tool};
 
 fn answers(text: &str) -> Entry {
-    Entry::Assistant { text: text.to_owned(), calls: Vec::new() }
+    Entry::Assistant { text: text.to_owned(), calls: Vec::new(), agent_data: None }
 }
 
 fn calls<'a>(text: &str, calls: impl IntoIterator<Item = (u128, &'a str, &'a str)>) -> Entry {
@@ -17,8 +17,9 @@ fn calls<'a>(text: &str, calls: impl IntoIterator<Item = (u128, &'a str, &'a str
         id: ToolCallId(Uuid::from_u128(id)),
         tool: tool.to_owned(),
         arguments: RawJson::from_valid(arguments),
+        agent_data: None,
     };
-    Entry::Assistant { text: text.to_owned(), calls: calls.into_iter().map(call).collect() }
+    Entry::Assistant { text: text.to_owned(), calls: calls.into_iter().map(call).collect(), agent_data: None }
 }
 
 fn result(id: u128, content: &str) -> Entry {

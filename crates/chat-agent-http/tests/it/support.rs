@@ -5,7 +5,10 @@ use std::time::Duration;
 use chat_agent_http::{ChatCompletionsAgent, ChatCompletionsSettings, Retries};
 use chat_domain::RawJson;
 use chat_domain::transcript::{Entry, Transcript};
-use chat_domain::{Agent, AgentError, AgentErrorKind, ConversationId, StepEvent, StepRequest, StepStream, ToolSpec, TurnId, Usage, UserId};
+use chat_domain::{
+    Agent, AgentError, AgentErrorKind, ConversationId, FinishReason, StepEnd, StepEvent, StepRequest, StepStream, ToolSpec, TurnId, Usage,
+    UserId,
+};
 use futures_util::StreamExt;
 use uuid::Uuid;
 
@@ -69,9 +72,10 @@ pub fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 pub fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments) })
+    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None })
 }
 
 pub fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Done(Usage { input_tokens, output_tokens }))
+    let usage = Usage { input_tokens, output_tokens };
+    Ok(StepEvent::Done(StepEnd { usage, finish: FinishReason::Complete, agent_data: None }))
 }

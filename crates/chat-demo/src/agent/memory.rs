@@ -104,7 +104,7 @@ pub(crate) fn turns(transcript: &Transcript) -> Vec<Turn<'_>> {
     for entry in &transcript.0 {
         match entry {
             Entry::User { text } => turns.push(Turn { message: text, steps: Vec::new(), said: "" }),
-            Entry::Assistant { text, calls } => {
+            Entry::Assistant { text, calls, .. } => {
                 open = calls.iter().collect();
                 if let Some(turn) = turns.last_mut().filter(|_| !text.is_empty()) {
                     turn.said = text;

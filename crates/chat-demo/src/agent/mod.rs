@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::transcript::{Entry, estimate_tokens};
-use chat_domain::{Agent, AgentError, RawJson, StepEvent, StepRequest, StepStream, ToolSpec, Usage};
+use chat_domain::{Agent, AgentError, FinishReason, RawJson, StepEnd, StepEvent, StepRequest, StepStream, ToolSpec, Usage};
 use futures_util::{StreamExt, stream};
 
 use plan::Next;
@@ -49,7 +49,7 @@ impl Agent for DemoAgent {
             Next::Call(tool, arguments) if offered(&request.tools, tool) => {
                 let arguments = arguments.to_string();
                 let usage = Usage { input_tokens, output_tokens: tokens(&arguments) };
-                vec![StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments) }, StepEvent::Done(usage)]
+                vec![StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None }, done(usage)]
             }
             Next::Call(..) => words(wording::AWAY, input_tokens),
             Next::Ask(question) => words(&wording::asked(&question), input_tokens),
@@ -73,13 +73,17 @@ fn offered(tools: &[ToolSpec], name: &str) -> bool {
 /// The words, each with the white space after it, and the end.
 fn words(text: &str, input_tokens: u64) -> Vec<StepEvent> {
     let words = text.split_inclusive(char::is_whitespace).map(|word| StepEvent::Text(word.to_owned()));
-    words.chain([StepEvent::Done(Usage { input_tokens, output_tokens: tokens(text) })]).collect()
+    words.chain([done(Usage { input_tokens, output_tokens: tokens(text) })]).collect()
+}
+
+fn done(usage: Usage) -> StepEvent {
+    StepEvent::Done(StepEnd { usage, finish: FinishReason::Complete, agent_data: None })
 }
 
 fn size(entry: &Entry) -> u64 {
     match entry {
         Entry::User { text } => tokens(text),
-        Entry::Assistant { text, calls } => tokens(text) + calls.iter().map(|call| tokens(call.arguments.as_str())).sum::<u64>(),
+        Entry::Assistant { text, calls, .. } => tokens(text) + calls.iter().map(|call| tokens(call.arguments.as_str())).sum::<u64>(),
         Entry::ToolResult { content, .. } => tokens(content),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_demo::DemoAgent;
 use chat_domain::transcript::{Entry, Transcript};
-use chat_domain::{Agent, ConversationId, RawJson, StepEvent, StepRequest, ToolSpec, TurnId};
+use chat_domain::{Agent, ConversationId, FinishReason, RawJson, StepEnd, StepEvent, StepRequest, ToolSpec, TurnId};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -46,7 +46,7 @@ async fn it_speaks_word_by_word_and_takes_its_time() {
         .collect();
     assert_eq!(words.concat(), "Hello! I keep your task list. Tell me what to add, or ask what is on your list.");
     assert_eq!(words.get(..3), Some(["Hello! ", "I ", "keep "].as_slice()));
-    let StepEvent::Done(usage) = &last[0] else { panic!("not done") };
+    let StepEvent::Done(StepEnd { usage, finish: FinishReason::Complete, agent_data: None }) = &last[0] else { panic!("not done") };
     assert!(usage.input_tokens > 0 && usage.output_tokens > usage.input_tokens);
     assert_eq!(began.elapsed(), Duration::from_millis(15) * u32::try_from(words.len()).unwrap());
 }
@@ -55,7 +55,7 @@ async fn it_speaks_word_by_word_and_takes_its_time() {
 async fn a_call_comes_whole() {
     let events = heard(&DemoAgent::new(Duration::ZERO), request("Add task: \"Buy 'milk'\" \u{1F95B}", &["add_task"])).await;
     let expected = RawJson::from_valid(r#"{"title":"\"Buy 'milk'\" 🥛"}"#);
-    assert_eq!(events.first(), Some(&StepEvent::Call { tool: "add_task".into(), arguments: expected }));
+    assert_eq!(events.first(), Some(&StepEvent::Call { tool: "add_task".into(), arguments: expected, agent_data: None }));
     assert!(matches!(events.get(1..), Some([StepEvent::Done(_)])));
 }
 

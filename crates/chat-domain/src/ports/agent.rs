@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::transcript::Transcript;
-use crate::{ConversationId, FailureKind, RawJson, ToolOutcome, ToolSpec, TurnId, Usage, UserId};
+use crate::{AgentData, ConversationId, FailureKind, FinishReason, RawJson, ToolOutcome, ToolSpec, TurnId, Usage, UserId};
 
 /// What says what comes next: a model behind an API, or rules.
 ///
@@ -17,6 +17,10 @@ use crate::{ConversationId, FailureKind, RawJson, ToolOutcome, ToolSpec, TurnId,
 /// - After an error the stream ends.
 /// - Dropping the stream (or the future of `step`) stops the work.
 /// - It repeats a request only before the first event.
+/// - A connection that was lost before the agent gave a finish reason is an error of the stream, not a complete answer.
+/// - [`AgentData`] that it hands out comes back in the transcript of every later request, unchanged and with the same message or
+///   call. It may come back to another agent, model or endpoint than the one that wrote it: the data must name its writer (a short
+///   tag of the adapter's own is enough), and an adapter ignores data that it did not write or cannot read.
 ///
 /// The suite [`agent_contract!`](crate::agent_contract) checks an implementation.
 #[cfg_attr(feature = "testing", mockall::automock)]
@@ -55,6 +59,8 @@ pub enum StepEvent {
         tool: String,
         /// The arguments: a JSON object; or, if the agent wrote something else, that text as a JSON string.
         arguments: RawJson,
+        /// What the agent needs back with this call in later requests.
+        agent_data: Option<AgentData>,
     },
     /// A tool call that the agent ran on its own side.
     Ran {
@@ -68,7 +74,18 @@ pub enum StepEvent {
         took: Duration,
     },
     /// The step is complete.
-    Done(Usage),
+    Done(StepEnd),
+}
+
+/// The end of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepEnd {
+    /// The tokens the step used; zero where the agent does not say.
+    pub usage: Usage,
+    /// Why the agent stopped writing.
+    pub finish: FinishReason,
+    /// What the agent needs back with the message of this step in later requests.
+    pub agent_data: Option<AgentData>,
 }
 
 /// Why a step failed.
@@ -109,7 +126,10 @@ pub enum AgentErrorKind {
         retry_after: Option<Duration>,
     },
     /// The transcript is longer than it can read.
-    ContextTooLong,
+    ContextTooLong {
+        /// The most tokens it can read, if its error names a number.
+        limit: Option<u64>,
+    },
     /// It refused the content.
     Refused,
     /// It was slower than its limit.
@@ -118,6 +138,9 @@ pub enum AgentErrorKind {
     Unavailable,
     /// Its answer was not understood.
     Protocol,
+    /// Its answer has neither text nor tool calls. An agent returns this error itself only where it can say more about the cause
+    /// than the domain, which rejects every such answer.
+    EmptyAnswer,
 }
 
 impl From<AgentErrorKind> for FailureKind {
@@ -125,11 +148,12 @@ impl From<AgentErrorKind> for FailureKind {
         match kind {
             AgentErrorKind::Misconfigured => Self::AgentMisconfigured,
             AgentErrorKind::Overloaded { .. } => Self::AgentOverloaded,
-            AgentErrorKind::ContextTooLong => Self::ContextTooLong,
+            AgentErrorKind::ContextTooLong { .. } => Self::ContextTooLong,
             AgentErrorKind::Refused => Self::AgentRefused,
             AgentErrorKind::TimedOut => Self::AgentTimeout,
             AgentErrorKind::Unavailable => Self::AgentUnavailable,
             AgentErrorKind::Protocol => Self::AgentProtocolError,
+            AgentErrorKind::EmptyAnswer => Self::AgentEmptyAnswer,
         }
     }
 }

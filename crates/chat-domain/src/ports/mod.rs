@@ -8,7 +8,7 @@ mod toolset;
 
 #[cfg(feature = "testing")]
 pub use agent::MockAgent;
-pub use agent::{Agent, AgentError, AgentErrorKind, StepEvent, StepRequest, StepStream};
+pub use agent::{Agent, AgentError, AgentErrorKind, StepEnd, StepEvent, StepRequest, StepStream};
 pub use environment::{Environment, SystemEnvironment};
 pub use observer::{Observer, Signal};
 #[cfg(feature = "testing")]

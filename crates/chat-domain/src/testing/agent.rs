@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 
 use crate::testing::Gate;
-use crate::{Agent, AgentError, AgentErrorKind, RawJson, StepEvent, StepRequest, StepStream, Usage};
+use crate::{Agent, AgentError, AgentErrorKind, FinishReason, RawJson, StepEnd, StepEvent, StepRequest, StepStream, Usage};
 
 /// What a scripted agent does in a step.
 #[derive(Clone, Debug)]
@@ -28,7 +28,13 @@ impl Script {
 
     /// A tool call.
     pub fn call(tool: &str, arguments: &str) -> Self {
-        Self::Say(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments) })
+        Self::Say(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None })
+    }
+
+    /// The end of a step, with 10 tokens read and 5 written.
+    pub fn done(finish: FinishReason) -> Self {
+        let usage = Usage { input_tokens: 10, output_tokens: 5 };
+        Self::Say(StepEvent::Done(StepEnd { usage, finish, agent_data: None }))
     }
 }
 
@@ -71,7 +77,7 @@ impl Agent for ScriptedAgent {
         let mut script = scripted.unwrap_or_else(|| (self.otherwise)(&request));
         locked(&self.requests).push(request);
         if !matches!(script.last(), Some(Script::Cut | Script::Fail(_) | Script::Say(StepEvent::Done(_)))) {
-            script.push(Script::Say(StepEvent::Done(Usage { input_tokens: 10, output_tokens: 5 })));
+            script.push(Script::done(FinishReason::Complete));
         }
         Ok(stream::iter(script)
             .filter_map(|script| async move {

@@ -40,7 +40,10 @@ impl LogBuilder {
 
     fn message(&mut self, role: Role, text: &str) -> MessageId {
         let id = MessageId(self.environment.fresh_id());
-        self.push(ItemBody::Message(Message { id, role, text: text.to_owned() }));
+        self.push(ItemBody::Message(match role {
+            Role::User => Message::user(id, text),
+            Role::Assistant => Message::assistant(id, text),
+        }));
         id
     }
 
@@ -62,7 +65,7 @@ impl LogBuilder {
     /// The same, run by somebody.
     pub fn call_by(&mut self, ran_by: RanBy, message: MessageId, tool: &str) -> ToolCall {
         let id = ToolCallId(self.environment.fresh_id());
-        let call = ToolCall { id, message, tool: tool.to_owned(), arguments: RawJson::from_valid("{}"), ran_by };
+        let call = ToolCall { id, message, tool: tool.to_owned(), arguments: RawJson::from_valid("{}"), ran_by, agent_data: None };
         self.push(ItemBody::ToolCall(call.clone()));
         call
     }
@@ -95,6 +98,8 @@ impl LogBuilder {
             superseded: false,
             created_at: Timestamp::default(),
             usage: Usage::default(),
+            finish: None,
+            turns_left_out: 0,
         };
         TurnLog { turn, items: self.items }
     }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::Gate;
 use crate::{
     BeginTurn, Begun, BegunPage, BusyPolicy, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn,
-    Feedback, Heartbeat, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, Role, StoreError,
-    Target, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnStatus,
+    Feedback, Heartbeat, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, StoreError, Target,
+    Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnStatus,
     TurnView, Unavailability, Usage, UserId, WorkerId,
 };
 
@@ -322,8 +322,10 @@ impl ConversationStore for MemoryStore {
             superseded: false,
             created_at: begin.at,
             usage: Usage::default(),
+            finish: None,
+            turns_left_out: 0,
         };
-        let body = ItemBody::Message(Message { id: begin.message, role: Role::User, text: begin.text });
+        let body = ItemBody::Message(Message::user(begin.message, begin.text));
         let items = vec![Item { position: Position::START, turn: turn.id, at: begin.at, body }];
         let idempotency = begin.idempotency;
         log.turns.push(Row { turn: turn.clone(), items, holder: None, epoch: 0, attempt: 0, draft: None, idempotency, next: None });
@@ -366,6 +368,7 @@ impl ConversationStore for MemoryStore {
             let row = log.row(at)?;
             row.draft = None;
             row.turn.usage = usage;
+            row.turn.note_last_items(&items);
             row.turn.status = TurnStatus::Ended { at: now, outcome };
             log.conversation.updated_at = now;
             log.row(at)?.next = log.run_next(lease.worker, now)?;

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::{
     BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, FailureKind,
-    Feedback, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, Role, StoreError,
-    Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult,
-    TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, Usage, UserId, WorkerId,
+    Feedback, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, StoreError, Target,
+    Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, TurnFailure,
+    TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, Usage, UserId, WorkerId,
 };
 
 /// Makes one test of each case of the store's contract.
@@ -54,6 +54,8 @@ macro_rules! store_contract {
             a_message_leads_to_its_turn_and_a_retry_to_its_question
             a_forgotten_key_begins_anew
             feedback_is_kept_and_replaced
+            answers_keep_what_the_agent_says_of_them
+            what_was_broken_off_has_no_finish_reason
         }
     };
     (@cases $store:expr; $($case:ident)+) => {$(
@@ -64,6 +66,9 @@ macro_rules! store_contract {
         }
     )+};
 }
+
+mod answers;
+pub use answers::*;
 
 type Store = Arc<dyn ConversationStore>;
 
@@ -125,7 +130,7 @@ fn queued(begun: Result<Begun, StoreError>) -> crate::Turn {
 
 fn assistant(text: &str) -> (MessageId, NewItem) {
     let id = MessageId(id());
-    let body = ItemBody::Message(Message { id, role: Role::Assistant, text: text.to_owned() });
+    let body = ItemBody::Message(Message::assistant(id, text));
     (id, NewItem { at: Timestamp(1_770_069_601_000_001), body })
 }
 
@@ -135,7 +140,7 @@ fn answer(text: &str) -> Vec<NewItem> {
 
 fn tool_call(message: MessageId, arguments: &str) -> ToolCall {
     let arguments = RawJson::from_valid(arguments);
-    ToolCall { id: ToolCallId(id()), message, tool: "add_task".to_owned(), arguments, ran_by: RanBy::Us }
+    ToolCall { id: ToolCallId(id()), message, tool: "add_task".to_owned(), arguments, ran_by: RanBy::Us, agent_data: None }
 }
 
 fn new(body: ItemBody) -> NewItem {
@@ -185,7 +190,7 @@ pub async fn a_new_conversation_begins_running(store: Store) {
     assert_eq!(held.attempt, 1);
     assert_eq!((held.turn.id, held.turn.conversation, held.turn.ordinal), (begin.turn, begin.target.id(), Ordinal(1)));
     assert_eq!((&held.turn.status, held.turn.created_at), (&TurnStatus::Running, begin.at));
-    let body = ItemBody::Message(Message { id: begin.message, role: Role::User, text: text.to_owned() });
+    let body = ItemBody::Message(Message::user(begin.message, text));
     assert_eq!(held.items, [Item { position: Position(1), turn: begin.turn, at: begin.at, body }]);
 
     let conversation = store.conversation(&ann(), begin.target.id()).await.unwrap();
@@ -487,8 +492,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     assert_eq!(store.turn(&ann(), second.turn.id, Position(1)).await.unwrap().draft, Some(two.clone()));
 
     // The message becomes an item: the draft is gone, and a late one does not bring it back.
-    let said =
-        NewItem { at: Timestamp(1), body: ItemBody::Message(Message { id: one.message, role: Role::Assistant, text: one.text.clone() }) };
+    let said = NewItem { at: Timestamp(1), body: ItemBody::Message(Message::assistant(one.message, one.text.clone())) };
     store.append(&first.lease, vec![said]).await.unwrap();
     assert_eq!(store.turn(&ann(), first.turn.id, Position(1)).await.unwrap().draft, None);
     store.heartbeat(worker, LEASE, vec![(first.lease, one)]).await.unwrap();

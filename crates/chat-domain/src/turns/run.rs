@@ -15,7 +15,7 @@ use super::transcript;
 use super::worker::Worker;
 use crate::{
     AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, Message, MessageId,
-    NewItem, RanBy, Role, Signal, StepEvent, StepRequest, StoreError, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind,
+    NewItem, RanBy, Signal, StepEnd, StepEvent, StepRequest, StoreError, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind,
     ToolOutcome, ToolOutput, ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, TurnPage, Usage, without_nul,
 };
 
@@ -88,6 +88,8 @@ struct Answer {
     message: MessageId,
     at: Timestamp,
     text: String,
+    /// How the agent ended it, once it has.
+    end: Option<StepEnd>,
     /// Calls for us to run.
     calls: Vec<ToolCall>,
     /// Calls the agent ran itself, with their results.
@@ -96,8 +98,10 @@ struct Answer {
 
 impl Answer {
     fn items(self) -> Vec<NewItem> {
-        let Self { message, at, text, calls, ran } = self;
-        let mut bodies = vec![ItemBody::Message(Message { id: message, role: Role::Assistant, text })];
+        let Self { message, at, text, end, calls, ran } = self;
+        let (finish, agent_data) = end.map_or((None, None), |end| (Some(end.finish), end.agent_data));
+        let message = Message { finish, agent_data, ..Message::assistant(message, text) };
+        let mut bodies = vec![ItemBody::Message(message)];
         for (call, result) in ran {
             bodies.extend([ItemBody::ToolCall(call), ItemBody::ToolResult(result)]);
         }
@@ -145,12 +149,14 @@ impl Runner<'_> {
             Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
         };
         let message = MessageId(self.deps.environment.fresh_id());
-        let mut answer = Answer { message, at: self.deps.environment.now(), text: String::new(), calls: Vec::new(), ran: Vec::new() };
+        let mut answer =
+            Answer { message, at: self.deps.environment.now(), text: String::new(), end: None, calls: Vec::new(), ran: Vec::new() };
         let heard = self.unless_stopped(self.listen(request, &mut answer)).await;
         answer.at = self.deps.environment.now();
         match heard {
-            Ok(Ok(usage)) => {
-                self.usage += usage;
+            Ok(Ok(end)) => {
+                self.usage += end.usage;
+                answer.end = Some(end);
                 if answer.calls.is_empty() {
                     return self.end(answer.items(), TurnOutcome::Completed).await.map(Some);
                 }
@@ -192,7 +198,7 @@ impl Runner<'_> {
     }
 
     /// Listens to the agent, shows its text as it comes, and puts its answer together.
-    async fn listen(&self, request: StepRequest, answer: &mut Answer) -> Result<Usage, AgentError> {
+    async fn listen(&self, request: StepRequest, answer: &mut Answer) -> Result<StepEnd, AgentError> {
         let limits = &self.deps.limits;
         let mut stream = self.deps.agent.step(request).await?;
         while let Some(event) = stream.next().await {
@@ -205,19 +211,21 @@ impl Runner<'_> {
                     answer.text.push_str(&delta);
                     self.show(answer.message, &delta);
                 }
-                StepEvent::Call { tool, arguments } => {
+                StepEvent::Call { tool, arguments, agent_data } => {
                     let id = ToolCallId(self.deps.environment.fresh_id());
-                    answer.calls.push(ToolCall { id, message: answer.message, tool: without_nul(tool), arguments, ran_by: RanBy::Us });
+                    let (message, tool) = (answer.message, without_nul(tool));
+                    answer.calls.push(ToolCall { id, message, tool, arguments, ran_by: RanBy::Us, agent_data });
                 }
                 StepEvent::Ran { tool, arguments, outcome, took } => {
                     let id = ToolCallId(self.deps.environment.fresh_id());
-                    let call = ToolCall { id, message: answer.message, tool: without_nul(tool), arguments, ran_by: RanBy::Agent };
+                    let (message, tool) = (answer.message, without_nul(tool));
+                    let call = ToolCall { id, message, tool, arguments, ran_by: RanBy::Agent, agent_data: None };
                     let outcome = self.bounded(outcome);
                     let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
                     let started_at = Timestamp(self.deps.environment.now().0.saturating_sub(micros));
                     answer.ran.push((call, ToolResult { call: id, outcome, started_at, took }));
                 }
-                StepEvent::Done(usage) => return Ok(usage),
+                StepEvent::Done(end) => return Ok(end),
             }
             if answer.calls.len() + answer.ran.len() > limits.calls_per_step {
                 return Err(too_much(format!("The agent asked for more than {} tool calls at once.", limits.calls_per_step)));

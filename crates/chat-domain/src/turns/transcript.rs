@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus};
+use crate::{AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus};
 
 /// What the agent reads, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Entry {
         text: String,
         /// The calls it made. Their results follow directly, in the same order.
         calls: Vec<Call>,
+        /// What the agent attached to this message.
+        agent_data: Option<AgentData>,
     },
     /// What came of a call.
     ToolResult {
@@ -44,6 +46,8 @@ pub struct Call {
     pub tool: String,
     /// The arguments.
     pub arguments: RawJson,
+    /// What the agent attached to this call.
+    pub agent_data: Option<AgentData>,
 }
 
 /// What the agent is told of a call whose outcome nobody knows.
@@ -97,9 +101,11 @@ fn cut(turns: &mut Vec<Vec<Entry>>, budget: usize) {
 fn size(entry: &Entry) -> usize {
     match entry {
         Entry::User { text } => estimate_tokens(text),
-        Entry::Assistant { text, calls } => {
-            let call_size = |call: &Call| estimate_tokens(&call.tool) + estimate_tokens(call.arguments.as_str());
-            estimate_tokens(text) + calls.iter().map(call_size).sum::<usize>()
+        Entry::Assistant { text, calls, agent_data } => {
+            let data_size = |data: &Option<AgentData>| data.as_ref().map_or(0, |data| estimate_tokens(data.as_str()));
+            let call_size =
+                |call: &Call| estimate_tokens(&call.tool) + estimate_tokens(call.arguments.as_str()) + data_size(&call.agent_data);
+            estimate_tokens(text) + data_size(agent_data) + calls.iter().map(call_size).sum::<usize>()
         }
         Entry::ToolResult { content, .. } => estimate_tokens(content),
     }
@@ -114,12 +120,14 @@ fn ended_turn(log: &TurnLog) -> Vec<Entry> {
         TurnStatus::Ended { outcome: TurnOutcome::Failed(_), .. } | TurnStatus::Queued | TurnStatus::Running => Some(FAILED),
     };
     match (entries.last_mut(), note) {
-        (Some(Entry::Assistant { text, calls }), note) if calls.is_empty() => {
+        (Some(Entry::Assistant { text, calls, .. }), note) if calls.is_empty() => {
             if let Some(note) = note {
                 *text = if text == SILENT { note.to_owned() } else { format!("{text}\n\n{note}") };
             }
         }
-        (_, note) => entries.push(Entry::Assistant { text: note.unwrap_or(SILENT).to_owned(), calls: Vec::new() }),
+        (_, note) => {
+            entries.push(Entry::Assistant { text: note.unwrap_or(SILENT).to_owned(), calls: Vec::new(), agent_data: None });
+        }
     }
     entries
 }
@@ -137,10 +145,17 @@ fn entries(items: &[Item]) -> Vec<Entry> {
         match &item.body {
             ItemBody::Message(message) => said.push(match message.role {
                 Role::User => Said::User(message.text.clone()),
-                Role::Assistant => Said::Step(Step { message: message.id, text: message.text.clone(), ran: Vec::new(), calls: Vec::new() }),
+                Role::Assistant => Said::Step(Step {
+                    message: message.id,
+                    text: message.text.clone(),
+                    agent_data: message.agent_data.clone(),
+                    ran: Vec::new(),
+                    calls: Vec::new(),
+                }),
             }),
             ItemBody::ToolCall(call) => {
-                let entry = Call { id: call.id, tool: call.tool.clone(), arguments: call.arguments.clone() };
+                let entry =
+                    Call { id: call.id, tool: call.tool.clone(), arguments: call.arguments.clone(), agent_data: call.agent_data.clone() };
                 let step = said.iter_mut().rev().find_map(|said| match said {
                     Said::Step(step) if step.message == call.message => Some(step),
                     _ => None,
@@ -152,7 +167,8 @@ fn entries(items: &[Item]) -> Vec<Entry> {
                 match step {
                     Some(step) => calls(step),
                     None => {
-                        let mut step = Step { message: call.message, text: String::new(), ran: Vec::new(), calls: Vec::new() };
+                        let (ran, calls_of_us) = (Vec::new(), Vec::new());
+                        let mut step = Step { message: call.message, text: String::new(), agent_data: None, ran, calls: calls_of_us };
                         calls(&mut step);
                         said.push(Said::Step(step));
                     }
@@ -172,6 +188,7 @@ enum Said {
 struct Step {
     message: MessageId,
     text: String,
+    agent_data: Option<AgentData>,
     /// Calls the agent ran itself, before it said the text.
     ran: Vec<Call>,
     /// Calls it asked us to run.
@@ -180,22 +197,22 @@ struct Step {
 
 impl Said {
     fn into_entries(self, results: &HashMap<ToolCallId, &ToolOutcome>) -> Vec<Entry> {
-        let Step { text, ran, calls, .. } = match self {
+        let Step { text, agent_data, ran, calls, .. } = match self {
             Self::User(text) => return vec![Entry::User { text }],
             Self::Step(step) => step,
         };
         let mut entries = Vec::new();
-        let mut push = |text: String, calls: Vec<Call>| {
+        let mut push = |text: String, calls: Vec<Call>, agent_data: Option<AgentData>| {
             let answer = |call: &Call| Entry::ToolResult { call: call.id, content: content(results.get(&call.id).copied()) };
             let answers: Vec<Entry> = calls.iter().map(answer).collect();
-            entries.push(Entry::Assistant { text, calls });
+            entries.push(Entry::Assistant { text, calls, agent_data });
             entries.extend(answers);
         };
         if !ran.is_empty() {
-            push(String::new(), ran);
+            push(String::new(), ran, None);
         }
         let text = if text.is_empty() && calls.is_empty() { SILENT.to_owned() } else { text };
-        push(text, calls);
+        push(text, calls, agent_data);
         entries
     }
 }

@@ -56,7 +56,7 @@ fn views(changes: &[Change], answered: bool) -> Vec<TurnView> {
 
 fn record(view: &mut TurnView, fresh: &mut impl FnMut() -> MessageId) {
     let Draft { message, text } = view.draft.take().unwrap_or_else(|| Draft { message: fresh(), text: String::new() });
-    push(view, ItemBody::Message(Message { id: message, role: Role::Assistant, text }));
+    push(view, ItemBody::Message(Message::assistant(message, text)));
 }
 
 fn push(view: &mut TurnView, body: ItemBody) {

@@ -1,6 +1,7 @@
 //! The use case over the fakes: whole turns, with crashes, cancels, races and outages. Time is tokio's, paused.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod answers;
 mod policies;
 mod protocol;
 mod reading;

@@ -133,7 +133,7 @@ async fn a_failed_agent_ends_the_turn_and_keeps_what_was_said() {
         (AgentErrorKind::Misconfigured, "agent_misconfigured"),
         (AgentErrorKind::Overloaded { retry_after: None }, "agent_overloaded"),
         (AgentErrorKind::Protocol, "agent_protocol_error"),
-        (AgentErrorKind::ContextTooLong, "context_too_long"),
+        (AgentErrorKind::ContextTooLong { limit: None }, "context_too_long"),
         (AgentErrorKind::Refused, "agent_refused"),
     ] {
         let script = [vec![Script::text("Half"), Script::call("never", "{}"), Script::Fail(kind)], vec![Script::text("Again.")]];

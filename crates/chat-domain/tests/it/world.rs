@@ -122,8 +122,8 @@ pub fn line(item: &Item) -> String {
 pub fn lines(entries: &[Entry]) -> Vec<String> {
     let line = |entry: &Entry| match entry {
         Entry::User { text } => format!("User: {text}"),
-        Entry::Assistant { text, calls } if calls.is_empty() => format!("Assistant: {text}"),
-        Entry::Assistant { text, calls } => format!("Assistant: {text} +{}", calls.len()),
+        Entry::Assistant { text, calls, .. } if calls.is_empty() => format!("Assistant: {text}"),
+        Entry::Assistant { text, calls, .. } => format!("Assistant: {text} +{}", calls.len()),
         Entry::ToolResult { content, .. } => format!("result: {content}"),
     };
     entries.iter().map(line).collect()

@@ -74,6 +74,7 @@ const ANSWER: &[Code] = &[
     Code::AgentProtocolError,
     Code::ContextTooLong,
     Code::AgentRefused,
+    Code::AgentEmptyAnswer,
     Code::StepLimit,
     Code::TurnTimeout,
     Code::TooManyAttempts,

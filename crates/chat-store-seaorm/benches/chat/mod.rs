@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message, MessageId, NewItem, Role, Target,
-    Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message, MessageId, NewItem, Target, Timestamp,
+    Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use uuid::Uuid;
@@ -40,7 +40,7 @@ impl Chat {
 
     /// Ends a turn; returns the one that waited for it.
     pub async fn end(&self, held: &HeldTurn) -> Option<HeldTurn> {
-        let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "y".repeat(1500) };
+        let message = Message::assistant(MessageId(Uuid::now_v7()), "y".repeat(1500));
         let last = vec![NewItem { at: Timestamp(1), body: ItemBody::Message(message) }];
         self.store.end_turn(&held.lease, last, TurnOutcome::Completed, Usage::default(), Timestamp(1)).await.unwrap().next
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chat_domain::{
     BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, EndedTurn, HeldTurn, IdempotencyKey, ItemBody, Message, MessageId,
-    NewItem, RanBy, RawJson, Role, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, TurnId,
+    NewItem, RanBy, RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, TurnId,
     TurnOutcome, Usage, UserId, WorkerId,
 };
 use uuid::Uuid;
@@ -59,17 +59,24 @@ fn item(body: ItemBody) -> NewItem {
 }
 
 fn answer() -> NewItem {
-    item(ItemBody::Message(Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: "hi".to_owned() }))
+    item(ItemBody::Message(Message::assistant(MessageId(Uuid::now_v7()), "hi")))
 }
 
 /// A step's message, its call, and the call's result.
 fn step() -> [NewItem; 3] {
-    let message = Message { id: MessageId(Uuid::now_v7()), role: Role::Assistant, text: String::new() };
+    let message = Message::assistant(MessageId(Uuid::now_v7()), String::new());
     let call = ToolCallId(Uuid::now_v7());
     let json = || RawJson::from_valid("{}");
     let outcome = ToolOutcome::Succeeded(ToolOutput(json()));
     [
-        item(ItemBody::ToolCall(ToolCall { id: call, message: message.id, tool: "list".to_owned(), arguments: json(), ran_by: RanBy::Us })),
+        item(ItemBody::ToolCall(ToolCall {
+            id: call,
+            message: message.id,
+            tool: "list".to_owned(),
+            arguments: json(),
+            ran_by: RanBy::Us,
+            agent_data: None,
+        })),
         item(ItemBody::ToolResult(ToolResult { call, outcome, started_at: Timestamp(2), took: Duration::from_millis(1) })),
         item(ItemBody::Message(message)),
     ]

@@ -1,8 +1,8 @@
 //! Beginning a turn.
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, Item, ItemBody, Message, Ordinal, Position, Role, StoreError, Target, Turn, TurnId,
-    TurnStatus, Usage,
+    BeginTurn, Begun, BusyPolicy, ConversationId, Item, ItemBody, Message, Ordinal, Position, StoreError, Target, Turn, TurnId, TurnStatus,
+    Usage,
 };
 
 use super::ledger::{Change, ConversationRow, Ledger, TurnRow};
@@ -95,6 +95,8 @@ impl Ledger {
             superseded: false,
             created_at: begin.at,
             usage: Usage::default(),
+            finish: None,
+            turns_left_out: 0,
         };
         self.add_turn(TurnRow {
             turn: turn.clone(),
@@ -110,7 +112,7 @@ impl Ledger {
             retried: begin.retry_of.and_then(|id| self.turns.get(&id)).map(|row| row.turn.ordinal),
             change: Change::Insert,
         });
-        let body = ItemBody::Message(Message { id: begin.message, role: Role::User, text: begin.text.clone() });
+        let body = ItemBody::Message(Message::user(begin.message, begin.text.clone()));
         let mut message = Item { position: Position::START, turn: begin.turn, at: begin.at, body };
         if busy {
             self.insert(message);

@@ -34,6 +34,7 @@ impl Ledger {
         let row = self.change_turn(id)?;
         row.turn.status = TurnStatus::Ended { at: end.at, outcome: end.outcome.clone() };
         row.turn.usage = end.usage;
+        row.turn.note_last_items(&items);
         row.has_draft = false;
         self.close(conversation, id);
         self.change_conversation(conversation)?.updated_at = end.at;

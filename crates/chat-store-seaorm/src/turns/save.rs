@@ -1,6 +1,6 @@
 //! Writing back what a batch of commands has changed.
 
-use chat_domain::{Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
+use chat_domain::{AgentData, FinishReason, Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
@@ -39,7 +39,10 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
         "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
         ledger.placed.iter().map(|(turn, position)| [turn.0.into(), big(position.0)]),
     );
-    writes.insert("messages (id, conversation_id, turn_id, position, role, text, created_at)", new_messages.into_iter());
+    writes.insert(
+        "messages (id, conversation_id, turn_id, position, role, text, created_at, finish_reason, turns_left_out, agent_data)",
+        new_messages.into_iter(),
+    );
     writes.save_calls(ledger)?;
     writes.update(
         "v(id, updated_at, last_position, last_ordinal)",
@@ -92,11 +95,12 @@ impl Writes {
 
     fn update_turns<'a>(&mut self, changed: impl Iterator<Item = &'a TurnRow>) {
         self.update(
-            "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, failure_kind, \
-             failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder)",
+            "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, finish_reason, \
+             turns_left_out, failure_kind, failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder)",
             "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, \
              cancel_requested = v.cancel_requested, superseded = v.superseded, input_tokens = v.input_tokens, \
-             output_tokens = v.output_tokens, failure_kind = v.failure_kind, failure_message = v.failure_message, next_id = v.next_id, \
+             output_tokens = v.output_tokens, finish_reason = v.finish_reason, turns_left_out = v.turns_left_out, \
+             failure_kind = v.failure_kind, failure_message = v.failure_message, next_id = v.next_id, \
              ended_at = v.ended_at, draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
              draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
              FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
@@ -108,7 +112,7 @@ impl Writes {
         let new = ledger.calls.values().filter(|row| row.change == Change::Insert);
         let new = new.map(|row| new_call(ledger, row)).collect::<Result<Vec<_>, _>>()?;
         self.insert(
-            "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, \
+            "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, agent_data, \
              result_position, result_at, outcome, output, error_message, started_at, took_us)",
             new.into_iter(),
         );
@@ -159,7 +163,7 @@ fn status_values(status: &TurnStatus) -> [Value; 4] {
     }
 }
 
-fn changed_turn(row: &TurnRow) -> [Value; 16] {
+fn changed_turn(row: &TurnRow) -> [Value; 18] {
     let turn = &row.turn;
     let [status, failure_kind, failure_message, ended_at] = status_values(&turn.status);
     [
@@ -172,6 +176,8 @@ fn changed_turn(row: &TurnRow) -> [Value; 16] {
         turn.superseded.into(),
         big(turn.usage.input_tokens),
         big(turn.usage.output_tokens),
+        finish(turn.finish),
+        big(turn.turns_left_out),
         failure_kind,
         failure_message,
         row.next.map(|next| next.0).into(),
@@ -206,7 +212,7 @@ fn new_turn(row: &TurnRow) -> [Value; 17] {
     ]
 }
 
-fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 7], Fault> {
+fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 10], Fault> {
     let item = &row.item;
     let ItemBody::Message(message) = &item.body else { return Err(misplaced()) };
     Ok([
@@ -217,10 +223,13 @@ fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 7], Fault> {
         codes::role_code(message.role).into(),
         message.text.as_str().into(),
         item.at.0.into(),
+        finish(message.finish),
+        big(message.turns_left_out),
+        agent_data(message.agent_data.as_ref()),
     ])
 }
 
-fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 16], Fault> {
+fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 17], Fault> {
     let Item { position, turn, at, body } = &row.call;
     let ItemBody::ToolCall(call) = body else { return Err(misplaced()) };
     let [result_position, result_at, outcome, output, error_message, started_at, took] = result_values(row.result.as_ref());
@@ -234,6 +243,7 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 16], Fault> {
         json(Some(call.arguments.as_str())),
         codes::ran_by_code(call.ran_by).into(),
         at.0.into(),
+        agent_data(call.agent_data.as_ref()),
         result_position,
         result_at,
         outcome,
@@ -242,6 +252,14 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 16], Fault> {
         started_at,
         took,
     ])
+}
+
+fn finish(reason: Option<FinishReason>) -> Value {
+    reason.map(|reason| reason.code().to_owned()).into()
+}
+
+fn agent_data(data: Option<&AgentData>) -> Value {
+    data.map(|data| data.as_str().to_owned()).into()
 }
 
 fn misplaced() -> Fault {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chat_domain::testing::MemoryStore;
 use chat_domain::{
     BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, IdempotencyKey, ItemBody, Message,
-    MessageId, NewItem, Position, RanBy, RawJson, Role, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage,
-    ToolOutcome, ToolOutput, ToolResult, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+    MessageId, NewItem, Position, RanBy, RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolOutcome,
+    ToolOutput, ToolResult, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use futures_util::future::join_all;
@@ -147,7 +147,7 @@ impl Pair {
 
     fn message(&self) -> (MessageId, NewItem) {
         let id = MessageId(Uuid::now_v7());
-        let body = ItemBody::Message(Message { id, role: Role::Assistant, text: "said".to_owned() });
+        let body = ItemBody::Message(Message::assistant(id, "said"));
         (id, NewItem { at: self.now(), body })
     }
 
@@ -158,7 +158,7 @@ impl Pair {
         for answered in [true, false] {
             let id = ToolCallId(Uuid::now_v7());
             let arguments = RawJson::from_valid(r#"{ "b":1, "a":1e400 }"#);
-            let call = ToolCall { id, message, tool: "list".to_owned(), arguments, ran_by: RanBy::Us };
+            let call = ToolCall { id, message, tool: "list".to_owned(), arguments, ran_by: RanBy::Us, agent_data: None };
             items.push(NewItem { at: self.now(), body: ItemBody::ToolCall(call) });
             if answered {
                 let outcome = ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("[]")));

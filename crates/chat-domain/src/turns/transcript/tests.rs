@@ -101,7 +101,7 @@ fn check(transcript: &Transcript) {
             Entry::User { text } => {
                 assert!(waiting.is_empty() && !user_before && !text.is_empty());
             }
-            Entry::Assistant { text, calls } => {
+            Entry::Assistant { text, calls, .. } => {
                 assert!(waiting.is_empty(), "a call without its result");
                 assert!(!text.is_empty() || !calls.is_empty(), "the agent says nothing");
                 waiting = calls.iter().map(|call| call.id).collect();
@@ -196,7 +196,7 @@ fn a_conversation_reads_as_it_was() {
     current.user("Go on");
     let line = |entry: &Entry| match entry {
         Entry::User { text } => format!("user: {text}"),
-        Entry::Assistant { text, calls } => format!("assistant: {text:?}, {} calls", calls.len()),
+        Entry::Assistant { text, calls, .. } => format!("assistant: {text:?}, {} calls", calls.len()),
         Entry::ToolResult { content, .. } => format!("result: {content}"),
     };
     let lines: Vec<_> = project(&logs, current.items(), None).0.iter().map(line).collect();

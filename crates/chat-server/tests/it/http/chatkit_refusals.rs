@@ -133,6 +133,8 @@ fn queued(begin: &BeginTurn) -> Turn {
         superseded: false,
         created_at: begin.at,
         usage: Usage::default(),
+        finish: None,
+        turns_left_out: 0,
     }
 }
 

@@ -132,7 +132,7 @@ async fn a_failed_turn_is_a_problem_and_the_conversation_goes_on() {
         (AgentErrorKind::Misconfigured, Code::AgentMisconfigured),
         (AgentErrorKind::Overloaded { retry_after: None }, Code::AgentOverloaded),
         (AgentErrorKind::Protocol, Code::AgentProtocolError),
-        (AgentErrorKind::ContextTooLong, Code::ContextTooLong),
+        (AgentErrorKind::ContextTooLong { limit: None }, Code::ContextTooLong),
         (AgentErrorKind::Refused, Code::AgentRefused),
     ] {
         let (server, _) = Server::with_agent(ScriptedAgent::new([vec![Script::Fail(kind)]])).await;
