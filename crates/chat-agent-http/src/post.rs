@@ -55,17 +55,22 @@ impl Failure {
 
 impl Endpoint {
     pub fn new(settings: &ChatCompletionsSettings) -> Result<Self, InvalidSettings> {
-        let client = Client::builder()
+        let url = settings.endpoint()?;
+        let builder = Client::builder()
             // A connection for each turn. Servers bear about a hundred requests on one of HTTP/2, there would never be a second one, and
             // what is too much would wait there until it is too late.
             .http1_only()
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.timeouts.connect)
             .redirect(redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| InvalidSettings::Client(error.without_url()))?;
-        Ok(Self { client, url: settings.endpoint()?, authorization: settings.authorization()?, retries: settings.retries })
+            .no_proxy();
+        let client = if url.scheme() == "https" {
+            builder.build().map_err(|error| InvalidSettings::Certificates(error.without_url()))?
+        } else {
+            // The machine's CA certificates are not read, which fails where there are none: nothing needs them.
+            builder.tls_certs_only([]).build().map_err(|error| InvalidSettings::Client(error.without_url()))?
+        };
+        Ok(Self { client, url, authorization: settings.authorization()?, retries: settings.retries })
     }
 
     /// Sends a request, again if need be, until there is a successful answer.

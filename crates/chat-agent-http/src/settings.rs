@@ -10,8 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 /// What must be known of a server that speaks the chat completions protocol.
 #[derive(Clone)]
 pub struct ChatCompletionsSettings {
-    /// Where it is, up to and without `/chat/completions`, such as `http://127.0.0.1:11434/v1`. `http` or `https`; without user,
-    /// password, query and fragment.
+    /// Where it is, such as `http://127.0.0.1:11434/v1`; a `/chat/completions` at its end is left off. `http` or `https`; without
+    /// user, password, query and fragment.
     pub base_url: String,
     /// Which model to ask.
     pub model: String,
@@ -51,7 +51,9 @@ impl ChatCompletionsSettings {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(unusable("it holds a query or a fragment"));
         }
-        let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
+        let base = url.path().trim_end_matches('/');
+        let base = base.strip_suffix("/chat/completions").unwrap_or(base).trim_end_matches('/');
+        let path = format!("{base}/chat/completions");
         url.set_path(&path);
         Ok(url)
     }
@@ -84,11 +86,11 @@ pub struct Timeouts {
     /// For a connection. Default 5 s.
     pub connect: Duration,
     /// From sending a request, connecting included, to the first byte of the answer's body: a server may load its model meanwhile.
-    /// Default 60 s.
+    /// Default 5 min.
     pub first_byte: Duration,
-    /// Between two pieces of the answer. Keep-alive comments count as pieces. Default 30 s.
+    /// Between two pieces of the answer. Keep-alive comments count as pieces. Default 2 min.
     pub idle: Duration,
-    /// For the whole step, with all tries and pauses. Default 240 s.
+    /// For the whole step, with all tries and pauses. Default 10 min.
     pub step: Duration,
 }
 
@@ -96,9 +98,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            first_byte: Duration::from_secs(60),
-            idle: Duration::from_secs(30),
-            step: Duration::from_secs(240),
+            first_byte: Duration::from_secs(300),
+            idle: Duration::from_secs(120),
+            step: Duration::from_secs(600),
         }
     }
 }
@@ -133,7 +135,13 @@ pub enum InvalidSettings {
     /// No model is named.
     #[error("the agent's model has no name")]
     Model,
-    /// The HTTP client cannot be made, for example because the system's certificates cannot be read.
+    /// The base URL is `https`, and no client can be made for it: the machine has no CA certificates.
+    #[error(
+        "the agent's base URL begins with https://, and no CA certificates were found on this machine; install the package \
+         ca-certificates, or name a file with SSL_CERT_FILE or a folder with SSL_CERT_DIR"
+    )]
+    Certificates(#[source] reqwest::Error),
+    /// The HTTP client cannot be made.
     #[error("there is no HTTP client for the agent")]
     Client(#[source] reqwest::Error),
 }
@@ -151,6 +159,10 @@ mod tests {
         assert_eq!(endpoint("http://127.0.0.1:11434/v1"), Ok("http://127.0.0.1:11434/v1/chat/completions".into()));
         assert_eq!(endpoint("https://api.example.com/openai/v1//"), Ok("https://api.example.com/openai/v1/chat/completions".into()));
         assert_eq!(endpoint("http://[::1]:8080"), Ok("http://[::1]:8080/chat/completions".into()));
+        for whole in ["http://host/v1/chat/completions", "http://host/v1/chat/completions/", "http://host/v1//chat/completions"] {
+            assert_eq!(endpoint(whole), Ok("http://host/v1/chat/completions".into()), "{whole}");
+        }
+        assert_eq!(endpoint("http://host/chat/completions"), Ok("http://host/chat/completions".into()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Default for TurnLimits {
             answer_bytes: 1 << 20,
             tool_output_bytes: 256 << 10,
             attempts: 3,
-            turn: Duration::from_secs(300),
+            turn: Duration::from_secs(15 * 60),
             context_tokens: None,
             lease: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),

@@ -51,7 +51,7 @@ fn chat_completions(config: &Config) -> ChatCompletionsSettings {
         connect: config.agent_connect_timeout,
         first_byte: config.agent_first_byte_timeout,
         idle: config.agent_idle_timeout,
-        step: config.agent_step_timeout,
+        step: config.step_timeout(),
     };
     settings.retries.tries = config.agent_tries.get();
     settings
@@ -60,6 +60,7 @@ fn chat_completions(config: &Config) -> ChatCompletionsSettings {
 fn agent_fault(error: InvalidSettings) -> ConfigError {
     let variable = match &error {
         InvalidSettings::BaseUrl(_) | InvalidSettings::Client(_) => "CHAT_AGENT_URL",
+        InvalidSettings::Certificates(_) => "SSL_CERT_FILE",
         InvalidSettings::ApiKey => "CHAT_AGENT_API_KEY",
         InvalidSettings::Model => "CHAT_AGENT_MODEL",
     };

@@ -77,7 +77,7 @@ impl Default for HttpLimits {
             body_time: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             write_time: Duration::from_secs(30),
-            reply_time: Duration::from_secs(600),
+            reply_time: Duration::from_secs(20 * 60),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::run::{ServeError, serve};
 #[command(version, max_term_width = 100)]
 struct Arguments {
     /// Reads settings from this TOML file; environment variables win over it.
-    #[arg(long, env = "CHAT_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "CHAT_CONFIG", value_name = "FILE", value_parser = trimmed_path)]
     config: Option<PathBuf>,
 
     /// Does not bring the database's schema up to date, and refuses to start if it is not.
@@ -38,6 +38,12 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         database: PathBuf,
     },
+}
+
+/// A path without the white space around it, such as the `\r` of a file of variables with Windows line ends.
+#[expect(clippy::unnecessary_wraps, reason = "clap's form of a parser")]
+fn trimmed_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text.trim()))
 }
 
 /// The program: reads the command line and the settings, and serves until it is told to stop.

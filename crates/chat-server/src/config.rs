@@ -148,7 +148,8 @@ settings! {
         /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that speaks the chat completions
         /// protocol of OpenAI. Unset: `openai` if `CHAT_AGENT_URL` is set, else `demo`.
         "CHAT_AGENT" agent: Option<AgentKind>;
-        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`. Required for `openai`.
+        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`; with `/chat/completions` behind it, it means the same.
+        /// Required for `openai`. An `https` address needs CA certificates: see [agents.md](agents.md).
         "CHAT_AGENT_URL" agent_url: Option<SecretString>;
         /// The model to ask for. Required for `openai`.
         "CHAT_AGENT_MODEL" agent_model: Option<String>;
@@ -158,12 +159,13 @@ settings! {
         "CHAT_AGENT_INSTRUCTIONS" agent_instructions: Option<String>;
         /// How long connecting to the agent may take.
         "CHAT_AGENT_CONNECT_TIMEOUT" agent_connect_timeout: Duration = "5s";
-        /// How long the agent may take until its answer begins.
-        "CHAT_AGENT_FIRST_BYTE_TIMEOUT" agent_first_byte_timeout: Duration = "60s";
+        /// How long the agent may take until its answer begins. A local model may have to be loaded first, and to read a long conversation.
+        "CHAT_AGENT_FIRST_BYTE_TIMEOUT" agent_first_byte_timeout: Duration = "5m";
         /// How long the agent may pause within an answer.
-        "CHAT_AGENT_IDLE_TIMEOUT" agent_idle_timeout: Duration = "30s";
+        "CHAT_AGENT_IDLE_TIMEOUT" agent_idle_timeout: Duration = "2m";
         /// How long one request to the agent may take, with all tries and the whole answer. Not longer than `CHAT_TURN_TIMEOUT`.
-        "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Duration = "4m";
+        /// Unset: two thirds of `CHAT_TURN_TIMEOUT`.
+        "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Option<Duration>;
         /// How often a request to the agent is tried, the first time included. It is not tried again once its answer has begun.
         "CHAT_AGENT_TRIES" agent_tries: NonZeroUsize = "3";
         /// How long the demo's agent waits before each word that it writes.
@@ -188,7 +190,7 @@ settings! {
         "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
         /// How long a reply that is not a stream waits for the end of its turn. After that the client is told where to read the turn,
         /// which goes on.
-        "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "10m";
+        "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "20m";
         /// How long a client may leave a stream unread once nothing more fits between it and the server. Then the stream ends, and the
         /// client may read on after the last event that it got.
         "CHAT_STREAM_WRITE_TIMEOUT" stream_write_timeout: Duration = "30s";
@@ -197,7 +199,7 @@ settings! {
         /// How many requests to the agent one turn may need.
         "CHAT_STEP_LIMIT" step_limit: NonZeroUsize = "16";
         /// How long one attempt at a turn may take.
-        "CHAT_TURN_TIMEOUT" turn_timeout: Duration = "5m";
+        "CHAT_TURN_TIMEOUT" turn_timeout: Duration = "15m";
         /// How many servers may die of the same turn before it is given up.
         "CHAT_ATTEMPT_LIMIT" attempt_limit: NonZeroU32 = "3";
         /// How many tool calls one step of the agent may make.
@@ -247,7 +249,8 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the settings: defaults, then the file if there is one, then the environment. A variable that is empty counts as unset.
+    /// Reads the settings: defaults, then the file if there is one, then the environment. White space around a value is removed; a
+    /// variable that is empty then counts as unset.
     ///
     /// # Errors
     /// All faults at once.
@@ -276,6 +279,12 @@ impl Config {
     /// Whether the demo's task list is among the tools.
     pub fn has_demo_tools(&self) -> bool {
         self.demo_tools.unwrap_or(self.agent_kind() == AgentKind::Demo)
+    }
+
+    /// How long one request to the agent may take. By default it ends before its turn does, so that the turn's failure says that the
+    /// agent was slow.
+    pub fn step_timeout(&self) -> Duration {
+        self.agent_step_timeout.unwrap_or(self.turn_timeout * 2 / 3)
     }
 
     /// How much and how long, as the domain knows it.
@@ -329,7 +338,7 @@ impl Config {
                 faults.push("CHAT_AGENT_MODEL: is required when the agent is reached by CHAT_AGENT_URL".to_owned());
             }
         }
-        if self.agent_step_timeout > self.turn_timeout {
+        if self.step_timeout() > self.turn_timeout {
             faults.push("CHAT_AGENT_STEP_TIMEOUT: must not be longer than CHAT_TURN_TIMEOUT".to_owned());
         }
         if self.lease < self.heartbeat * 2 {
@@ -388,7 +397,12 @@ fn read_file(path: &Path, faults: &mut Vec<String>) -> Option<Dict> {
         .data()
         .map_err(|error| faults.push(format!("{}: {}", path.display(), without_excerpt(&error.kind.to_string()))))
         .ok()?;
-    let values = profiles.remove(&Profile::Default).unwrap_or_default();
+    let mut values = profiles.remove(&Profile::Default).unwrap_or_default();
+    for value in values.values_mut() {
+        if let Value::String(_, text) = value {
+            *text = text.trim().to_owned();
+        }
+    }
     for key in values.keys().filter(|key| ROWS.iter().all(|row| row.key != *key)) {
         faults.push(format!("{}: there is no setting `{key}`", path.display()));
     }
@@ -415,8 +429,8 @@ fn read_environment(
             continue;
         };
         match value.into_string() {
-            Ok(text) if text.is_empty() => {}
-            Ok(text) => values.push((row.key.to_owned(), text.into())),
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => values.push((row.key.to_owned(), text.trim().into())),
             Err(_) => faults.push(format!("{name}: the value is not UTF-8")),
         }
     }

@@ -27,7 +27,8 @@ const HEAD: &str = "\
 # Configuration
 
 Settings are environment variables, or keys of a TOML file named by `--config FILE` (or `CHAT_CONFIG`). A variable wins
-over the file, the file over the default; a variable that is empty counts as unset. A key that the file should not have,
+over the file, the file over the default. White space around a value is removed, so that a file of variables may have Windows line ends; a
+variable that is empty then counts as unset. A key that the file should not have,
 and a value that is wrong, stop the server before it starts, with a sentence that names the setting (exit code 2).
 A variable that begins with `CHAT_` and is not in this list is named in a warning in the log.
 

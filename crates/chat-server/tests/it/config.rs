@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chat_server::config::{AgentKind, Config, reference};
+use secrecy::ExposeSecret;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -53,6 +54,62 @@ fn a_variable_wins_over_the_file_and_the_file_over_the_default() {
 }
 
 #[test]
+fn white_space_around_a_value_is_removed_from_every_setting() {
+    let variables = [
+        ("CHAT_AGENT_URL", "http://127.0.0.1:11434/v1\r"),
+        ("CHAT_AGENT_MODEL", " qwen3 \r"),
+        ("CHAT_AGENT_API_KEY", "sk-1\r\n"),
+        ("CHAT_AGENT_INSTRUCTIONS", "\tBe brief.\r\nAnd kind.\r\n"),
+        ("CHAT_JWT_SECRET", &format!("{SECRET}\r")),
+        ("CHAT_JWT_ISSUER", "idp\r"),
+        ("CHAT_JWT_AUDIENCE", "\r"),
+        ("CHAT_PAGE_NAME", "\u{a0}Ada\r"),
+        ("CHAT_LISTEN", "127.0.0.1:9\r"),
+        ("CHAT_LOG_FILTER", "debug\r"),
+        ("CHAT_LOG_FORMAT", "json\r"),
+        ("CHAT_LEASE", "30s\r"),
+        ("CHAT_DEMO_TOOLS", "true\r"),
+        ("CHAT_QUEUE_LIMIT", "7\r"),
+        ("CHAT_BODY_LIMIT", "1MiB\r"),
+        ("CHAT_MCP_SERVERS", "[]\r"),
+        ("CHAT_PAGE_SUGGESTIONS", "a|b\r"),
+        ("CHAT_CORS_ORIGINS", "https://a.example\r"),
+        ("DATABASE_URL", "sqlite://x.db\r"),
+        ("CHAT_CONTEXT_TOKENS", " \r"),
+    ];
+    let config = load(None, &variables).unwrap();
+    assert_eq!(config.agent_url.unwrap().expose_secret(), "http://127.0.0.1:11434/v1");
+    assert_eq!(config.agent_model.as_deref(), Some("qwen3"));
+    assert_eq!(config.agent_api_key.unwrap().expose_secret(), "sk-1");
+    assert_eq!(config.agent_instructions.as_deref(), Some("Be brief.\r\nAnd kind."));
+    assert_eq!(config.jwt_secret.unwrap().expose(), SECRET.as_bytes());
+    assert_eq!((config.jwt_issuer.as_deref(), config.jwt_audience.as_deref()), (Some("idp"), None));
+    assert_eq!((config.page_name.as_str(), config.log_filter.0.as_str()), ("Ada", "debug"));
+    assert_eq!(config.database_url.expose(), "sqlite://x.db");
+    assert_eq!(config.context_tokens, None);
+    let file = load(Some("agent_url = ' http://host/v1\t'\nagent_model = \"m\\r\\n\"\nlease = \" 30s \"\n"), &[]).unwrap();
+    assert_eq!((file.agent_model.as_deref(), file.agent_url.unwrap().expose_secret()), (Some("m"), "http://host/v1"));
+    assert!(load(Some("lease = \"30s\"\r\nqueue_limit = 7\r\n"), &[]).is_ok());
+}
+
+#[test]
+fn limits_of_time_are_shorter_inside_than_outside() {
+    let config = load(None, &[]).unwrap();
+    let waits = [
+        config.agent_connect_timeout,
+        config.agent_idle_timeout,
+        config.agent_first_byte_timeout,
+        config.step_timeout(),
+        config.turn_timeout,
+        config.reply_timeout,
+    ];
+    assert!(waits.is_sorted_by(|inner, outer| inner < outer), "{waits:?}");
+    let shorter = load(None, &[("CHAT_TURN_TIMEOUT", "3m")]).unwrap();
+    assert_eq!(shorter.step_timeout(), Duration::from_secs(120));
+    assert!(fault(&[("CHAT_TURN_TIMEOUT", "3m"), ("CHAT_AGENT_STEP_TIMEOUT", "4m")]).starts_with("CHAT_AGENT_STEP_TIMEOUT: "));
+}
+
+#[test]
 fn an_agent_with_an_address_is_asked_there() {
     let config = load(None, &[("CHAT_AGENT_URL", "http://127.0.0.1:11434/v1"), ("CHAT_AGENT_MODEL", "m")]).unwrap();
     assert_eq!(config.agent_kind(), AgentKind::OpenAi);
@@ -94,7 +151,6 @@ fn wrong_values_are_named_with_what_is_expected() {
         ("CHAT_HTTP_THREADS", "513", r#"CHAT_HTTP_THREADS: "513" is not a whole number from 1 to 512"#),
         ("CHAT_TURN_THREADS", "100000", r#"CHAT_TURN_THREADS: "100000" is not a whole number from 1 to 512"#),
         ("CHAT_DATABASE_READERS", "4294967295", r#"CHAT_DATABASE_READERS: "4294967295" is not a whole number from 1 to 256"#),
-        ("CHAT_AGENT_MODEL", " ", r#"CHAT_AGENT_MODEL: " " is not a text that is more than white space"#),
         (
             "DATABASE_URL",
             "mysql://x",

@@ -327,3 +327,21 @@ fn while_a_stop_is_announced_requests_are_still_taken() {
     brief.signal("TERM");
     assert_eq!(brief.exit_code(), Some(0));
 }
+
+#[test]
+fn ca_certificates_are_needed_for_https_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none.pem");
+    std::fs::write(&none, "").unwrap();
+    let without = |url: &str| {
+        let mut command = program(folder.path());
+        command.env("CHAT_AGENT_URL", url).env("SSL_CERT_FILE", &none).env("SSL_CERT_DIR", folder.path().join("no-folder"));
+        command
+    };
+    let server = Server::start(&mut without("http://127.0.0.1:9/v1"));
+    drop(server);
+
+    let (code, said) = refused(&mut without("https://127.0.0.1:9/v1"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no CA certificates") && said.contains("ca-certificates") && said.contains("SSL_CERT_FILE"), "{said}");
+}
