@@ -5,6 +5,7 @@ mod backup;
 mod chatkit;
 mod concurrency;
 mod crashes;
+mod damage;
 mod exchange;
 mod faults;
 mod history;

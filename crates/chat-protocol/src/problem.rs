@@ -147,6 +147,8 @@ table! {
         "Reading still works. The operator has to make room." ["conversation_id", "turn_id"]
     StoreReadOnly 503 "store_read_only" "The database can only be read";
         "Reading still works. The operator has to make the database writable." ["conversation_id", "turn_id"], after 30
+    StoreCorrupt 500 "store_corrupt" "The database is damaged";
+        "Nothing more is stored. The operator has to restore the database from a backup." ["conversation_id", "turn_id"]
     ShuttingDown 503 "shutting_down" "This server is shutting down";
         "Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it." ["conversation_id", "turn_id"], after 1
     Internal 500 "internal" "The server made a mistake";
@@ -303,7 +305,13 @@ impl Problem {
     fn is_of_kept_message(&self) -> bool {
         let after_storing = matches!(
             self.code,
-            Code::StoreUnavailable | Code::StoreTimeout | Code::StoreFull | Code::StoreReadOnly | Code::ShuttingDown | Code::Internal
+            Code::StoreUnavailable
+                | Code::StoreTimeout
+                | Code::StoreFull
+                | Code::StoreReadOnly
+                | Code::StoreCorrupt
+                | Code::ShuttingDown
+                | Code::Internal
         );
         after_storing && self.members.turn_id.is_some()
     }
@@ -385,6 +393,7 @@ impl From<&ChatError> for Problem {
                 Unavailability::Timeout => Code::StoreTimeout.into(),
                 Unavailability::Full => Code::StoreFull.into(),
                 Unavailability::ReadOnly => Code::StoreReadOnly.into(),
+                Unavailability::Damaged => Code::StoreCorrupt.into(),
             },
             ChatError::Store(_) => Code::Internal.into(),
         }

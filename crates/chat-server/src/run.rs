@@ -31,6 +31,9 @@ const BACKLOG: u32 = 4_096;
 /// What remains to be done after the grace period is short: letting go of turns, ending streams, saying goodbye.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
+/// How long closing the database may take: its write-ahead log is moved into its file.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// How long the turns that still run may take to be handed over. Then the lease does it.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
@@ -93,6 +96,22 @@ impl fmt::Display for ServeError {
                 match error {
                     OpenError::InUse { .. } => f.write_str("; stop that server, or give this one a database of its own"),
                     OpenError::Pending(_) => f.write_str("; start once without --no-migrate to apply them"),
+                    OpenError::Damaged { .. } => f.write_str(
+                        "; nothing was changed. Restore a backup: delete the file and those beside it that end in -wal and -shm, then \
+                         put the backup in its place",
+                    ),
+                    OpenError::Replaced { log, .. } => write!(
+                        f,
+                        ": a server was killed, and the file was replaced afterwards, for example by a backup. Nothing was changed. To serve \
+                         the file as it is, delete {} and the file beside it that ends in -shm",
+                        log.display()
+                    ),
+                    OpenError::Leftover { leftover, .. } => write!(
+                        f,
+                        "; nothing was changed. Put the database or its backup back; if that is a backup, or if you want to begin with an \
+                         empty database, delete {} first",
+                        leftover.display()
+                    ),
                     OpenError::Pooler(_) => f.write_str("; replace or set up the pooler, or connect to PostgreSQL without it"),
                     OpenError::Encoding(_) => f.write_str("; make another one with ENCODING 'UTF8' TEMPLATE template0"),
                     _ => Ok(()),
@@ -247,7 +266,7 @@ impl<'a> Running<'a> {
         // They read from the store, which is about to be closed.
         let _ = timeout(LAST_MOMENTS, self.state.readers.finished()).await;
         within(LAST_MOMENTS, "stopping the tools", self.tools.shutdown()).await;
-        within(LAST_MOMENTS, "closing the database", self.store.close()).await;
+        within(CLOSING, "closing the database", self.store.close()).await;
         tracing::info!("stopped");
     }
 }

@@ -31,9 +31,15 @@ pub(crate) enum Fault {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The database's file is not in its place.
-    #[error("the database's file was deleted, moved or replaced")]
+    /// A file of the database is not in its place, or shorter than it was.
+    #[error("a file of the database was deleted, moved, replaced or truncated")]
     Misplaced,
+    /// The database was found to be damaged before.
+    #[error("the database is damaged")]
+    Damaged,
+    /// The file system takes no more, for a reason other than a full disk.
+    #[error("no room: {0}")]
+    NoRoom(#[source] Box<Fault>),
     /// The database takes no writes: it follows another one, or is set so.
     #[error("the database is a standby, or set to be read only")]
     ReadOnly,
@@ -66,11 +72,23 @@ impl Fault {
             Self::TimedOut => Some(Unavailability::Timeout),
             Self::Closed | Self::Misplaced | Self::Connect(_) | Self::Pooler(_) => Some(Unavailability::Unreachable),
             Self::ReadOnly => Some(Unavailability::ReadOnly),
+            Self::Damaged => Some(Unavailability::Damaged),
+            Self::NoRoom(_) => Some(Unavailability::Full),
             Self::Database(error) => unavailability(error),
             Self::Postgres(error) => postgres::unavailability(error),
             Self::Uncertain(fault) => fault.unavailability(),
             Self::Corrupt { .. } | Self::Contradiction(_) => None,
         }
+    }
+
+    /// Whether the content of the database itself is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.unavailability() == Some(Unavailability::Damaged)
+    }
+
+    /// Whether SQLite could not write, and does not say why.
+    pub(crate) fn is_failed_write(&self) -> bool {
+        matches!(self, Self::Database(error) if sqlite_code(error).is_some_and(sqlite::is_failed_write))
     }
 
     /// Whether the connection was lost before anything was committed, or the transaction was another one's victim: it may be done again.
@@ -82,19 +100,37 @@ impl Fault {
     }
 }
 
+/// Whether an error of SQLite says that the content of the file is damaged.
+pub(crate) fn is_damage(error: &DbErr) -> bool {
+    sqlite_code(error).is_some_and(sqlite::is_damage)
+}
+
 fn unavailability(error: &DbErr) -> Option<Unavailability> {
-    let cause = match error {
+    match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => return Some(Unavailability::Timeout),
         DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => return Some(Unavailability::Unreachable),
-        DbErr::Conn(RuntimeErr::SqlxError(cause))
-        | DbErr::Exec(RuntimeErr::SqlxError(cause))
-        | DbErr::Query(RuntimeErr::SqlxError(cause)) => cause,
-        _ => return None,
-    };
-    match &**cause {
+        _ => {}
+    }
+    match cause(error)? {
         sqlx::Error::PoolTimedOut => Some(Unavailability::Timeout),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => Some(Unavailability::Unreachable),
-        sqlx::Error::Database(refusal) => sqlite::unavailability(refusal.code()?.parse().ok()?),
+        _ => sqlite::unavailability(sqlite_code(error)?),
+    }
+}
+
+fn cause(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Some(cause),
+        _ => None,
+    }
+}
+
+/// SQLite's extended result code.
+fn sqlite_code(error: &DbErr) -> Option<i32> {
+    match cause(error)? {
+        sqlx::Error::Database(refusal) => refusal.code()?.parse().ok(),
         _ => None,
     }
 }

@@ -72,6 +72,30 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
+    /// The content of the database's file is damaged.
+    #[error("{path} is damaged: {problem}", path = path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// The first problem that was found.
+        problem: String,
+    },
+    /// The database's file was replaced after a server that served it was killed: the write-ahead log belongs to the earlier file.
+    #[error("{path} is not the file that its write-ahead log {log} belongs to", path = path.display(), log = log.display())]
+    Replaced {
+        /// The database.
+        path: PathBuf,
+        /// The write-ahead log.
+        log: PathBuf,
+    },
+    /// The database's file is missing or empty, and a file beside it holds data.
+    #[error("{path} is missing or empty, but {leftover} holds data of a database", path = path.display(), leftover = leftover.display())]
+    Leftover {
+        /// The database.
+        path: PathBuf,
+        /// The file that holds data.
+        leftover: PathBuf,
+    },
     /// The database's schema is older than this version's, and was not to be changed.
     #[error("the database lacks these migrations, and migrating is switched off: {}", .0.join(", "))]
     Pending(Vec<String>),

@@ -32,11 +32,19 @@ impl Source {
         }
     }
 
-    /// Whether what is written now would be durable.
-    pub(crate) fn is_in_place(&self) -> bool {
+    /// Refuses a database to which nothing can be written durably.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.is_in_place(),
-            Self::Postgres(_) => true,
+            Self::Sqlite(sqlite) if sqlite.is_damaged() => Err(Fault::Damaged),
+            Self::Sqlite(sqlite) if !sqlite.is_in_place() => Err(Fault::Misplaced),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what a fault says about the whole database.
+    pub(crate) fn observe(&self, fault: &Fault) {
+        if let Self::Sqlite(sqlite) = self {
+            sqlite.observe(fault);
         }
     }
 

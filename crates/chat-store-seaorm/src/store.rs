@@ -204,9 +204,7 @@ impl ConversationStore for SeaOrmStore {
         if self.writer.is_gone() {
             return Err(Fault::Closed.into());
         }
-        if !self.source.is_in_place() {
-            return Err(Fault::Misplaced.into());
-        }
+        self.source.check()?;
         let source = self.source.clone();
         self.reader
             .run(move |db| {

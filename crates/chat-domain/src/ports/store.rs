@@ -378,4 +378,6 @@ pub enum Unavailability {
     Full,
     /// It can only be read.
     ReadOnly,
+    /// Its content is damaged. Somebody has to restore it before anything more can be stored.
+    Damaged,
 }

@@ -48,7 +48,7 @@ impl Endpoint {
 }
 
 const IDENTITY: &[Code] = &[Code::MissingToken, Code::InvalidToken, Code::TokenExpired, Code::TokenNotYetValid];
-const READ: &[Code] = &[Code::InvalidRequest, Code::StoreUnavailable, Code::StoreTimeout];
+const READ: &[Code] = &[Code::InvalidRequest, Code::StoreUnavailable, Code::StoreTimeout, Code::StoreCorrupt];
 const WRITE: &[Code] = &[Code::StoreFull, Code::StoreReadOnly];
 const BODY: &[Code] = &[Code::UnsupportedMediaType, Code::BodyTooLarge, Code::BodyTimeout, Code::InvalidJson, Code::InvalidText];
 const CURSOR: &[Code] = &[Code::InvalidCursor];
@@ -109,7 +109,7 @@ pub fn endpoints() -> &'static [Endpoint] {
         GET "/api/{user_id}/turns/{turn_id}" turns::get, &[READ, TURN];
         GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[READ, CURSOR, TURN];
         POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[READ, WRITE, TURN];
-        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, SUPERSEDED, ANSWER];
+        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, CONVERSATION, SUPERSEDED, ANSWER];
         POST "/api/{user_id}/chatkit" chatkit::post_of_user, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT];
         POST "/chatkit" chatkit::post, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT];
         GET "/chatkit-example" chatkit::example::page, &[MISSING];

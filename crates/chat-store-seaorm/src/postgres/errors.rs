@@ -20,8 +20,10 @@ fn by_code(code: &str) -> Option<Unavailability> {
         "25006" => Some(Unavailability::ReadOnly),
         // Cancelled by a time limit of the database; no lock within it; a transaction that was idle for too long.
         "57014" | "55P03" | "25P03" => Some(Unavailability::Timeout),
+        // A page of a table or of an index.
+        "XX001" | "XX002" => Some(Unavailability::Damaged),
         _ => match code.get(..2) {
-            // Connections, credentials, resources, an operator's intervention, the system below, damage.
+            // Connections, credentials, resources, an operator's intervention, the system below, its own faults.
             Some("08" | "28" | "53" | "57" | "58" | "XX") => Some(Unavailability::Unreachable),
             _ => None,
         },
@@ -56,6 +58,9 @@ mod tests {
         assert_eq!(by_code("28P01"), Some(Unavailability::Unreachable));
         assert_eq!(by_code("57014"), Some(Unavailability::Timeout));
         assert_eq!(by_code("25006"), Some(Unavailability::ReadOnly));
+        assert_eq!(by_code("XX000"), Some(Unavailability::Unreachable));
+        assert_eq!(by_code("XX001"), Some(Unavailability::Damaged));
+        assert_eq!(by_code("XX002"), Some(Unavailability::Damaged));
         assert_eq!(by_code("23505"), None);
         assert_eq!(by_code("42601"), None);
         assert_eq!(by_code(""), None);

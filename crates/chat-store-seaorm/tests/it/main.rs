@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod contract;
+mod damage;
 mod model;
 mod opening;
 mod postgres;

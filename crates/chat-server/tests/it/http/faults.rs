@@ -16,6 +16,7 @@ async fn an_unavailable_store_is_told_and_service_resumes() {
         (Unavailability::Timeout, Code::StoreTimeout),
         (Unavailability::Full, Code::StoreFull),
         (Unavailability::ReadOnly, Code::StoreReadOnly),
+        (Unavailability::Damaged, Code::StoreCorrupt),
     ] {
         let server = Server::start(Setup::default()).await;
         // More than one, for the worker's own calls may meet some of them.
