@@ -1,13 +1,14 @@
 //! Development mode: a secret of our own, and all that is needed for a first request, printed.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chat_domain::Timestamp;
+use rustix::fs::OFlags;
 
 use crate::auth;
 use crate::config::JwtSecret;
@@ -18,6 +19,9 @@ const USER: &str = "demo";
 
 /// How long the printed token is valid.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The most that is read of a secret's file, in bytes.
+const MOST: u64 = 4_096;
 
 /// Why development mode has no secret.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,15 @@ pub enum DevSecretError {
     /// Others than the file's owner may read or write it.
     #[error("others may read or write {}, which holds development mode's secret; delete it, and a new one is made", .0.display())]
     Exposed(PathBuf),
+    /// The file belongs to another user of this machine.
+    #[error(
+        "{} holds development mode's secret but belongs to another user; delete it, and a new one is made, or set CHAT_JWT_SECRET",
+        .0.display()
+    )]
+    Foreign(PathBuf),
+    /// The file is a symbolic link or no regular file.
+    #[error("{} is a symbolic link or not a regular file, so it cannot hold development mode's secret; delete it", .0.display())]
+    NotAFile(PathBuf),
     /// The file does not hold a secret of at least 32 bytes.
     #[error("{} does not hold a secret of at least 32 bytes; delete it, and a new one is made", .0.display())]
     Broken(PathBuf),
@@ -46,15 +59,46 @@ pub enum DevSecretError {
 /// # Errors
 /// See [`DevSecretError`].
 pub fn secret(path: &Path) -> Result<JwtSecret, DevSecretError> {
-    let io = |error| DevSecretError::Io { path: path.to_owned(), error };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => return Err(DevSecretError::Exposed(path.to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
-        Err(error) => return Err(io(error)),
+    match read(path)? {
+        Some(secret) => Ok(secret),
+        None => {
+            create(path)?;
+            let gone = || io::Error::from(io::ErrorKind::NotFound);
+            read(path)?.ok_or_else(|| DevSecretError::Io { path: path.to_owned(), error: gone() })
+        }
     }
-    let text = fs::read_to_string(path).map_err(io)?;
-    JwtSecret::new(text.trim_end()).ok_or_else(|| DevSecretError::Broken(path.to_owned()))
+}
+
+/// The secret in a file that nobody else can have written or read; `None` if there is no file.
+fn read(path: &Path) -> Result<Option<JwtSecret>, DevSecretError> {
+    let io = |error| DevSecretError::Io { path: path.to_owned(), error };
+    // A pipe in the place of the file must not keep the server waiting.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => return Err(DevSecretError::NotAFile(path.to_owned())),
+        Err(error) => return Err(io(error)),
+    };
+    // The checks are of the file that was opened, whatever has taken its name since.
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(DevSecretError::NotAFile(path.to_owned()));
+    }
+    if !is_own(&metadata, rustix::process::geteuid().as_raw()) {
+        return Err(DevSecretError::Foreign(path.to_owned()));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(DevSecretError::Exposed(path.to_owned()));
+    }
+    let mut text = String::new();
+    file.take(MOST).read_to_string(&mut text).map_err(io)?;
+    JwtSecret::new(text.trim_end()).map(Some).ok_or_else(|| DevSecretError::Broken(path.to_owned()))
+}
+
+/// Whether a file belongs to this user.
+fn is_own(file: &fs::Metadata, user: u32) -> bool {
+    file.uid() == user
 }
 
 /// Writes a new secret under another name first, so that a crash leaves no half of it.
@@ -66,13 +110,19 @@ fn create(path: &Path) -> Result<(), DevSecretError> {
     draft.push(".new");
     let draft = PathBuf::from(draft);
     let written = || {
-        let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
+        // A crash may have left one. Removing a link leaves the file that it leads to alone.
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // `create_new` follows no link and takes no file that somebody has put there meanwhile.
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&draft)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&draft, path)
     };
-    written().map_err(|error| DevSecretError::Io { path: path.to_owned(), error })
+    written().map_err(|error| DevSecretError::Io { path: draft.clone(), error })
 }
 
 /// The code that signs a browser in.
@@ -109,6 +159,9 @@ pub fn welcome(secret: &JwtSecret, code: &str, address: SocketAddr, now: Timesta
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -129,6 +182,73 @@ mod tests {
         secret(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(secret(&path), Err(DevSecretError::Exposed(_))));
+    }
+
+    #[test]
+    fn a_planted_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        fs::set_permissions(&victim, Permissions::from_mode(0o644)).unwrap();
+        let path = folder.path().join("secret");
+        symlink(&victim, folder.path().join("secret.new")).unwrap();
+        secret(&path).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o644);
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn a_draft_of_a_crash_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("secret.new"), "half").unwrap();
+        secret(&folder.path().join("secret")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real");
+        secret(&real).unwrap();
+        let link = folder.path().join("link");
+        symlink(&real, &link).unwrap();
+        let dangling = folder.path().join("dangling");
+        symlink(folder.path().join("nothing"), &dangling).unwrap();
+        let directory = folder.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [link, dangling, directory, pipe] {
+            let refused = secret(&path);
+            assert!(matches!(&refused, Err(DevSecretError::NotAFile(named)) if *named == path), "{}: {refused:?}", path.display());
+        }
+        assert!(!folder.path().join("nothing").exists());
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_not_our_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = fs::metadata(folder.path()).unwrap();
+        assert!(is_own(&metadata, metadata.uid()));
+        assert!(!is_own(&metadata, metadata.uid() + 1));
+    }
+
+    #[test]
+    fn a_secret_of_another_user_is_refused() {
+        // A file that always belongs to root. For root itself, one is made that does not.
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own");
+        secret(&own).unwrap();
+        let foreign = match rustix::process::geteuid().as_raw() {
+            0 => {
+                std::os::unix::fs::chown(&own, Some(12_345), None).unwrap();
+                own
+            }
+            _ => PathBuf::from("/etc/passwd"),
+        };
+        let refused = secret(&foreign);
+        assert!(matches!(&refused, Err(DevSecretError::Foreign(named)) if *named == foreign), "{refused:?}");
     }
 
     #[test]
