@@ -50,12 +50,24 @@ where
     });
     let turn = turn.await?;
     let (conversation, id) = (turn.conversation, turn.id);
-    follow(state, request, owner, wanted, turn).await.map_err(|refusal| refusal.in_turn(conversation, id))
+    follow(state, request, owner, wanted, turn).await.map_err(|refusal| match refusal.0.code {
+        Code::ConversationNotFound => refusal,
+        _ => refusal.in_turn(conversation, id),
+    })
+}
+
+/// The same error, for a client whose request has begun the turn: the turn disappears only with its conversation.
+pub fn of_new_turn(error: ChatError) -> ChatError {
+    match error {
+        ChatError::TurnNotFound => ChatError::ConversationNotFound,
+        error => error,
+    }
 }
 
 async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: Wanted, turn: Turn) -> Result<HttpResponse, Refusal> {
     let (id, reader) = (turn.id, owner.clone());
-    let news = state.call(move |service| async move { service.watch_turn(&reader, id, Cursor::START).await }).await?;
+    let news = state.call(move |service| async move { service.watch_turn(&reader, id, Cursor::START).await.map_err(of_new_turn) }).await?;
+    let news = news.map(|event| event.map_err(of_new_turn)).boxed();
     if wanted.form == Form::Events {
         let request = request.extensions().get::<RequestId>().map(|id| id.0);
         let opening = events::opening(&turn);

@@ -19,11 +19,13 @@ use chat_domain::{
 use chat_protocol::chatkit::events;
 use chat_protocol::chatkit::request::Streamed;
 use chat_protocol::problem::{Code, Problem};
+use futures_util::StreamExt;
 use tokio::sync::mpsc::channel;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::app::AppState;
+use crate::http::answer::of_new_turn;
 use crate::http::sse::{self, Encoder, End, Pump};
 use crate::problem::Refusal;
 
@@ -153,10 +155,11 @@ async fn open(state: &AppState, owner: &UserId, turn: &Turn, begin: Begin) -> Re
     let (conversation, asked, news) = state
         .call(move |service| async move {
             let conversation = service.conversation(&owner, conversation).await?;
-            let asked = if begin == Begin::Retry { Vec::new() } else { service.turn(&owner, id).await?.items };
-            Ok((conversation, asked, service.watch_turn(&owner, id, Cursor::START).await?))
+            let asked = if begin == Begin::Retry { Vec::new() } else { service.turn(&owner, id).await.map_err(of_new_turn)?.items };
+            Ok((conversation, asked, service.watch_turn(&owner, id, Cursor::START).await.map_err(of_new_turn)?))
         })
         .await?;
+    let news = news.map(|event| event.map_err(of_new_turn)).boxed();
     let encoder = events::Encoder::new(turn);
     let created = if begin == Begin::Thread { events::thread_created(&conversation) } else { String::new() };
     let first = created + &encoder.echo(&asked) + &events::stream_options();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chat_domain::testing::{FakeTools, Script, ScriptedAgent};
+use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_protocol::problem::Code;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -95,6 +95,43 @@ async fn a_deleted_conversation_is_gone() {
     refusal(server.ada(Method::DELETE, &path), Code::ConversationNotFound).await;
     refusal(server.ada(Method::GET, &format!("/turns/{}", reply["turn_id"].as_str().unwrap())), Code::TurnNotFound).await;
     assert_eq!(server.conversations().await, 0);
+}
+
+/// Deletes the conversation while its turn runs.
+async fn delete_during(server: &Server, gate: &Gate) {
+    gate.reached_by(1).await;
+    let listed = server.get("/conversations").await;
+    let path = format!("/conversations/{}", listed["conversations"][0]["id"].as_str().unwrap());
+    assert_eq!(server.ada(Method::DELETE, &path).send().await.unwrap().status(), 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_conversation_is_deleted_meanwhile_is_told_so() {
+    let gate = Gate::new();
+    let (server, _) = Server::with_agent(ScriptedAgent::new([vec![Script::Wait(gate.clone())]])).await;
+    let waiting = server.chat("Hi", None);
+    let (problem, ()) = tokio::join!(refusal(waiting, Code::ConversationNotFound), delete_during(&server, &gate));
+    assert!(problem.get("turn_id").is_none(), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_conversation_is_deleted_meanwhile_is_told_so() {
+    let gate = Gate::new();
+    let (server, _) = Server::with_agent(ScriptedAgent::new([vec![Script::Wait(gate.clone())]])).await;
+    let response = server.chat("Hi", None).header("accept", "text/event-stream").send().await.unwrap();
+    let (text, ()) = tokio::join!(response.text(), delete_during(&server, &gate));
+    let text = text.unwrap();
+    let last = text.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(last.contains("event: error") && last.contains(r#""code":"conversation_not_found""#), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_whose_conversation_is_deleted_meanwhile_is_told_so() {
+    let gate = Gate::new();
+    let (server, _) = Server::with_agent(ScriptedAgent::new([vec![Script::text("Hello.")], vec![Script::Wait(gate.clone())]])).await;
+    let first = server.say("Hi", None).await;
+    let retry = server.ada(Method::POST, &format!("/turns/{}/retry", first["turn_id"].as_str().unwrap()));
+    tokio::join!(refusal(retry, Code::ConversationNotFound), delete_during(&server, &gate));
 }
 
 #[tokio::test(flavor = "multi_thread")]
