@@ -145,9 +145,43 @@ pub enum ToolOutcome {
     Succeeded(ToolOutput),
     /// The tool did not do it, or said that it failed.
     Failed(ToolError),
-    /// The tool may or may not have run: its server or ours went away meanwhile and the tool does not say that repeating is
-    /// harmless, or the turn was stopped while it ran.
-    Unknown,
+    /// The tool may or may not have run, and does not say that repeating it is harmless.
+    Unknown(UnknownCause),
+}
+
+codes! {
+    /// Why nobody knows whether a tool did its work.
+    UnknownCause {
+        /// The server that ran the turn stopped, or was stopped, before it had recorded the result.
+        Interrupted = "interrupted",
+        /// The user stopped the turn.
+        Stopped = "stopped",
+        /// The turn reached its time limit.
+        TurnTimeLimit = "turn_time_limit",
+        /// The tool gave no answer within its time limit.
+        TimedOut = "timed_out",
+        /// The connection to the tool broke, or its answer was not usable.
+        AnswerLost = "answer_lost",
+    }
+}
+
+impl UnknownCause {
+    /// What happened, as the part of a sentence.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Interrupted => "the call was broken off before its result was recorded",
+            Self::Stopped => "the user stopped the turn while the tool ran",
+            Self::TurnTimeLimit => "the turn reached its time limit while the tool ran",
+            Self::TimedOut => "the tool gave no answer within its time limit",
+            Self::AnswerLost => "no usable answer of the tool came back",
+        }
+    }
+
+    /// What happened and what it means, for people.
+    pub fn message(self) -> String {
+        let (first, rest) = self.phrase().split_at(1);
+        format!("{}{rest}. The tool may or may not have done its work.", first.to_uppercase())
+    }
 }
 
 /// A tool's answer.

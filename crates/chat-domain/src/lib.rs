@@ -4,6 +4,7 @@ mod conversation;
 mod error;
 mod feedback;
 mod item;
+mod json;
 mod limits;
 mod ports;
 mod service;
@@ -19,7 +20,9 @@ pub use error::{ChatError, InvalidInput};
 pub use feedback::Feedback;
 pub use item::{
     FinishReason, Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult,
+    UnknownCause,
 };
+pub use json::MAX_JSON_DEPTH;
 pub use limits::TurnLimits;
 pub use ports::*;
 pub use service::{ChatService, Deps, RetryTurn, StartTurn, StartedTurn, TurnStream, TurnTask};

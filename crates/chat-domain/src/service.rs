@@ -192,6 +192,9 @@ impl ChatService {
         let run = self.live.start(held)?;
         // Looked at only now: whoever let go of all turns before it was seated did not see it.
         let ours = held.lease.worker == self.worker.id() && *self.life.borrow() < Life::Leaving;
+        if !ours {
+            self.live.note_release(held.turn.id);
+        }
         ours.then_some(run)
     }
 
@@ -419,9 +422,9 @@ impl ChatService {
     /// The store's: then the turns are claimed when the lease has run out.
     pub async fn hand_over(&self) -> Result<(), StoreError> {
         self.life.send_replace(Life::Leaving);
-        self.live.release_all();
+        self.live.hand_over_all();
         self.live.idle().await;
-        let retired = self.deps.store.retire(self.worker.id()).await;
+        let retired = self.deps.store.retire(self.worker.id(), self.live.handed_over()).await;
         self.life.send_replace(Life::HandedOver);
         retired
     }

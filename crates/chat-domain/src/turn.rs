@@ -1,5 +1,7 @@
 //! Turns: everything done in answer to one user message.
 
+use std::time::Duration;
+
 use crate::values::codes;
 use crate::{ConversationId, FinishReason, Item, ItemBody, MessageId, Ordinal, Timestamp, TurnId, UserId, WorkerId};
 
@@ -109,6 +111,8 @@ codes! {
         TimeLimit = "turn_timeout",
         /// The turn's workers died again and again.
         TooManyAttempts = "too_many_attempts",
+        /// The store cannot read or write what the turn needs, and would fail again.
+        Internal = "internal",
     }
 }
 
@@ -123,8 +127,9 @@ pub struct Usage {
 
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
+        // An agent may report any number.
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
     }
 }
 
@@ -148,8 +153,10 @@ pub struct HeldTurn {
     pub owner: UserId,
     /// The right to write it.
     pub lease: TurnLease,
-    /// Which attempt this is, from 1. Above 1, a worker died or lost the turn before.
+    /// Which attempt this is, from 1. Above 1, an attempt before was broken off. A graceful hand-over does not count.
     pub attempt: u32,
+    /// How long the turn ran before this attempt, by the store's clock. Time in the queue and time without a worker do not count.
+    pub spent: Duration,
     /// What the log holds of it so far; at least the user's message.
     pub items: Vec<Item>,
 }

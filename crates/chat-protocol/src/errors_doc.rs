@@ -26,9 +26,9 @@ Decide by `code`: codes are stable, texts are not. `detail` says what happened t
 request, which is also in the header `X-Request-Id` and in the server's log. Some problems have more members, named below. Where
 the table names seconds, the answer has the header `Retry-After`. In a stream of events, the event `error` has the same members.
 
-Problems that a turn can end with (`agent_…`, `context_too_long`, `step_limit`, `turn_timeout`, `too_many_attempts`) keep the
-user's message: the conversation goes on with the next message, or the turn is retried. Where any other problem than `conversation_busy`
-names `turn_id`, the message is stored and its turn goes on: it should not be sent again, and `detail` says so.
+Problems that a turn can end with (`agent_…`, `context_too_long`, `step_limit`, `turn_timeout`, `too_many_attempts`, `internal`) keep the
+user's message: the conversation goes on with the next message, or the turn is retried. Where any other problem than `conversation_busy`,
+or an `internal` that is not a turn's end, names `turn_id`, the message is stored and its turn goes on: it should not be sent again, and `detail` says so.
 
 What is no request at all (a malformed request line, no or two `Host` headers, contradicting lengths, headers over 128 KiB) is refused by the
 HTTP library with a bare 400, 408 or 431 and a closed connection.

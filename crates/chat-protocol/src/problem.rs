@@ -188,6 +188,7 @@ impl From<FailureKind> for Code {
             FailureKind::StepLimit => Self::StepLimit,
             FailureKind::TimeLimit => Self::TurnTimeout,
             FailureKind::TooManyAttempts => Self::TooManyAttempts,
+            FailureKind::Internal => Self::Internal,
         }
     }
 }
@@ -203,6 +204,8 @@ pub struct Problem {
     pub instance: Option<Uuid>,
     /// The members that some codes have.
     pub members: Box<Members>,
+    /// Whether it is how a turn ended.
+    ends_turn: bool,
 }
 
 /// Members that only some problems have.
@@ -240,9 +243,12 @@ pub struct Members {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, happened: None, instance: None, members: Box::default() }
+        Self { code, happened: None, instance: None, members: Box::default(), ends_turn: false }
     }
 }
+
+/// What to do where a turn ended because of the server itself.
+const TURN_FAILED: &str = "The message is kept. Retry the turn; if it fails again, tell the operator.";
 
 /// What to do where a problem names the turn of a message that is stored.
 const KEPT: &str = Code::ReplyTimeout.row().advice;
@@ -279,7 +285,7 @@ impl Problem {
 
     /// What became of a turn that failed.
     pub fn of_failed_turn(failure: &TurnFailure) -> Self {
-        Self::new(failure.kind.into(), failure.message.clone())
+        Self { ends_turn: true, ..Self::new(failure.kind.into(), failure.message.clone()) }
     }
 
     /// The same, with the turn and its conversation.
@@ -297,7 +303,11 @@ impl Problem {
         let (first, rest) = happened.split_at(happened.ceil_char_boundary(1));
         let first = first.to_uppercase();
         let stop = if happened.ends_with(['.', '!', '?']) { "" } else { "." };
-        let advice = if self.is_of_kept_message() { KEPT } else { advice };
+        let advice = match self.code {
+            Code::Internal if self.ends_turn => TURN_FAILED,
+            _ if self.is_of_kept_message() => KEPT,
+            _ => advice,
+        };
         format!("{first}{rest}{stop} {advice}")
     }
 

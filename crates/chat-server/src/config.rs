@@ -198,9 +198,9 @@ settings! {
         "CHAT_QUEUE_LIMIT" queue_limit: NonZeroU32 = "256";
         /// How many requests to the agent one turn may need.
         "CHAT_STEP_LIMIT" step_limit: NonZeroUsize = "16";
-        /// How long one attempt at a turn may take.
+        /// How long a turn may run, over all its attempts.
         "CHAT_TURN_TIMEOUT" turn_timeout: Duration = "15m";
-        /// How many servers may die of the same turn before it is given up.
+        /// How many attempts at a turn may be broken off before it ends as failed.
         "CHAT_ATTEMPT_LIMIT" attempt_limit: NonZeroU32 = "3";
         /// How many tool calls one step of the agent may make.
         "CHAT_CALLS_PER_STEP" calls_per_step: NonZeroUsize = "32";

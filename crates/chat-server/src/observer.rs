@@ -52,7 +52,7 @@ fn tool_outcome(outcome: &ToolOutcome) -> &'static str {
     match outcome {
         ToolOutcome::Succeeded(_) => "succeeded",
         ToolOutcome::Failed(error) => error.kind.code(),
-        ToolOutcome::Unknown => "unknown",
+        ToolOutcome::Unknown(_) => "unknown",
     }
 }
 

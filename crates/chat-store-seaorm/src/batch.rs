@@ -25,7 +25,7 @@ pub(crate) async fn write(way: &impl Transact, mut jobs: Vec<Job>) {
         return;
     }
     match way.transact(&mut jobs).await {
-        Err(fault) if jobs.len() > 1 && fault.unavailability().is_none() => {
+        Err(fault) if jobs.len() > 1 && (fault.unavailability().is_none() || fault.is_damage()) => {
             tracing::warn!(error = %fault, jobs = jobs.len(), "a batch failed; doing its jobs one by one");
             for job in jobs.drain(..) {
                 let mut alone = [job];

@@ -91,6 +91,12 @@ impl Fault {
         matches!(self, Self::Database(error) if sqlite_code(error).is_some_and(sqlite::is_failed_write))
     }
 
+    /// Whether the same may succeed later. Everything else fails again.
+    pub(crate) fn is_transient(&self) -> bool {
+        let is_victim = matches!(self, Self::Postgres(error) if postgres::is_conflict(error));
+        is_victim || self.unavailability().is_some_and(|kind| kind != Unavailability::Damaged)
+    }
+
     /// Whether the connection was lost before anything was committed, or the transaction was another one's victim: it may be done again.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -139,6 +145,8 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault.unavailability() {
             Some(kind) => Self::Unavailable(kind, Box::new(fault)),
+            // It was in the way of others for longer than it was repeated.
+            None if fault.is_transient() => Self::Unavailable(Unavailability::Timeout, Box::new(fault)),
             None => Self::Internal(Box::new(fault)),
         }
     }

@@ -137,6 +137,19 @@ impl Job {
         }
     }
 
+    /// Takes the held turn out of the answer: the caller cannot run it.
+    pub(crate) fn withdraw_held(&mut self) {
+        match self {
+            Self::Begin(Submission { answer: Some(Ok(begun)), .. }) => {
+                if let Begun::Running(held) = begun {
+                    *begun = Begun::Queued(held.turn.clone());
+                }
+            }
+            Self::End(Submission { answer: Some(Ok(ended)), .. }) => ended.next = None,
+            _ => {}
+        }
+    }
+
     /// Whether the caller has gone away.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {

@@ -13,6 +13,7 @@ mod open;
 mod postgres;
 mod reader;
 mod rows;
+mod savepoint;
 mod source;
 mod sql;
 mod sqlite;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_domain::{
     AgentData, Conversation, ConversationId, Draft, FailureKind, FinishReason, Item, ItemBody, Message, MessageId, Ordinal, Position,
     RawJson, Timestamp, Title, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure,
-    TurnId, TurnOutcome, TurnStatus, Usage, UserId,
+    TurnId, TurnOutcome, TurnStatus, UnknownCause, Usage, UserId,
 };
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NUL
 /// What [`call`] and [`result`] read, of `tool_calls k`.
 pub(crate) const CALL: &str = "k.id, k.turn_id, k.position, k.ran_by, NULL, k.message_id, NULL, k.created_at, \
     k.result_position, k.result_at, k.outcome, k.tool, k.started_at, k.agent_data, NULL, NULL, CAST(k.arguments AS TEXT), \
-    COALESCE(CAST(k.output AS TEXT), k.error_message), k.took_us";
+    COALESCE(CAST(k.output AS TEXT), k.error_message, k.unknown_cause), k.took_us";
 
 /// How many columns [`TURN`] has.
 pub(crate) const TURN_COLUMNS: usize = 15;
@@ -158,7 +158,11 @@ pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
     };
     let outcome = match code.as_str() {
         codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(row.get::<String>(at + 17, "output")?))),
-        codes::UNKNOWN => ToolOutcome::Unknown,
+        codes::UNKNOWN => {
+            // Earlier versions kept no cause, and later ones may have more.
+            let cause = row.get::<Option<String>>(at + 17, "unknown_cause")?.and_then(|code| UnknownCause::from_code(&code));
+            ToolOutcome::Unknown(cause.unwrap_or(UnknownCause::Interrupted))
+        }
         _ => {
             let kind = row.code(at + 10, "outcome", ToolErrorKind::from_code)?;
             ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 17, "error_message")?))

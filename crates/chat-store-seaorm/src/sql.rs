@@ -90,6 +90,17 @@ impl Sql {
         self.with(Part::Now)
     }
 
+    /// Adds the time that the current attempts at `turns` have taken, in microseconds: until now, or until the lease of their holder ran
+    /// out. A step of the clock backwards counts as no time.
+    pub(crate) fn attempt_time(self) -> Self {
+        self.push("COALESCE(")
+            .with(Part::Words("MAX(0, MIN(", "GREATEST(0, LEAST("))
+            .now()
+            .push(", COALESCE((SELECT w.expires_at FROM workers w WHERE w.id = turns.holder), ")
+            .now()
+            .push(")) - attempt_started_at), 0)")
+    }
+
     /// Adds a limit. A number in the text: SQLite prepares a statement anew whenever the value of its limit is bound.
     pub(crate) fn limit(self, limit: u32) -> Self {
         if limit == u32::MAX { self } else { self.push(format!(" LIMIT {limit}")) }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::{
     BeginTurn, Begun, BegunPage, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, Feedback,
-    Heartbeat, HeldTurn, Item, MessageId, NewItem, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId,
-    TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnView, Usage, UserId, WorkerId,
+    Heartbeat, HeldTurn, Item, MessageId, NewItem, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnFailure,
+    TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnView, Usage, UserId, WorkerId,
 };
 
 use crate::conversations::{Cancel, Delete, ForgetKey, Rename};
@@ -19,7 +19,7 @@ use crate::lookups;
 use crate::open::{self, OpenError, OpenOptions};
 use crate::reader::{self, Reader};
 use crate::source::Source;
-use crate::turns::{Append, End};
+use crate::turns::{Append, End, ForceEnd};
 use crate::workers::{Beat, Enroll, ForgetAll, Retire, TakeOver};
 use crate::writer::Writer;
 
@@ -180,6 +180,10 @@ impl ConversationStore for SeaOrmStore {
         self.writer.submit(End { lease: *lease, last, outcome, usage, at }, Job::End).await
     }
 
+    async fn force_end(&self, lease: &TurnLease, failure: TurnFailure, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.submit(ForceEnd { lease: *lease, failure, at }, Job::other).await
+    }
+
     async fn enroll(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
         self.writer.submit(Enroll { worker, lease }, Job::other).await
     }
@@ -192,8 +196,8 @@ impl ConversationStore for SeaOrmStore {
         self.writer.submit(TakeOver(claim), Job::other).await
     }
 
-    async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.writer.submit(Retire(worker), Job::other).await
+    async fn retire(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> Result<(), StoreError> {
+        self.writer.submit(Retire { worker, handed_over }, Job::other).await
     }
 
     async fn marks(&self, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, StoreError> {

@@ -107,7 +107,7 @@ pub(crate) fn trouble(outcome: &Outcome) -> String {
              you asked for. Ask me to show your list before you try again."
             .to_owned(),
         Outcome::Failed(_, why) => format!("That did not work: {why}"),
-        Outcome::Unknown => "I lost the connection to the task list while it was working, so I do not know whether it did what \
+        Outcome::Unknown => "I got no usable answer from the task list while it was working, so I do not know whether it did what \
              you asked for. Ask me to show your list before you try again."
             .to_owned(),
         Outcome::Listed(_) | Outcome::Done(_) | Outcome::Already(_) | Outcome::Unreadable => {

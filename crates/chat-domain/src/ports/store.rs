@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::{
     Conversation, ConversationId, Draft, Feedback, HeldTurn, Item, MessageId, NewItem, Ordinal, Position, Timestamp, Title, ToolCall,
-    ToolResult, Turn, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
+    ToolResult, Turn, TurnFailure, TurnId, TurnLease, TurnLog, TurnOutcome, TurnView, Usage, UserId, WorkerId,
 };
 
 /// Where conversations are kept. The only memory there is.
@@ -124,6 +124,16 @@ pub trait ConversationStore: Send + Sync {
         at: Timestamp,
     ) -> Result<EndedTurn, StoreError>;
 
+    /// Ends a running turn as failed by its lease alone, where [`end_turn`](Self::end_turn) fails for good.
+    ///
+    /// Depends on no other row than the turn's own: neither its items nor its conversation need to be readable. Open tool calls end as
+    /// unknown and the next queued turn begins as far as their rows allow it; that turn is held by no worker, so the next claim takes it,
+    /// and no attempt is counted for it yet. Repeating the call with the same lease changes nothing.
+    ///
+    /// # Errors
+    /// `LeaseLost`, as in `append`.
+    async fn force_end(&self, lease: &TurnLease, failure: TurnFailure, at: Timestamp) -> Result<(), StoreError>;
+
     // Workers.
 
     /// Makes a worker known: its turns are safe from being claimed for `lease`.
@@ -137,13 +147,16 @@ pub trait ConversationStore: Send + Sync {
     async fn heartbeat(&self, worker: WorkerId, lease: Duration, drafts: Vec<(TurnLease, Draft)>) -> Result<Heartbeat, StoreError>;
 
     /// Takes over running turns that no living worker holds: each by exactly one caller, with a new epoch, one more attempt and no draft.
-    /// The claimer itself counts as living; its own turns are claimed only by [`Claim::holding`], and that is no attempt more: nobody died.
+    /// The claimer itself counts as living; its own turns are claimed only by [`Claim::holding`].
+    /// A turn that cannot be loaded is ended as failed with [`FailureKind::Internal`](crate::FailureKind::Internal), as by
+    /// [`force_end`](Self::force_end), and left out: it never keeps a worker from the other turns.
     /// A worker whose lease ran out is forgotten when one of its turns is claimed. It takes nothing of others before its next heartbeat: what it
     /// asked may have been on its way for long, while others could not say that they live.
     async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
 
-    /// Forgets a worker: it can write its running turns no more, they can be claimed at once, and the attempt it made does not count.
-    async fn retire(&self, worker: WorkerId) -> Result<(), StoreError>;
+    /// Deregisters a worker and releases its turns: it can write them no more, and they can be claimed at once. The worker's attempt does
+    /// not count for the turns in `handed_over`. For its other turns it does: their runs were broken off before.
+    async fn retire(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> Result<(), StoreError>;
 
     /// How these turns stand, whosoever they are: a worker's readers wait for them. Unknown ones are passed over. One statement.
     async fn marks(&self, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, StoreError>;
@@ -339,6 +352,9 @@ pub struct Claim {
 }
 
 /// What a store refuses or fails at.
+///
+/// [`Unavailable`](Self::Unavailable) is transient, unless the content is damaged: the same call may succeed later. Every other error is
+/// permanent.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No such thing, or another owner's.
@@ -362,9 +378,17 @@ pub enum StoreError {
     /// The store cannot do it now. Whether it was done may be unknown.
     #[error("the store is unavailable ({0:?})")]
     Unavailable(Unavailability, #[source] Box<dyn Error + Send + Sync>),
-    /// A fault of ours: a row that cannot be, a statement that is wrong.
+    /// A permanent error: the same call fails again. A row that cannot be read, a value that the database refuses, a wrong statement.
+    /// Nothing was done.
     #[error("store fault")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(kind, _) if *kind != Unavailability::Damaged)
+    }
 }
 
 /// Why a store is unavailable.

@@ -1,3 +1,4 @@
+mod faults;
 mod log;
 mod lookups;
 
@@ -8,12 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+pub use faults::Refused;
+
 use super::Gate;
 use crate::{
     BeginTurn, Begun, BegunPage, BusyPolicy, Claim, Conversation, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn,
     Feedback, Heartbeat, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, StoreError, Target,
-    Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnStatus,
-    TurnView, Unavailability, Usage, UserId, WorkerId,
+    Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnFailure, TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage,
+    TurnStatus, TurnView, Unavailability, Usage, UserId, WorkerId,
 };
 
 /// A store in memory, for tests. Keeps the whole contract but durability; leases go by tokio's clock, which tests can pause.
@@ -27,6 +30,7 @@ struct State {
     conversations: BTreeMap<ConversationId, Log>,
     workers: HashMap<WorkerId, Instant>,
     faults: VecDeque<Unavailability>,
+    refused: Vec<Refused>,
     deaf: bool,
     away: bool,
     end_gate: Option<Gate>,
@@ -47,6 +51,10 @@ struct Row {
     holder: Option<WorkerId>,
     epoch: u64,
     attempt: u32,
+    /// When the current attempt began.
+    started: Option<Instant>,
+    /// How long the attempts before ran.
+    spent: Duration,
     draft: Option<Draft>,
     idempotency: Option<IdempotencyKey>,
     /// What the end of this turn began, so that the end may be repeated.
@@ -57,36 +65,6 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Makes the next calls fail, one fault each.
-    pub fn fail_next(&self, faults: impl IntoIterator<Item = Unavailability>) {
-        self.lock().faults.extend(faults);
-    }
-
-    /// Makes all calls fail, or no more.
-    pub fn be_away(&self, away: bool) {
-        self.lock().away = away;
-    }
-
-    /// Makes each end of a turn wait at this gate.
-    pub fn hold_ends(&self, gate: &Gate) {
-        self.lock().end_gate = Some(gate.clone());
-    }
-
-    /// Makes all heartbeats fail, or no more.
-    pub fn fail_heartbeats(&self, fail: bool) {
-        self.lock().deaf = fail;
-    }
-
-    /// How often it was asked for anything.
-    pub fn calls(&self) -> u64 {
-        self.lock().calls
-    }
-
-    /// Forgets all workers, as if each had fallen silent.
-    pub fn forget_workers(&self) {
-        self.lock().workers.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -135,6 +113,11 @@ impl Row {
 
     fn is_running(&self) -> bool {
         self.turn.status == TurnStatus::Running
+    }
+
+    /// Counts the time of the current attempt, up to `until`.
+    fn settle(&mut self, until: Instant) {
+        self.spent += self.started.take().map_or(Duration::ZERO, |started| until.saturating_duration_since(started));
     }
 }
 
@@ -185,6 +168,9 @@ impl ConversationStore for MemoryStore {
 
     async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, StoreError> {
         let mut state = self.open()?;
+        if page.before.is_some() {
+            state.check(&[Refused::Histories])?;
+        }
         let wanted = |row: &&Row| {
             let ordinal = row.turn.ordinal;
             page.after.is_none_or(|after| ordinal > after)
@@ -328,7 +314,18 @@ impl ConversationStore for MemoryStore {
         let body = ItemBody::Message(Message::user(begin.message, begin.text));
         let items = vec![Item { position: Position::START, turn: turn.id, at: begin.at, body }];
         let idempotency = begin.idempotency;
-        log.turns.push(Row { turn: turn.clone(), items, holder: None, epoch: 0, attempt: 0, draft: None, idempotency, next: None });
+        log.turns.push(Row {
+            turn: turn.clone(),
+            items,
+            holder: None,
+            epoch: 0,
+            attempt: 0,
+            started: None,
+            spent: Duration::ZERO,
+            draft: None,
+            idempotency,
+            next: None,
+        });
         if running.is_some() {
             return Ok(Begun::Queued(turn));
         }
@@ -340,6 +337,7 @@ impl ConversationStore for MemoryStore {
 
     async fn append(&self, lease: &TurnLease, items: Vec<NewItem>) -> Result<Vec<Item>, StoreError> {
         let mut state = self.open()?;
+        state.check(&[Refused::Appends])?;
         let (log, at) = state.leased(lease)?;
         if !log.row(at)?.is_running() {
             return Err(StoreError::LeaseLost);
@@ -362,6 +360,7 @@ impl ConversationStore for MemoryStore {
             gate.pass().await;
         }
         let mut state = self.open()?;
+        state.check(if last.is_empty() { &[Refused::Ends] } else { &[Refused::Ends, Refused::EndsWithItems] })?;
         let (log, at) = state.leased(lease)?;
         let items = if log.row(at)?.is_running() {
             let items = log.place(at, last)?;
@@ -384,6 +383,15 @@ impl ConversationStore for MemoryStore {
         let next = log.turns.iter().find(|row| Some(row.turn.id) == next && as_begun(row));
         let next = next.map(|row| log.held(row)).transpose()?;
         Ok(EndedTurn { turn, items, next })
+    }
+
+    async fn force_end(&self, lease: &TurnLease, failure: TurnFailure, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.open()?;
+        let (log, at) = state.leased(lease)?;
+        if log.row(at)?.is_running() {
+            log.force_end(at, failure, now)?;
+        }
+        Ok(())
     }
 
     async fn enroll(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
@@ -432,8 +440,10 @@ impl ConversationStore for MemoryStore {
                 if !abandoned {
                     continue;
                 }
-                let attempt = row.attempt + u32::from(holder != Some(claim.worker));
-                (row.holder, row.epoch, row.attempt, row.draft) = (Some(claim.worker), row.epoch + 1, attempt, None);
+                let lapsed = holder.and_then(|holder| workers.get(&holder)).map_or(now, |until| now.min(*until));
+                row.settle(lapsed);
+                row.started = Some(now);
+                (row.holder, row.epoch, row.attempt, row.draft) = (Some(claim.worker), row.epoch + 1, row.attempt + 1, None);
                 let row = log.turns.get(at).ok_or(StoreError::NotFound)?;
                 claimed.push(log.held(row)?);
                 if let Some(dead) = holder.filter(|holder| *holder != claim.worker) {
@@ -444,12 +454,13 @@ impl ConversationStore for MemoryStore {
         Ok(claimed)
     }
 
-    async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
+    async fn retire(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> Result<(), StoreError> {
         let mut state = self.open()?;
         state.workers.remove(&worker);
         let rows = state.conversations.values_mut().flat_map(|log| &mut log.turns);
         for row in rows.filter(|row| row.is_running() && row.holder == Some(worker)) {
-            (row.holder, row.attempt) = (None, row.attempt - 1);
+            row.settle(Instant::now());
+            (row.holder, row.attempt) = (None, row.attempt - u32::from(handed_over.contains(&row.turn.id)));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ pub mod toolset_contract;
 pub use agent::{Script, ScriptedAgent};
 pub use environment::FixedEnvironment;
 pub use log::LogBuilder;
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, Refused};
 pub use tools::FakeTools;
 
 use std::sync::{Arc, Mutex, PoisonError};

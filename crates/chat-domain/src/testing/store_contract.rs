@@ -2,6 +2,12 @@
 // A failed case is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod endings;
+mod values;
+
+pub use endings::*;
+pub use values::*;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +18,7 @@ use crate::{
     BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, FailureKind,
     Feedback, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, StoreError, Target,
     Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, TurnFailure,
-    TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, Usage, UserId, WorkerId,
+    TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, UnknownCause, Usage, UserId, WorkerId,
 };
 
 /// Makes one test of each case of the store's contract.
@@ -36,6 +42,9 @@ macro_rules! store_contract {
             a_claim_finds_mislaid_turns
             who_has_fallen_silent_takes_nothing_of_others
             a_retired_workers_attempt_does_not_count
+            an_attempt_that_was_broken_off_counts
+            the_time_of_all_attempts_adds_up
+            a_forced_end_leaves_the_next_turn_to_a_claim
             a_forgotten_worker_hears_of_it
             a_heartbeat_saves_drafts_and_brings_cancels
             a_mark_changes_with_its_turn
@@ -45,6 +54,7 @@ macro_rules! store_contract {
             conversations_come_last_active_first
             turns_come_in_pages_both_ways
             tool_calls_keep_every_byte
+            the_worst_accepted_values_are_kept_as_they_are
             titles_change_and_conversations_go
             a_cancel_tells_what_it_saw
             concurrent_messages_keep_order
@@ -314,7 +324,7 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
     assert_eq!(positions(&placed), [4]);
     assert_eq!(store.append(&held.lease, done).await.unwrap(), placed);
     // A result of a call that is not there cannot be stored; nor is what came with it.
-    let orphan = result(&tool_call(message, "{}"), ToolOutcome::Unknown);
+    let orphan = result(&tool_call(message, "{}"), ToolOutcome::Unknown(UnknownCause::Stopped));
     assert!(store.append(&held.lease, vec![assistant("lost").1, orphan]).await.is_err());
     let view = store.turn(&ann(), held.turn.id, Position::START).await.unwrap();
     assert_eq!(positions(&view.items), [1, 2, 3, 4]);
@@ -424,7 +434,7 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
     let found = store.claim_abandoned(Claim { holding: Some(vec![known.turn.id]), ..claim(worker) }).await.unwrap();
     assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [mislaid.turn.id]);
     assert!(found[0].lease.epoch > mislaid.lease.epoch);
-    assert_eq!(found[0].attempt, mislaid.attempt, "nobody died of it");
+    assert_eq!(found[0].attempt, mislaid.attempt + 1, "its attempt was broken off");
     complete(&store, &known).await;
     complete(&store, &foreign).await;
     complete(&store, &found[0]).await;
@@ -455,7 +465,7 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
 pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(leaving, "one")).await);
-    store.retire(leaving).await.unwrap();
+    store.retire(leaving, vec![held.turn.id]).await.unwrap();
     assert!(matches!(store.heartbeat(leaving, LEASE, Vec::new()).await, Err(StoreError::LeaseLost)));
     assert!(matches!(store.append(&held.lease, answer("late")).await, Err(StoreError::LeaseLost)));
     let worker = enrolled(&store, LEASE).await;
@@ -702,7 +712,7 @@ pub async fn tool_calls_keep_every_byte(store: Store) {
     let failed = |kind, message: &str| ToolOutcome::Failed(ToolError::new(kind, message));
     let outcomes = [
         Some(ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(odd)))),
-        Some(ToolOutcome::Unknown),
+        Some(ToolOutcome::Unknown(UnknownCause::TimedOut)),
         Some(failed(ToolErrorKind::TimedOut, "No answer in 30 s: \"add\"")),
         None,
         Some(ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("null")))),

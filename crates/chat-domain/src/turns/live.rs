@@ -6,12 +6,11 @@
 //! - A [`Run`] sits in the seat while the turn runs here: it puts a [`LiveTurn`] there, changes what readers see of it, and takes it away when
 //!   it lets go. A run with a newer lease takes the seat over.
 //! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that was lost, a run that was dropped): the next sweeps then
-//!   tell the store which turns are running here, and get the others back (ADR 4). It lasts for a while: what was sent to the store may
-//!   be done only after the answer was given up.
+//!   tell the store which turns are running here, and get the others back (ADR 4). It lasts until the store has answered such a sweep that
+//!   began a lease later: what was sent to the store may be done only after the answer was given up.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -85,11 +84,13 @@ pub(crate) struct LiveTurns {
     running: watch::Sender<usize>,
     /// Since when the store may have turns under our name that nobody here runs.
     doubt: Mutex<Option<Instant>>,
+    /// Once this worker hands its turns over: those it has released since.
+    handed_over: Mutex<Option<Vec<TurnId>>>,
 }
 
 impl LiveTurns {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { seats: Mutex::default(), running: watch::Sender::new(0), doubt: Mutex::default() })
+        Arc::new(Self { seats: Mutex::default(), running: watch::Sender::new(0), doubt: Mutex::default(), handed_over: Mutex::default() })
     }
 
     fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<Seat>>> {
@@ -158,6 +159,12 @@ impl LiveTurns {
         self.stop_if(Stop::Release, |live| live.view.turn.conversation == conversation);
     }
 
+    /// Releases all turns for other workers to run.
+    pub(crate) fn hand_over_all(&self) {
+        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        self.release_all();
+    }
+
     /// Lets go of all turns.
     pub(crate) fn release_all(&self) {
         self.stop_if(Stop::Release, |_| true);
@@ -167,6 +174,16 @@ impl LiveTurns {
     pub(crate) async fn idle(&self) {
         // The sender is ours, so waiting cannot fail.
         let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
+    }
+
+    /// Notes the release of a turn. It is a hand-over if this worker hands over all: then the attempt does not count.
+    pub(crate) fn note_release(&self, turn: TurnId) {
+        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(|turns| turns.push(turn));
+    }
+
+    /// The turns that were handed over.
+    pub(crate) fn handed_over(&self) -> Vec<TurnId> {
+        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
     /// The turns that run here.
@@ -220,9 +237,14 @@ impl LiveTurns {
         *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether there was doubt less than `lately` ago.
-    pub(crate) fn is_in_doubt(&self, lately: Duration) -> bool {
-        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since.elapsed() < lately)
+    /// When doubt was noted last, unless it was settled since.
+    pub(crate) fn doubt_since(&self) -> Option<Instant> {
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Settles the doubt of that moment. Doubt that was noted since stays.
+    pub(crate) fn settle_doubt(&self, since: Instant) {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take_if(|noted| *noted == since);
     }
 }
 
@@ -265,6 +287,9 @@ impl Drop for Run {
         self.seat.live.send_if_modified(|slot| match slot {
             Some(live) if live.lease == self.lease && live.is_running() => {
                 self.turns.doubt();
+                if *self.stopped.borrow() == Stop::Release {
+                    self.turns.note_release(self.lease.turn);
+                }
                 *slot = None;
                 true
             }
@@ -297,6 +322,8 @@ impl Drop for Doubt<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::testing::LogBuilder;
     use crate::{TurnStatus, WorkerId};
@@ -306,7 +333,7 @@ mod tests {
         log.user("Hello");
         let log = log.log(1, TurnStatus::Running);
         let lease = TurnLease { turn: log.turn.id, worker: WorkerId(log.turn.id.0), epoch };
-        HeldTurn { turn: log.turn, owner: UserId::new("ann").unwrap(), lease, attempt: 1, items: log.items }
+        HeldTurn { turn: log.turn, owner: UserId::new("ann").unwrap(), lease, attempt: 1, spent: Duration::ZERO, items: log.items }
     }
 
     #[tokio::test]
@@ -321,10 +348,13 @@ mod tests {
         drop(first);
         second.update(|view| assert_eq!(view.items.len(), 1));
         assert_eq!(turns.running(), [held(2).turn.id]);
-        let lately = Duration::from_secs(10);
-        assert!(!turns.is_in_doubt(lately));
+        assert_eq!(turns.doubt_since(), None);
         drop(second);
-        assert!(turns.is_in_doubt(lately));
+        let doubt = turns.doubt_since().unwrap();
+        turns.settle_doubt(doubt - Duration::from_secs(1));
+        assert_eq!(turns.doubt_since(), Some(doubt));
+        turns.settle_doubt(doubt);
+        assert_eq!(turns.doubt_since(), None);
         turns.idle().await;
         assert!(turns.seats().is_empty(), "a seat stays behind");
     }

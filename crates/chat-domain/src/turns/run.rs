@@ -1,5 +1,8 @@
 //! Runs a turn: does what [`plan`] says until it ends, and records each step before the next.
 
+mod door;
+mod persist;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::live::{Run, Stop};
 use super::plan::{self, Next};
@@ -15,14 +18,9 @@ use super::transcript;
 use super::worker::Worker;
 use crate::{
     AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, Message, MessageId,
-    NewItem, RanBy, Signal, StepEnd, StepEvent, StepRequest, StoreError, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind,
-    ToolOutcome, ToolOutput, ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, TurnPage, Usage, without_nul,
+    NewItem, RanBy, Signal, StepEnd, StepEvent, StepRequest, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome,
+    ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, UnknownCause, Usage, without_nul,
 };
-
-/// The longest message of a tool's failure that is kept, in bytes.
-const TOOL_ERROR_BYTES: usize = 4 << 10;
-/// The first and the longest pause before a write to a store that is away is tried again.
-const STORE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Runs a turn to its end; gives the next turn of the conversation, if one waits.
 /// `None` also if the turn was let go of.
@@ -34,7 +32,7 @@ pub(crate) async fn run(deps: &Deps, worker: &Worker, held: HeldTurn, run: Run) 
     let mut runner = Runner {
         deps,
         worker,
-        deadline: started + deps.limits.turn,
+        deadline: started + deps.limits.turn.saturating_sub(held.spent),
         items: held.items.clone(),
         held,
         run,
@@ -42,22 +40,31 @@ pub(crate) async fn run(deps: &Deps, worker: &Worker, held: HeldTurn, run: Run) 
         tools: Vec::new(),
         recorded_here: HashSet::new(),
         usage: Usage::default(),
+        refused: Vec::new(),
     };
-    let ended = if attempt > deps.limits.attempts { runner.give_up().await } else { runner.drive().await };
+    let ended = match if attempt > deps.limits.attempts { runner.give_up().await } else { runner.drive().await } {
+        Err(Halt::StoreFault) => runner.end_after_fault().await,
+        ended => ended,
+    };
     match ended {
         Ok(ended) => {
             deps.observer.observe(Signal::TurnEnded { turn: &ended.turn, took: started.elapsed() });
             ended.next
         }
-        Err(Released) => {
+        Err(Halt::Released | Halt::StoreFault) => {
             deps.observer.observe(Signal::TurnReleased { lease: &runner.run.lease });
             None
         }
     }
 }
 
-/// The turn is not ours to write any more.
-struct Released;
+/// Why a run stops without having ended its turn.
+enum Halt {
+    /// The lease was lost or released.
+    Released,
+    /// The store failed in a way that it would fail again.
+    StoreFault,
+}
 
 /// Why work was broken off.
 enum Interrupt {
@@ -81,6 +88,8 @@ struct Runner<'a> {
     /// The calls that this attempt recorded: they cannot have run before it runs them.
     recorded_here: HashSet<ToolCallId>,
     usage: Usage,
+    /// The items that the store has refused for good.
+    refused: Vec<NewItem>,
 }
 
 /// What a step has said so far.
@@ -92,13 +101,15 @@ struct Answer {
     end: Option<StepEnd>,
     /// Calls for us to run.
     calls: Vec<ToolCall>,
+    /// The results of those of them that are not acceptable.
+    refused: Vec<ToolResult>,
     /// Calls the agent ran itself, with their results.
     ran: Vec<(ToolCall, ToolResult)>,
 }
 
 impl Answer {
     fn items(self) -> Vec<NewItem> {
-        let Self { message, at, text, end, calls, ran } = self;
+        let Self { message, at, text, end, calls, refused, ran } = self;
         let (finish, agent_data) = end.map_or((None, None), |end| (Some(end.finish), end.agent_data));
         let message = Message { finish, agent_data, ..Message::assistant(message, text) };
         let mut bodies = vec![ItemBody::Message(message)];
@@ -106,18 +117,20 @@ impl Answer {
             bodies.extend([ItemBody::ToolCall(call), ItemBody::ToolResult(result)]);
         }
         bodies.extend(calls.into_iter().map(ItemBody::ToolCall));
+        bodies.extend(refused.into_iter().map(ItemBody::ToolResult));
         bodies.into_iter().map(|body| NewItem { at, body }).collect()
     }
 
     /// What is kept of an answer that was broken off: the calls it asked for were never recorded, so they never were.
     fn broken_off(mut self) -> Vec<NewItem> {
         self.calls.clear();
+        self.refused.clear();
         if self.text.is_empty() && self.ran.is_empty() { Vec::new() } else { self.items() }
     }
 }
 
 impl Runner<'_> {
-    async fn drive(&mut self) -> Result<EndedTurn, Released> {
+    async fn drive(&mut self) -> Result<EndedTurn, Halt> {
         loop {
             let ended = match plan::next(&self.items, self.deps.limits.steps) {
                 Next::CallAgent => self.step().await?,
@@ -131,26 +144,26 @@ impl Runner<'_> {
     }
 
     /// Ends a turn that was begun too often.
-    async fn give_up(&mut self) -> Result<EndedTurn, Released> {
+    async fn give_up(&mut self) -> Result<EndedTurn, Halt> {
         let unfinished = match plan::next(&self.items, usize::MAX) {
             Next::CallTools(calls) => calls,
             Next::CallAgent | Next::End(_) => Vec::new(),
         };
-        let last = unfinished.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
+        let last = unfinished.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
         let attempts = self.held.attempt - 1;
         let message = format!("The turn was given up after {attempts} attempts, each of which was broken off.");
         self.end(last, failed(FailureKind::TooManyAttempts, message)).await
     }
 
     /// One request to the agent. `Some` if the turn ended with it.
-    async fn step(&mut self) -> Result<Option<EndedTurn>, Released> {
+    async fn step(&mut self) -> Result<Option<EndedTurn>, Halt> {
         let request = match self.request().await? {
             Ok(request) => request,
             Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
         };
         let message = MessageId(self.deps.environment.fresh_id());
-        let mut answer =
-            Answer { message, at: self.deps.environment.now(), text: String::new(), end: None, calls: Vec::new(), ran: Vec::new() };
+        let (at, text) = (self.deps.environment.now(), String::new());
+        let mut answer = Answer { message, at, text, end: None, calls: Vec::new(), refused: Vec::new(), ran: Vec::new() };
         let heard = self.unless_stopped(self.listen(request, &mut answer)).await;
         answer.at = self.deps.environment.now();
         match heard {
@@ -167,18 +180,22 @@ impl Runner<'_> {
                     let result = invoke(self.deps, self.worker, self.invocation(&call), Arc::default(), Arc::default()).await;
                     answer.ran.push((call, result));
                 }
+                for result in &answer.refused {
+                    let tool = answer.calls.iter().find(|call| call.id == result.call).map_or("", |call| call.tool.as_str());
+                    self.called(tool, &result.outcome, result.took);
+                }
                 self.append(answer.items()).await.map(|()| None)
             }
             Ok(Err(error)) => {
                 self.deps.observer.observe(Signal::StepFailed { lease: &self.run.lease, error: &error });
-                let outcome = failed(error.kind.into(), error.message);
+                let outcome = failed(error.kind.into(), door::failure(error.message));
                 self.end(answer.broken_off(), outcome).await.map(Some)
             }
             Err(interrupt) => self.interrupted(interrupt, answer.broken_off()).await.map(Some),
         }
     }
 
-    async fn request(&mut self) -> Result<Result<StepRequest, Interrupt>, Released> {
+    async fn request(&mut self) -> Result<Result<StepRequest, Interrupt>, Halt> {
         if self.history.is_none() {
             self.history = Some(self.read_history().await?);
         }
@@ -213,14 +230,20 @@ impl Runner<'_> {
                 }
                 StepEvent::Call { tool, arguments, agent_data } => {
                     let id = ToolCallId(self.deps.environment.fresh_id());
-                    let (message, tool) = (answer.message, without_nul(tool));
+                    let arguments = door::arguments(arguments).unwrap_or_else(|(kept, error)| {
+                        let (outcome, started_at) = (ToolOutcome::Failed(error), self.deps.environment.now());
+                        answer.refused.push(ToolResult { call: id, outcome, started_at, took: Duration::ZERO });
+                        kept
+                    });
+                    let (message, tool) = (answer.message, door::name(tool));
                     answer.calls.push(ToolCall { id, message, tool, arguments, ran_by: RanBy::Us, agent_data });
                 }
                 StepEvent::Ran { tool, arguments, outcome, took } => {
                     let id = ToolCallId(self.deps.environment.fresh_id());
-                    let (message, tool) = (answer.message, without_nul(tool));
+                    let arguments = door::arguments(arguments).unwrap_or_else(|(kept, _)| kept);
+                    let (message, tool) = (answer.message, door::name(tool));
                     let call = ToolCall { id, message, tool, arguments, ran_by: RanBy::Agent, agent_data: None };
-                    let outcome = self.bounded(outcome);
+                    let outcome = door::outcome(outcome, limits.tool_output_bytes);
                     let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
                     let started_at = Timestamp(self.deps.environment.now().0.saturating_sub(micros));
                     answer.ran.push((call, ToolResult { call: id, outcome, started_at, took }));
@@ -243,7 +266,7 @@ impl Runner<'_> {
     }
 
     /// Brings calls to their results. `Some` if the turn ended meanwhile.
-    async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Option<EndedTurn>, Released> {
+    async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Option<EndedTurn>, Halt> {
         let (fresh, found): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| self.recorded_here.contains(&call.id));
         let mut waiting = VecDeque::from(fresh);
         if !found.is_empty() {
@@ -252,16 +275,17 @@ impl Runner<'_> {
                 match self.unless_stopped(self.deps.tools.specs(&self.held.owner)).await {
                     Ok(tools) => self.tools = tools,
                     Err(interrupt) => {
-                        let last = found.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
+                        let last = found.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
                         return self.interrupted(interrupt, last).await.map(Some);
                     }
                 }
             }
-            let repeatable = |call: &ToolCall| self.tools.iter().any(|tool| tool.name == call.tool && tool.repeatable);
-            let (again, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|call| call.ran_by == RanBy::Us && repeatable(call));
-            let results: Vec<_> = unknown.iter().map(|call| self.result(call.id, ToolOutcome::Unknown)).collect();
+            let (again, unknown): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|call| call.ran_by == RanBy::Us && self.is_repeatable(call));
+            let results: Vec<_> =
+                unknown.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
             for call in &unknown {
-                self.called(&call.tool, &ToolOutcome::Unknown, Duration::ZERO);
+                self.called(&call.tool, &ToolOutcome::Unknown(UnknownCause::Interrupted), Duration::ZERO);
             }
             if !results.is_empty() {
                 self.append(results).await?;
@@ -272,7 +296,7 @@ impl Runner<'_> {
     }
 
     /// Runs calls, some at a time, and records each result as it comes.
-    async fn run_calls(&mut self, mut waiting: VecDeque<ToolCall>) -> Result<Option<EndedTurn>, Released> {
+    async fn run_calls(&mut self, mut waiting: VecDeque<ToolCall>) -> Result<Option<EndedTurn>, Halt> {
         let (deps, worker, halt) = (self.deps, self.worker, Arc::new(AtomicBool::new(false)));
         let mut in_flight: Vec<InFlight> = Vec::new();
         let mut running: FuturesUnordered<BoxFuture<'_, ToolResult>> = FuturesUnordered::new();
@@ -295,9 +319,11 @@ impl Runner<'_> {
             }
             let mut recorded = Vec::new();
             for mut result in results {
-                result.outcome = self.bounded(result.outcome);
+                result.outcome = door::outcome(result.outcome, deps.limits.tool_output_bytes);
                 if let Some(at) = in_flight.iter().position(|flight| flight.call.id == result.call) {
-                    self.called(&in_flight.swap_remove(at).call.tool, &result.outcome, result.took);
+                    let call = in_flight.swap_remove(at).call;
+                    result.outcome = self.judged(&call, result.outcome);
+                    self.called(&call.tool, &result.outcome, result.took);
                 }
                 recorded.push(self.item(ItemBody::ToolResult(result)));
             }
@@ -306,14 +332,33 @@ impl Runner<'_> {
                 continue;
             };
             drop(running);
+            let cause = match interrupt {
+                Interrupt::Cancel => UnknownCause::Stopped,
+                Interrupt::TimeLimit => UnknownCause::TurnTimeLimit,
+                Interrupt::Release => UnknownCause::Interrupted,
+            };
             let unsent = waiting.into_iter().map(|call| InFlight { call, sent: Arc::default() });
             for InFlight { call, sent } in in_flight.into_iter().chain(unsent) {
                 let may_have_run = sent.load(Ordering::Relaxed) || !self.recorded_here.contains(&call.id);
                 let not_run = || ToolError::new(ToolErrorKind::NotRun, "Not run: the turn was stopped before.");
-                let outcome = if may_have_run { ToolOutcome::Unknown } else { ToolOutcome::Failed(not_run()) };
+                let outcome = if may_have_run { ToolOutcome::Unknown(cause) } else { ToolOutcome::Failed(not_run()) };
                 recorded.push(self.result(call.id, outcome));
             }
             return self.interrupted(interrupt, recorded).await.map(Some);
+        }
+    }
+
+    fn is_repeatable(&self, call: &ToolCall) -> bool {
+        self.tools.iter().any(|tool| tool.name == call.tool && tool.repeatable)
+    }
+
+    /// What an outcome means for the agent: a tool that gave no answer in time may have done its work, or do it yet.
+    fn judged(&self, call: &ToolCall, outcome: ToolOutcome) -> ToolOutcome {
+        match outcome {
+            ToolOutcome::Failed(ToolError { kind: ToolErrorKind::TimedOut, .. }) if !self.is_repeatable(call) => {
+                ToolOutcome::Unknown(UnknownCause::TimedOut)
+            }
+            outcome => outcome,
         }
     }
 
@@ -342,24 +387,6 @@ impl Runner<'_> {
         self.item(ItemBody::ToolResult(ToolResult { call, outcome, started_at, took: Duration::ZERO }))
     }
 
-    /// The outcome, within the limits.
-    fn bounded(&self, outcome: ToolOutcome) -> ToolOutcome {
-        let limit = self.deps.limits.tool_output_bytes;
-        match outcome {
-            ToolOutcome::Succeeded(ToolOutput(json)) if json.as_str().len() > limit => {
-                let size = json.as_str().len();
-                let message = format!("The tool ran, but its answer of {size} bytes is larger than the {limit} that are allowed.");
-                ToolOutcome::Failed(ToolError::new(ToolErrorKind::TooLarge, message))
-            }
-            ToolOutcome::Failed(ToolError { kind, message }) => {
-                let mut message = without_nul(message);
-                message.truncate(message.floor_char_boundary(TOOL_ERROR_BYTES));
-                ToolOutcome::Failed(ToolError { kind, message })
-            }
-            outcome => outcome,
-        }
-    }
-
     /// Does work that may be broken off. Never a write: those are always waited for.
     async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Interrupt> {
         tokio::select! {
@@ -371,7 +398,7 @@ impl Runner<'_> {
     }
 
     /// Ends a turn whose work was broken off, unless it is let go of.
-    async fn interrupted(&mut self, interrupt: Interrupt, last: Vec<NewItem>) -> Result<EndedTurn, Released> {
+    async fn interrupted(&mut self, interrupt: Interrupt, last: Vec<NewItem>) -> Result<EndedTurn, Halt> {
         let outcome = match interrupt {
             Interrupt::Cancel => TurnOutcome::Cancelled,
             Interrupt::TimeLimit => {
@@ -379,61 +406,9 @@ impl Runner<'_> {
                     format!("The turn was stopped after {} seconds, because more are not allowed.", self.deps.limits.turn.as_secs());
                 failed(FailureKind::TimeLimit, message)
             }
-            Interrupt::Release => return Err(Released),
+            Interrupt::Release => return Err(Halt::Released),
         };
         self.end(last, outcome).await
-    }
-
-    async fn read_history(&self) -> Result<Vec<TurnLog>, Released> {
-        let (store, held) = (&self.deps.store, &self.held);
-        let page = TurnPage { before: Some(held.turn.ordinal), ..TurnPage::ALL };
-        self.persist("read the history", || store.turns(&held.owner, held.turn.conversation, page)).await
-    }
-
-    async fn append(&mut self, items: Vec<NewItem>) -> Result<(), Released> {
-        let (store, lease) = (&self.deps.store, &self.run.lease);
-        let placed = self.persist("append", || store.append(lease, items.clone())).await?;
-        self.run.update(|view| {
-            view.items.extend(placed.iter().cloned());
-            view.draft = None;
-        });
-        self.items.extend(placed);
-        Ok(())
-    }
-
-    async fn end(&mut self, last: Vec<NewItem>, outcome: TurnOutcome) -> Result<EndedTurn, Released> {
-        let (store, lease, at) = (&self.deps.store, &self.run.lease, self.deps.environment.now());
-        let ended = self.persist("end the turn", || store.end_turn(lease, last.clone(), outcome.clone(), self.usage, at)).await?;
-        self.run.update(|view| {
-            view.items.extend(ended.items.iter().cloned());
-            view.draft = None;
-            view.turn = ended.turn.clone();
-        });
-        Ok(ended)
-    }
-
-    /// Does a unit of work of the store, again and again while the store is away.
-    async fn persist<'s, T>(&self, doing: &'static str, work: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>) -> Result<T, Released> {
-        let (mut pause, longest) = STORE_PAUSE;
-        // Past the turn's own limit its readers should hear that the store is away; the sweep finds the turn when it is back.
-        let patience = self.deadline.max(Instant::now()) + self.deps.limits.lease;
-        loop {
-            match work().await {
-                Ok(done) => return Ok(done),
-                Err(StoreError::LeaseLost | StoreError::NotFound) => return Err(Released),
-                Err(error) => {
-                    self.deps.observer.observe(Signal::StoreFailed { doing, error: &error });
-                    if !matches!(error, StoreError::Unavailable(..)) {
-                        return Err(Released);
-                    }
-                }
-            }
-            tokio::select! {
-                () = self.run.let_go() => return Err(Released),
-                () = sleep_until(patience) => return Err(Released),
-                () = sleep(pause) => pause = (pause * 2).min(longest),
-            }
-        }
     }
 }
 
@@ -457,7 +432,7 @@ async fn invoke(deps: &Deps, worker: &Worker, invocation: Invocation, halt: Arc<
     let outcome = match deps.tools.call(invocation).await {
         Ok(output) => ToolOutcome::Succeeded(output),
         Err(CallError::Failed(error)) => ToolOutcome::Failed(error),
-        Err(CallError::Unknown) => ToolOutcome::Unknown,
+        Err(CallError::Unknown) => ToolOutcome::Unknown(UnknownCause::AnswerLost),
     };
     ToolResult { call, outcome, started_at, took: started.elapsed() }
 }

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use crate::{AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus};
+use crate::{
+    AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus, UnknownCause,
+};
 
 /// What the agent reads, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,9 +52,6 @@ pub struct Call {
     pub agent_data: Option<AgentData>,
 }
 
-/// What the agent is told of a call whose outcome nobody knows.
-const UNKNOWN: &str = "Outcome unknown: the call was broken off before its result was recorded. \
-     It may or may not have taken effect. Check before you repeat it.";
 const STOPPED: &str = "[The user stopped this answer.]";
 const FAILED: &str = "[This answer failed and was not finished.]";
 const SILENT: &str = "[No answer.]";
@@ -217,11 +216,17 @@ impl Said {
     }
 }
 
+/// What the agent is told of a call whose outcome nobody knows.
+fn unknown(cause: UnknownCause) -> String {
+    format!("Outcome unknown: {}. It may or may not have taken effect. Check before you repeat it.", cause.phrase())
+}
+
 fn content(outcome: Option<&ToolOutcome>) -> String {
     match outcome {
         Some(ToolOutcome::Succeeded(output)) => output.0.as_str().to_owned(),
         Some(ToolOutcome::Failed(error)) => format!("Error ({}): {}", error.kind.code(), error.message),
-        Some(ToolOutcome::Unknown) | None => UNKNOWN.to_owned(),
+        Some(ToolOutcome::Unknown(cause)) => unknown(*cause),
+        None => unknown(UnknownCause::Interrupted),
     }
 }
 

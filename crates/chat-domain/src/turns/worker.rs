@@ -64,7 +64,15 @@ impl Worker {
         let saved: Vec<_> =
             drafts.iter().map(|(lease, draft)| (*lease, SeenText { message: draft.message, bytes: draft.text.len() })).collect();
         let sent = Instant::now();
-        match deps.store.heartbeat(self.id(), deps.limits.lease, drafts).await {
+        let mut beaten = deps.store.heartbeat(self.id(), deps.limits.lease, drafts).await;
+        if let Err(error @ StoreError::Internal(_)) = &beaten
+            && !saved.is_empty()
+        {
+            // A draft that the store refuses must not cost the worker its lease. The item that it becomes will tell.
+            deps.observer.observe(Signal::StoreFailed { doing: "save drafts", error });
+            beaten = deps.store.heartbeat(self.id(), deps.limits.lease, Vec::new()).await;
+        }
+        match beaten {
             Ok(heard) => {
                 self.note(true);
                 self.safe_until.send_replace(sent + margin(deps));
@@ -126,14 +134,17 @@ impl Worker {
                 continue;
             }
             // A lease is longer than anything may be on its way to the store.
-            let in_doubt = live.is_in_doubt(deps.limits.lease);
+            let (doubt, asked) = (live.doubt_since(), Instant::now());
             loop {
-                let holding = in_doubt.then(|| live.running());
+                let holding = doubt.map(|_| live.running());
                 match deps.store.claim_abandoned(Claim { worker: self.id(), limit: CLAIM_BITE, holding }).await {
                     Ok(claimed) => {
                         let more = claimed.len() >= CLAIM_BITE as usize;
                         claimed.into_iter().for_each(&run);
                         if !more {
+                            if let Some(since) = doubt.filter(|since| asked >= *since + deps.limits.lease) {
+                                live.settle_doubt(since);
+                            }
                             break;
                         }
                     }

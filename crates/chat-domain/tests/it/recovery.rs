@@ -80,7 +80,7 @@ async fn a_tool_that_may_have_run_is_not_run_again() {
     for (after, ran) in [(false, 0), (true, 1)] {
         let (runs, log) = crash_in_a_call(false, after).await;
         assert_eq!(runs, ran);
-        assert_eq!(log, ["User: Pay", "Assistant: ", "call: pay {}", "unknown", "Assistant: Well."]);
+        assert_eq!(log, ["User: Pay", "Assistant: ", "call: pay {}", "unknown: interrupted", "Assistant: Well."]);
     }
 }
 
@@ -217,8 +217,12 @@ async fn nobody_waits_for_ever_when_the_store_stays_away() {
     assert!(matches!(last, Some(Err(ChatError::Store(_)))), "{last:?}");
     assert!(asked.elapsed() <= Duration::from_secs(31), "{:?}", asked.elapsed());
     setup.store.be_away(false);
-    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
-    assert_eq!(world.log(turn.conversation).await, ["User: Hi", "Assistant: At last."]);
+    // Its time was up before the store came back.
+    let outcome = world.outcome(turn.id).await;
+    assert!(matches!(&outcome, TurnOutcome::Failed(TurnFailure { kind: FailureKind::TimeLimit, .. })), "{outcome:?}");
+    let next = world.send(Some(turn.conversation), "And now?").await;
+    assert_eq!(world.outcome(next.id).await, TurnOutcome::Completed);
+    assert_eq!(world.log(turn.conversation).await, ["User: Hi", "User: And now?", "Assistant: At last."]);
 }
 
 #[tokio::test(start_paused = true)]

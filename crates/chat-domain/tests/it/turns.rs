@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{
-    AgentErrorKind, CallError, FailureKind, RawJson, StepEvent, ToolErrorKind, ToolOutcome, ToolOutput, TurnEvent, TurnLimits, TurnOutcome,
-    Usage,
+    AgentErrorKind, CallError, FailureKind, RawJson, StepEvent, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, TurnEvent, TurnLimits,
+    TurnOutcome, Usage,
 };
 
 use crate::world::{Setup, ann, lines};
@@ -103,7 +103,7 @@ async fn a_tools_failure_is_an_answer_for_the_agent() {
     let log = world.log(turn.conversation).await;
     let mut results = log[6..10].to_vec();
     results.sort();
-    assert_eq!(results, ["failed: invalid_arguments", "failed: too_large", "failed: unknown_tool", "unknown"]);
+    assert_eq!(results, ["failed: invalid_arguments", "failed: too_large", "failed: unknown_tool", "unknown: answer_lost"]);
     assert_eq!(world.agent.requests().len(), 2);
 }
 
@@ -192,7 +192,7 @@ async fn a_cancel_leaves_running_tools_unknown_and_waiting_ones_not_run() {
     gate.reached_by(1).await;
     world.service.cancel_turn(&ann(), turn.id).await.unwrap();
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Cancelled);
-    assert_eq!(world.log(turn.conversation).await[4..], ["unknown", &format!("failed: {}", ToolErrorKind::NotRun.code())]);
+    assert_eq!(world.log(turn.conversation).await[4..], ["unknown: stopped", &format!("failed: {}", ToolErrorKind::NotRun.code())]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,4 +206,96 @@ async fn a_result_that_is_there_when_the_cancel_comes_counts() {
     gate.open();
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Cancelled);
     assert_eq!(world.log(turn.conversation).await[3..], ["result: 1"]);
+}
+
+fn nested(levels: usize) -> String {
+    format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1))
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_that_no_store_need_keep_are_refused_and_the_turn_goes_on() {
+    let tools = FakeTools::new().answering("look", false, "1");
+    let long = format!("{{\"a\":\"{}\"}}", "é".repeat(200 << 10));
+    let calls = [nested(64), nested(65), nested(20_000), long].map(|arguments| Script::call("look", &arguments));
+    let world = Setup::new().start(ScriptedAgent::new([calls.to_vec(), vec![Script::text("I see.")]]), tools).await;
+    let turn = world.send(None, "Go").await;
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    let log = world.log(turn.conversation).await;
+    assert_eq!(log[2], format!("call: look {}", nested(64)));
+    assert!(log[3..6].iter().all(|line| line.starts_with("call: look \"") && line.len() < 2_000), "{log:?}");
+    assert_eq!(log[6..9], ["failed: invalid_arguments"; 3]);
+    assert_eq!(log[9..], ["result: 1", "Assistant: I see."]);
+    let ran: Vec<_> = world.tools.calls().into_iter().map(|call| call.arguments.as_str().to_owned()).collect();
+    assert_eq!(ran, [nested(64)]);
+    let told = lines(&world.agent.requests()[1].transcript.0);
+    assert!(told.iter().any(|line| line.contains("nested more than 64 levels")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("bytes long")), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_calls_are_all_refused_is_followed_by_another() {
+    let world = Setup::new().saying([vec![Script::call("look", &nested(65))], vec![Script::text("I see.")]]).await;
+    let turn = world.send(None, "Go").await;
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    assert_eq!(world.agent.requests().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_nested_too_deep_fails_and_the_turn_goes_on() {
+    let with = |levels: usize| {
+        move |_| -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(async move { Ok(ToolOutput(RawJson::from_valid(nested(levels)))) })
+        }
+    };
+    let tools = FakeTools::new().with("fits", false, with(64)).with("deep", false, with(65));
+    let script = [vec![Script::call("fits", "{}")], vec![Script::call("deep", "{}")], vec![Script::text("I see.")]];
+    let world = Setup::new().start(ScriptedAgent::new(script), tools).await;
+    let turn = world.send(None, "Go").await;
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    let log = world.log(turn.conversation).await;
+    assert_eq!([&log[3], &log[6]], [&format!("result: {}", nested(64)), "failed: too_large"]);
+    let told = lines(&world.agent.requests()[2].transcript.0);
+    assert!(told.iter().any(|line| line.contains("nested more than 64 levels")), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_strict_readers_refuse_is_replaced_wherever_it_comes_from() {
+    let tools = FakeTools::new().answering("look", false, r#"{"a":"\ud83d","b":"\u0000"}"#);
+    let ran = StepEvent::Ran {
+        tool: "se\0arch".to_owned(),
+        arguments: RawJson::from_valid(r#"{"q":"\udc00"}"#),
+        outcome: ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(r#""\ud83d""#))),
+        took: Duration::from_millis(1),
+    };
+    let script = [vec![Script::Say(ran), Script::call("look", r#"{"a":"\ud83dx"}"#)], vec![Script::text("I see.")]];
+    let world = Setup::new().start(ScriptedAgent::new(script), tools).await;
+    let turn = world.send(None, "Go").await;
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    let expected = [
+        "call: se\u{FFFD}arch {\"q\":\"\\ufffd\"}",
+        "result: \"\\ufffd\"",
+        "call: look {\"a\":\"\\ufffdx\"}",
+        "result: {\"a\":\"\\ufffd\",\"b\":\"\\ufffd\"}",
+    ];
+    assert_eq!(world.log(turn.conversation).await[2..6], expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_runs_into_a_time_limit_may_have_done_its_work() {
+    let timed_out = |_| -> futures_util::future::BoxFuture<'static, _> {
+        Box::pin(async { Err(ToolError::new(ToolErrorKind::TimedOut, "No answer in 30 s.").into()) })
+    };
+    let tools = FakeTools::new().with("pay", false, timed_out).with("look", true, timed_out);
+    let script = [vec![Script::call("pay", "{}")], vec![Script::call("look", "{}")], vec![Script::text("I see.")]];
+    let world = Setup::new().start(ScriptedAgent::new(script), tools).await;
+    let turn = world.send(None, "Go").await;
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    let log = world.log(turn.conversation).await;
+    assert_eq!([&log[3], &log[6]], ["unknown: timed_out", "failed: timed_out"]);
+
+    let gate = Gate::new();
+    let world = Setup::new().start(ScriptedAgent::new([vec![Script::call("slow", "{}")]]), slow_tool(&gate)).await;
+    let turn = world.send(None, "Go").await;
+    assert_eq!(failure(world.outcome(turn.id).await), FailureKind::TimeLimit);
+    assert_eq!(world.log(turn.conversation).await.last().unwrap(), "unknown: turn_time_limit");
 }

@@ -113,7 +113,7 @@ pub fn line(item: &Item) -> String {
         ItemBody::ToolResult(result) => match &result.outcome {
             ToolOutcome::Succeeded(output) => format!("result: {}", output.0.as_str()),
             ToolOutcome::Failed(error) => format!("failed: {}", error.kind.code()),
-            ToolOutcome::Unknown => "unknown".to_owned(),
+            ToolOutcome::Unknown(cause) => format!("unknown: {}", cause.code()),
         },
     }
 }

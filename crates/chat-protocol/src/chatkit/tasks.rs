@@ -72,8 +72,9 @@ impl Task {
                 content.push_str(&section(&format!("Error `{}`", error.kind.code()), "", &error.message));
                 (Indicator::None, " (failed)")
             }
-            Some(ToolOutcome::Unknown) => {
-                content.push_str("\n\n**Outcome unknown**\n\nThe tool may or may not have done its work.");
+            Some(ToolOutcome::Unknown(cause)) => {
+                content.push_str("\n\n**Outcome unknown**\n\n");
+                content.push_str(&cause.message());
                 (Indicator::None, " (outcome unknown)")
             }
         };
@@ -144,7 +145,7 @@ impl Calls {
         let mut title = if all == 1 { "Used 1 tool".to_owned() } else { format!("Used {all} tools") };
         for (count, what) in [
             (count(|outcome| matches!(outcome, ToolOutcome::Failed(_))), "failed"),
-            (count(|outcome| *outcome == ToolOutcome::Unknown), "unknown"),
+            (count(|outcome| matches!(outcome, ToolOutcome::Unknown(_))), "unknown"),
         ] {
             if count > 0 {
                 title.push_str(&format!(", {count} {what}"));

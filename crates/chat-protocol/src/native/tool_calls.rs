@@ -19,7 +19,7 @@ pub enum CallState {
     Succeeded,
     /// The tool did not do it, or said that it failed.
     Failed,
-    /// Nobody knows whether it ran: a server went away meanwhile, and repeating it might do harm.
+    /// Nobody knows whether it did its work: it was stopped, gave no usable answer or its server went away. Repeating it might do harm.
     Unknown,
 }
 
@@ -66,9 +66,8 @@ impl From<&ToolResult> for OutcomeObject {
                 let error = ToolErrorObject { code: error.kind.code(), message: error.message.clone() };
                 Self { status: CallState::Failed, result: None, error: Some(error), executed_at, duration_ms: Some(took) }
             }
-            ToolOutcome::Unknown => {
-                let message = "the connection to the tool was lost; it may or may not have done its work".to_owned();
-                let error = ToolErrorObject { code: "unknown_outcome", message };
+            ToolOutcome::Unknown(cause) => {
+                let error = ToolErrorObject { code: "unknown_outcome", message: cause.message() };
                 Self { status: CallState::Unknown, result: None, error: Some(error), executed_at, duration_ms: None }
             }
         }

@@ -6,7 +6,7 @@ use chat_domain::testing::{FakeTools, FixedEnvironment, Gate, LogBuilder, Memory
 use chat_domain::{
     Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor, Deps, FailureKind, InvalidInput, Item,
     Position, RetryTurn, StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId, TurnLimits, TurnOutcome,
-    TurnPage, TurnStatus, UserId,
+    TurnPage, TurnStatus, UnknownCause, UserId,
 };
 use chat_protocol::native::messages::messages;
 use chat_protocol::native::pages::{Conversations, Messages, ToolCalls};
@@ -217,7 +217,7 @@ fn which_turns_have_an_assistant_message() {
     let call = |log: &mut LogBuilder| {
         let message = log.assistant("");
         let call = log.call(message, "add_task");
-        log.outcome(call.id, ToolOutcome::Unknown);
+        log.outcome(call.id, ToolOutcome::Unknown(UnknownCause::Stopped));
     };
     assert_eq!(shown(&nothing, TurnStatus::Queued), (false, None));
     assert_eq!(shown(&nothing, TurnStatus::Running), (false, None));

@@ -36,6 +36,11 @@ pub(crate) fn is_transient(error: &Error) -> bool {
     matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "40001" | "40P01" | "23505"))
 }
 
+/// Whether the transaction was the victim of another one, and nothing is wrong with it.
+pub(crate) fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "40001" | "40P01"))
+}
+
 /// Whether something between us and the database lost a statement that was prepared, or mixed it up with another client's.
 pub(crate) fn is_poolers(error: &Error) -> bool {
     matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "26000" | "42P05"))
@@ -61,6 +66,7 @@ mod tests {
         assert_eq!(by_code("XX000"), Some(Unavailability::Unreachable));
         assert_eq!(by_code("XX001"), Some(Unavailability::Damaged));
         assert_eq!(by_code("XX002"), Some(Unavailability::Damaged));
+        assert_eq!(by_code("54001"), None);
         assert_eq!(by_code("23505"), None);
         assert_eq!(by_code("42601"), None);
         assert_eq!(by_code(""), None);

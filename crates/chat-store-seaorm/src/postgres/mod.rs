@@ -9,7 +9,7 @@ mod open;
 mod pool;
 mod session;
 
-pub(crate) use errors::{is_poolers, is_transient, unavailability};
+pub(crate) use errors::{is_conflict, is_poolers, is_transient, unavailability};
 pub(crate) use lanes::Lanes;
 pub(crate) use open::open;
 pub(crate) use pool::Pool;

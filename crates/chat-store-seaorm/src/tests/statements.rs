@@ -59,7 +59,7 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
     store.heartbeat(worker, LEASE, vec![(held.lease, draft)]).await.unwrap();
     store.append(&held.lease, step().into_iter().rev().take(1).collect()).await.unwrap();
     let next = end(store, &held).await.unwrap().next.unwrap();
-    store.retire(worker).await.unwrap();
+    store.retire(worker, vec![next.turn.id]).await.unwrap();
     let other = enrolled(store).await;
     for holding in [None, Some(vec![next.turn.id])] {
         store.claim_abandoned(Claim { worker: other, limit: 10, holding }).await.unwrap();

@@ -1,5 +1,7 @@
 //! Beginning a turn.
 
+use std::time::Duration;
+
 use chat_domain::{
     BeginTurn, Begun, BusyPolicy, ConversationId, Item, ItemBody, Message, Ordinal, Position, StoreError, Target, Turn, TurnId, TurnStatus,
     Usage,
@@ -106,6 +108,7 @@ impl Ledger {
             stored_epoch: 0,
             stored_holder: None,
             attempt: 0,
+            spent: Duration::ZERO,
             next: None,
             idempotency: begin.idempotency.clone(),
             has_draft: false,

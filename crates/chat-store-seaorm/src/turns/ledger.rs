@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::time::Duration;
 
 use chat_domain::{
     ConversationId, HeldTurn, IdempotencyKey, Item, ItemBody, MessageId, NewItem, Ordinal, Position, StoreError, Timestamp, Title,
@@ -52,6 +53,8 @@ pub(super) struct TurnRow {
     /// The holder when it was fetched.
     pub(super) stored_holder: Option<WorkerId>,
     pub(super) attempt: u32,
+    /// How long the attempts before ran.
+    pub(super) spent: Duration,
     /// The turn that this one's end began.
     pub(super) next: Option<TurnId>,
     pub(super) idempotency: Option<IdempotencyKey>,
@@ -75,7 +78,14 @@ impl TurnRow {
     /// The turn as its holder gets it; the items are found later.
     pub(super) fn held(&self) -> Option<HeldTurn> {
         let lease = TurnLease { turn: self.turn.id, worker: self.holder?, epoch: self.epoch };
-        Some(HeldTurn { turn: self.turn.clone(), owner: self.owner.clone(), lease, attempt: self.attempt, items: Vec::new() })
+        Some(HeldTurn {
+            turn: self.turn.clone(),
+            owner: self.owner.clone(),
+            lease,
+            attempt: self.attempt,
+            spent: self.spent,
+            items: Vec::new(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Fetching what a batch of commands needs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use chat_domain::{
     BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target, Timestamp, ToolCallId, TurnId, UserId,
@@ -144,11 +145,11 @@ fn ids(turns: &[TurnId]) -> impl Iterator<Item = Uuid> {
 
 /// What follows [`rows::TURN`]: as many columns as items have, and the ledger's own.
 const LEDGER: &str = ", t.draft_message_id, CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS BIGINT), \
-    t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, \
+    t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, t.spent_us, \
     (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of), ";
 
 /// The ledger's own columns of an item.
-const NO_LEDGER: &str = ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
+const NO_LEDGER: &str = ", NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
 
 /// Where the ledger's own columns begin.
 const OWN: usize = 1 + rows::CALL_COLUMNS;
@@ -176,7 +177,7 @@ pub(super) async fn load(db: &Db, wants: &Wants) -> Result<Ledger, Fault> {
         match row.try_get_by::<i32, _>(0)? {
             0 => {
                 let row = Row::new("turns", 1, row);
-                let counted: usize = row.count(OWN + 8, "open")?;
+                let counted: usize = row.count(OWN + 9, "open")?;
                 let row = turn(row)?;
                 let known = open.entry(row.turn.conversation).or_default();
                 *known = counted.max(*known);
@@ -232,10 +233,11 @@ fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
         stored_epoch: epoch,
         stored_holder: holder,
         attempt: row.count(OWN + 3, "attempt")?,
+        spent: Duration::from_micros(row.count(OWN + 7, "spent_us")?),
         next: row.get::<Option<Uuid>>(OWN + 4, "next_id")?.map(TurnId),
         idempotency,
         has_draft: row.get::<Option<Uuid>>(1 + TURN_COLUMNS, "draft_message_id")?.is_some(),
-        retried: row.get::<Option<i64>>(OWN + 7, "retry_of")?.map(|_| row.count(OWN + 7, "retry_of").map(Ordinal)).transpose()?,
+        retried: row.get::<Option<i64>>(OWN + 8, "retry_of")?.map(|_| row.count(OWN + 8, "retry_of").map(Ordinal)).transpose()?,
         change: Change::None,
     })
 }

@@ -6,14 +6,18 @@
 mod append;
 mod begin;
 mod end;
+pub(crate) mod force_end;
 mod ledger;
 mod load;
 mod save;
 
-use chat_domain::{HeldTurn, Position, TurnId};
+use std::collections::HashMap;
+
+use chat_domain::{HeldTurn, Item, Position, TurnId};
 
 pub(crate) use append::Append;
 pub(crate) use end::End;
+pub(crate) use force_end::ForceEnd;
 
 use crate::db::Db;
 use crate::fault::Fault;
@@ -49,12 +53,36 @@ async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Resul
         return Ok(());
     }
     let turns: Vec<TurnId> = bare.iter().map(|(held, _)| held.turn.id).collect();
-    let items = history::items_of(db, &turns).await?;
+    let items = match history::items_of(db, &turns).await {
+        Err(Fault::Corrupt { .. }) => readable_items_of(db, &turns).await?,
+        items => items?,
+    };
     for (held, end) in &mut bare {
         let items = items.get(&held.turn.id).into_iter().flatten();
         held.items = items.filter(|item| end.is_none_or(|end| item.position <= end)).cloned().collect();
     }
+    // A running turn has its message at least: those without could not be read.
+    for job in jobs {
+        if let Some(turn) = job.held().filter(|held| held.items.is_empty()).map(|held| held.turn.id) {
+            tracing::error!(turn_id = %turn, "turn cannot be loaded, leaving it to the next claim");
+            force_end::release(db, turn).await?;
+            job.withdraw_held();
+        }
+    }
     Ok(())
+}
+
+/// Reads the items of each turn by itself, and leaves out those that cannot be read.
+async fn readable_items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
+    let mut items = HashMap::new();
+    for turn in turns {
+        match history::items_of(db, std::slice::from_ref(turn)).await {
+            Ok(found) => items.extend(found),
+            Err(fault @ Fault::Corrupt { .. }) => tracing::error!(turn_id = %turn, error = %fault, "damaged row"),
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(items)
 }
 
 impl From<Fault> for Stop {

@@ -29,11 +29,7 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
         writes.flush(db).await?;
     }
     writes.update_turns(turns(Change::Update).filter(|row| row.is_running()));
-    writes.insert(
-        "turns (id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, retry_of, superseded, \
-         idempotency_key, fingerprint, input_tokens, output_tokens, created_at, ended_at)",
-        turns(Change::Insert).map(new_turn),
-    );
+    writes.insert_turns(turns(Change::Insert));
     writes.update(
         "v(turn_id, position)",
         "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
@@ -93,19 +89,41 @@ impl Writes {
         }
     }
 
+    /// Inserts turns; the attempt at one that runs begins now, by the database's clock.
+    fn insert_turns<'a>(&mut self, new: impl Iterator<Item = &'a TurnRow>) {
+        const COLUMNS: &str = "id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, retry_of, superseded, \
+             idempotency_key, fingerprint, input_tokens, output_tokens, created_at, ended_at";
+        let rows: Vec<_> = new.map(new_turn).collect();
+        for rows in rows.chunks(ROWS) {
+            let insert = Sql::new("INSERT INTO turns (").push(COLUMNS).push(", attempt_started_at) WITH v(").push(COLUMNS).push(") AS (");
+            let insert = insert.rows(rows.iter().cloned()).push(") SELECT ").push(COLUMNS).push(", CASE WHEN status = '");
+            self.inserts.push(insert.push(codes::RUNNING).push("' THEN ").now().push(" END FROM v"));
+        }
+    }
+
     fn update_turns<'a>(&mut self, changed: impl Iterator<Item = &'a TurnRow>) {
-        self.update(
-            "v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, finish_reason, \
-             turns_left_out, failure_kind, failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder)",
-            "turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, \
-             cancel_requested = v.cancel_requested, superseded = v.superseded, input_tokens = v.input_tokens, \
-             output_tokens = v.output_tokens, finish_reason = v.finish_reason, turns_left_out = v.turns_left_out, \
-             failure_kind = v.failure_kind, failure_message = v.failure_message, next_id = v.next_id, \
-             ended_at = v.ended_at, draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
-             draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END \
-             FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
-            changed.map(changed_turn),
-        );
+        let rows: Vec<_> = changed.map(changed_turn).collect();
+        for rows in rows.chunks(ROWS) {
+            let values = Sql::new(
+                "WITH v(id, status, holder, epoch, attempt, cancel_requested, superseded, input_tokens, output_tokens, finish_reason, \
+                 turns_left_out, failure_kind, failure_message, next_id, ended_at, keeps_draft, stored_epoch, stored_holder) AS (",
+            );
+            let update = values.rows(rows.iter().cloned()).push(
+                ") UPDATE turns SET status = v.status, holder = v.holder, epoch = v.epoch, attempt = v.attempt, \
+                 cancel_requested = v.cancel_requested, superseded = v.superseded, input_tokens = v.input_tokens, \
+                 output_tokens = v.output_tokens, finish_reason = v.finish_reason, turns_left_out = v.turns_left_out, \
+                 failure_kind = v.failure_kind, failure_message = v.failure_message, next_id = v.next_id, ended_at = v.ended_at, \
+                 draft_message_id = CASE WHEN v.keeps_draft THEN turns.draft_message_id END, \
+                 draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END, attempt_started_at = CASE WHEN v.status = '",
+            );
+            // The first write of an attempt is what begins it.
+            let update = update.push(codes::RUNNING).push("' THEN COALESCE(turns.attempt_started_at, ").now();
+            self.updates.push(update.push(
+                ") ELSE turns.attempt_started_at END FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch \
+                 AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
+            ));
+            self.expected.push(rows.len());
+        }
     }
 
     fn save_calls(&mut self, ledger: &Ledger) -> Result<(), Fault> {
@@ -113,17 +131,17 @@ impl Writes {
         let new = new.map(|row| new_call(ledger, row)).collect::<Result<Vec<_>, _>>()?;
         self.insert(
             "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, agent_data, \
-             result_position, result_at, outcome, output, error_message, started_at, took_us)",
+             result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
             new.into_iter(),
         );
         self.update(
-            "v(id, result_position, result_at, outcome, output, error_message, started_at, took_us)",
+            "v(id, result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
             "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
-             error_message = v.error_message, started_at = v.started_at, took_us = v.took_us \
+             error_message = v.error_message, unknown_cause = v.unknown_cause, started_at = v.started_at, took_us = v.took_us \
              FROM v WHERE tool_calls.id = v.id",
             ledger.calls.iter().filter(|(_, row)| row.change == Change::Update).map(|(id, row)| {
-                let [position, at, outcome, output, error, started, took] = result_values(row.result.as_ref());
-                [id.0.into(), position, at, outcome, output, error, started, took]
+                let [position, at, outcome, output, error, cause, started, took] = result_values(row.result.as_ref());
+                [id.0.into(), position, at, outcome, output, error, cause, started, took]
             }),
         );
         Ok(())
@@ -229,10 +247,10 @@ fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 10], Fault> 
     ])
 }
 
-fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 17], Fault> {
+fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 18], Fault> {
     let Item { position, turn, at, body } = &row.call;
     let ItemBody::ToolCall(call) = body else { return Err(misplaced()) };
-    let [result_position, result_at, outcome, output, error_message, started_at, took] = result_values(row.result.as_ref());
+    let [result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took] = result_values(row.result.as_ref());
     Ok([
         call.id.0.into(),
         ledger.conversation_of(*turn)?.0.into(),
@@ -249,6 +267,7 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 17], Fault> {
         outcome,
         output,
         error_message,
+        unknown_cause,
         started_at,
         took,
     ])
@@ -270,17 +289,18 @@ fn json(text: Option<&str>) -> Value {
     Value::Json(text.map(str::to_owned))
 }
 
-/// The columns of a result: place, time, outcome, output, message of the error, start, microseconds taken.
-fn result_values(item: Option<&Item>) -> [Value; 7] {
+/// The columns of a result: place, time, outcome, output, message of the error, cause if it is unknown, start,
+/// microseconds taken.
+fn result_values(item: Option<&Item>) -> [Value; 8] {
     let (none, no_number) = (|| Value::from(None::<String>), || Value::from(None::<i64>));
     let Some(Item { position, at, body: ItemBody::ToolResult(result), .. }) = item else {
-        return [no_number(), no_number(), none(), json(None), none(), no_number(), no_number()];
+        return [no_number(), no_number(), none(), json(None), none(), none(), no_number(), no_number()];
     };
     let ToolResult { outcome, started_at, took, .. } = result;
-    let (outcome, output, error) = match outcome {
-        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, json(Some(output.0.as_str())), none()),
-        ToolOutcome::Failed(error) => (error.kind.code(), json(None), error.message.as_str().into()),
-        ToolOutcome::Unknown => (codes::UNKNOWN, json(None), none()),
+    let (outcome, output, error, cause) = match outcome {
+        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, json(Some(output.0.as_str())), none(), none()),
+        ToolOutcome::Failed(error) => (error.kind.code(), json(None), error.message.as_str().into(), none()),
+        ToolOutcome::Unknown(cause) => (codes::UNKNOWN, json(None), none(), cause.code().into()),
     };
-    [big(position.0), at.0.into(), outcome.into(), output, error, started_at.0.into(), micros(*took)]
+    [big(position.0), at.0.into(), outcome.into(), output, error, cause, started_at.0.into(), micros(*took)]
 }

@@ -4,6 +4,7 @@
 
 mod contract;
 mod damage;
+mod damaged_rows;
 mod model;
 mod opening;
 mod postgres;

@@ -185,7 +185,7 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
     let proxy = Proxy::start(server(&database));
     let store = behind(&proxy, &database).await;
     let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
-    store.retire(held.lease.worker).await.unwrap();
+    store.retire(held.lease.worker, vec![held.turn.id]).await.unwrap();
     let worker = WorkerId(Uuid::now_v7());
     store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
     proxy.set_trap(Trap::commit(Lost::Answer));

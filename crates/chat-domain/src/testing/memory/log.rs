@@ -1,7 +1,15 @@
 //! How a conversation's log changes.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::{Log, Row, same_id};
-use crate::{HeldTurn, Item, ItemBody, NewItem, Position, StoreError, Timestamp, TurnId, TurnOutcome, TurnStatus, WorkerId};
+use crate::{
+    HeldTurn, Item, ItemBody, NewItem, Position, StoreError, Timestamp, ToolOutcome, ToolResult, TurnFailure, TurnId, TurnOutcome,
+    TurnStatus, UnknownCause, WorkerId,
+};
 
 impl Log {
     pub(super) fn row(&mut self, at: usize) -> Result<&mut Row, StoreError> {
@@ -11,7 +19,7 @@ impl Log {
     pub(super) fn held(&self, row: &Row) -> Result<HeldTurn, StoreError> {
         let lease = row.lease().ok_or_else(|| StoreError::Internal("a running turn without a holder".into()))?;
         let owner = self.conversation.owner.clone();
-        Ok(HeldTurn { turn: row.turn.clone(), owner, lease, attempt: row.attempt, items: row.items.clone() })
+        Ok(HeldTurn { turn: row.turn.clone(), owner, lease, attempt: row.attempt, spent: row.spent, items: row.items.clone() })
     }
 
     pub(super) fn running(&self) -> Option<&Row> {
@@ -57,13 +65,39 @@ impl Log {
         self.place_message(at)?;
         let row = self.row(at)?;
         row.turn.status = TurnStatus::Running;
-        (row.holder, row.epoch, row.attempt) = (Some(worker), 1, 1);
+        (row.holder, row.epoch, row.attempt, row.started) = (Some(worker), 1, 1, Some(Instant::now()));
         let (id, ordinal, retry_of) = (row.turn.id, row.turn.ordinal, row.turn.retry_of);
         let from = self.turns.iter().find(|row| Some(row.turn.id) == retry_of).map(|row| row.turn.ordinal);
         if let Some(from) = from {
             self.turns.iter_mut().filter(|row| (from..ordinal).contains(&row.turn.ordinal)).for_each(|row| row.turn.superseded = true);
         }
         Ok(id)
+    }
+
+    /// Ends a turn without its worker, and begins the next queued one in nobody's hands.
+    pub(super) fn force_end(&mut self, at: usize, failure: TurnFailure, now: Timestamp) -> Result<(), StoreError> {
+        let row = self.row(at)?;
+        row.draft = None;
+        row.turn.status = TurnStatus::Ended { at: now, outcome: TurnOutcome::Failed(failure) };
+        let results: HashSet<_> = row
+            .items
+            .iter()
+            .filter_map(|item| if let ItemBody::ToolResult(result) = &item.body { Some(result.call) } else { None })
+            .collect();
+        let calls = row.items.iter().filter_map(|item| if let ItemBody::ToolCall(call) = &item.body { Some(call.id) } else { None });
+        let open: Vec<_> = calls.filter(|call| !results.contains(call)).collect();
+        let unknown = open.into_iter().map(|call| {
+            let outcome = ToolOutcome::Unknown(UnknownCause::Interrupted);
+            NewItem { at: now, body: ItemBody::ToolResult(ToolResult { call, outcome, started_at: now, took: Duration::ZERO }) }
+        });
+        self.place(at, unknown.collect())?;
+        self.conversation.updated_at = now;
+        if let Some(next) = self.turns.iter().position(|row| row.turn.status == TurnStatus::Queued) {
+            self.run(next, WorkerId(uuid::Uuid::nil()))?;
+            let row = self.row(next)?;
+            (row.holder, row.epoch, row.attempt, row.started) = (None, 0, 0, None);
+        }
+        Ok(())
     }
 
     /// Begins the next queued turn; ends those before it whose cancel was requested.

@@ -17,7 +17,7 @@ fn outcome() -> impl Strategy<Value = ToolOutcome> {
     prop_oneof![
         "[a-z]{0,9}".prop_map(|text| ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(format!("{text:?}"))))),
         "[a-z]{0,9}".prop_map(|text| ToolOutcome::Failed(ToolError::new(ToolErrorKind::Failed, text))),
-        Just(ToolOutcome::Unknown),
+        proptest::sample::select(UnknownCause::ALL).prop_map(ToolOutcome::Unknown),
     ]
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
 
 use super::properties::{
-    self, CURRENT_WRITES, ITEM_ONCE, LEASE_ONCE, MESSAGE_ONCE, NO_DEAD_END, ONE_RUNS, SENT_ONCE, SENT_UNDER_LEASE, STORED_FIRST,
+    self, CURRENT_WRITES, ITEM_ONCE, LEASE_ONCE, MESSAGE_ONCE, NO_DEAD_END, ONE_RUNS, SENT_ONCE, SENT_UNDER_LEASE, STARTS_BOUNDED,
+    STORED_FIRST, TIME_BOUNDED,
 };
 use super::steps::Action;
 use super::world::{Faults, World};
@@ -22,9 +23,12 @@ const ALL: Guards = Guards {
     handed_once: true,
     look: true,
     doubt: true,
+    ends_on_refusal: true,
+    counted: true,
+    deadline: true,
     order: true,
 };
-const NONE: Faults = Faults { deaths: 0, freezes: 0, skews: 0, silences: 0, losses: 0, cancels: 0 };
+const NONE: Faults = Faults { deaths: 0, freezes: 0, skews: 0, silences: 0, losses: 0, cancels: 0, refusals: 0, timeouts: 0 };
 
 const PAY: Tool = Tool { repeatable: false };
 const FIND: Tool = Tool { repeatable: true };
@@ -45,6 +49,7 @@ const WORLDS: &[Protocol] = &[
     protocol(TWO_CALLS, Faults { deaths: 1, losses: 1, cancels: 1, ..NONE }),
     protocol(TWO_CALLS, Faults { silences: 1, ..NONE }),
     protocol(TWO_CALLS, Faults { skews: 1, ..NONE }),
+    protocol(A_CALL_EACH, Faults { deaths: 1, refusals: 1, timeouts: 1, ..NONE }),
 ];
 
 /// Those that are explored besides if `CHAT_MODEL=large`.
@@ -53,11 +58,21 @@ const LARGE_WORLDS: &[Protocol] = &[
     protocol(TWO_CALLS, Faults { deaths: 1, skews: 1, ..NONE }),
     protocol(A_CALL_EACH, Faults { deaths: 1, losses: 1, cancels: 1, ..NONE }),
     protocol(TWO_CALLS, Faults { freezes: 1, losses: 1, ..NONE }),
+    protocol(A_CALL_EACH, Faults { losses: 1, refusals: 1, timeouts: 1, ..NONE }),
 ];
 
 fn described(protocol: &Protocol) -> String {
-    let Faults { deaths, freezes, skews, silences, losses, cancels } = protocol.faults;
-    let all = [(deaths, "death"), (freezes, "freeze"), (skews, "skew"), (silences, "silence"), (losses, "loss"), (cancels, "cancel")];
+    let Faults { deaths, freezes, skews, silences, losses, cancels, refusals, timeouts } = protocol.faults;
+    let all = [
+        (deaths, "death"),
+        (freezes, "freeze"),
+        (skews, "skew"),
+        (silences, "silence"),
+        (losses, "loss"),
+        (cancels, "cancel"),
+        (refusals, "refusal"),
+        (timeouts, "time limit"),
+    ];
     let some = all.into_iter().filter(|(times, _)| *times > 0).map(|(times, what)| format!("{times} {what}"));
     let calls: Vec<_> = protocol.messages.iter().map(|tools| tools.len().to_string()).collect();
     format!("{} | {}", calls.join(" and "), some.collect::<Vec<_>>().join(", "))
@@ -168,4 +183,19 @@ fn a_claim_that_is_overtaken_takes_a_turn_from_a_worker_that_runs_it() {
 fn an_end_that_hands_over_a_claimed_turn_has_it_run_after_its_end() {
     let guards = Guards { handed_once: false, ..ALL };
     fails(&Protocol { guards, ..protocol(NO_CALLS, Faults { losses: 2, ..NONE }) }, LEASE_ONCE);
+}
+
+#[test]
+fn a_refused_turn_that_is_let_go_of_and_not_counted_starts_without_end() {
+    let guards = Guards { ends_on_refusal: false, counted: false, ..ALL };
+    let faults = Faults { refusals: 1, ..NONE };
+    fails(&Protocol { guards, attempts: 1, ..protocol(&[&[]], faults) }, STARTS_BOUNDED);
+}
+
+#[test]
+fn with_a_time_limit_for_each_attempt_a_turn_goes_on_when_its_time_is_up() {
+    fails(
+        &Protocol { guards: Guards { deadline: false, ..ALL }, ..protocol(&[&[]], Faults { deaths: 1, timeouts: 1, ..NONE }) },
+        TIME_BOUNDED,
+    );
 }

@@ -34,6 +34,12 @@ pub struct Guards {
     pub look: bool,
     /// A worker that may have been given a turn without knowing asks for it.
     pub doubt: bool,
+    /// A turn that the store refuses for good is ended.
+    pub ends_on_refusal: bool,
+    /// Each attempt that is broken off counts, but for a hand-over.
+    pub counted: bool,
+    /// The time limit is of the turn, not of the attempt.
+    pub deadline: bool,
     /// A call of the store that was given up is done before the next one of the same worker, or never.
     pub order: bool,
 }

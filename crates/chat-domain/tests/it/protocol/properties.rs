@@ -20,6 +20,8 @@ pub const ALL_RESULTS: &str = "each call of a turn that has ended has a result";
 pub const MESSAGE_ONCE: &str = "an acknowledged message is stored once, and none twice";
 pub const ITEM_ONCE: &str = "an item is stored once";
 pub const LEASE_ONCE: &str = "a lease is not run twice at once, nor after its turn has ended";
+pub const STARTS_BOUNDED: &str = "a turn starts no more often than its attempts and the faults allow";
+pub const TIME_BOUNDED: &str = "nothing is said in a turn that has run as long as it may";
 pub const NO_DEAD_END: &str = "somebody can go on until every turn has ended";
 pub const NEARER: &str = "each step of the protocol brings the end nearer";
 
@@ -57,6 +59,11 @@ const ALWAYS: &[(&str, Check)] = &[
     }),
     (ITEM_ONCE, |_, world| world.log.iter().enumerate().all(|(at, item)| !world.log[..at].iter().any(|other| other.is_known_as(item)))),
     (LEASE_ONCE, |_, world| !world.broken.run_after_end && world.runs.windows(2).all(|pair| pair[0].lease != pair[1].lease)),
+    (STARTS_BOUNDED, |protocol, world| {
+        let faults = protocol.faults.count() - world.faults.count();
+        world.turns.iter().all(|turn| turn.epoch <= protocol.attempts + 1 + faults)
+    }),
+    (TIME_BOUNDED, |_, world| !world.broken.said_after_time),
     (NO_DEAD_END, |protocol, world| {
         let mut actions = Vec::new();
         protocol.possible(world, &mut actions);
@@ -81,6 +88,8 @@ const SOMETIMES: &[(&str, Check)] = &[
     ("a call is recorded as not run", |_, world| results(world).any(|(_, _, outcome)| outcome == ToolOutcome::NotRun)),
     ("a stale write is refused", |_, world| world.runs.iter().any(|run| run.doing == Doing::Refused)),
     ("a turn has too many attempts", |_, world| world.turns.iter().any(|turn| turn.status == Status::Ended(Outcome::Failed))),
+    ("the store refuses a write for good", |_, world| world.runs.iter().any(|run| run.doing == Doing::Failing)),
+    ("a turn that has run as long as it may is taken over", |_, world| world.runs.iter().any(|run| run.expired && run.lease.epoch > 1)),
     ("a forgotten worker goes on under another name", |_, world| world.workers.iter().any(|worker| worker.name.life > 0 && worker.known)),
     ("an attempt that was handed over does not count", |_, world| {
         world.turns.iter().any(|turn| turn.epoch == 2 && turn.attempt == 1 && turn.status == Status::Ended(Outcome::Completed))
@@ -150,13 +159,14 @@ impl World {
         let left = sum(&mut self.workers.iter().map(|worker| i32::from(worker.life >= Life::Left)));
         // A turn that is on its way to a process weighs more than one that has come there, for it comes nearer its end by that.
         let granted = sum(&mut self.workers.iter().map(|worker| match &worker.claim {
-            Claim::Granted(held) => 3 * held.len() as i32,
+            Claim::Granted(held) => 4 * held.len() as i32,
             _ => 0,
         }));
         let runs = sum(&mut self.runs.iter().map(|run| match run.doing {
-            Doing::Repeating(_) => 4,
-            Doing::Ended(_) => 3,
-            Doing::Working => 2,
+            Doing::Repeating(_) => 5,
+            Doing::Ended(_) => 4,
+            Doing::Working => 3,
+            Doing::Failing => 2,
             Doing::Refused => 1,
         }));
         let steady =

@@ -1,5 +1,6 @@
 //! What one attempt at a turn does: `turns/run.rs`, step by step.
 
+use super::store::Refusal;
 use super::world::{Body, Call, Doing, Held, Life, Outcome, Run, Stage, Status, Stop, ToolOutcome, World, Write};
 use super::{Answer, Protocol};
 
@@ -67,12 +68,16 @@ impl Protocol {
             return Some(Write { items: Self::unknown(pending), end: Some(Outcome::Failed) });
         }
         let stage = |call: Call| run.calls.iter().find(|(of, _)| *of == call).map(|(_, stage)| *stage);
-        if run.stop == Stop::Cancel {
+        if run.doing == Doing::Failing {
+            return Some(Write { items: Self::unknown(pending), end: Some(Outcome::Failed) });
+        }
+        if run.stop == Stop::Cancel || run.expired {
             let result = |call: Call| {
                 let may_have_run = stage(call).is_some() || !run.recorded;
                 Body::Result(call, if may_have_run { ToolOutcome::Unknown } else { ToolOutcome::NotRun })
             };
-            return Some(Write { items: pending.into_iter().map(result).collect(), end: Some(Outcome::Cancelled) });
+            let end = if run.stop == Stop::Cancel { Outcome::Cancelled } else { Outcome::Failed };
+            return Some(Write { items: pending.into_iter().map(result).collect(), end: Some(end) });
         }
         let steps = self.steps_done(world, run);
         let fresh: Vec<_> = self.fresh_calls(world, run).collect();
@@ -102,7 +107,7 @@ impl Protocol {
             Doing::Ended(_) => return vec![Step::HearEnd],
             Doing::Repeating(_) if run.stop == Stop::Release => return vec![Step::Repeat, Step::Drop],
             Doing::Repeating(_) => return vec![Step::Repeat, Step::GiveUp],
-            Doing::Working => {}
+            Doing::Working | Doing::Failing => {}
         }
         if self.guards.order && world.is_overtaking(run) {
             return Vec::new();
@@ -182,7 +187,9 @@ impl Protocol {
                 world.faults.losses -= 1;
                 Doing::Repeating(write)
             }
-            (_, Err(_), _) => Doing::Refused,
+            (_, Err(Refusal::LeaseLost), _) => Doing::Refused,
+            (_, Err(Refusal::Permanent), _) if self.guards.ends_on_refusal => Doing::Failing,
+            (_, Err(Refusal::Permanent), _) => return self.let_go(world, &run),
             (_, Ok(next), Some(_)) => Doing::Ended(next),
             (_, Ok(_), None) => Doing::Working,
         };
@@ -218,8 +225,9 @@ impl Protocol {
         }
         let Held { lease, attempt, cancel } = held;
         let stop = if cancel { Stop::Cancel } else { Stop::Not };
-        let run = Run { lease, attempt, seated: true, stop, recorded: false, calls: Vec::new(), doing: Doing::Working };
         let (worker, turn) = (world.worker(id), world.turn(lease.turn));
+        let expired = turn.expired && self.guards.deadline;
+        let run = Run { lease, attempt, seated: true, stop, expired, recorded: false, calls: Vec::new(), doing: Doing::Working };
         if worker.name == lease.name && worker.life == Life::Up {
             // Under an older lease it would be refused all it writes.
             let is_over = matches!(turn.status, Status::Ended(_)) && turn.holder == Some(lease.name) && turn.epoch == lease.epoch;

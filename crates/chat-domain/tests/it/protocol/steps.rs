@@ -31,6 +31,10 @@ pub enum Action {
     BeginLate,
     /// Fault or wish: somebody wants a turn to be cancelled.
     Cancel(u8),
+    /// Fault: the store refuses all answers in a turn from now on.
+    Refuse(u8),
+    /// Fault: a turn has run as long as it may.
+    Expire(u8),
     /// Fault or wish: a worker lets go of all turns, to leave.
     Leave(u8),
     /// Fault: a process dies.
@@ -50,7 +54,14 @@ impl Action {
                 *answer != Answer::Heard
             }
             Self::Run { step, .. } => step.is_fault(),
-            Self::Cancel(_) | Self::Leave(_) | Self::Crash(_) | Self::Freeze(_) | Self::Silence(_) | Self::Skew(_) => true,
+            Self::Cancel(_)
+            | Self::Refuse(_)
+            | Self::Expire(_)
+            | Self::Leave(_)
+            | Self::Crash(_)
+            | Self::Freeze(_)
+            | Self::Silence(_)
+            | Self::Skew(_) => true,
             _ => false,
         }
     }
@@ -132,6 +143,15 @@ impl Protocol {
             let open = |(_, turn): &(u8, &Turn)| !matches!(turn.status, Status::Ended(_)) && !turn.cancel;
             actions.extend((0..).zip(&world.turns).filter(open).map(|(turn, _)| Action::Cancel(turn)));
         }
+        let running = || (0..).zip(&world.turns).filter(|(_, turn)| turn.status == Status::Running);
+        if faults.refusals > 0 && world.refused.is_none() {
+            actions.extend(running().map(|(turn, _)| Action::Refuse(turn)));
+        }
+        if faults.timeouts > 0 {
+            // Only a run takes time.
+            let runs = |id: u8| world.runs.iter().any(|run| run.seated && run.lease.turn == id);
+            actions.extend(running().filter(|(id, turn)| !turn.expired && runs(*id)).map(|(turn, _)| Action::Expire(turn)));
+        }
         for (id, worker) in (0..).zip(&world.workers).filter(|(_, worker)| worker.life <= Life::Leaving) {
             if faults.deaths > 0 {
                 actions.push(Action::Crash(id));
@@ -197,7 +217,7 @@ impl Protocol {
             }
             Action::Sweep(id, answer) => {
                 let name = world.worker(id).name;
-                let held = world.claim(name, None);
+                let held = world.claim(self.guards, name, None);
                 self.granted(world, id, held, answer);
             }
             Action::AskInDoubt(id) => {
@@ -208,7 +228,7 @@ impl Protocol {
             }
             Action::Grant(id, answer) => {
                 if let Claim::Asked(name, holding) = world.worker(id).claim.clone() {
-                    let held = world.claim(name, Some(&holding));
+                    let held = world.claim(self.guards, name, Some(&holding));
                     self.granted(world, id, held, answer);
                 }
             }
@@ -233,6 +253,15 @@ impl Protocol {
 
     fn befall(world: &mut World, action: Action) {
         match action {
+            Action::Refuse(turn) => {
+                world.faults.refusals -= 1;
+                world.refused = Some(turn);
+            }
+            Action::Expire(turn) => {
+                world.faults.timeouts -= 1;
+                world.turn_mut(turn).expired = true;
+                world.runs.iter_mut().filter(|run| run.lease.turn == turn).for_each(|run| run.expired = true);
+            }
             Action::Leave(id) => {
                 world.faults.deaths -= 1;
                 let worker = world.worker_mut(id);

@@ -3,8 +3,13 @@
 use super::Guards;
 use super::world::{Body, Held, Item, Lease, Name, Outcome, Status, Turn, World, Write};
 
-/// The lease is not the current one.
-pub struct LeaseLost;
+/// Why the store refuses a write.
+pub enum Refusal {
+    /// The lease is not the current one.
+    LeaseLost,
+    /// It would refuse the same write again.
+    Permanent,
+}
 
 impl World {
     /// Whether a worker of this name is known and its lease has not run out.
@@ -31,7 +36,16 @@ impl World {
             return None;
         }
         let busy = self.turns.iter().any(|turn| turn.status == Status::Running);
-        self.turns.push(Turn { message, status: Status::Queued, holder: None, epoch: 0, attempt: 0, cancel: false, next: None });
+        self.turns.push(Turn {
+            message,
+            status: Status::Queued,
+            holder: None,
+            epoch: 0,
+            attempt: 0,
+            cancel: false,
+            expired: false,
+            next: None,
+        });
         if busy && guards.one_runs {
             return None;
         }
@@ -51,18 +65,22 @@ impl World {
     }
 
     /// `append`, or `end_turn` if the write has an end: then the next turn, if it is to be run now.
-    pub fn write(&mut self, guards: Guards, lease: Lease, write: &Write) -> Result<Option<Held>, LeaseLost> {
+    pub fn write(&mut self, guards: Guards, lease: Lease, write: &Write) -> Result<Option<Held>, Refusal> {
         let (current, ended) = (self.is_current(lease), matches!(self.turn(lease.turn).status, Status::Ended(_)));
         if guards.epoch && !current {
             let turn = self.turn(lease.turn);
             let is_repeated = ended && write.end.is_some() && turn.holder == Some(lease.name) && turn.epoch == lease.epoch;
-            return if is_repeated && guards.recognition { Ok(self.begun_by(guards, lease)) } else { Err(LeaseLost) };
+            return if is_repeated && guards.recognition { Ok(self.begun_by(guards, lease)) } else { Err(Refusal::LeaseLost) };
+        }
+        if self.refused == Some(lease.turn) && write.items.iter().any(|body| matches!(body, Body::Said(_))) {
+            return Err(Refusal::Permanent);
         }
         self.broken.written_without_lease |= !current;
         self.broken.changed_after_end |= ended;
         for body in &write.items {
             let item = Item { turn: lease.turn, epoch: lease.epoch, body: *body };
             if !guards.recognition || !self.log.iter().any(|known| known.is_known_as(&item)) {
+                self.broken.said_after_time |= matches!(body, Body::Said(_)) && self.turn(lease.turn).expired;
                 self.log.push(item);
             }
         }
@@ -108,12 +126,12 @@ impl World {
     }
 
     /// `claim_abandoned`.
-    pub fn claim(&mut self, name: Name, holding: Option<&[u8]>) -> Vec<Held> {
+    pub fn claim(&mut self, guards: Guards, name: Name, holding: Option<&[u8]>) -> Vec<Held> {
         let abandoned = self.abandoned(name, holding);
         for id in &abandoned {
             let turn = self.turn_mut(*id);
             let holder = turn.holder.replace(name);
-            (turn.epoch, turn.attempt) = (turn.epoch + 1, turn.attempt + u8::from(holder != Some(name)));
+            (turn.epoch, turn.attempt) = (turn.epoch + 1, turn.attempt + u8::from(guards.counted || holder != Some(name)));
             if let Some(dead) = holder.filter(|holder| *holder != name) {
                 self.forget(dead);
             }
@@ -121,7 +139,7 @@ impl World {
         abandoned.into_iter().filter_map(|id| self.held(id)).collect()
     }
 
-    /// `retire`.
+    /// `retire`. The store is stricter: what the worker has let go of before is not handed over.
     pub fn retire(&mut self, name: Name) {
         self.forget(name);
         for turn in self.turns.iter_mut().filter(|turn| turn.status == Status::Running && turn.holder == Some(name)) {

@@ -55,6 +55,8 @@ pub struct Turn {
     pub epoch: u8,
     pub attempt: u8,
     pub cancel: bool,
+    /// Whether it has run as long as it may.
+    pub expired: bool,
     /// The turn that this one's end began.
     pub next: Option<u8>,
 }
@@ -137,8 +139,10 @@ pub enum Doing {
     Working,
     /// A write was not answered: it is made again, the same.
     Repeating(Write),
-    /// The store has refused a write.
+    /// The store has refused a write, because the lease is not the current one.
     Refused,
+    /// The store has refused a write for good: the turn is to end without it.
+    Failing,
     /// The turn has ended; the answer that says so is on its way.
     Ended(Option<Held>),
 }
@@ -151,6 +155,8 @@ pub struct Run {
     /// Whether it is the one that the process shows and counts as running.
     pub seated: bool,
     pub stop: Stop,
+    /// Whether its deadline is past.
+    pub expired: bool,
     /// Whether this attempt recorded the calls of its turn.
     pub recorded: bool,
     pub calls: Vec<(Call, Stage)>,
@@ -217,6 +223,18 @@ pub struct Faults {
     pub losses: u8,
     /// Wishes to cancel a turn.
     pub cancels: u8,
+    /// Turns whose answers the store refuses for good from then on.
+    pub refusals: u8,
+    /// Turns that run as long as they may.
+    pub timeouts: u8,
+}
+
+impl Faults {
+    /// How many they are.
+    pub fn count(self) -> u8 {
+        let Self { deaths, freezes, skews, silences, losses, cancels, refusals, timeouts } = self;
+        deaths + freezes + skews + silences + losses + cancels + refusals + timeouts
+    }
 }
 
 /// What must never happen in a step, noted where it does. See [`super::properties`].
@@ -227,6 +245,7 @@ pub struct Broken {
     pub sent_before_stored: bool,
     pub sent_without_lease: bool,
     pub run_after_end: bool,
+    pub said_after_time: bool,
     pub no_nearer_to_the_end: bool,
 }
 
@@ -242,6 +261,8 @@ pub struct World {
     pub runs: Vec<Run>,
     /// A begin that was given up and may be done yet. Only where [`super::Guards::order`] is out.
     pub late: Option<(u8, Name)>,
+    /// The turn whose answers the store refuses.
+    pub refused: Option<u8>,
     pub faults: Faults,
     pub broken: Broken,
 }
@@ -266,6 +287,7 @@ impl World {
             workers: (0..workers).map(worker).collect(),
             runs: Vec::new(),
             late: None,
+            refused: None,
             faults,
             broken: Broken::default(),
         }

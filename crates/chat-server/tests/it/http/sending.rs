@@ -1,7 +1,7 @@
 //! Sending messages: replies, idempotency, what to do when busy, clients that go away.
 
 use chat_domain::AgentErrorKind;
-use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
+use chat_domain::testing::{FakeTools, Gate, Refused, Script, ScriptedAgent};
 use chat_protocol::problem::Code;
 use chat_server::app::HttpLimits;
 use reqwest::{Method, StatusCode};
@@ -144,6 +144,23 @@ async fn a_failed_turn_is_a_problem_and_the_conversation_goes_on() {
         let next = server.say("Again", Some(&problem["conversation_id"])).await;
         assert_eq!(next["response"], "Nothing is scripted.");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_the_store_refuses_is_told_as_internal_and_the_conversation_goes_on() {
+    let server = Server::start(Setup::default()).await;
+    server.store.refuse([Refused::EndsWithItems]);
+    let problem = refusal(server.chat("Hi", None), Code::Internal).await;
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("could not read or store") && detail.contains("Retry the turn"), "{detail}");
+    let turn = server.get(&format!("/turns/{}", problem["turn_id"].as_str().unwrap())).await;
+    assert_eq!((&turn["status"], &turn["error"]["code"]), (&json!("failed"), &json!("internal")));
+    let events = server.ada(Method::GET, &format!("/turns/{}/events", problem["turn_id"].as_str().unwrap()));
+    let events = events.send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("event: error\n") && events.contains("\"code\":\"internal\""), "{events}");
+    server.store.refuse([]);
+    let next = server.say("Again", Some(&problem["conversation_id"])).await;
+    assert_eq!(next["response"], "Nothing is scripted.");
 }
 
 #[tokio::test(flavor = "multi_thread")]

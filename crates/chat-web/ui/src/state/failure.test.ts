@@ -13,7 +13,7 @@ test('every failure that a turn can end with has its own words, and all say that
   const codes = [...errors.matchAll(/^\| \d+ \| `(\w+)`/gm)]
     .map(([, code = '']) => code)
     .filter((code) => named.some((name) => name.test(code)));
-  expect(codes).toHaveLength(10);
+  expect(codes).toHaveLength(12);
   const other = of('from_a_later_server');
   expect(other.happened).toBe('Atlas could not answer.');
   for (const code of codes) expect(of(code).happened, code).not.toBe(other.happened);

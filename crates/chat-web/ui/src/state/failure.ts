@@ -12,8 +12,13 @@ const FAILURES: Record<string, [happened: string, advice: string]> = {
   ],
   context_too_long: ['cannot read a conversation as long as this.', 'Your message is saved; send it in a new chat, or send a shorter one.'],
   agent_refused: ['may not answer this.', 'Your message is saved; go on with another one.'],
+  agent_empty_answer: ['gave an empty answer.', 'Your message is saved; try again, and tell the operator if that does not help.'],
   step_limit: ['needed more steps than allowed.', 'Your message and all work done are saved; ask for less at once.'],
   turn_timeout: ['took longer than allowed.', 'Your message and all work done are saved; try again, or ask for less at once.'],
+  internal: [
+    'could not answer, because the server could not read or store a part of this chat.',
+    'Your message is saved; try again, and tell the operator if that does not help.',
+  ],
   too_many_attempts: ['was interrupted again and again.', 'Your message is saved; go on with another one, and tell the operator.'],
 };
 const OTHER = ['could not answer.', 'Your message is saved; try again.'] as const;

@@ -1,0 +1,21 @@
+//! Parts of a transaction that may fail by themselves.
+
+use crate::db::Db;
+use crate::fault::Fault;
+use crate::sql::Sql;
+
+/// Does a part of a transaction. If it fails for good, it is undone, and the transaction goes on.
+///
+/// # Errors
+/// A transient fault, or one of the savepoint itself: it is of the whole transaction.
+pub(crate) async fn attempt<T>(db: &Db, part: impl Future<Output = Result<T, Fault>>) -> Result<Result<T, Fault>, Fault> {
+    Sql::new("SAVEPOINT part").execute(db).await?;
+    let done = part.await;
+    match &done {
+        Err(fault) if fault.is_transient() => return Err(fault.clone()),
+        Err(_) => drop(Sql::new("ROLLBACK TO SAVEPOINT part").execute(db).await?),
+        Ok(_) => {}
+    }
+    Sql::new("RELEASE SAVEPOINT part").execute(db).await?;
+    Ok(done)
+}
