@@ -31,7 +31,11 @@ pub const PLANS: &[(u32, &str)] = &[
     (2, "cut"),
     (1, "garbage"),
     (1, "silent"),
+    (3, UNSTORABLE),
 ];
+
+/// What the database refuses to store if the agent says it.
+pub const UNSTORABLE: &str = "unstorable";
 
 /// The agent, with what it said.
 pub struct Agent {
@@ -103,6 +107,9 @@ fn answer(recorded: &Recorded, rng: &mut Rng, calm: bool) -> (Answer, Said) {
     let mut pieces = vec![format!("#{number} {name}: ")];
     let length = if asks.is_empty() { rng.usize(2..40) } else { rng.usize(0..4) };
     pieces.extend((0..length).map(|_| (*rng.choice(WORDS).unwrap()).to_owned()));
+    if word == UNSTORABLE {
+        pieces.push(UNSTORABLE.to_owned());
+    }
     let call = |tool: &&str| {
         // Spaces and the order of members are kept as they are written.
         let pause = rng.u64(0..150);

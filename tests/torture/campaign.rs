@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, UNSTORABLE};
 use crate::checker::{self, Violation};
 use crate::database::Database;
 use crate::evidence::{Evidence, Shown, runs};
@@ -20,7 +20,10 @@ use crate::faults::{self, LEASE, Targets};
 use crate::fleet::Fleet;
 use crate::gateway::Gateway;
 use crate::load::{self, World, rng};
-use crate::report::Tally;
+use crate::report::{TERMINATE, Tally};
+
+/// How long a turn may run.
+pub const TURN_LIMIT: Duration = Duration::from_secs(25);
 
 /// How long everything may take to come to its end once all is healed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,6 +78,7 @@ pub async fn run(plan: &Plan) -> Outcome {
     };
     let program = plan.server.clone().unwrap_or_else(|| program("chat-server-under-test"));
     let fleet = Arc::new(Fleet::start(homes, program).await);
+    database.refuse(UNSTORABLE).await.unwrap();
 
     let (end, over) = watch::channel(false);
     let tally = Arc::new(Tally::default());
@@ -104,6 +108,7 @@ pub async fn run(plan: &Plan) -> Outcome {
         runs: runs(&std::fs::read_to_string(&tool_log).unwrap_or_default()),
         steps,
         servers: complaints,
+        hand_overs: tally.faults_of(TERMINATE),
     };
     count(&evidence, &tally);
     let violations = checker::check(&evidence);
@@ -122,6 +127,8 @@ fn count(evidence: &Evidence, tally: &Tally) {
     let Evidence { tables, runs, steps, .. } = evidence;
     tally.add("turns stored", tables.turns.len() as u64);
     tally.add("turns taken over", tables.turns.iter().filter(|turn| turn.epoch > 1).count() as u64);
+    let refused = tables.turns.iter().filter(|turn| turn.failure.as_deref() == Some("internal"));
+    tally.add("turns that the store refused for good", refused.count() as u64);
     tally.add("tool runs", runs.len() as u64);
     tally.add(
         "tool calls that ended as unknown",
@@ -148,7 +155,7 @@ fn home(gateway: &Gateway, log: &Path) -> Home {
         .set("CHAT_AGENT_FIRST_BYTE_TIMEOUT", "3s")
         .set("CHAT_AGENT_IDLE_TIMEOUT", "3s")
         .set("CHAT_AGENT_STEP_TIMEOUT", "15s")
-        .set("CHAT_TURN_TIMEOUT", "25s")
+        .set("CHAT_TURN_TIMEOUT", milliseconds(TURN_LIMIT))
         .set("CHAT_TOOL_TIMEOUT", "2s")
         .set("CHAT_ATTEMPT_LIMIT", "12")
         .set("CHAT_REPLY_TIMEOUT", "20s")

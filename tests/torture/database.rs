@@ -49,6 +49,8 @@ const TURNS: &[(Kind, &str, &str)] = &[
     (Number, "ordinal", "ordinal"),
     (Text, "status", "status"),
     (Number, "epoch", "epoch"),
+    (Number, "attempt", "attempt"),
+    (Number, "spent_us + COALESCE(ended_at - attempt_started_at, 0)", "ran_us"),
     (Number, "CASE WHEN cancel_requested THEN 1 ELSE 0 END", "cancel_requested"),
     (Id, "retry_of", "retry_of"),
     (Number, "CASE WHEN superseded THEN 1 ELSE 0 END", "superseded"),
@@ -74,6 +76,7 @@ const CALLS: &[(Kind, &str, &str)] = &[
     (Text, "outcome", "outcome"),
     (Text, "output", "output"),
     (Text, "error_message", "error"),
+    (Text, "unknown_cause", "unknown_cause"),
 ];
 
 impl Database {
@@ -89,6 +92,28 @@ impl Database {
         let url = cluster.url(NAME);
         let options: PgConnectOptions = url.parse()?;
         Ok((Self::Postgres(options.disable_statement_logging(), Arc::new(Mutex::new(cluster))), url))
+    }
+
+    /// Makes the database refuse, each time, to store what the agent says with this mark.
+    pub async fn refuse(&self, mark: &str) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(options) => {
+                let trigger = format!(
+                    "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.role = 'assistant' AND instr(NEW.text, '{mark}') > 0 \
+                     BEGIN SELECT RAISE(ABORT, 'the campaign refuses this value'); END"
+                );
+                sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut options.connect().await?).await.map(drop)
+            }
+            Self::Postgres(options, _) => {
+                let trigger = format!(
+                    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                     $$ BEGIN RAISE EXCEPTION 'the campaign refuses this value'; END $$; \
+                     CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW \
+                     WHEN (NEW.role = 'assistant' AND strpos(NEW.text, '{mark}') > 0) EXECUTE FUNCTION refuse()"
+                );
+                sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut options.connect().await?).await.map(drop)
+            }
+        }
     }
 
     /// All rows of all tables.

@@ -23,6 +23,8 @@ pub struct Evidence {
     pub steps: Vec<Step>,
     /// What servers did that they should not: ended by themselves, panicked, did not stop.
     pub servers: Vec<String>,
+    /// How often a server was asked to stop, and so may have handed turns over.
+    pub hand_overs: u64,
 }
 
 /// The tables, row by row.
@@ -50,6 +52,9 @@ pub struct TurnRow {
     pub ordinal: i64,
     pub status: String,
     pub epoch: i64,
+    pub attempt: i64,
+    /// How long it ran, in microseconds.
+    pub ran_us: i64,
     pub cancel_requested: i64,
     pub retry_of: Option<Uuid>,
     pub superseded: i64,
@@ -85,6 +90,7 @@ pub struct CallRow {
     pub outcome: Option<String>,
     pub output: Option<String>,
     pub error: Option<String>,
+    pub unknown_cause: Option<String>,
 }
 
 /// A conversation as its owner is shown it.

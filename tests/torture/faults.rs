@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::fleet::{Fleet, Replica};
 use crate::gateway::Gateway;
 use crate::load::{choose, rng};
-use crate::report::{KILL, Tally};
+use crate::report::{KILL, TERMINATE, Tally};
 
 /// How long servers keep their turns when they fall silent. Pauses are shorter and longer.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -114,7 +114,7 @@ async fn server(targets: Arc<Targets>, replica: Arc<Replica>, mut rng: Rng) {
             replica.pause(LEASE + moment(300..2_500)).await;
         }
         OfServer::Terminate => {
-            targets.tally.fault("server asked to stop (TERM)");
+            targets.tally.fault(TERMINATE);
             replica.terminate(moment(0..200)).await;
         }
         OfServer::KillTools => {

@@ -13,6 +13,9 @@ const TOLD: usize = 3;
 /// The fault that matters most.
 pub const KILL: &str = "server killed (-9)";
 
+/// The fault upon which a server hands its turns over.
+pub const TERMINATE: &str = "server asked to stop (TERM)";
+
 /// Counts what is done.
 #[derive(Default)]
 pub struct Tally(Mutex<Counts>);
@@ -45,6 +48,11 @@ impl Tally {
 
     pub fn fault(&self, kind: &'static str) {
         *self.0.lock().unwrap().faults.entry(kind).or_default() += 1;
+    }
+
+    /// How often this befell.
+    pub fn faults_of(&self, what: &'static str) -> u64 {
+        self.0.lock().unwrap().faults.get(what).copied().unwrap_or_default()
     }
 
     pub fn count(&self, what: &'static str) {

@@ -29,7 +29,7 @@ Usage: cargo xtask <command>
   test [--pgbouncer PATH] [--nginx PATH] [--haproxy PATH] [filter]
                        the tests with these programs too
   torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
-                       and --sabotage epoch|idempotency|write-before-run on a server that has that guard taken out
+                       and --sabotage epoch|idempotency|write-before-run|refusals on a server that has that guard taken out
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   serve [args]         builds the chat page if there is Node.js, then the program, and runs it
   ui                   builds the chat page

@@ -9,8 +9,12 @@ use crate::root;
 use crate::steps::{self, Failed, Step, output};
 
 /// The guards that can be taken out, and the properties of which the campaign must then name one.
-const SABOTAGES: &[(&str, &str)] =
-    &[("epoch", "transcripts,streams,answers,one-at-a-time"), ("idempotency", "idempotency"), ("write-before-run", "write-before-run")];
+const SABOTAGES: &[(&str, &str)] = &[
+    ("epoch", "transcripts,streams,answers,one-at-a-time"),
+    ("idempotency", "idempotency"),
+    ("write-before-run", "write-before-run"),
+    ("refusals", "bounded,ends"),
+];
 
 /// The server that is tortured.
 const SERVER: &str = "chat-server-under-test";

@@ -1,6 +1,7 @@
 //! Judges a campaign by its evidence: what clients were told against what is stored, shown, was run and was asked.
 
 mod answers;
+mod bounds;
 mod log;
 mod messages;
 mod requests;
@@ -48,6 +49,7 @@ properties! {
     Unchanging "unchanging" "What was read once is read ever after; the API shows what the tables hold."
     Cancels "cancels" "A cancel that was heard is kept, and the turn ends."
     Ends "ends" "No turn runs or waits for ever."
+    Bounded "bounded" "A turn starts as often and runs as long as it may, whatever the store does."
     OneAtATime "one-at-a-time" "Turns of a conversation neither overlap nor interleave."
     Dense "dense" "Positions and ordinals of a conversation are dense."
     Transcripts "transcripts" "Each transcript that the agent was sent is what the log says."
@@ -107,6 +109,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     transcripts::check(evidence, &log, &mut findings);
     tools::check(evidence, &log, &mut findings);
     requests::check(evidence, &log, &mut findings);
+    bounds::check(evidence, &log, &mut findings);
     findings.0
 }
 

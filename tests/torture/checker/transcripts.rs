@@ -10,8 +10,14 @@ use uuid::Uuid;
 use super::{Findings, Property, short};
 use crate::evidence::{CallRow, Evidence, Item, Log, MessageRow, Step, TurnRow};
 
-const UNKNOWN: &str = "Outcome unknown: the call was broken off before its result was recorded. \
-     It may or may not have taken effect. Check before you repeat it.";
+/// What happened to a call whose outcome nobody knows, by the cause that is stored.
+const UNKNOWN: &[(&str, &str)] = &[
+    ("interrupted", "the call was broken off before its result was recorded"),
+    ("stopped", "the user stopped the turn while the tool ran"),
+    ("turn_time_limit", "the turn reached its time limit while the tool ran"),
+    ("timed_out", "the tool gave no answer within its time limit"),
+    ("answer_lost", "no usable answer of the tool came back"),
+];
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     let steps: HashMap<usize, &Step> = evidence.steps.iter().map(|step| (step.number, step)).collect();
@@ -123,7 +129,11 @@ fn calls<'a>(message: Uuid, items: &[Item<'a>]) -> Vec<&'a CallRow> {
 fn result(call: &CallRow) -> String {
     match call.outcome.as_deref() {
         Some("succeeded") => call.output.clone().unwrap_or_default(),
-        Some("unknown") | None => UNKNOWN.to_owned(),
+        Some("unknown") | None => {
+            let cause = call.unknown_cause.as_deref().unwrap_or("interrupted");
+            let happened = UNKNOWN.iter().find(|(known, _)| *known == cause).map_or(cause, |(_, happened)| *happened);
+            format!("Outcome unknown: {happened}. It may or may not have taken effect. Check before you repeat it.")
+        }
         Some(kind) => format!("Error ({kind}): {}", call.error.as_deref().unwrap_or_default()),
     }
 }

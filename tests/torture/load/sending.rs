@@ -168,7 +168,7 @@ impl Caller {
             // A problem of a turn: of its agent, or of telling its end.
             (_, Some(conversation), Some(turn)) => {
                 let code = text("code");
-                let of_telling = code.starts_with("store_") || matches!(code.as_str(), "reply_timeout" | "shutting_down" | "internal");
+                let of_telling = code.starts_with("store_") || matches!(code.as_str(), "reply_timeout" | "shutting_down");
                 Outcome::Begun { conversation, turn, code: (!of_telling).then_some(code) }
             }
             (400..=499, ..) => Outcome::Refused { status, code: text("code") },
@@ -178,7 +178,9 @@ impl Caller {
 
     /// Notes an answer by which the server says that it made a mistake.
     pub fn mistake(&self, status: u16, body: &str) {
-        if status == 500 && !body.contains("too_many_attempts") {
+        // That a turn ended so is checked against what is stored.
+        let of_turn = ["too_many_attempts", "internal"].iter().any(|code| body.contains(code)) && body.contains("turn_id");
+        if status == 500 && !of_turn {
             self.world.record.note(|history| history.mistakes.push(format!("{} was answered {status} {body}", self.way.user)));
         }
     }

@@ -142,6 +142,13 @@ const CASES: &[(Property, &str, Spoil)] = &[
         evidence.history.watches.pop();
         evidence.shown[1].messages.iter_mut().for_each(|message| message["turn_status"] = "running".into());
     }),
+    (Property::Bounded, "a turn is started again and again, and no attempt counts", |evidence| {
+        (evidence.tables.turns[3].epoch, evidence.hand_overs) = (47, 9);
+    }),
+    (Property::Bounded, "each attempt at a turn has all the time anew", |evidence| {
+        let turn = &mut evidence.tables.turns[3];
+        (turn.epoch, turn.attempt, turn.ran_us) = (3, 3, 3 * 25_000_000);
+    }),
     (Property::OneAtATime, "two turns interleave", |evidence| {
         let positions: Vec<usize> = (0..evidence.tables.messages.len()).filter(|at| (7..=8).contains(&position(evidence, *at))).collect();
         let [one, other] = positions[..] else { unreachable!() };
@@ -182,6 +189,15 @@ const CASES: &[(Property, &str, Spoil)] = &[
         evidence.history.watches.pop();
     }),
     (Property::Answered, "a request was not answered", |evidence| evidence.history.unanswered.push("ann waits".to_owned())),
+    (Property::Mistakes, "a turn ended as `internal` that the store had no reason to refuse", |evidence| {
+        let turn = evidence.tables.turns.last_mut().unwrap();
+        (turn.status, turn.failure) = ("failed".to_owned(), Some("internal".to_owned()));
+        let (id, conversation) = (turn.id, turn.conversation);
+        let outcome = Outcome::Begun { conversation, turn: id, code: Some("internal".to_owned()) };
+        evidence.history.messages[3].attempts[0].outcome = outcome;
+        evidence.history.watches.pop();
+        evidence.shown[1].messages.iter_mut().for_each(|message| message["turn_status"] = "failed".into());
+    }),
     (Property::Mistakes, "a server panicked", |evidence| evidence.servers.push("panicked".to_owned())),
     (Property::Mistakes, "a server said that it made a mistake", |evidence| evidence.history.mistakes.push("500".to_owned())),
 ];

@@ -107,6 +107,8 @@ impl World {
             ordinal,
             status: "completed".to_owned(),
             epoch: 1,
+            attempt: 1,
+            ran_us: 1_000_000,
             cancel_requested: 0,
             retry_of,
             superseded: 0,
@@ -192,6 +194,7 @@ impl World {
             outcome: Some("succeeded".to_owned()),
             output: Some(output.to_string()),
             error: None,
+            unknown_cause: None,
         });
         self.evidence.runs.push(Run { tool: "pay".to_owned(), call: id, user, ended: true });
         json!({ "id": id, "tool_name": "pay", "parameters": {}, "status": "succeeded", "result": output })
