@@ -35,8 +35,8 @@ pub struct Turn {
 impl Turn {
     /// Takes over what the turn's last items say of its end. Stores call this when they end a turn, before they save it.
     pub fn note_last_items(&mut self, last: &[Item]) {
-        let messages = last.iter().filter_map(|item| if let ItemBody::Message(message) = &item.body { Some(message) } else { None });
-        if let Some(message) = messages.last() {
+        let mut messages = last.iter().filter_map(|item| if let ItemBody::Message(message) = &item.body { Some(message) } else { None });
+        if let Some(message) = messages.next_back() {
             self.finish = message.finish;
             self.turns_left_out = message.turns_left_out;
         }
