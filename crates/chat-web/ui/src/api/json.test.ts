@@ -12,3 +12,9 @@ test('numbers keep the digits that they were written with', () => {
 test('everything else is itself', () => {
   for (const value of [null, true, 'x', [], {}, [1, { a: ['b'] }], '\u2028</script>']) expect(readJson(writeJson(value))).toEqual(value);
 });
+
+test('values nested without end are read and written', () => {
+  const text = `${'{"a":['.repeat(30_000)}1${']}'.repeat(30_000)}`;
+  const value = readJson(text);
+  expect(writeJson(value).replace(/\s/g, '')).toBe(text);
+});

@@ -38,6 +38,28 @@ function elements(nodes: (RootContent | ElementContent)[]): ComponentChild[] {
   });
 }
 
+const DEEPEST = 40;
+
+/** Whether elements stand inside each other so deeply that making them could overflow the stack. */
+function isDeep(nodes: (RootContent | ElementContent)[]): boolean {
+  let level = nodes;
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > DEEPEST) return true;
+    level = level.flatMap((node) => (node.type === 'element' ? node.children : []));
+  }
+  return false;
+}
+
+/** Code in colours; plain where they cannot be told. */
+function coloured(by: Engine, lang: string, text: string): ComponentChild {
+  try {
+    const { children } = by.highlight(lang, text);
+    return isDeep(children) ? text : elements(children);
+  } catch {
+    return text;
+  }
+}
+
 /** Longer code stays plain, in characters; the limit is lower while it grows, for all of it is coloured anew each time. */
 const LONGEST = 60_000;
 const LONGEST_OPEN = 6_000;
@@ -46,7 +68,7 @@ export function Code({ text, lang, open = false }: { text: string; lang: string;
   const ready = useEngine();
   const content = useMemo(() => {
     if (!ready?.known(lang) || text.length >= (open ? LONGEST_OPEN : LONGEST)) return text;
-    return elements(ready.highlight(lang, text).children);
+    return coloured(ready, lang, text);
   }, [ready, lang, text, open]);
   return <code class={`language-${lang || 'text'}`}>{content}</code>;
 }

@@ -1,9 +1,12 @@
-import { lexer, type Token, type Tokens } from 'marked';
+import type { Token, Tokens } from 'marked';
 import { type ComponentChild, h } from 'preact';
-import { useMemo, useRef } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import remend from 'remend';
 import { settings } from '../session/session';
+import { Boundary, Plain } from './boundary';
 import { CodeBlock } from './code';
+import { direction } from './direction';
+import { endsInFormula, isLimited, readMarkdown } from './markdown-reader';
 
 /*
  * Markdown becomes elements, never a text of HTML: nothing in the page writes innerHTML, so it runs under
@@ -101,6 +104,12 @@ function inline(tokens: Token[] | undefined): ComponentChild[] {
         return <Picture key={key} token={token as Tokens.Image} />;
       case 'checkbox':
         return <input key={key} type="checkbox" checked={token.checked} disabled aria-label={token.checked ? 'done' : 'open'} />;
+      case 'math':
+        return (
+          <span key={key} class="math" dir="ltr">
+            {token.raw}
+          </span>
+        );
       default:
         return token.raw;
     }
@@ -117,14 +126,37 @@ function item(list: Tokens.ListItem): ComponentChild[] {
 
 const aligned = (cell: Tokens.TableCell) => (cell.align ? `al-${cell.align}` : undefined);
 
-function table(token: Tokens.Table) {
+/** Marks the edges of a table that are out of sight. */
+function useCutEdges() {
+  const box = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element || !('ResizeObserver' in window)) return;
+    const look = () => {
+      const hidden = element.scrollWidth - element.clientWidth;
+      const before = Math.abs(element.scrollLeft);
+      element.dataset.cut = `${before > 1 ? 'start' : ''} ${hidden - before > 1 ? 'end' : ''}`.trim();
+    };
+    const resized = new ResizeObserver(look);
+    resized.observe(element);
+    if (element.firstElementChild) resized.observe(element.firstElementChild);
+    element.addEventListener('scroll', look, { passive: true });
+    return () => {
+      resized.disconnect();
+      element.removeEventListener('scroll', look);
+    };
+  }, []);
+  return box;
+}
+
+function Table({ token }: { token: Tokens.Table }) {
   return (
-    <div class="table" tabIndex={0} role="region" aria-label="Table">
+    <div class="table" ref={useCutEdges()} tabIndex={0} role="group" aria-label="Table" dir={direction(token.raw)}>
       <table>
         <thead>
           <tr>
             {token.header.map((cell, key) => (
-              <th key={key} scope="col" class={aligned(cell)}>
+              <th key={key} scope="col" dir="auto" class={aligned(cell)}>
                 {inline(cell.tokens)}
               </th>
             ))}
@@ -134,7 +166,7 @@ function table(token: Tokens.Table) {
           {token.rows.map((row, key) => (
             <tr key={key}>
               {row.map((cell, column) => (
-                <td key={column} class={aligned(cell)}>
+                <td key={column} dir="auto" class={aligned(cell)}>
                   {inline(cell.tokens)}
                 </td>
               ))}
@@ -154,32 +186,42 @@ function block(token: Token, open = false, levels = ''): ComponentChild {
       return null;
     case 'heading': {
       const depth = Math.min(6, 4 + Math.max(0, levels.indexOf(String(token.depth))));
-      return h(`h${depth}`, { class: `h${token.depth}` }, inline(token.tokens));
+      return h(`h${depth}`, { class: `h${token.depth}`, dir: 'auto' }, inline(token.tokens));
     }
     case 'paragraph':
-      return <p>{inline(token.tokens)}</p>;
+      return <p dir="auto">{inline(token.tokens)}</p>;
     case 'text':
-      return <p>{inline((token as Tokens.Text).tokens ?? [token])}</p>;
+      return <p dir="auto">{inline((token as Tokens.Text).tokens ?? [token])}</p>;
     case 'blockquote':
-      return <blockquote>{token.tokens?.map((inner) => block(inner))}</blockquote>;
+      return <blockquote dir={direction(token.raw)}>{token.tokens?.map((inner) => block(inner))}</blockquote>;
     case 'hr':
       return <hr />;
     case 'code':
       return <CodeBlock text={token.text} lang={token.lang ?? ''} open={open} />;
     case 'list': {
       const items = (token as Tokens.List).items.map((entry, key) => (
-        <li key={key} class={entry.task ? 'task' : undefined}>
+        <li key={key} dir={direction(entry.text)} class={entry.task ? 'task' : undefined}>
           {item(entry)}
         </li>
       ));
       return token.ordered ? <ol start={typeof token.start === 'number' ? token.start : 1}>{items}</ol> : <ul>{items}</ul>;
     }
     case 'table':
-      return table(token as Tokens.Table);
+      return <Table token={token as Tokens.Table} />;
     case 'html':
       return <p class="raw">{token.raw}</p>;
+    case 'math':
+      return (
+        <p class="math" dir="ltr">
+          {token.raw.trimEnd()}
+        </p>
+      );
     default:
-      return <p>{token.raw}</p>;
+      return (
+        <p class="plain" dir="auto">
+          {token.raw}
+        </p>
+      );
   }
 }
 
@@ -187,8 +229,6 @@ function block(token: Token, open = false, levels = ''): ComponentChild {
 function Block({ token, open, levels, references }: { token: Token; open: boolean; levels: string; references: string }) {
   return useMemo(() => <>{block(token, open, levels)}</>, [token.raw, open, token.type === 'heading' ? levels : '', references]);
 }
-
-const read = (text: string) => lexer(text, { gfm: true, breaks: false });
 
 /** While text arrives only its tail is read again: a block that another one follows does not change any more. */
 function useTokens(text: string, live: boolean): Token[] {
@@ -199,27 +239,41 @@ function useTokens(text: string, live: boolean): Token[] {
     if (live && before.tokens.length > 2 && text.startsWith(before.text)) {
       const kept = before.tokens.slice(0, -2);
       const length = kept.reduce((sum, token) => sum + token.raw.length, 0);
-      tokens = [...kept, ...read(text.slice(length))];
+      tokens = [...kept, ...readMarkdown(text.slice(length), live)];
     } else {
-      tokens = read(text);
+      tokens = readMarkdown(text, live);
     }
     last.current = { text, tokens };
     const tail = tokens.at(-1);
     // What is opened and not closed yet shows as if it were.
-    return live && tail && tail.type !== 'code' ? [...tokens.slice(0, -1), ...read(remend(tail.raw))] : tokens;
+    return live && tail && tail.type !== 'code' && !endsInFormula(tail)
+      ? [...tokens.slice(0, -1), ...readMarkdown(remend(tail.raw, { katex: false }), live)]
+      : tokens;
   }, [text, live]);
 }
 
-export function Markdown({ text, live = false }: { text: string; live?: boolean }) {
+const UNFORMATTED = 'A part of this is too long, or nested too deeply, to be formatted. It is shown as it was written.';
+
+function Formatted({ text, live }: { text: string; live: boolean }) {
   const tokens = useTokens(text, live);
   const depths = tokens.filter((token) => token.type === 'heading').map((token) => (token as Tokens.Heading).depth);
   const levels = [...new Set(depths)].sort().join('');
   const references = live ? '' : tokens.map((token) => (token.type === 'def' ? token.raw : '')).join('');
+  const limited = useMemo(() => isLimited(tokens), [tokens]);
   return (
-    <div class={live ? 'md live' : 'md'} dir="auto">
+    <div class={live ? 'md live' : 'md'} dir={direction(text)}>
       {tokens.map((token, key) => (
         <Block key={key} token={token} levels={levels} references={references} open={live && key === tokens.length - 1} />
       ))}
+      {limited && <p class="note">{UNFORMATTED}</p>}
     </div>
+  );
+}
+
+export function Markdown({ text, live = false }: { text: string; live?: boolean }) {
+  return (
+    <Boundary of={text} fallback={() => <Plain text={text} note="This could not be formatted. It is shown as it was written." />}>
+      <Formatted text={text} live={live} />
+    </Boundary>
   );
 }
