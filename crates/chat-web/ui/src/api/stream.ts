@@ -1,4 +1,5 @@
 import { signedIn } from '../session/session';
+import { seen, visible } from '../state/visibility';
 import { api, Refused } from './client';
 import { readJson } from './json';
 import { type Frame, sseParser } from './sse';
@@ -61,6 +62,7 @@ const LONGEST_PAUSE = 8_000;
 
 /**
  * Tells all events of a turn from its start, each once, until its end; goes on after the last one whenever the connection breaks.
+ * While nobody can see the page there is no connection; once somebody can, it goes on after the last event too.
  * `first` are the frames of an answer that has begun already.
  */
 export function follow(turn: string, on: Follower, first?: Frames): () => void {
@@ -70,19 +72,30 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
   let last: string | undefined;
   let failures = 0;
   let wake = () => {};
+  /** Ends the request that runs, if there is one. */
+  let request = new AbortController();
   const online = () => wake();
   addEventListener('online', online);
+  const letGo = () => {
+    request.abort();
+    frames?.close();
+  };
+  const unsubscribe = visible.subscribe((yes) => {
+    if (!yes) letGo();
+  });
   const stop = () => {
     control.abort();
-    frames?.close();
+    letGo();
     wake();
+    unsubscribe();
     removeEventListener('online', online);
   };
 
   /** Whether the end was read. */
   const readAll = async (): Promise<boolean> => {
     if (!frames) {
-      const response = await api.events(turn, last, signal);
+      request = new AbortController();
+      const response = await api.events(turn, last, request.signal);
       if (response.status === 204) return true;
       frames = new Frames(response);
       on.link(true);
@@ -90,7 +103,7 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
     for (;;) {
       const frame = await frames.next();
       if (signal.aborted) return true;
-      if (!frame) return false;
+      if (!frame || !visible.peek()) return false;
       failures = 0;
       // Without an id it is about reading, not about the turn.
       if (frame.event === 'error' && frame.id === undefined) return false;
@@ -103,6 +116,8 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
 
   const run = async () => {
     while (!signal.aborted) {
+      await seen(signal);
+      if (signal.aborted) break;
       try {
         if (await readAll()) break;
       } catch (error) {
@@ -116,6 +131,9 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
       frames?.close();
       frames = undefined;
       if (signal.aborted) break;
+      // Let go on purpose: this is no broken connection.
+      if (!visible.peek()) continue;
+      if (request.signal.aborted) continue;
       on.link(false);
       const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++) * (0.75 + Math.random() / 2);
       await new Promise<void>((resolve) => {
