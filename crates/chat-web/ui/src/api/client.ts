@@ -19,7 +19,8 @@ const AWAY: Problem = { code: 'unreachable', title: 'No answer', detail: 'The se
 
 /** One request below the user's path. Signs the user out if the token is refused. */
 export async function request(method: string, path: string, init: RequestInit = {}): Promise<Response> {
-  const headers = { accept: 'application/json', ...(init.headers as Record<string, string>), ...authorization() };
+  const sent = authorization();
+  const headers = { accept: 'application/json', ...(init.headers as Record<string, string>), ...sent };
   let response: Response;
   try {
     response = await fetch(`/api/${encodeURIComponent(userId())}${path}`, { ...init, method, headers });
@@ -31,16 +32,18 @@ export async function request(method: string, path: string, init: RequestInit = 
   reached(true);
   if (response.ok) return response;
   const problem = await problemOf(response);
-  if (response.status === 401) tokenRefused();
+  if (response.status === 401) tokenRefused(problem, sent.authorization);
   throw new Refused(problem);
 }
 
 async function problemOf(response: Response): Promise<Problem> {
+  const detail = `The server answered with status ${response.status}.`;
+  const unknown = { code: `http_${response.status}`, title: 'No answer', detail, status: response.status };
   try {
-    return (await response.json()) as Problem;
+    // A gateway's answer may be JSON of another kind.
+    return { ...unknown, ...((await response.json()) as Partial<Problem>) };
   } catch {
-    const detail = `The server answered with status ${response.status}.`;
-    return { code: `http_${response.status}`, title: 'No answer', detail, status: response.status };
+    return unknown;
   }
 }
 

@@ -2,7 +2,7 @@ import { effect } from '@preact/signals';
 import { onTokenNeeded, settings, signedIn, signIn, token } from '../session/session';
 import { go, open, running, send } from '../state/conversation';
 import { keepDraft } from '../state/drafts';
-import { notice } from '../state/notices';
+import { notices } from '../state/notices';
 import { isOpen } from '../state/turn';
 import { field } from '../ui/composer';
 import { setHue, setTheme, type Theme } from '../ui/theme';
@@ -64,7 +64,7 @@ async function run({ method, argument }: Call): Promise<void> {
       go(text === '' ? null : text);
       return;
     case 'sendMessage':
-      if (!(await send(text))) throw new Error(notice.peek()?.text ?? 'not sent');
+      if (!(await send(text))) throw new Error(notices.peek().at(-1)?.text ?? 'not sent');
       return;
     case 'setDraft':
       keepDraft(open.peek().id.peek(), text);
@@ -93,7 +93,11 @@ function report(emit: <Name extends keyof Events>(event: Name, detail: Events[Na
     turn = runs;
     if (runs) emit('answerstart', { conversation, turn: runs });
   });
+  let told = 0;
   effect(() => {
-    if (notice.value?.tone === 'error') emit('trouble', { message: notice.value.text });
+    const last = notices.value.at(-1);
+    if (!last || last.id <= told) return;
+    told = last.id;
+    if (last.tone === 'error') emit('trouble', { message: last.text });
   });
 }

@@ -1,7 +1,7 @@
 import { effect, signal } from '@preact/signals';
 import type { PageSettings, Problem } from '../api/types';
 import { store, stored } from './storage';
-import { readToken, type Token } from './token';
+import { bareToken, readToken, type Token } from './token';
 import { unique } from './unique';
 
 /*
@@ -34,7 +34,7 @@ export const userId = () => token.peek()?.user ?? lastUser ?? '';
 
 /** Takes a token into use. `keep`: for other tabs and reloads too. */
 export function signIn(text: string, keep: boolean): boolean {
-  const read = readToken(text.trim());
+  const read = readToken(bareToken(text));
   if (!read) {
     signInTrouble.value = 'That is not a token.';
     return false;
@@ -65,11 +65,21 @@ export function signOut() {
   location.assign('/');
 }
 
-/** The server does not take the token any more. What is on the page stays. */
-export function tokenRefused() {
-  if (!token.peek()) return;
-  if (stored(KEPT) === token.peek()?.text) store(KEPT, null);
-  signInTrouble.value = 'Your sign-in has expired. What you have written is kept.';
+/** Why the server did not take a token, by the code of its answer (`docs/errors.md`). */
+const REFUSALS: Record<string, string> = {
+  token_expired: 'Your sign-in has expired.',
+  token_not_yet_valid: 'Your token is not valid yet. Wait a moment, or check the clock of whoever made it.',
+  invalid_token: 'The server does not accept this token. Sign in with another one.',
+  missing_token: 'The token did not reach the server. Something between this page and the server may have removed it.',
+};
+
+/** The server does not take the token that a request was sent with. What is on the page stays. */
+export function tokenRefused(problem: Problem, sent: string | undefined) {
+  const current = token.peek();
+  // Another token may have taken its place while the request was on its way.
+  if (!current || sent !== `Bearer ${current.text}`) return;
+  if (stored(KEPT) === current.text) store(KEPT, null);
+  signInTrouble.value = `${REFUSALS[problem.code] ?? problem.detail ?? 'The server does not accept this token.'} What you have written is kept.`;
   token.value = null;
   if (embedded) askHost?.();
 }
@@ -113,12 +123,25 @@ export async function startSession() {
     starting.value = false;
     return;
   }
-  if (fragment.code) await redeem(fragment.code);
-  else if (fragment.token) takeReturned(fragment.token, fragment.state);
-  fragment = {};
+  await applyFragment();
   if (embedded && !token.peek()) askHost?.();
   starting.value = false;
 }
+
+async function applyFragment() {
+  const { code, token: returned, state } = fragment ?? {};
+  fragment = {};
+  if (code) await redeem(code);
+  else if (returned) takeReturned(returned, state);
+}
+
+// An address with a code may be opened in the tab that asks for it: then only the fragment changes, and nothing is loaded.
+addEventListener('hashchange', () => {
+  if (!location.hash) return;
+  fragment = takeFragment();
+  if (settings.peek()) void applyFragment();
+  else if (!starting.peek()) void startSession();
+});
 
 interface Fragment {
   code?: string | undefined;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readToken } from './token';
+import { bareToken, readToken } from './token';
 
 const token = (claims: unknown) => `x.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`;
 
@@ -12,5 +12,21 @@ test('a token says who, how they are called, and until when', () => {
 test('anything else is no token', () => {
   for (const text of ['', 'x', 'a.b.c', 'a.!!.c', token(null), token({ sub: 'ann' }), token({ exp: 1 }), token({ sub: 7, exp: 1 })]) {
     expect(readToken(text), text).toBeNull();
+  }
+});
+
+test('a token is found in what people paste', () => {
+  const token = 'aaa.bbb-_.ccc';
+  for (const pasted of [
+    token,
+    ` ${token}\n`,
+    `Bearer ${token}`,
+    `bearer   ${token}`,
+    `Authorization: Bearer ${token}`,
+    `"${token}"`,
+    `'Bearer ${token}'`,
+    'aaa.bbb\n-_.ccc',
+  ]) {
+    expect(bareToken(pasted), pasted).toBe(token);
   }
 });

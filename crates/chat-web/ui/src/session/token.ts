@@ -7,6 +7,16 @@ export interface Token {
   expires: number;
 }
 
+/** A token as people paste it: with the name of the header, the word `Bearer`, quotes, or the line breaks of a terminal. */
+export function bareToken(text: string): string {
+  return text
+    .trim()
+    .replace(/^["'`]+|["'`]+$/g, '')
+    .replace(/^authorization\s*:\s*/i, '')
+    .replace(/^bearer\s+/i, '')
+    .replace(/[\s"'`]+/g, '');
+}
+
 export function readToken(text: string): Token | null {
   try {
     const body = text.split('.')[1] ?? '';

@@ -9,6 +9,7 @@ import { failure } from './failure';
 import * as list from './list';
 import { LiveTurn } from './live';
 import { say, tell } from './notices';
+import { withoutReasoning } from './reasoning';
 import { tellTabs } from './tabs';
 import { answerText, emptyTurn, isOpen, type Turn, turnsOf } from './turn';
 
@@ -175,24 +176,29 @@ export async function loadEarlier() {
   try {
     const page = await api.messages(id, { before });
     if (open.peek() !== shown) return;
-    const earlier = turnsOf(page.messages);
-    const [first, ...rest] = shown.turns.peek();
-    const last = earlier.at(-1);
-    batch(() => {
-      const split = first && last && first.peek().id === last.id;
-      if (split) {
-        first.value = joined(last, first.peek());
-        earlier.pop();
-      }
-      shown.turns.value = [...earlier.map((turn) => signal(turn)), ...(first ? [first, ...rest] : [])];
-      shown.earlier.value = page.previous_cursor;
-      mark(shown, page);
-    });
+    prependPage(shown, page);
   } catch (error) {
     tell(list.sentence(error), { tone: 'error' });
   } finally {
     shown.loading.value = false;
   }
+}
+
+/** Puts a page of earlier messages before those that are shown. */
+export function prependPage(shown: Open, page: MessageList) {
+  const earlier = turnsOf(page.messages);
+  const [first, ...rest] = shown.turns.peek();
+  const last = earlier.at(-1);
+  batch(() => {
+    const split = first && last && first.peek().id === last.id;
+    if (split) {
+      first.value = joined(last, first.peek());
+      earlier.pop();
+    }
+    shown.turns.value = [...earlier.map((turn) => signal(turn)), ...(first ? [first, ...rest] : [])];
+    shown.earlier.value = page.previous_cursor;
+    mark(shown, page);
+  });
 }
 
 // --- what runs -------------------------------------------------------------------------------------------------------
@@ -251,7 +257,7 @@ function ended(shown: Open, turn: Turn) {
 
 /** The beginning of an answer, without the marks that nobody wants to hear. */
 const spoken = (turn: Turn) =>
-  answerText(turn)
+  withoutReasoning(answerText(turn))
     .replace(/[#*_`>|]/g, '')
     .slice(0, 600);
 
@@ -379,17 +385,6 @@ export async function cancel(turn: string) {
   } catch (error) {
     tell(`Not stopped. ${list.sentence(error)}`, { tone: 'error' });
   }
-}
-
-/** Earlier answers to the message of a turn, the oldest first. */
-export async function earlierVersions(turn: Turn): Promise<Turn[]> {
-  const versions: Turn[] = [];
-  for (let of = turn.retryOf; of; of = versions[0]?.retryOf) {
-    const detail = await api.turn(of);
-    const [found] = turnsOf(detail.messages);
-    versions.unshift({ ...(found ?? emptyTurn(of, detail.status)), retryOf: detail.retry_of });
-  }
-  return versions;
 }
 
 export function remove(id: string) {

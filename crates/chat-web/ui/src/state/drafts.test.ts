@@ -59,3 +59,52 @@ test('storage that others wrote into is no draft', async () => {
     expect(draftOf('c')).toBeNull();
   }
 });
+
+/** Another tab of the browser. */
+const otherTab = () => {
+  dispatchEvent(new Event('pagehide'));
+  sessionStorage.clear();
+  vi.resetModules();
+  return load();
+};
+
+test('each tab has its own draft of a new conversation; what a closed tab left goes to the next', async () => {
+  const first = await load();
+  first.keepDraft(null, 'From the first');
+  // Both are open: neither says goodbye.
+  sessionStorage.clear();
+  vi.resetModules();
+  const second = await load();
+  second.adopt();
+  expect(second.draftOf(null)).toBeNull();
+  second.keepDraft(null, 'From the second');
+  expect(first.draftOf(null)?.text).toBe('From the first');
+  const third = await otherTab();
+  third.adopt();
+  expect(third.draftOf(null)?.text).toMatch(/^From the /);
+});
+
+test('a message that a closed tab had on its way is sent by the next', async () => {
+  const first = await load();
+  const draft = first.keepDraft(null, 'On its way');
+  first.toOutbox(null, draft);
+  const next = await otherTab();
+  next.adopt();
+  expect(next.outboxOf(null)).toEqual(draft);
+});
+
+test('a draft that another tab changed follows; what both changed is kept', async () => {
+  const { draftOf, draftsFromElsewhere, keepDraft } = await load();
+  const hear = (text: string | null) =>
+    dispatchEvent(new StorageEvent('storage', { key: 'chat.draft..c', newValue: text && JSON.stringify({ text, key: 'k' }) }));
+  hear('one');
+  expect(draftOf('c')?.text).toBe('one');
+  hear('one two');
+  expect(draftOf('c')?.text).toBe('one two');
+  expect(draftsFromElsewhere.value).toBe(2);
+  hear(null);
+  expect(draftOf('c')).toBeNull();
+  keepDraft('c', 'mine');
+  hear('mine, and theirs');
+  expect(draftOf('c')?.text).toBe('mine, and theirs');
+});

@@ -49,7 +49,16 @@ export function turnsOf(messages: Message[]): Turn[] {
   return [...turns.values()];
 }
 
+/** What another version of the server writes in a way that this page does not know is shown by its text alone. */
 function partsOf(message: Message): Part[] {
+  try {
+    return knownParts(message);
+  } catch {
+    return [{ type: 'text', text: String(message.content ?? '') }];
+  }
+}
+
+function knownParts(message: Message): Part[] {
   if (!message.parts) return message.content === '' ? [] : [{ type: 'text', text: message.content }];
   const calls = new Map(message.tool_calls.map((call) => [call.id, call]));
   return message.parts.flatMap((part): Part[] => {

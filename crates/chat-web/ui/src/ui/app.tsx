@@ -2,8 +2,9 @@ import { useEffect, useState } from 'preact/hooks';
 import { embedded, settings, starting, startSession, startTrouble, token } from '../session/session';
 import { current, go, open } from '../state/conversation';
 import { rename } from '../state/list';
-import { announcement, dismiss, notice } from '../state/notices';
+import { announcement, dismiss, type Notice, notices } from '../state/notices';
 import { MenuButton, Rename } from './bits';
+import { Boundary } from './boundary';
 import { field } from './composer';
 import { Alert, Cross, Dots, Menu, Panel, Plus, Redo } from './icons';
 import { onKey, Shortcuts } from './shortcuts';
@@ -13,30 +14,36 @@ import { ThreadView } from './thread';
 
 const NARROW = '(max-width: 760px)';
 
-function Toast() {
-  const shown = notice.value;
-  if (!shown) return null;
+function Toast({ notice }: { notice: Notice }) {
   return (
-    <div class={`toast ${shown.tone}`} role={shown.tone === 'error' ? 'alert' : 'status'}>
-      <span>{shown.text}</span>
-      {shown.action && (
+    <div class={`toast ${notice.tone}`} role={notice.tone === 'error' ? 'alert' : 'status'}>
+      <span title={notice.text}>{notice.text}</span>
+      {notice.action && (
         <button
           type="button"
           class="toast-act"
           onClick={() => {
-            shown.action?.run();
-            dismiss();
+            notice.action?.run();
+            dismiss(notice.id);
           }}
         >
-          {shown.action.label}
+          {notice.action.label}
         </button>
       )}
-      <button type="button" class="icon-btn" aria-label="Dismiss" onClick={dismiss}>
+      <button type="button" class="icon-btn" aria-label="Dismiss" onClick={() => dismiss(notice.id)}>
         <Cross size={15} />
       </button>
     </div>
   );
 }
+
+const Toasts = () => (
+  <div class="toasts">
+    {notices.value.map((notice) => (
+      <Toast key={notice.id} notice={notice} />
+    ))}
+  </div>
+);
 
 function Bar({ drawer, wide, toggle }: { drawer: boolean; wide: boolean; toggle: { drawer: () => void; wide: () => void } }) {
   const [edit, setEdit] = useState(false);
@@ -91,6 +98,31 @@ function Bar({ drawer, wide, toggle }: { drawer: boolean; wide: boolean; toggle:
   );
 }
 
+/** In the place of a conversation that cannot be shown. */
+const Broken = ({ again }: { again: () => void }) => (
+  <div class="state" role="alert">
+    <Alert size={22} />
+    <p>This conversation could not be shown. Nothing of it is lost.</p>
+    <button type="button" class="btn" onClick={again}>
+      <Redo size={16} /> Try again
+    </button>
+    <button type="button" class="btn" onClick={() => go(null)}>
+      <Plus size={16} /> New conversation
+    </button>
+  </div>
+);
+
+const BrokenList = ({ again }: { again: () => void }) => (
+  <nav class="side" aria-label="Conversations">
+    <div class="state small" role="alert">
+      <p>The list of conversations could not be shown.</p>
+      <button type="button" class="btn" onClick={again}>
+        Try again
+      </button>
+    </div>
+  </nav>
+);
+
 /** An embedded page is narrow: its list is a drawer, and open from the start only where there is room. */
 const roomy = !embedded || innerWidth > 900;
 
@@ -115,17 +147,21 @@ function Chat() {
       <button type="button" class="skip" onClick={() => field()?.focus()}>
         Go to the message field
       </button>
-      <Sidebar onClose={() => setDrawer(false)} />
+      <Boundary of={null} fallback={(again) => <BrokenList again={again} />}>
+        <Sidebar onClose={() => setDrawer(false)} />
+      </Boundary>
       <button type="button" class="scrim" tabIndex={-1} aria-hidden="true" onClick={() => setDrawer(false)} />
       <main class="main" inert={drawer && matchMedia(NARROW).matches}>
         <Bar drawer={drawer} wide={wide} toggle={{ drawer: () => setDrawer(true), wide: () => setWide(!wide) }} />
-        <ThreadView />
+        <Boundary of={open.value} fallback={(again) => <Broken again={again} />}>
+          <ThreadView />
+        </Boundary>
       </main>
       <Shortcuts />
       <div class="sr" role="status" aria-live="polite">
         {announcement.value}
       </div>
-      <Toast />
+      <Toasts />
     </div>
   );
 }
@@ -134,6 +170,23 @@ function Chat() {
 let began = false;
 
 export function App() {
+  const whole = () => (
+    <main class="state whole">
+      <Alert size={22} />
+      <p role="alert">This page failed. What you have written and sent is kept.</p>
+      <button type="button" class="btn" onClick={() => location.reload()}>
+        <Redo size={16} /> Load it again
+      </button>
+    </main>
+  );
+  return (
+    <Boundary of={null} fallback={whole}>
+      <Page />
+    </Boundary>
+  );
+}
+
+function Page() {
   if (startTrouble.value) {
     return (
       <main class="state whole">

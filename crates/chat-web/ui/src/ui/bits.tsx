@@ -1,14 +1,14 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { say, tell } from '../state/notices';
+import { copyText } from './clipboard';
 import { Check, Copy } from './icons';
+import { composing } from './keys';
 
 export function CopyButton({ text, label }: { text: () => string; label: string }) {
   const [done, setDone] = useState(false);
   const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text());
-    } catch {
+    if (!(await copyText(text()))) {
       tell('The browser does not let this page copy. Select the text and copy it by hand.', { tone: 'error' });
       return;
     }
@@ -152,7 +152,8 @@ export function Rename({ title, save }: { title: string; save: (title: string | 
       maxLength={TITLE_LENGTH}
       onBlur={() => end(true)}
       onKeyDown={(event) => {
-        if (event.key === 'Enter' && !event.isComposing) end(true);
+        if (composing(event)) return;
+        if (event.key === 'Enter') end(true);
         if (event.key === 'Escape') {
           event.stopPropagation();
           end(false);

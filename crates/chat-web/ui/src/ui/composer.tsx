@@ -1,8 +1,9 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { settings } from '../session/session';
 import { cancel, open, running, send } from '../state/conversation';
-import { draftOf, keepDraft } from '../state/drafts';
+import { draftOf, draftsFromElsewhere, keepDraft } from '../state/drafts';
 import { ArrowUp, Square } from './icons';
+import { composing, isTouch } from './keys';
 
 const TALLEST = 240;
 /** From which share of the limit on the count is shown. */
@@ -16,7 +17,7 @@ const length = (text: string) => [...text].length;
 export function Composer() {
   const shown = open.value;
   const conversation = shown.id.value;
-  const changed = shown.draftChanged.value;
+  const changed = shown.draftChanged.value + draftsFromElsewhere.value;
   const [text, setText] = useState('');
   const box = useRef<HTMLTextAreaElement>(null);
   // Before anything else can be typed, which would be kept in its place.
@@ -71,12 +72,14 @@ export function Composer() {
         dir="auto"
         value={text}
         placeholder={run ? 'Write what comes next' : `Message ${name}`}
-        enterkeyhint="send"
+        enterkeyhint={isTouch() ? 'enter' : 'send'}
         autocomplete="off"
         aria-describedby={count > 0 ? 'composer-count' : undefined}
         onInput={(event) => write(event.currentTarget.value)}
         onKeyDown={(event) => {
-          if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+          if (event.key !== 'Enter' || composing(event)) return;
+          const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
+          if (sends) {
             event.preventDefault();
             submit();
           }

@@ -2,6 +2,7 @@ import { signal } from '@preact/signals';
 import { cancel, go, running } from '../state/conversation';
 import { Dialog } from './bits';
 import { field } from './composer';
+import { composing } from './keys';
 
 const open = signal(false);
 
@@ -58,6 +59,7 @@ function step(by: number) {
 
 /** What the keys do; `list` shows or hides the list of conversations. */
 export function onKey(event: KeyboardEvent, list: { open: () => void; close: () => boolean }) {
+  if (composing(event)) return;
   const control = event.metaKey || event.ctrlKey;
   const key = event.key.toLowerCase();
   const act = (run: () => void) => {
@@ -71,7 +73,9 @@ export function onKey(event: KeyboardEvent, list: { open: () => void; close: () 
     queueMicrotask(() => document.getElementById('find')?.focus());
   } else if (key === 'escape') {
     const run = running.peek();
-    if (!list.close() && run) act(() => void cancel(run.id));
+    // In another field, Escape is about that field.
+    const elsewhere = isField(event.target) && event.target !== field();
+    if (!list.close() && run && !elsewhere) act(() => void cancel(run.id));
   } else if (event.altKey && (key === 'arrowup' || key === 'arrowdown')) act(() => step(key === 'arrowup' ? -1 : 1));
   else if (key === '/' && !isField(event.target)) act(() => field()?.focus());
   else if (key === '?' && !isField(event.target)) act(showShortcuts);

@@ -4,9 +4,11 @@ import { embedded, settings, signOut, token } from '../session/session';
 import { go, open, pathOf, remove, running } from '../state/conversation';
 import { busy, hasMore, listed, listTrouble, loadList, loadMore, loadRest, rename, shown } from '../state/list';
 import { MenuButton, Rename } from './bits';
+import { Boundary } from './boundary';
 import { download } from './export';
 import { exact, group, initials, short } from './format';
 import { Cross, Dots, Download, Keyboard, Leave, Mark, Pencil, Plus, Search, Trash } from './icons';
+import { composing } from './keys';
 import { showShortcuts } from './shortcuts';
 import { ThemeSwitch } from './theme';
 
@@ -17,7 +19,29 @@ export const entries = (conversation: Conversation, edit: () => void) => [
   { label: 'Delete', icon: <Trash size={16} />, danger: true, run: () => remove(conversation.id) },
 ];
 
-function Row({ conversation, active, pick }: { conversation: Conversation; active: boolean; pick: () => void }) {
+interface RowProps {
+  conversation: Conversation;
+  active: boolean;
+  pick: () => void;
+}
+
+/** A row of the list; one that cannot be shown is at least its title. */
+const Row = (props: RowProps) => (
+  <Boundary
+    of={props.conversation}
+    fallback={() => (
+      <li class="row">
+        <a href={pathOf(props.conversation.id)} class="pick">
+          <span class="title">{String(props.conversation.title)}</span>
+        </a>
+      </li>
+    )}
+  >
+    <WholeRow {...props} />
+  </Boundary>
+);
+
+function WholeRow({ conversation, active, pick }: RowProps) {
   const [edit, setEdit] = useState(false);
   const runs = active ? running.value !== null : busy.value.has(conversation.id);
   if (edit) {
@@ -139,7 +163,7 @@ export function Sidebar({ onClose }: { onClose: () => void }) {
           value={words}
           onInput={(event) => find(event.currentTarget.value)}
           onKeyDown={(event) => {
-            if (event.key !== 'Escape' || words === '') return;
+            if (event.key !== 'Escape' || words === '' || composing(event)) return;
             // Gives up looking, and stops nothing else.
             event.stopPropagation();
             find('');

@@ -3,9 +3,11 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { settings } from '../session/session';
 import { go, load, loadEarlier, type Open, open, running, send } from '../state/conversation';
 import { link } from '../state/link';
+import { Boundary } from './boundary';
 import { Composer } from './composer';
 import { dayName, dayOf } from './format';
 import { Alert, ArrowDown, Mark, Plus, Redo, Spinner } from './icons';
+import { useAnchor, useKeepPlace } from './place';
 import { Question, TurnView } from './turn';
 
 const END = 40;
@@ -42,6 +44,7 @@ function useStick(shown: Open, there: boolean) {
       outside.removeEventListener('scroll', scrolled);
     };
   }, [shown, there]);
+  useAnchor(box, inner, stuck, [shown, there]);
   const toEnd = () => {
     stuck.current = true;
     setAway(false);
@@ -51,25 +54,13 @@ function useStick(shown: Open, there: boolean) {
   return { box, inner, away, toEnd, stuck };
 }
 
-/** Reads the page before when its place comes near; the reader's place stays where it is. */
+/** Reads the page before when its place comes near. */
 function Earlier({ box }: { box: RefObject<HTMLDivElement | null> }) {
   const shown = open.value;
   const mark = useRef<HTMLDivElement>(null);
-  const more = async () => {
-    const outside = box.current;
-    const first = outside?.querySelector('.turn');
-    if (!outside || !first) return;
-    const place = () => first.getBoundingClientRect().top;
-    const before = place();
-    await loadEarlier();
-    // Browsers keep the place themselves, but not at the very top, and not all of them.
-    requestAnimationFrame(() => {
-      outside.scrollTop += place() - before;
-    });
-  };
   useEffect(() => {
     const near = (entries: IntersectionObserverEntry[]) => {
-      if (entries[0]?.isIntersecting && !open.peek().loading.peek()) void more();
+      if (entries[0]?.isIntersecting && !open.peek().loading.peek()) void loadEarlier();
     };
     const observer = new IntersectionObserver(near, { root: box.current, rootMargin: '600px 0px 0px' });
     if (mark.current) observer.observe(mark.current);
@@ -77,9 +68,10 @@ function Earlier({ box }: { box: RefObject<HTMLDivElement | null> }) {
   }, [shown.turns.value.length]);
   return (
     <div class="earlier" ref={mark}>
-      <button type="button" class="text-btn" onClick={() => void more()} disabled={shown.loading.value}>
+      <button type="button" class="text-btn" onClick={() => void loadEarlier()} disabled={shown.loading.value}>
         {shown.loading.value ? 'Loading earlier messages' : 'Show earlier messages'}
       </button>
+      <p class="only-print">The conversation began earlier than this.</p>
     </div>
   );
 }
@@ -111,6 +103,12 @@ const Skeleton = () => (
     <i />
     <i class="s" />
   </div>
+);
+
+const Day = ({ at }: { at: string }) => (
+  <h2 class="day">
+    <time dateTime={at}>{dayName(at)}</time>
+  </h2>
 );
 
 /** What stands in the way of news. */
@@ -159,6 +157,7 @@ export function ThreadView() {
   const turns = shown.turns.value;
   const sending = shown.sending.value;
   const { box, inner, away, toEnd, stuck } = useStick(shown, shown.id.value !== null || sending !== null);
+  useKeepPlace(box, turns[0]?.peek().id);
   // Who sends something looks at the end.
   useLayoutEffect(() => {
     if (sending && box.current) {
@@ -188,9 +187,9 @@ export function ThreadView() {
             return (
               <Fragment key={turn.peek().id}>
                 {newDay && (
-                  <h2 class="day">
-                    <time dateTime={when}>{dayName(when)}</time>
-                  </h2>
+                  <Boundary of={when} fallback={() => null}>
+                    <Day at={when} />
+                  </Boundary>
                 )}
                 <TurnView turn={turn} last={at === turns.length - 1} />
               </Fragment>

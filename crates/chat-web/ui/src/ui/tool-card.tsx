@@ -3,6 +3,7 @@ import { writeJson } from '../api/json';
 import type { ToolCall } from '../api/types';
 import type { CallState } from '../state/turn';
 import { CopyButton } from './bits';
+import { Boundary } from './boundary';
 import { Code } from './code';
 import { bytes, duration, exact } from './format';
 import { Check, Chevron, Clock, Cross, Question, Spinner } from './icons';
@@ -97,6 +98,12 @@ function Parameters({ value }: { value: unknown }) {
   );
 }
 
+/** Why there is no result. The server's words about an unknown outcome begin as sentences do; a tool's words are its own. */
+function reason({ status, error }: ToolCall): string {
+  const message = error?.message ?? '';
+  return status === 'unknown' ? message.charAt(0).toLocaleUpperCase() + message.slice(1) : message;
+}
+
 const GIST = 160;
 
 /** What a call is about, in one line. */
@@ -112,7 +119,7 @@ function Result({ call, state }: { call: ToolCall; state: CallState }) {
       <section>
         <h4>Error</h4>
         <p class="tool-err">
-          <strong>{call.error.code}</strong> <span dir="auto">{call.error.message}</span>
+          <strong>{call.error.code}</strong> <span dir="auto">{reason(call)}</span>
         </p>
       </section>
     );
@@ -130,7 +137,16 @@ function Result({ call, state }: { call: ToolCall; state: CallState }) {
   );
 }
 
+/** A tool call; one that cannot be shown is named. */
 export function ToolCard({ call, state }: { call: ToolCall; state: CallState }) {
+  return (
+    <Boundary of={call} fallback={() => <p class="note tool-broken">This call of {String(call.tool_name)} could not be shown.</p>}>
+      <WholeCard call={call} state={state} />
+    </Boundary>
+  );
+}
+
+function WholeCard({ call, state }: { call: ToolCall; state: CallState }) {
   const [open, setOpen] = useState(false);
   const busy = state === 'running';
   const elapsed = useElapsed(call.executed_at, busy);
@@ -144,7 +160,7 @@ export function ToolCard({ call, state }: { call: ToolCall; state: CallState }) 
         </span>
         <span class="tool-name">{call.tool_name}</span>
         <span class="tool-sum" dir="auto">
-          {call.error ? call.error.message : gist(call.parameters)}
+          {call.error ? reason(call) : gist(call.parameters)}
         </span>
         <span class="tool-status">{state === 'succeeded' ? <span class="sr">{WORD[state]}</span> : WORD[state]}</span>
         {took !== undefined && <span class="tool-time">{duration(took)}</span>}

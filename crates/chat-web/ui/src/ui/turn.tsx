@@ -1,14 +1,17 @@
+import type { ComponentChildren } from 'preact';
 import { useId, useState } from 'preact/hooks';
 import { settings, token } from '../session/session';
-import { cancel, earlierVersions, retry, running, stopping, type TurnSignal } from '../state/conversation';
+import { cancel, retry, running, stopping, type TurnSignal } from '../state/conversation';
 import { failure } from '../state/failure';
 import { sentence } from '../state/list';
 import { tell } from '../state/notices';
 import { answerText, type CallPart, callStates, isOpen, type Part, type TextPart, type Turn } from '../state/turn';
+import { earlierVersions } from '../state/versions';
 import { CopyButton } from './bits';
+import { Boundary, Plain } from './boundary';
 import { clock, duration, exact, initials } from './format';
 import { Alert, Chevron, Clock, Cross, Mark, Redo, Spinner } from './icons';
-import { Markdown } from './markdown';
+import { AnswerText } from './reasoning';
 import { ToolCard } from './tool-card';
 
 const Time = ({ at }: { at: string }) => (
@@ -60,7 +63,9 @@ export function Question({
       </header>
       <div class="say">
         <div class="bubble">
-          <Markdown text={text} />
+          <div class="said" dir="auto">
+            {text}
+          </div>
         </div>
         <div class="acts">
           <CopyButton text={() => text} label="Copy message" />
@@ -195,7 +200,7 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
       <div class="content">
         {list.map((run, key) =>
           run.type === 'text' ? (
-            <Markdown key={key} text={run.text} live={live && run === tail} />
+            <AnswerText key={key} text={run.text} live={live && run === tail} />
           ) : (
             <div key={key} class="tools" role="group" aria-label={`Tool calls: ${run.calls.length}`}>
               {run.calls.map(({ call }) => (
@@ -251,6 +256,22 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
   );
 }
 
+const UNSHOWN = 'This message could not be shown. This is its text as it was written.';
+
+/** A message; if it cannot be shown, its text stands there, and all around it stays. */
+function Message({ of, text, children }: { of: unknown; text: string; children: ComponentChildren }) {
+  const plain = () => (
+    <article class="msg" tabIndex={-1}>
+      <Plain text={text} note={UNSHOWN} />
+    </article>
+  );
+  return (
+    <Boundary of={of} fallback={plain}>
+      {children}
+    </Boundary>
+  );
+}
+
 export function TurnView({ turn: source, last }: { turn: TurnSignal; last: boolean }) {
   const turn = source.value;
   const { question } = turn;
@@ -258,15 +279,21 @@ export function TurnView({ turn: source, last }: { turn: TurnSignal; last: boole
   return (
     <section class={last ? 'turn last' : isOpen(turn) ? 'turn open' : 'turn'}>
       {question && (
-        <Question
-          id={question.id}
-          text={question.text}
-          at={question.at}
-          turn={turn.id}
-          state={turn.status === 'queued' ? 'queued' : unanswered && !last ? 'cancelled' : undefined}
-        />
+        <Message of={question} text={String(question.text)}>
+          <Question
+            id={question.id}
+            text={question.text}
+            at={question.at}
+            turn={turn.id}
+            state={turn.status === 'queued' ? 'queued' : unanswered && !last ? 'cancelled' : undefined}
+          />
+        </Message>
       )}
-      {turn.status !== 'queued' && !(unanswered && !last) && <Answer current={turn} last={last} />}
+      {turn.status !== 'queued' && !(unanswered && !last) && (
+        <Message of={turn} text={answerText(turn)}>
+          <Answer current={turn} last={last} />
+        </Message>
+      )}
     </section>
   );
 }
