@@ -34,6 +34,7 @@ Usage: cargo xtask <command>
   serve [args]         builds the chat page if there is Node.js, then the program, and runs it
   ui                   builds the chat page
   ui test [filter]     the tests of the chat page alone
+  ui engines           what depends on the engine, in Chromium, Firefox (firefox-esr) and WebKitGTK (webkit2gtk-driver, xvfb)
   screenshots          makes the pictures of README.md and docs/ui.md anew
   dist                 makes what is shipped: target/dist/chat-server, with the page in it
   docs                 writes docs/errors.md and docs/configuration.md anew from the code
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         ["docs"] => docs(),
         ["serve", rest @ ..] => page::serve(rest),
         ["ui"] => page::build(),
+        ["ui", "engines"] => page::engines(),
         ["ui", "test", rest @ ..] => page::program("debug").and_then(|()| page::test(rest)),
         ["screenshots"] => page::screenshots(),
         ["dist"] => page::dist(),

@@ -68,6 +68,12 @@ pub fn test(filter: &[&str]) -> Result<(), Failed> {
     browser("tests in a browser", "*.test.ts", "debug", filter)
 }
 
+/// The tests of what depends on the engine of a browser: Chromium, Firefox and WebKitGTK, all of which must be installed.
+pub fn engines() -> Result<(), Failed> {
+    program("debug")?;
+    browser("tests in all engines", "engines.ts", "debug", &[])
+}
+
 /// Builds the program with the page as it is now, into this folder of `target`.
 pub fn program(profile: &str) -> Result<(), Failed> {
     build()?;

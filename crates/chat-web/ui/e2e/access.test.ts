@@ -63,8 +63,8 @@ test('a token that is pasted signs in; what is none, or is over, does not', asyn
   await paste(tokenOf('ann', -10));
   await page.getByText('That token has expired.').waitFor();
   await paste(`${tokenOf('ann').slice(0, -4)}AAAA`);
-  await page.getByText('Your sign-in has expired.').waitFor();
-  await paste(tokenOf('ann'));
+  await page.getByText('The server does not accept this token.').waitFor();
+  await paste(`Authorization: Bearer ${tokenOf('ann').replace('.', '.\n')}`);
   await page.locator('.start').waitFor();
   await context.close();
   await home.remove();
@@ -135,7 +135,7 @@ test('another site has the chat on its page: it gives the token, speaks for its 
   await expect.poll(async () => (await log.allInnerTexts()).filter((line) => line.startsWith('tokenneeded')).length).toBe(2);
   await log.getByText('not sent: Not sent. Expired.').waitFor();
   await frame.locator('.app:not([inert])').waitFor();
-  expect(await frame.locator('#composer').inputValue()).toBe('From the host');
+  await expect.poll(() => frame.locator('#composer').inputValue()).toBe('From the host');
   await frame.locator('#composer').press('Enter');
   await expect.poll(() => frame.locator('.msg.bot[data-status=completed]').count()).toBe(2);
   await page.unrouteAll();
@@ -263,7 +263,7 @@ test('nothing that users, agents or tools say becomes a script, an element or a 
     }
   });
   expect(refused).toBe('TypeError');
-  expect(await composer(page).isVisible()).toBe(true);
+  await expect.poll(() => composer(page).isVisible()).toBe(true);
   await context.close();
   await home.remove();
 });

@@ -85,7 +85,7 @@ test('a page written for ChatKit in React works with this page instead', async (
   await frame.locator('.msg').getByText('To React.').waitFor();
   await page.evaluate(() => window.chat.sendUserMessage({ text: 'A new one', newThread: true }));
   await frame.locator('.msg').getByText('You said: A new one').waitFor();
-  expect(await frame.locator('.msg').count()).toBe(2);
+  await expect.poll(() => frame.locator('.msg').count()).toBe(2);
   // It is a thread of the same name for a front end that speaks ChatKit's own protocol.
   const answer = await fetch(`${home.url}/chatkit`, {
     method: 'POST',

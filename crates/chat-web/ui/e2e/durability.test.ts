@@ -87,7 +87,7 @@ test('a connection that breaks is resumed after the last event, and says so mean
   wire.mend();
   await expect.poll(() => page.locator('.link').count(), { timeout: 20_000 }).toBe(0);
   // While it still runs: the end of an answer would mend what a resumption had lost.
-  expect(await page.locator('.msg.bot').getAttribute('aria-busy')).toBe('true');
+  await expect.poll(() => page.locator('.msg.bot').getAttribute('aria-busy')).toBe('true');
   expect(shownWords(await answer.textContent())).toEqual(upTo(39));
   const last = resumed.at(-1);
   expect(last && (await last.headerValue('last-event-id'))).toMatch(/^[0-9a-f]{8}\.\d+\./);
@@ -113,8 +113,8 @@ test('the server is killed in mid-answer and comes back: the turn goes on, and o
   await ended(page);
   const answer = page.locator('.msg.bot .md');
   expect(shownWords(await answer.textContent())).toEqual(upTo(40));
-  expect(await page.locator('.msg').count()).toBe(2);
-  expect(await composer(page).inputValue()).toBe('typed meanwhile');
+  await expect.poll(() => page.locator('.msg').count()).toBe(2);
+  await expect.poll(() => composer(page).inputValue()).toBe('typed meanwhile');
   await expect.poll(() => page.locator('.link').count(), { timeout: 20_000 }).toBe(0);
   const id = new URL(page.url()).pathname.slice(3);
   expect((await conversationText(id)).trim()).toBe((await answer.textContent())?.trim());
@@ -132,7 +132,7 @@ test('a tool whose server died with it is shown as unknown, with its reason', as
   await page.locator('.tool.is-unknown').waitFor({ timeout: 30_000 });
   await ended(page);
   await page.locator('.tool-head').click();
-  expect(await page.locator('.tool').innerText()).toMatch(/Unknown[\s\S]*unknown_outcome[\s\S]*may or may not/);
+  await expect.poll(() => page.locator('.tool').innerText()).toMatch(/Unknown[\s\S]*unknown_outcome[\s\S]*may or may not/);
 });
 
 test('what is sent while the server is away comes back to its writer, and is stored once when it is sent again', async () => {
@@ -142,12 +142,12 @@ test('what is sent while the server is away comes back to its writer, and is sto
   await home.kill();
   await ask(page, 'Do not lose me');
   await page.locator('.toast.error').waitFor();
-  expect(await composer(page).inputValue()).toBe('Do not lose me');
+  await expect.poll(() => composer(page).inputValue()).toBe('Do not lose me');
   await page.locator('.start').waitFor();
   await home.run();
   await composer(page).press('Enter');
   await ended(page);
-  expect(await page.locator('.msg').count()).toBe(2);
+  await expect.poll(() => page.locator('.msg').count()).toBe(2);
   expect((await client.get<{ conversations: unknown[] }>('/conversations')).conversations).toHaveLength(1);
 });
 
@@ -162,11 +162,11 @@ test('a message whose acknowledgement was lost is not sent twice', async () => {
   });
   await ask(page, 'Once');
   await page.locator('.toast.error').waitFor();
-  expect(await composer(page).inputValue()).toBe('Once');
+  await expect.poll(() => composer(page).inputValue()).toBe('Once');
   await page.unroute('**/chat');
   await page.reload();
   await page.locator('.start').waitFor();
-  expect(await composer(page).inputValue()).toBe('Once');
+  await expect.poll(() => composer(page).inputValue()).toBe('Once');
   await composer(page).press('Enter');
   await ended(page);
   const { conversations } = await client.get<{ conversations: { id: string }[] }>('/conversations');
@@ -225,13 +225,13 @@ test('what is written while the first message is on its way stays in the field',
   await composer(page).fill('Second, half');
   await settle(true);
   await ended(page);
-  expect(await composer(page).inputValue()).toBe('Second, half');
+  await expect.poll(() => composer(page).inputValue()).toBe('Second, half');
   await page.reload();
   await page.locator('.msg').first().waitFor();
-  expect(await composer(page).inputValue()).toBe('Second, half');
+  await expect.poll(() => composer(page).inputValue()).toBe('Second, half');
   await page.goto('/');
   await page.locator('.start').waitFor();
-  expect(await composer(page).inputValue()).toBe('');
+  await expect.poll(() => composer(page).inputValue()).toBe('');
 });
 
 test('who sends while a message is on its way sends after it', async () => {
@@ -240,8 +240,8 @@ test('who sends while a message is on its way sends after it', async () => {
   await askTwice(page, true);
   await page.locator('.msg.user').nth(1).waitFor();
   await ended(page);
-  expect(await page.locator('.msg.user .bubble').allTextContents()).toEqual(['First', 'Second']);
-  expect(await composer(page).inputValue()).toBe('');
+  await expect.poll(() => page.locator('.msg.user .bubble').allTextContents()).toEqual(['First', 'Second']);
+  await expect.poll(() => composer(page).inputValue()).toBe('');
   expect((await client.get<{ conversations: unknown[] }>('/conversations')).conversations).toHaveLength(1);
 });
 
@@ -252,7 +252,7 @@ test('who sends while a message is on its way that fails has both to send again'
   await ended(page);
   await askTwice(page, false);
   await page.locator('.toast.error').waitFor();
-  expect(await composer(page).inputValue()).toBe('First\n\nSecond');
+  await expect.poll(() => composer(page).inputValue()).toBe('First\n\nSecond');
   await composer(page).press('Enter');
   await page.locator('.msg.user').nth(1).waitFor();
   await ended(page);
@@ -282,7 +282,7 @@ test('a message that was on its way when the page was closed is sent when it is 
   await held;
   await page.reload();
   await ended(page);
-  expect(await page.locator('.bubble').allInnerTexts()).toEqual(['On its way']);
+  await expect.poll(() => page.locator('.bubble').allInnerTexts()).toEqual(['On its way']);
 });
 
 test('two tabs of a browser stay in step: messages, answers, names, deletions', async () => {
@@ -376,13 +376,13 @@ test('when the sign-in expires, what was typed and shown is kept, and all goes o
   await page.route('**/api/**', (route) => route.fulfill(expired));
   await composer(page).press('Enter');
   await page.getByText('Your sign-in has expired. What you have written is kept.').waitFor();
-  expect(await page.locator('.app').getAttribute('inert')).not.toBeNull();
+  await expect.poll(() => page.locator('.app').getAttribute('inert')).not.toBeNull();
   await page.unrouteAll();
   await page.locator('#token').fill(tokenOf(client.user));
   await page.keyboard.press('Enter');
   await page.locator('.sign-in').waitFor({ state: 'detached' });
-  expect(await composer(page).inputValue()).toBe('Half a thought');
-  expect(await page.locator('.msg').count()).toBe(2);
+  await expect.poll(() => composer(page).inputValue()).toBe('Half a thought');
+  await expect.poll(() => page.locator('.msg').count()).toBe(2);
   await composer(page).press('Enter');
   await expect.poll(() => page.locator('.msg.bot').count()).toBe(2);
   await ended(page);

@@ -24,12 +24,13 @@ test('conversations stand under their days, the last active first', async () => 
   await page.clock.setFixedTime(now);
   await start();
   await row('40 days ago').waitFor();
-  const days = page
-    .locator('.rows section')
-    .evaluateAll((all) =>
-      all.map((day) => [day.querySelector('h2')?.textContent, ...[...day.querySelectorAll('.title')].map((title) => title.textContent)]),
-    );
-  expect(await days).toEqual([
+  const days = () =>
+    page
+      .locator('.rows section')
+      .evaluateAll((all) =>
+        all.map((day) => [day.querySelector('h2')?.textContent, ...[...day.querySelectorAll('.title')].map((title) => title.textContent)]),
+      );
+  await expect.poll(days).toEqual([
     ['Today', '0 days ago'],
     ['Yesterday', '1 days ago'],
     ['Previous 7 days', '5 days ago'],
@@ -48,7 +49,7 @@ test('a conversation is renamed in the list and in the header; Escape gives up',
   await page.keyboard.press('Enter');
   await page.locator('.bar .rename').fill('Given up');
   await page.keyboard.press('Escape');
-  expect(await page.locator('.bar h1').textContent()).toBe('Better name');
+  await expect.poll(() => page.locator('.bar h1').textContent()).toBe('Better name');
   const list = await client.get<{ conversations: { title: string }[] }>('/conversations');
   expect(list.conversations.map((conversation) => conversation.title)).toEqual(['Better name']);
 });
@@ -71,7 +72,7 @@ test('a deleted conversation can be had back for a while, and then is gone', asy
   await page.locator('.msg').first().waitFor();
   await row('Kept after all').waitFor();
   await remove('Deleted');
-  expect(await titles()).toEqual(['Deleted', 'Kept after all']);
+  await expect.poll(titles).toEqual(['Deleted', 'Kept after all']);
   // Who leaves the page does not undo any more.
   await page.goto('about:blank');
   await expect.poll(titles).toEqual(['Kept after all']);
@@ -130,7 +131,7 @@ test('who has two thousand conversations finds each of them, and can scroll to t
       { timeout: 20_000 },
     )
     .toBe(COUNT);
-  expect(await rows.locator('.title').allTextContents()).toEqual(Array.from({ length: COUNT }, (_, at) => `Number ${at + 1}.`));
+  await expect.poll(() => rows.locator('.title').allTextContents()).toEqual(Array.from({ length: COUNT }, (_, at) => `Number ${at + 1}.`));
 });
 
 test('Escape gives up looking, and stops no answer', async () => {
@@ -145,7 +146,7 @@ test('Escape gives up looking, and stops no answer', async () => {
   await expect.poll(() => page.locator('.row .title').allInnerTexts()).toEqual(['Another']);
   await page.keyboard.press('Escape');
   await row('Talk').waitFor();
-  expect(await page.locator('#find').inputValue()).toBe('');
+  await expect.poll(() => page.locator('#find').inputValue()).toBe('');
   gate.open();
   await ended(page);
 });

@@ -199,7 +199,8 @@ async function calls(page: Page, name: string): Promise<Gate[]> {
   );
   await page.goto('/');
   await ask(page, 'Call');
-  await page.locator('.is-running').waitFor();
+  // Each state comes with an event of its own.
+  for (const state of ['succeeded', 'failed', 'running', 'waiting']) await page.locator(`.tool.is-${state}`).waitFor();
   return gates.map((gate) => agent.gate(gate));
 }
 
@@ -211,7 +212,7 @@ test('without colours of its own, the page still tells what is chosen, where the
       .locator(row)
       .first()
       .evaluate((element) => getComputedStyle(element).backgroundColor);
-  expect(await background('.row.active')).not.toBe(await background('.row:not(.active)'));
+  await expect.poll(async () => (await background('.row.active')) !== (await background('.row:not(.active)'))).toBe(true);
   const cards = await page
     .locator('.tool')
     .evaluateAll((all) =>
@@ -245,13 +246,14 @@ test('without colours of its own, the page still tells what is chosen, where the
 test.each(['no-preference', 'reduce'] as const)('what waits moves unless people want less of that: %s', async (reducedMotion) => {
   const { context, page, faults } = await visitor(browser, home, 'mara', { reducedMotion });
   const gates = await calls(page, reducedMotion);
-  const moves = await page.evaluate(() =>
-    document
-      .getAnimations()
-      .flatMap(({ effect }) => (effect as KeyframeEffect).getKeyframes())
-      .some((frame) => ['translate', 'rotate', 'scale', 'transform'].some((property) => property in frame)),
-  );
-  expect(moves).toBe(reducedMotion === 'no-preference');
+  const moves = () =>
+    page.evaluate(() =>
+      document
+        .getAnimations()
+        .flatMap(({ effect }) => (effect as KeyframeEffect).getKeyframes())
+        .some((frame) => ['translate', 'rotate', 'scale', 'transform'].some((property) => property in frame)),
+    );
+  await expect.poll(moves).toBe(reducedMotion === 'no-preference');
   for (const gate of gates) gate.open();
   await ended(page);
   await context.close();
@@ -271,7 +273,7 @@ test('the colours are the system’s until somebody chooses others, and then sta
   await expect.poll(scheme).toBe(dark);
   await page.reload();
   await page.locator('.start').waitFor();
-  expect(await scheme()).toBe(dark);
+  await expect.poll(scheme).toBe(dark);
   await page.getByRole('button', { name: 'Switch to as the system' }).click();
   await expect.poll(scheme).not.toBe(dark);
   await context.close();

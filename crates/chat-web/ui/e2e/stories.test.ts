@@ -18,20 +18,20 @@ test('a message is sent, its answer is streamed, and address, title and list fol
   await ask(page, 'Show me code');
   await page.locator('.md.live').getByText('fn main').waitFor();
   await expect.poll(() => new URL(page.url()).pathname).toMatch(/^\/c\/[\w-]{36}$/);
-  expect(await page.locator('.msg.bot').getAttribute('aria-busy')).toBe('true');
+  await expect.poll(() => page.locator('.msg.bot').getAttribute('aria-busy')).toBe('true');
   gate.open();
   await ended(page);
-  expect(await page.locator('.msg').count()).toBe(2);
-  expect(await page.locator('.code .hljs-keyword').count()).toBeGreaterThan(0);
-  expect(await page.locator('.bar h1').textContent()).toBe('Show me code');
-  expect(await page.title()).toBe('Show me code · Atlas');
+  await expect.poll(() => page.locator('.msg').count()).toBe(2);
+  await expect.poll(() => page.locator('.code .hljs-keyword').count()).toBeGreaterThan(0);
+  await expect.poll(() => page.locator('.bar h1').textContent()).toBe('Show me code');
+  await expect.poll(() => page.title()).toBe('Show me code · Atlas');
   // What screen readers are told.
   await page.locator('.sr[aria-live]', { hasText: 'Atlas answered. Here:' }).waitFor({ state: 'attached' });
   await row('Show me code').waitFor();
-  expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
+  await expect.poll(() => page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
   await page.reload();
   await ended(page);
-  expect(await page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
+  await expect.poll(() => page.locator('.took').textContent()).toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 });
 
 test('a tool call stands where it was made and says how it stands: waiting, running with a clock, done, failed', async () => {
@@ -60,14 +60,16 @@ test('a tool call stands where it was made and says how it stands: waiting, runn
   agent.gate(`${client.user}-third`).open();
   await ended(page);
   const content = page.locator('.content > *');
-  expect(await content.evaluateAll((all) => all.map((part) => part.className))).toEqual(['md', 'tools', 'md', 'tools', 'md']);
+  await expect.poll(() => content.evaluateAll((all) => all.map((part) => part.className))).toEqual(['md', 'tools', 'md', 'tools', 'md']);
   const failed = page.locator('.tool.is-failed');
-  expect(await failed.locator('.tool-head').innerText()).toContain('No such order.');
+  await expect.poll(() => failed.locator('.tool-head').innerText()).toContain('No such order.');
   const head = cards.first().locator('.tool-head');
-  expect(await head.getAttribute('aria-expanded')).toBe('false');
+  await expect.poll(() => head.getAttribute('aria-expanded')).toBe('false');
   await head.press('Enter');
-  expect(await head.getAttribute('aria-expanded')).toBe('true');
-  expect(await cards.first().locator('.tool-body').innerText()).toMatch(/Parameters[\s\S]*gate[\s\S]*first[\s\S]*Result[\s\S]*waited_for/);
+  await expect.poll(() => head.getAttribute('aria-expanded')).toBe('true');
+  await expect
+    .poll(() => cards.first().locator('.tool-body').innerText())
+    .toMatch(/Parameters[\s\S]*gate[\s\S]*first[\s\S]*Result[\s\S]*waited_for/);
 });
 
 test('an answer is stopped by the button and by Escape; what had arrived is kept', async () => {
@@ -80,11 +82,11 @@ test('an answer is stopped by the button and by Escape; what had arrived is kept
     await stop();
     await ended(page, 'cancelled');
     gate.open();
-    expect(await page.locator('.msg.bot').innerText()).toMatch(/I talk and talk\.[\s\S]*Stopped at \d/);
-    expect(await page.getByRole('button', { name: 'Send', exact: true }).isVisible()).toBe(true);
+    await expect.poll(() => page.locator('.msg.bot').innerText()).toMatch(/I talk and talk\.[\s\S]*Stopped at \d/);
+    await expect.poll(() => page.getByRole('button', { name: 'Send', exact: true }).isVisible()).toBe(true);
     await page.reload();
     await ended(page, 'cancelled');
-    expect(await page.locator('.msg.bot').innerText()).toContain('I talk and talk.');
+    await expect.poll(() => page.locator('.msg.bot').innerText()).toContain('I talk and talk.');
   }
 });
 
@@ -94,21 +96,21 @@ test('a failure says what happened, and trying again keeps the failed answer to 
   await ask(page, 'Please fail');
   const said = /^Atlas had too much to do\. Your message is saved; try again in a few seconds\./;
   await page.locator('.failed').waitFor();
-  expect(await page.locator('.failed').innerText()).toMatch(said);
+  await expect.poll(() => page.locator('.failed').innerText()).toMatch(said);
   await page.locator('.sr[aria-live]', { hasText: 'Your message is saved' }).waitFor({ state: 'attached' });
   await page.reload();
   await page.locator('.failed').waitFor();
-  expect(await page.locator('.failed').innerText()).toMatch(said);
-  expect(await page.locator('.failed').innerText()).toMatch(/The agent has too much to do\.\s+agent_overloaded/);
-  expect(await page.locator('.msg.bot').innerText()).toMatch(/I look\.[\s\S]*echo[\s\S]*I begin\.[\s\S]*tokens?$/);
+  await expect.poll(() => page.locator('.failed').innerText()).toMatch(said);
+  await expect.poll(() => page.locator('.failed').innerText()).toMatch(/The agent has too much to do\.\s+agent_overloaded/);
+  await expect.poll(() => page.locator('.msg.bot').innerText()).toMatch(/I look\.[\s\S]*echo[\s\S]*I begin\.[\s\S]*tokens?$/);
   agent.on('Please fail', { text: 'Now it works.' });
   await page.getByRole('button', { name: 'Try again' }).click();
   await page.locator('.msg').getByText('Now it works.').waitFor();
   await ended(page);
-  expect(await page.locator('.msg').count()).toBe(2);
+  await expect.poll(() => page.locator('.msg').count()).toBe(2);
   await page.getByRole('button', { name: 'Earlier answer' }).click();
   await page.locator('.failed').waitFor();
-  expect(await page.locator('.msg.bot').innerText()).toMatch(/An earlier answer[\s\S]*I begin\.[\s\S]*1 \/ 2/);
+  await expect.poll(() => page.locator('.msg.bot').innerText()).toMatch(/An earlier answer[\s\S]*I begin\.[\s\S]*1 \/ 2/);
 });
 
 test('an answer is given again, and all earlier ones can be looked at, also after a reload', async () => {
@@ -123,16 +125,16 @@ test('an answer is given again, and all earlier ones can be looked at, also afte
   await page.reload();
   await ended(page);
   const answer = last().locator('.msg.bot');
-  expect(await answer.innerText()).toContain('Three.');
+  await expect.poll(() => answer.innerText()).toContain('Three.');
   for (const text of ['Two.', 'One.']) {
     await page.getByRole('button', { name: 'Earlier answer' }).click();
     await answer.getByText(text).waitFor();
   }
-  expect(await page.getByRole('button', { name: 'Earlier answer' }).isDisabled()).toBe(true);
+  await expect.poll(() => page.getByRole('button', { name: 'Earlier answer' }).isDisabled()).toBe(true);
   await page.getByRole('button', { name: 'Later answer' }).click();
   await page.getByRole('button', { name: 'Later answer' }).click();
   await answer.getByText('Three.').waitFor();
-  expect(await answer.innerText()).toMatch(/3 \/ 3/);
+  await expect.poll(() => answer.innerText()).toMatch(/3 \/ 3/);
 });
 
 test('messages sent meanwhile wait their turn, can be taken back, and are answered in order', async () => {
@@ -153,8 +155,8 @@ test('messages sent meanwhile wait their turn, can be taken back, and are answer
   await ended(page);
   const said = await page.locator('.bubble').allTextContents();
   expect(said).toEqual(['First', 'Second', 'Third', 'Fourth']);
-  expect(await page.locator('.msg.bot').count()).toBe(3);
-  expect(await page.locator('.turn', { hasText: 'Third' }).innerText()).toContain('Stopped before it was answered');
+  await expect.poll(() => page.locator('.msg.bot').count()).toBe(3);
+  await expect.poll(() => page.locator('.turn', { hasText: 'Third' }).innerText()).toContain('Stopped before it was answered');
 });
 
 test('what was typed outlives a reload and another conversation, and is not sent before it is sent', async () => {
@@ -163,15 +165,15 @@ test('what was typed outlives a reload and another conversation, and is not sent
   await composer(page).fill('Half a thou');
   await page.reload();
   await page.locator('.start').waitFor();
-  expect(await composer(page).inputValue()).toBe('Half a thou');
+  await expect.poll(() => composer(page).inputValue()).toBe('Half a thou');
   await row('Other').locator('a').click();
   await page.locator('.msg').first().waitFor();
-  expect(await composer(page).inputValue()).toBe('');
+  await expect.poll(() => composer(page).inputValue()).toBe('');
   await composer(page).fill('To the other');
   await page.getByRole('button', { name: 'New chat' }).first().click();
   await expect.poll(() => composer(page).inputValue()).toBe('Half a thou');
   await open(page, other.conversation_id);
-  expect(await composer(page).inputValue()).toBe('To the other');
+  await expect.poll(() => composer(page).inputValue()).toBe('To the other');
 });
 
 test('all can be done by keyboard', async () => {
@@ -185,13 +187,13 @@ test('all can be done by keyboard', async () => {
   await page.locator('.msg').first().waitFor();
   await page.locator('.scroll').focus();
   await page.keyboard.press('/');
-  expect(await page.evaluate(() => document.activeElement?.id)).toBe('composer');
+  await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe('composer');
   await page.keyboard.type('a');
   await page.keyboard.press('Shift+Enter');
   await page.keyboard.type('b?');
-  expect(await composer(page).inputValue()).toBe('a\nb?');
+  await expect.poll(() => composer(page).inputValue()).toBe('a\nb?');
   await page.keyboard.press('Alt+ArrowUp');
-  expect(await page.evaluate(() => document.activeElement?.classList.contains('msg'))).toBe(true);
+  await expect.poll(() => page.evaluate(() => document.activeElement?.classList.contains('msg'))).toBe(true);
   await page.keyboard.press('?');
   await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor();
   await page.keyboard.press('Escape');
@@ -332,10 +334,10 @@ test('right-to-left text runs from the right, whatever stands around it', async 
       .locator(selector)
       .first()
       .evaluate((element) => getComputedStyle(element).direction);
-  expect(await direction('.bubble .md')).toBe('rtl');
-  expect(await direction('.msg.bot .md')).toBe('rtl');
-  expect(await direction('.row .title')).toBe('rtl');
-  expect(await direction('.bar')).toBe('ltr');
+  await expect.poll(() => direction('.bubble .said')).toBe('rtl');
+  await expect.poll(() => direction('.msg.bot .md')).toBe('rtl');
+  await expect.poll(() => direction('.row .title')).toBe('rtl');
+  await expect.poll(() => direction('.bar')).toBe('ltr');
 });
 
 test('times are those of the place where the reader is', async () => {
@@ -348,12 +350,12 @@ test('times are those of the place where the reader is', async () => {
     await open(abroad.page, conversation_id);
     const time = abroad.page.locator('.msg.user time').first();
     const at = new Date((await time.getAttribute('datetime')) ?? '');
-    expect(await time.textContent()).toBe(
-      new Intl.DateTimeFormat(locale, { timeZone: timezoneId, hour: '2-digit', minute: '2-digit' }).format(at),
-    );
-    expect(await time.getAttribute('title')).toBe(
-      new Intl.DateTimeFormat(locale, { timeZone: timezoneId, dateStyle: 'full', timeStyle: 'long' }).format(at),
-    );
+    await expect
+      .poll(() => time.textContent())
+      .toBe(new Intl.DateTimeFormat(locale, { timeZone: timezoneId, hour: '2-digit', minute: '2-digit' }).format(at));
+    await expect
+      .poll(() => time.getAttribute('title'))
+      .toBe(new Intl.DateTimeFormat(locale, { timeZone: timezoneId, dateStyle: 'full', timeStyle: 'long' }).format(at));
     await abroad.context.close();
     expect(abroad.faults.all).toEqual([]);
   }
@@ -365,7 +367,7 @@ test('a message that is too long is counted and not sent', async () => {
   await page.getByText('10 left').waitFor();
   await composer(page).fill('😀'.repeat(5_001));
   await page.getByText('1 too many').waitFor();
-  expect(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled()).toBe(true);
+  await expect.poll(() => page.getByRole('button', { name: 'Send', exact: true }).isDisabled()).toBe(true);
 });
 
 test('a conversation that is not there says so', async () => {

@@ -9,5 +9,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // A state is waited for as long as a machine may take that has much else to do.
+    expect: { poll: { timeout: 20_000 } },
   },
 });

@@ -68,7 +68,9 @@ export const composer = (page: Page) => page.locator('#composer');
 
 export async function ask(page: Page, text: string) {
   await composer(page).fill(text);
-  await composer(page).press('Enter');
+  // On a touch screen, Enter makes a new line.
+  if (await page.evaluate(() => matchMedia('(pointer: coarse)').matches)) await page.locator('.send[type=submit]').tap();
+  else await composer(page).press('Enter');
 }
 
 /** The newest answer has ended. */
