@@ -1,99 +1,126 @@
-//! One run of a server's process: from its start to a connection that has told its tools.
+//! One run of a server: from the start of its process to a connection whose tools are known.
 
-use std::process::Stdio;
+use std::process::ExitStatus;
 use std::sync::Arc;
 
-use rmcp::model::{ClientConfig, Implementation, PaginatedRequestParams, Tool};
-use rmcp::service::{ClientInitializeError, NotificationContext, Peer, RoleClient, RunningService, ServiceExt};
-use rmcp::transport::TokioChildProcess;
-use rmcp::{ClientHandler, ServiceError};
-use tokio::process::Command;
+use rmcp::ClientHandler;
+use rmcp::model::{ClientConfig, Implementation};
+use rmcp::service::{ClientInitializeError, NotificationContext, RoleClient, RunningService, ServiceExt};
+use tokio::process::ChildStdin;
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use crate::{McpServer, stderr};
+use crate::McpServer;
+use crate::connection::{Closer, Connection};
+use crate::listing::{self, ListError, Listing};
+use crate::notices::Notices;
+use crate::process::Process;
+use crate::stderr::{Secrets, Stderr};
 
-/// What a child gets from our own environment: enough to find programs and files, and nothing that could be a secret.
-const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
+/// The longest reason of a failed start that is logged, in characters.
+const LONGEST_REASON: usize = 500;
 
-/// How many tools of one server are taken at most.
-const MOST_TOOLS: usize = 1_024;
-
-/// A running child that has told its tools.
+/// A running server whose tools are known.
 pub(crate) struct Child {
     pub(crate) service: RunningService<RoleClient, Client>,
-    pub(crate) tools: Vec<Tool>,
-    /// Told when the list of tools has changed.
+    pub(crate) listing: Listing,
+    /// Notified when the list of tools has changed.
     pub(crate) tools_changed: Arc<Notify>,
+    pub(crate) run: Run,
 }
 
-/// Why a child did not start.
+/// The process of a server and what belongs to it.
+pub(crate) struct Run {
+    process: Process,
+    closer: Closer<ChildStdin>,
+    stderr: Stderr,
+}
+
+impl Run {
+    /// Closes the connection and ends the process group. Gives the leader's status and its last lines on standard error.
+    pub(crate) async fn end(self) -> (Option<ExitStatus>, String) {
+        self.closer.close().await;
+        let status = self.process.end().await;
+        (status, self.stderr.last().await)
+    }
+}
+
+/// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("the process cannot be started")]
+    #[error("the process cannot be started: {0}")]
     Spawn(#[source] std::io::Error),
-    #[error("the server does not speak MCP")]
-    Handshake(#[source] Box<ClientInitializeError>),
-    #[error("the server does not list its tools")]
-    Tools(#[source] ServiceError),
-    #[error("the server is slower than its limit")]
+    #[error("it does not speak MCP: {reason}")]
+    Handshake { reason: String, end: String },
+    #[error("it does not list its tools: {reason}")]
+    Tools { reason: String, end: String },
+    #[error("it took longer than its start limit of {limit:?}")]
+    TimedOut { limit: std::time::Duration, end: String },
+    #[error("this program is stopping")]
+    Stopped,
+}
+
+impl StartError {
+    /// How the process ended and what it wrote last.
+    pub(crate) fn end(&self) -> &str {
+        match self {
+            Self::Handshake { end, .. } | Self::Tools { end, .. } | Self::TimedOut { end, .. } => end,
+            Self::Spawn(_) | Self::Stopped => "",
+        }
+    }
+}
+
+enum Failed {
+    Handshake(Box<ClientInitializeError>),
+    Tools(ListError),
     TimedOut,
+    Stopped,
 }
 
 impl Child {
-    /// Starts the process. Dropping the future ends it.
-    pub(crate) async fn start(settings: &McpServer) -> Result<Self, StartError> {
-        tokio::time::timeout(settings.start_timeout, Self::start_unbounded(settings)).await.unwrap_or(Err(StartError::TimedOut))
-    }
-
-    async fn start_unbounded(settings: &McpServer) -> Result<Self, StartError> {
-        let (transport, child_stderr) =
-            TokioChildProcess::builder(command(settings)).stderr(Stdio::piped()).spawn().map_err(StartError::Spawn)?;
-        if let Some(child_stderr) = child_stderr {
-            tokio::spawn(stderr::log(settings.name.clone(), child_stderr));
-        }
+    /// Starts the process and waits for its tools, but no longer than until its limit, or until `stop`.
+    ///
+    /// # Errors
+    /// Why it did not start. Its process group has ended then.
+    pub(crate) async fn start(settings: &McpServer, notices: &Arc<Notices>, stop: &CancellationToken) -> Result<Self, StartError> {
+        let deadline = Instant::now() + settings.start_timeout;
+        let (process, pipes) = Process::start(settings).map_err(StartError::Spawn)?;
+        let stderr = Stderr::read(settings, pipes.stderr);
+        let (connection, closer) = Connection::new(pipes.stdout, pipes.stdin, Arc::clone(notices));
+        let run = Run { process, closer, stderr };
         let tools_changed = Arc::new(Notify::new());
         let client = Client { tools_changed: Arc::clone(&tools_changed) };
-        let service = client.serve(transport).await.map_err(|error| StartError::Handshake(Box::new(error)))?;
-        let tools = tools(&service, &settings.name).await.map_err(StartError::Tools)?;
-        Ok(Self { service, tools, tools_changed })
-    }
-}
-
-fn command(settings: &McpServer) -> Command {
-    let mut command = Command::new(&settings.command);
-    command.args(&settings.args).env_clear();
-    command.envs(INHERITED.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    command.envs(&settings.env);
-    // For the case that this runtime ends without a shutdown.
-    command.kill_on_drop(true);
-    // Ctrl-C in a terminal is meant for us; the child ends when we close its stdin.
-    #[cfg(unix)]
-    command.process_group(0);
-    command
-}
-
-/// All that a server lists, page by page.
-pub(crate) async fn tools(peer: &Peer<RoleClient>, server: &str) -> Result<Vec<Tool>, ServiceError> {
-    let mut tools: Vec<Tool> = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = peer.list_tools(Some(PaginatedRequestParams::default().with_cursor(cursor))).await?;
-        for tool in page.tools {
-            if tool.name.is_empty() || tools.iter().any(|known| known.name == tool.name) {
-                tracing::warn!(server, tool = %tool.name, "a tool without a name of its own is left out");
-            } else {
-                tools.push(tool);
-            }
-        }
-        if tools.len() > MOST_TOOLS {
-            tracing::warn!(server, taken = MOST_TOOLS, "a tool server lists too many tools");
-            tools.truncate(MOST_TOOLS);
-            return Ok(tools);
-        }
-        match page.next_cursor {
-            None => return Ok(tools),
-            next => cursor = next,
-        }
+        let connecting = async {
+            let connected = timeout_at(deadline, client.serve(connection)).await.map_err(|_| Failed::TimedOut)?;
+            let service = connected.map_err(|error| Failed::Handshake(Box::new(error)))?;
+            let listing = listing::list(&service, deadline).await.map_err(Failed::Tools)?;
+            Ok((service, listing))
+        };
+        let connected = tokio::select! {
+            () = stop.cancelled() => Err(Failed::Stopped),
+            connected = connecting => connected,
+        };
+        let failed = match connected {
+            Ok((service, listing)) => return Ok(Self { service, listing, tools_changed, run }),
+            Err(failed) => failed,
+        };
+        let (status, last) = run.end().await;
+        let status = status.map(|status| status.to_string()).unwrap_or_default();
+        let end = match last.as_str() {
+            "" => status,
+            last => format!("{status}; stderr: {last}"),
+        };
+        let reason = |error: &dyn std::error::Error| -> String {
+            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+            Secrets::of(settings).removed(&format!("{error}{cause}")).chars().take(LONGEST_REASON).collect()
+        };
+        Err(match failed {
+            Failed::Handshake(error) => StartError::Handshake { reason: reason(error.as_ref()), end },
+            Failed::Tools(ListError::TimedOut) | Failed::TimedOut => StartError::TimedOut { limit: settings.start_timeout, end },
+            Failed::Tools(error) => StartError::Tools { reason: reason(&error), end },
+            Failed::Stopped => StartError::Stopped,
+        })
     }
 }
 

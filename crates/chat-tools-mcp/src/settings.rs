@@ -16,9 +16,12 @@ pub struct McpServer {
     pub args: Vec<String>,
     /// Its environment, besides `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR` and `TZ`, which it gets from this process.
     pub env: BTreeMap<String, String>,
+    /// Its working directory; that of this process unless changed.
+    pub cwd: Option<PathBuf>,
     /// How long a call may take. 30 s unless changed.
     pub call_timeout: Duration,
-    /// How long it may take from the start of the process to its list of tools. 10 s unless changed.
+    /// How long it may take from the start of the process to its list of tools. 60 s unless changed: a program that is downloaded
+    /// first needs as long.
     pub start_timeout: Duration,
 }
 
@@ -30,8 +33,9 @@ impl McpServer {
             command: command.into(),
             args: Vec::new(),
             env: BTreeMap::new(),
+            cwd: None,
             call_timeout: Duration::from_secs(30),
-            start_timeout: Duration::from_secs(10),
+            start_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -44,6 +48,7 @@ impl fmt::Debug for McpServer {
             .field("command", &self.command)
             .field("args", &self.args.len())
             .field("env", &self.env.keys().collect::<Vec<_>>())
+            .field("cwd", &self.cwd)
             .field("call_timeout", &self.call_timeout)
             .field("start_timeout", &self.start_timeout)
             .finish()

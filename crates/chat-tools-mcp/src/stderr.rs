@@ -1,13 +1,94 @@
-//! What a child says beside the protocol.
+//! What a server writes to its standard error.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::McpServer;
 
 /// The longest line that is logged whole, in bytes.
 const LONGEST_LINE: usize = 2_048;
+/// How many of the last lines are kept, and how many of their bytes are told.
+const KEPT_LINES: usize = 12;
+const TOLD_BYTES: usize = 2_000;
+/// How long the last lines of a process that has ended are waited for.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Reads to the end, so that the child never waits for a reader, and logs line by line. The rest of a long line is dropped.
-pub(crate) async fn log(server: String, stderr: impl AsyncRead + Unpin) {
-    each_line(stderr, |line| tracing::debug!(server, line, "a tool server wrote to stderr")).await;
+/// The standard error of one process, which is being read.
+pub(crate) struct Stderr {
+    last: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Stderr {
+    /// Reads to the end, so that the process never waits for a reader, and logs line by line. The rest of a long line is dropped.
+    pub(crate) fn read(settings: &McpServer, stderr: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let last = Arc::<Mutex<VecDeque<String>>>::default();
+        let (server, secrets, lines) = (settings.name.clone(), Secrets::of(settings), Arc::clone(&last));
+        let reader = tokio::spawn(async move {
+            each_line(stderr, |line| {
+                let line = secrets.removed(line);
+                tracing::debug!(server, line, "a tool server wrote to stderr");
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if lines.len() == KEPT_LINES {
+                    lines.pop_front();
+                }
+                lines.push_back(line);
+            })
+            .await;
+        });
+        Self { last, reader }
+    }
+
+    /// The last lines of a process that has ended, in one text.
+    pub(crate) async fn last(self) -> String {
+        // A process that left the group may hold the stream open.
+        let _ = timeout(LAST_LINES, self.reader).await;
+        let lines = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = lines.iter().filter(|line| !line.is_empty()).cloned().collect::<Vec<_>>().join(" | ");
+        let start = text.ceil_char_boundary(text.len().saturating_sub(TOLD_BYTES));
+        text.get(start..).unwrap_or_default().to_owned()
+    }
+}
+
+/// Values of the settings that may be secrets, the longest first.
+pub(crate) struct Secrets(Vec<String>);
+
+impl Secrets {
+    pub(crate) fn of(settings: &McpServer) -> Self {
+        let of_options = settings.args.iter().zip(std::iter::once("").chain(settings.args.iter().map(String::as_str)));
+        let of_options = of_options.filter_map(|(arg, before)| match arg.split_once('=') {
+            Some((option, value)) if names_a_secret(option) => Some(value),
+            None if before.starts_with('-') && names_a_secret(before) => Some(arg.as_str()),
+            _ => None,
+        });
+        // Shorter values are words such as `true` or `8080`, whose removal would hide the reason.
+        let mut values: Vec<String> = settings
+            .env
+            .values()
+            .map(String::as_str)
+            .chain(of_options)
+            .map(str::trim)
+            .filter(|value| value.len() >= 6)
+            .map(str::to_owned)
+            .collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self(values)
+    }
+
+    /// The text without them.
+    pub(crate) fn removed(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| if text.contains(secret) { text.replace(secret, "[removed]") } else { text })
+    }
+}
+
+fn names_a_secret(option: &str) -> bool {
+    let option = option.to_ascii_lowercase();
+    ["key", "token", "secret", "pass", "auth", "credential"].iter().any(|word| option.contains(word))
 }
 
 async fn each_line(mut stderr: impl AsyncRead + Unpin, mut tell: impl FnMut(&str)) {
@@ -39,5 +120,16 @@ mod tests {
         let mut told = Vec::new();
         each_line(text.as_bytes(), |line| told.push(line.to_owned())).await;
         assert_eq!(told, ["one", "", &"x".repeat(LONGEST_LINE), "\u{1F600}", "last"]);
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_are_kept_without_secrets() {
+        let mut settings = McpServer::new("one", "tool");
+        settings.env.insert("API_KEY".into(), "hunter2hunter2".into());
+        settings.args = ["--token=correct-horse", "--password", "battery-staple", "/srv/files"].map(str::to_owned).to_vec();
+        let text = format!("{}hunter2hunter2 correct-horse\nbattery-staple /srv/files", "\u{e9}\n".repeat(5_000));
+        let last = Stderr::read(&settings, std::io::Cursor::new(text)).last().await;
+        assert!(last.ends_with("| [removed] [removed] | [removed] /srv/files"), "{last}");
+        assert!(last.len() <= TOLD_BYTES);
     }
 }

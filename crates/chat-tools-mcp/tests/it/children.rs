@@ -1,8 +1,11 @@
 //! Birth, death and rebirth of the children.
 
-use chat_domain::{CallError, ToolErrorKind};
+use std::time::Duration;
 
-use crate::support::{TestServer, call, eventually, kind, names};
+use chat_domain::{CallError, ToolErrorKind};
+use chat_tools_mcp::{McpServer, McpToolset};
+
+use crate::support::{ALL_TOOLS, Logs, TestServer, call, eventually, kind, names};
 
 #[tokio::test]
 async fn one_that_died_is_started_again_and_works() {
@@ -27,7 +30,7 @@ async fn one_that_cannot_start_comes_when_it_can() {
     let server = TestServer::new("one").with_file("needs");
     let tools = server.start();
     assert!(names(&tools).await.is_empty());
-    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable);
+    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::UnknownTool, "its tools were never known");
     std::fs::write(server.file(), "").unwrap();
     eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
     assert!(call(&tools, "words", "{}").await.is_ok());
@@ -39,13 +42,13 @@ async fn its_tools_are_not_offered_while_it_is_away_and_keep_their_names() {
     let server = TestServer::new("one").with_file("needs");
     std::fs::write(server.file(), "").unwrap();
     let tools = server.start();
-    assert_eq!(names(&tools).await.len(), 12);
+    assert_eq!(names(&tools).await.len(), ALL_TOOLS);
     std::fs::remove_file(server.file()).unwrap();
     assert_eq!(call(&tools, "die", "{}").await, Err(CallError::Unknown));
     eventually("its tools are gone", async || names(&tools).await.is_empty()).await;
     assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable);
     std::fs::write(server.file(), "").unwrap();
-    eventually("its tools are back", async || names(&tools).await.len() == 12).await;
+    eventually("its tools are back", async || names(&tools).await.len() == ALL_TOOLS).await;
 }
 
 #[tokio::test]
@@ -67,7 +70,7 @@ async fn shutdown_ends_the_children_gracefully() {
     let tools = server.start();
     names(&tools).await;
     tools.shutdown().await;
-    assert_eq!(server.log(), ["start", "end"]);
+    assert_eq!(server.log(), ["start", "list", "end"]);
     assert!(names(&tools).await.is_empty());
     assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable);
 }
@@ -88,4 +91,129 @@ async fn dropping_the_toolset_ends_the_children() {
     names(&tools).await;
     drop(tools);
     eventually("the child ended", async || server.logged("end") == 1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_a_ping_is_started_again() {
+    let logs = Logs::capture();
+    let mut server = TestServer::new("one");
+    server.settings.call_timeout = Duration::from_millis(200);
+    let tools = server.start();
+    names(&tools).await;
+    assert_eq!(call(&tools, "freeze", "{}").await, Err(CallError::Unknown));
+    eventually("its tools are gone", async || names(&tools).await.is_empty()).await;
+    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable, "a known tool of a server that is away");
+    eventually("it works again", async || call(&tools, "words", "{}").await.is_ok()).await;
+    assert_eq!((server.logged("start"), logs.count("does not answer and was ended")), (2, 1), "{}", logs.text());
+}
+
+#[tokio::test]
+async fn a_server_that_answers_a_ping_is_kept() {
+    let mut server = TestServer::new("one");
+    server.settings.call_timeout = Duration::from_millis(200);
+    let tools = server.start();
+    for _ in 0..3 {
+        assert_eq!(call(&tools, "hang", "{}").await, Err(CallError::Unknown));
+    }
+    assert!(call(&tools, "words", "{}").await.is_ok());
+    assert_eq!(server.logged("start"), 1);
+}
+
+/// A server behind a shell that stays when its input ends, ignores SIGTERM, and has a child of its own.
+fn behind_a_shell(server: &TestServer) -> McpServer {
+    let mut shell = server.settings.clone();
+    let pids = server.file();
+    let script = format!(
+        "trap '' TERM; sleep 300 & echo $! $$ > '{0}.new'; mv '{0}.new' '{0}'; '{1}' \"$@\"; sleep 300; :",
+        pids.display(),
+        shell.command.display()
+    );
+    shell.args.splice(0..0, ["-c".to_owned(), script, "sh".to_owned()]);
+    shell.command = "sh".into();
+    shell
+}
+
+/// The processes that [`behind_a_shell`] starts.
+async fn pids(server: &TestServer) -> Vec<u32> {
+    eventually("the processes are known", async || server.file().exists()).await;
+    std::fs::read_to_string(server.file()).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Whether a process runs: one that has ended and was not reaped yet does not.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_whole_process_group() {
+    let server = TestServer::new("one").with("stubborn");
+    let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
+    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    let pids = pids(&server).await;
+    assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)));
+    assert!(tokio::time::timeout(McpToolset::SHUTDOWN_LIMIT * 4, tools.shutdown()).await.is_ok());
+    assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
+    assert!(pids.iter().all(|pid| !is_child(*pid)), "none is left as a zombie of ours");
+}
+
+fn is_child(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()) == Some(std::process::id())
+}
+
+#[tokio::test]
+async fn a_failed_start_leaves_no_process() {
+    let mut server = TestServer::new("one").with("slow=/no/such/file");
+    server.settings.start_timeout = Duration::from_secs(1);
+    let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
+    let pids = pids(&server).await;
+    eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
+    drop(tools);
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_takes_the_rest_of_its_group_with_it() {
+    let server = TestServer::new("one");
+    let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
+    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    let pids = pids(&server).await;
+    let killed = std::process::Command::new("sh").args(["-c", &format!("kill -KILL {}", pids[1])]).status().unwrap();
+    assert!(killed.success());
+    // The server itself still holds the pipes; the next start comes after its end.
+    drop(tools);
+    eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
+}
+
+/// Run by the test below in a process of its own, which is killed.
+#[tokio::test]
+async fn helper_that_is_killed() {
+    let Some(log) = std::env::var_os("KILLED_TEST_LOG") else { return };
+    let mut server = TestServer::new("one").with("stubborn");
+    server.settings.args[0] = log.into_string().unwrap();
+    let mut shell = behind_a_shell(&server);
+    shell.args[1] = shell.args[1].replace(&server.file().display().to_string(), &std::env::var("KILLED_TEST_FILE").unwrap());
+    let tools = McpToolset::start(vec![shell]).unwrap();
+    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    std::fs::write(std::env::var_os("KILLED_TEST_READY").unwrap(), "").unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn no_process_outlives_a_program_that_was_killed() {
+    let server = TestServer::new("one");
+    let ready = server.directory.path().join("ready");
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "children::helper_that_is_killed", "--nocapture"])
+        .env("KILLED_TEST_LOG", server.directory.path().join("log"))
+        .env("KILLED_TEST_FILE", server.file())
+        .env("KILLED_TEST_READY", &ready)
+        .spawn()
+        .unwrap();
+    eventually("the program has its tools", async || ready.exists()).await;
+    let pids = pids(&server).await;
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    program.kill().unwrap();
+    program.wait().unwrap();
+    eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
 }

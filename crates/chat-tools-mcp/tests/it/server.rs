@@ -3,7 +3,10 @@
 //!
 //! `mcp-test-server LOG [OPTION…]` writes one line to the file `LOG` for its start and for each thing it hears. Options:
 //! `tools=a,b` lists only these; `paged` lists one tool a page; `garbage` writes nonsense between its answers;
-//! `needs=FILE` dies at the start if the file is not there; `slow=FILE` answers `initialize` only when the file is there.
+//! `needs=FILE` dies at the start if the file is not there; `slow=FILE` answers `initialize` only when the file is there;
+//! `list=FILE`, `init=FILE` and `raw=FILE` answer `tools/list`, `initialize` and the tools `raw` and `raw_read` with the bytes of the
+//! file, in which `$ID` stands for the request's id; `cursor=TEXT` gives each page the same next cursor; `stubborn` stays when its
+//! standard input ends.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test program: it may die")]
 
 use std::fs::{File, OpenOptions};
@@ -29,6 +32,9 @@ fn main() {
         server.hear(&serde_json::from_str(&line.unwrap()).unwrap());
     }
     note(&mut server.log, "end");
+    while server.options.iter().any(|option| option == "stubborn") {
+        std::thread::park();
+    }
 }
 
 fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
@@ -57,13 +63,21 @@ impl Server {
                 while option(&self.options, "slow").is_some_and(|file| !Path::new(file).exists()) {
                     std::thread::sleep(Duration::from_millis(5));
                 }
+                if self.answer_raw("init", id) {
+                    return;
+                }
                 self.answer(
                     id,
                     json!({ "protocolVersion": params["protocolVersion"], "capabilities": { "tools": { "listChanged": true } },
                             "serverInfo": { "name": "test", "version": "1" } }),
                 );
             }
+            Some("ping") => self.answer(id, json!({})),
             Some("tools/list") => {
+                note(&mut self.log, "list");
+                if self.answer_raw("list", id) {
+                    return;
+                }
                 let page = self.page(params["cursor"].as_str());
                 self.answer(id, page);
             }
@@ -88,6 +102,9 @@ impl Server {
         }
         if let Some(names) = option(&self.options, "tools") {
             tools.retain(|tool| names.split(',').any(|name| tool["name"] == name));
+        }
+        if let Some(cursor) = option(&self.options, "cursor") {
+            return json!({ "tools": tools, "nextCursor": cursor });
         }
         if !self.options.iter().any(|option| option == "paged") {
             return json!({ "tools": tools });
@@ -120,7 +137,19 @@ impl Server {
                 let big = "x".repeat(10_000_000);
                 self.answer(id, text(&big));
             }
+            "huge" => {
+                // The id comes last, as in the output of a program that sorts its keys.
+                let mut stdout = std::io::stdout().lock();
+                stdout.write_all(br#"{"jsonrpc":"2.0","result":{"content":[{"type":"text","text":""#).unwrap();
+                (0..60).for_each(|_| stdout.write_all("x".repeat(1 << 20).as_bytes()).unwrap());
+                writeln!(stdout, r#""}}]}},"id":{id}}}"#).unwrap();
+                stdout.flush().unwrap();
+            }
+            "raw" | "raw_read" => assert!(self.answer_raw("raw", id)),
             "hang" => {}
+            "freeze" => loop {
+                std::thread::park();
+            },
             "cancelled" if self.cancelled.is_empty() => self.waiting = Some(id.clone()),
             "cancelled" => self.tell_cancelled(id),
             "die" => std::process::exit(7),
@@ -153,6 +182,23 @@ impl Server {
         self.say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
     }
 
+    /// Answers with the bytes of the option's file, if there is the option.
+    fn answer_raw(&self, name: &str, id: &Value) -> bool {
+        let Some(file) = option(&self.options, name) else { return false };
+        let mut bytes = Vec::new();
+        for (at, piece) in std::fs::read(file).unwrap().split(|byte| *byte == b'$').enumerate() {
+            match piece.strip_prefix(b"ID") {
+                Some(rest) if at > 0 => bytes.extend([id.to_string().as_bytes(), rest].concat()),
+                _ => bytes.extend(piece),
+            }
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&bytes).unwrap();
+        stdout.write_all(b"\n").unwrap();
+        stdout.flush().unwrap();
+        true
+    }
+
     fn say(&self, message: &Value) {
         let mut stdout = std::io::stdout().lock();
         if self.options.iter().any(|option| option == "garbage") {
@@ -171,10 +217,12 @@ fn all_tools() -> Vec<Value> {
     let mut tools = vec![
         tool("echo", json!({ "readOnlyHint": true })),
         tool("words", json!({ "idempotentHint": true })),
+        tool("raw_read", json!({ "readOnlyHint": true })),
         tool("nul", json!({ "readOnlyHint": false, "idempotentHint": false })),
     ];
     tools.extend(
-        ["environment", "fail", "big", "hang", "cancelled", "die", "grow", "refuse", "close_stdin"].map(|name| tool(name, json!({}))),
+        ["environment", "fail", "big", "huge", "raw", "hang", "freeze", "cancelled", "die", "grow", "refuse", "close_stdin"]
+            .map(|name| tool(name, json!({}))),
     );
     tools
 }

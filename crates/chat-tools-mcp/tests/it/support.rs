@@ -1,12 +1,17 @@
 //! Test servers and calls.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_domain::{CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErrorKind, Toolset, TurnId, UserId};
 use chat_tools_mcp::{McpServer, McpToolset};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+/// How many tools the test server has.
+pub const ALL_TOOLS: usize = 16;
 
 /// A test server's settings and its log.
 pub struct TestServer {
@@ -35,6 +40,13 @@ impl TestServer {
 
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("file")
+    }
+
+    /// The option with a file that holds these bytes.
+    pub fn with_bytes(self, option: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let file = self.directory.path().join(option);
+        std::fs::write(&file, bytes).unwrap();
+        self.with(&format!("{option}={}", file.display()))
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -97,4 +109,45 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         }
     });
     assert!(looked.await.is_ok(), "it never came true that {what}");
+}
+
+/// What this thread logs from now on, for as long as the value lives.
+pub struct Logs {
+    lines: Arc<Mutex<Vec<u8>>>,
+    _subscriber: tracing::subscriber::DefaultGuard,
+}
+
+impl Logs {
+    pub fn capture() -> Self {
+        let lines = Arc::<Mutex<Vec<u8>>>::default();
+        let writer = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .with_writer(move || LogWriter(Arc::clone(&writer)))
+            .finish();
+        Self { lines, _subscriber: tracing::subscriber::set_default(subscriber) }
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lines.lock().unwrap()).into_owned()
+    }
+
+    /// How many lines hold this text.
+    pub fn count(&self, text: &str) -> usize {
+        self.text().lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+struct LogWriter(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
