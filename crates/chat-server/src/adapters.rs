@@ -72,12 +72,11 @@ fn agent_fault(error: InvalidSettings) -> ConfigError {
 /// # Errors
 /// The settings cannot be. A server that does not start is no error.
 pub(crate) fn tools(config: &Config) -> Result<McpToolset, ConfigError> {
-    let mut servers = config.mcp_servers.0.clone();
+    let (start_timeout, call_timeout) = (config.tool_start_timeout, config.tool_timeout);
+    let configured = config.mcp_servers.servers.iter().map(|server| server.with_limits(start_timeout, call_timeout));
+    let mut servers: Vec<McpServer> = configured.collect();
     if config.has_demo_tools() {
-        servers.insert(0, task_server(config)?);
-    }
-    for server in &mut servers {
-        server.call_timeout = config.tool_timeout;
+        servers.insert(0, McpServer { start_timeout, call_timeout, ..task_server(config)? });
     }
     McpToolset::start(servers).map_err(|error| ConfigError::of("CHAT_MCP_SERVERS", error))
 }

@@ -1,6 +1,7 @@
 //! What can be set, by environment variables or a TOML file: one table, from which `docs/configuration.md` is made too.
 
 mod address;
+mod mcp_servers;
 mod reference;
 mod value;
 
@@ -19,9 +20,10 @@ use secrecy::SecretString;
 
 use crate::app::HttpLimits;
 pub use address::{Address, Origins};
+pub use mcp_servers::{ConfiguredServer, McpServers};
 pub use reference::reference;
 use value::Setting;
-pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, McpServers, Suggestions, Threads};
+pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, Suggestions, Threads};
 
 /// One row of the table of settings.
 struct Row {
@@ -173,14 +175,20 @@ settings! {
     }
     "Tools" {
         /// MCP servers whose tools the agent may call, each started as a child process and spoken to over its standard input and
-        /// output. In a TOML file: `[[mcp_servers]]` tables with `name`, `command`, `args` (a list) and `env` (a table); in the
-        /// environment: the same as a JSON array, such as `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]`.
-        /// A server sees nothing of this program's environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names.
+        /// output. In the environment JSON, either a list such as `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]` or the
+        /// object that other programs use, `{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"]}}}`. In a TOML file
+        /// `[[mcp_servers]]` tables with a `name`, or `[mcp_servers.files]` tables. Keys: `command`, `args` (a list), `env` (a table), `cwd`,
+        /// `start_timeout`, `call_timeout` (times, in place of the two settings below) and `disabled`; others are named in a warning.
+        /// The order, by name in an object, decides which of two tools of one name has it. A server sees nothing of this program's
+        /// environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names. See [tools.md](tools.md).
         "CHAT_MCP_SERVERS" mcp_servers: McpServers = "[]";
         /// Whether the task list of the demo is among the tools; its tasks are kept in a file beside the database.
         /// Unset: only if the agent is `demo`.
         "CHAT_DEMO_TOOLS" demo_tools: Option<bool>;
-        /// How long one tool call may take.
+        /// How long a tool server may take to start, from its process to its list of tools. A program that is downloaded first, by `npx`
+        /// or `uvx`, needs long. Turns do not wait for it: they run without its tools until it is ready.
+        "CHAT_TOOL_START_TIMEOUT" tool_start_timeout: Duration = "60s";
+        /// How long one tool call may take. After that the call's outcome is unknown, unless the tool is repeatable.
         "CHAT_TOOL_TIMEOUT" tool_timeout: Duration = "30s";
     }
     "Limits" {
@@ -449,6 +457,11 @@ fn field<T: Setting>(figment: &Figment, key: &str, variable: &str, faults: &mut 
         Some(file) if file != ENVIRONMENT && file != DEFAULTS => format!("{file}: {key} ({variable})"),
         _ => variable.to_owned(),
     };
+    let exact = value.as_ref().map(T::faults).unwrap_or_default();
+    if !exact.is_empty() {
+        faults.extend(exact.into_iter().map(|fault| format!("{place}: {fault}")));
+        return None;
+    }
     faults.push(match value.as_ref().and_then(value::text) {
         Some(text) if !T::SECRET => format!("{place}: {text:?} {}", T::fault(&text)),
         Some(_) => format!("{place}: the value (not shown) is not {}", T::EXPECTED),

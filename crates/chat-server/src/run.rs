@@ -218,6 +218,10 @@ impl<'a> Running<'a> {
                 "these variables look like settings, but there are none of these names"
             );
         }
+        if !config.mcp_servers.ignored_keys.is_empty() {
+            let keys = config.mcp_servers.ignored_keys.join(", ");
+            tracing::warn!(keys, "these keys of CHAT_MCP_SERVERS mean nothing here");
+        }
         Ok(Self { config, state, store, tools, worker, http, served })
     }
 
@@ -265,7 +269,7 @@ impl<'a> Running<'a> {
         }
         // They read from the store, which is about to be closed.
         let _ = timeout(LAST_MOMENTS, self.state.readers.finished()).await;
-        within(LAST_MOMENTS, "stopping the tools", self.tools.shutdown()).await;
+        within(McpToolset::SHUTDOWN_LIMIT, "stopping the tools", self.tools.shutdown()).await;
         within(CLOSING, "closing the database", self.store.close()).await;
         tracing::info!("stopped");
     }

@@ -1,6 +1,5 @@
 //! How each kind of setting is written.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -8,10 +7,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chat_tools_mcp::McpServer;
 use figment::value::{Num, Value};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
 /// A kind of setting. It is written as text; a TOML file may also write numbers and booleans as such.
 pub(super) trait Setting: Sized {
@@ -26,6 +23,11 @@ pub(super) trait Setting: Sized {
     /// What is wrong with a text that is none, fit for "… {fault}".
     fn fault(_text: &str) -> String {
         format!("is not {}", Self::EXPECTED)
+    }
+
+    /// What exactly is wrong with a value that is none, if more can be said than what is expected. Holds nothing of a secret.
+    fn faults(_value: &Value) -> Vec<String> {
+        Vec::new()
     }
 
     /// The setting, from what a layer holds.
@@ -336,48 +338,6 @@ impl Setting for Suggestions {
     }
 }
 
-/// MCP servers that are started as child processes.
-#[derive(Clone, Debug, Default)]
-pub struct McpServers(pub Vec<McpServer>);
-
-/// How a server is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenServer {
-    name: String,
-    command: PathBuf,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-}
-
-impl McpServers {
-    fn of(servers: Vec<WrittenServer>) -> Option<Self> {
-        let server = |WrittenServer { name, command, args, env }| {
-            let blank = command.to_str().is_some_and(|command| command.trim().is_empty());
-            (!blank).then(|| McpServer { args, env, ..McpServer::new(name, command) })
-        };
-        servers.into_iter().map(server).collect::<Option<_>>().map(Self)
-    }
-}
-
-impl Setting for McpServers {
-    const EXPECTED: &'static str = "a list of MCP servers, each with `name`, a `command` that is not blank, and perhaps `args` and `env`";
-    const SECRET: bool = true;
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::of(serde_json::from_str(text).ok()?)
-    }
-
-    fn read(value: Option<&Value>) -> Option<Self> {
-        match value? {
-            value @ Value::Array(..) => Self::of(value.deserialize().ok()?),
-            value => Self::parse(&text(value)?),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,18 +389,5 @@ mod tests {
         assert_eq!(beside("sqlite://chat.db"), PathBuf::from("chat.db-tasks"));
         assert_eq!(beside("sqlite:///var/chat.db?mode=rwc"), PathBuf::from("/var/chat.db-tasks"));
         assert_eq!(beside("sqlite::memory:"), PathBuf::from("chat-tasks"));
-    }
-
-    #[test]
-    fn mcp_servers_are_written_as_json() {
-        let one = r#"{"name": "a", "command": "x", "env": {"TOKEN": "hunter2"}}"#;
-        let servers = McpServers::parse(&format!("[{one}]")).unwrap();
-        assert_eq!(servers.0.len(), 1);
-        assert!(!format!("{servers:?}").contains("hunter2"));
-        for wrong in
-            [one, r#"[{"name": "a"}]"#, r#"[{"name": "a", "command": " "}]"#, r#"[{"name": "a", "command": "x", "url": "y"}]"#, "files"]
-        {
-            assert!(McpServers::parse(wrong).is_none(), "{wrong}");
-        }
     }
 }

@@ -132,13 +132,25 @@ fn suggestions_come_from_a_list_or_from_one_text() {
 fn mcp_servers_come_from_tables_or_json() {
     let file = "[[mcp_servers]]\nname = \"files\"\ncommand = \"mcp-files\"\nargs = [\"/srv\"]\nenv = { TOKEN = \"t\" }\n";
     let json = r#"[{"name": "files", "command": "mcp-files", "args": ["/srv"], "env": {"TOKEN": "t"}}]"#;
-    for config in [load(Some(file), &[]).unwrap(), load(None, &[("CHAT_MCP_SERVERS", json)]).unwrap()] {
-        let servers = config.mcp_servers.0;
+    let tables = "[mcp_servers.files]\ncommand = \"mcp-files\"\nargs = [\"/srv\"]\nenv = { TOKEN = \"t\" }\n";
+    let object = r#"{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"], "env": {"TOKEN": "t"}}}}"#;
+    let variable = |value| load(None, &[("CHAT_MCP_SERVERS", value)]).unwrap();
+    for config in [load(Some(file), &[]).unwrap(), load(Some(tables), &[]).unwrap(), variable(json), variable(object)] {
+        let servers: Vec<_> = config.mcp_servers.servers.into_iter().map(|server| server.server).collect();
         assert_eq!(servers.len(), 1);
         assert_eq!((servers[0].name.as_str(), &servers[0].command), ("files", &PathBuf::from("mcp-files")));
         assert_eq!(servers[0].args, ["/srv"]);
         assert_eq!(servers[0].env["TOKEN"], "t");
     }
+}
+
+#[test]
+fn faults_of_mcp_servers_name_the_server_and_the_key() {
+    let json = r#"{"mcpServers": {"web": {"url": "https://example.com"}, "files": {"command": "x", "env": {"KEY": []}}}}"#;
+    let faults = load(None, &[("CHAT_MCP_SERVERS", json)]).unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert_eq!(faults[0], "CHAT_MCP_SERVERS: files: `env.KEY` is not a text, a number or a boolean");
+    assert!(faults[1].starts_with("CHAT_MCP_SERVERS: web: `url` is refused: streamable HTTP is not supported yet"), "{faults:?}");
 }
 
 #[test]
