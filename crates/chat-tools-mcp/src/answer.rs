@@ -170,7 +170,7 @@ fn unreadable(fault: &'static str, readable: &str, repeatable: bool) -> Outcome 
     let result = match repeatable {
         true => {
             let message = "The tool ran, but its server's answer cannot be understood.";
-            Err(failed(&[message, readable].join(" ").trim().to_owned()).into())
+            Err(failed([message, readable].join(" ").trim()).into())
         }
         false => Err(CallError::Unknown),
     };

@@ -38,6 +38,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Waits for the end of the group's leader and reaps it.
+    pub(crate) async fn reap(&mut self) {
+        self.process.reap().await;
+    }
+
     /// Closes the connection and ends the process group. Gives the leader's status and its last lines on standard error.
     pub(crate) async fn end(self) -> (Option<ExitStatus>, String) {
         self.closer.close().await;

@@ -21,9 +21,16 @@ impl Failure {
         }
     }
 
+    fn message(self) -> &'static str {
+        match self {
+            Self::Unreadable => "the answer cannot be read",
+            Self::TooLarge => "the answer's line is too long",
+        }
+    }
+
     /// The error. Its `data` marks it as ours: that of servers' errors is never passed on.
     pub(crate) fn into_error(self) -> ErrorData {
-        ErrorData::new(ErrorCode::INTERNAL_ERROR, self.kind(), Some(self.kind().into()))
+        ErrorData::new(ErrorCode::INTERNAL_ERROR, self.message(), Some(self.kind().into()))
     }
 
     /// The failure that an error stands for; `None` for an error of the server.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::McpServer;
 use crate::child::{Child, StartError};
-use crate::listing::{self, ListError, Listing};
+use crate::listing::{self, ListError, Listing, Tool};
 use crate::notices::Notices;
 use crate::server::{Presence, START_GRACE, State};
 
@@ -105,14 +105,14 @@ impl Keeper {
 
     /// Stays with a running server until it ends or is ended.
     async fn attend(&mut self, child: Child) -> End {
-        let Child { service, listing, tools_changed, run } = child;
+        let Child { service, listing, tools_changed, mut run } = child;
         let peer = service.peer().clone();
         if let Some(suppressed) = self.notices.due("ready") {
             tracing::info!(server = self.settings.name, tools = listing.tools.len(), suppressed, "a tool server is ready");
         }
         let tools = self.taken(listing);
         self.state.send_replace(State { tools: Some(tools), presence: Presence::Ready(peer.clone()) });
-        let end = self.serve(&peer, service.waiting(), &tools_changed).await;
+        let end = self.serve(&peer, service.waiting(), run.reap(), &tools_changed).await;
         if end == End::Closed {
             self.presence(Presence::Starting { until: Instant::now() + START_GRACE });
         } else {
@@ -138,8 +138,15 @@ impl Keeper {
     }
 
     /// Answers to what happens while the server runs.
-    async fn serve<T>(&mut self, peer: &Peer<RoleClient>, ended: impl Future<Output = T>, tools_changed: &Notify) -> End {
-        tokio::pin!(ended);
+    async fn serve<T>(
+        &mut self,
+        peer: &Peer<RoleClient>,
+        ended: impl Future<Output = T>,
+        reap: impl Future<Output = ()>,
+        tools_changed: &Notify,
+    ) -> End {
+        tokio::pin!(ended, reap);
+        let mut is_reaped = false;
         let (stop, suspicion) = (self.stop.clone(), Arc::clone(&self.suspicion));
         let mut asked: FuturesUnordered<BoxFuture<'static, Event>> = FuturesUnordered::new();
         let (mut is_listing, mut is_pinging) = (false, false);
@@ -148,6 +155,8 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 _ = &mut ended => return End::Closed,
+                // The connection may go on: a wrapper may end before the server that it has started.
+                () = &mut reap, if !is_reaped => is_reaped = true,
                 () = tools_changed.notified(), if !is_listing => {
                     is_listing = true;
                     asked.push(Box::pin(list(peer.clone(), next_listing, self.settings.start_timeout)));
@@ -167,7 +176,7 @@ impl Keeper {
                                 let tools = self.taken(listing);
                                 self.state.send_modify(|state| state.tools = Some(tools));
                             }
-                            Err(error) => self.notices.warn("listing", &format!("the changed tools cannot be listed: {error}")),
+                            Err(error) => self.notices.warn("changed", &format!("the changed tools cannot be listed: {error}")),
                         }
                     }
                 },
@@ -176,19 +185,20 @@ impl Keeper {
     }
 
     /// The tools of a listing, whose remarks are logged once.
-    fn taken(&mut self, listing: Listing) -> Arc<Vec<crate::listing::Tool>> {
-        if self.remarks.len() > MOST_REMARKS {
-            self.remarks.clear();
-        }
-        let server = &self.settings.name;
-        let mut fresh: Vec<String> = listing.remarks.into_iter().filter(|remark| self.remarks.insert(remark.clone())).collect();
-        let more = fresh.len().saturating_sub(MOST_LOGGED);
-        fresh.truncate(MOST_LOGGED);
-        for remark in fresh {
-            tracing::warn!(server, remark, "odd listing of a tool server");
-        }
-        if more > 0 {
-            tracing::warn!(server, more, "more is odd in the listing of a tool server");
+    fn taken(&mut self, listing: Listing) -> Arc<Vec<Tool>> {
+        let fresh: Vec<String> = listing.remarks.into_iter().filter(|remark| !self.remarks.contains(remark)).collect();
+        if !fresh.is_empty() && self.notices.due("listing").is_some() {
+            if self.remarks.len() > MOST_REMARKS {
+                self.remarks.clear();
+            }
+            let server = &self.settings.name;
+            for remark in fresh.iter().take(MOST_LOGGED) {
+                tracing::warn!(server, remark, "odd listing of a tool server");
+            }
+            if let Some(more @ 1..) = fresh.len().checked_sub(MOST_LOGGED) {
+                tracing::warn!(server, more, "more is odd in the listing of a tool server");
+            }
+            self.remarks.extend(fresh);
         }
         Arc::new(listing.tools)
     }

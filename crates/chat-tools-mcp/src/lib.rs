@@ -2,7 +2,7 @@
 //! child processes that speak MCP over stdin and stdout.
 //!
 //! - **Processes.** Each configured server is a process in a process group of its own, with a nearly empty environment.
-//!   The group ends as a whole: at a stop, after a failed start, when its leader dies, and when this program dies, for which a small
+//!   The group ends as a whole: at a stop, after a failed start, when its connection closes, and when this program dies, for which a small
 //!   watchdog (`/bin/sh`) waits. First its stdin is closed; SIGTERM follows after 2 s and SIGKILL after 2 s more.
 //!   A process that leaves the group is out of reach.
 //! - **Start.** A server may take 60 s to start ([`McpServer::start_timeout`]). It is waited for in the first 3 s alone: then turns run

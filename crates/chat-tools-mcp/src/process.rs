@@ -61,6 +61,12 @@ impl Process {
         }
     }
 
+    /// Waits for the end of the leader and reaps it.
+    pub(crate) async fn reap(&mut self) {
+        // An error means that there is nothing to reap.
+        let _ = self.leader.wait().await;
+    }
+
     /// Ends the group, whose standard input the caller has closed: waits, then sends SIGTERM, then SIGKILL. Takes no longer than
     /// [`LONGEST_END`]. Gives the leader's status, if it is known.
     pub(crate) async fn end(mut self) -> Option<ExitStatus> {

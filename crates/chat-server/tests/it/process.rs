@@ -345,3 +345,47 @@ fn ca_certificates_are_needed_for_https_alone() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("no CA certificates") && said.contains("ca-certificates") && said.contains("SSL_CERT_FILE"), "{said}");
 }
+
+/// Looks until it is so; fails if it is not within a minute.
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never came true that {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A server with a tool server behind a shell that ignores the end of its input and SIGTERM, and the processes of that.
+fn with_stubborn_tools(folder: &Path) -> (Server, Vec<String>) {
+    let script = "trap '' TERM; sleep 300 & echo $! $$ > pids.new; mv pids.new pids; cat > /dev/null; sleep 300; :";
+    let tools = serde_json::json!({ "mcpServers": { "stubborn": { "command": "sh", "args": ["-c", script] } } });
+    let server = Server::start(program(folder).env("CHAT_JWT_SECRET", SECRET).env("CHAT_MCP_SERVERS", tools.to_string()));
+    eventually("the tool server has started", || folder.join("pids").exists());
+    let pids: Vec<String> = std::fs::read_to_string(folder.join("pids")).unwrap().split_whitespace().map(str::to_owned).collect();
+    assert!(pids.len() == 2 && pids.iter().all(|pid| runs(pid)));
+    (server, pids)
+}
+
+/// Whether a process runs: one that has ended and was not reaped yet does not.
+fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+#[test]
+fn a_stop_ends_all_processes_of_tool_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, pids) = with_stubborn_tools(folder.path());
+    server.signal("TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(!pids.iter().any(|pid| runs(pid)), "{pids:?} run after the stop");
+}
+
+#[test]
+fn a_server_that_is_killed_leaves_no_process_of_a_tool_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, pids) = with_stubborn_tools(folder.path());
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    eventually("the processes have ended", || !pids.iter().any(|pid| runs(pid)));
+}

@@ -173,14 +173,16 @@ async fn a_failed_start_leaves_no_process() {
 }
 
 #[tokio::test]
-async fn a_leader_that_dies_takes_the_rest_of_its_group_with_it() {
+async fn a_group_whose_leader_has_died_ends_as_a_whole() {
     let server = TestServer::new("one");
     let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
     eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
     let pids = pids(&server).await;
     let killed = std::process::Command::new("sh").args(["-c", &format!("kill -KILL {}", pids[1])]).status().unwrap();
     assert!(killed.success());
-    // The server itself still holds the pipes; the next start comes after its end.
+    eventually("the leader has been reaped", async || !std::path::Path::new(&format!("/proc/{}", pids[1])).exists()).await;
+    // The server itself holds the pipes and goes on.
+    assert!(call(&tools, "words", "{}").await.is_ok());
     drop(tools);
     eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
 }
