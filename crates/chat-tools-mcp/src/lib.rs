@@ -5,7 +5,7 @@
 //!   The group ends as a whole: at a stop, after a failed start, when its connection closes, and when this program dies, for which a small
 //!   watchdog (`/bin/sh`) waits. First its stdin is closed; SIGTERM follows after 2 s and SIGKILL after 2 s more.
 //!   A process that leaves the group is out of reach.
-//! - **Start.** A server may take 60 s to start ([`McpServer::start_timeout`]). It is waited for in the first 3 s alone: then turns run
+//! - **Start.** A server may take 60 s to start ([`McpServer::start_timeout`]). It is waited for in the first 5 s alone: then turns run
 //!   without its tools, which appear at the first step after it is ready. A server that died is restarted: at once after a healthy run,
 //!   then after 100 ms, 200 ms … up to 30 s. The warning of a failed start has the last lines of its stderr; all lines are in the
 //!   log at level `debug`. Values of the environment, and arguments that look like secrets, are removed from them.

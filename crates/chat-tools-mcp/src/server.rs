@@ -16,7 +16,7 @@ use crate::notices::Notices;
 use crate::{McpServer, answer};
 
 /// How long after its start a server is waited for.
-pub(crate) const START_GRACE: Duration = Duration::from_secs(3);
+pub(crate) const START_GRACE: Duration = Duration::from_secs(5);
 
 /// A server.
 pub(crate) struct Server {
