@@ -178,7 +178,7 @@ settings! {
         /// output. In the environment JSON, either a list such as `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]` or the
         /// object that other programs use, `{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"]}}}`. In a TOML file
         /// `[[mcp_servers]]` tables with a `name`, or `[mcp_servers.files]` tables. Keys: `command`, `args` (a list), `env` (a table), `cwd`,
-        /// `start_timeout`, `call_timeout` (times, in place of the two settings below) and `disabled`; others are named in a warning.
+        /// `start_timeout`, `call_timeout` (times, in place of `CHAT_TOOL_START_TIMEOUT` and `CHAT_TOOL_TIMEOUT`) and `disabled`; others are named in a warning.
         /// The order, by name in an object, decides which of two tools of one name has it. A server sees nothing of this program's
         /// environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names. See [tools.md](tools.md).
         "CHAT_MCP_SERVERS" mcp_servers: McpServers = "[]";
