@@ -1,6 +1,6 @@
 //! The names under which agents know servers' tools.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::hash::fnv1a;
 
@@ -39,10 +39,11 @@ impl Names {
         for (at, (server, tools)) in servers.iter().enumerate() {
             let others = || servers.iter().map(|(name, _)| *name).filter(|name| name != server);
             let own = own_names(at, tools);
+            let taken: HashSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
             for (name, place) in &own {
                 let mut long = format!("{server}_{name}");
                 let is_ambiguous =
-                    own.iter().any(|(own, _)| *own == long) || others().any(|other| other.len() > server.len() && begins(&long, other));
+                    taken.contains(long.as_str()) || others().any(|other| other.len() > server.len() && begins(&long, other));
                 let original = format!("{server}_{}", place.tool);
                 long = if is_ambiguous { with_hash(&long, &original) } else { fit(&long, &original) };
                 let is_free = all_listed && !names.known.contains_key(name) && !others().any(|other| begins(name, other));

@@ -16,7 +16,7 @@ use rmcp::RoleClient;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
@@ -27,6 +27,9 @@ pub(crate) use message::into_raw;
 
 /// The longest line that is read, in bytes.
 pub(crate) const LONGEST_LINE: usize = 16 << 20;
+
+/// The most replies to unreadable requests that are being written at a time.
+const MOST_REJECTIONS: usize = 16;
 
 /// Closes a connection from outside of the library.
 pub(crate) struct Closer<W> {
@@ -53,6 +56,8 @@ pub(crate) struct Connection<R, W> {
     /// Messages of a line that has been read.
     read: VecDeque<ServerJsonRpcMessage>,
     notices: Arc<Notices>,
+    /// Bounds the replies to unreadable requests that are being written.
+    rejections: Arc<Semaphore>,
 }
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connection<R, W> {
@@ -60,7 +65,18 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connec
         let (writer, closed) = (Arc::new(Mutex::new(Some(writer))), CancellationToken::new());
         let closer = Closer { writer: Arc::clone(&writer), closed: closed.clone() };
         let lines = Lines::new(reader, LONGEST_LINE);
-        (Self { lines, writer, closed, initialize: None, read: VecDeque::new(), notices }, closer)
+        (
+            Self {
+                lines,
+                writer,
+                closed,
+                initialize: None,
+                read: VecDeque::new(),
+                notices,
+                rejections: Arc::new(Semaphore::new(MOST_REJECTIONS)),
+            },
+            closer,
+        )
     }
 
     fn take(&mut self, line: Line) {
@@ -81,9 +97,21 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connec
         for message in message::read(value, self.initialize.as_ref()) {
             match message {
                 Incoming::Message(message) => self.read.push_back(*message),
-                Incoming::Rejected(reply) => drop(tokio::spawn(self.send(*reply))),
+                Incoming::Rejected(reply) => self.reject(*reply),
                 Incoming::Noise => self.noise(),
             }
+        }
+    }
+
+    /// Sends a reply, unless the server does not read those before it.
+    fn reject(&mut self, reply: ClientJsonRpcMessage) {
+        if let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() {
+            let sending = self.send(reply);
+            tokio::spawn(async move {
+                // A connection that is closed needs no reply.
+                let _ = sending.await;
+                drop(permit);
+            });
         }
     }
 
