@@ -1,177 +1,168 @@
-//! Which task somebody means.
+//! The task that a user's words refer to.
 
-use super::words::Phrase;
+use super::history::{History, Task, WHICH, lines};
 
-/// Which task somebody means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reference {
-    /// The task of this number.
-    Number(u64),
-    /// The one at this place of the list that was shown, from 1.
+/// The task that was meant.
+#[derive(Debug, PartialEq)]
+pub(super) enum Meaning {
+    Task(u64),
+    /// The list of all tasks is needed to tell.
+    NeedsList,
+    /// The question to the user, or the reason why there is no such task.
+    Unclear(String),
+}
+
+const ORDINALS: [&str; 10] = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+const PREFIXES: [&str; 7] = ["the ", "my ", "this ", "that ", "task ", "item ", "number "];
+const SUFFIXES: [&str; 3] = [" one", " task", " item"];
+const PREVIOUS: [&str; 8] = ["it", "that", "this", "that one", "this one", "the task", "that task", "this task"];
+const SEVERAL: [&str; 11] = ["all", "everything", "every", "both", "them", "of", "my", "the", "tasks", "items", "list"];
+
+/// Finds the task for words such as "task 2", "the first one", "it" or "milk".
+///
+/// A number is the task's own. An ordinal counts in the list that the agent showed last, "it" is the
+/// task of the turn before, and anything else is a title or some of its words in a row. `tasks` are
+/// all tasks, if they are known.
+pub(super) fn resolve(words: &str, history: &History<'_>, tasks: Option<&[Task]>) -> Meaning {
+    let full = normalize(words);
+    let name = strip(&full);
+    if let Ok(number) = name.parse() {
+        return Meaning::Task(number);
+    }
+    if full.is_empty() || PREVIOUS.contains(&full.as_str()) {
+        let previous = history.previous.filter(|_| !full.is_empty());
+        let question = || Meaning::Unclear(format!("{WHICH} Say its number or its title."));
+        return previous.map_or_else(question, Meaning::Task);
+    }
+    if name.split(' ').all(|word| SEVERAL.contains(&word)) {
+        return Meaning::Unclear(format!("{WHICH} I change one task at a time."));
+    }
+    let all: Option<Vec<u64>> = tasks.map(|tasks| tasks.iter().map(|task| task.task_id).collect());
+    let shown = Some(history.shown.clone()).filter(|shown| !shown.is_empty()).or(all);
+    match (place(name), shown, tasks) {
+        (_, None, _) | (None, _, None) => Meaning::NeedsList,
+        (_, _, Some([])) => Meaning::Unclear("You have no tasks yet.".to_owned()),
+        (Some(place), Some(ids), _) => {
+            let id = match place {
+                Place::Nth(nth) => nth.checked_sub(1).and_then(|at| ids.get(at)),
+                Place::Last => ids.last(),
+            };
+            let too_few = || Meaning::Unclear(format!("{WHICH} The list is shorter than that."));
+            id.copied().map_or_else(too_few, Meaning::Task)
+        }
+        (None, _, Some(tasks)) => titled(&full, name, tasks),
+    }
+}
+
+/// The task whose title is `full`, or else contains the words of `name`.
+fn titled(full: &str, name: &str, tasks: &[Task]) -> Meaning {
+    let matching =
+        |is_match: &dyn Fn(&str) -> bool| -> Vec<Task> { tasks.iter().filter(|task| is_match(&normalize(&task.title))).cloned().collect() };
+    let mut found = matching(&|title| title == full || title == name);
+    if found.is_empty() {
+        found = matching(&|title| format!(" {title} ").contains(&format!(" {name} ")));
+    }
+    match found.as_slice() {
+        [task] => Meaning::Task(task.task_id),
+        [] => {
+            let question = format!("{WHICH} None has that title. Your tasks are:");
+            Meaning::Unclear(lines(&question, tasks))
+        }
+        several => Meaning::Unclear(lines(WHICH, several)),
+    }
+}
+
+/// A place in a list.
+enum Place {
+    /// Counted from 1.
     Nth(usize),
-    /// The last of the list that was shown.
     Last,
-    /// The one that was spoken of.
-    It,
-    /// All of them, or more than one.
-    Several,
-    /// The one of this title, or a part of it.
-    Title(String),
 }
 
-const KINDS: [&str; 12] = ["task", "item", "todo", "to-do", "to do", "entry", "reminder", "one", "thing", "number", "no", "nr"];
-const NUMBERED: [&str; 8] = ["task number", "item number", "task", "item", "number", "no", "nr", "#"];
-const ARTICLES: [&str; 6] = ["the", "my", "a", "an", "that", "this"];
-const FROM_LIST: [&str; 16] = [
-    "from my list",
-    "from the list",
-    "from my tasks",
-    "from my todo list",
-    "from my to-do list",
-    "off my list",
-    "off the list",
-    "off my todo list",
-    "off my to-do list",
-    "on my list",
-    "on the list",
-    "in my list",
-    "in the list",
-    "of my list",
-    "of the list",
-    "from it",
-];
-const FIRST: [&str; 12] =
-    ["zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"];
-const ONE: [&str; 11] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
-
-impl Reference {
-    /// What a phrase such as "the second one", "task 3", "it" or "the milk" means. None if it says nothing.
-    pub(crate) fn of(phrase: Phrase<'_>) -> Option<Self> {
-        let phrase = phrase.without_last(&FROM_LIST);
-        if phrase.is_empty() {
-            return None;
-        }
-        if phrase.is_any(&["it", "that", "this", "that one", "this one", "the one", "the task", "this task", "that task", "the same"]) {
-            return Some(Self::It);
-        }
-        if phrase.is_any(&["all", "everything", "them", "them all", "all of them", "both", "both of them", "my list", "the list", "list"])
-            || phrase
-                .after_any(&["all", "every", "all of"])
-                .is_some_and(|rest| rest.without_first(&ARTICLES).is_any(&["tasks", "task", "items", "todos", "one"]))
-        {
-            return Some(Self::Several);
-        }
-        if is_several(phrase) {
-            return Some(Self::Several);
-        }
-        if let Some(number) = numbered(phrase.without_first(&ARTICLES)) {
-            return Some(number);
-        }
-        let bare = phrase.without_first(&ARTICLES);
-        place(bare.without_last(&KINDS)).or_else(|| {
-            let called = bare.after_any(&["task called", "task named", "task titled", "item called", "one called", "task", "item"]);
-            let title = called.unwrap_or(bare);
-            let shorter = title.without_last(&["task", "item", "todo", "one", "entry", "reminder"]);
-            let title = if shorter.is_empty() { title } else { shorter }.title();
-            (!title.is_empty()).then_some(Self::Title(title))
-        })
+fn place(name: &str) -> Option<Place> {
+    if name == "last" {
+        return Some(Place::Last);
     }
+    let ordinal = ORDINALS.iter().position(|ordinal| *ordinal == name).map(|at| at + 1);
+    let suffixes = ["st", "nd", "rd", "th"];
+    let digits = || suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)?.parse().ok());
+    ordinal.or_else(digits).map(Place::Nth)
 }
 
-/// "2 and 3", "tasks 2, 3", "the first and the last", "5 and delete 6": but "salt and pepper" may be a title.
-fn is_several(phrase: Phrase<'_>) -> bool {
-    let number = |word: &str| word.trim_start_matches('#').parse::<u64>().is_ok();
-    let mut numbers = phrase.without_first(&ARTICLES).without_first(&["tasks", "items", "numbers", "todos", "task", "item"]).plain();
-    if numbers.len() > 1 && numbers.all(number) {
-        return true;
-    }
-    let first =
-        phrase.split_at_any(&["and", "&", "or", "then"]).map(|(first, _)| first.without_first(&["tasks", "items", "numbers", "both"]));
-    first.is_some_and(|first| !first.is_empty() && !matches!(Reference::of(first), None | Some(Reference::Title(_))))
+/// The words in lower case, without punctuation between them.
+fn normalize(text: &str) -> String {
+    let is_separator = |c: char| c.is_whitespace() || c.is_ascii_punctuation() || matches!(c, '“' | '”' | '‘' | '’');
+    let text = text.to_lowercase();
+    let words: Vec<&str> = text.split(is_separator).filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
-/// "2", "#2", "task 2", "number two".
-fn numbered(phrase: Phrase<'_>) -> Option<Reference> {
-    let rest = phrase.without_first(&NUMBERED);
-    let said_so = rest.plain().len() < phrase.plain().len();
-    let mut words = rest.plain();
-    let (word, None) = (words.next()?, words.next()) else { return None };
-    let number = match word.trim_start_matches('#').parse() {
-        Ok(number) => number,
-        Err(_) if said_so => ONE.iter().position(|one| *one == word)?.try_into().ok()?,
-        Err(_) => return None,
-    };
-    Some(Reference::Number(number))
-}
-
-/// "first", "2nd", "last".
-fn place(phrase: Phrase<'_>) -> Option<Reference> {
-    if phrase.is_any(&["last", "latest", "final", "bottom", "newest", "most recent", "very last"]) {
-        return Some(Reference::Last);
+/// Removes articles and words for "task" around a name.
+fn strip(name: &str) -> &str {
+    let mut name = name;
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
     }
-    if phrase.is_any(&["top", "very first"]) {
-        return Some(Reference::Nth(1));
-    }
-    let mut words = phrase.plain();
-    let (word, None) = (words.next()?, words.next()) else { return None };
-    let digits = ["st", "nd", "rd", "th"].iter().find_map(|ending| word.strip_suffix(ending)?.parse().ok());
-    digits.or_else(|| FIRST.iter().position(|first| *first == word)).filter(|nth| *nth > 0).map(Reference::Nth)
+    SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::words::Words;
     use super::*;
 
+    fn tasks() -> Vec<Task> {
+        let titles = [(1, "Buy milk"), (2, "Buy oat milk"), (4, "Call mom"), (5, "milk")];
+        let task = |(task_id, title): (u64, &str)| Task { task_id, title: title.into(), completed: false };
+        titles.map(task).into()
+    }
+
     #[test]
-    fn phrases_mean_tasks() {
-        use Reference::{It, Last, Nth, Number, Several};
-        let title = |title: &str| Reference::Title(title.into());
-        for (phrase, expected) in [
-            ("2", Number(2)),
-            ("#12", Number(12)),
-            ("task 3", Number(3)),
-            ("Task #3", Number(3)),
-            ("the task number 4", Number(4)),
-            ("number two", Number(2)),
-            ("2 from my list", Number(2)),
-            ("the first one", Nth(1)),
-            ("first", Nth(1)),
-            ("the 2nd task", Nth(2)),
-            ("my third to-do", Nth(3)),
-            ("the 21st", Nth(21)),
-            ("the top one", Nth(1)),
-            ("the last one", Last),
-            ("last task on my list", Last),
-            ("the newest", Last),
-            ("it", It),
-            ("That one.", It),
-            ("the task", It),
-            ("everything", Several),
-            ("all of them", Several),
-            ("all my tasks", Several),
-            ("every task", Several),
-            ("tasks 5 and 6", Several),
-            ("5 and 6", Several),
-            ("5, 6", Several),
-            ("tasks 1, 2 and 3", Several),
-            ("task 5 and task 6", Several),
-            ("5 and delete 6", Several),
-            ("the first and the last one", Several),
-            ("it and the other", Several),
-            ("salt and pepper", title("salt and pepper")),
-            ("the milk", title("milk")),
-            ("milk from my list", title("milk")),
-            ("\"Buy the Milk\"", title("Buy the Milk")),
-            ("the task called Buy milk", title("Buy milk")),
-            ("the groceries task", title("groceries")),
-            ("Call mom.", title("Call mom")),
-            ("first aid kit", title("first aid kit")),
-            ("2 eggs", title("2 eggs")),
-            ("the zeroth", title("zeroth")),
+    fn words_refer_to_tasks() {
+        let history = History { shown: vec![2, 4], previous: Some(5), ..History::default() };
+        for (words, id) in [
+            ("2", 2),
+            ("task #7", 7),
+            ("the task number 4", 4),
+            ("the first one", 2),
+            ("2nd", 4),
+            ("my last task", 4),
+            ("it", 5),
+            ("That one.", 5),
+            ("the milk", 5),
+            ("oat milk", 2),
+            ("\"BUY MILK\"", 1),
+            ("mom task", 4),
         ] {
-            assert_eq!(Reference::of(Words::of(phrase).all()), Some(expected), "{phrase}");
+            assert_eq!(resolve(words, &history, Some(&tasks())), Meaning::Task(id), "{words}");
         }
-        assert_eq!(Reference::of(Words::of("").all()), None);
+    }
+
+    #[test]
+    fn unclear_words_are_asked_about() {
+        let history = History { shown: vec![2, 4], ..History::default() };
+        for (words, expected) in [
+            ("", "Which task do you mean? Say its number or its title."),
+            ("it", "Which task do you mean? Say its number or its title."),
+            ("all my tasks", "Which task do you mean? I change one task at a time."),
+            ("the third one", "Which task do you mean? The list is shorter than that."),
+            ("buy", "Which task do you mean?\n1. [ ] Buy milk\n2. [ ] Buy oat milk"),
+            ("ilk", "Which task do you mean? None has that title. Your tasks are:\n1. [ ] Buy milk"),
+            ("the 0th", "Which task do you mean? The list is shorter than that."),
+            ("task one", "Which task do you mean? None has that title."),
+            ("4 and 5", "Which task do you mean? None has that title."),
+        ] {
+            let meaning = resolve(words, &history, Some(&tasks()));
+            assert!(matches!(&meaning, Meaning::Unclear(question) if question.starts_with(expected)), "{words}: {meaning:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_is_asked_for_if_it_is_needed() {
+        let history = History::default();
+        assert_eq!(resolve("the first one", &history, None), Meaning::NeedsList);
+        assert_eq!(resolve("milk", &history, None), Meaning::NeedsList);
+        assert_eq!(resolve("the last", &history, Some(&tasks())), Meaning::Task(5));
+        let none = Meaning::Unclear("You have no tasks yet.".to_owned());
+        assert_eq!(resolve("the first one", &history, Some(&[])), none);
     }
 }

@@ -1,18 +1,18 @@
-//! The task list's file.
+//! The tasks of all users, in one SQLite file.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Executor};
-use tokio::sync::Mutex;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Executor};
 
 /// The longest title, in characters.
 const LONGEST_TITLE: usize = 200;
-/// How many tasks a list may hold, so that it can always be shown whole.
+/// How many tasks a user may have. Then a list is small enough to be shown whole.
 const MOST_TASKS: i64 = 250;
 
 const SCHEMA: &str = "
@@ -25,89 +25,85 @@ const SCHEMA: &str = "
         user_id TEXT NOT NULL, call_id TEXT NOT NULL, answer TEXT NOT NULL,
         PRIMARY KEY (user_id, call_id)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS calls (
-        sequence INTEGER PRIMARY KEY, call_id TEXT, user_id TEXT NOT NULL, tool TEXT NOT NULL, at INTEGER NOT NULL
-    ) STRICT;
 ";
 
-/// Who calls.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    pub(crate) user: String,
-    /// The call's id, if it has one.
-    pub(crate) call: Option<String>,
-}
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A tool call, named and written as in MCP.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(tag = "tool", content = "arguments", rename_all = "snake_case")]
 pub(crate) enum Request {
-    Add { title: String },
-    List { status: Status },
-    Complete { task_id: i64 },
-    Update { task_id: i64, title: String },
-    Delete { task_id: i64 },
+    AddTask { title: String },
+    ListTasks { status: Option<Status> },
+    CompleteTask { task_id: i64 },
+    UpdateTask { task_id: i64, title: String },
+    DeleteTask { task_id: i64 },
 }
 
-/// Which tasks are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+/// The tasks that are listed.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
-    #[default]
     All,
     Pending,
     Completed,
 }
 
-/// Why a request was not carried out.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TaskError {
-    /// It cannot be done; the sentence says why.
+    /// The request cannot be carried out; the sentence says why.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
     #[error("The task list could not be read or written.")]
     Database(#[from] sqlx::Error),
 }
 
-/// All users' tasks, in one file.
 pub(crate) struct TaskList {
-    options: SqliteConnectOptions,
-    /// None after a failure or a call that was dropped in the middle: a connection in doubt is never used again.
-    connection: Mutex<Option<SqliteConnection>>,
+    pool: SqlitePool,
 }
 
 impl TaskList {
     pub(crate) async fn open(file: &Path) -> Result<Self, sqlx::Error> {
-        create(file)?;
+        create_private(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            // A server that was left behind may still be finishing its last call.
+            // The server of an earlier process may still be in its last call.
             .busy_timeout(Duration::from_secs(5))
             .disable_statement_logging();
-        let mut connection = options.connect().await?;
-        connection.execute(SCHEMA).await?;
-        Ok(Self { options, connection: Mutex::new(Some(connection)) })
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        pool.execute(SCHEMA).await?;
+        Ok(Self { pool })
     }
 
-    /// Carries a request out, in one transaction, and writes it down.
-    pub(crate) async fn carry_out(&self, caller: &Caller, request: &Request) -> Result<Value, TaskError> {
-        let mut place = self.connection.lock().await;
-        let mut connection = match place.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await?,
-        };
-        let outcome = in_transaction(&mut connection, caller, request).await;
-        if !matches!(outcome, Err(TaskError::Database(_))) {
-            *place = Some(connection);
+    /// Carries out a request in one transaction. Repeats the result if `call_id` is known.
+    pub(crate) async fn call(&self, user: &str, call_id: Option<&str>, request: &Request) -> Result<Value, TaskError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let find = "SELECT answer FROM answers WHERE user_id = ? AND call_id = ?";
+        let earlier: Option<String> = sqlx::query_scalar(find).bind(user).bind(call_id).fetch_optional(&mut *transaction).await?;
+        if let Some(answer) = earlier {
+            return Ok(serde_json::from_str(&answer).map_err(|error| sqlx::Error::Decode(error.into()))?);
         }
-        outcome
+        let answer = match request {
+            Request::ListTasks { status } => return Ok(list(&mut transaction, user, *status).await?),
+            Request::AddTask { title } => add(&mut transaction, user, checked(title)?).await?,
+            Request::UpdateTask { task_id, title } => change(&mut transaction, user, *task_id, "updated", Some(checked(title)?)).await?,
+            Request::CompleteTask { task_id } => change(&mut transaction, user, *task_id, "completed", None).await?,
+            Request::DeleteTask { task_id } => change(&mut transaction, user, *task_id, "deleted", None).await?,
+        };
+        if let Some(call_id) = call_id {
+            let insert = "INSERT INTO answers (user_id, call_id, answer) VALUES (?, ?, ?)";
+            let insert = sqlx::query(insert).bind(user).bind(call_id).bind(answer.to_string());
+            insert.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(answer)
     }
 }
 
-/// Creates the file if it is not there: it holds what users wrote, so nobody else may read it. SQLite gives the files that it
-/// puts beside it the same mode.
-fn create(file: &Path) -> std::io::Result<()> {
+/// Creates the file for its owner alone, because it holds what users wrote. SQLite gives the same
+/// mode to the files that it creates with it.
+fn create_private(file: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -118,139 +114,61 @@ fn create(file: &Path) -> std::io::Result<()> {
     }
 }
 
-async fn in_transaction(connection: &mut SqliteConnection, caller: &Caller, request: &Request) -> Result<Value, TaskError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    note(&mut transaction, caller, request).await?;
-    let outcome = match earlier_answer(&mut transaction, caller).await? {
-        Some(answer) => Ok(answer),
-        None => answer(&mut transaction, caller, request).await,
+async fn list(connection: &mut SqliteConnection, user: &str, status: Option<Status>) -> Result<Value, sqlx::Error> {
+    let completed = match status {
+        None | Some(Status::All) => None,
+        Some(Status::Pending) => Some(false),
+        Some(Status::Completed) => Some(true),
     };
-    // Also after a refusal: nothing was changed, but the call is to be on record.
-    if !matches!(outcome, Err(TaskError::Database(_))) {
-        transaction.commit().await?;
-    }
-    outcome
-}
-
-async fn note(connection: &mut SqliteConnection, caller: &Caller, request: &Request) -> Result<(), sqlx::Error> {
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    sqlx::query("INSERT INTO calls (call_id, user_id, tool, at) VALUES (?, ?, ?, ?)")
-        .bind(&caller.call)
-        .bind(&caller.user)
-        .bind(request.tool())
-        .bind(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn earlier_answer(connection: &mut SqliteConnection, caller: &Caller) -> Result<Option<Value>, sqlx::Error> {
-    let answer: Option<String> = sqlx::query_scalar("SELECT answer FROM answers WHERE user_id = ? AND call_id = ?")
-        .bind(&caller.user)
-        .bind(&caller.call)
-        .fetch_optional(connection)
-        .await?;
-    answer.map(|answer| serde_json::from_str(&answer).map_err(|error| sqlx::Error::Decode(error.into()))).transpose()
-}
-
-async fn answer(connection: &mut SqliteConnection, caller: &Caller, request: &Request) -> Result<Value, TaskError> {
-    let user = caller.user.as_str();
-    let answer = match request {
-        Request::List { status } => return Ok(list(connection, user, *status).await?),
-        Request::Add { title } => add(connection, user, &checked(title)?).await?,
-        Request::Complete { task_id } => {
-            let done = "SELECT completed FROM tasks WHERE user_id = ? AND task_id = ? AND deleted = 0";
-            let already: Option<bool> = sqlx::query_scalar(done).bind(user).bind(task_id).fetch_optional(&mut *connection).await?;
-            let change = "UPDATE tasks SET completed = 1 WHERE user_id = ? AND task_id = ? AND deleted = 0 RETURNING title";
-            let title = sqlx::query_scalar(change).bind(user).bind(task_id).fetch_optional(&mut *connection).await?;
-            let mut answer = changed(*task_id, "completed", title)?;
-            if let (Some(true), Some(answer)) = (already, answer.as_object_mut()) {
-                answer.insert("already".to_owned(), Value::Bool(true));
-            }
-            answer
-        }
-        Request::Update { task_id, title } => {
-            let change = "UPDATE tasks SET title = ? WHERE user_id = ? AND task_id = ? AND deleted = 0 RETURNING title";
-            let title = sqlx::query_scalar(change).bind(checked(title)?).bind(user).bind(task_id).fetch_optional(&mut *connection).await?;
-            changed(*task_id, "updated", title)?
-        }
-        Request::Delete { task_id } => {
-            let change = "UPDATE tasks SET deleted = 1 WHERE user_id = ? AND task_id = ? AND deleted = 0 RETURNING title";
-            let title = sqlx::query_scalar(change).bind(user).bind(task_id).fetch_optional(&mut *connection).await?;
-            changed(*task_id, "deleted", title)?
-        }
-    };
-    if let Some(call) = &caller.call {
-        let keep = "INSERT INTO answers (user_id, call_id, answer) VALUES (?, ?, ?)";
-        sqlx::query(keep).bind(user).bind(call).bind(answer.to_string()).execute(connection).await?;
-    }
-    Ok(answer)
-}
-
-async fn list(connection: &mut SqliteConnection, user: &str, status: Status) -> Result<Value, sqlx::Error> {
-    let rows: Vec<(i64, String, bool)> =
-        sqlx::query_as("SELECT task_id, title, completed FROM tasks WHERE user_id = ? AND deleted = 0 ORDER BY task_id")
-            .bind(user)
-            .fetch_all(connection)
-            .await?;
-    let wanted = |completed: bool| match status {
-        Status::All => true,
-        Status::Pending => !completed,
-        Status::Completed => completed,
-    };
-    let tasks: Vec<Value> = rows
-        .into_iter()
-        .filter(|(_, _, completed)| wanted(*completed))
-        .map(|(task_id, title, completed)| json!({ "task_id": task_id, "title": title, "completed": completed }))
-        .collect();
-    Ok(json!({ "tasks": tasks }))
+    let select = "SELECT task_id, title, completed FROM tasks \
+         WHERE user_id = ?1 AND deleted = 0 AND completed = COALESCE(?2, completed) ORDER BY task_id";
+    let rows: Vec<(i64, String, bool)> = sqlx::query_as(select).bind(user).bind(completed).fetch_all(connection).await?;
+    let task = |(task_id, title, completed)| json!({ "task_id": task_id, "title": title, "completed": completed });
+    Ok(json!({ "tasks": rows.into_iter().map(task).collect::<Vec<_>>() }))
 }
 
 async fn add(connection: &mut SqliteConnection, user: &str, title: &str) -> Result<Value, TaskError> {
-    // Deleted tasks keep their rows, so that their numbers are not given again.
-    let count = "SELECT COUNT(*) FILTER (WHERE deleted = 0), COALESCE(MAX(task_id), 0) + 1 FROM tasks WHERE user_id = ?";
+    // Deleted tasks keep their rows, so that their numbers are not used again.
+    let count = "SELECT COUNT(*) FILTER (WHERE deleted = 0), COALESCE(MAX(task_id), 0) + 1 \
+         FROM tasks WHERE user_id = ?";
     let (tasks, task_id): (i64, i64) = sqlx::query_as(count).bind(user).fetch_one(&mut *connection).await?;
     if tasks >= MOST_TASKS {
-        return Err(TaskError::Refused(format!("The list is full: it holds {MOST_TASKS} tasks. Delete some first.")));
+        let reason = format!("The list is full: it holds {MOST_TASKS} tasks. Delete some first.");
+        return Err(TaskError::Rejected(reason));
     }
     let insert = "INSERT INTO tasks (user_id, task_id, title) VALUES (?, ?, ?)";
     sqlx::query(insert).bind(user).bind(task_id).bind(title).execute(connection).await?;
     Ok(json!({ "task_id": task_id, "status": "created", "title": title }))
 }
 
-fn changed(task_id: i64, status: &str, title: Option<String>) -> Result<Value, TaskError> {
-    match title {
-        Some(title) => Ok(json!({ "task_id": task_id, "status": status, "title": title })),
-        None => Err(TaskError::Refused(format!("There is no task {task_id} on the list."))),
-    }
+/// Gives a task a status, and a title if there is one.
+async fn change(
+    connection: &mut SqliteConnection,
+    user: &str,
+    task_id: i64,
+    status: &str,
+    title: Option<&str>,
+) -> Result<Value, TaskError> {
+    let update = "UPDATE tasks SET title = COALESCE(?3, title), \
+         completed = completed OR ?4 = 'completed', deleted = ?4 = 'deleted' \
+         WHERE user_id = ?1 AND task_id = ?2 AND deleted = 0 RETURNING title";
+    let update = sqlx::query_scalar(update).bind(user).bind(task_id).bind(title).bind(status);
+    let title: Option<String> = update.fetch_optional(connection).await?;
+    let missing = || TaskError::Rejected(format!("There is no task {task_id} on the list."));
+    let title = title.ok_or_else(missing)?;
+    Ok(json!({ "task_id": task_id, "status": status, "title": title }))
 }
 
 /// The title without white space around it.
-fn checked(title: &str) -> Result<String, TaskError> {
+fn checked(title: &str) -> Result<&str, TaskError> {
     let title = title.trim();
-    match title.chars().count() {
-        0 => Err(TaskError::Refused("A task needs a title.".to_owned())),
+    let reason = match title.chars().count() {
+        0 => "A task needs a title.".to_owned(),
         length if length > LONGEST_TITLE => {
-            Err(TaskError::Refused(format!("The title has {length} characters. At most {LONGEST_TITLE} are allowed.")))
+            format!("The title has {length} characters. At most {LONGEST_TITLE} are allowed.")
         }
-        _ if title.chars().any(char::is_control) => Err(TaskError::Refused("A title is one line of plain text.".to_owned())),
-        _ => Ok(title.to_owned()),
-    }
+        _ if title.chars().any(char::is_control) => "A title is one line of plain text.".to_owned(),
+        _ => return Ok(title),
+    };
+    Err(TaskError::Rejected(reason))
 }
-
-impl Request {
-    /// The tool's name.
-    pub(crate) fn tool(&self) -> &'static str {
-        match self {
-            Self::Add { .. } => "add_task",
-            Self::List { .. } => "list_tasks",
-            Self::Complete { .. } => "complete_task",
-            Self::Update { .. } => "update_task",
-            Self::Delete { .. } => "delete_task",
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "list_tests.rs"]
-mod tests;

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use chat_demo::tasks;
 use chat_domain::{CallError, ToolErrorKind, Toolset};
+use chat_tools_mcp::McpToolset;
 use serde_json::{Value, json};
-use sqlx::Connection;
+use sqlx::{Connection, Executor};
 
 use crate::support::{Tasks, call, invocation, program, user};
 
@@ -21,26 +22,38 @@ async fn it_offers_its_tools_and_says_what_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn answers_are_json_and_refusals_are_sentences() {
+async fn results_are_json_and_failures_are_sentences() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     let added: Value = serde_json::from_str(&call(&tools, "ann", "add_task", r#"{"title":"Buy milk","user_id":"bob"}"#).await).unwrap();
     assert_eq!(added, json!({ "task_id": 1, "status": "created", "title": "Buy milk" }));
     let listed: Value = serde_json::from_str(&call(&tools, "ann", "list_tasks", "{}").await).unwrap();
     assert_eq!(listed, json!({ "tasks": [{ "task_id": 1, "title": "Buy milk", "completed": false }] }));
-    for (tool, arguments, kind, message) in [
-        ("complete_task", r#"{"task_id":9}"#, ToolErrorKind::Failed, "There is no task 9 on the list."),
-        ("add_task", r#"{"title":"  "}"#, ToolErrorKind::Failed, "A task needs a title."),
+    assert_eq!(failure(&tools, "ann", "complete_task", r#"{"task_id":9}"#).await, "There is no task 9 on the list.");
+    for (tool, arguments) in [
+        ("add_task", "{}"),
+        ("add_task", r#"{"title":7}"#),
+        ("list_tasks", r#"{"status":"some"}"#),
+        ("complete_task", r#"{"task_id":"first"}"#),
+        ("delete_task", r#"{"task_id":1.5}"#),
     ] {
-        let Err(CallError::Failed(error)) = tools.call(invocation("ann", tool, arguments)).await else { panic!("{tool} was to fail") };
-        assert_eq!((error.kind, error.message.as_str()), (kind, message));
+        let Err(CallError::Failed(error)) = tools.call(invocation("ann", tool, arguments)).await else {
+            panic!("{tool} {arguments} was accepted")
+        };
+        assert_eq!(error.kind, ToolErrorKind::InvalidArguments, "{tool} {arguments}");
     }
-    let Err(CallError::Failed(error)) = tools.call(invocation("ann", "add_task", "{}")).await else { panic!("a title is needed") };
-    assert_eq!(error.kind, ToolErrorKind::InvalidArguments);
+}
+
+/// The reason why a call failed.
+async fn failure(tools: &McpToolset, user: &str, tool: &str, arguments: &str) -> String {
+    match tools.call(invocation(user, tool, arguments)).await {
+        Err(CallError::Failed(error)) if error.kind == ToolErrorKind::Failed => error.message,
+        other => panic!("{tool} {arguments}: {other:?}"),
+    }
 }
 
 #[tokio::test]
-async fn a_call_repeated_after_a_restart_does_nothing_and_is_on_record() {
+async fn a_call_repeated_after_a_restart_does_nothing() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     let add = invocation("ann", "add_task", r#"{"title":"once"}"#);
@@ -48,15 +61,89 @@ async fn a_call_repeated_after_a_restart_does_nothing_and_is_on_record() {
     tools.shutdown().await;
     let tools = tasks.start();
     assert_eq!(tools.call(add.clone()).await.unwrap(), first);
-    let listed: Value = serde_json::from_str(&call(&tools, "ann", "list_tasks", "{}").await).unwrap();
-    assert_eq!(listed["tasks"].as_array().map(Vec::len), Some(1));
+    let rename = invocation("ann", "update_task", r#"{"task_id":1,"title":"A"}"#);
+    let renamed = tools.call(rename.clone()).await.unwrap();
+    call(&tools, "ann", "update_task", r#"{"task_id":1,"title":"B"}"#).await;
+    assert_eq!(tools.call(rename).await.unwrap(), renamed);
+    let list = call(&tools, "ann", "list_tasks", "{}").await;
+    assert_eq!(list, r#"{"tasks":[{"completed":false,"task_id":1,"title":"B"}]}"#);
+}
 
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", tasks.file().display())).await.unwrap();
-    let calls: Vec<(String, String)> =
-        sqlx::query_as("SELECT call_id, tool FROM calls WHERE user_id = 'ann' ORDER BY sequence").fetch_all(&mut connection).await.unwrap();
-    let id = add.call.to_string();
-    assert_eq!(calls.iter().filter(|(call, _)| *call == id).count(), 2);
-    assert_eq!(calls.iter().map(|(_, tool)| tool.as_str()).collect::<Vec<_>>(), ["add_task", "add_task", "list_tasks"]);
+#[tokio::test]
+async fn a_task_is_added_changed_and_deleted() {
+    let tasks = Tasks::new();
+    let tools = tasks.start();
+    for (user, tool, arguments, expected) in [
+        ("ann", "add_task", r#"{"title":" milk "}"#, json!({ "task_id": 1, "title": "milk", "status": "created" })),
+        ("ann", "add_task", r#"{"title":"tea"}"#, json!({ "task_id": 2, "title": "tea", "status": "created" })),
+        ("ann", "complete_task", r#"{"task_id":1}"#, json!({ "task_id": 1, "title": "milk", "status": "completed" })),
+        ("ann", "update_task", r#"{"task_id":2,"title":"rice"}"#, json!({ "task_id": 2, "title": "rice", "status": "updated" })),
+        ("ann", "list_tasks", r#"{"status":"pending"}"#, json!({ "tasks": [{ "task_id": 2, "title": "rice", "completed": false }] })),
+        ("ann", "list_tasks", r#"{"status":"completed"}"#, json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] })),
+        ("ann", "delete_task", r#"{"task_id":2}"#, json!({ "task_id": 2, "title": "rice", "status": "deleted" })),
+        ("ann", "list_tasks", r#"{"status":null}"#, json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] })),
+        // A number is not used again, and each user has numbers of their own.
+        ("ann", "add_task", r#"{"title":"tea"}"#, json!({ "task_id": 3, "title": "tea", "status": "created" })),
+        ("bob", "list_tasks", "{}", json!({ "tasks": [] })),
+        ("bob", "add_task", r#"{"title":"his"}"#, json!({ "task_id": 1, "title": "his", "status": "created" })),
+    ] {
+        let answer: Value = serde_json::from_str(&call(&tools, user, tool, arguments).await).unwrap();
+        assert_eq!(answer, expected, "{tool} {arguments}");
+    }
+    assert_eq!(failure(&tools, "bob", "delete_task", r#"{"task_id":2}"#).await, "There is no task 2 on the list.");
+    assert_eq!(failure(&tools, "ann", "complete_task", r#"{"task_id":2}"#).await, "There is no task 2 on the list.");
+}
+
+#[tokio::test]
+async fn titles_and_lists_are_bounded() {
+    let tasks = Tasks::new();
+    let tools = tasks.start();
+    for (title, reason) in [
+        ("é".repeat(201).as_str(), "The title has 201 characters. At most 200 are allowed."),
+        (" \n ", "A task needs a title."),
+        ("two\nlines", "A title is one line of plain text."),
+    ] {
+        let arguments = json!({ "title": title }).to_string();
+        assert_eq!(failure(&tools, "ann", "add_task", &arguments).await, reason);
+    }
+    let longest = json!({ "title": "é".repeat(200) }).to_string();
+    for _ in 0..250 {
+        call(&tools, "ann", "add_task", &longest).await;
+    }
+    let full = "The list is full: it holds 250 tasks. Delete some first.";
+    assert_eq!(failure(&tools, "ann", "add_task", &longest).await, full);
+    call(&tools, "ann", "delete_task", r#"{"task_id":1}"#).await;
+    call(&tools, "ann", "add_task", &longest).await;
+}
+
+#[tokio::test]
+async fn the_list_works_again_after_a_failure_of_its_file() {
+    let tasks = Tasks::new();
+    let tools = tasks.start();
+    call(&tools, "ann", "add_task", r#"{"title":"kept"}"#).await;
+    let file = format!("sqlite://{}", tasks.file().display());
+    let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    connection.execute("ALTER TABLE tasks RENAME TO hidden").await.unwrap();
+    let reason = failure(&tools, "ann", "add_task", r#"{"title":"lost"}"#).await;
+    assert_eq!(reason, "The task list could not be read or written.");
+    connection.execute("ALTER TABLE hidden RENAME TO tasks").await.unwrap();
+    let added = call(&tools, "ann", "add_task", r#"{"title":"next"}"#).await;
+    assert!(added.contains(r#""task_id":2"#), "{added}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let tasks = Tasks::new();
+    let tools = tasks.start();
+    call(&tools, "ann", "add_task", r#"{"title":"secret"}"#).await;
+    for suffix in ["", "-wal", "-shm"] {
+        let file = format!("{}{suffix}", tasks.file().display());
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
 }
 
 #[tokio::test]
@@ -76,9 +163,9 @@ async fn tasks_added_at_once_get_numbers_of_their_own() {
     assert_eq!(ids, (1..=40).collect::<Vec<u64>>());
 }
 
-/// Speaks the protocol's text, so that nothing of ours stands between.
+/// Writes the protocol's text, without a client library.
 #[test]
-fn who_names_no_user_is_refused_and_the_server_ends_with_its_stdin() {
+fn a_call_without_a_user_is_rejected_and_the_server_ends_with_its_stdin() {
     let tasks = Tasks::new();
     let mut server = Command::new(program()).arg(tasks.file()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = server.stdin.take().unwrap();
@@ -89,8 +176,13 @@ fn who_names_no_user_is_refused_and_the_server_ends_with_its_stdin() {
     };
     let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } });
     assert_eq!(ask(1, "initialize", hello)["result"]["serverInfo"]["name"], "task-list");
-    let unnamed = ask(2, "tools/call", json!({ "name": "add_task", "arguments": { "title": "x", "chat/user_id": "ann" } }));
-    assert!(unnamed["error"]["message"].as_str().unwrap().contains(tasks::USER_ID), "{unnamed}");
+    for meta in [json!({}), json!({ tasks::CALL_ID: "c" }), json!({ tasks::USER_ID: "" }), json!({ tasks::USER_ID: 7 })] {
+        let arguments = json!({ "title": "x", "chat/user_id": "ann" });
+        let unnamed = ask(2, "tools/call", json!({ "name": "add_task", "arguments": arguments, "_meta": meta }));
+        assert!(unnamed["error"]["message"].as_str().unwrap().contains(tasks::USER_ID), "{unnamed}");
+    }
+    let unknown = json!({ "name": "no_such_tool", "_meta": { tasks::USER_ID: "ann" } });
+    assert_eq!(ask(2, "tools/call", unknown)["error"]["code"], -32602);
     let named = json!({ "name": "add_task", "arguments": { "title": "x" }, "_meta": { tasks::USER_ID: "ann", tasks::CALL_ID: "c1" } });
     assert_eq!(ask(3, "tools/call", named)["result"]["structuredContent"]["task_id"], 1);
     drop(stdin);
