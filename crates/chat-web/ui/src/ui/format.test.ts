@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { bytes, dayName, duration, group, initials } from './format';
+import { bytes, dayName, duration, group, initials, localeOf } from './format';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -38,4 +38,9 @@ test('durations and sizes are short', () => {
 
 test('initials are letters of any script', () => {
   expect(['Mara Lindqvist', 'demo', 'jörg.meyer@x', '', '😀 x'].map(initials)).toEqual(['ML', 'D', 'JM', '', '😀X']);
+});
+
+test('a language that is none is passed over', () => {
+  expect(localeOf(['C', '', 'de-DE', 'en'])).toBe('de-DE');
+  expect(localeOf(['C'])).toBeUndefined();
 });

@@ -1,5 +1,18 @@
 /* Formatters are slow to make and fast to use: one of each, made when it is first needed. */
-const lang = navigator.languages?.[0] ?? navigator.language;
+const lang = localeOf([...(navigator.languages ?? []), navigator.language]);
+
+/** The first of these languages that is one. A browser may name others, such as the locale `C`; without any, its default is taken. */
+export function localeOf(languages: readonly string[]): string | undefined {
+  for (const language of languages) {
+    try {
+      const [locale] = Intl.getCanonicalLocales(language);
+      if (locale) return locale;
+    } catch {
+      // Not a language.
+    }
+  }
+  return undefined;
+}
 
 function once(options: Intl.DateTimeFormatOptions): (date: Date) => string {
   let format: Intl.DateTimeFormat | undefined;
