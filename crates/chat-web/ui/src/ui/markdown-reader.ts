@@ -6,7 +6,7 @@ import { Lexer, type MarkedOptions, type Token, Tokenizer, type Tokens } from 'm
  */
 
 /** Quotes and lists inside each other, and marks such as `**` inside each other. People nest a handful. */
-const DEEPEST_BLOCK = 24;
+const DEEPEST_BLOCK = 12;
 const DEEPEST_INLINE = 24;
 /** Characters of one paragraph or cell that are searched for marks. */
 const LONGEST_INLINE = 20_000;
