@@ -16,6 +16,8 @@ const SAMPLES = [
   '> quote\n> - [ ] open\n> - [x] done\n\nline  \nbreak\n\n---\n\n    indented\n\n[link](https://a.test "t") ![p](https://a.test/p.png)',
   'a [ref] b\n\n[ref]: https://a.test\n\n<b>raw</b> &amp; &#x3c;script&#x3e; \\*no\\*',
   '```rust\nfn main() {}\n```\n\nتجربة **عربي**',
+  'a\r\nb\r\n\r\n# c\r\n\r\n- d\r\n- e\r\n\r\nf\r\n\r\ng',
+  'So:\n\n\\[ a \\\\ b_1 \\]\n\nand $x_1$ and $$y\n= z$$\n\nend',
 ];
 
 test('nothing unsafe becomes an element or an address', () => {

@@ -106,7 +106,7 @@ function inline(tokens: Token[] | undefined): ComponentChild[] {
         return <input key={key} type="checkbox" checked={token.checked} disabled aria-label={token.checked ? 'done' : 'open'} />;
       case 'math':
         return (
-          <span key={key} class="math" dir="ltr">
+          <span key={key} dir="ltr" class="math">
             {token.raw}
           </span>
         );
@@ -212,13 +212,13 @@ function block(token: Token, open = false, levels = ''): ComponentChild {
       return <p class="raw">{token.raw}</p>;
     case 'math':
       return (
-        <p class="math" dir="ltr">
+        <p dir="ltr" class="math">
           {token.raw.trimEnd()}
         </p>
       );
     default:
       return (
-        <p class="plain" dir="auto">
+        <p dir="auto" class="plain">
           {token.raw}
         </p>
       );
@@ -254,7 +254,9 @@ function useTokens(text: string, live: boolean): Token[] {
 
 const UNFORMATTED = 'A part of this is too long, or nested too deeply, to be formatted. It is shown as it was written.';
 
-function Formatted({ text, live }: { text: string; live: boolean }) {
+function Formatted({ text: written, live }: { text: string; live: boolean }) {
+  // As the reader of Markdown counts them, one character ends a line.
+  const text = useMemo(() => written.replace(/\r\n?/g, '\n'), [written]);
   const tokens = useTokens(text, live);
   const depths = tokens.filter((token) => token.type === 'heading').map((token) => (token as Tokens.Heading).depth);
   const levels = [...new Set(depths)].sort().join('');
