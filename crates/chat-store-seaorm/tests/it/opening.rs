@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chat_domain::{
     AgentData, BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationStore, FinishReason, HeldTurn, IdempotencyKey, ItemBody,
-    Message, MessageId, NewItem, Position, RanBy, RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, TurnId, TurnOutcome,
-    TurnPage, Unavailability, Usage, UserId, WorkerId,
+    Message, MessageId, NewItem, Position, RanBy, RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolOutcome,
+    ToolResult, TurnId, TurnOutcome, TurnPage, Unavailability, UnknownCause, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use sea_orm::{ConnectionTrait, Database};
@@ -125,11 +125,12 @@ async fn a_schema_that_is_not_up_to_date_is_refused_if_it_may_not_be_changed() {
     as_it_is().await.unwrap();
 }
 
-/// What the newest step of the schema did, undone.
-const OLDER: &str = "ALTER TABLE turns DROP COLUMN finish_reason; ALTER TABLE turns DROP COLUMN turns_left_out; \
+/// What the newest steps of the schema did, undone.
+const OLDER: &str = "ALTER TABLE turns DROP COLUMN attempt_started_at; ALTER TABLE turns DROP COLUMN spent_us; \
+                     ALTER TABLE tool_calls DROP COLUMN unknown_cause; ALTER TABLE turns DROP COLUMN finish_reason; ALTER TABLE turns DROP COLUMN turns_left_out; \
                      ALTER TABLE messages DROP COLUMN finish_reason; ALTER TABLE messages DROP COLUMN turns_left_out; \
                      ALTER TABLE messages DROP COLUMN agent_data; ALTER TABLE tool_calls DROP COLUMN agent_data; \
-                     DELETE FROM seaql_migrations WHERE version = 'm20261129_000001_answers'";
+                     DELETE FROM seaql_migrations WHERE version IN ('m20261129_000001_answers', 'm20261129_000001_attempts')";
 
 #[tokio::test]
 async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
@@ -141,14 +142,17 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
     let (arguments, agent_data) = (RawJson::from_valid("{}"), Some(AgentData::new("{}").unwrap()));
     let (id, ran_by) = (ToolCallId(Uuid::now_v7()), RanBy::Us);
     let call = ToolCall { id, message: message.id, tool: "list".to_owned(), arguments, ran_by, agent_data };
-    let step = [ItemBody::Message(message), ItemBody::ToolCall(call)].map(|body| NewItem { at: Timestamp(7), body });
+    let (outcome, started_at, took) = (ToolOutcome::Unknown(UnknownCause::Stopped), Timestamp(7), Duration::ZERO);
+    let result = ToolResult { call: id, outcome, started_at, took };
+    let step = [ItemBody::Message(message), ItemBody::ToolCall(call), ItemBody::ToolResult(result)];
+    let step = step.map(|body| NewItem { at: Timestamp(7), body });
     store.append(&held.lease, step.into()).await.unwrap();
     let mut expected = store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap();
     for item in expected.iter_mut().flat_map(|log| &mut log.items) {
         match &mut item.body {
             ItemBody::Message(message) => message.finish = None,
             ItemBody::ToolCall(call) => call.agent_data = None,
-            ItemBody::ToolResult(_) => {}
+            ItemBody::ToolResult(result) => result.outcome = ToolOutcome::Unknown(UnknownCause::Interrupted),
         }
     }
     store.close().await;
@@ -157,13 +161,15 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
     db.close().await.unwrap();
 
     let as_it_is = SeaOrmStore::open(&url(&file), OpenOptions { migrate: false, ..OpenOptions::default() }).await;
-    assert!(matches!(as_it_is.unwrap_err(), OpenError::Pending(steps) if steps == ["m20261129_000001_answers"]));
+    assert!(
+        matches!(as_it_is.unwrap_err(), OpenError::Pending(steps) if steps == ["m20261129_000001_answers", "m20261129_000001_attempts"])
+    );
     let store = open(&file).await.unwrap();
     assert_eq!(store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap(), expected);
     let worker = WorkerId(Uuid::now_v7());
     store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
     let claimed = store.claim_abandoned(Claim { worker, limit: 10, holding: None }).await.unwrap().pop().unwrap();
-    assert_eq!(claimed.items, expected[0].items);
+    assert_eq!((&claimed.items, claimed.spent), (&expected[0].items, Duration::ZERO));
     let ended = store.end_turn(&claimed.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await.unwrap();
     assert_eq!((ended.turn.finish, ended.turn.turns_left_out), (Some(FinishReason::Complete), 0));
 }
