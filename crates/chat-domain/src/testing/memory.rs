@@ -404,6 +404,9 @@ impl ConversationStore for MemoryStore {
         if state.deaf {
             return Err(StoreError::Unavailable(Unavailability::Unreachable, "heartbeats fail".into()));
         }
+        if !drafts.is_empty() {
+            state.check(&[Refused::Drafts])?;
+        }
         *state.workers.get_mut(&worker).ok_or(StoreError::LeaseLost)? = Instant::now() + lease;
         for (lease, draft) in drafts {
             if let Ok((log, at)) = state.leased(&lease) {

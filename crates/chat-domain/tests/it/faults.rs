@@ -65,6 +65,21 @@ async fn what_was_said_is_kept_if_the_store_takes_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_draft_that_the_store_refuses_costs_no_worker_its_lease() {
+    let (setup, gate) = (Setup::new(), Gate::new());
+    setup.store.refuse([Refused::Drafts]);
+    let world = setup.saying([vec![Script::text("Hel"), Script::Wait(gate.clone()), Script::text("lo.")]]).await;
+    let other = setup.saying([]).await;
+    let turn = world.send(None, "Hi").await;
+    gate.reached_by(1).await;
+    tokio::time::sleep(setup.limits.lease * 3).await;
+    gate.open();
+    assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
+    assert_eq!(world.log(turn.conversation).await, ["User: Hi", "Assistant: Hello."]);
+    assert!(other.agent.requests().is_empty(), "another worker took the turn");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transient_error_of_any_length_is_no_permanent_one() {
     let setup = Setup::new();
     let world = calling(&setup).await;

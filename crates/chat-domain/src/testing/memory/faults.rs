@@ -52,6 +52,8 @@ pub enum Refused {
     EndsWithItems,
     /// Ending a turn, with items or without.
     Ends,
+    /// Heartbeats with drafts.
+    Drafts,
 }
 
 impl State {
