@@ -20,6 +20,9 @@ use crate::turns::force_end;
 /// How many drafts a statement saves: all databases bound the number of values.
 const DRAFTS: usize = 4000;
 
+/// How long after the end of its lease a worker without turns is deleted. Until then it may come back under its id.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+
 /// Makes a worker known.
 pub(crate) struct Enroll {
     pub(crate) worker: WorkerId,
@@ -40,8 +43,25 @@ impl Command for Enroll {
             .push(") ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at")
             .execute(db)
             .await?;
+        forget_dead(db).await?;
         Ok(())
     }
+}
+
+/// Deletes the rows of workers that died while they held no turn: nothing else would ever delete them.
+async fn forget_dead(db: &Db) -> Result<(), Fault> {
+    Sql::new("DELETE FROM workers WHERE id IN (SELECT w.id FROM workers w WHERE w.expires_at < ")
+        .now()
+        .push(" - ")
+        .bind(micros(FORGOTTEN_AFTER))
+        .push(" AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.holder = w.id AND t.status = '")
+        .push(codes::RUNNING)
+        .push("')")
+        .locking_free("w")
+        .push(")")
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// Renews a worker's lease, saves drafts, brings back cancels.

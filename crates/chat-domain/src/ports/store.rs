@@ -136,7 +136,8 @@ pub trait ConversationStore: Send + Sync {
 
     // Workers.
 
-    /// Makes a worker known: its turns are safe from being claimed for `lease`.
+    /// Makes a worker known: its turns are safe from being claimed for `lease`. Workers whose leases ended long ago and that hold no turn may
+    /// be forgotten.
     async fn enroll(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError>;
 
     /// Renews a worker's lease, saves drafts and says which of its running turns should be cancelled.

@@ -46,6 +46,7 @@ macro_rules! store_contract {
             the_time_of_all_attempts_adds_up
             a_forced_end_leaves_the_next_turn_to_a_claim
             a_forgotten_worker_hears_of_it
+            an_idle_worker_may_return_soon_after_its_lease
             a_heartbeat_saves_drafts_and_brings_cancels
             a_mark_changes_with_its_turn
             one_idempotency_key_gives_one_turn
@@ -485,6 +486,14 @@ pub async fn a_forgotten_worker_hears_of_it(store: Store) {
     // What it still held can be claimed too.
     assert_eq!(store.claim_abandoned(claim(worker)).await.unwrap().len(), 1);
     assert!(matches!(store.heartbeat(WorkerId(id()), LEASE, Vec::new()).await, Err(StoreError::LeaseLost)));
+}
+
+/// The registration of another worker does not forget one whose lease has just ended.
+pub async fn an_idle_worker_may_return_soon_after_its_lease(store: Store) {
+    let late = enrolled(&store, EXPIRED).await;
+    let other = enrolled(&store, LEASE).await;
+    store.heartbeat(late, LEASE, Vec::new()).await.unwrap();
+    store.heartbeat(other, LEASE, Vec::new()).await.unwrap();
 }
 
 /// One heartbeat saves the drafts of many turns and brings the cancels of its own.

@@ -9,3 +9,4 @@ mod model;
 mod opening;
 mod postgres;
 mod round_trips;
+mod workers;
