@@ -47,10 +47,7 @@ impl Reader {
         match self.runtime.spawn(timeout(self.timeout, work)).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(Stop::Refused(error)))) => Err(error),
-            Ok(Ok(Err(Stop::Fault(fault)))) => {
-                self.source.observe(&fault);
-                Err(fault.into())
-            }
+            Ok(Ok(Err(Stop::Fault(fault)))) => Err(self.source.explain(fault).into()),
             Ok(Err(_)) => Err(Fault::TimedOut.into()),
             Err(stopped) => Err(Fault::Contradiction(format!("a read stopped: {stopped}")).into()),
         }

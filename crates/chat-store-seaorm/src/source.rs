@@ -35,16 +35,17 @@ impl Source {
     /// Refuses a database to which nothing can be written durably.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         match self {
-            Self::Sqlite(sqlite) if sqlite.is_damaged() => Err(Fault::Damaged),
             Self::Sqlite(sqlite) if !sqlite.is_in_place() => Err(Fault::Misplaced),
+            Self::Sqlite(sqlite) if sqlite.is_damaged() => Err(Fault::Damaged),
             _ => Ok(()),
         }
     }
 
-    /// Notes what a fault says about the whole database.
-    pub(crate) fn observe(&self, fault: &Fault) {
-        if let Self::Sqlite(sqlite) = self {
-            sqlite.observe(fault);
+    /// The fault that a caller is told: see [`Sqlite::explain`].
+    pub(crate) fn explain(&self, fault: Fault) -> Fault {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.explain(fault),
+            Self::Postgres(_) => fault,
         }
     }
 

@@ -101,7 +101,7 @@ impl One {
 }
 
 async fn work(sqlite: Arc<Sqlite>, mut waiting: mpsc::Receiver<Job>, mut closing: oneshot::Receiver<()>, batch: usize, limit: Duration) {
-    let alone = Alone { sqlite: Arc::clone(&sqlite), source: Source::Sqlite(Arc::clone(&sqlite)), limit };
+    let alone = Alone { source: Source::Sqlite(Arc::clone(&sqlite)), limit };
     let mut jobs = Vec::new();
     let mut closed = false;
     loop {
@@ -121,7 +121,6 @@ async fn work(sqlite: Arc<Sqlite>, mut waiting: mpsc::Receiver<Job>, mut closing
 
 /// One transaction after another.
 struct Alone {
-    sqlite: Arc<Sqlite>,
     source: Source,
     limit: Duration,
 }
@@ -129,22 +128,10 @@ struct Alone {
 #[async_trait]
 impl Transact for Alone {
     async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault> {
-        if self.sqlite.is_damaged() {
-            return Err(Fault::Damaged);
-        }
-        self.check_place()?;
-        if let Err(fault) = transact(&self.source, jobs, self.limit).await {
-            self.sqlite.observe(&fault);
-            return Err(self.sqlite.explain(fault));
-        }
-        // Callers must not hear of a success that a file has lost meanwhile.
-        self.check_place()
-    }
-}
-
-impl Alone {
-    /// Data written to a file that has no name any more is lost with the process.
-    fn check_place(&self) -> Result<(), Fault> {
-        if self.sqlite.is_in_place() { Ok(()) } else { Err(Fault::Misplaced) }
+        // Data written to a file that has no name any more is lost with the process.
+        self.source.check()?;
+        transact(&self.source, jobs, self.limit).await.map_err(|fault| self.source.explain(fault))?;
+        // Callers must not be told of a success that a file has lost since.
+        self.source.check()
     }
 }

@@ -96,20 +96,25 @@ impl Sqlite {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// Notes the damage that a fault may show. It is not forgotten before the database is opened again.
-    pub(crate) fn observe(&self, fault: &Fault) {
+    /// The fault that a caller is told: the one that SQLite reported, or its cause where that is known.
+    ///
+    /// Damage is noted, and not forgotten before the database is opened again.
+    pub(crate) fn explain(&self, fault: Fault) -> Fault {
         if fault.is_damage() {
-            note_damage(&self.is_damaged, fault);
+            // Pages that are missing because somebody has cut the file are no damage: it may be put back.
+            if !self.is_in_place() {
+                return Fault::Misplaced;
+            }
+            note_damage(&self.is_damaged, &fault);
+        } else if fault.is_failed_write() && self.is_out_of_room() {
+            return Fault::NoRoom(Box::new(fault));
         }
+        fault
     }
 
-    /// The same fault, or a full disk if that is what SQLite could not say.
-    pub(crate) fn explain(&self, fault: Fault) -> Fault {
-        let is_full = || {
-            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.as_ref().is_some_and(|files| files.lock.is_out_of_room())
-        };
-        if fault.is_failed_write() && is_full() { Fault::NoRoom(Box::new(fault)) } else { fault }
+    fn is_out_of_room(&self) -> bool {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.as_ref().is_some_and(|files| files.lock.is_out_of_room())
     }
 
     /// Moves the write-ahead log into the database's file, closes all connections and lets the files go.
