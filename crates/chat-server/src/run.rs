@@ -146,6 +146,7 @@ pub fn serve(config: &Config, migrate: bool) -> Result<(), ServeError> {
     let runtime = runtime.enable_all().thread_name("turns").build().map_err(ServeError::System)?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(ServeError::System)?;
+        survive_file_size_limit().map_err(ServeError::System)?;
         tokio::select! {
             running = Running::start(config, migrate) => running?.until(signals).await,
             () = signals.next() => Ok(()),
@@ -301,6 +302,12 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Makes a write beyond the limit of file sizes fail, as on a full disk. By default the signal ends the process.
+fn survive_file_size_limit() -> io::Result<()> {
+    // The handler stays when the stream of signals is dropped.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
