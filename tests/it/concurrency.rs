@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use chat_test_support::wait;
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ async fn with_reject_one_runs_and_the_others_are_told_which() {
     let attempts: Vec<_> = attempts.collect();
     let mut running = HashSet::new();
     for _ in 0..127 {
-        let body = told.recv().await.unwrap();
+        let body = wait::within("a refusal of a message", told.recv()).await.unwrap();
         assert_eq!(body["code"], "conversation_busy");
         running.insert(body["turn_id"].as_str().unwrap().to_owned());
     }
@@ -110,14 +111,13 @@ async fn with_interrupt_the_last_is_answered_and_all_end() {
     let texts: Vec<String> = (0..32).map(|n| format!("m{n}")).collect();
     let all = join_all(texts.iter().map(|text| ann.try_chat("?busy=interrupt&messages=turn", Some(conversation), text)));
     // The last is sent when all others have come.
+    let users = async || {
+        let page = ann.get(&format!("/conversations/{conversation}/messages?limit=200")).await;
+        page["messages"].as_array().unwrap().iter().filter(|message| message["role"] == "user").count()
+    };
     let last = async {
-        loop {
-            let page = ann.get(&format!("/conversations/{conversation}/messages?limit=200")).await;
-            let users = page["messages"].as_array().unwrap().iter().filter(|message| message["role"] == "user").count();
-            if users == 33 {
-                return ann.try_chat("?busy=interrupt", Some(conversation), "last").await;
-            }
-        }
+        wait::until("33 messages of the user", async || users().await == 33).await;
+        ann.try_chat("?busy=interrupt", Some(conversation), "last").await
     };
     let (replies, (status, reply)) = futures_util::future::join(all, last).await;
     assert_eq!((status.as_u16(), &reply["response"]), (200, &"Here.".into()));

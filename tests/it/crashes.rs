@@ -159,7 +159,7 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
     let server = home.start();
     // The tool's server is there; then it is frozen: it cannot hear of the call, and it dies with the chat server.
     server.client("ann").chat(None, "Look").await;
-    let frozen = server.freeze_child("witness-tools");
+    let frozen = server.freeze_tools();
     let mut events = server.client("ann").stream(None, "Pay").await;
     let opened = events.until("tool_call").await.swap_remove(0).data;
     server.kill();

@@ -1,8 +1,7 @@
 //! Agents, tools and databases that fail in every way: each its own code, the message kept, the conversation usable.
 
-use std::time::Duration;
-
 use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
+use chat_test_support::wait;
 use serde_json::json;
 
 use chat_tests::server::Home;
@@ -118,24 +117,21 @@ async fn an_agent_that_never_stops_calling_tools() {
 async fn a_full_disk_refuses_and_heals() {
     let agent = StubAgent::start(|_| Answer::text(["Hello."]));
     let home = Home::with_agent(&agent.base_url());
-    let server = home.start_on_a_small_disk();
+    let server = home.start();
     let ann = server.client("ann");
     let conversation = ann.chat(None, "Before").await["conversation_id"].as_str().unwrap().to_owned();
-    let filler = server.sees(&home.path().join("filler"));
-    let full = std::fs::write(&filler, vec![0; 64 << 20]).unwrap_err();
-    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    let mut problems = Vec::new();
-    // What the file still has room for is stored; then comes the first that is not.
-    while problems.is_empty() {
+    let log = std::fs::metadata(home.path().join("chat.db-wal")).unwrap().len();
+    server.limit_files(Some(log + 20_000));
+    // What the files still have room for is stored; then comes the first that is not.
+    let refused = wait::value("a message that finds no room", async || {
         let (status, reply) = ann.try_chat("?messages=turn", Some(&conversation), &"x".repeat(5_000)).await;
-        if status != 200 {
-            problems.push((status, reply));
-        }
-    }
-    assert_eq!((problems[0].0.as_u16(), &problems[0].1["code"]), (507, &"store_full".into()), "{problems:?}");
+        (status != 200).then_some((status.as_u16(), reply))
+    });
+    let (status, problem) = refused.await;
+    assert_eq!((status, &problem["code"]), (507, &"store_full".into()), "{problem}");
     let before = ann.said(&conversation).await;
     assert_eq!(before[..2], ["user: Before", "assistant: Hello."]);
-    std::fs::remove_file(filler).unwrap();
+    server.limit_files(None);
     // A turn that could not be ended meanwhile ends now; then this one is answered.
     ann.chat(Some(&conversation), "After").await;
     let after = ann.said(&conversation).await;
@@ -159,12 +155,7 @@ async fn a_database_that_is_stuck_answers_within_its_limit() {
     // Reading goes on.
     assert_eq!(ann.said(&conversation).await.len(), 2);
     sqlx::Connection::close(lock).await.unwrap();
-    let mut after = ann.try_chat("", Some(&conversation), "After").await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while after.0 != 200 && tokio::time::Instant::now() < deadline {
-        after = ann.try_chat("", Some(&conversation), "After").await;
-    }
-    assert_eq!(after.0, 200, "{}", after.1);
+    wait::until("an answer after the lock", async || ann.try_chat("", Some(&conversation), "After").await.0 == 200).await;
     // What was not acknowledged is there once or not at all, and every turn has ended.
     let said = ann.said(&conversation).await;
     assert!(said.iter().filter(|line| *line == "user: Stuck").count() <= 1, "{said:?}");

@@ -1,6 +1,7 @@
 //! SIGTERM under load.
 
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use chat_test_support::wait;
 use futures_util::future::join_all;
 use reqwest::Method;
 
@@ -105,7 +106,7 @@ async fn while_it_stops_it_says_so() {
     let opened = running.until("message").await.swap_remove(0).data;
     server.signal("TERM");
     let ready = async || read(ann.anywhere(Method::GET, "/health/ready").send().await.unwrap()).await;
-    while ready().await.0 == 200 {}
+    wait::until("a server that is not ready", async || ready().await.0 != 200).await;
     let (status, problem) = ready().await;
     assert_eq!((status.as_u16(), &problem["code"]), (503, &"shutting_down".into()));
     // A second signal ends it at once.

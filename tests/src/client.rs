@@ -1,5 +1,6 @@
 //! A user of the HTTP API.
 
+use chat_test_support::wait;
 use std::net::SocketAddr;
 
 use futures_util::StreamExt;
@@ -27,7 +28,7 @@ pub struct Client {
 impl Client {
     /// A user with a valid token and connections of their own.
     pub fn new(address: SocketAddr, user: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().read_timeout(wait::LIMIT).build().unwrap();
         Self { http, origin: format!("http://{address}"), user: user.to_owned(), token: token(user) }
     }
 
@@ -182,7 +183,7 @@ impl Events {
                     None => continue,
                 }
             }
-            self.unread.extend(self.bytes.next().await?.ok()?);
+            self.unread.extend(wait::within("the next event of a stream", self.bytes.next()).await?.ok()?);
         }
     }
 

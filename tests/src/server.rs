@@ -1,11 +1,15 @@
 //! The program as a process.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
+use chat_test_support::wait;
+use rlimit::Resource;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -73,22 +77,14 @@ impl Home {
         self.try_start_as(Command::new(program))
     }
 
-    /// The same, with the folder on a file system of 3 MiB that only the server sees, for as long as it runs.
-    /// Linux lets everybody make one in name spaces of their own; Debian's util-linux has the command.
-    pub fn start_on_a_small_disk(&self) -> Server {
-        let mut command = Command::new("unshare");
-        let script = "mount -t tmpfs -o size=3m none \"$0\" && cd \"$0\" && exec \"$1\"";
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-        command.arg(self.path()).arg(program(SERVER));
-        self.start_as(command)
-    }
-
     /// Starts a server that must refuse to serve. Gives its exit code and its log.
     pub fn refuses(&self) -> (Option<i32>, String) {
         let mut command = Command::new(program(SERVER));
-        let output = self.prepare(&mut command).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "it listens");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        let mut child = self.prepare(&mut command).spawn().unwrap();
+        let (said, log) = (whole(child.stdout.take().unwrap()), whole(child.stderr.take().unwrap()));
+        let code = exit_code(&mut child);
+        assert_eq!(received("what the server says", &said), "", "it listens");
+        (code, received("the server's log", &log))
     }
 
     fn start_as(&self, command: Command) -> Server {
@@ -107,26 +103,48 @@ impl Home {
 
     fn try_start_as(&self, mut command: Command) -> Result<Server, String> {
         let mut child = self.prepare(&mut command).spawn().unwrap();
-        let mut log = child.stderr.take().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let Some((_, address)) = line.trim().split_once(" listens on http://") else {
-            let mut said = String::new();
-            log.read_to_string(&mut said).unwrap();
-            child.wait().unwrap();
-            return Err(line + &said);
-        };
-        let address = address.parse().unwrap();
         // Both are read to the end, so that the server never waits for a reader.
-        let log = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            log.read_to_end(&mut said).unwrap();
-            String::from_utf8_lossy(&said).into_owned()
+        let log = whole(child.stderr.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, first_line) = channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            // The test may have given up.
+            let _ = sender.send(line);
+            std::io::copy(&mut stdout, &mut std::io::sink())
         });
-        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Ok(Server { child, address, log: Some(log), _folder: self.folder.clone() })
+        let mut server = Server { child, address: ([0, 0, 0, 0], 0).into(), log: Some(log), folder: self.folder.clone() };
+        let line = wait::receive("the first line of the server", &first_line).unwrap_or_default();
+        let Some((_, address)) = line.trim().split_once(" listens on http://") else {
+            exit_code(&mut server.child);
+            let said = server.log.take().map(|log| received("the server's log", &log));
+            return Err(line + &said.unwrap_or_default());
+        };
+        server.address = address.parse().unwrap();
+        Ok(server)
     }
+}
+
+/// Reads all that a process writes, in a thread of its own.
+fn whole(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let _ = pipe.read_to_end(&mut said);
+        // The test may be over.
+        let _ = sender.send(String::from_utf8_lossy(&said).into_owned());
+    });
+    receiver
+}
+
+fn received(what: &str, said: &Receiver<String>) -> String {
+    wait::receive(what, said).unwrap_or_default()
+}
+
+/// Waits until a process has ended.
+fn exit_code(child: &mut Child) -> Option<i32> {
+    wait::value_blocking("the end of the server's process", || child.try_wait().unwrap()).code()
 }
 
 /// A server that listens. Killed when dropped.
@@ -134,8 +152,8 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
-    log: Option<std::thread::JoinHandle<String>>,
-    _folder: Arc<TempDir>,
+    log: Option<Receiver<String>>,
+    folder: Arc<TempDir>,
 }
 
 impl Server {
@@ -152,39 +170,36 @@ impl Server {
     /// Kills it at once, as a power cut would. Gives its log.
     pub fn kill(mut self) -> String {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.log.take().unwrap().join().unwrap()
+        exit_code(&mut self.child);
+        self.log()
     }
 
-    /// A path as the server sees it.
-    pub fn sees(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
-        root.join(path.strip_prefix("/").unwrap())
+    fn log(&mut self) -> String {
+        self.log.take().map(|log| received("the end of the server's log", &log)).unwrap_or_default()
     }
 
-    /// The child processes of the server that run this program.
-    pub fn children(&self, name: &str) -> Vec<u32> {
-        // The kernel lists the children of each thread apart, and the one that starts them is any.
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let children = tasks.flat_map(|task| {
-            let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>()
-        });
-        let runs = |id: &u32| {
-            let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            command.split('\0').next().is_some_and(|program| program.ends_with(name))
-        };
-        children.filter(runs).collect()
+    /// Lets no file that the server writes become longer than this, as a full disk would; `None` lets all grow again.
+    pub fn limit_files(&self, length: Option<u64>) {
+        let id = self.child.id().try_into().unwrap();
+        let (mut soft, mut hard) = (0, 0);
+        rlimit::prlimit(id, Resource::FSIZE, None, Some((&mut soft, &mut hard))).unwrap();
+        rlimit::prlimit(id, Resource::FSIZE, Some((length.unwrap_or(hard), hard)), None).unwrap();
     }
 
-    /// Stops a child process of the server in its tracks.
-    pub fn freeze_child(&self, name: &str) -> FrozenChild {
-        loop {
-            if let Some(id) = self.children(name).first() {
-                assert!(signal(*id, "STOP"));
-                return FrozenChild(*id);
-            }
-        }
+    /// The process of the tool server of the tests that this server has started last.
+    pub fn tools(&self) -> Option<u32> {
+        // Each tool server writes down its server's id and its own: there may be no `/proc` that knows them.
+        let list = fs::read_to_string(self.folder.path().join(crate::witness::PROCESSES)).unwrap_or_default();
+        let ids = list.lines().filter_map(|line| line.split_once(' '));
+        let own = ids.filter(|(server, _)| *server == self.child.id().to_string());
+        own.last().map(|(_, tools)| tools.parse().unwrap())
+    }
+
+    /// Stops the tool server of the tests in its tracks.
+    pub fn freeze_tools(&self) -> FrozenChild {
+        let id = wait::value_blocking("the start of the tool server", || self.tools());
+        assert!(signal(id, "STOP"));
+        FrozenChild(id)
     }
 
     /// Sends it a signal, such as `TERM`.
@@ -205,8 +220,8 @@ impl Server {
 
     /// Waits until it has ended. Gives its exit code and its log.
     pub fn ended(mut self) -> (Option<i32>, String) {
-        let code = self.child.wait().unwrap().code();
-        (code, self.log.take().unwrap().join().unwrap())
+        let code = exit_code(&mut self.child);
+        (code, self.log())
     }
 }
 
@@ -218,7 +233,8 @@ impl Drop for Server {
         if std::thread::panicking()
             && let Some(log) = self.log.take()
         {
-            eprintln!("--- the server's log\n{}", log.join().unwrap_or_default());
+            // No second panic.
+            eprintln!("--- the server's log\n{}", log.recv_timeout(wait::LIMIT).unwrap_or_default());
         }
     }
 }

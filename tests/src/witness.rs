@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use chat_test_support::wait;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -11,6 +12,9 @@ use crate::server::Home;
 
 /// The tool server's program.
 pub const TOOLS: &str = "witness-tools";
+
+/// The file in the server's working directory where each tool server writes `SERVER_ID OWN_ID`.
+pub const PROCESSES: &str = "witness.processes";
 
 /// Tools whose calls wait for the test. Kept beside the database.
 pub struct Witness {
@@ -43,11 +47,14 @@ impl Witness {
 
     /// Waits until a tool is in the middle of a call.
     pub async fn reached(&self) -> Held {
-        let (stream, _) = self.gate.as_ref().unwrap().accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
-        // What is unread when a socket is closed would reset the connection, and take our answer away.
-        stream.read_line(&mut String::new()).await.unwrap();
-        Held(stream.into_inner().into_std().unwrap())
+        let called = async {
+            let (stream, _) = self.gate.as_ref().unwrap().accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            // What is unread when a socket is closed would reset the connection, and take our answer away.
+            stream.read_line(&mut String::new()).await.unwrap();
+            Held(stream.into_inner().into_std().unwrap())
+        };
+        wait::within("a call of a tool", called).await
     }
 
     /// What was done so far, without call ids and users.

@@ -7,7 +7,6 @@ use std::sync::Mutex as Cell;
 use std::time::{Duration, Instant};
 
 use chat_tests::server::{Home, Server, signal};
-use chat_tests::witness::TOOLS;
 use fastrand::Rng;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -102,16 +101,12 @@ impl Replica {
 
     /// Kills the tool server, or stops it in its tracks for some time.
     pub async fn strike_tools(&self, pause: Option<Duration>) {
-        let children = self.server.lock().await.as_ref().map(|server| server.children(TOOLS)).unwrap_or_default();
-        for child in &children {
-            signal(*child, if pause.is_some() { "STOP" } else { "KILL" });
-        }
+        let Some(tools) = self.server.lock().await.as_ref().and_then(Server::tools) else { return };
+        signal(tools, if pause.is_some() { "STOP" } else { "KILL" });
         if let Some(pause) = pause {
             sleep(pause).await;
-            for child in children {
-                // It may have ended with its server.
-                signal(child, "CONT");
-            }
+            // It may have ended with its server.
+            signal(tools, "CONT");
         }
     }
 

@@ -22,6 +22,12 @@ const LEFTOVERS: &[&str] = &[
     concat!(">>>>", ">>> "),
 ];
 
+/// What tests may not contain, each with the reason.
+const IN_TESTS: &[(&str, &str)] = &[
+    ("\"/proc/", "may show the processes of another PID namespace; let the process write down its id"),
+    ("Command::new(\"unshare\")", "needs a privilege that a container does not give"),
+];
+
 /// What breaks the rules, one sentence each.
 pub fn faults() -> Result<Vec<String>, Failed> {
     let mut faults = manifests::faults(&manifests::packages()?)?;
@@ -69,8 +75,20 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
         if let Some(mark) = LEFTOVERS.iter().find(|mark| line.contains(**mark)) {
             faults.push(format!("{place}: `{mark}` marks something unfinished"));
         }
+        if is_source && is_test(file) {
+            let forbidden = IN_TESTS.iter().filter(|(text, _)| line.contains(text));
+            faults.extend(forbidden.map(|(text, reason)| format!("{place}: `{text}` {reason}")));
+            if line.trim_start().starts_with("while ") && line.ends_with("{}") {
+                faults.push(format!("{place}: a wait without a limit; use `chat_test_support::wait`, which names what is waited for"));
+            }
+        }
     }
     faults
+}
+
+/// Whether a file belongs to tests. Benchmarks may be bound to a machine.
+fn is_test(file: &str) -> bool {
+    (file.starts_with("tests/") || file.contains("/tests/")) && !file.starts_with("tests/benches/")
 }
 
 #[cfg(test)]
@@ -88,6 +106,17 @@ mod tests {
         assert_eq!(file_faults("a.rs", &"\n".repeat(MAX_LINES), &[]), [""; 0]);
         assert_eq!(file_faults("a.rs", &"\n".repeat(MAX_LINES + 1), &[]).len(), 1);
         assert_eq!(file_faults("a.md", &"\n".repeat(MAX_LINES + 1), &[]), [""; 0]);
+    }
+
+    #[test]
+    fn tests_that_wait_without_a_limit_or_need_a_machine_of_their_own_are_noticed() {
+        let lines = ["read(\"/proc/7/stat\")", "Command::new(\"unshare\")", "    while !is_ready().await {}"];
+        for line in lines {
+            for (file, count) in [("tests/it/a.rs", 1), ("crates/a/tests/it/a.rs", 1), ("tests/benches/a.rs", 0), ("crates/a/src/a.rs", 0)]
+            {
+                assert_eq!(file_faults(file, line, &[]).len(), count, "{file}: {line}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A front end, as far as its requests go.
 
+use chat_test_support::wait;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
@@ -123,7 +124,7 @@ impl Stream {
                 self.record.lock().unwrap().push(json!({ "event": event }));
                 return Some(event);
             }
-            self.unread.extend(self.bytes.next().await?.ok()?);
+            self.unread.extend(wait::within("the next event of a stream", self.bytes.next()).await?.ok()?);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use chat_test_support::wait;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -137,12 +138,8 @@ async fn stop_stops_and_a_crash_does_not() {
     let mut stream = ann.open("threads.create", json!({ "input": input("One") })).await;
     let stopped = thread_of(&stream.until("assistant_message.content_part.text_delta").await);
     drop(stream);
-    let items = loop {
-        let items = ann.all("items.list", json!({ "thread_id": stopped, "order": "asc" })).await;
-        if items.len() == 3 {
-            break items;
-        }
-    };
+    let listed = async || ann.all("items.list", json!({ "thread_id": stopped, "order": "asc" })).await;
+    let items = wait::value("the stopped turn's items", async || Some(listed().await).filter(|items| items.len() == 3)).await;
     assert_eq!((text(&items[1]), &items[2]["task"]["title"]), ("Half".to_owned(), &json!("Stopped")));
     let messages = server.client("ann").get(&format!("/conversations/{}/messages", conversation(&stopped))).await;
     assert_eq!(messages["messages"][1]["turn_status"], "cancelled");
@@ -155,11 +152,7 @@ async fn stop_stops_and_a_crash_does_not() {
     let server = home.start();
     let ann = ChatKit::new(&server, "ann");
     // The front end loads the thread again until the answer is there.
-    let items = loop {
-        let items = ann.all("items.list", json!({ "thread_id": cut, "order": "asc" })).await;
-        if items.len() == 2 {
-            break items;
-        }
-    };
+    let listed = async || ann.all("items.list", json!({ "thread_id": cut, "order": "asc" })).await;
+    let items = wait::value("the answer after the crash", async || Some(listed().await).filter(|items| items.len() == 2)).await;
     assert_eq!(text(&items[1]), "Whole.");
 }

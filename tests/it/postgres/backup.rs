@@ -2,9 +2,10 @@
 
 use chat_test_postgres::database;
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use chat_test_support::wait::until;
 use futures_util::future::join_all;
 
-use super::{home, ids, turn, until};
+use super::{home, ids, turn};
 use chat_tests::client::Event;
 use chat_tests::server::Server;
 use chat_tests::witness::Witness;
@@ -42,7 +43,10 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     for on in [&a, &b, &a, &b] {
         waiting.push(on.client("ann").stream(None, "Wait").await.next().await.unwrap());
     }
-    until(async || agent.requests().iter().filter(|request| request.messages()[0]["content"] == "Wait").count() == 4).await;
+    until("four turns that wait at the agent", async || {
+        agent.requests().iter().filter(|request| request.messages()[0]["content"] == "Wait").count() == 4
+    })
+    .await;
     let (_, busy) = ids(&waiting[0]);
     let queued = b.client("ann").stream(Some(&busy), "Later").await.next().await.unwrap();
     let pay = ann.stream(None, "Pay").await.until("tool_call").await.swap_remove(0);

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chat_test_postgres::{Cluster, Mode, Options, free_port};
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent, chunk};
+use chat_test_support::wait::{self, until};
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{home, ids, until};
+use super::{home, ids};
 use crate::concurrency::echo;
 use crate::streams::essence;
 use chat_tests::client::{Client, Events, read, text};
@@ -81,9 +82,11 @@ impl Site {
 
     /// Waits until the balancer sends requests to whoever is ready.
     async fn until_ready(&self) {
-        until(async || match self.client("ann").anywhere(Method::GET, "/health/ready").send().await {
-            Ok(response) => response.status() == 200,
-            Err(_) => false,
+        until("a balancer that sends requests to a server", async || {
+            match self.client("ann").anywhere(Method::GET, "/health/ready").send().await {
+                Ok(response) => response.status() == 200,
+                Err(_) => false,
+            }
         })
         .await;
     }
@@ -102,13 +105,17 @@ fn program(variable: &str) -> std::ffi::OsString {
 
 /// Waits for a turn's end by the balancer, whoever dies meanwhile.
 async fn rest_of(client: &Client, turn: &str, last: Option<&str>) -> Vec<chat_tests::client::Event> {
-    loop {
+    let resumed = async || {
         let response = client.resume(turn, last).await;
         match response.status().as_u16() {
-            200 => return Events::of(response).rest().await,
-            status => assert!([502, 503, 504].contains(&status), "{status}"),
+            200 => Some(response),
+            status => {
+                assert!([502, 503, 504].contains(&status), "{status}");
+                None
+            }
         }
-    }
+    };
+    Events::of(wait::value("a stream by the balancer", resumed).await).rest().await
 }
 
 /// An agent that says "One, ", and goes on when it may.
@@ -130,10 +137,13 @@ async fn streams_come_at_once_and_outlive_a_replica(site: Site, agent: StubAgent
     let plain = tokio::spawn(ann.message("", None, "Without a key").send());
     let keyed = || ann.message("", None, "With a key").header("idempotency-key", "k").send();
     let first = tokio::spawn(keyed());
-    until(async || agent.requests().len() == 3).await;
+    until("three requests to the agent", async || agent.requests().len() == 3).await;
     let b = site.b.clone().set("CHAT_CHATKIT_EXAMPLE", "true").start();
     // What only the second has is found as soon as the balancer knows it, for the first has more connections.
-    until(async || ann.anywhere(Method::GET, "/chatkit-example").send().await.unwrap().status() == 200).await;
+    until("the second server behind the balancer", async || {
+        ann.anywhere(Method::GET, "/chatkit-example").send().await.unwrap().status() == 200
+    })
+    .await;
     a.kill();
     while let Some(event) = streaming.next().await {
         seen.push(event);
@@ -150,12 +160,8 @@ async fn streams_come_at_once_and_outlive_a_replica(site: Site, agent: StubAgent
     assert_eq!(plain.await.unwrap().unwrap().status(), 502);
     let first = read(first.await.unwrap().unwrap()).await;
     assert_eq!(first.0, if repeats { 200 } else { 502 }, "{}", first.1);
-    let again = loop {
-        let response = keyed().await.unwrap();
-        if response.status() == 200 {
-            break read(response).await.1;
-        }
-    };
+    let answered = async || Some(keyed().await.unwrap()).filter(|response| response.status() == 200);
+    let again = read(wait::value("the answer to a repeated message", answered).await).await.1;
     assert_eq!(again["response"], "One, two.");
     assert_eq!(site.cluster.query("chat", "SELECT count(*) FROM turns").unwrap(), "3");
 }
@@ -177,10 +183,10 @@ async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: St
     let body = json!({ "type": "threads.create", "params": { "input": message } });
     let response = ann.anywhere(Method::POST, "/chatkit").json(&body).send().await.unwrap();
     assert_eq!(response.status(), 200);
-    until(async || agent.requests().len() == 3).await;
+    until("three requests to the agent", async || agent.requests().len() == 3).await;
     drop(response);
     let cancelled = "SELECT count(*) FROM turns WHERE status = 'cancelled'";
-    until(async || site.cluster.query("chat", cancelled).unwrap() == "3").await;
+    until("three cancelled turns", async || site.cluster.query("chat", cancelled).unwrap() == "3").await;
     let long = ann.request(Method::POST, "/chat").header("content-type", "application/json").body(vec![b' '; 3 << 19]);
     let (status, problem) = read(long.send().await.unwrap()).await;
     assert_eq!((status.as_u16(), &problem["code"]), (413, &"body_too_large".into()), "{problem}");
@@ -204,16 +210,19 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
             let (mut conversation, mut sent) = (None::<String>, Vec::new());
             while !stop.load(Ordering::Relaxed) {
                 let said = format!("s{sender} m{}", sent.len());
-                let reply = loop {
-                    let request = client.message("?messages=turn", conversation.as_deref(), &said);
-                    let response = request.header("idempotency-key", said.replace(' ', "-")).send().await.unwrap();
-                    let (status, reply) = read(response).await;
-                    if status == 200 {
-                        break reply;
+                let answered = async {
+                    loop {
+                        let request = client.message("?messages=turn", conversation.as_deref(), &said);
+                        let response = request.header("idempotency-key", said.replace(' ', "-")).send().await.unwrap();
+                        let (status, reply) = read(response).await;
+                        if status == 200 {
+                            return reply;
+                        }
+                        assert!([502, 503, 504].contains(&status.as_u16()), "{status} {reply}");
+                        refused.fetch_add(1, Ordering::Relaxed);
                     }
-                    assert!([502, 503, 504].contains(&status.as_u16()), "{status} {reply}");
-                    refused.fetch_add(1, Ordering::Relaxed);
                 };
+                let reply = wait::within("an answer by the balancer", answered).await;
                 assert_eq!(reply["response"], format!("Re {said}"), "{reply}");
                 conversation = Some(reply["conversation_id"].as_str().unwrap().to_owned());
                 sent.push(said);
@@ -224,7 +233,7 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
     let senders: Vec<_> = (0..8).map(|sender| tokio::spawn(send(sender))).collect();
     let calm = async || {
         let goal = agent.requests().len() + 40;
-        until(async || agent.requests().len() >= goal).await;
+        until("40 more requests to the agent", async || agent.requests().len() >= goal).await;
     };
     calm().await;
     for home in [&site.a, &site.b, &site.a, &site.b] {

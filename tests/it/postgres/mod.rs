@@ -8,8 +8,6 @@ mod pgbouncer;
 mod recovery;
 mod replicas;
 
-use std::time::Duration;
-
 use chat_test_postgres::Database;
 use serde_json::Value;
 
@@ -32,13 +30,6 @@ fn home(database: &str, agent: &str) -> Home {
         ("CHAT_DATABASE_TIMEOUT", "50s"),
     ];
     settings.into_iter().fold(Home::with_agent(agent), |home, (name, value)| home.set(name, value))
-}
-
-/// Waits until something is so. What never is ends with the test's time limit.
-async fn until(mut so: impl AsyncFnMut() -> bool) {
-    while !so().await {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// The turn and the conversation that an event tells of.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use chat_test_postgres::{Cluster, Mode, Options};
 use chat_test_support::proxy::{Cut, Lost, Proxy, Trap};
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use chat_test_support::wait::{until, within};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::{ids, until};
+use super::ids;
 use crate::concurrency::echo;
 use chat_tests::client::{Client, read};
 use chat_tests::server::{Home, Server};
@@ -58,18 +59,21 @@ const AWAY: [&str; 3] = ["store_unavailable", "store_timeout", "store_read_only"
 
 /// Asks for this until it is done; whatever else is said must be that the database is away.
 async fn insist<F: Future<Output = reqwest::Result<reqwest::Response>>>(mut send: impl FnMut() -> F) -> Value {
-    loop {
-        let response = send().await.unwrap();
-        let retry_after = response.headers().get("retry-after").cloned();
-        let (status, body) = read(response).await;
-        if status == 200 {
-            return body;
+    let answered = async {
+        loop {
+            let response = send().await.unwrap();
+            let retry_after = response.headers().get("retry-after").cloned();
+            let (status, body) = read(response).await;
+            if status == 200 {
+                return body;
+            }
+            assert_eq!(status, 503, "{body}");
+            assert!(AWAY.contains(&body["code"].as_str().unwrap()), "{body}");
+            assert!(retry_after.is_some(), "{body}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(status, 503, "{body}");
-        assert!(AWAY.contains(&body["code"].as_str().unwrap()), "{body}");
-        assert!(retry_after.is_some(), "{body}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    };
+    within("an answer from a server whose database was away", answered).await
 }
 
 /// Senders, each with a conversation of its own, who insist on being answered.
@@ -144,7 +148,7 @@ async fn turns_outlive_a_database_that_stops() {
         for n in 0..8 {
             opened.push(ids(&ann.stream(None, &format!("m{n}")).await.next().await.unwrap()));
         }
-        until(async || agent.requests().len() == 8).await;
+        until("eight requests to the agent", async || agent.requests().len() == 8).await;
         let mut paying = ann.stream(None, "Pay").await;
         let pay = ids(&paying.until("tool_call").await[0]);
         let tool = witness.reached().await;
@@ -168,7 +172,7 @@ async fn turns_outlive_a_database_that_stops() {
         // Answers come, and a tool comes to its end, while nobody can store them.
         gate.open();
         tool.release();
-        until(async || witness.log().len() == 2).await;
+        until("the calls of both tools", async || witness.log().len() == 2).await;
         site.cluster.start_again().unwrap();
         for (n, (turn, conversation)) in opened.iter().enumerate() {
             let on = if n % 2 == 0 { &a } else { &b }.client("ann");
@@ -184,7 +188,7 @@ async fn turns_outlive_a_database_that_stops() {
         assert_eq!(site.cluster.query("chat", "SELECT count(*) FROM turns").unwrap(), "9");
         assert_eq!(site.cluster.query("chat", "SELECT count(*) FROM turns WHERE ended_at IS NULL").unwrap(), "0");
         for server in [&a, &b] {
-            until(async || code(&server.client("ann"), "/health/ready").await.0 == 200).await;
+            until("a server that is ready", async || code(&server.client("ann"), "/health/ready").await.0 == 200).await;
         }
     }
 }
@@ -200,7 +204,7 @@ async fn senders_lose_nothing_whatever_happens_to_database_and_network() {
     // Some go through between one blow and the next.
     let calm = async || {
         let goal = answered() + 16;
-        until(async || answered() >= goal).await;
+        until("more answers", async || answered() >= goal).await;
     };
     let network = site.network.clone();
     let pause = Duration::from_millis(300);
@@ -239,17 +243,17 @@ async fn a_standby_takes_the_place_of_its_primary() {
     let home = site.home(&agent);
     let (a, b) = (home.start(), home.start());
     let senders = Senders::start(&[&a, &b], 8);
-    until(async || agent.requests().len() >= 40).await;
+    until("40 requests to the agent", async || agent.requests().len() >= 40).await;
     site.cluster.kill().unwrap();
     // Whoever is connected to a standby that is none yet is told that it takes no writes.
     site.network.point_to(([127, 0, 0, 1], standby.port()).into());
     let ann = a.client("ann");
-    until(async || code(&ann, "/health/ready").await.0 == 503).await;
+    until("a server that is not ready", async || code(&ann, "/health/ready").await.0 == 503).await;
     let refused = ann.message("", None, "Anybody?").send().await.unwrap();
     assert_eq!(refused.status(), 503);
     standby.promote().unwrap();
     let goal = agent.requests().len() + 40;
-    until(async || agent.requests().len() >= goal).await;
+    until("40 more requests to the agent", async || agent.requests().len() >= goal).await;
     senders.lost_nothing(&b.client("ann")).await;
 }
 

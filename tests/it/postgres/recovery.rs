@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use chat_test_postgres::database;
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
+use chat_test_support::wait::until;
 use futures_util::future::join_all;
 
-use super::{home, ids, rows, turn, until};
+use super::{home, ids, rows, turn};
 use chat_tests::client::Event;
 use chat_tests::witness::Witness;
 
@@ -51,7 +52,7 @@ async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
     let home = home(database.url(), &agent.base_url());
     let (a, b, c) = (home.start(), home.start(), home.start());
     let opened = begin(&a.client("ann"), TURNS).await;
-    until(async || agent.requests().len() == TURNS).await;
+    until("all turns at the agent", async || agent.requests().len() == TURNS).await;
     // One more waits behind a running one.
     let (_, conversation) = ids(&opened[0]);
     let queued = b.client("ann").stream(Some(&conversation), "Later").await;
@@ -83,7 +84,7 @@ async fn what_one_leaves_behind_goes_on_at_once() {
     let home = home(database.url(), &agent.base_url()).set("CHAT_LEASE", "1h").set("CHAT_SHUTDOWN_GRACE", "100ms");
     let (a, b) = (home.start(), home.start());
     let opened = begin(&a.client("ann"), TURNS).await;
-    until(async || agent.requests().len() == TURNS).await;
+    until("all turns at the agent", async || agent.requests().len() == TURNS).await;
     let (code, log) = tokio::task::spawn_blocking(move || a.terminate()).await.unwrap();
     assert_eq!(code, Some(0), "{log}");
     for opened in &opened {
@@ -101,7 +102,7 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
     let (witness, home) = Witness::gated(home(database.url(), &agent.base_url()));
     let a = home.start();
     let opened = begin(&a.client("ann"), 8).await;
-    until(async || agent.requests().len() == 8).await;
+    until("eight requests to the agent", async || agent.requests().len() == 8).await;
     let mut paying = a.client("ann").stream(None, "Pay").await;
     let pay = paying.until("tool_call").await.swap_remove(0);
     let tool = witness.reached().await;
@@ -121,7 +122,7 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
     tool.release();
     a.signal("CONT");
     let others = format!("SELECT count(*) FROM workers WHERE id NOT IN ({known})");
-    until(async || database.query(&others).unwrap() != "0").await;
+    until("another worker in the database", async || database.query(&others).unwrap() != "0").await;
     // Under its new name it serves on.
     assert_eq!(a.client("bob").chat(None, "Are you there?").await["response"], "Done.");
     let (code, log) = tokio::task::spawn_blocking(move || a.terminate()).await.unwrap();
@@ -150,7 +151,7 @@ async fn a_turn_that_kills_its_server_is_given_up() {
         if opened.is_none() {
             opened = Some(server.client("ann").stream(None, "Poison").await.next().await.unwrap());
         }
-        until(async || agent.requests().len() == attempt).await;
+        until("the next attempt at the agent", async || agent.requests().len() == attempt).await;
         server.kill();
     }
     let (id, conversation) = ids(&opened.unwrap());
@@ -171,7 +172,7 @@ async fn turns_of_a_dead_one_are_watched_and_cancelled_meanwhile() {
     let home = home(database.url(), &agent.base_url());
     let (a, b) = (home.start(), home.start());
     let opened = begin(&a.client("ann"), 1).await.swap_remove(0);
-    until(async || agent.requests().len() == 1).await;
+    until("a request to the agent", async || agent.requests().len() == 1).await;
     a.kill();
     let (id, conversation) = ids(&opened);
     let on_b = b.client("ann");

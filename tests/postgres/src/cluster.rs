@@ -174,11 +174,12 @@ impl Cluster {
 
     /// Starts it on a free port, which it keeps.
     pub(crate) fn start_somewhere(&mut self) -> Result<(), Error> {
+        let begun = Instant::now();
         loop {
             self.port = free_port()?;
             match self.launch() {
                 // Somebody was quicker.
-                Err(_) if self.log_tail().contains("Address already in use") => {}
+                Err(_) if self.log_tail().contains("Address already in use") && begun.elapsed() < PATIENCE => {}
                 done => return done,
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! `witness-tools LOG GATE`: each call of a tool appends `begin TOOL CALL_ID USER` to the file `LOG`, then tells the same line to
 //! the address `GATE` and waits there for an answer (`-` for no gate), then appends `end TOOL CALL_ID USER`. Calls run side by side;
-//! one with the argument `pause_ms` takes that long.
+//! one with the argument `pause_ms` takes that long. At its start it appends its server's process id and its own to `witness.processes`.
 //! Written against the protocol's text: <https://modelcontextprotocol.io/specification/2025-06-18>.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test program: it may die")]
 
@@ -12,12 +12,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_tests::witness::PROCESSES;
 use serde_json::{Value, json};
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let log = OpenOptions::new().create(true).append(true).open(args.next().unwrap()).unwrap();
     let gate = args.next().filter(|gate| gate != "-");
+    let processes = OpenOptions::new().create(true).append(true).open(PROCESSES).unwrap();
+    note(&processes, &format!("{} {}", std::os::unix::process::parent_id(), std::process::id()));
     let witness = Arc::new(Witness { log, gate });
     for line in std::io::stdin().lock().lines() {
         let message: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -80,10 +83,14 @@ impl Witness {
     }
 
     fn note(&self, line: &str) {
-        // One write, so that a line is never torn.
-        (&self.log).write_all(format!("{line}\n").as_bytes()).unwrap();
-        self.log.sync_data().unwrap();
+        note(&self.log, line);
     }
+}
+
+fn note(mut file: &File, line: &str) {
+    // One write, so that a line is never torn.
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    file.sync_data().unwrap();
 }
 
 fn tool(name: &str, annotations: Value) -> Value {

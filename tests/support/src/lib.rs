@@ -2,3 +2,4 @@
 
 pub mod proxy;
 pub mod stub_agent;
+pub mod wait;

@@ -2,6 +2,7 @@
 
 use chat_domain::{Agent, StepEvent};
 use chat_test_support::stub_agent::{Answer, Delivery, Gate, StubAgent, chunk};
+use chat_test_support::wait;
 use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
@@ -119,16 +120,16 @@ async fn dropping_the_step_before_its_answer_closes_the_connection() {
     let agent = agent(&base_url);
     let mut step = agent.step(hello());
     let mut connection = tokio::select! {
-        connection = listener.accept() => connection.expect("a connection").0,
+        connection = wait::within("a connection", listener.accept()) => connection.expect("a connection").0,
         _ = &mut step => panic!("nobody has answered"),
     };
     let asked = tokio::select! {
-        asked = connection.read_u8() => asked,
+        asked = wait::within("a request", connection.read_u8()) => asked,
         _ = &mut step => panic!("nobody has answered"),
     };
     assert_eq!(asked.expect("a request"), b'P');
     drop(step);
     // It ends, whether in good order or not.
-    let _ = connection.read_to_end(&mut Vec::new()).await;
+    let _ = wait::within("the end of the connection", connection.read_to_end(&mut Vec::new())).await;
     assert!(matches!(connection.read(&mut [0]).await, Ok(0) | Err(_)));
 }

@@ -7,6 +7,7 @@ use chat_agent_http::ChatCompletionsAgent;
 use chat_domain::Agent;
 use chat_domain::AgentErrorKind::{self, ContextTooLong, Misconfigured, Overloaded, Protocol, Refused, Unavailable};
 use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
+use chat_test_support::wait;
 
 use crate::support::{agent, done, events, hello, settings, text};
 
@@ -98,8 +99,11 @@ fn rude(reply: &'static [u8], connections: usize) -> (String, std::thread::JoinH
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let base_url = format!("http://{}/v1", listener.local_addr().expect("an address"));
     let server = std::thread::spawn(move || {
+        listener.set_nonblocking(true).expect("a listener");
         for _ in 0..connections {
-            let (mut connection, _) = listener.accept().expect("a connection");
+            let (mut connection, _) = wait::value_blocking("a connection", || listener.accept().ok());
+            connection.set_nonblocking(false).expect("a connection");
+            connection.set_read_timeout(Some(wait::LIMIT)).expect("a connection");
             let _ = connection.read(&mut [0; 16]).expect("a request");
             let _ = connection.write_all(reply);
         }

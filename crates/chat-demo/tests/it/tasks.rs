@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use chat_demo::tasks;
 use chat_domain::{CallError, ToolErrorKind, Toolset};
+use chat_test_support::wait::Watchdog;
 use chat_tools_mcp::McpToolset;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor};
@@ -168,6 +169,7 @@ async fn tasks_added_at_once_get_numbers_of_their_own() {
 fn a_call_without_a_user_is_rejected_and_the_server_ends_with_its_stdin() {
     let tasks = Tasks::new();
     let mut server = Command::new(program()).arg(tasks.file()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let _watchdog = Watchdog::of(&server);
     let mut stdin = server.stdin.take().unwrap();
     let mut stdout = BufReader::new(server.stdout.take().unwrap()).lines();
     let mut ask = |id: u32, method: &str, params: Value| -> Value {

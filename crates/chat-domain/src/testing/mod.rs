@@ -15,9 +15,11 @@ pub use log::LogBuilder;
 pub use memory::{MemoryStore, Refused};
 pub use tools::FakeTools;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::{Observer, Signal};
 
@@ -50,9 +52,34 @@ impl Gate {
     }
 
     /// Waits until so many have come to the gate.
+    ///
+    /// # Panics
+    /// If they do not come within two minutes of real time, whatever a test's clock shows.
+    #[allow(clippy::panic, reason = "a test that waits in vain fails")]
     pub async fn reached_by(&self, count: usize) {
-        let _ = self.0.subscribe().wait_for(|state| state.0 >= count).await;
+        let (mut state, (_in_time, mut too_late)) = (self.0.subscribe(), deadline());
+        tokio::select! {
+            _ = state.wait_for(|state| state.0 >= count) => {}
+            Ok(()) = &mut too_late => {
+                panic!("waited in vain for {count} to come to a gate, {} came ({} s)", self.0.borrow().0, PATIENCE.as_secs())
+            }
+        }
     }
+}
+
+/// How long a test waits for one thing. The test runner's own limit, which names no reason, is longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Tells when [`PATIENCE`] is over, unless the sender is dropped before.
+fn deadline() -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
+    let ((in_time, waiting), (late, too_late)) = (mpsc::channel(), oneshot::channel());
+    thread::spawn(move || {
+        if waiting.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // The test may have ended at this moment.
+            let _ = late.send(());
+        }
+    });
+    (in_time, too_late)
 }
 
 /// Remembers what turns did, as text.

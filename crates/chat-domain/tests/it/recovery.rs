@@ -274,7 +274,10 @@ async fn a_queue_does_not_keep_a_worker_that_leaves() {
     gate.reached_by(1).await;
     let (service, handed) = (leaving.service.clone(), tokio::time::Instant::now());
     let handing = tokio::spawn(async move { service.hand_over().await });
+    let mut looks = 0;
     while leaving.service.ready().await.is_ok() {
+        looks += 1;
+        assert!(looks < 100_000, "waited in vain for a service that is about to leave");
         tokio::task::yield_now().await;
     }
     // The first turn's end is stored only now, and gives the second to a worker that takes nothing more.

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use chat_test_support::wait::{self, Watchdog};
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// The program in this folder, on any free port, with an agent that nobody asks.
@@ -31,11 +33,13 @@ struct Server {
     address: SocketAddr,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
+    _watchdog: Watchdog,
 }
 
 impl Server {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let watchdog = Watchdog::of(&child);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -45,7 +49,7 @@ impl Server {
             stderr.read_to_string(&mut log).unwrap();
             panic!("no address in {line:?}; the log:\n{log}");
         };
-        Self { child, address: address.parse().unwrap(), stdout, stderr }
+        Self { child, address: address.parse().unwrap(), stdout, stderr, _watchdog: watchdog }
     }
 
     /// The text up to the line that holds `mark`.
@@ -92,7 +96,9 @@ impl Drop for Server {
 
 /// A program that is expected to end by itself, with what it said.
 fn refused(command: &mut Command) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = command.output().unwrap();
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let _watchdog = Watchdog::of(&child);
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
@@ -124,7 +130,10 @@ fn with_agent(folder: &Path, url: &str) -> Command {
 
 /// Waits until the agent is asked.
 fn asked(agent: &TcpListener) -> TcpStream {
-    let (mut stream, _) = agent.accept().unwrap();
+    agent.set_nonblocking(true).unwrap();
+    let (mut stream, _) = wait::value_blocking("a request to the agent", || agent.accept().ok());
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(wait::LIMIT)).unwrap();
     let mut first = [0; 16];
     stream.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"POST /v1/chat/co");
@@ -317,7 +326,8 @@ fn while_a_stop_is_announced_requests_are_still_taken() {
     let server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_NOTICE", "1h"));
     assert!(get(server.address, "/health/ready").starts_with("HTTP/1.1 200 "));
     server.signal("TERM");
-    while get(server.address, "/health/ready").starts_with("HTTP/1.1 200 ") {}
+    let is_leaving = || !get(server.address, "/health/ready").starts_with("HTTP/1.1 200 ");
+    wait::value_blocking("a server that is not ready", || is_leaving().then_some(()));
     let _request = server.send(&token());
     let _question = asked(&agent);
     server.signal("TERM");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chat_domain::{ConversationPage, ConversationStore, StoreError, TurnPage, Unavailability, WorkerId};
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
+use chat_test_support::wait::until;
 use sea_orm::{ConnectionTrait, Database, Statement};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -119,12 +120,7 @@ async fn a_dropped_store_closes_its_database_too() {
     let served = Served::new().await;
     served.say(3).await;
     drop(served.store);
-    let closed = async {
-        while beside(&served.file, MARK).exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), closed).await.expect("the database was not closed within 10 s");
+    until("the end of the dropped store", async || !beside(&served.file, MARK).exists()).await;
     assert!(!beside(&served.file, LOG).exists());
 }
 
@@ -297,6 +293,11 @@ async fn nothing_is_acknowledged_once_the_database_is_truncated() {
         File::options().write(true).open(&served.file).unwrap().set_len(length).unwrap();
         assert_eq!(unavailable(served.store.ping().await), Unavailability::Unreachable, "{length}");
         assert_eq!(unavailable(served.try_say().await), Unavailability::Unreachable, "{length}");
+        // A reader may be the first to notice. It does not take the missing pages for damage, which would be final.
+        let page = ConversationPage { after: None, limit: 10 };
+        if let Err(error) = served.store.conversations(&ann(), page).await {
+            assert_eq!(unavailable::<()>(Err(error)), Unavailability::Unreachable, "{length}");
+        }
     }
 }
 

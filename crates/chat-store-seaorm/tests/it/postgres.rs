@@ -10,6 +10,7 @@ use chat_domain::{
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use chat_test_postgres::{Database, database};
 use chat_test_support::proxy::{Cut, Lost, Proxy, Trap};
+use chat_test_support::wait::until;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -393,9 +394,7 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
 /// Returns when a transaction of a store waits for another's lock.
 async fn waits_for_a_lock(database: &Database) {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while database.query(waiting).unwrap().trim() == "0" {
-        tokio::task::yield_now().await;
-    }
+    until("a transaction that waits for a lock", async || database.query(waiting).unwrap().trim() != "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use chat_domain::{CallError, ToolError, ToolErrorKind, Toolset};
 use chat_tools_mcp::meta;
 use serde_json::{Value, json};
 
-use crate::support::{TestServer, call, invocation, kind};
+use crate::support::{TestServer, call, eventually, invocation, kind};
 
 #[tokio::test]
 async fn arguments_arrive_and_who_asks_is_told_beside_them() {
@@ -72,11 +72,7 @@ async fn a_call_that_is_dropped_is_cancelled() {
     // The second call is answered when the first one's cancel has come.
     let answer = {
         let hanging = Box::pin(hanging);
-        let sent = async {
-            while server.logged("call hang {}") == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
+        let sent = eventually("the first call is at the server", async || server.logged("call hang {}") > 0);
         tokio::select! {
             outcome = hanging => panic!("it was to hang, but {outcome:?}"),
             () = sent => {}

@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+use crate::wait;
 use connection::serve;
 pub use trap::{Lost, Trap};
 
@@ -176,7 +177,8 @@ impl Proxy {
     /// Waits until so many connections have lost something since the start.
     pub async fn lost(&self, connections: usize) {
         // The sender is ours, so the channel is open.
-        let _ = self.shared.dumb.subscribe().wait_for(|dumb| *dumb >= connections).await;
+        let lost = format!("{connections} connections that have lost something");
+        let _ = wait::within(lost, self.shared.dumb.subscribe().wait_for(|dumb| *dumb >= connections)).await;
     }
 
     fn set(&self, weather: Weather) {

@@ -1,5 +1,6 @@
 //! A message that meets an accident.
 
+use crate::wait;
 use tokio::sync::watch;
 
 /// PostgreSQL's end of an answer when no transaction is open (any more): `ReadyForQuery`, idle.
@@ -37,7 +38,7 @@ impl Trap {
     /// Waits until a message was lost. Of several clones of a trap each sees it.
     pub async fn sprung(&self) {
         // The sender is ours, so the channel is open.
-        let _ = self.sprung.subscribe().wait_for(|sprung| *sprung).await;
+        let _ = wait::within("a trap that springs", self.sprung.subscribe().wait_for(|sprung| *sprung)).await;
     }
 
     /// Whether a message was lost.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::rules::Rejection;
+use crate::wait;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ impl Recorded {
     /// Waits until its answer has ended.
     pub async fn delivered(&self) -> Delivery {
         let mut delivery = self.delivery.clone();
-        match delivery.wait_for(Option::is_some).await {
+        match wait::within("the end of the stub's answer", delivery.wait_for(Option::is_some)).await {
             Ok(ended) => (*ended).unwrap_or(Delivery::Abandoned),
             Err(_) => Delivery::Abandoned,
         }

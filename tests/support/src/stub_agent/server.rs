@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::answer::Before;
 use super::{Answer, Delivery, Recorded, check_request};
+use crate::wait;
 
 /// A transcript and its tools may be large; this is far above what the tests send.
 const MAX_BODY: usize = 256 << 20;
@@ -93,7 +94,7 @@ impl StubAgent {
                 }
             });
         })?;
-        let server = starting.recv().map_err(io::Error::other)??;
+        let server = wait::receive("the start of the stub", &starting).ok_or_else(|| io::Error::other("the stub did not start"))??;
         Ok(Self { address, record, server, thread: Some(thread) })
     }
 }

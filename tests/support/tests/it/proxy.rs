@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chat_test_support::proxy::{Cut, Lost, Proxy, Trap};
+use chat_test_support::wait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -47,7 +48,7 @@ impl Echo {
     }
 
     async fn hears(&mut self, expected: &str) {
-        assert_eq!(self.heard.recv().await.unwrap(), expected);
+        assert_eq!(wait::within("bytes at the echo", self.heard.recv()).await.unwrap(), expected);
     }
 }
 

@@ -8,6 +8,7 @@ use chat_domain::{AgentErrorKind, BusyPolicy, CallError, StartTurn, ToolError, T
 use chat_protocol::chatkit::request::repetition;
 use chat_protocol::problem::Code;
 use chat_server::app::HttpLimits;
+use chat_test_support::wait;
 use futures_util::StreamExt;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -259,12 +260,8 @@ async fn a_stream_that_is_closed_stops_its_turn_and_what_was_said_is_kept() {
     gate.reached_by(1).await;
     drop(response);
     // The gate stays closed: only the stop ends the turn.
-    let items = loop {
-        let items = server.items(&thread).await;
-        if items.len() == 3 {
-            break items;
-        }
-    };
+    let stopped = async || Some(server.items(&thread).await).filter(|items| items.len() == 3);
+    let items = wait::value("the stopped turn's items", stopped).await;
     assert_eq!(items[1]["content"][0]["text"], "Half");
     assert_eq!((&items[2]["type"], &items[2]["task"]["title"]), (&json!("task"), &json!("Stopped")));
     assert_eq!(server.add(&thread, "Go on").await.last().unwrap()["item"]["content"][0]["text"], "Nothing is scripted.");
@@ -280,7 +277,7 @@ async fn a_server_that_leaves_stops_nothing() {
     let last = read(&response.text().await.unwrap()).pop().unwrap();
     assert_eq!((&last["type"], &last["allow_retry"]), (&json!("error"), &json!(false)), "{last}");
     gate.open();
-    while server.items(&thread).await.len() < 2 {}
+    wait::until("the answer", async || server.items(&thread).await.len() >= 2).await;
     assert_eq!(server.items(&thread).await[1]["content"][0]["text"], "Half and whole");
 }
 

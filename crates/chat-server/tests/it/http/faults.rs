@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chat_domain::testing::{FakeTools, FixedEnvironment, ScriptedAgent, Signals};
 use chat_domain::{ChatService, Deps, MockConversationStore, StoreError, TurnLimits, Unavailability};
 use chat_protocol::problem::Code;
+use chat_test_support::wait;
 use reqwest::Method;
 
 use super::harness::{Server, Setup, refusal};
@@ -27,7 +28,7 @@ async fn an_unavailable_store_is_told_and_service_resumes() {
         assert!(first["turn_id"].is_null());
         let second = refusal(server.bare(Method::GET, "/health/ready"), code).await;
         assert_ne!(first["instance"], second["instance"]);
-        while server.chat("Hi", None).send().await.unwrap().status() != 200 {}
+        wait::until("service after the fault", async || server.chat("Hi", None).send().await.unwrap().status() == 200).await;
         assert_eq!(server.conversations().await, 1);
     }
 }

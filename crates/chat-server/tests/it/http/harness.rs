@@ -111,7 +111,7 @@ impl Server {
         let running = server(state.clone(), listener, 1, Duration::from_secs(1)).unwrap();
         let handle = running.handle();
         tokio::spawn(running);
-        Self { address, store, state, client: Client::new(), parts: Parts { worker: None, handle } }
+        Self { address, store, state, client: client(), parts: Parts { worker: None, handle } }
     }
 
     pub async fn with_page(page: Page) -> Self {
@@ -159,11 +159,16 @@ impl Server {
     }
 }
 
+/// A client that gives up a request whose whole answer takes too long.
+fn client() -> Client {
+    Client::builder().timeout(chat_test_support::wait::LIMIT).build().unwrap()
+}
+
 /// Reads until the other side closes or resets the connection.
 pub async fn read_to_end(mut stream: TcpStream) -> String {
     let mut read = Vec::new();
     // A reset after the answer ends it as well as a close.
-    let _ = stream.read_to_end(&mut read).await;
+    let _ = chat_test_support::wait::within("the end of a connection", stream.read_to_end(&mut read)).await;
     String::from_utf8_lossy(&read).into_owned()
 }
 
