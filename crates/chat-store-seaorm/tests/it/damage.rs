@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use chat_domain::{ConversationPage, ConversationStore, StoreError, TurnPage, Unavailability, WorkerId};
+use chat_domain::{Claim, ConversationPage, ConversationStore, StoreError, TurnPage, Unavailability, WorkerId};
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use chat_test_support::wait::until;
 use sea_orm::{ConnectionTrait, Database, Statement};
@@ -236,6 +236,21 @@ async fn nothing_more_is_stored_in_a_database_that_turns_out_to_be_damaged() {
     // What can still be read is read.
     assert_eq!(count(&served.store).await, 6);
     served.store.close().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_a_damaged_file_holds_is_not_ended_in_it() {
+    let served = Served::new().await;
+    begin(&served.store, first_message(WorkerId(Uuid::now_v7()))).await;
+    let Served { _folder, file, store } = served;
+    store.close().await;
+    damage(&file, "messages").await;
+    let store = open(&file).await.unwrap();
+    let worker = WorkerId(Uuid::now_v7());
+    store.enroll(worker, std::time::Duration::from_secs(3_600)).await.unwrap();
+    let claimed = store.claim_abandoned(Claim { worker, limit: 10, holding: None }).await;
+    assert_eq!(unavailable(claimed), Unavailability::Damaged);
+    assert_eq!(unavailable(store.ping().await), Unavailability::Damaged);
 }
 
 #[tokio::test]
