@@ -24,7 +24,7 @@ pub struct TurnLimits {
     /// How long a turn may run, over all its attempts. An attempt has what the attempts before have left.
     pub turn: Duration,
     /// How many tokens of transcript the agent is sent at most, by [`estimate_tokens`](crate::transcript::estimate_tokens);
-    /// whole turns are left out, the oldest first. `None`: all of them, always.
+    /// whole turns are left out, the oldest first. `None`: all of them, unless the agent refuses to read so much.
     pub context_tokens: Option<usize>,
     /// How long a worker that falls silent keeps its turns.
     pub lease: Duration,

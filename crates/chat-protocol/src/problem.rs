@@ -125,8 +125,8 @@ table! {
         "The message is kept. Retry the turn in a while." ["conversation_id", "turn_id"], after 10
     AgentProtocolError 502 "agent_protocol_error" "The agent's answer was not understood";
         "The message is kept. Retry the turn; if it happens again, the operator has to look at the agent." ["conversation_id", "turn_id"]
-    ContextTooLong 422 "context_too_long" "The conversation is longer than the agent can read";
-        "The message is kept. Begin a new conversation, or send a shorter message." ["conversation_id", "turn_id"]
+    ContextTooLong 422 "context_too_long" "The message is longer than the agent can read";
+        "The message is kept. Send a shorter message, or ask for less at once: older turns were left out already." ["conversation_id", "turn_id"]
     AgentRefused 422 "agent_refused" "The agent refused the content";
         "The message is kept. Go on with another message." ["conversation_id", "turn_id"]
     AgentEmptyAnswer 502 "agent_empty_answer" "The agent's answer is empty";

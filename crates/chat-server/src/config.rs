@@ -219,7 +219,8 @@ settings! {
         /// The largest answer of a tool.
         "CHAT_TOOL_OUTPUT_LIMIT" tool_output_limit: Bytes = "256KiB";
         /// How many tokens of history the agent is sent at most, by estimate; whole turns are left out, the oldest first.
-        /// Nothing stored is ever cut. Unset: all of it, always.
+        /// Nothing stored is ever cut. Unset: all of it, unless the agent refuses so much: then the oldest
+        /// turns are left out, and the reply says how many.
         "CHAT_CONTEXT_TOKENS" context_tokens: Option<NonZeroUsize>;
     }
     "Several servers on one database" {

@@ -25,6 +25,9 @@ impl Observer for LogObserver {
             Signal::StepFailed { lease, error } => {
                 warn!(turn = %lease.turn, kind = ?error.kind, error = chain(error), "the agent failed");
             }
+            Signal::ContextShortened { lease, error, turns_left_out } => {
+                warn!(turn_id = %lease.turn, turns_left_out, error = chain(error), "conversation too long for the agent, retrying with fewer turns");
+            }
             Signal::ToolCalled { lease, tool, outcome, took } => {
                 info!(turn = %lease.turn, tool, outcome = tool_outcome(outcome), ms = millis(took), "tool called");
             }

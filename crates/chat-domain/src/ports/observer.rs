@@ -48,6 +48,15 @@ pub enum Signal<'a> {
         /// Why.
         error: &'a AgentError,
     },
+    /// The agent refused to read so long a conversation; it is asked again with fewer turns.
+    ContextShortened {
+        /// The turn.
+        lease: &'a TurnLease,
+        /// The refusal.
+        error: &'a AgentError,
+        /// How many of the oldest turns are left out now.
+        turns_left_out: usize,
+    },
     /// A tool call came to its result.
     ToolCalled {
         /// The turn.

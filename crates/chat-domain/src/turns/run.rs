@@ -1,5 +1,6 @@
 //! Runs a turn: does what [`plan`] says until it ends, and records each step before the next.
 
+mod answer;
 mod door;
 mod persist;
 
@@ -12,15 +13,19 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
+use self::answer::Answer;
 use super::live::{Run, Stop};
 use super::plan::{self, Next};
-use super::transcript;
+use super::transcript::{self, Window};
 use super::worker::Worker;
 use crate::{
-    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, Message, MessageId,
-    NewItem, RanBy, Signal, StepEnd, StepEvent, StepRequest, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome,
-    ToolResult, ToolSpec, TurnFailure, TurnLog, TurnOutcome, UnknownCause, Usage, without_nul,
+    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, MessageId, NewItem,
+    RanBy, Signal, StepEvent, StepRequest, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSpec,
+    TurnFailure, TurnLog, TurnOutcome, UnknownCause, Usage, without_nul,
 };
+
+/// Why a turn fails that the agent cannot read.
+const TOO_LONG_ALONE: &str = "The message, with what was done for it, is longer than the agent can read, even without the turns before it.";
 
 /// Runs a turn to its end; gives the next turn of the conversation, if one waits.
 /// `None` also if the turn was let go of.
@@ -38,6 +43,7 @@ pub(crate) async fn run(deps: &Deps, worker: &Worker, held: HeldTurn, run: Run) 
         run,
         history: None,
         tools: Vec::new(),
+        left_out: 0,
         recorded_here: HashSet::new(),
         usage: Usage::default(),
         refused: Vec::new(),
@@ -66,6 +72,9 @@ enum Halt {
     StoreFault,
 }
 
+/// What came of listening to the agent: whether it ended its answer, unless listening was broken off.
+type Heard = Result<Result<(), AgentError>, Interrupt>;
+
 /// Why work was broken off.
 enum Interrupt {
     Cancel,
@@ -85,48 +94,13 @@ struct Runner<'a> {
     history: Option<Vec<TurnLog>>,
     /// The tools of the last step.
     tools: Vec<ToolSpec>,
+    /// How many of the oldest turns the agent is not sent, because it refused to read more.
+    left_out: usize,
     /// The calls that this attempt recorded: they cannot have run before it runs them.
     recorded_here: HashSet<ToolCallId>,
     usage: Usage,
     /// The items that the store has refused for good.
     refused: Vec<NewItem>,
-}
-
-/// What a step has said so far.
-struct Answer {
-    message: MessageId,
-    at: Timestamp,
-    text: String,
-    /// How the agent ended it, once it has.
-    end: Option<StepEnd>,
-    /// Calls for us to run.
-    calls: Vec<ToolCall>,
-    /// The results of those of them that are not acceptable.
-    refused: Vec<ToolResult>,
-    /// Calls the agent ran itself, with their results.
-    ran: Vec<(ToolCall, ToolResult)>,
-}
-
-impl Answer {
-    fn items(self) -> Vec<NewItem> {
-        let Self { message, at, text, end, calls, refused, ran } = self;
-        let (finish, agent_data) = end.map_or((None, None), |end| (Some(end.finish), end.agent_data));
-        let message = Message { finish, agent_data, ..Message::assistant(message, text) };
-        let mut bodies = vec![ItemBody::Message(message)];
-        for (call, result) in ran {
-            bodies.extend([ItemBody::ToolCall(call), ItemBody::ToolResult(result)]);
-        }
-        bodies.extend(calls.into_iter().map(ItemBody::ToolCall));
-        bodies.extend(refused.into_iter().map(ItemBody::ToolResult));
-        bodies.into_iter().map(|body| NewItem { at, body }).collect()
-    }
-
-    /// What is kept of an answer that was broken off: the calls it asked for were never recorded, so they never were.
-    fn broken_off(mut self) -> Vec<NewItem> {
-        self.calls.clear();
-        self.refused.clear();
-        if self.text.is_empty() && self.ran.is_empty() { Vec::new() } else { self.items() }
-    }
 }
 
 impl Runner<'_> {
@@ -155,21 +129,15 @@ impl Runner<'_> {
         self.end(last, failed(FailureKind::TooManyAttempts, message)).await
     }
 
-    /// One request to the agent. `Some` if the turn ended with it.
+    /// One answer of the agent. `Some` if the turn ended with it.
     async fn step(&mut self) -> Result<Option<EndedTurn>, Halt> {
-        let request = match self.request().await? {
-            Ok(request) => request,
+        let (answer, heard) = match self.ask().await? {
+            Ok(asked) => asked,
             Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
         };
-        let message = MessageId(self.deps.environment.fresh_id());
-        let (at, text) = (self.deps.environment.now(), String::new());
-        let mut answer = Answer { message, at, text, end: None, calls: Vec::new(), refused: Vec::new(), ran: Vec::new() };
-        let heard = self.unless_stopped(self.listen(request, &mut answer)).await;
-        answer.at = self.deps.environment.now();
+        self.usage += answer.end.as_ref().map_or(Usage::default(), |end| end.usage);
         match heard {
-            Ok(Ok(end)) => {
-                self.usage += end.usage;
-                answer.end = Some(end);
+            Ok(Ok(())) => {
                 if answer.calls.is_empty() {
                     return self.end(answer.items(), TurnOutcome::Completed).await.map(Some);
                 }
@@ -195,27 +163,62 @@ impl Runner<'_> {
         }
     }
 
-    async fn request(&mut self) -> Result<Result<StepRequest, Interrupt>, Halt> {
+    /// Asks the agent until it accepts the length of the conversation, or refuses the current turn alone.
+    async fn ask(&mut self) -> Result<Result<(Answer, Heard), Interrupt>, Halt> {
+        let mut refusals = 0;
+        loop {
+            let (request, window) = match self.request().await? {
+                Ok(request) => request,
+                Err(interrupt) => return Ok(Err(interrupt)),
+            };
+            let message = MessageId(self.deps.environment.fresh_id());
+            let mut answer = Answer::new(message, self.deps.environment.now(), window.left_out());
+            let heard = self.unless_stopped(self.listen(request, &mut answer)).await;
+            answer.at = self.deps.environment.now();
+            let error = match heard {
+                Ok(Err(error)) if answer.is_unsaid() => error,
+                heard => return Ok(Ok((answer, heard))),
+            };
+            let AgentErrorKind::ContextTooLong { limit } = error.kind else {
+                return Ok(Ok((answer, Ok(Err(error)))));
+            };
+            refusals += 1;
+            // The tools are part of what the agent reads.
+            let tools = transcript::tools_size(&self.tools);
+            let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(tools));
+            let Some(turns_left_out) = window.shorter(refusals, limit) else {
+                return Ok(Ok((answer, Ok(Err(AgentError { message: TOO_LONG_ALONE.to_owned(), ..error })))));
+            };
+            self.left_out = turns_left_out;
+            self.deps.observer.observe(Signal::ContextShortened { lease: &self.run.lease, error: &error, turns_left_out });
+        }
+    }
+
+    async fn request(&mut self) -> Result<Result<(StepRequest, Window), Interrupt>, Halt> {
         if self.history.is_none() {
             self.history = Some(self.read_history().await?);
         }
-        let history = self.history.as_deref().unwrap_or_default();
-        let transcript = transcript::project(history, &self.items, self.deps.limits.context_tokens);
+        let mut window = Window::new(self.history.as_deref().unwrap_or_default(), &self.items);
+        if let Some(budget) = self.deps.limits.context_tokens {
+            window.fit(budget);
+        }
+        window.leave_out(self.left_out);
         self.tools = match self.unless_stopped(self.deps.tools.specs(&self.held.owner)).await {
             Ok(tools) => tools,
             Err(interrupt) => return Ok(Err(interrupt)),
         };
-        Ok(Ok(StepRequest {
+        let request = StepRequest {
             owner: self.held.owner.clone(),
             conversation: self.held.turn.conversation,
             turn: self.held.turn.id,
-            transcript,
+            transcript: window.take_transcript(),
             tools: self.tools.clone(),
-        }))
+        };
+        Ok(Ok((request, window)))
     }
 
     /// Listens to the agent, shows its text as it comes, and puts its answer together.
-    async fn listen(&self, request: StepRequest, answer: &mut Answer) -> Result<StepEnd, AgentError> {
+    async fn listen(&self, request: StepRequest, answer: &mut Answer) -> Result<(), AgentError> {
         let limits = &self.deps.limits;
         let mut stream = self.deps.agent.step(request).await?;
         while let Some(event) = stream.next().await {
@@ -248,7 +251,7 @@ impl Runner<'_> {
                     let started_at = Timestamp(self.deps.environment.now().0.saturating_sub(micros));
                     answer.ran.push((call, ToolResult { call: id, outcome, started_at, took }));
                 }
-                StepEvent::Done(end) => return Ok(end),
+                StepEvent::Done(end) => return answer.finish(end),
             }
             if answer.calls.len() + answer.ran.len() > limits.calls_per_step {
                 return Err(too_much(format!("The agent asked for more than {} tool calls at once.", limits.calls_per_step)));

@@ -3,11 +3,16 @@
 //! From any log, whatever was cut, cancelled or crashed, each call has exactly one result, directly after its message; turns
 //! keep their order; and an ended turn gives the same bytes for ever, so that providers can cache the prefix.
 
+mod window;
+
 use std::collections::HashMap;
 
 use crate::{
-    AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, TurnLog, TurnOutcome, TurnStatus, UnknownCause,
+    AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, ToolSpec, TurnLog, TurnOutcome, TurnStatus,
+    UnknownCause,
 };
+
+pub use window::Window;
 
 /// What the agent reads, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,17 +61,13 @@ const STOPPED: &str = "[The user stopped this answer.]";
 const FAILED: &str = "[This answer failed and was not finished.]";
 const SILENT: &str = "[No answer.]";
 
-/// The transcript for a turn with the items `current`, after the turns of `history`.
-///
-/// With a budget, the oldest turns of the history are left out, always whole ones. The cut moves on in strides of a quarter
-/// of the budget, so that the text before a turn stays the same for many turns. The current turn is never cut.
+/// The transcript for a turn with the items `current`, after the turns of `history`, within a budget of tokens: see [`Window::fit`].
 pub fn project(history: &[TurnLog], current: &[Item], budget: Option<usize>) -> Transcript {
-    let mut turns: Vec<Vec<Entry>> = history.iter().filter(|log| !log.turn.superseded).map(ended_turn).collect();
-    turns.push(entries(current));
+    let mut window = Window::new(history, current);
     if let Some(budget) = budget {
-        cut(&mut turns, budget);
+        window.fit(budget);
     }
-    Transcript(turns.into_iter().flatten().collect())
+    window.take_transcript()
 }
 
 /// How many tokens a text is counted as: one for each three bytes of UTF-8, and four for the frame around it.
@@ -76,27 +77,13 @@ pub fn estimate_tokens(text: &str) -> usize {
     text.len().div_ceil(3) + 4
 }
 
-/// Leaves out the oldest turns until the rest fits into the budget, but never the last.
-fn cut(turns: &mut Vec<Vec<Entry>>, budget: usize) {
-    let sizes: Vec<usize> = turns.iter().map(|entries| entries.iter().map(size).sum()).collect();
-    let total: usize = sizes.iter().sum();
-    if total <= budget {
-        return;
-    }
-    let stride = (budget / 4).max(1);
-    let cut_at = (total - budget).div_ceil(stride) * stride;
-    let mut start = 0;
-    let mut left_out = 0;
-    for size in sizes.iter().take(sizes.len().saturating_sub(1)) {
-        if start >= cut_at {
-            break;
-        }
-        start += size;
-        left_out += 1;
-    }
-    turns.drain(..left_out);
+/// How many tokens these tools are counted as.
+pub(super) fn tools_size(tools: &[ToolSpec]) -> usize {
+    let size = |tool: &ToolSpec| [&tool.name, &tool.description, tool.input_schema.as_str()].map(estimate_tokens).iter().sum::<usize>();
+    tools.iter().map(size).sum()
 }
 
+/// How many tokens an entry is counted as.
 fn size(entry: &Entry) -> usize {
     match entry {
         Entry::User { text } => estimate_tokens(text),

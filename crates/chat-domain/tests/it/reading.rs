@@ -92,7 +92,7 @@ async fn wrong_cursors_and_foreign_turns_are_refused() {
     let foreign = world.service.watch_turn(&bob, turn.id, Cursor::START).await.err();
     assert!(matches!(foreign, Some(ChatError::TurnNotFound)));
     let gate = Gate::new();
-    let world = Setup::new().saying([vec![Script::Wait(gate.clone())]]).await;
+    let world = Setup::new().saying([vec![Script::Wait(gate.clone()), Script::text("Yes.")]]).await;
     let live = world.send(None, "Hi").await;
     assert!(matches!(world.service.watch_turn(&bob, live.id, Cursor::START).await.err(), Some(ChatError::TurnNotFound)));
     assert!(matches!(world.service.cancel_turn(&bob, live.id).await, Err(ChatError::TurnNotFound)));

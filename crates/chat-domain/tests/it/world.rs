@@ -98,6 +98,11 @@ impl World {
         }
     }
 
+    /// The turn as it stands.
+    pub async fn turn(&self, turn: TurnId) -> Turn {
+        self.service.turn(&ann(), turn).await.unwrap().turn
+    }
+
     /// The conversation's log, one line an item, superseded turns included.
     pub async fn log(&self, conversation: ConversationId) -> Vec<String> {
         let page = TurnPage { superseded: true, ..TurnPage::ALL };

@@ -106,7 +106,7 @@ async fn a_busy_conversation_queues_rejects_or_interrupts() {
 async fn a_full_queue_refuses_and_queued_messages_are_shown() {
     let gate = Gate::new();
     let limits = chat_domain::TurnLimits { queue: 1, ..Setup::default().limits };
-    let agent = Arc::new(ScriptedAgent::new([vec![], vec![Script::Wait(gate.clone()), Script::text("One.")]]));
+    let agent = Arc::new(ScriptedAgent::new([vec![Script::text("Hello.")], vec![Script::Wait(gate.clone()), Script::text("One.")]]));
     let server = Server::start(Setup { agent, limits, ..Setup::default() }).await;
     let conversation = server.say("Hi", None).await["conversation_id"].clone();
     let running = tokio::spawn(answer(server.chat("First", Some(&conversation)), 200));
@@ -134,6 +134,7 @@ async fn a_failed_turn_is_a_problem_and_the_conversation_goes_on() {
         (AgentErrorKind::Protocol, Code::AgentProtocolError),
         (AgentErrorKind::ContextTooLong { limit: None }, Code::ContextTooLong),
         (AgentErrorKind::Refused, Code::AgentRefused),
+        (AgentErrorKind::EmptyAnswer, Code::AgentEmptyAnswer),
     ] {
         let (server, _) = Server::with_agent(ScriptedAgent::new([vec![Script::Fail(kind)]])).await;
         let problem = refusal(server.chat("Hi", None), code).await;

@@ -208,7 +208,11 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_while_reading_is_an_error_without_id() {
     let gate = Gate::new();
-    let agent = ScriptedAgent::new([vec![], vec![Script::Wait(gate.clone()), Script::text("One.")], vec![Script::text("Two.")]]);
+    let agent = ScriptedAgent::new([
+        vec![Script::text("Hello.")],
+        vec![Script::Wait(gate.clone()), Script::text("One.")],
+        vec![Script::text("Two.")],
+    ]);
     let (server, _) = Server::with_agent(agent).await;
     let conversation = server.say("Hi", None).await["conversation_id"].clone();
     let running = tokio::spawn(server.chat("First", Some(&conversation)).send());
@@ -314,7 +318,7 @@ async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_is_no_longer_served() {
     let gate = Gate::new();
-    let agent = Arc::new(ScriptedAgent::new([vec![Script::Wait(gate.clone())]]));
+    let agent = Arc::new(ScriptedAgent::new([vec![Script::Wait(gate.clone()), Script::text("Yes.")]]));
     let http = HttpLimits { keep_alive: Duration::from_secs(3600), ..HttpLimits::default() };
     let server = Server::start(Setup { agent, http, ..Setup::default() }).await;
     let (client, _) = raw_stream(&server).await;

@@ -10,7 +10,7 @@ const FAILURES: Record<string, [happened: string, advice: string]> = {
     'and this server did not understand each other.',
     'Your message is saved; try again, and tell the operator if that does not help.',
   ],
-  context_too_long: ['cannot read a conversation as long as this.', 'Your message is saved; send it in a new chat, or send a shorter one.'],
+  context_too_long: ['cannot read a message as long as this.', 'Your message is saved; send a shorter one, or ask for less at once.'],
   agent_refused: ['may not answer this.', 'Your message is saved; go on with another one.'],
   agent_empty_answer: ['gave an empty answer.', 'Your message is saved; try again, and tell the operator if that does not help.'],
   step_limit: ['needed more steps than allowed.', 'Your message and all work done are saved; ask for less at once.'],
