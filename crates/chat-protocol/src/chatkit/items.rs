@@ -10,7 +10,7 @@
 //! Of a turn that a retry has superseded nothing is shown. The retry's question keeps the id of the message that was asked first:
 //! for the user it is the same item.
 
-use chat_domain::{Conversation, Item, ItemBody, MessageId, Role, Timestamp, Turn, TurnLog, TurnOutcome, TurnStatus};
+use chat_domain::{Conversation, FinishReason, Item, ItemBody, MessageId, Role, Timestamp, Turn, TurnLog, TurnOutcome, TurnStatus};
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
@@ -134,16 +134,33 @@ pub(super) fn answer(thread: ThreadId, message: MessageId, created_at: Time, tex
     ThreadItem { id: ItemId { kind: ItemKind::Message, message }, thread_id: thread, created_at, body }
 }
 
-/// The mark of a turn that did not come to its end, behind its `last` message.
+/// The mark of a turn whose answer is not whole, or whose conversation was not read as a whole, behind its `last` message.
 pub(super) fn mark(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
     let TurnStatus::Ended { at, outcome } = &turn.status else { return None };
     let task = match outcome {
-        TurnOutcome::Completed => return None,
+        TurnOutcome::Completed => incomplete(turn)?,
         TurnOutcome::Cancelled => Task::mark("Stopped", None),
         TurnOutcome::Failed(failure) => Task::mark("Failed", Some(failure.message.clone())),
     };
     let id = ItemId { kind: ItemKind::Mark, message: last };
     Some(ThreadItem { id, thread_id: thread, created_at: Time(*at), body: Body::Task { task } })
+}
+
+/// The mark of a turn that completed, if there is something to say of its answer.
+fn incomplete(turn: &Turn) -> Option<Task> {
+    let cut_off = match turn.finish {
+        Some(FinishReason::Length) => Some("The answer was cut off at the model's limit."),
+        Some(FinishReason::ContentFilter) => Some("A content filter withheld the rest of the answer."),
+        Some(FinishReason::Complete) | None => None,
+    };
+    let left_out = match turn.turns_left_out {
+        0 => None,
+        1 => Some("The conversation is longer than the agent can read: its oldest turn was left out.".to_owned()),
+        turns => Some(format!("The conversation is longer than the agent can read: its {turns} oldest turns were left out.")),
+    };
+    let title = if cut_off.is_some() { "Cut off" } else { "Shortened" };
+    let content: Vec<String> = cut_off.map(str::to_owned).into_iter().chain(left_out).collect();
+    (!content.is_empty()).then(|| Task::mark(title, Some(content.join("\n\n"))))
 }
 
 /// All items of a turn, in order; if it is a retry, its question was `asked` first under this id, at this time.

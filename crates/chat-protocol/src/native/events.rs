@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::cursor::write_turn;
 use crate::native::messages::RoleName;
 use crate::native::tool_calls::{OutcomeObject, raw};
-use crate::native::turns::{TurnState, UsageObject};
+use crate::native::turns::{ContextObject, FinishReasonName, TurnState, UsageObject, context};
 use crate::problem::{Code, Problem};
 use crate::sse::frame;
 use crate::time::Time;
@@ -53,6 +53,12 @@ pub struct DoneEvent {
     pub ended_at: Time,
     /// Tokens used, over all steps.
     pub usage: UsageObject,
+    /// Why the agent stopped writing. Absent if it did not end the answer itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReasonName>,
+    /// What the agent did not read for its answer. Absent if it read the whole conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextObject>,
 }
 
 /// A message is durable: the user's, or that of one step of the assistant.
@@ -69,6 +75,9 @@ pub struct MessageEvent {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
+    /// Why the agent stopped writing this step. Absent on the user's message, and if the agent did not end the step itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReasonName>,
 }
 
 /// A message of the assistant grew.
@@ -141,8 +150,16 @@ fn ended(id: Option<&str>, turn: &Turn) -> String {
     if let TurnOutcome::Failed(failure) = outcome {
         return named(id, "error", &Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id).body());
     }
-    let (status, ended_at, usage) = ((&turn.status).into(), Time(*at), turn.usage.into());
-    named(id, "done", &DoneEvent { turn_id, conversation_id, status, ended_at, usage })
+    let done = DoneEvent {
+        turn_id,
+        conversation_id,
+        status: (&turn.status).into(),
+        ended_at: Time(*at),
+        usage: turn.usage.into(),
+        finish_reason: turn.finish.map(Into::into),
+        context: context(turn),
+    };
+    named(id, "done", &done)
 }
 
 /// The last frame for a reader that cannot be served further now.
@@ -155,7 +172,8 @@ fn item(id: Option<&str>, item: &Item) -> String {
         ItemBody::Message(said) => {
             let created_at = Time(item.at);
             let content = said.text.clone();
-            named(id, "message", &MessageEvent { id: said.id.0, turn_id: item.turn.0, role: said.role.into(), content, created_at })
+            let (role, finish_reason) = (said.role.into(), said.finish.map(Into::into));
+            named(id, "message", &MessageEvent { id: said.id.0, turn_id: item.turn.0, role, content, created_at, finish_reason })
         }
         ItemBody::ToolCall(call) => {
             let parameters = raw(&call.arguments);

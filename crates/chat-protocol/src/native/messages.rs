@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::native::tool_calls::{ToolCallObject, tool_calls};
-use crate::native::turns::{TurnErrorObject, TurnState, UsageObject, ended_at, failure};
+use crate::native::turns::{ContextObject, FinishReasonName, TurnErrorObject, TurnState, UsageObject, context, ended_at, failure};
 use crate::time::Time;
 
 /// Who speaks.
@@ -61,6 +61,12 @@ pub struct MessageObject {
     /// Tokens that its turn used: on the turn's last message, once the turn has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageObject>,
+    /// Why the agent stopped writing: on an assistant's message whose turn has ended. Absent if the agent did not end the answer itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReasonName>,
+    /// What the agent did not read for its answer: on an assistant's message. Absent if it read the whole conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextObject>,
     /// The turn that its turn answers anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
@@ -113,6 +119,8 @@ fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) ->
         error: None,
         turn_ended_at: None,
         usage: None,
+        finish_reason: None,
+        context: None,
         retry_of: log.turn.retry_of.map(|id| id.0),
         superseded: log.turn.superseded,
     }
@@ -148,5 +156,7 @@ fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
         return None;
     }
     let parts = if tool_calls.is_empty() { Vec::new() } else { parts };
-    Some(MessageObject { tool_calls, parts, ..message(log, item, id.0, Role::Assistant, texts.join("\n\n")) })
+    let (finish_reason, context) = (log.turn.finish.map(Into::into), context(&log.turn));
+    let said = message(log, item, id.0, Role::Assistant, texts.join("\n\n"));
+    Some(MessageObject { tool_calls, parts, finish_reason, context, ..said })
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::native::messages::{MessageObject, messages};
 use crate::native::tool_calls::ToolCallObject;
+use crate::native::turns::{ContextObject, FinishReasonName, context};
 use crate::problem::{Code, Problem};
 
 /// How the turn ended that is replied to.
@@ -33,6 +34,12 @@ pub struct ChatReply {
     pub response: String,
     /// The turn's tool calls.
     pub tool_calls: Vec<ToolCallObject>,
+    /// Why the agent stopped writing. Absent if it did not end the answer itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReasonName>,
+    /// What the agent did not read for its answer. Absent if it read the whole conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextObject>,
     /// The conversation up to this turn, in order, without superseded turns; or this turn alone, as asked for.
     pub messages: Vec<MessageObject>,
 }
@@ -70,6 +77,8 @@ pub fn reply(turn: Turn, items: Vec<Item>, conversation: Option<&[TurnLog]>) -> 
         turn_id: log.turn.id.0,
         response,
         tool_calls,
+        finish_reason: log.turn.finish.map(Into::into),
+        context: context(&log.turn),
         messages: shown.flat_map(messages).flatten().collect(),
     })
 }

@@ -1,6 +1,6 @@
 //! Conversations and turns, as clients are shown them.
 
-use chat_domain::{Conversation, Turn, TurnFailure, TurnLog, TurnOutcome, TurnStatus, TurnView, Usage};
+use chat_domain::{Conversation, FinishReason, Turn, TurnFailure, TurnLog, TurnOutcome, TurnStatus, TurnView, Usage};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -111,6 +111,42 @@ impl From<Usage> for UsageObject {
     }
 }
 
+/// Why the agent stopped writing an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = FinishReason)]
+pub enum FinishReasonName {
+    /// The answer is complete.
+    Complete,
+    /// The answer was cut off at the agent's limit of tokens for an answer.
+    Length,
+    /// A content filter withheld the rest of the answer.
+    ContentFilter,
+}
+
+impl From<FinishReason> for FinishReasonName {
+    fn from(reason: FinishReason) -> Self {
+        match reason {
+            FinishReason::Complete => Self::Complete,
+            FinishReason::Length => Self::Length,
+            FinishReason::ContentFilter => Self::ContentFilter,
+        }
+    }
+}
+
+/// What the agent did not read, because the conversation is longer than it can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Context)]
+pub struct ContextObject {
+    /// How many of the conversation's turns were left out: the oldest ones.
+    pub turns_left_out: u64,
+}
+
+/// What the agent did not read for the answer of a turn; `None` if it read everything.
+pub(super) fn context(turn: &Turn) -> Option<ContextObject> {
+    (turn.turns_left_out > 0).then_some(ContextObject { turns_left_out: turn.turns_left_out })
+}
+
 /// Everything done in answer to one user message.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Turn)]
@@ -137,6 +173,12 @@ pub struct TurnObject {
     pub ended_at: Option<Time>,
     /// Tokens used, over all steps.
     pub usage: UsageObject,
+    /// Why the agent stopped writing its answer. Absent if it did not end the answer itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReasonName>,
+    /// What the agent did not read for its answer. Absent if it read the whole conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextObject>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TurnErrorObject>,
@@ -154,6 +196,8 @@ impl From<&Turn> for TurnObject {
             created_at: Time(turn.created_at),
             ended_at: ended_at(turn),
             usage: turn.usage.into(),
+            finish_reason: turn.finish.map(Into::into),
+            context: context(turn),
             error: failure(turn),
         }
     }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use chat_domain::testing::{FakeTools, FixedEnvironment, Gate, LogBuilder, MemoryStore, Script, ScriptedAgent, Signals};
 use chat_domain::{
-    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor, Deps, FailureKind, InvalidInput, Item,
-    Position, RetryTurn, StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId, TurnLimits, TurnOutcome,
-    TurnPage, TurnStatus, UnknownCause, UserId,
+    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor, Deps, FailureKind, FinishReason,
+    InvalidInput, Item, Position, RetryTurn, StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId,
+    TurnLimits, TurnOutcome, TurnPage, TurnStatus, UnknownCause, UserId,
 };
+use chat_protocol::chatkit;
 use chat_protocol::native::messages::messages;
 use chat_protocol::native::pages::{Conversations, Messages, ToolCalls};
 use chat_protocol::native::query::Query;
@@ -134,6 +135,30 @@ async fn conversations_and_messages() {
     let wanted = Messages::decode(first.conversation, &Query::new("limit=3")).unwrap();
     let found = chat.service.turns(&chat.owner, first.conversation, wanted.page()).await.unwrap();
     insta::assert_snapshot!("messages_page", pretty(&wanted.encode(&found)));
+}
+
+/// Answers that are not whole, and one for which the oldest turns were left out: in the stream, in the reply, in the list, in ChatKit.
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_not_whole() {
+    let too_long = || vec![Script::Fail(AgentErrorKind::ContextTooLong { limit: None })];
+    let chat = Chat::new(ScriptedAgent::new([
+        vec![Script::text("Half of"), Script::done(FinishReason::Length)],
+        vec![Script::text("I may"), Script::done(FinishReason::ContentFilter)],
+        too_long(),
+        vec![Script::text("Yes.")],
+    ]))
+    .await;
+    let mut turn = chat.begin("First", None).await;
+    chat.events(turn.id).await;
+    for text in ["Second", "Third"] {
+        turn = chat.begin(text, Some(turn.conversation)).await;
+        chat.events(turn.id).await;
+    }
+    insta::assert_snapshot!("not_whole_events", chat.frames(&turn).await);
+    insta::assert_snapshot!("not_whole_reply", pretty(&chat.reply(&turn).await.unwrap()));
+    let logs = chat.service.turns(&chat.owner, turn.conversation, TurnPage::ALL).await.unwrap();
+    let items: Vec<_> = logs.iter().flat_map(|log| chatkit::items::items(log, None)).collect();
+    insta::assert_snapshot!("not_whole_chatkit", pretty(&items));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The HTTP side over the in-memory store, through real connections.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
 
+mod answers;
 mod bad_input;
 mod chatkit;
 mod chatkit_refusals;
