@@ -29,6 +29,14 @@ export interface ToolCall extends Outcome {
 
 export type MessagePart = { type: 'text'; text: string } | { type: 'tool_call'; id: string };
 
+/** Why the agent stopped writing; a later server may know more reasons. */
+export type FinishReason = 'complete' | 'length' | 'content_filter' | (string & {});
+
+/** What the agent did not read, because the conversation is longer than it can read. */
+export interface Context {
+  turns_left_out: number;
+}
+
 export interface Message {
   id: string;
   turn_id: string;
@@ -40,6 +48,8 @@ export interface Message {
   turn_status: TurnStatus;
   turn_ended_at?: string;
   usage?: Usage;
+  finish_reason?: FinishReason;
+  context?: Context;
   retry_of?: string;
   superseded?: boolean;
   error?: Failure;
@@ -99,5 +109,5 @@ export type TurnEvent =
   | { name: 'discarded'; data: { message_id: string } }
   | { name: 'tool_call'; data: { id: string; message_id: string; tool_name: string; parameters: unknown; created_at: string } }
   | { name: 'tool_result'; data: Outcome & { id: string } }
-  | { name: 'done'; data: { status: TurnStatus; ended_at: string; usage: Usage } }
+  | { name: 'done'; data: { status: TurnStatus; ended_at: string; usage: Usage; finish_reason?: FinishReason; context?: Context } }
   | { name: 'error'; data: Problem };

@@ -15,7 +15,7 @@ const EVENTS: TurnEvent[] = [
   { name: 'tool_result', data: { id: 'c1', status: 'succeeded', result: [1], executed_at: AT, duration_ms: 3 } },
   { name: 'text', data: { message_id: 'm2', delta: 'Found.' } },
   { name: 'message', data: { id: 'm2', turn_id: 't', role: 'assistant', content: 'Found.', created_at: AT } },
-  { name: 'done', data: { status: 'completed', ended_at: AT, usage: USAGE } },
+  { name: 'done', data: { status: 'completed', ended_at: AT, usage: USAGE, finish_reason: 'length', context: { turns_left_out: 2 } } },
 ];
 const MESSAGES: Message[] = [
   { id: 'u', turn_id: 't', role: 'user', content: 'Hello?', created_at: AT, tool_calls: [], turn_status: 'completed' },
@@ -34,6 +34,8 @@ const MESSAGES: Message[] = [
     turn_status: 'completed',
     turn_ended_at: AT,
     usage: USAGE,
+    finish_reason: 'length',
+    context: { turns_left_out: 2 },
   },
 ];
 

@@ -1,4 +1,4 @@
-import type { Failure, Message, Outcome, ToolCall, TurnEvent, TurnStatus, Usage } from '../api/types';
+import type { Failure, FinishReason, Message, Outcome, ToolCall, TurnEvent, TurnStatus, Usage } from '../api/types';
 
 /** A turn as the page shows it: what was asked, and the text and tool calls of the answer in their order. */
 export interface Turn {
@@ -10,6 +10,9 @@ export interface Turn {
   answeredAt?: string | undefined;
   endedAt?: string | undefined;
   usage?: Usage | undefined;
+  finishReason?: FinishReason | undefined;
+  /** How many of the conversation's turns, the oldest ones, the agent did not read. */
+  leftOut?: number | undefined;
   error?: Failure | undefined;
   retryOf?: string | undefined;
 }
@@ -39,6 +42,8 @@ export function turnsOf(messages: Message[]): Turn[] {
     if (message.error) turn.error = message.error;
     if (message.turn_ended_at) turn.endedAt = message.turn_ended_at;
     if (message.usage) turn.usage = message.usage;
+    if (message.finish_reason) turn.finishReason = message.finish_reason;
+    if (message.context) turn.leftOut = message.context.turns_left_out;
     if (message.role === 'user') {
       turn.question = { id: message.id, text: message.content, at: message.created_at };
       continue;
@@ -95,7 +100,14 @@ export function after(turn: Turn, event: TurnEvent): Turn {
       return { ...turn, parts: turn.parts.map((part) => withOutcome(part, id, outcome)) };
     }
     case 'done':
-      return { ...turn, status: event.data.status, endedAt: event.data.ended_at, usage: event.data.usage };
+      return {
+        ...turn,
+        status: event.data.status,
+        endedAt: event.data.ended_at,
+        usage: event.data.usage,
+        finishReason: event.data.finish_reason,
+        leftOut: event.data.context?.turns_left_out,
+      };
     case 'error':
       return { ...turn, status: 'failed', error: { code: event.data.code, message: '' } };
     default:

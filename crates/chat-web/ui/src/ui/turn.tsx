@@ -2,6 +2,7 @@ import type { ComponentChildren } from 'preact';
 import { useId, useState } from 'preact/hooks';
 import { settings, token } from '../session/session';
 import { cancel, retry, running, stopping, type TurnSignal } from '../state/conversation';
+import { endings } from '../state/ending';
 import { failure } from '../state/failure';
 import { sentence } from '../state/list';
 import { tell } from '../state/notices';
@@ -217,6 +218,11 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
           </p>
         )}
         {turn.status === 'failed' && <Failed turn={turn} name={name} last={last && !version} />}
+        {endings(turn).map((sentence) => (
+          <p key={sentence} class="stopped">
+            {sentence}
+          </p>
+        ))}
         {turn.status === 'cancelled' && (
           <p class="stopped">
             Stopped{turn.endedAt ? ` at ${clock(turn.endedAt)}` : ''}. {turn.parts.length > 0 && 'What had arrived is kept.'}
