@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chat-server: {error}");
+            logging::write_to_stderr(&format!("chat-server: {error}\n"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -31,7 +31,7 @@ pub fn serve_tasks(database: &Path) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{TASKS_COMMAND}: {error}");
+            crate::logging::write_to_stderr(&format!("{TASKS_COMMAND}: {error}\n"));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::AppState;
+use crate::logging;
 use crate::problem::Refusal;
 
 /// The server is well.
@@ -15,12 +16,27 @@ use crate::problem::Refusal;
 pub struct Health {
     /// `ok`.
     pub status: &'static str,
+    /// Log lines that could not be written since the server started; absent if there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub lost_log_lines: u64,
+}
+
+impl Health {
+    fn ok() -> Self {
+        Self { status: "ok", lost_log_lines: logging::lost_lines() }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Whether the server lives
 #[utoipa::path(get, operation_id = "getLiveness", path = "/health/live", tag = "server", security(()), responses((status = 200, description = "It lives.", body = Health)))]
 pub async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(Health { status: "ok" })
+    HttpResponse::Ok().json(Health::ok())
 }
 
 /// Whether the server can serve
@@ -32,5 +48,5 @@ pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Refusal> 
         return Err(Code::ShuttingDown.into());
     }
     state.call(|service| async move { service.ready().await }).await?;
-    Ok(HttpResponse::Ok().json(Health { status: "ok" }))
+    Ok(HttpResponse::Ok().json(Health::ok()))
 }

@@ -4,4 +4,5 @@
 mod auth;
 mod config;
 mod http;
+mod log_output;
 mod process;

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use chat_test_support::wait::{self, Watchdog};
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// The program in this folder, on any free port, with an agent that nobody asks.
-fn program(folder: &Path) -> Command {
+pub fn program(folder: &Path) -> Command {
     let mut command = bare(folder);
     command.env("CHAT_AGENT_URL", "http://127.0.0.1:9/v1").env("CHAT_AGENT_MODEL", "m");
     command
 }
 
 /// The program in this folder, on any free port, with nothing else set.
-fn bare(folder: &Path) -> Command {
+pub fn bare(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
     command.current_dir(folder).env_clear().env("CHAT_LISTEN", "127.0.0.1:0").stdin(Stdio::null());
     if let Some(path) = std::env::var_os("PATH") {
@@ -28,16 +28,16 @@ fn bare(folder: &Path) -> Command {
 }
 
 /// A server that listens. Killed when dropped.
-struct Server {
+pub struct Server {
     child: Child,
-    address: SocketAddr,
-    stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
+    pub address: SocketAddr,
+    pub stdout: BufReader<ChildStdout>,
+    pub stderr: BufReader<ChildStderr>,
     _watchdog: Watchdog,
 }
 
 impl Server {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let watchdog = Watchdog::of(&child);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -53,7 +53,7 @@ impl Server {
     }
 
     /// The text up to the line that holds `mark`.
-    fn read_until(reader: &mut impl BufRead, mark: &str) -> String {
+    pub fn read_until(reader: &mut impl BufRead, mark: &str) -> String {
         let mut text = String::new();
         while !text.lines().last().is_some_and(|line| line.contains(mark)) {
             assert!(reader.read_line(&mut text).unwrap() > 0, "no {mark:?} in:\n{text}");
@@ -61,17 +61,17 @@ impl Server {
         text
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    fn exit_code(mut self) -> Option<i32> {
+    pub fn exit_code(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
     /// Sends a message on a connection that is still to be read.
-    fn send(&self, token: &str) -> TcpStream {
+    pub fn send(&self, token: &str) -> TcpStream {
         let body = r#"{"message": "Add task: Buy groceries"}"#;
         let mut stream = TcpStream::connect(self.address).unwrap();
         let head = format!(
@@ -95,41 +95,41 @@ impl Drop for Server {
 }
 
 /// A program that is expected to end by itself, with what it said.
-fn refused(command: &mut Command) -> (Option<i32>, String) {
+pub fn refused(command: &mut Command) -> (Option<i32>, String) {
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let _watchdog = Watchdog::of(&child);
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-fn token() -> String {
+pub fn token() -> String {
     token_of("demo", jsonwebtoken::get_current_timestamp() + 600)
 }
 
-fn token_of(user: &str, exp: u64) -> String {
+pub fn token_of(user: &str, exp: u64) -> String {
     signed(&serde_json::json!({"sub": user, "exp": exp}))
 }
 
-fn signed(claims: &serde_json::Value) -> String {
+pub fn signed(claims: &serde_json::Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
 /// An agent that never answers: what is sent to it arrives at the listener.
-fn silent_agent() -> (TcpListener, String) {
+pub fn silent_agent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     (listener, url)
 }
 
-fn with_agent(folder: &Path, url: &str) -> Command {
+pub fn with_agent(folder: &Path, url: &str) -> Command {
     let mut command = program(folder);
     command.env("CHAT_AGENT_URL", url).env("CHAT_JWT_SECRET", SECRET);
     command
 }
 
 /// Waits until the agent is asked.
-fn asked(agent: &TcpListener) -> TcpStream {
+pub fn asked(agent: &TcpListener) -> TcpStream {
     agent.set_nonblocking(true).unwrap();
     let (mut stream, _) = wait::value_blocking("a request to the agent", || agent.accept().ok());
     stream.set_nonblocking(false).unwrap();
@@ -311,7 +311,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 /// A `GET` whose connection ends with the answer.
-fn get(address: SocketAddr, path: &str) -> String {
+pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
