@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use chat_domain::{BegunPage, Conversation, ConversationId, MessageId, Ordinal, Timestamp, Turn, TurnId, TurnLog, TurnPage};
 
+use serde::Serialize;
+
 use super::ids::{ItemId, ThreadId};
 use super::items::{Page, Thread, ThreadItem, items};
+use crate::page_size::entries_that_fit;
 
 /// The size of a page if the client does not say.
 const USUAL: u32 = 20;
@@ -89,17 +92,12 @@ impl Items {
     }
 }
 
-/// The first of some objects, each with its id.
-fn page<T>(objects: impl Iterator<Item = (String, T)>, limit: u32) -> Page<T> {
-    let mut objects = objects.peekable();
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut data, mut last) = (Vec::new(), None);
-    while data.len() < limit
-        && let Some((id, object)) = objects.next()
-    {
-        data.push(object);
-        last = Some(id);
-    }
-    let has_more = objects.peek().is_some();
-    Page { data, has_more, after: last.filter(|_| has_more) }
+/// The first of some objects, each with its id, as many as fit on a page.
+fn page<T: Serialize>(objects: impl Iterator<Item = (String, T)>, limit: u32) -> Page<T> {
+    let mut objects: Vec<_> = objects.collect();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(entries_that_fit(objects.iter().map(|(_, object)| object)));
+    let has_more = objects.len() > limit;
+    objects.truncate(limit);
+    let after = objects.last().map(|(id, _)| id.clone()).filter(|_| has_more);
+    Page { data: objects.into_iter().map(|(_, object)| object).collect(), has_more, after }
 }

@@ -13,6 +13,7 @@ use crate::native::messages::{MessageObject, messages};
 use crate::native::query::{Query, wrong};
 use crate::native::tool_calls::RecordedToolCall;
 use crate::native::turns::ConversationObject;
+use crate::page_size::entries_that_fit;
 use crate::problem::Problem;
 
 /// A page of a user's conversations.
@@ -95,9 +96,14 @@ impl ToolCalls {
 
     /// The answer.
     pub fn encode(&self, mut found: Vec<ToolCallRecord>) -> ToolCallList {
-        let more = cut(&mut found, self.limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
-        ToolCallList { tool_calls: found.iter().map(RecordedToolCall::from).collect(), next_cursor }
+        let mut more = cut(&mut found, self.limit);
+        let mut tool_calls: Vec<_> = found.iter().map(RecordedToolCall::from).collect();
+        let fit = entries_that_fit(tool_calls.iter());
+        more |= fit < tool_calls.len();
+        tool_calls.truncate(fit);
+        let last = found.get(tool_calls.len().wrapping_sub(1)).filter(|_| more);
+        let next_cursor = last.map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
+        ToolCallList { tool_calls, next_cursor }
     }
 }
 
@@ -182,7 +188,12 @@ impl Messages {
             From::After(start) => place > start,
         };
         let mut found: Vec<_> = found.iter().flat_map(placed).flatten().filter(|(place, _)| wanted(*place)).collect();
-        let limit = self.limit as usize;
+        let entries = found.iter().map(|(_, message)| message);
+        let fit = match self.from {
+            From::After(_) => entries_that_fit(entries),
+            From::End | From::Before(_) => entries_that_fit(entries.rev()),
+        };
+        let limit = fit.min(self.limit as usize);
         let more = found.len() > limit;
         let (earlier, later) = match self.from {
             From::End => (more, false),
