@@ -30,8 +30,12 @@ Problems that a turn can end with (`agent_…`, `context_too_long`, `step_limit`
 user's message: the conversation goes on with the next message, or the turn is retried. Where any other problem than `conversation_busy`,
 or an `internal` that is not a turn's end, names `turn_id`, the message is stored and its turn goes on: it should not be sent again, and `detail` says so.
 
-What is no request at all (a malformed request line, no or two `Host` headers, contradicting lengths, headers over 128 KiB) is refused by the
-HTTP library with a bare 400, 408 or 431 and a closed connection.
+A request that the HTTP library cannot parse (a malformed request line, no or two `Host` headers, contradicting lengths, headers over 128 KiB
+in all, more than 96 header lines) is rejected with a bare 400, 408 or 431 without a body, and the connection is closed.
+
+A client that does not read its reply for 30 seconds (`CHAT_STREAM_WRITE_TIMEOUT`) loses its connection. A long reply that cannot be read
+from the database to its end is broken off in the middle: the connection closes before the last chunk, so that the client sees an error
+of its HTTP library and not a shorter reply.
 
 ";
 

@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the name {} stands twice in one object", Shown(&name))));
+                return Err(A::Error::custom(format_args!("the name {} stands twice in one object", Quoted(&name))));
             }
             let value = members.next_value_seed(Self { depth: inside.depth })?;
             object.insert(name, value);
@@ -156,10 +156,10 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// A name of the client's, cut where it is longer than anybody needs to find it.
-struct Shown<'a>(&'a str);
+/// A name of the client's between quotes, cut where it is longer than anybody needs to find it.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.char_indices().nth(SHOWN_CHARS).and_then(|(end, _)| self.0.get(..end)) {
             Some(begin) => write!(f, "{begin:?}…"),

@@ -151,6 +151,10 @@ table! {
         "Nothing more is stored. The operator has to restore the database from a backup." ["conversation_id", "turn_id"]
     ShuttingDown 503 "shutting_down" "This server is shutting down";
         "Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it." ["conversation_id", "turn_id"], after 1
+    ServerOverloaded 503 "server_overloaded" "Too much memory is held for other clients";
+        "Send the same request again in a moment, with the same `Idempotency-Key` if it had one." ["conversation_id", "turn_id"], after 2
+    TooManyConnections 503 "too_many_connections" "The server has too many connections";
+        "Connect again in a moment. Clients with many requests should keep their connections and use them again.", after 2
     Internal 500 "internal" "The server made a mistake";
         "Tell the operator the value of `instance`: it is in the server's log." ["conversation_id", "turn_id"]
 }
@@ -226,10 +230,10 @@ pub struct Members {
     pub length: Option<usize>,
     /// The member of the body, as a JSON Pointer (RFC 6901).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<&'static str>,
+    pub path: Option<Cow<'static, str>>,
     /// The parameter of the path, the query or the header.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<&'static str>,
+    pub parameter: Option<Cow<'static, str>>,
     /// The line of the body, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -270,16 +274,16 @@ impl Problem {
     }
 
     /// A member of the body is wrong; `path` is its JSON Pointer.
-    pub fn at_member(code: Code, path: &'static str, happened: impl Into<String>) -> Self {
+    pub fn at_member(code: Code, path: impl Into<Cow<'static, str>>, happened: impl Into<String>) -> Self {
         let mut problem = Self::new(code, happened);
-        problem.members.path = Some(path);
+        problem.members.path = Some(path.into());
         problem
     }
 
     /// A parameter of the path, the query or the header is wrong.
-    pub fn at_parameter(code: Code, parameter: &'static str, happened: impl Into<String>) -> Self {
+    pub fn at_parameter(code: Code, parameter: impl Into<Cow<'static, str>>, happened: impl Into<String>) -> Self {
         let mut problem = Self::new(code, happened);
-        problem.members.parameter = Some(parameter);
+        problem.members.parameter = Some(parameter.into());
         problem
     }
 

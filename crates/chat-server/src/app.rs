@@ -1,22 +1,31 @@
 //! The application: what handlers share, and the server that runs them.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_cors::Cors;
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, Service, ServiceFactoryExt, fn_factory, fn_service, map_config};
 use actix_web::body::BoxBody;
-use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName};
 use actix_web::middleware::{Compress, Condition, from_fn};
-use actix_web::{App, Error, HttpServer, web};
+use actix_web::{App, Error, web};
 use chat_domain::{ChatError, ChatService, UserId};
 use chat_protocol::problem::Code;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::{Connection, ConnectionLimit};
 use crate::http;
+use crate::memory::MemoryLimit;
 use crate::page::Page;
 use crate::problem::Refusal;
 use crate::tasks::Tasks;
@@ -45,6 +54,10 @@ pub struct AppState {
     pub page: Arc<Page>,
     /// What clients may do, and how long they wait.
     pub limits: HttpLimits,
+    /// The memory that request bodies and unsent replies hold.
+    pub memory: MemoryLimit,
+    /// Pages of long replies that may be read from the store at the same time.
+    pub page_reads: Arc<Semaphore>,
     /// The origins whose pages may use this server from browsers, besides its own.
     pub cors_origins: Arc<[String]>,
     /// Whether there is a page that shows ChatKit's component.
@@ -64,10 +77,16 @@ pub struct HttpLimits {
     pub body_time: Duration,
     /// The time between two signs of life in an idle stream.
     pub keep_alive: Duration,
-    /// How long a client may take to make room for the next frame of a stream.
+    /// How long a client may take to make room for the next piece of a reply or the next frame of a stream.
     pub write_time: Duration,
+    /// How long a client may leave a long reply unread before what is ready for it is dropped, to be read from the store again.
+    pub stall_time: Duration,
     /// How long a reply waits for the end of its turn.
     pub reply_time: Duration,
+    /// How many connections there may be.
+    pub connections: usize,
+    /// How much memory unfinished request bodies and unsent replies may hold, all together, in bytes.
+    pub memory_bytes: usize,
 }
 
 impl Default for HttpLimits {
@@ -77,7 +96,10 @@ impl Default for HttpLimits {
             body_time: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             write_time: Duration::from_secs(30),
+            stall_time: Duration::from_secs(1),
             reply_time: Duration::from_secs(20 * 60),
+            connections: 16_384,
+            memory_bytes: 256 << 20,
         }
     }
 }
@@ -92,11 +114,19 @@ impl AppState {
             tokens,
             page: Arc::default(),
             limits: HttpLimits::default(),
+            memory: MemoryLimit::new(HttpLimits::default().memory_bytes),
+            page_reads: Arc::new(Semaphore::new(PAGE_READS)),
             cors_origins: Arc::default(),
             chatkit_example: false,
             draining: Arc::default(),
             leaving: CancellationToken::new(),
         }
+    }
+
+    /// Sets what clients may do.
+    pub fn set_limits(&mut self, limits: HttpLimits) {
+        self.memory = MemoryLimit::new(limits.memory_bytes);
+        self.limits = limits;
     }
 
     /// From now on readiness says no, so that load balancers look elsewhere.
@@ -127,6 +157,9 @@ pub fn app(
     App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(Compress::default()).wrap(cors).wrap(from_fn(http::envelope))
 }
 
+/// How many pages of long replies are read at the same time: each may be large for the moment until it is cut.
+const PAGE_READS: usize = 8;
+
 /// How long a browser may remember what it was allowed, in seconds.
 const CORS_MAX_AGE: usize = 600;
 
@@ -150,14 +183,45 @@ fn cors(origins: &[String]) -> Cors {
 pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Duration) -> io::Result<Server> {
     // actix-http 3 reckons from a clock that may be half a second old, and does not notice a limit that is past when it is set.
     let header_time = state.limits.body_time.max(Duration::from_secs(1));
-    let server = HttpServer::new(move || app(state.clone()))
+    let write_time = state.limits.write_time;
+    let limit = ConnectionLimit::new(state.limits.connections);
+    let builder = Server::build()
         .workers(workers)
-        .client_request_timeout(header_time)
-        .keep_alive(Duration::from_secs(75))
-        // A client that closes its side is gone. By that alone do we learn that an answer in ChatKit is to stop.
-        .h1_allow_half_closed(false)
+        .max_concurrent_connections(limit.most_accepted().div_ceil(workers.max(1)))
         .shutdown_timeout(grace.as_secs())
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
+        .disable_signals();
+    let draining = builder.graceful_shutdown_signal();
+    // As `actix_web::HttpServer` does, which takes no connections of our own.
+    let serve = move || {
+        let draining = draining.clone();
+        let app = app(state.clone()).into_factory().map_err(|error: Error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let draining = draining.clone();
+                async move { draining.notified().await }
+            })
+            .client_request_timeout(header_time)
+            .keep_alive(Duration::from_secs(75))
+            // A client that closes its side is gone. By that alone do we learn that an answer in ChatKit is to stop.
+            .h1_allow_half_closed(false)
+            .h1(map_config(app, |()| AppConfig::default()));
+        let limit = limit.clone();
+        fn_factory(move || {
+            let (limit, http) = (limit.clone(), http.new_service(()));
+            async move {
+                let http = Rc::new(http.await?);
+                Ok::<_, ()>(fn_service(move |stream: TcpStream| {
+                    let peer = stream.peer_addr().ok();
+                    let (connection, http) = (limit.admit(stream, write_time), http.clone());
+                    async move {
+                        let Some(connection) = connection else { return Ok(()) };
+                        let http = &*http;
+                        poll_fn(|context| Service::<(Connection, Option<SocketAddr>)>::poll_ready(http, context)).await?;
+                        http.call((connection, peer)).await
+                    }
+                }))
+            }
+        })
+    };
+    Ok(builder.listen("chat", listener, serve)?.run())
 }

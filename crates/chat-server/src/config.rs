@@ -199,9 +199,15 @@ settings! {
         /// How long a reply that is not a stream waits for the end of its turn. After that the client is told where to read the turn,
         /// which goes on.
         "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "20m";
-        /// How long a client may leave a stream unread once nothing more fits between it and the server. Then the stream ends, and the
-        /// client may read on after the last event that it got.
+        /// How long a client may leave a reply or a stream unread once nothing more fits between it and the server. Then its connection is
+        /// closed. The client of a stream may read on after the last event that it got.
         "CHAT_STREAM_WRITE_TIMEOUT" stream_write_timeout: Duration = "30s";
+        /// How many connections clients may have at the same time; one more is answered 503 `too_many_connections` and closed. Unset: half of the
+        /// files that the process may open (`ulimit -n`), less 64, at most 16,384.
+        "CHAT_CONNECTION_LIMIT" connection_limit: Option<NonZeroUsize>;
+        /// How much memory unfinished request bodies and unread replies may hold, all connections together. What does not fit is answered 503
+        /// `server_overloaded`.
+        "CHAT_REPLY_MEMORY" reply_memory: Bytes = "256MiB";
         /// How many messages may wait in one conversation.
         "CHAT_QUEUE_LIMIT" queue_limit: NonZeroU32 = "256";
         /// How many requests to the agent one turn may need.
@@ -322,6 +328,8 @@ impl Config {
             body_bytes: self.body_limit.0,
             write_time: self.stream_write_timeout,
             reply_time: self.reply_timeout,
+            connections: self.connection_limit.map_or(HttpLimits::default().connections, NonZeroUsize::get),
+            memory_bytes: self.reply_memory.0,
             ..HttpLimits::default()
         }
     }

@@ -17,8 +17,12 @@ use crate::http::{self, Endpoint};
         title = "Chat",
         description = "A stateless, durable chat backend.\n\nAll below `/api/{user_id}` needs a JSON Web Token (HS256) of that user, and `/chatkit` that of any, with \
                        `sub` and `exp`, as `Authorization: Bearer <token>`. In development mode the server prints one for the user `demo` \
-                       when it starts; otherwise it comes from whoever holds the secret `CHAT_JWT_SECRET`, usually an identity provider."
+                       when it starts; otherwise it comes from whoever holds the secret `CHAT_JWT_SECRET`, usually an identity provider.\n\n\
+                       A parameter of the query that a route does not have is refused (`invalid_request`). Members of a body that are not known are \
+                       ignored, unless their names are close to a known one.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
+    servers((url = "/", description = "The server that this document comes from")),
     security(("bearer" = [])),
     tags(
         (name = "chat", description = "Sending messages"),
@@ -90,6 +94,14 @@ fn operation<'a>(document: &'a mut utoipa::openapi::OpenApi, endpoint: &Endpoint
 const CHOICES: &[(&str, &[&str])] =
     &[("busy", &["enqueue", "reject", "interrupt"]), ("messages", &["all", "turn"]), ("superseded", &["exclude", "include"])];
 
+/// What the texts of these parameters are, in all routes. A cursor is not described further: its form may change.
+const PATTERNS: &[(&str, Option<&str>)] = &[
+    ("Idempotency-Key", Some(r#"^(?:[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$"#)),
+    ("after", None),
+    ("before", None),
+    ("cursor", None),
+];
+
 /// Adds what handlers have in common: the ids in the path, the headers of answers, the problems.
 fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     let parameters = operation.parameters.get_or_insert_default();
@@ -105,6 +117,12 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
         {
             let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied()));
             parameter.schema = Some(schema.into());
+        }
+        if let RefOr::T(parameter) = parameter
+            && let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| *name == parameter.name)
+        {
+            let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+            parameter.schema = Some(text.pattern(pattern.map(str::to_owned)).into());
         }
     }
     for response in operation.responses.responses.values_mut() {

@@ -6,23 +6,23 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_server::{Server, ServerHandle};
 use chat_domain::{ChatService, Deps, Environment, StoreError, SystemEnvironment};
 use chat_store_seaorm::{OpenError, SeaOrmStore};
 use chat_tools_mcp::McpToolset;
 use tokio::net::TcpSocket;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::adapters;
-use crate::app::{self, AppState};
+use crate::app::{self, AppState, HttpLimits};
 use crate::auth::JwtVerifier;
 use crate::config::{Config, ConfigError, JwtSecret};
 use crate::dev::{self, DevSecretError};
 use crate::observer::{LogObserver, chain};
 use crate::page::Page;
 use crate::sign_in::OneTimeCode;
+use crate::signals::{Signals, survive_file_size_limit};
 use crate::tasks::Tasks;
 
 /// Connections that the system accepts before we do. The system may have a lower limit of its own.
@@ -40,6 +40,10 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 /// Ten thousand clients, each with a connection of ours to an agent, and the rest.
 const WANTED_FILES: u64 = 65_536;
 const NEEDED_FILES: u64 = 16_384;
+
+/// Files that are for nobody in particular: the database, the tools, the listener, the log.
+const RESERVED_FILES: u64 = 128;
+const FEWEST_CONNECTIONS: usize = 16;
 
 /// Why the server does not run, or runs no more.
 #[derive(Debug)]
@@ -134,7 +138,7 @@ impl From<ConfigError> for ServeError {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then hands over what still runs.
+/// Serves until a signal asks it to stop (see [`crate::signals`]), then hands over what still runs.
 ///
 /// # Errors
 /// Why it could not start, or had to stop.
@@ -149,7 +153,7 @@ pub fn serve(config: &Config, migrate: bool) -> Result<(), ServeError> {
         survive_file_size_limit().map_err(ServeError::System)?;
         tokio::select! {
             running = Running::start(config, migrate) => running?.until(signals).await,
-            () = signals.next() => Ok(()),
+            () = signals.stop() => Ok(()),
         }
     });
     // A thread that hangs in a system call must not keep the process.
@@ -170,7 +174,7 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     async fn start(config: &'a Config, migrate: bool) -> Result<Self, ServeError> {
-        raise_open_files();
+        let open_files = raise_open_files();
         // The address is taken first, and listened on last: nobody waits for a server that will not come.
         let socket = bind(config.listen).map_err(|error| ServeError::Address(config.listen, error))?;
         let agent = adapters::agent(config)?;
@@ -194,7 +198,7 @@ impl<'a> Running<'a> {
         let verifier = JwtVerifier::new(&secret, config.jwt_issuer.as_deref(), config.jwt_audience.as_deref());
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let mut state = AppState::new(service.clone(), tasks.clone(), Arc::new(verifier));
-        state.limits = config.http_limits();
+        state.set_limits(http_limits(config, open_files));
         let code = match config.jwt_secret {
             Some(_) => None,
             None => Some(dev::code(&secret).map_err(ServeError::DevSecret)?),
@@ -229,14 +233,14 @@ impl<'a> Running<'a> {
     /// Serves until the first signal, then stops; a second signal ends the process at once.
     async fn until(mut self, mut signals: Signals) -> Result<(), ServeError> {
         let outcome = tokio::select! {
-            () = signals.next() => Ok(()),
+            () = signals.stop() => Ok(()),
             served = &mut self.served => Err(ServeError::System(served.map_or_else(io::Error::other, |ended| {
                 ended.err().unwrap_or_else(|| io::Error::other("the HTTP server has stopped"))
             }))),
             _ = &mut self.worker => Err(ServeError::WorkerEnded),
         };
         tokio::spawn(async move {
-            signals.next().await;
+            signals.stop().await;
             tracing::warn!("stopped at once by a second signal");
             std::process::exit(130);
         });
@@ -285,31 +289,6 @@ async fn within<T>(limit: Duration, what: &'static str, work: impl Future<Output
     outcome
 }
 
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Makes a write beyond the limit of file sizes fail, as on a full disk. By default the signal ends the process.
-fn survive_file_size_limit() -> io::Result<()> {
-    // The handler stays when the stream of signals is dropped.
-    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
-}
-
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A server that restarts does not wait for the old connections' last packets.
@@ -344,24 +323,59 @@ fn greeting(
     Ok(text)
 }
 
-/// Each client is an open file, and the usual limit is too low for thousands.
-fn raise_open_files() {
+/// Each client is an open file, and the usual limit is too low for thousands. Returns how many files this process may open.
+fn raise_open_files() -> Option<u64> {
     match rlimit::increase_nofile_limit(WANTED_FILES) {
-        Ok(limit) if limit < NEEDED_FILES => {
-            tracing::warn!(
-                limit,
-                needed = NEEDED_FILES,
-                "this process may open few files; for thousands of clients raise the limit (ulimit -n)"
-            );
+        Ok(limit) => {
+            if limit < NEEDED_FILES {
+                tracing::warn!(
+                    limit,
+                    needed = NEEDED_FILES,
+                    "this process may open few files; for thousands of clients raise the limit (ulimit -n)"
+                );
+            }
+            Some(limit)
         }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+            None
+        }
     }
+}
+
+/// The limits of the settings; where they do not say how many connections there may be, as many as the open files allow.
+fn http_limits(config: &Config, open_files: Option<u64>) -> HttpLimits {
+    let mut limits = config.http_limits();
+    let Some(allowed) = open_files.map(connections_of) else { return limits };
+    match config.connection_limit {
+        None => limits.connections = limits.connections.min(allowed),
+        Some(limit) if limit.get() > allowed => tracing::warn!(
+            limit,
+            allowed,
+            "CHAT_CONNECTION_LIMIT is higher than the limit of open files allows (ulimit -n); connections may fail"
+        ),
+        Some(_) => {}
+    }
+    limits
+}
+
+/// Half of the files is for clients: the turn of each may need a connection to the agent.
+fn connections_of(open_files: u64) -> usize {
+    let connections = open_files.saturating_sub(RESERVED_FILES) / 2;
+    usize::try_from(connections).unwrap_or(usize::MAX).max(FEWEST_CONNECTIONS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        assert_eq!(connections_of(65_536), 32_704);
+        assert_eq!(connections_of(1_024), 448);
+        assert_eq!(connections_of(64), FEWEST_CONNECTIONS);
+        assert!(connections_of(u64::MAX) > 1 << 40);
+    }
 
     #[tokio::test]
     async fn what_hangs_is_not_waited_for() {

@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod messages;
+mod names;
 pub mod pages;
 pub mod query;
 pub mod reply;

@@ -3,9 +3,11 @@
 use chat_domain::BusyPolicy;
 
 use crate::cursor::NotACursor;
+use crate::json::Quoted;
+use crate::native::names::meant;
 use crate::problem::{Code, Problem};
 
-/// The parameters of a query string. Those that a route does not know are not looked at.
+/// The parameters of a query string.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
@@ -13,6 +15,24 @@ impl Query {
     /// Reads what stands behind the question mark.
     pub fn new(text: &str) -> Self {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// Refuses a parameter that is none of `known`, the parameters that the route has.
+    ///
+    /// # Errors
+    /// `invalid_request`, with the names that there are and the one that was probably meant.
+    pub fn check(&self, known: &[&'static str]) -> Result<(), Problem> {
+        let Some((given, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
+        let shown = Quoted(given);
+        let hint = meant(given, known).map(|name| format!("; use `{name}`")).unwrap_or_default();
+        let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+        let there_are = match names.as_slice() {
+            [] => "the route has no parameters".to_owned(),
+            [name] => format!("the route has the parameter {name}"),
+            names => format!("the route has the parameters {}", names.join(", ")),
+        };
+        let what = format!("There is no parameter {shown}{hint}: {there_are}");
+        Err(Problem::at_parameter(Code::InvalidRequest, shown.to_string().trim_matches('"').to_owned(), what))
     }
 
     /// The value of a parameter.
@@ -122,16 +142,35 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_by_name() {
-        let refused = |problem: Problem| (problem.code, problem.members.parameter);
+        let refused = |problem: Problem| (problem.code, problem.members.parameter.as_deref().map(str::to_owned));
         for text in
             ["limit=", "limit=0", "limit=101", "limit=-1", "limit=+1", "limit=1.0", "limit=ten", "limit=99999999999", "limit=1&limit=1"]
         {
-            assert_eq!(refused(query(text).limit(20, 100).unwrap_err()), (Code::InvalidRequest, Some("limit")), "{text}");
+            assert_eq!(refused(query(text).limit(20, 100).unwrap_err()), (Code::InvalidRequest, Some("limit".to_owned())), "{text}");
         }
         for text in ["busy=", "busy=ENQUEUE", "busy=wait", "busy=reject&busy=reject"] {
-            assert_eq!(refused(query(text).busy().unwrap_err()), (Code::InvalidRequest, Some("busy")), "{text}");
+            assert_eq!(refused(query(text).busy().unwrap_err()), (Code::InvalidRequest, Some("busy".to_owned())), "{text}");
         }
         let cursor = query("after=7").cursor("after", crate::cursor::read_conversation);
-        assert_eq!(refused(cursor.unwrap_err()), (Code::InvalidCursor, Some("after")));
+        assert_eq!(refused(cursor.unwrap_err()), (Code::InvalidCursor, Some("after".to_owned())));
+    }
+
+    #[test]
+    fn parameters_that_a_route_does_not_have_are_refused_with_those_that_it_has() {
+        let refused = |text: &str, known: &[&'static str]| {
+            let problem = query(text).check(known).unwrap_err();
+            (problem.members.parameter.as_deref().unwrap().to_owned(), problem.detail())
+        };
+        assert!(query("limit=5&cursor=x").check(&["limit", "cursor"]).is_ok());
+        assert!(query("").check(&[]).is_ok());
+        let (parameter, detail) = refused("limit=5&after=x", &["limit", "cursor"]);
+        assert_eq!(parameter, "after");
+        assert!(
+            detail.starts_with("There is no parameter \"after\"; use `cursor`: the route has the parameters `limit`, `cursor`."),
+            "{detail}"
+        );
+        assert!(refused("x", &[]).1.starts_with("There is no parameter \"x\": the route has no parameters."));
+        assert!(refused("Busy=reject", &["busy"]).1.contains("use `busy`: the route has the parameter `busy`"));
+        assert!(refused(&"x".repeat(5_000), &[]).1.len() < 500);
     }
 }

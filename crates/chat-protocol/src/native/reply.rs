@@ -49,6 +49,35 @@ pub fn turns_up_to(turn: &Turn) -> TurnPage {
     TurnPage { before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)), superseded: true, ..TurnPage::ALL }
 }
 
+/// The end of the text that [`begin`] begins.
+pub const END: &str = "]}";
+
+/// The text of a reply up to its first message: what follows are the messages of the turns that it shows ([`append_messages`]), and [`END`].
+///
+/// # Errors
+/// The problem of a turn that failed.
+pub fn begin(turn: Turn, items: Vec<Item>) -> Result<String, Problem> {
+    let mut text = serde_json::to_string(&reply(turn, items, Some(&[]))?).map_err(|_| Code::Internal)?;
+    // The messages are the last member, so that a reply can be written before all of them are known.
+    let whole = text.len();
+    text.truncate(text.strip_suffix(r#""messages":[]}"#).map_or(0, |_| whole - END.len()));
+    if text.is_empty() { Err(Code::Internal.into()) } else { Ok(text) }
+}
+
+/// The messages of a turn as they stand in the text of a reply, behind `before`, which ends with `[` or with another message.
+///
+/// # Errors
+/// `internal`: never with what the domain gives.
+pub fn append_messages(before: &mut String, is_first: bool, log: &TurnLog) -> Result<(), Problem> {
+    let mut separator = if is_first { "" } else { "," };
+    for message in messages(log).into_iter().flatten() {
+        before.push_str(separator);
+        before.push_str(&serde_json::to_string(&message).map_err(|_| Code::Internal)?);
+        separator = ",";
+    }
+    Ok(())
+}
+
 /// The reply to the message of a turn with these items; `conversation` is what [`turns_up_to`] asks for, if it is to be shown: without the
 /// turns that were superseded when it was read, unless the one that is replied to is among them.
 ///

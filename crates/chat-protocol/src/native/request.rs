@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::cursor;
-use crate::json;
+use crate::json::{self, Quoted};
+use crate::native::names::misspelt;
 use crate::native::query::{not_a_cursor, wrong};
 use crate::problem::{Code, Problem};
 
@@ -20,6 +21,7 @@ const KEY_BYTES: usize = 255;
 #[schema(as = ChatRequest, example = json!({"message": "Add task: Buy groceries"}))]
 pub struct ChatRequest {
     /// What the user says: 1 to 5,000 characters (the limit is configurable), not only white space, without U+0000.
+    #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub message: String,
     /// The conversation to go on with. Without it, or with `null`, a new one begins.
     pub conversation_id: Option<Uuid>,
@@ -31,7 +33,11 @@ pub struct ChatRequest {
 #[schema(as = RenameRequest, example = json!({"title": "Groceries"}))]
 pub struct RenameRequest {
     /// What the conversation is called from now on: 1 to 200 characters without control characters.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\u0000-\u001F\u007F-\u009F]*[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]*$"
+    )]
     pub title: String,
 }
 
@@ -49,7 +55,7 @@ pub struct SignInRequest {
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`. What the domain forbids, the domain refuses.
 pub fn start_turn(owner: UserId, body: &[u8], busy: BusyPolicy, key: Option<String>) -> Result<StartTurn, Problem> {
-    let members = object(body)?;
+    let members = object(body, &["message", "conversation_id"])?;
     let text = text(&members, "message", "/message")?;
     let conversation = match members.get("conversation_id") {
         None | Some(Value::Null) => None,
@@ -71,7 +77,7 @@ pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<Str
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`.
 pub fn title(body: &[u8]) -> Result<Title, Problem> {
-    let text = text(&object(body)?, "title", "/title")?;
+    let text = text(&object(body, &["title"])?, "title", "/title")?;
     Ok(Title::new(&text).map_err(|_| InvalidInput::Title)?)
 }
 
@@ -80,7 +86,7 @@ pub fn title(body: &[u8]) -> Result<Title, Problem> {
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`.
 pub fn sign_in_code(body: &[u8]) -> Result<String, Problem> {
-    text(&object(body)?, "code", "/code")
+    text(&object(body, &["code"])?, "code", "/code")
 }
 
 /// A UUID in the path.
@@ -91,13 +97,14 @@ pub fn path_id(parameter: &'static str, text: &str) -> Result<Uuid, Problem> {
     uuid(text).ok_or_else(|| wrong(parameter, format!("`{parameter}` in the path is not a UUID")))
 }
 
-/// How far a reader of a turn has come, from the header `Last-Event-ID` or else from the parameter `after`. `None`: not at all.
+/// How far a reader of a turn has come, from the header `Last-Event-ID` or else from the parameter `after`. `None`: not at all. An empty
+/// header is as if it were absent: clients send it before they have read the first event.
 ///
 /// # Errors
 /// `invalid_cursor`.
 pub fn resume(turn: TurnId, last_event_id: Option<&[u8]>, after: Option<&str>) -> Result<Option<Cursor>, Problem> {
     let read = |text: &str, parameter| cursor::read_turn(turn, text).map_err(|_| not_a_cursor(parameter));
-    match (last_event_id, after) {
+    match (last_event_id.map(<[u8]>::trim_ascii).filter(|id| !id.is_empty()), after) {
         (Some(id), _) => read(std::str::from_utf8(id).unwrap_or_default(), "Last-Event-ID").map(Some),
         (None, Some(after)) => read(after, "after").map(Some),
         (None, None) => Ok(None),
@@ -145,11 +152,16 @@ pub(crate) fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
     digest.finalize().into()
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    match json::read(body)? {
-        Value::Object(members) => Ok(members),
-        _ => Err(Problem::at_member(Code::InvalidRequest, "", "The body is not a JSON object")),
-    }
+/// The members of a body. One that is not `known` is ignored, unless it is close to one that is.
+fn object(body: &[u8], known: &[&'static str]) -> Result<Map<String, Value>, Problem> {
+    let Value::Object(members) = json::read(body)? else {
+        return Err(Problem::at_member(Code::InvalidRequest, "", "The body is not a JSON object"));
+    };
+    let mut unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
+    let Some((name, meant)) = unknown.find_map(|name| Some((name, misspelt(name, known)?))) else { return Ok(members) };
+    // RFC 6901 §3; a name that is close to one of ours is short.
+    let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    Err(Problem::at_member(Code::InvalidRequest, path, format!("There is no member {}; use `{meant}`", Quoted(name))))
 }
 
 fn text(members: &Map<String, Value>, name: &str, path: &'static str) -> Result<String, Problem> {
@@ -208,11 +220,48 @@ mod tests {
             (r#"{"message": "Hi", "conversation_id": "0190a1b20000700080000000000000001"}"#, Code::InvalidRequest, "/conversation_id"),
         ] {
             let problem = read(body).unwrap_err();
-            assert_eq!((problem.code, problem.members.path), (code, Some(path)), "{body}");
+            assert_eq!((problem.code, problem.members.path.as_deref()), (code, Some(path)), "{body}");
         }
         assert_eq!(title(br#"{"title": " "}"#).unwrap_err().code, Code::InvalidTitle);
         assert_eq!(title(br#"{"title": "a\u0000"}"#).unwrap_err().code, Code::InvalidText);
-        assert_eq!(path_id("turn_id", "x").unwrap_err().members.parameter, Some("turn_id"));
+        assert_eq!(path_id("turn_id", "x").unwrap_err().members.parameter.as_deref(), Some("turn_id"));
+    }
+
+    #[test]
+    fn members_close_to_a_known_one_are_refused_with_a_hint() {
+        for (body, path, hint) in [
+            (format!(r#"{{"message": "Hi", "conversationId": "{ID}"}}"#), "/conversationId", "use `conversation_id`"),
+            (
+                format!(r#"{{"message": "Hi", "conversation_id": null, "conversation-ids": "{ID}"}}"#),
+                "/conversation-ids",
+                "use `conversation_id`",
+            ),
+            (r#"{"Message": "Hi"}"#.to_owned(), "/Message", "use `message`"),
+            (r#"{"message": "Hi", "messages": []}"#.to_owned(), "/messages", "use `message`"),
+            (r#"{"message": "Hi", "~mess/age": []}"#.to_owned(), "", ""),
+        ] {
+            let read = read(&body);
+            if path.is_empty() {
+                assert!(read.is_ok(), "{body}");
+                continue;
+            }
+            let problem = read.unwrap_err();
+            assert_eq!((problem.code, problem.members.path.as_deref()), (Code::InvalidRequest, Some(path)), "{body}");
+            assert!(problem.detail().contains(hint), "{}", problem.detail());
+        }
+        assert_eq!(title(br#"{"titel": "x"}"#).unwrap_err().members.path.as_deref(), Some("/titel"));
+        assert_eq!(sign_in_code(br#"{"Code": "x"}"#).unwrap_err().members.path.as_deref(), Some("/Code"));
+    }
+
+    #[test]
+    fn an_empty_last_event_id_is_as_if_absent() {
+        let turn = TurnId(Uuid::from_u128(7));
+        let after = cursor::write_turn(turn, Cursor::START);
+        for empty in [b"".as_slice(), b" "] {
+            assert_eq!(resume(turn, Some(empty), None).unwrap(), None);
+            assert_eq!(resume(turn, Some(empty), Some(&after)).unwrap(), Some(Cursor::START));
+        }
+        assert_eq!(resume(turn, Some(b"x"), None).unwrap_err().code, Code::InvalidCursor);
     }
 
     #[test]

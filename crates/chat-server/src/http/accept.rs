@@ -1,7 +1,8 @@
-//! What form of an answer a client wants (RFC 9110 §12.5.1).
+//! What form of an answer a client wants, where a route has several (RFC 9110 §12.5.1). A route with one form sends that form, whatever
+//! the client accepts.
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{self, HeaderValue, Quality, QualityItem};
+use actix_web::http::header::{self, Quality, QualityItem};
 use actix_web::mime::{self, Mime};
 use chat_protocol::problem::{Code, Problem};
 
@@ -25,14 +26,15 @@ impl Form {
 }
 
 /// The form the client likes best; the first of `offers` if it does not say. Among forms it likes the same, the one it names
-/// more exactly, then the one offered first.
+/// more exactly, then the one offered first. A client that names nothing but the form of problems, as generated clients do, does not say.
 ///
 /// # Errors
 /// `not_acceptable`.
 pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
-    let said = request.headers().get_all(header::ACCEPT).filter(|value| !value.as_bytes().trim_ascii().is_empty());
-    let mut said = said.peekable();
-    let ranges = if said.peek().is_some() { said.flat_map(ranges).collect() } else { vec![QualityItem::max(mime::STAR_STAR)] };
+    let values = request.headers().get_all(header::ACCEPT).map(|value| value.to_str().unwrap_or("not text"));
+    let elements: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).filter(|element| !element.is_empty()).collect();
+    let is_silent = elements.iter().all(|element| is_of_problems(element));
+    let ranges = if is_silent { vec![QualityItem::max(mime::STAR_STAR)] } else { elements.into_iter().filter_map(range).collect() };
     let mut best = None;
     for offer in offers {
         let liking = liking(&ranges, *offer);
@@ -43,10 +45,14 @@ pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
     best.map(|(_, offer)| offer).ok_or_else(|| Code::NotAcceptable.into())
 }
 
-/// The media ranges of a header. What is none is passed over, and a quality may begin with its point: Java's own client sends
+fn is_of_problems(element: &str) -> bool {
+    element.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(Problem::MEDIA_TYPE))
+}
+
+/// A media range of a header. What is none is passed over, and a quality may begin with its point: Java's own client sends
 /// `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2` unless it is told otherwise.
-fn ranges(header: &HeaderValue) -> impl Iterator<Item = QualityItem<Mime>> {
-    header.to_str().unwrap_or_default().split(',').filter_map(|element| element.trim().replace("q=.", "q=0.").parse().ok())
+fn range(element: &str) -> Option<QualityItem<Mime>> {
+    element.replace("q=.", "q=0.").parse().ok()
 }
 
 /// How much a form is liked, and how exactly it is named: the most exact range decides.
@@ -88,6 +94,11 @@ mod tests {
             "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
             "nonsense, application/json",
             "application/json;q=much, */*;q=0.1",
+            "",
+            " , ",
+            "application/problem+json",
+            "application/problem+json;q=0.5, Application/Problem+JSON",
+            "application/problem+json, application/json",
         ] {
             assert_eq!(chosen(json), Ok(Form::Json), "{json}");
         }
@@ -97,10 +108,11 @@ mod tests {
             "text/event-stream, */*",
             "text/event-stream, application/json;q=0.9",
             "*/*, application/json;q=0",
+            "application/problem+json, text/event-stream",
         ] {
             assert_eq!(chosen(events), Ok(Form::Events), "{events}");
         }
-        for none in ["text/html", "image/*", "application/json;q=0", "*/*;q=0", "nonsense"] {
+        for none in ["text/html", "image/*", "application/json;q=0", "*/*;q=0", "nonsense", "application/problem+json, text/html"] {
             assert_eq!(chosen(none), Err(Code::NotAcceptable), "{none}");
         }
     }

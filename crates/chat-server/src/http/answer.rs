@@ -6,7 +6,6 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use chat_domain::{ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId};
 use chat_protocol::native::events;
 use chat_protocol::native::query::Shown;
-use chat_protocol::native::reply::{reply, turns_up_to};
 use chat_protocol::problem::Code;
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use crate::app::AppState;
 use crate::http::RequestId;
 use crate::http::accept::Form;
+use crate::http::reply;
 use crate::http::sse::{self, Subject};
 use crate::problem::Refusal;
 
@@ -74,13 +74,7 @@ async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: 
         return Ok(sse::stream(state, Subject { request, turn: id, conversation: Some(turn.conversation) }, Some(opening), news));
     }
     let (turn, items) = timeout(state.limits.reply_time, ended(state, news)).await.map_err(|_| Refusal::from(Code::ReplyTimeout))??;
-    let page = turns_up_to(&turn);
-    let conversation = turn.conversation;
-    let logs = match wanted.shown {
-        Shown::Turn => None,
-        Shown::Conversation => Some(state.call(move |service| async move { service.turns(&owner, conversation, page).await }).await?),
-    };
-    Ok(HttpResponse::Ok().json(reply(turn, items, logs.as_deref())?))
+    reply::answer(state, owner, wanted.shown, turn, items).await
 }
 
 /// Waits for the end of a turn.

@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use chat_protocol::problem::{Code, Problem};
 use futures_util::StreamExt;
 
-use crate::app::HttpLimits;
+use crate::app::AppState;
 
 /// The JSON text that a request carries.
 ///
 /// # Errors
-/// `unsupported_media_type`, `body_too_large`, `body_timeout`; `invalid_json` if there is none or it breaks off.
-pub async fn read_json(request: &HttpRequest, payload: web::Payload, limits: &HttpLimits) -> Result<Bytes, Problem> {
+/// `unsupported_media_type`, `body_too_large`, `body_timeout`, `server_overloaded`; `invalid_json` if there is none or it breaks off.
+pub async fn read_json(request: &HttpRequest, payload: web::Payload, state: &AppState) -> Result<Bytes, Problem> {
     let headers = request.headers();
     let encoded = headers.get_all(header::CONTENT_ENCODING).any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let types = headers.get_all(header::CONTENT_TYPE).count();
@@ -22,7 +22,7 @@ pub async fn read_json(request: &HttpRequest, payload: web::Payload, limits: &Ht
     if encoded || (types > 0 && !is_json) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    let body = tokio::time::timeout(limits.body_time, read(request, payload, limits.body_bytes)).await;
+    let body = tokio::time::timeout(state.limits.body_time, read(request, payload, state)).await;
     let body = body.map_err(|_| Problem::from(Code::BodyTimeout))??;
     match (body.is_empty(), is_json) {
         (true, _) => Err(Problem::new(Code::InvalidJson, "The request has no body")),
@@ -37,22 +37,37 @@ fn is_json(mime: &Mime) -> bool {
     mime.essence_str() == "application/json" && charset.is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"))
 }
 
-async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {
+async fn read(request: &HttpRequest, mut payload: web::Payload, state: &AppState) -> Result<Bytes, Problem> {
+    let limit = state.limits.body_bytes;
     let too_large = || Problem::over(Code::BodyTooLarge, limit);
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
+    let mut reservation = state.memory.reserve(0).ok_or(Code::ServerOverloaded)?;
+    // The HTTP library takes the body of a request that asks for WebSocket as endless, whatever its length says.
+    while announced.is_none_or(|length| body.len() < length) {
+        let Some(chunk) = payload.next().await else { break };
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
-            _ => Problem::new(Code::InvalidJson, "The body breaks off"),
+            _ => broken_off(),
         })?;
         if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
+        if !reservation.grow(chunk.len()) {
+            return Err(Code::ServerOverloaded.into());
+        }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    match announced {
+        Some(length) if body.len() < length => Err(broken_off()),
+        Some(length) => Ok(body.freeze().slice(..length)),
+        None => Ok(body.freeze()),
+    }
+}
+
+fn broken_off() -> Problem {
+    Problem::new(Code::InvalidJson, "The body breaks off")
 }

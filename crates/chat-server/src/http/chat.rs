@@ -46,7 +46,7 @@ pub async fn post(
     let query = parameters::query(&request);
     let (busy, shown) = (query.busy()?, query.shown()?);
     let key = parameters::idempotency_key(&request)?;
-    let body = read_json(&request, payload, &state.limits).await?;
+    let body = read_json(&request, payload, &state).await?;
     let command = request::start_turn(owner.clone(), &body, busy, key)?;
     let begin = |service: Arc<ChatService>| async move { service.start_turn(command).await };
     answer(&state, &request, owner, Wanted { form, shown }, begin).await

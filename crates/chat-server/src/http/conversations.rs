@@ -7,7 +7,6 @@ use chat_protocol::native::request::{self, RenameRequest};
 use chat_protocol::native::turns::ConversationObject;
 
 use crate::app::AppState;
-use crate::http::accept::{self, Form};
 use crate::http::body::read_json;
 use crate::http::{Caller, parameters};
 use crate::problem::Refusal;
@@ -27,7 +26,6 @@ use crate::problem::Refusal;
     responses((status = 200, description = "A page of conversations.", body = ConversationList))
 )]
 pub async fn list(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let wanted = Conversations::decode(&parameters::query(&request))?;
     let found = state.call(move |service| async move { service.conversations(&owner, wanted.page()).await }).await?;
     Ok(HttpResponse::Ok().json(wanted.encode(found)))
@@ -42,7 +40,6 @@ pub async fn list(state: web::Data<AppState>, Caller(owner): Caller, request: Ht
     responses((status = 200, description = "The conversation.", body = ConversationObject))
 )]
 pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let id = parameters::conversation(&request)?;
     let found = state.call(move |service| async move { service.conversation(&owner, id).await }).await?;
     Ok(HttpResponse::Ok().json(ConversationObject::from(&found)))
@@ -63,9 +60,8 @@ pub async fn rename(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let id = parameters::conversation(&request)?;
-    let title = request::title(&read_json(&request, payload, &state.limits).await?)?;
+    let title = request::title(&read_json(&request, payload, &state).await?)?;
     let renamed = state.call(move |service| async move { service.rename(&owner, id, &title).await }).await?;
     Ok(HttpResponse::Ok().json(ConversationObject::from(&renamed)))
 }
@@ -105,7 +101,6 @@ pub async fn delete(state: web::Data<AppState>, Caller(owner): Caller, request: 
     responses((status = 200, description = "A page of messages.", body = MessageList))
 )]
 pub async fn messages(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let id = parameters::conversation(&request)?;
     let wanted = Messages::decode(id, &parameters::query(&request))?;
     let found = state.call(move |service| async move { service.turns(&owner, id, wanted.page()).await }).await?;
@@ -127,7 +122,6 @@ pub async fn messages(state: web::Data<AppState>, Caller(owner): Caller, request
     responses((status = 200, description = "A page of tool calls.", body = ToolCallList))
 )]
 pub async fn tool_calls(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let id = parameters::conversation(&request)?;
     let wanted = ToolCalls::decode(id, &parameters::query(&request))?;
     let found = state.call(move |service| async move { service.tool_calls(&owner, id, wanted.page()).await }).await?;

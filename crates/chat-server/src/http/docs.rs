@@ -1,13 +1,21 @@
 //! The description of the API, and pages that show it without a network.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use actix_web::http::header::{self, ContentEncoding, HeaderName};
+use actix_web::http::header::{self, ContentEncoding, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 use chat_protocol::errors_doc::explanation;
 use chat_protocol::problem::Code;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use utoipa_swagger_ui::Config;
 
+use crate::http::files::{self, Coded, Served};
 use crate::openapi;
 use crate::problem::Refusal;
 
@@ -15,13 +23,18 @@ use crate::problem::Refusal;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                       font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_json().unwrap_or_default());
+static DOCUMENT: LazyLock<PageFile> = LazyLock::new(|| {
+    let text = Bytes::from(openapi::document().to_json().unwrap_or_default());
+    let (media_type, tag) = ("application/json".to_owned(), String::new());
+    PageFile::new(media_type.clone(), text.clone()).unwrap_or(PageFile { media_type, tag, identity: text, gzip: None })
+});
 static PAGES: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
 /// The API's description
 #[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
-pub async fn document() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").insert_header((header::CACHE_CONTROL, "no-cache")).body(DOCUMENT.as_str())
+pub async fn document(request: HttpRequest) -> HttpResponse {
+    let served = Served { media_type: &DOCUMENT.media_type, tag: DOCUMENT.tag.clone(), kept: "no-cache" };
+    files::answer(&request, served, DOCUMENT.contents(&request))
 }
 
 /// The documentation without its slash
@@ -41,18 +54,61 @@ pub async fn front() -> HttpResponse {
     responses((status = 200, description = "A page, a script, a style or a picture.", body = String, content_type = "text/html"))
 )]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let file = utoipa_swagger_ui::serve(request.match_info().query("file"), PAGES.clone());
-    let file = file.map_err(|_| Code::Internal)?.ok_or(Code::NotFound)?;
-    let mut response = HttpResponse::Ok();
-    if file.gzpipped {
-        response.insert_header(ContentEncoding::Gzip);
+    let file = file(request.match_info().query("file"))?.ok_or(Code::NotFound)?;
+    let served = Served { media_type: &file.media_type, tag: file.tag.clone(), kept: "no-cache" };
+    let mut response = files::answer(&request, served, file.contents(&request));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(HeaderName::from_static("x-frame-options"), HeaderValue::from_static("DENY"));
+    Ok(response)
+}
+
+/// A file of the documentation, prepared once for all connections.
+struct PageFile {
+    media_type: String,
+    tag: String,
+    identity: Bytes,
+    /// `None` where compression saves nothing.
+    gzip: Option<Bytes>,
+}
+
+impl PageFile {
+    fn new(media_type: String, identity: Bytes) -> io::Result<Self> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&identity)?;
+        let gzip = gzip.finish()?;
+        let mut hash = DefaultHasher::new();
+        hash.write(&identity);
+        let gzip = (gzip.len() < identity.len()).then(|| Bytes::from(gzip));
+        Ok(Self { media_type, tag: format!("{:016x}", hash.finish()), identity, gzip })
     }
-    response
-        .content_type(file.content_type)
-        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((HeaderName::from_static("x-frame-options"), "DENY"))
-        .insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.body(file.bytes.into_owned()))
+
+    fn contents(&self, request: &HttpRequest) -> Coded {
+        match &self.gzip {
+            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => Coded { encoding: ContentEncoding::Gzip, bytes: gzip.clone() },
+            _ => Coded { encoding: ContentEncoding::Identity, bytes: self.identity.clone() },
+        }
+    }
+}
+
+/// The files that were asked for, by name. Their number is that of the documentation's files.
+static FILES: LazyLock<Mutex<HashMap<String, Arc<PageFile>>>> = LazyLock::new(Mutex::default);
+
+fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = files.get(name) {
+        return Ok(Some(file.clone()));
+    }
+    let Some(file) = utoipa_swagger_ui::serve(name, PAGES.clone()).map_err(|_| Code::Internal)? else { return Ok(None) };
+    let mut bytes = file.bytes.into_owned();
+    if file.gzpipped {
+        let mut plain = Vec::new();
+        GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).map_err(|_| Code::Internal)?;
+        bytes = plain;
+    }
+    let file = Arc::new(PageFile::new(file.content_type, bytes.into()).map_err(|_| Code::Internal)?);
+    files.insert(name.to_owned(), file.clone());
+    Ok(Some(file))
 }
 
 /// The explanation of a problem

@@ -3,19 +3,23 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_http::ConnectionType;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{StatusCode, Version};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpResponse, web};
 use chat_protocol::problem::{Code, Problem};
 use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::app::AppState;
+use crate::http::held::{self, Held};
 use crate::http::{chatkit, unread};
+use crate::memory::MemoryLimit;
 use crate::problem::Refusal;
 
 /// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
@@ -36,6 +40,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = Uuid::now_v7();
     let unread = unread::keep(&mut request);
+    let memory = request.app_data::<web::Data<AppState>>().map(|state| state.memory.clone());
     request.extensions_mut().insert(RequestId(id));
     let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
     let answer = async {
@@ -53,7 +58,7 @@ pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody +
             Ok(Err(error)) => return Err(enclosed(refusal_of(&error), id)),
             Err(_) => return Err(enclosed(Code::Internal.into(), id)),
         };
-        let answer = as_problem(answer, id).map_body(|_, body| match unread {
+        let answer = sent_in_pieces(as_problem(answer, id), id, &memory).map_body(|_, body| match unread {
             Some(unread) => unread.with(body),
             None => body,
         });
@@ -85,6 +90,25 @@ fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<Box
     }
     add_headers(&mut response, id);
     ServiceResponse::new(request, response)
+}
+
+/// Counts the memory that the answer holds until it is read, and shapes its body for its client.
+fn sent_in_pieces(answer: ServiceResponse<BoxBody>, id: Uuid, memory: &Option<MemoryLimit>) -> ServiceResponse<BoxBody> {
+    let (request, mut response) = answer.into_parts();
+    let counted = memory.as_ref().map_or(Ok(None), |memory| held::count(&mut response, memory));
+    let reservation = counted.unwrap_or_else(|held::Exceeded| {
+        tracing::warn!("the memory limit for bodies and replies is reached; the answer is not sent");
+        response = Refusal::from(Code::ServerOverloaded).response(Some(id));
+        add_headers(&mut response, id);
+        None
+    });
+    if request.version() < Version::HTTP_11 && response.body().size() == BodySize::Stream {
+        // RFC 9112 §6.1: no chunks for such a client; the body ends where the connection does.
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    ServiceResponse::new(request, response).map_body(|_, body| BoxBody::new(Held::new(body, reservation)))
 }
 
 /// What an error's own answer says besides its body. Without the headers of CORS no page of another origin could read the problem.

@@ -1,7 +1,8 @@
 //! The chat page, and what it needs before anybody has signed in.
 
-use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, EntityTag, Header, HeaderName, IfNoneMatch};
+use actix_web::http::header::{self, ContentEncoding, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use chat_domain::{Environment, SystemEnvironment};
 use chat_protocol::native::request::{self, SignInRequest};
 use chat_protocol::problem::Code;
@@ -10,8 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::AppState;
-use crate::http::accept::{self, Form};
 use crate::http::body::read_json;
+use crate::http::files::{self, Coded, Served};
 use crate::page::PageSettings;
 use crate::problem::Refusal;
 
@@ -85,9 +86,8 @@ pub async fn embed(request: HttpRequest) -> Result<HttpResponse, Refusal> {
 ///
 /// What it needs to know before anybody has signed in.
 #[utoipa::path(get, operation_id = "getPageSettings", path = "/page-settings", tag = "server", security(()), responses((status = 200, description = "The settings.", body = PageSettings)))]
-pub async fn settings(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
-    Ok(HttpResponse::Ok().json(&state.page.settings))
+pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
+    HttpResponse::Ok().json(&state.page.settings)
 }
 
 /// Sign a browser in
@@ -103,41 +103,20 @@ pub async fn settings(state: web::Data<AppState>, request: HttpRequest) -> Resul
     responses((status = 200, description = "A token. The code is worth nothing from now on.", body = SignInReply))
 )]
 pub async fn sign_in(state: web::Data<AppState>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
-    let given = request::sign_in_code(&read_json(&request, payload, &state.limits).await?)?;
+    let given = request::sign_in_code(&read_json(&request, payload, &state).await?)?;
     let token = state.page.code.as_ref().and_then(|code| code.redeem(&given, SystemEnvironment.now()));
     Ok(HttpResponse::Ok().json(SignInReply { token: token.ok_or(Code::InvalidSignInCode)? }))
 }
 
 /// A file, in the coding the client likes; or that it has not changed.
 fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
-    let accepted = AcceptEncoding::parse(request).ok();
-    let takes = |coding| {
-        let encoding = match coding {
-            Coding::Brotli => Encoding::brotli(),
-            Coding::Gzip => Encoding::gzip(),
-            Coding::Identity => Encoding::identity(),
-        };
-        accepted.as_ref().is_some_and(|accepted| accepted.negotiate([encoding.clone()].iter()) == Some(encoding))
-    };
-    let (coding, bytes) = file.contents(takes);
-    // Of the contents, however they are coded.
-    let tag = EntityTag::new_weak(file.tag.to_owned());
-    let known = match IfNoneMatch::parse(request) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
-        Err(_) => false,
-    };
-    let kept = if file.is_immutable() { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header(header::ETag(tag)).insert_header((header::CACHE_CONTROL, kept)).insert_header((header::VARY, "accept-encoding"));
-    if known {
-        return response.finish();
-    }
-    response.insert_header(match coding {
+    let content_encoding = |coding| match coding {
         Coding::Brotli => ContentEncoding::Brotli,
         Coding::Gzip => ContentEncoding::Gzip,
         Coding::Identity => ContentEncoding::Identity,
-    });
-    response.content_type(file.media_type).body(bytes)
+    };
+    let (coding, bytes) = file.contents(|coding| files::accepts(request, content_encoding(coding)));
+    let kept = if file.is_immutable() { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let contents = Coded { encoding: content_encoding(coding), bytes: Bytes::from_static(bytes) };
+    files::answer(request, Served { media_type: file.media_type, tag: file.tag.to_owned(), kept }, contents)
 }

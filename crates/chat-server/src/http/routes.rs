@@ -1,9 +1,12 @@
 //! The table of routes: what is registered, what is described, and what each may refuse.
 
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, header};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
+use chat_protocol::native::query::Query;
 use chat_protocol::problem::Code;
 
 use crate::http::{caller, chat, chatkit, conversations, docs, health, page, turns};
@@ -24,6 +27,8 @@ pub struct Endpoint {
     pub path: &'static str,
     /// What it may refuse or fail at, besides what [`Endpoint::codes`] adds.
     own_codes: &'static [&'static [Code]],
+    /// The parameters of its query; `None` for pages and their files, whose links may carry anything.
+    pub query: Option<&'static [&'static str]>,
     route: fn() -> Route,
 }
 
@@ -40,10 +45,16 @@ impl Endpoint {
 
     /// All that it may refuse or fail at.
     pub fn codes(&self) -> Vec<Code> {
-        let everywhere = [Code::NotAcceptable, Code::HeadersTooLarge, Code::Internal];
+        let everywhere = [Code::NotAcceptable, Code::HeadersTooLarge, Code::ServerOverloaded, Code::TooManyConnections, Code::Internal];
         let token: &[Code] = if self.is_of_user() || self.is_of_token() { IDENTITY } else { &[] };
         let user: &[Code] = if self.is_of_user() { &[Code::WrongUser] } else { &[] };
-        everywhere.into_iter().chain(token.iter().chain(user).copied()).chain(self.own_codes.iter().copied().flatten().copied()).collect()
+        let query: &[Code] = if self.query.is_some() { &[Code::InvalidRequest] } else { &[] };
+        everywhere
+            .into_iter()
+            .chain(query.iter().copied())
+            .chain(token.iter().chain(user).copied())
+            .chain(self.own_codes.iter().copied().flatten().copied())
+            .collect()
     }
 }
 
@@ -85,46 +96,51 @@ const ANSWER: &[Code] = &[
 const CHATKIT: &[Code] =
     &[Code::Unsupported, Code::InvalidIdempotencyKey, Code::IdempotencyMismatch, Code::TooManyQueued, Code::ShuttingDown];
 
+/// No parameters, and any.
+const NONE: Option<&[&str]> = Some(&[]);
+const ANY: Option<&[&str]> = None;
+
 /// Every route.
 #[rustfmt::skip]
 pub fn endpoints() -> &'static [Endpoint] {
     macro_rules! endpoints {
-        ($($method:ident $path:literal $handler:path, $codes:expr;)+) => {
+        ($($method:ident $path:literal $handler:path, $codes:expr, $query:expr;)+) => {
             &[$(Endpoint {
                 method: &Method::$method,
                 path: $path,
                 own_codes: $codes,
+                query: $query,
                 route: || route(&Method::$method, $path).to($handler),
             }),+]
         };
     }
     endpoints! {
-        POST "/api/{user_id}/chat" chat::post, &[READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER];
-        GET "/api/{user_id}/conversations" conversations::list, &[READ, CURSOR];
-        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, &[READ, CONVERSATION];
-        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, &[READ, WRITE, BODY, TITLE, CONVERSATION];
-        DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, &[READ, WRITE, CONVERSATION];
-        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, &[READ, CURSOR, CONVERSATION];
-        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, &[READ, CURSOR, CONVERSATION];
-        GET "/api/{user_id}/turns/{turn_id}" turns::get, &[READ, TURN];
-        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[READ, CURSOR, TURN];
-        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[READ, WRITE, TURN];
-        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, CONVERSATION, SUPERSEDED, ANSWER];
-        POST "/api/{user_id}/chatkit" chatkit::post_of_user, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT];
-        POST "/chatkit" chatkit::post, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT];
-        GET "/chatkit-example" chatkit::example::page, &[MISSING];
-        GET "/health/live" health::live, &[];
-        GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN];
-        GET "/openapi.json" docs::document, &[];
-        POST "/sign-in" page::sign_in, &[BODY, SIGN_IN];
-        GET "/page-settings" page::settings, &[];
-        GET "/" page::front, &[MISSING];
-        GET "/c/{conversation_id}" page::conversation, &[MISSING];
-        GET "/page/{file}" page::file, &[MISSING];
-        GET "/embed.js" page::embed, &[MISSING];
-        GET "/docs" docs::front, &[];
-        GET "/docs/{file}" docs::page, &[MISSING];
-        GET "/problems/{code}" docs::problem, &[MISSING];
+        POST "/api/{user_id}/chat" chat::post, &[READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER], Some(&["busy", "messages"]);
+        GET "/api/{user_id}/conversations" conversations::list, &[READ, CURSOR], Some(&["limit", "cursor"]);
+        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, &[READ, CONVERSATION], NONE;
+        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, &[READ, WRITE, BODY, TITLE, CONVERSATION], NONE;
+        DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, &[READ, WRITE, CONVERSATION], NONE;
+        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, &[READ, CURSOR, CONVERSATION], Some(&["limit", "before", "after", "superseded"]);
+        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, &[READ, CURSOR, CONVERSATION], Some(&["limit", "cursor"]);
+        GET "/api/{user_id}/turns/{turn_id}" turns::get, &[READ, TURN], NONE;
+        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[READ, CURSOR, TURN], Some(&["after"]);
+        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[READ, WRITE, TURN], NONE;
+        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, CONVERSATION, SUPERSEDED, ANSWER], Some(&["busy", "messages"]);
+        POST "/api/{user_id}/chatkit" chatkit::post_of_user, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT], NONE;
+        POST "/chatkit" chatkit::post, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT], NONE;
+        GET "/chatkit-example" chatkit::example::page, &[MISSING], ANY;
+        GET "/health/live" health::live, &[], NONE;
+        GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN], NONE;
+        GET "/openapi.json" docs::document, &[], NONE;
+        POST "/sign-in" page::sign_in, &[BODY, SIGN_IN], NONE;
+        GET "/page-settings" page::settings, &[], NONE;
+        GET "/" page::front, &[MISSING], ANY;
+        GET "/c/{conversation_id}" page::conversation, &[MISSING], ANY;
+        GET "/page/{file}" page::file, &[MISSING], ANY;
+        GET "/embed.js" page::embed, &[MISSING], ANY;
+        GET "/docs" docs::front, &[], ANY;
+        GET "/docs/{file}" docs::page, &[MISSING], ANY;
+        GET "/problems/{code}" docs::problem, &[MISSING], NONE;
     }
 }
 
@@ -178,7 +194,19 @@ fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
         std::future::ready(answer)
     };
     let resource = web::resource(path.to_owned()).default_service(web::to(other_method));
-    endpoints.iter().fold(resource, |resource, endpoint| resource.route((endpoint.route)()))
+    endpoints.iter().fold(resource, |resource, endpoint| resource.route(checked(endpoint)))
+}
+
+/// The route of an endpoint, which refuses parameters that it does not have.
+fn checked(endpoint: &Endpoint) -> Route {
+    let Some(known) = endpoint.query else { return (endpoint.route)() };
+    let check = move |request: ServiceRequest, next: Next<BoxBody>| async move {
+        match Query::new(request.query_string()).check(known) {
+            Ok(()) => next.call(request).await,
+            Err(problem) => Ok(request.error_response(Refusal::from(problem))),
+        }
+    };
+    (endpoint.route)().wrap(from_fn(check))
 }
 
 async fn not_found() -> HttpResponse {

@@ -27,7 +27,6 @@ use crate::problem::Refusal;
     responses((status = 200, description = "The turn.", body = TurnDetailObject))
 )]
 pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let turn = parameters::turn(&request)?;
     let view = state.call(move |service| async move { service.turn(&owner, turn).await }).await?;
     Ok(HttpResponse::Ok().json(TurnDetailObject::from(view)))
@@ -57,7 +56,6 @@ pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: Htt
     )
 )]
 pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Events])?;
     let id = parameters::turn(&request)?;
     let cursor = parameters::resume(&request, id)?;
     let watched = state.call(move |service| async move {
@@ -87,7 +85,6 @@ pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: 
     responses((status = 200, description = "The turn as it stood when the wish was recorded.", body = TurnObject))
 )]
 pub async fn cancel(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json])?;
     let turn = parameters::turn(&request)?;
     let observed = state.call(move |service| async move { service.cancel_turn(&owner, turn).await }).await?;
     Ok(HttpResponse::Ok().json(TurnObject::from(&observed)))

@@ -6,3 +6,4 @@ mod config;
 mod http;
 mod log_output;
 mod process;
+mod signals;

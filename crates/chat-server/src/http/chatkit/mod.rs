@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 
 use crate::app::AppState;
 use crate::http::Caller;
-use crate::http::accept::{self, Form};
 use crate::http::body::read_json;
 use crate::http::parameters;
 use crate::problem::Refusal;
@@ -67,9 +66,8 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
-    accept::choose(&request, &[Form::Json, Form::Events])?;
     let chosen = parameters::idempotency_key(&request)?;
-    let body = read_json(&request, payload, &state.limits).await?;
+    let body = read_json(&request, payload, &state).await?;
     let asked = request::read(&body)?;
     match asked {
         Request::Answer(asked) => answer(&state, caller.0, asked).await,

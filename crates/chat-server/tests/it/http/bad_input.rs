@@ -100,9 +100,6 @@ async fn media_types_are_checked() {
     for accept in ["text/html", "application/xml", "application/json;q=0"] {
         refusal(json().header("accept", accept), Code::NotAcceptable).await;
     }
-    refusal(server.ada(Method::GET, "/conversations").header("accept", "text/event-stream"), Code::NotAcceptable).await;
-    let turn = FixedEnvironment::id(1);
-    refusal(server.ada(Method::GET, &format!("/turns/{turn}/events")).header("accept", "application/json"), Code::NotAcceptable).await;
     assert_eq!(server.conversations().await, 0);
     let good = post().header(CONTENT_TYPE, "application/json; charset=\"UTF-8\"").header("content-encoding", "Identity");
     assert_eq!(good.send().await.unwrap().status(), 200);
@@ -213,7 +210,9 @@ async fn parameters_are_checked() {
     let tail = &turn[28..];
     for cursor in ["garbage", "", &format!("{other_tail}.1"), &format!("{tail}.99"), &format!("{tail}.01"), "\u{1f600}"] {
         let events = || get(&format!("/turns/{turn}/events"));
-        refusal(events().header("Last-Event-ID", cursor.as_bytes()), Code::InvalidCursor).await;
+        if !cursor.is_empty() {
+            refusal(events().header("Last-Event-ID", cursor.as_bytes()), Code::InvalidCursor).await;
+        }
         let after = cursor.replace('\u{1f600}', "%F0%9F%98%80");
         refusal(get(&format!("/turns/{turn}/events?after={after}")), Code::InvalidCursor).await;
     }

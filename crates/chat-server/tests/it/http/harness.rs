@@ -91,7 +91,8 @@ impl Server {
         };
         let service = ChatService::open(deps).await.unwrap();
         let mut state = AppState::new(service.clone(), Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
-        (state.limits, state.cors_origins, state.chatkit_example) = (setup.http, setup.origins.into(), setup.chatkit_example);
+        (state.cors_origins, state.chatkit_example) = (setup.origins.into(), setup.chatkit_example);
+        state.set_limits(setup.http);
         state.page = Arc::new(setup.page);
         let mut server = Self::with_state(state, store);
         let tasks = server.state.tasks.clone();

@@ -1,0 +1,182 @@
+//! Replies that show a long conversation are written as they are read, and say what they always said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_domain::testing::{Script, ScriptedAgent};
+use chat_server::app::HttpLimits;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::harness::{Server, Setup, answer};
+
+/// The longest text of an answer.
+const LARGE: usize = 1 << 20;
+
+/// A server whose agent answers with texts of these sizes, one after another, and then briefly.
+async fn server(sizes: &[usize]) -> Server {
+    let texts = sizes.iter().enumerate().map(|(number, size)| vec![Script::text(&format!("{number} {}", "x".repeat(*size)))]);
+    let agent = Arc::new(ScriptedAgent::new(texts));
+    let http = HttpLimits { stall_time: Duration::from_millis(1), ..HttpLimits::default() };
+    Server::start(Setup { agent, http, ..Setup::default() }).await
+}
+
+/// Sends so many messages to a new conversation; returns the conversation.
+async fn conversation(server: &Server, messages: usize) -> Value {
+    let mut conversation = Value::Null;
+    for number in 0..messages {
+        let body = json!({"message": format!("message {number}"), "conversation_id": conversation});
+        let reply = answer(server.ada(Method::POST, "/chat?messages=turn").json(&body), 200).await;
+        conversation = reply["conversation_id"].clone();
+    }
+    conversation
+}
+
+/// Begins to read the reply to a message: the head, and nothing more.
+async fn begin_to_read(server: &Server, conversation: &Value) -> (TcpStream, Vec<u8>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    let body = json!({"message": "last", "conversation_id": conversation}).to_string();
+    let request = format!(
+        "POST /api/ada/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-ada\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !read.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut read).await.unwrap() > 0);
+    }
+    (stream, read)
+}
+
+/// The rest of a chunked answer; `Err` with what came if it is incomplete.
+async fn rest(mut stream: TcpStream, mut read: Vec<u8>) -> Result<Value, usize> {
+    // A reset ends it as well as a close.
+    let _ = stream.read_to_end(&mut read).await;
+    let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let (head, mut chunks) = read.split_at(head);
+    assert!(String::from_utf8_lossy(head).contains("transfer-encoding: chunked"), "{}", String::from_utf8_lossy(head));
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|bytes| bytes == b"\r\n").ok_or(body.len())?;
+        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return Ok(serde_json::from_slice(&body).unwrap());
+        }
+        body.extend_from_slice(chunks.get(line + 2..line + 2 + size).ok_or(body.len())?);
+        chunks = chunks.get(line + 4 + size..).ok_or(body.len())?;
+    }
+}
+
+/// All messages of a conversation, page by page.
+async fn pages(server: &Server, conversation: &Value, superseded: &str) -> Vec<Value> {
+    let path = format!("/conversations/{}/messages?limit=200&superseded={superseded}", conversation.as_str().unwrap());
+    let (mut messages, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let before = cursor.map(|cursor| format!("&before={cursor}")).unwrap_or_default();
+        let page = server.get(&format!("{path}{before}")).await;
+        messages.splice(0..0, page["messages"].as_array().unwrap().iter().cloned());
+        cursor = page["previous_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return messages;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_reply_shows_the_whole_conversation() {
+    // Many small turns, a few large ones, and so on: pages of all kinds.
+    let sizes: Vec<_> = (0..60).map(|number| if number % 9 == 8 { 90 << 10 } else { number * 40 }).collect();
+    let server = server(&sizes).await;
+    let conversation = conversation(&server, 60).await;
+    let response = server.chat("last", Some(&conversation)).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.content_length()), (200, None));
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let reply: Value = response.json().await.unwrap();
+    assert_eq!(reply["messages"], Value::Array(pages(&server, &conversation, "exclude").await));
+    assert_eq!(reply["messages"].as_array().unwrap().len(), 122);
+    assert_eq!(reply["status"], "success");
+    let names: Vec<_> = reply.as_object().unwrap().keys().collect();
+    assert!(names.contains(&&"tool_calls".to_owned()) && names.contains(&&"response".to_owned()), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_slowly_gets_the_same_and_the_server_holds_little_meanwhile() {
+    let server = server(&[LARGE - 10; 12]).await;
+    let conversation = conversation(&server, 12).await;
+    let (stream, read) = begin_to_read(&server, &conversation).await;
+    assert!(server.state.memory.used() <= 256 << 10, "{}", server.state.memory.used());
+    let reply = rest(stream, read).await.unwrap();
+    assert_eq!(reply["messages"], Value::Array(pages(&server, &conversation, "exclude").await));
+    assert_eq!(reply["messages"].as_array().unwrap().len(), 26);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_shows_the_conversation_as_it_was_when_its_turn_ended() {
+    let server = server(&[LARGE - 10; 14]).await;
+    let conversation = conversation(&server, 13).await;
+    let second = pages(&server, &conversation, "exclude").await[2]["turn_id"].as_str().unwrap().to_owned();
+    // A retry before: hidden from the reply.
+    let seventh = pages(&server, &conversation, "exclude").await[20]["turn_id"].as_str().unwrap().to_owned();
+    answer(server.ada(Method::POST, &format!("/turns/{seventh}/retry?messages=turn")), 200).await;
+    let before = pages(&server, &conversation, "exclude").await;
+    let (stream, read) = begin_to_read(&server, &conversation).await;
+    // A retry while it is read: not for this reply.
+    answer(server.ada(Method::POST, &format!("/turns/{second}/retry?messages=turn")), 200).await;
+    assert_eq!(pages(&server, &conversation, "exclude").await.len(), 4);
+    let reply = rest(stream, read).await.unwrap();
+    let messages = reply["messages"].as_array().unwrap();
+    assert_eq!(messages[..before.len()], before);
+    assert_eq!(messages.len(), before.len() + 2);
+    assert_eq!(messages.last().unwrap()["turn_id"], reply["turn_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_whose_rest_cannot_be_read_is_incomplete() {
+    let server = server(&[LARGE - 10; 16]).await;
+    let conversation = conversation(&server, 16).await;
+    let (stream, read) = begin_to_read(&server, &conversation).await;
+    server.store.be_away(true);
+    let sent = rest(stream, read).await.unwrap_err();
+    assert!(sent > 0 && sent < 16 * LARGE, "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_leaves_nothing_behind() {
+    let server = server(&[LARGE - 10; 12]).await;
+    let conversation = conversation(&server, 12).await;
+    let (stream, _) = begin_to_read(&server, &conversation).await;
+    drop(stream);
+    let begun = std::time::Instant::now();
+    while server.state.memory.used() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the reply of a client that is gone is still held");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_lists_are_bounded_in_bytes_and_lose_nothing() {
+    let server = server(&[90 << 10; 6]).await;
+    let conversation = conversation(&server, 6).await;
+    let path = format!("/conversations/{}/messages", conversation.as_str().unwrap());
+    let newest = server.get(&path).await;
+    assert!(newest.to_string().len() <= 256 << 10 && newest["previous_cursor"].is_string());
+    let all = pages(&server, &conversation, "exclude").await;
+    assert_eq!(all.len(), 12);
+    // Forwards too, from the first page.
+    let mut page = newest;
+    while let Some(cursor) = page["previous_cursor"].as_str() {
+        page = server.get(&format!("{path}?before={cursor}")).await;
+    }
+    let mut forwards = page["messages"].as_array().unwrap().clone();
+    while let Some(cursor) = page["next_cursor"].as_str() {
+        page = server.get(&format!("{path}?after={cursor}")).await;
+        assert!(page.to_string().len() <= 256 << 10);
+        forwards.extend(page["messages"].as_array().unwrap().iter().cloned());
+    }
+    assert_eq!(forwards, all);
+}
