@@ -158,7 +158,7 @@ pub fn app(
 }
 
 /// How many pages of long replies are read at the same time: each may be large for the moment until it is cut.
-const PAGE_READS: usize = 8;
+const PAGE_READS: usize = 4;
 
 /// How long a browser may remember what it was allowed, in seconds.
 const CORS_MAX_AGE: usize = 600;

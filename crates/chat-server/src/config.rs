@@ -143,7 +143,8 @@ settings! {
         /// The origins whose pages may use this server from browsers, separated by commas or, in a TOML file, as a list: such as
         /// `https://app.example.com`. Pages need it for ChatKit and for all other routes alike; the server's own pages do not. Unset: none.
         "CHAT_CORS_ORIGINS" cors_origins: Option<Origins>;
-        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes from OpenAI's network.
+        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes from OpenAI's network. On this machine only, at the name
+        /// `localhost`; the chat page is then at any other name, such as `127.0.0.1`, so that the component cannot read its token.
         "CHAT_CHATKIT_EXAMPLE" chatkit_example: bool = "false";
     }
     "The agent" {

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::app::AppState;
 use crate::http::body::read_json;
+use crate::http::chatkit::example;
 use crate::http::files::{self, Coded, Served};
 use crate::page::PageSettings;
 use crate::problem::Refusal;
@@ -26,6 +27,9 @@ pub struct SignInReply {
 /// The chat page
 #[utoipa::path(get, operation_id = "getChatPage", path = "/", tag = "server", security(()), responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
 pub async fn front(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    if let Some(elsewhere) = example::away_from_example(&state, &request) {
+        return Ok(elsewhere);
+    }
     let page = chat_web::find("index.html").ok_or(Code::NotFound)?;
     let mut response = answer(&request, page);
     let headers = response.headers_mut();

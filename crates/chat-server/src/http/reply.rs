@@ -4,6 +4,7 @@
 //! shown. Turns do not change once they have ended, so a page can be dropped and read again while the client does not read.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
@@ -28,7 +29,7 @@ const PAGE_BYTES: usize = 64 << 10;
 /// Up to this size a reply is sent as one body with its length.
 const SMALL_REPLY: usize = 64 << 10;
 
-/// The largest text that is kept while the client does not read, in bytes.
+/// The largest text that is kept for as long as the client does not read, in bytes.
 const KEPT_BYTES: usize = 128 << 10;
 
 /// Pieces that are on their way to the connection.
@@ -166,10 +167,14 @@ impl Reply {
         let mut kept = Some(page.text);
         let mut offset = 0;
         while offset < length {
-            let room = match timeout(self.state.limits.stall_time, pieces.reserve()).await {
+            // A text that is larger than what every reply may hold counts for as long as it is kept, and is not kept if there is no room.
+            let larger = if length > KEPT_BYTES && kept.is_some() { Some(self.state.memory.reserve(length)) } else { None };
+            let stall_time = if matches!(larger, Some(None)) { Duration::ZERO } else { self.state.limits.stall_time };
+            let room = match timeout(stall_time, pieces.reserve()).await {
                 Ok(room) => room,
                 Err(_) => {
                     kept = kept.filter(|text| text.len() <= KEPT_BYTES);
+                    drop(larger);
                     pieces.reserve().await
                 }
             };

@@ -1,8 +1,13 @@
 //! A page that shows how the official ChatKit component is pointed at this server.
+//!
+//! The component is a foreign script, and may not run at the origin whose storage holds the chat page's token. So the example is shown at
+//! the name `localhost` alone, and the chat page, while there is an example, at any other: a browser takes the two for different origins.
+
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{self, HeaderName};
-use actix_web::{HttpResponse, web};
-use chat_protocol::problem::Code;
+use actix_web::{HttpRequest, HttpResponse, web};
+use chat_protocol::problem::{Code, Problem};
 
 use crate::app::AppState;
 use crate::problem::Refusal;
@@ -12,21 +17,52 @@ const PAGE: &str = include_str!("example.html");
 /// Where the component comes from. It draws in a frame of the same origin.
 const COMPONENT: &str = "https://cdn.platform.openai.com";
 
+/// The name of this machine at which the example is shown.
+const NAME: &str = "localhost";
+
+/// The host that a request names, and its port with the colon, if there is one.
+fn host(request: &HttpRequest) -> Option<(&str, &str)> {
+    let host = request.headers().get(header::HOST)?.to_str().ok()?;
+    let at = host.rfind(':').filter(|at| host.get(at + 1..).is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())));
+    Some(at.map_or((host, ""), |at| host.split_at(at)))
+}
+
+/// Leads from the example's origin to the chat page's, if the server has an example.
+pub(crate) fn away_from_example(state: &AppState, request: &HttpRequest) -> Option<HttpResponse> {
+    let (_, port) = host(request).filter(|(name, _)| state.chatkit_example && name.eq_ignore_ascii_case(NAME))?;
+    let address = if request.peer_addr().is_some_and(|peer| is_ipv6(&peer)) { "[::1]" } else { "127.0.0.1" };
+    let location = format!("//{address}{port}{}", request.uri());
+    Some(HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish())
+}
+
+fn is_ipv6(peer: &SocketAddr) -> bool {
+    matches!(peer, SocketAddr::V6(peer) if peer.ip().to_ipv4_mapped().is_none())
+}
+
 /// An example of a ChatKit front end
 ///
 /// A page with OpenAI's ChatKit component, pointed at `POST /chatkit`. Off unless `CHAT_CHATKIT_EXAMPLE` is set: the component comes from OpenAI's
-/// network.
+/// network. On the server's own machine only, at the name `localhost`, so that the component cannot read what the chat page stores.
 #[utoipa::path(
     get,
     operation_id = "getChatKitExample",
     path = "/chatkit-example",
     tag = "chatkit",
     security(()),
-    responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 307, description = "To the same at `localhost`."),
+    )
 )]
-pub async fn page(state: web::Data<AppState>) -> Result<HttpResponse, Refusal> {
-    if !state.chatkit_example {
-        return Err(Code::NotFound.into());
+pub async fn page(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    let (name, port) = host(&request).filter(|_| state.chatkit_example).ok_or(Code::NotFound)?;
+    if !name.eq_ignore_ascii_case(NAME) {
+        if !name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+            let why = "The example is shown on the server's own machine only, at the name `localhost`";
+            return Err(Problem::new(Code::NotFound, why).into());
+        }
+        let location = format!("//{NAME}{port}/chatkit-example");
+        return Ok(HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish());
     }
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| Code::Internal)?;
@@ -38,6 +74,8 @@ pub async fn page(state: web::Data<AppState>) -> Result<HttpResponse, Refusal> {
     Ok(HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .insert_header((header::CONTENT_SECURITY_POLICY, policy))
+        // A token that the chat page stored here before there was an example.
+        .insert_header((HeaderName::from_static("clear-site-data"), r#""storage""#))
         .insert_header((HeaderName::from_static("x-frame-options"), "DENY"))
         .body(PAGE.replace("{nonce}", &nonce)))
 }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::chatkit::{input, server, thread_of, types};
-use super::harness::{Server, Setup, answer, refusal};
+use super::harness::{Server, Setup, answer, check_refusal, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_user_should_read_is_told_in_the_stream() {
@@ -197,13 +197,40 @@ async fn the_example_is_there_only_if_it_is_wanted() {
     let without = server([]).await;
     refusal(without.bare(Method::GET, "/chatkit-example"), Code::NotFound).await;
     let with = Server::start(Setup { chatkit_example: true, ..Setup::default() }).await;
-    let page = with.bare(Method::GET, "/chatkit-example").send().await.unwrap();
+    let get = |host: &str| with.bare(Method::GET, "/chatkit-example").header("host", host.to_owned()).send();
+    let page = get("localhost:8080").await.unwrap();
     assert_eq!(page.status(), 200);
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let html = page.text().await.unwrap();
     let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap();
     assert_eq!(html.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
     assert!(html.contains("/chatkit") && html.contains("openai-chatkit"));
-    let another = with.bare(Method::GET, "/chatkit-example").send().await.unwrap();
+    let another = get("localhost").await.unwrap();
     assert!(!another.headers()["content-security-policy"].to_str().unwrap().contains(nonce));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_and_the_chat_page_are_of_different_origins() {
+    let with = Server::start(Setup { chatkit_example: true, ..Setup::default() }).await;
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let get = |path: &str, host: &str| client.get(format!("http://{}{path}", with.address)).header("host", host.to_owned()).send();
+    for (host, location) in [("127.0.0.1:8080", "//localhost:8080/chatkit-example"), ("[::1]", "//localhost/chatkit-example")] {
+        let elsewhere = get("/chatkit-example", host).await.unwrap();
+        assert_eq!((elsewhere.status().as_u16(), elsewhere.headers()["location"].to_str().unwrap()), (307, location));
+    }
+    // Elsewhere there is the page's token, and no other origin to go to.
+    for host in ["chat.example.com", "192.0.2.1:8080", "localhost.example.com"] {
+        let problem = check_refusal(get("/chatkit-example", host).await.unwrap(), Code::NotFound).await;
+        assert!(problem["detail"].as_str().unwrap().contains("localhost"), "{problem}");
+    }
+    assert_eq!(get("/chatkit-example", "localhost").await.unwrap().headers()["clear-site-data"], "\"storage\"");
+    let conversation = "/c/0190a1b2-0000-7000-8000-000000000001?x=1";
+    for path in ["/", conversation] {
+        let page = get(path, "LocalHost:8080").await.unwrap();
+        assert_eq!((page.status().as_u16(), page.headers()["location"].to_str().unwrap()), (307, &*format!("//127.0.0.1:8080{path}")));
+    }
+    // Without an example the page is wherever people open it.
+    let without = Server::start(Setup::default()).await;
+    let page = client.get(format!("http://{}/", without.address)).header("host", "localhost:8080").send().await.unwrap();
+    assert_ne!(page.status(), 307);
 }

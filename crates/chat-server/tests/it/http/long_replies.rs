@@ -109,7 +109,12 @@ async fn a_client_that_reads_slowly_gets_the_same_and_the_server_holds_little_me
     let server = server(&[LARGE - 10; 12]).await;
     let conversation = conversation(&server, 12).await;
     let (stream, read) = begin_to_read(&server, &conversation).await;
-    assert!(server.state.memory.used() <= 256 << 10, "{}", server.state.memory.used());
+    // What is larger is dropped once the client is known not to read.
+    let begun = std::time::Instant::now();
+    while server.state.memory.used() > 256 << 10 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} bytes are held", server.state.memory.used());
+        tokio::task::yield_now().await;
+    }
     let reply = rest(stream, read).await.unwrap();
     assert_eq!(reply["messages"], Value::Array(pages(&server, &conversation, "exclude").await));
     assert_eq!(reply["messages"].as_array().unwrap().len(), 26);
