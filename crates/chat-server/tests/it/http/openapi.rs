@@ -38,6 +38,8 @@ fn operations(document: &Value) -> Vec<(String, String, &Value)> {
 async fn every_route_is_described_and_every_description_is_a_route() {
     let document = document().await;
     assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["servers"][0]["url"], "/");
+    assert_eq!(document["info"]["license"]["identifier"], "MIT OR Apache-2.0");
     let described: BTreeSet<_> = operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
     let registered: BTreeSet<_> = endpoints().iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path.to_owned())).collect();
     assert_eq!(described, registered);
@@ -134,6 +136,27 @@ async fn heads_are_those_of_the_whole_answers() {
             for name in ["content-type", "content-length", "cache-control"] {
                 assert_eq!(headers.get(name), whole.headers().get(name), "{path} {name}");
             }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_are_described_as_narrowly_as_they_are_checked() {
+    let document = document().await;
+    let message = &document["components"]["schemas"]["ChatRequest"]["properties"]["message"];
+    assert!(message["minLength"] == 1 && message["pattern"].as_str().unwrap().contains("u0000"), "{message}");
+    let title = &document["components"]["schemas"]["RenameRequest"]["properties"]["title"];
+    assert!(title["minLength"] == 1 && title["maxLength"] == 200 && title["pattern"].is_string(), "{title}");
+    let parameters: Vec<_> = operations(&document)
+        .into_iter()
+        .flat_map(|(_, _, operation)| operation["parameters"].as_array().cloned().unwrap_or_default())
+        .collect();
+    for parameter in &parameters {
+        match parameter["name"].as_str().unwrap() {
+            "after" | "before" | "cursor" => assert_eq!(parameter["schema"]["minLength"], 1, "{parameter}"),
+            "Idempotency-Key" => assert!(parameter["schema"]["pattern"].as_str().unwrap().starts_with("^(?:[!#-~]"), "{parameter}"),
+            "limit" => assert!(parameter["schema"]["minimum"] == 1 && parameter["schema"]["maximum"].is_u64(), "{parameter}"),
+            _ => {}
         }
     }
 }
