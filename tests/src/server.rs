@@ -190,9 +190,8 @@ impl Server {
     pub fn tools(&self) -> Option<u32> {
         // Each tool server writes down its server's id and its own: there may be no `/proc` that knows them.
         let list = fs::read_to_string(self.folder.path().join(crate::witness::PROCESSES)).unwrap_or_default();
-        let ids = list.lines().filter_map(|line| line.split_once(' '));
-        let own = ids.filter(|(server, _)| *server == self.child.id().to_string());
-        own.last().map(|(_, tools)| tools.parse().unwrap())
+        let mut ids = list.lines().rev().filter_map(|line| line.split_once(' '));
+        ids.find(|(server, _)| *server == self.child.id().to_string()).map(|(_, tools)| tools.parse().unwrap())
     }
 
     /// Stops the tool server of the tests in its tracks.
