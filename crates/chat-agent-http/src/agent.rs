@@ -8,9 +8,9 @@ use crate::clock::StepClock;
 use crate::events;
 use crate::failure::nonsense;
 use crate::post::Endpoint;
-use crate::request;
+use crate::request::{self, Asked};
 use crate::settings::{ChatCompletionsSettings, InvalidSettings, Timeouts};
-use crate::tool_names::Renamed;
+use crate::tool_names::ToolNames;
 
 /// An agent behind an OpenAI-compatible chat completions endpoint. Clones share their connections.
 ///
@@ -22,6 +22,8 @@ pub struct ChatCompletionsAgent {
     model: String,
     instructions: Option<String>,
     timeouts: Timeouts,
+    /// The server and model, as they are noted with data that they want back.
+    source: String,
 }
 
 impl ChatCompletionsAgent {
@@ -34,7 +36,8 @@ impl ChatCompletionsAgent {
             return Err(InvalidSettings::Model);
         }
         let endpoint = Endpoint::new(&settings)?;
-        Ok(Self { endpoint, model: settings.model, instructions: settings.instructions, timeouts: settings.timeouts })
+        let source = request::source(endpoint.address(), &settings.model);
+        Ok(Self { endpoint, source, model: settings.model, instructions: settings.instructions, timeouts: settings.timeouts })
     }
 }
 
@@ -42,12 +45,15 @@ impl ChatCompletionsAgent {
 impl Agent for ChatCompletionsAgent {
     async fn step(&self, request: StepRequest) -> Result<StepStream, AgentError> {
         let clock = StepClock::start(self.timeouts);
-        let body = request::body(&self.model, self.instructions.as_deref(), &request);
-        let body = body.map_err(|error| nonsense("the request cannot be written").because(error))?;
-        let answer = Answer::new(Renamed::of(request.tools.iter().map(|tool| tool.name.as_str())));
+        let asked =
+            Asked { model: &self.model, instructions: self.instructions.as_deref(), source: &self.source, habits: self.endpoint.habits() };
+        let body = request::body(&asked, &request);
+        let body = body.map_err(|error| nonsense(format!("the request cannot be written: {error}")))?;
+        let tools = ToolNames::of(request.tools.iter().map(|tool| tool.name.as_str()));
+        let answer = Answer::new(tools, self.source.clone(), self.endpoint.mask().clone());
         // It is as large as the body, and the agent may be silent for long.
         drop(request);
         let opened = self.endpoint.post(body, clock).await?;
-        events::read(opened.response, opened.first_byte_by, clock, answer)
+        Ok(events::read(opened.response, opened.first_byte_by, clock, answer))
     }
 }

@@ -1,10 +1,11 @@
 //! Tool calls put together from fragments.
 
 use chat_domain::{AgentError, RawJson, without_nul};
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::chunk::Fragment;
 use crate::failure::nonsense;
+use crate::json::{Text, is_object, without_halves};
 
 /// The most that the calls of one step may take, in bytes: a server could go on for ever.
 const MAX_BYTES: usize = 1 << 20;
@@ -26,32 +27,37 @@ struct Partial {
     index: Option<u64>,
     id: String,
     tool: String,
-    arguments: String,
+    arguments: Text,
+    kept: Vec<(&'static str, Box<RawValue>)>,
 }
 
 /// A finished call.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct WholeCall {
+    /// The server's own id; empty if there is none that is of this call alone.
+    pub id: String,
     /// The name it was called by.
     pub tool: String,
     /// A JSON object, or text as a JSON string.
     pub arguments: RawJson,
+    /// Members that the server wants back.
+    pub kept: Vec<(&'static str, Box<RawValue>)>,
 }
 
 impl Calls {
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// Takes the next fragment.
     ///
     /// # Errors
     /// There is more of it than allowed.
     pub fn add(&mut self, fragment: Fragment) -> Result<(), AgentError> {
-        let function = fragment.function.unwrap_or_default();
-        let next = Partial {
-            index: fragment.index,
-            id: fragment.id.unwrap_or_default(),
-            tool: function.name.unwrap_or_default(),
-            arguments: function.arguments.unwrap_or_default(),
-        };
+        let Fragment { index, id, tool, arguments, kept } = fragment;
+        let next = Partial { index, id, tool: tool.into_string(), arguments, kept };
         self.bytes += next.id.len() + next.tool.len() + next.arguments.len();
+        self.bytes += next.kept.iter().map(|(_, value)| value.get().len()).sum::<usize>();
         match self.calls.iter_mut().rev().find(|call| call.may_go_on_with(&next)) {
             Some(call) if !begins_another(call, &next) => call.go_on(next),
             _ => {
@@ -70,7 +76,14 @@ impl Calls {
         if self.calls.iter().all(|call| call.index.is_some()) {
             self.calls.sort_by_key(|call| call.index);
         }
-        self.calls.into_iter().map(Partial::finish).collect()
+        let ids: Vec<String> = self.calls.iter().map(|call| call.id.clone()).collect();
+        let mut calls = self.calls.into_iter().map(Partial::finish).collect::<Result<Vec<_>, _>>()?;
+        for (place, call) in calls.iter_mut().enumerate() {
+            if ids.iter().take(place).any(|id| *id == call.id) {
+                call.id.clear();
+            }
+        }
+        Ok(calls)
     }
 }
 
@@ -90,19 +103,34 @@ impl Partial {
         if self.tool != next.tool {
             self.tool.push_str(&next.tool);
         }
-        self.arguments.push_str(&next.arguments);
+        self.arguments.push(&next.arguments);
+        for (name, value) in next.kept {
+            self.kept.retain(|(known, _)| *known != name);
+            self.kept.push((name, value));
+        }
     }
 
     fn finish(self) -> Result<WholeCall, AgentError> {
-        if self.tool.is_empty() {
+        if self.tool.trim().is_empty() {
             return Err(nonsense("a tool call without a name"));
         }
-        let arguments = match self.arguments {
-            blank if blank.trim().is_empty() => "{}".to_owned(),
-            object if is_json_object(&object) => object,
-            other => serde_json::Value::String(without_nul(other)).to_string(),
-        };
-        Ok(WholeCall { tool: without_nul(self.tool), arguments: RawJson::from_valid(arguments) })
+        let arguments = RawJson::from_valid(object_or_string(self.arguments.into_string()));
+        Ok(WholeCall { id: without_nul(self.id), tool: without_nul(self.tool), arguments, kept: self.kept })
+    }
+}
+
+/// Arguments as an object, if they are one or the JSON text of one; else the text as a JSON string.
+fn object_or_string(text: String) -> String {
+    if text.trim().is_empty() {
+        return "{}".to_owned();
+    }
+    if is_object(&text) {
+        return without_halves(&text).into_owned();
+    }
+    let encoded = text.trim_start().starts_with('"').then(|| serde_json::from_str::<Text>(&text).ok()).flatten().map(Text::into_string);
+    match encoded.filter(|object| is_object(object)) {
+        Some(object) => without_halves(&object).into_owned(),
+        None => serde_json::Value::String(without_nul(text)).to_string(),
     }
 }
 
@@ -117,13 +145,8 @@ fn begins_another(call: &Partial, next: &Partial) -> bool {
     if call.arguments.is_empty() {
         other_id || other_tool
     } else {
-        (other_id || !next.arguments.is_empty() || other_tool) && is_json_object(&call.arguments)
+        (other_id || !next.arguments.is_empty() || other_tool) && is_object(&call.arguments.clone().into_string())
     }
-}
-
-/// Whether the text is one JSON object.
-pub fn is_json_object(text: &str) -> bool {
-    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 #[cfg(test)]
@@ -137,8 +160,10 @@ mod tests {
         let mut calls = Calls::default();
         for fragment in fragments.as_array().expect("fragments") {
             let [index, id, name, arguments] = fragment.as_array().expect("a fragment").as_slice() else { panic!("four members") };
-            let fragment = json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } });
-            calls.add(serde_json::from_value(fragment).expect("a fragment")).expect("not too long");
+            let text = |value: &Value| Text::from(value.as_str().unwrap_or_default());
+            let id = id.as_str().unwrap_or_default().to_owned();
+            let fragment = Fragment { index: index.as_u64(), id, tool: text(name), arguments: text(arguments), kept: Vec::new() };
+            calls.add(fragment).expect("not too long");
         }
         let calls = calls.finish().expect("whole calls");
         calls.into_iter().map(|call| (call.tool, call.arguments.as_str().to_owned())).collect()
@@ -213,6 +238,33 @@ mod tests {
     }
 
     #[test]
+    fn arguments_that_were_encoded_twice_are_decoded_once() {
+        let sent = |arguments: &str| together(json!([[0, "x", "f", arguments]])).remove(0).1;
+        assert_eq!(sent(r#""{\"a\": 1}""#), r#"{"a": 1}"#);
+        assert_eq!(sent(r#""\"{}\"""#), r#""\"\\\"{}\\\"\"""#);
+        assert_eq!(sent(r#""milk""#), r#""\"milk\"""#);
+    }
+
+    #[test]
+    fn half_a_character_in_arguments_is_replaced_and_depth_is_bounded() {
+        let sent = |arguments: &str| together(json!([[0, "x", "f", arguments]])).remove(0).1;
+        assert_eq!(sent(r#"{"a":"\ud83d","\udd80":"\ud83e\udd80"}"#), r#"{"a":"\ufffd","\ufffd":"\ud83e\udd80"}"#);
+        let deep = format!("{}{}", "{\"a\":".repeat(20_000), "{}".to_owned() + &"}".repeat(20_000));
+        assert!(sent(&deep).starts_with('"'));
+    }
+
+    #[test]
+    fn an_id_that_two_calls_have_is_of_the_first_alone() {
+        let mut calls = Calls::default();
+        for index in 0..2 {
+            let fragment = Fragment { index: Some(index), id: "x".to_owned(), tool: Text::from("f"), ..Fragment::default() };
+            calls.add(fragment).expect("not too long");
+        }
+        let ids: Vec<_> = calls.finish().expect("whole calls").into_iter().map(|call| call.id).collect();
+        assert_eq!(ids, ["x", ""]);
+    }
+
+    #[test]
     fn a_call_of_nothing_is_not_understood() {
         let mut calls = Calls::default();
         calls.add(Fragment::default()).expect("not too long");
@@ -225,8 +277,8 @@ mod tests {
         let begun = (0..=MAX_BYTES / CALL_BYTES).map(|index| calls.add(Fragment { index: Some(index as u64), ..Fragment::default() }));
         assert!(begun.last().expect("many").is_err());
         let mut calls = Calls::default();
-        let piece = || json!({ "index": 0, "function": { "arguments": "x".repeat(1 << 16) } });
-        let mut added = (0..17).map(|_| calls.add(serde_json::from_value(piece()).expect("a fragment")));
+        let arguments = Text::from("x".repeat(1 << 16).as_str());
+        let mut added = (0..17).map(|_| calls.add(Fragment { index: Some(0), arguments: arguments.clone(), ..Fragment::default() }));
         assert!(added.any(|added| added.is_err()));
     }
 }

@@ -1,5 +1,7 @@
 //! What the user is told when a step fails: what happened. What to do about it, the server says for each kind. No text here holds anything that came from outside.
 
+use std::error::Error;
+
 use chat_domain::{AgentError, AgentErrorKind};
 
 /// What was too slow.
@@ -35,8 +37,13 @@ pub fn cut_off() -> AgentError {
 }
 
 /// An answer that is not understood; `why` is for the log.
-pub fn nonsense(why: &'static str) -> AgentError {
+pub fn nonsense(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
     AgentError::new(AgentErrorKind::Protocol, "The agent's answer was not understood.").because(why)
+}
+
+/// The agent said itself that it failed; `why` is for the log.
+pub fn failed(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
+    AgentError::new(AgentErrorKind::Unavailable, "The agent failed.").because(why)
 }
 
 pub fn refused_by_policy() -> AgentError {

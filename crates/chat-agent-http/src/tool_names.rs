@@ -22,26 +22,34 @@ pub fn sent_as(name: &str) -> Cow<'_, str> {
 
 /// FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>): the same in every version and process, as old turns must be sent
 /// in the same bytes for ever.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The tools of a request that are sent under other names.
+/// The tools of a request: their own names by those that are sent.
 #[derive(Debug, Default)]
-pub struct Renamed(HashMap<String, String>);
+pub struct ToolNames(HashMap<String, String>);
 
-impl Renamed {
+impl ToolNames {
     pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let renamed = |name: &'a str| match sent_as(name) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(sent) => Some((sent, name.to_owned())),
-        };
-        Self(names.filter_map(renamed).collect())
+        Self(names.map(|name| (sent_as(name).into_owned(), name.to_owned())).collect())
     }
 
-    /// The tool's own name.
-    pub fn own(&self, sent: String) -> String {
-        self.0.get(&sent).cloned().unwrap_or(sent)
+    /// The tool's own name. Models write more than the name at times: `functions.add` (gpt-oss), `functions.add:0` (Kimi), or marks
+    /// of their own behind it. If what they wrote is no tool, and the name in it is one, that is meant.
+    pub fn own(&self, called: String) -> String {
+        let known = |name: &str| self.0.get(name).or_else(|| self.0.values().find(|own| *own == name)).cloned();
+        let trimmed = called.trim();
+        let unmarked = trimmed.split_once("<|").map_or(trimmed, |(name, _)| name).trim();
+        let unnumbered = unmarked.rsplit_once(':').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let unnumbered = unnumbered.map_or(unmarked, |(name, _)| name);
+        let without_prefix = |name: &'_ str| {
+            let name = name.strip_prefix("functions").or_else(|| name.strip_prefix("function")).or_else(|| name.strip_prefix("tools"))?;
+            name.strip_prefix(['.', ':', '/']).map(str::to_owned)
+        };
+        let candidates = [called.as_str(), trimmed, unmarked, unnumbered].map(|name| Some(name.to_owned()));
+        let shorter = [trimmed, unmarked, unnumbered].map(without_prefix);
+        candidates.into_iter().chain(shorter).flatten().find_map(|name| known(&name)).unwrap_or(called)
     }
 }
 
@@ -75,9 +83,17 @@ mod tests {
 
     #[test]
     fn an_answer_gets_the_own_name_back() {
-        let renamed = Renamed::of(["tasks.add", "list"].into_iter());
-        assert_eq!(renamed.own(sent_as("tasks.add").into_owned()), "tasks.add");
-        assert_eq!(renamed.own("list".into()), "list");
-        assert_eq!(renamed.own("unknown".into()), "unknown");
+        let tools = ToolNames::of(["tasks.add", "list", "functions.odd", "odd"].into_iter());
+        let sent = sent_as("tasks.add").into_owned();
+        for called in [sent.as_str(), "tasks.add", "functions.tasks.add", &format!("functions.{sent}:12")] {
+            assert_eq!(tools.own(called.into()), "tasks.add", "{called}");
+        }
+        for called in ["list", " list", "functions.list", "functions:list", "list<|channel|>commentary", "functions.list:0"] {
+            assert_eq!(tools.own(called.into()), "list", "{called}");
+        }
+        assert_eq!(tools.own("functions.odd".into()), "functions.odd");
+        for unknown in ["unknown", "functions.unknown", "functions.", "listing"] {
+            assert_eq!(tools.own(unknown.into()), unknown);
+        }
     }
 }

@@ -20,7 +20,8 @@ const UNKNOWN: &[(&str, &str)] = &[
 ];
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
-    let steps: HashMap<usize, &Step> = evidence.steps.iter().map(|step| (step.number, step)).collect();
+    let sent: Vec<Step> = evidence.steps.iter().map(numbered).collect();
+    let steps: HashMap<usize, &Step> = sent.iter().map(|step| (step.number, step)).collect();
     let mut by_text: HashMap<&str, Vec<Prompts>> = HashMap::new();
     let mut stored = HashSet::new();
     for turns in log.conversations.values() {
@@ -39,7 +40,7 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
             by_text.entry(log.asked(turn.id).unwrap_or_default()).or_default().push(prompts);
         }
     }
-    for step in &evidence.steps {
+    for step in &sent {
         let asked = step.messages.iter().rev().find(|message| message["role"] == "user").and_then(|message| message["content"].as_str());
         let candidates = by_text.get(asked.unwrap_or_default()).map_or(&[][..], Vec::as_slice);
         findings.require(candidates.iter().any(|prompts| prompts.allow(&step.messages)), Property::Transcripts, || {
@@ -48,6 +49,24 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
             format!("step {} for {}: {}", step.number, short(asked.unwrap_or_default()), differences.join("; or, of another turn: "))
         });
     }
+}
+
+/// The step with the place of each call in its message for the call's id, which is the agent's own or made up.
+fn numbered(step: &Step) -> Step {
+    let mut step = step.clone();
+    let mut ids = Vec::new();
+    for message in &mut step.messages {
+        if let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) {
+            ids = calls.iter().map(|call| call["id"].clone()).collect();
+            calls.iter_mut().enumerate().for_each(|(place, call)| call["id"] = place.into());
+        }
+        if let Some(id) = message.get_mut("tool_call_id")
+            && let Some(place) = ids.iter().position(|known| known == id)
+        {
+            *id = place.into();
+        }
+    }
+    step
 }
 
 /// What the agent may be sent in a turn: its past, and its own items up to one of its answers.
@@ -110,11 +129,11 @@ fn entries(row: &MessageRow, items: &[Item<'_>]) -> Vec<Value> {
         return vec![json!({ "role": "assistant", "content": text })];
     }
     let content = if row.text.is_empty() { Value::Null } else { row.text.as_str().into() };
-    let name = |call: &CallRow| format!("call_{}", call.id.simple());
-    let called =
-        |call: &&CallRow| json!({ "id": name(call), "type": "function", "function": { "name": call.tool, "arguments": call.arguments } });
-    let mut entries = vec![json!({ "role": "assistant", "content": content, "tool_calls": calls.iter().map(called).collect::<Vec<_>>() })];
-    entries.extend(calls.iter().map(|call| json!({ "role": "tool", "tool_call_id": name(call), "content": result(call) })));
+    let called = |(place, call): (usize, &&CallRow)| json!({ "id": place, "type": "function", "function": { "name": call.tool, "arguments": call.arguments } });
+    let mut entries =
+        vec![json!({ "role": "assistant", "content": content, "tool_calls": calls.iter().enumerate().map(called).collect::<Vec<_>>() })];
+    let answer = |(place, call): (usize, &&CallRow)| json!({ "role": "tool", "tool_call_id": place, "content": result(call) });
+    entries.extend(calls.iter().enumerate().map(answer));
     entries
 }
 

@@ -1,13 +1,16 @@
 use chat_domain::AgentErrorKind::{self, Protocol, Refused, Unavailable};
 use chat_domain::{FinishReason, RawJson, StepEnd, Usage};
 use chat_test_support::stub_agent::chunk;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tool_names::Renamed;
+use crate::failure::cut_off;
+use crate::mask::Mask;
+use crate::tool_names::ToolNames;
 
 fn answer() -> Answer {
-    Answer::new(Renamed::default())
+    Answer::new(ToolNames::default(), "here".to_owned(), Mask::default())
 }
 
 fn pieces_of(pieces: impl IntoIterator<Item = Vec<u8>>) -> Pieces {
@@ -16,7 +19,16 @@ fn pieces_of(pieces: impl IntoIterator<Item = Vec<u8>>) -> Pieces {
 }
 
 async fn heard(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<Result<StepEvent, AgentErrorKind>> {
-    read_events(pieces_of(pieces), answer()).map_err(|error| error.kind).collect().await
+    read_pieces(pieces_of(pieces), answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await
+}
+
+/// The event without what is kept for the server.
+fn without_data(event: StepEvent) -> StepEvent {
+    match event {
+        StepEvent::Call { tool, arguments, .. } => StepEvent::Call { tool, arguments, agent_data: None },
+        StepEvent::Done(end) => StepEvent::Done(StepEnd { agent_data: None, ..end }),
+        other => other,
+    }
 }
 
 fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
@@ -28,8 +40,12 @@ fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
+    ended(FinishReason::Complete, input_tokens, output_tokens)
+}
+
+fn ended(finish: FinishReason, input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
     let usage = Usage { input_tokens, output_tokens };
-    Ok(StepEvent::Done(StepEnd { usage, finish: FinishReason::Complete, agent_data: None }))
+    Ok(StepEvent::Done(StepEnd { usage, finish, agent_data: None }))
 }
 
 fn sse(chunks: impl IntoIterator<Item = Value>) -> Vec<u8> {
@@ -69,13 +85,13 @@ async fn a_stream_may_be_cut_into_pieces_anywhere() {
 #[tokio::test]
 async fn a_stream_that_ends_early_is_an_error_after_what_was_said_wherever_it_ends() {
     let body = ornate();
-    let whole_from = String::from_utf8_lossy(&body).find("\"tool_calls\"}]}\n\n").expect("the finish reason") + "\"tool_calls\"}]}\n".len();
+    let whole_from = String::from_utf8_lossy(&body).find("\"tool_calls\"}]}\n\n").expect("the finish reason") + "\"tool_calls\"}]}".len();
     for end in 0..body.len() {
         let mut events = heard([body[..end].to_vec()]).await;
         let last = events.pop().expect("an end");
         assert_eq!(events[..], ornate_events()[..events.len()], "{end}");
-        // After the finish reason only the usage can be missing. It needs one line end and half of the empty line.
-        if end > whole_from {
+        // After the finish reason only the usage can be missing.
+        if end >= whole_from {
             assert!(matches!(last, Ok(StepEvent::Done(_))), "{end}: {last:?}");
         } else {
             assert_eq!(last, Err(Unavailable), "{end}");
@@ -87,10 +103,10 @@ async fn a_stream_that_ends_early_is_an_error_after_what_was_said_wherever_it_en
 async fn a_broken_connection_after_the_finish_reason_does_no_harm() {
     let broken = || stream::iter([Err(cut_off())]);
     let finished = pieces_of([sse([chunk::text("Hi"), chunk::finish("stop")])]).chain(broken()).boxed();
-    let events: Vec<_> = read_events(finished, answer()).map_err(|error| error.kind).collect().await;
+    let events: Vec<_> = read_pieces(finished, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
     assert_eq!(events, [text("Hi"), done(0, 0)]);
     let unfinished = pieces_of([sse([chunk::text("Hi")])]).chain(broken()).boxed();
-    let events: Vec<_> = read_events(unfinished, answer()).map_err(|error| error.kind).collect().await;
+    let events: Vec<_> = read_pieces(unfinished, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
     assert_eq!(events, [text("Hi"), Err(Unavailable)]);
 }
 
@@ -115,7 +131,7 @@ async fn words_of_refusal_are_text() {
 
 #[tokio::test]
 async fn calls_come_whole_and_last_whatever_the_finish_reason_says() {
-    for reason in ["stop", "tool_calls", "function_call", "length", "eos"] {
+    for reason in ["stop", "tool_calls", "function_call", "eos", "anything"] {
         let body = sse([chunk::call(0, "x", "f", "{\"a\""), chunk::text("One moment."), chunk::arguments(0, ":1}"), chunk::finish(reason)]);
         assert_eq!(heard([body]).await, [text("One moment."), call("f", "{\"a\":1}"), done(0, 0)], "{reason}");
     }
@@ -124,7 +140,7 @@ async fn calls_come_whole_and_last_whatever_the_finish_reason_says() {
 #[tokio::test]
 async fn a_call_cut_by_the_length_limit_has_arguments_that_no_tool_takes() {
     let body = sse([chunk::call(0, "x", "f", "{\"a\""), chunk::finish("length"), chunk::usage(1, 2)]);
-    assert_eq!(heard([body]).await, [call("f", r#""{\"a\"""#), done(1, 2)]);
+    assert_eq!(heard([body]).await, [call("f", r#""{\"a\"""#), ended(FinishReason::Length, 1, 2)]);
 }
 
 #[tokio::test]
@@ -142,7 +158,10 @@ async fn other_choices_are_not_ours() {
 
 #[tokio::test]
 async fn filtered_content_is_refused() {
-    assert_eq!(heard([sse([chunk::text("Well"), chunk::finish("content_filter")])]).await, [text("Well"), Err(Refused)]);
+    let filtered = heard([sse([chunk::text("Well"), chunk::finish("content_filter")])]).await;
+    assert_eq!(filtered, [text("Well"), ended(FinishReason::ContentFilter, 0, 0)]);
+    // Nothing is left of the answer.
+    assert_eq!(heard([sse([chunk::finish("content_filter")])]).await, [Err(Refused)]);
 }
 
 #[tokio::test]
@@ -159,12 +178,10 @@ async fn an_error_in_the_stream_ends_it() {
 #[tokio::test]
 async fn garbage_is_not_understood() {
     for garbage in
-        ["data: <html>\n\n", "data: {\"choices\":7}\n\n", "data: {\"choices\":[{\"delta\":{\"content\":{}}}]}\n\n", "data: [DONE]\n\n"]
+        ["data: <html>\n\n", "data: {\"choices\":7}\n\n", "data: {\"choices\":[{\"delta\":{\"content\":true}}]}\n\n", "data: [DONE]\n\n"]
     {
         assert_eq!(heard([garbage.as_bytes().to_vec()]).await, [Err(Protocol)], "{garbage}");
     }
-    let not_utf8 = [sse([chunk::text("Hi")]), b"data: {\"choices\":\"\xff\"}\n\n".to_vec()].concat();
-    assert_eq!(heard([not_utf8]).await, [text("Hi"), Err(Protocol)]);
     let nameless = sse([chunk::call(0, "x", "", "{}"), chunk::finish("stop")]);
     assert_eq!(heard([nameless]).await, [Err(Protocol)]);
 }
@@ -197,19 +214,19 @@ async fn an_answer_may_come_whole() {
     });
     let heard = |body: Vec<u8>| async move {
         let pieces = pieces_of(body.chunks(3).map(<[u8]>::to_vec));
-        read_whole(pieces, answer()).map_err(|error| error.kind).collect::<Vec<_>>().await
+        read_pieces(pieces, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect::<Vec<_>>().await
     };
     assert_eq!(heard(whole.to_string().into_bytes()).await, [text("Hé"), call("f", "{}"), done(5, 2)]);
     assert_eq!(heard(b"{}".to_vec()).await, [Err(Protocol)]);
-    assert_eq!(heard(b"{\"choices\":[".to_vec()).await, [Err(Protocol)]);
-    assert_eq!(heard(b"\xff".to_vec()).await, [Err(Protocol)]);
+    assert_eq!(heard(b"{\"choices\":[".to_vec()).await, [Err(Unavailable)]);
+    assert_eq!(heard(b"\xff".to_vec()).await, [Err(Unavailable)]);
     assert_eq!(heard(br#"{"error":{"code":"invalid_api_key"}}"#.to_vec()).await, [Err(AgentErrorKind::Misconfigured)]);
 }
 
 #[tokio::test]
 async fn a_whole_answer_without_end_is_given_up() {
     let endless = pieces_of(std::iter::repeat_n(vec![b' '; 1 << 20], 9));
-    let events: Vec<_> = read_whole(endless, answer()).map_err(|error| error.kind).collect().await;
+    let events: Vec<_> = read_pieces(endless, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
     assert_eq!(events, [Err(Protocol)]);
 }
 
@@ -217,7 +234,33 @@ async fn a_whole_answer_without_end_is_given_up() {
 async fn renamed_tools_get_their_names_back() {
     let sent = crate::tool_names::sent_as("tasks.add").into_owned();
     let body = sse([chunk::call(0, "x", &sent, "{}"), chunk::call(1, "y", "other", "{}"), chunk::finish("stop")]);
-    let answer = Answer::new(Renamed::of(["tasks.add"].into_iter()));
-    let events: Vec<_> = read_events(pieces_of([body]), answer).map_err(|error| error.kind).collect().await;
+    let answer = Answer::new(ToolNames::of(["tasks.add"].into_iter()), "here".to_owned(), Mask::default());
+    let events: Vec<_> =
+        read_pieces(pieces_of([body]), answer).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
     assert_eq!(events, [call("tasks.add", "{}"), call("other", "{}"), done(0, 0)]);
+}
+
+fn all_of(body: &[u8]) -> Vec<Result<StepEvent, AgentErrorKind>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(heard(body.chunks(97).map(<[u8]>::to_vec)))
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let events = all_of(&bytes);
+        prop_assert!(matches!(events.last(), Some(Err(_))));
+    }
+
+    #[test]
+    fn a_changed_stream_is_an_error_or_an_answer(at in 0_usize..600, byte: u8, removed in 0_usize..8) {
+        let mut body = ornate();
+        let at = at.min(body.len() - 1);
+        body[at] = byte;
+        body.drain(at..(at + removed).min(body.len()));
+        let events = all_of(&body);
+        let ends = events.iter().filter(|event| matches!(event, Err(_) | Ok(StepEvent::Done(_)))).count();
+        prop_assert_eq!(ends, 1);
+        prop_assert!(matches!(events.last(), Some(Err(_) | Ok(StepEvent::Done(_)))));
+    }
 }

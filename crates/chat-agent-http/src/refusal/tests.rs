@@ -1,13 +1,20 @@
-use AgentErrorKind::{ContextTooLong, Misconfigured, Overloaded, Protocol, Refused, Unavailable};
+use AgentErrorKind::{ContextTooLong, Misconfigured, Overloaded, Refused, Unavailable};
 use serde_json::json;
 
 use super::*;
 
 const SOON: Option<Duration> = Some(Duration::from_secs(7));
 
+fn in_stream(data: &Value) -> Option<Refusal> {
+    let json = data.to_string();
+    let values = crate::json::values(&json).expect("JSON");
+    let crate::json::Node::Object(event) = crate::json::Node::of(&values[0]) else { panic!("an object") };
+    Refusal::in_stream(&json, &event)
+}
+
 #[track_caller]
 fn answered(status: u16, body: &str, expected: AgentErrorKind) -> AgentError {
-    let error = Refusal::of_answer(status, body.as_bytes()).into_error(None);
+    let error = Refusal::of_answer(status, body.as_bytes()).masked(&Mask::default(), b"{}").into_error(None);
     assert_eq!(error.kind, expected, "{status} {body}");
     error
 }
@@ -18,7 +25,7 @@ fn the_status_tells_the_kind() {
     let kinds = [
         (301, Misconfigured),
         (308, Misconfigured),
-        (400, Protocol),
+        (400, Misconfigured),
         (401, Misconfigured),
         (402, Misconfigured),
         (403, Misconfigured),
@@ -26,8 +33,8 @@ fn the_status_tells_the_kind() {
         (405, Misconfigured),
         (408, Unavailable),
         (413, ContextTooLong { limit: None }),
-        (418, Protocol),
-        (422, Protocol),
+        (418, Misconfigured),
+        (422, Misconfigured),
         (429, overloaded),
         (500, Unavailable),
         (502, Unavailable),
@@ -48,9 +55,9 @@ fn the_status_tells_the_kind() {
 #[test]
 fn a_time_to_come_back_is_handed_on() {
     for status in [408, 429, 500, 503] {
-        assert_eq!(Refusal::of_answer(status, b"").into_error(SOON).kind, Overloaded { retry_after: SOON });
+        assert_eq!(Refusal::of_answer(status, b"").masked(&Mask::default(), b"").into_error(SOON).kind, Overloaded { retry_after: SOON });
     }
-    assert_eq!(Refusal::of_answer(401, b"").into_error(SOON).kind, Misconfigured);
+    assert_eq!(Refusal::of_answer(401, b"").masked(&Mask::default(), b"").into_error(SOON).kind, Misconfigured);
 }
 
 #[test]
@@ -59,13 +66,32 @@ fn a_context_that_is_too_long_in_the_words_of_many_servers() {
         json!({ "error": { "message": "…", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded" } });
     let llama_cpp = json!({ "error": { "code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error" } });
     let flat = json!({ "object": "error", "message": "This model's maximum context length is 4096 tokens.", "type": "BadRequestError", "code": 400 });
-    let anthropic = json!({ "error": { "type": "invalid_request_error", "message": "Prompt is too long: 210000 tokens" } });
+    let llama_cpp_counts = json!({ "error": { "code": 400, "message": "request (9000 tokens) exceeds the available context size (2048 tokens), try increasing it", "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 2048 } });
+    let anthropic =
+        json!({ "error": { "type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum" } });
     let plain = json!({ "error": "input exceeds the context window" });
-    for body in [coded, llama_cpp, flat, anthropic, plain] {
+    let lm_studio = json!({ "error": "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens, which is not enough." });
+    let gemini = json!([{ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)." } }]);
+    let mistral = json!({ "object": "error", "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length" });
+    let xai = json!({ "error": "This model's maximum prompt length is 131,072 but the request contains 200000 tokens." });
+    for (body, limit) in [
+        (coded, None),
+        (llama_cpp, None),
+        (llama_cpp_counts, Some(2_048)),
+        (flat, Some(4_096)),
+        (anthropic, Some(200_000)),
+        (plain, None),
+        (lm_studio, Some(4_096)),
+        (gemini, Some(1_048_576)),
+        (mistral, Some(32_768)),
+        (xai, Some(131_072)),
+    ] {
         for status in [400, 413, 422] {
-            answered(status, &body.to_string(), ContextTooLong { limit: None });
+            answered(status, &body.to_string(), ContextTooLong { limit });
         }
-        assert_eq!(Refusal::in_stream(&body).expect("an error").into_error(None).kind, ContextTooLong { limit: None }, "{body}");
+        if body.is_object() {
+            assert_eq!(in_stream(&body).expect("an error").into_error(None, &Mask::default()).kind, ContextTooLong { limit }, "{body}");
+        }
         assert!(!Refusal::of_answer(400, body.to_string().as_bytes()).is_passing());
     }
     // The text alone does not turn a wrong key into a long conversation.
@@ -76,6 +102,9 @@ fn a_context_that_is_too_long_in_the_words_of_many_servers() {
 fn a_refusal_of_the_content() {
     answered(400, r#"{"error":{"code":"content_filter","message":"…"}}"#, Refused);
     answered(400, r#"{"error":{"code":"content_policy_violation"}}"#, Refused);
+    answered(403, r#"{"error":{"code":403,"message":"no","metadata":{"reasons":["violence"]}}}"#, Refused);
+    answered(403, r#"{"error":{"message":"Your input was flagged by moderation"}}"#, Refused);
+    answered(403, r#"{"error":{"message":"forbidden"}}"#, Misconfigured);
     answered(400, r#"{"error":{"message":"The response was filtered due to Azure OpenAI's content management policy."}}"#, Refused);
 }
 
@@ -93,11 +122,19 @@ fn a_model_that_is_not_there_or_cannot_use_tools() {
     answered(404, r#"{"error":{"message":"model \"x\" not found, try pulling it first"}}"#, Misconfigured);
     let error = answered(400, r#"{"error":{"message":"registry.ollama.ai/library/gemma:2b does not support tools"}}"#, Misconfigured);
     assert!(error.message.contains("tools"));
+    let vllm = r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set","code":400}"#;
+    assert!(answered(400, vllm, Misconfigured).message.contains("--enable-auto-tool-choice"));
+    answered(400, r#"{"error":{"message":"Invalid model name passed in model=x","code":"400"}}"#, Misconfigured);
+    answered(
+        400,
+        r#"[{"error":{"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#,
+        Misconfigured,
+    );
 }
 
 #[test]
 fn errors_in_a_stream() {
-    let kind = |data: Value| Refusal::in_stream(&data).map(|refusal| refusal.into_error(None).kind);
+    let kind = |data: Value| in_stream(&data).map(|refusal| refusal.into_error(None, &Mask::default()).kind);
     assert_eq!(kind(json!({ "choices": [], "error": null })), None);
     assert_eq!(kind(json!({ "error": {} })), Some(Unavailable));
     assert_eq!(kind(json!({ "error": "out of memory" })), Some(Unavailable));
@@ -106,17 +143,21 @@ fn errors_in_a_stream() {
     assert_eq!(kind(json!({ "error": { "code": 429 } })), Some(Overloaded { retry_after: None }));
     assert_eq!(kind(json!({ "error": { "code": 502 } })), Some(Unavailable));
     assert_eq!(kind(json!({ "error": { "code": "invalid_api_key" } })), Some(Misconfigured));
-    assert_eq!(kind(json!({ "object": "error", "message": "bad", "code": 400 })), Some(Protocol));
+    assert_eq!(kind(json!({ "object": "error", "message": "bad", "code": 400 })), Some(Misconfigured));
     assert_eq!(kind(json!({ "error": { "code": 7 } })), Some(Unavailable));
+    assert_eq!(kind(json!({ "error": {}, "choices": [] })), None);
 }
 
 #[test]
-fn nothing_from_outside_is_shown_and_only_plain_words_are_logged() {
+fn nothing_from_outside_is_shown_and_no_key_is_logged() {
     let body = json!({ "error": { "message": "Incorrect API key: sk-S3cret in http://internal", "type": "sk-S3cret", "code": "invalid_api_key" } });
     let error = answered(401, &body.to_string(), Misconfigured);
     let logged = error.source.as_ref().expect("a source").to_string();
-    assert_eq!(logged, "the server answered with status 401, code invalid_api_key");
+    assert_eq!(logged, "the server answered with status 401, code invalid_api_key: Incorrect API key: […] in http://internal");
     assert!(!error.message.contains("S3cret"));
-    let in_stream = Refusal::in_stream(&body).expect("an error").into_error(None);
-    assert_eq!(in_stream.source.expect("a source").to_string(), "the server answered with an error in its stream, code invalid_api_key");
+    let in_stream = in_stream(&body).expect("an error").into_error(None, &Mask::default());
+    assert_eq!(
+        in_stream.source.expect("a source").to_string(),
+        "the server answered with an error in its stream, code invalid_api_key: Incorrect API key: […] in http://internal"
+    );
 }

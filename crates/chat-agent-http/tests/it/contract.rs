@@ -63,7 +63,7 @@ fn answer(script: &[Script]) -> Answer {
         let said = match act {
             Script::Say(StepEvent::Text(text)) => chunk::text(text),
             Script::Say(StepEvent::Call { tool, arguments, .. }) => {
-                chunk::call(calls.next().expect("a number"), "id", tool, arguments.as_str())
+                chunk::call(calls.next().expect("a number"), "", tool, arguments.as_str())
             }
             Script::Say(other) => panic!("no server can say {other:?}"),
             Script::Wait(gate) => {

@@ -25,14 +25,14 @@ async fn single(answer: Answer) -> crate::support::Events {
 async fn each_status_has_its_kind() {
     let cases: [(Answer, AgentErrorKind); 15] = [
         (Answer::raw(307, "text/html", "moved").header("location", "/v1/chat/completions"), Misconfigured),
-        (Answer::error(400, "", "something"), Protocol),
+        (Answer::error(400, "", "something"), Misconfigured),
         (Answer::error(400, "context_length_exceeded", "…"), ContextTooLong { limit: None }),
         (Answer::error(400, "content_filter", "…"), Refused),
         (Answer::error(401, "invalid_api_key", "Incorrect API key provided: sk-12345"), Misconfigured),
         (Answer::error(403, "", "no"), Misconfigured),
         (Answer::error(404, "model_not_found", "no"), Misconfigured),
         (Answer::error(413, "", "too large"), ContextTooLong { limit: None }),
-        (Answer::error(422, "", "This model's maximum context length is 8192 tokens"), ContextTooLong { limit: None }),
+        (Answer::error(422, "", "This model's maximum context length is 8192 tokens"), ContextTooLong { limit: Some(8192) }),
         (Answer::error(429, "rate_limit_exceeded", "slow down"), Overloaded { retry_after: None }),
         (Answer::error(429, "insufficient_quota", "pay"), Misconfigured),
         (Answer::error(500, "", "boom"), Unavailable),
@@ -80,7 +80,7 @@ async fn an_answer_cut_off_in_the_middle() {
 async fn errors_in_the_middle() {
     let error = serde_json::json!({ "error": { "message": "boom", "type": "server_error", "code": null } });
     assert_eq!(single(Answer::chunks([chunk::text("Well"), error])).await, [text("Well"), Err(Unavailable)]);
-    assert_eq!(single(Answer::chunks([chunk::text("Well"), chunk::finish("content_filter")])).await, [text("Well"), Err(Refused)]);
+    assert_eq!(single(Answer::chunks([chunk::finish("content_filter")])).await, [Err(Refused)]);
 }
 
 #[tokio::test]
@@ -131,5 +131,8 @@ async fn the_key_is_in_no_error() {
     let error = agent.step(hello()).await.err().expect("a refusal");
     assert_eq!(stub.requests()[0].header("authorization"), Some("Bearer sk-s3cret"));
     assert!(!format!("{error} {error:?} {agent:?}").contains("s3cret"));
-    assert_eq!(error.source.expect("a source").to_string(), "the server answered with status 401, type invalid_request_error");
+    assert_eq!(
+        error.source.expect("a source").to_string(),
+        "the server answered with status 401, type invalid_request_error: Incorrect API key provided: Bearer […]"
+    );
 }

@@ -5,6 +5,8 @@ mod answers;
 mod contract;
 mod failures;
 mod limits;
+mod providers;
+mod quirks;
 mod requests;
 mod retries;
 mod support;

@@ -146,6 +146,6 @@ async fn names_that_the_protocol_does_not_know_go_there_and_back() {
 async fn a_transcript_that_no_server_takes_is_our_failure() {
     let stub = StubAgent::with_answers([]);
     let events = events(&agent(&stub.base_url()), request([says("Hello"), calls("", [(1, "f", "{}")])])).await;
-    assert_eq!(events, [Err(chat_domain::AgentErrorKind::Protocol)]);
+    assert_eq!(events, [Err(chat_domain::AgentErrorKind::Misconfigured)]);
     assert!(stub.requests()[0].rejection.is_some());
 }

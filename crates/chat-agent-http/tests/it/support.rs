@@ -56,7 +56,16 @@ fn kind(error: &AgentError) -> AgentErrorKind {
 }
 
 pub async fn rest(stream: StepStream) -> Events {
-    stream.map(|event| event.map_err(|error| kind(&error))).collect().await
+    stream.map(|event| event.map(without_data).map_err(|error| kind(&error))).collect().await
+}
+
+/// The event without what is kept for the server.
+fn without_data(event: StepEvent) -> StepEvent {
+    match event {
+        StepEvent::Call { tool, arguments, .. } => StepEvent::Call { tool, arguments, agent_data: None },
+        StepEvent::Done(end) => StepEvent::Done(StepEnd { agent_data: None, ..end }),
+        other => other,
+    }
 }
 
 /// All events of a step; an error before the first is one of them.
@@ -76,6 +85,10 @@ pub fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 pub fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
+    ended(FinishReason::Complete, input_tokens, output_tokens)
+}
+
+pub fn ended(finish: FinishReason, input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
     let usage = Usage { input_tokens, output_tokens };
-    Ok(StepEvent::Done(StepEnd { usage, finish: FinishReason::Complete, agent_data: None }))
+    Ok(StepEvent::Done(StepEnd { usage, finish, agent_data: None }))
 }

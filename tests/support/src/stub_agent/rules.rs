@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 const MAX_CALL_ID: usize = 40;
 /// The longest name of a tool, in characters.
 const MAX_TOOL_NAME: usize = 64;
+/// Members that servers of the same protocol want back where they gave them.
+const GIVEN_BACK: &[&str] = &["extra_content", "reasoning", "reasoning_content", "reasoning_details"];
 /// The most tools.
 const MAX_TOOLS: usize = 128;
 
@@ -101,13 +103,16 @@ fn check_messages(messages: &Value) -> Result<(), Rejection> {
                 check_content(message, &at)?;
             }
             "assistant" => {
-                known(message, &at, &["role", "content", "name", "refusal", "tool_calls"])?;
+                known(message, &at, &[&["role", "content", "name", "refusal", "tool_calls"], GIVEN_BACK].concat())?;
                 match message.get("tool_calls") {
                     Some(calls) => open = check_calls(calls, &at, &mut seen)?,
                     None => check_content(message, &at)?,
                 }
                 if !open.is_empty() && message.get("content").is_some_and(|content| !content.is_null()) {
-                    string(message, &at, "content")?;
+                    match message.get("content") {
+                        Some(Value::Array(_)) => check_content(message, &at)?,
+                        _ => string(message, &at, "content").map(drop)?,
+                    }
                 }
             }
             "tool" => {
@@ -138,7 +143,7 @@ fn check_calls<'a>(calls: &'a Value, at: &str, seen: &mut HashSet<&'a str>) -> R
     for (index, call) in calls.iter().enumerate() {
         let at = format!("{at}tool_calls[{index}].");
         let call = object(call, &at)?;
-        known(call, &at, &["id", "type", "function"])?;
+        known(call, &at, &[&["id", "type", "function"], GIVEN_BACK].concat())?;
         let id = string(call, &at, "id")?;
         require((1..=MAX_CALL_ID).contains(&id.chars().count()), &format!("{at}id"), "1 to 40 characters are allowed")?;
         require(seen.insert(id), &format!("{at}id"), "used twice")?;
@@ -163,7 +168,10 @@ fn check_content(message: &Map<String, Value>, at: &str) -> Result<(), Rejection
             require(!parts.is_empty(), &at, "empty")?;
             parts.iter().try_for_each(|part| {
                 let part = object(part, &at)?;
-                require(string(part, &at, "type")? == "text" && !string(part, &at, "text")?.is_empty(), &at, "not a part with text")
+                match string(part, &at, "type")? {
+                    "thinking" => Ok(()),
+                    kind => require(kind == "text" && !string(part, &at, "text")?.is_empty(), &at, "not a part with text"),
+                }
             })
         }
         _ => refuse(&at, "neither a string nor an array"),
