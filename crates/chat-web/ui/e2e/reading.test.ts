@@ -244,3 +244,28 @@ test('tabs that nobody sees hold no connection, and go on where they were when t
     await expect.poll(() => tab.locator('.msg.bot .md').innerText()).toBe(`Half of ${at}, whole.`);
   }
 });
+
+test('more tabs than a browser has connections show their answers, all of them seen', async () => {
+  const gates: Gate[] = [];
+  const tabs: (typeof page)[] = [];
+  for (let at = 0; at < 8; at++) {
+    const gate = new Gate();
+    gates.push(gate);
+    agent.on(`Seen ${at}`, { text: [`Half of ${at},`, ' whole.'], beforeLast: gate });
+    const tab = await page.context().newPage();
+    tabs.push(tab);
+    await tab.goto('/');
+    await ask(tab, `Seen ${at}`);
+    await tab.locator('.md.live').getByText(`Half of ${at},`).waitFor();
+  }
+  // What is done in any of them reaches the server.
+  await tabs[0]!.getByRole('button', { name: 'Stop the answer' }).click();
+  await ended(tabs[0]!, 'cancelled');
+  for (const gate of gates) gate.open();
+  for (const [at, tab] of tabs.entries()) {
+    if (at === 0) continue;
+    await ended(tab);
+    await expect.poll(() => tab.locator('.msg.bot .md').innerText()).toBe(`Half of ${at}, whole.`);
+    expect(await tab.locator('.link').count()).toBe(0);
+  }
+});

@@ -1,4 +1,5 @@
 import { signedIn } from '../session/session';
+import { StreamSlot } from '../state/stream-slots';
 import { seen, visible } from '../state/visibility';
 import { api, Refused } from './client';
 import { readJson } from './json';
@@ -59,10 +60,14 @@ export interface Follower {
 
 const FIRST_PAUSE = 300;
 const LONGEST_PAUSE = 8_000;
+/** A tab without a slot for its stream looks for news this often, and so long each time, in milliseconds. */
+const GLANCE_EVERY = 3_000;
+const GLANCE = 700;
 
 /**
  * Tells all events of a turn from its start, each once, until its end; goes on after the last one whenever the connection breaks.
- * While nobody can see the page there is no connection; once somebody can, it goes on after the last event too.
+ * While nobody can see the page there is no connection; once somebody can, it goes on after the last event too. While more tabs are
+ * seen than may have a stream, some look for news now and then instead.
  * `first` are the frames of an answer that has begun already.
  */
 export function follow(turn: string, on: Follower, first?: Frames): () => void {
@@ -72,6 +77,7 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
   let last: string | undefined;
   let failures = 0;
   let wake = () => {};
+  let glance: ReturnType<typeof setTimeout> | undefined;
   /** Ends the request that runs, if there is one. */
   let request = new AbortController();
   const online = () => wake();
@@ -80,14 +86,28 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
     request.abort();
     frames?.close();
   };
-  const unsubscribe = visible.subscribe((yes) => {
-    if (!yes) letGo();
-  });
+  const slot = new StreamSlot();
+  const unsubscribe = [
+    visible.subscribe((yes) => {
+      if (yes) slot.take();
+      else slot.giveBack();
+    }),
+    slot.held.subscribe((yes) => {
+      if (yes) wake();
+      else letGo();
+    }),
+  ];
+  const pause = (milliseconds: number) =>
+    new Promise<void>((resolve) => {
+      wake = resolve;
+      setTimeout(resolve, milliseconds);
+    });
   const stop = () => {
     control.abort();
     letGo();
     wake();
-    unsubscribe();
+    for (const end of unsubscribe) end();
+    slot.close();
     removeEventListener('online', online);
   };
 
@@ -98,12 +118,13 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
       const response = await api.events(turn, last, request.signal);
       if (response.status === 204) return true;
       frames = new Frames(response);
+      if (!slot.held.peek()) glance = setTimeout(() => slot.held.peek() || letGo(), GLANCE);
       on.link(true);
     }
     for (;;) {
       const frame = await frames.next();
       if (signal.aborted) return true;
-      if (!frame || !visible.peek()) return false;
+      if (!frame || request.signal.aborted) return false;
       failures = 0;
       // Without an id it is about reading, not about the turn.
       if (frame.event === 'error' && frame.id === undefined) return false;
@@ -117,7 +138,9 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
   const run = async () => {
     while (!signal.aborted) {
       await seen(signal);
+      if (!slot.held.peek() && !signal.aborted) await pause(GLANCE_EVERY);
       if (signal.aborted) break;
+      if (!visible.peek()) continue;
       try {
         if (await readAll()) break;
       } catch (error) {
@@ -127,19 +150,16 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
           break;
         }
         if (error instanceof Refused && error.problem.status === 401) await signedIn();
+      } finally {
+        clearTimeout(glance);
       }
       frames?.close();
       frames = undefined;
       if (signal.aborted) break;
       // Let go on purpose: this is no broken connection.
-      if (!visible.peek()) continue;
       if (request.signal.aborted) continue;
       on.link(false);
-      const pause = Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++) * (0.75 + Math.random() / 2);
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        setTimeout(resolve, pause);
-      });
+      await pause(Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++) * (0.75 + Math.random() / 2));
     }
     stop();
   };
