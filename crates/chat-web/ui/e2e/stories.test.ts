@@ -113,6 +113,27 @@ test('a failure says what happened, and trying again keeps the failed answer to 
   await expect.poll(() => page.locator('.msg.bot').innerText()).toMatch(/An earlier answer[\s\S]*I begin\.[\s\S]*1 \/ 2/);
 });
 
+test('an answer that was cut off says so, and so does one for which the oldest messages were not read, also after a reload', async () => {
+  agent.on('Tell me all', { text: 'It began', finish: 'length' });
+  agent.on('Say it', { text: 'I may not', finish: 'content_filter' });
+  agent.on('Go on', { text: 'And so on.', reads: 2 });
+  await start();
+  for (const question of ['Tell me all', 'Say it', 'Go on']) {
+    await ask(page, question);
+    await ended(page);
+  }
+  const notes = [
+    "The answer was cut off at the model's limit.",
+    'A content filter withheld the rest of the answer.',
+    'The conversation is too long to read as a whole: its oldest message and answer were left out.',
+  ];
+  const shown = page.locator('.msg.bot .stopped');
+  expect(await shown.allTextContents()).toEqual(notes);
+  expect(await page.locator('.failed').count()).toBe(0);
+  await page.reload();
+  await expect.poll(() => shown.allTextContents()).toEqual(notes);
+});
+
 test('an answer is given again, and all earlier ones can be looked at, also after a reload', async () => {
   await start();
   for (const [at, text] of ['One.', 'Two.', 'Three.'].entries()) {

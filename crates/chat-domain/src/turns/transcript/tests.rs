@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::LogBuilder;
-use crate::{FailureKind, Message, ToolError, ToolErrorKind, ToolOutput, TurnFailure};
+use crate::{FailureKind, FinishReason, Message, ToolError, ToolErrorKind, ToolOutput, TurnFailure};
 
 /// What stands in a log, sound or not.
 #[derive(Clone, Debug)]
@@ -170,6 +170,43 @@ proptest! {
         prop_assert!(fits || cut.0 == own);
         let ends: Vec<usize> = (0..=history.len()).map(|n| project(&history[n..], &current.items, None).0.len()).collect();
         prop_assert!(ends.contains(&cut.0.len()));
+    }
+
+    /// Whatever limit the agent names, each refusal leaves out more, until nothing but the current turn is left, in few tries.
+    #[test]
+    fn an_agent_that_refuses_is_asked_seldom(
+        logs in prop::collection::vec(any_turn(), 1..40),
+        limits in prop::collection::vec(prop::option::of(0_usize..600), 10),
+        before in 0_u64..60,
+    ) {
+        let mut logs = distinct(logs);
+        let (current, history) = logs.split_last_mut().unwrap();
+        if let Some(log) = history.last_mut() {
+            (log.turn.finish, log.turn.turns_left_out) = (Some(FinishReason::Complete), before);
+        }
+        let whole = project(history, &current.items, None);
+        let turns = history.iter().filter(|log| !log.turn.superseded).count();
+        let (mut left_out, mut asked) = (0, 0);
+        loop {
+            let mut window = Window::new(history, &current.items);
+            window.leave_out(left_out);
+            prop_assert_eq!(window.left_out(), left_out);
+            let transcript = window.take_transcript();
+            check(&transcript);
+            prop_assert!(whole.0.ends_with(&transcript.0));
+            asked += 1;
+            match window.shorter(asked, limits[asked - 1]) {
+                Some(more) => {
+                    prop_assert!(left_out < more && more <= turns);
+                    left_out = more;
+                }
+                None => {
+                    prop_assert_eq!(transcript.0, entries(&current.items));
+                    break;
+                }
+            }
+        }
+        prop_assert!(asked <= turns.checked_ilog2().map_or(1, |log| log as usize + 3), "{asked} of {turns}");
     }
 }
 

@@ -15,6 +15,10 @@ export interface Step {
   pause?: number;
   /** Fails with this status instead. */
   status?: number;
+  /** Why it stops, where that is not because it has said everything. */
+  finish?: 'length' | 'content_filter';
+  /** Refuses conversations with more messages of the user's than this. */
+  reads?: number;
   /** Breaks off with an error of this code after what it said. */
   breaks?: string;
 }
@@ -106,6 +110,11 @@ export class Agent {
     const steps = this.#answers.get(messages[asked]?.content ?? '');
     const done = messages.slice(asked).filter((message) => message.role === 'assistant').length;
     const step = steps ? steps[done] : { text: `You said: ${messages[asked]?.content}` };
+    if (step?.reads && messages.filter((message) => message.role === 'user').length > step.reads) {
+      response.writeHead(400, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ error: { code: 'context_length_exceeded', message: 'as the test wants it' } }));
+      return;
+    }
     await this.#answer(step ?? { text: 'Done.' }, response);
   }
 
@@ -143,7 +152,7 @@ export class Agent {
     }));
     if (calls.length > 0) write({ index: 0, delta: { tool_calls: calls }, finish_reason: null });
     const usage = { prompt_tokens: 900, completion_tokens: step.tokens ?? said.length };
-    write({ index: 0, delta: {}, finish_reason: calls.length > 0 ? 'tool_calls' : 'stop' }, { usage });
+    write({ index: 0, delta: {}, finish_reason: step.finish ?? (calls.length > 0 ? 'tool_calls' : 'stop') }, { usage });
     response.end('data: [DONE]\n\n');
   }
 }
