@@ -132,7 +132,7 @@ impl Answer {
                 events.push_back(StepEvent::Text(without_nul(text)));
             }
         }
-        if !(choice.is_message && !self.calls.is_empty()) {
+        if !choice.is_message || self.calls.is_empty() {
             let calls = if choice.calls.is_empty() { choice.function_call.into_iter().collect() } else { choice.calls };
             calls.into_iter().try_for_each(|fragment| self.calls.add(fragment))?;
         }

@@ -157,7 +157,8 @@ fn without(body: &[u8], refused: &BTreeSet<Lesson>) -> serde_json::Result<Vec<u8
     let mut body: Members<'_> = serde_json::from_slice(body)?;
     let has_message_members = refused.iter().any(|lesson| matches!(lesson, Lesson::MessageMember(_)));
     let without_stream = refused.contains(&Lesson::Member("stream".to_owned()));
-    body.0.retain(|(name, _)| !refused.contains(&Lesson::Member(name.to_string())) && !(without_stream && name == "stream_options"));
+    let is_left_out = |name: &str| refused.contains(&Lesson::Member(name.to_owned())) || (without_stream && name == "stream_options");
+    body.0.retain(|(name, _)| !is_left_out(name));
     for (name, value) in &mut body.0 {
         match name.as_ref() {
             "tools" => {
