@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::transcript::{Entry, estimate_tokens};
-use chat_domain::{Agent, AgentError, FinishReason, RawJson, StepEnd, StepEvent, StepRequest, StepStream, Usage};
+use chat_domain::{Agent, AgentError, RawJson, StepEnd, StepEvent, StepRequest, StepStream, Usage};
 use futures_util::{StreamExt, stream};
 
 use plan::Next;
@@ -46,7 +46,7 @@ impl Agent for DemoAgent {
             }
         };
         let usage = Usage { input_tokens: request.transcript.0.iter().map(entry_tokens).sum(), output_tokens: tokens(&output) };
-        let end = StepEnd { usage, finish: FinishReason::Complete, agent_data: None };
+        let end = StepEnd::complete(usage);
         events.push(StepEvent::Done(end));
         let delay = self.word_delay;
         let delayed = move |event: StepEvent| async move {

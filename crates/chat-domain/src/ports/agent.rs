@@ -88,6 +88,13 @@ pub struct StepEnd {
     pub agent_data: Option<AgentData>,
 }
 
+impl StepEnd {
+    /// The end of a complete answer, without data of the agent.
+    pub fn complete(usage: Usage) -> Self {
+        Self { usage, finish: FinishReason::Complete, agent_data: None }
+    }
+}
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
