@@ -130,7 +130,7 @@ const OLDER: &str = "ALTER TABLE turns DROP COLUMN attempt_started_at; ALTER TAB
                      ALTER TABLE tool_calls DROP COLUMN unknown_cause; ALTER TABLE turns DROP COLUMN finish_reason; ALTER TABLE turns DROP COLUMN turns_left_out; \
                      ALTER TABLE messages DROP COLUMN finish_reason; ALTER TABLE messages DROP COLUMN turns_left_out; \
                      ALTER TABLE messages DROP COLUMN agent_data; ALTER TABLE tool_calls DROP COLUMN agent_data; \
-                     DELETE FROM seaql_migrations WHERE version IN ('m20261129_000001_answers', 'm20261129_000001_attempts')";
+                     DELETE FROM seaql_migrations WHERE version IN ('m20261129_000001_answers', 'm20261129_000002_attempts')";
 
 #[tokio::test]
 async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
@@ -162,7 +162,7 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
 
     let as_it_is = SeaOrmStore::open(&url(&file), OpenOptions { migrate: false, ..OpenOptions::default() }).await;
     assert!(
-        matches!(as_it_is.unwrap_err(), OpenError::Pending(steps) if steps == ["m20261129_000001_answers", "m20261129_000001_attempts"])
+        matches!(as_it_is.unwrap_err(), OpenError::Pending(steps) if steps == ["m20261129_000001_answers", "m20261129_000002_attempts"])
     );
     let store = open(&file).await.unwrap();
     assert_eq!(store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap(), expected);
