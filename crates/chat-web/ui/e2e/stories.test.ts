@@ -123,12 +123,12 @@ test('an answer that was cut off says so, and so does one for which the oldest m
     await ended(page);
   }
   const notes = [
-    "The answer was cut off at the model's limit.",
+    'The answer was cut off at the model’s limit.',
     'A content filter withheld the rest of the answer.',
     'The conversation is too long to read as a whole: its oldest message and answer were left out.',
   ];
   const shown = page.locator('.msg.bot .stopped');
-  expect(await shown.allTextContents()).toEqual(notes);
+  await expect.poll(() => shown.allTextContents()).toEqual(notes);
   expect(await page.locator('.failed').count()).toBe(0);
   await page.reload();
   await expect.poll(() => shown.allTextContents()).toEqual(notes);
