@@ -172,7 +172,7 @@ impl Answer {
             events.push_back(StepEvent::Text(rest));
         }
         let finish = self.finish.unwrap_or(FinishReason::Complete);
-        let calls = self.calls.finish()?;
+        let calls = self.calls.finish(finish)?;
         if finish == FinishReason::ContentFilter && calls.is_empty() && !self.has_pieces {
             return Err(refused_by_policy());
         }

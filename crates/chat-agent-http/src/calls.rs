@@ -1,6 +1,6 @@
 //! Tool calls put together from fragments.
 
-use chat_domain::{AgentError, RawJson, without_nul};
+use chat_domain::{AgentError, FinishReason, RawJson, without_nul};
 use serde_json::value::RawValue;
 
 use crate::chunk::Fragment;
@@ -68,20 +68,29 @@ impl Calls {
         if self.bytes > MAX_BYTES { Err(nonsense("its tool calls are longer than allowed")) } else { Ok(()) }
     }
 
-    /// The calls, in the order of their indices.
+    /// Returns the calls, in the order of their indices.
+    ///
+    /// If the answer was cut off, its last call may be: without a name the call is dropped, and without arguments it is not a call
+    /// without parameters, but one whose arguments are the empty text.
     ///
     /// # Errors
     /// A call names no tool.
-    pub fn finish(mut self) -> Result<Vec<WholeCall>, AgentError> {
+    pub fn finish(mut self, reason: FinishReason) -> Result<Vec<WholeCall>, AgentError> {
         if self.calls.iter().all(|call| call.index.is_some()) {
             self.calls.sort_by_key(|call| call.index);
         }
+        let is_cut_off = reason != FinishReason::Complete;
+        let is_nameless_dropped = is_cut_off && self.calls.pop_if(|last| last.tool.trim().is_empty()).is_some();
+        let is_last_cut = is_cut_off && !is_nameless_dropped && self.calls.last().is_some_and(|last| last.arguments.is_empty());
         let ids: Vec<String> = self.calls.iter().map(|call| call.id.clone()).collect();
         let mut calls = self.calls.into_iter().map(Partial::finish).collect::<Result<Vec<_>, _>>()?;
         for (place, call) in calls.iter_mut().enumerate() {
             if ids.iter().take(place).any(|id| *id == call.id) {
                 call.id.clear();
             }
+        }
+        if let Some(last) = calls.last_mut().filter(|_| is_last_cut) {
+            last.arguments = RawJson::from_valid("\"\"");
         }
         Ok(calls)
     }
@@ -157,6 +166,10 @@ mod tests {
 
     /// Puts fragments together, written as index, id, name and arguments; `null` is left out.
     fn together(fragments: Value) -> Vec<(String, String)> {
+        together_until(FinishReason::Complete, fragments)
+    }
+
+    fn together_until(reason: FinishReason, fragments: Value) -> Vec<(String, String)> {
         let mut calls = Calls::default();
         for fragment in fragments.as_array().expect("fragments") {
             let [index, id, name, arguments] = fragment.as_array().expect("a fragment").as_slice() else { panic!("four members") };
@@ -165,12 +178,23 @@ mod tests {
             let fragment = Fragment { index: index.as_u64(), id, tool: text(name), arguments: text(arguments), kept: Vec::new() };
             calls.add(fragment).expect("not too long");
         }
-        let calls = calls.finish().expect("whole calls");
+        let calls = calls.finish(reason).expect("whole calls");
         calls.into_iter().map(|call| (call.tool, call.arguments.as_str().to_owned())).collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
         expected.iter().map(|(tool, arguments)| ((*tool).to_owned(), (*arguments).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_call_that_was_cut_off_before_its_arguments_has_none_that_a_tool_takes() {
+        let cut = json!([[0, "x", "f", ""], [1, "y", "g", ""]]);
+        assert_eq!(together(cut.clone()), pairs(&[("f", "{}"), ("g", "{}")]));
+        for reason in [FinishReason::Length, FinishReason::ContentFilter] {
+            assert_eq!(together_until(reason, cut.clone()), pairs(&[("f", "{}"), ("g", "\"\"")]));
+        }
+        let nameless = json!([[0, "x", "f", ""], [1, "y", "", ""]]);
+        assert_eq!(together_until(FinishReason::Length, nameless), pairs(&[("f", "{}")]));
     }
 
     const TWO: &[(&str, &str)] = &[("f", r#"{"a":1}"#), ("g", r#"{"b":2}"#)];
@@ -260,7 +284,7 @@ mod tests {
             let fragment = Fragment { index: Some(index), id: "x".to_owned(), tool: Text::from("f"), ..Fragment::default() };
             calls.add(fragment).expect("not too long");
         }
-        let ids: Vec<_> = calls.finish().expect("whole calls").into_iter().map(|call| call.id).collect();
+        let ids: Vec<_> = calls.finish(FinishReason::Complete).expect("whole calls").into_iter().map(|call| call.id).collect();
         assert_eq!(ids, ["x", ""]);
     }
 
@@ -268,7 +292,7 @@ mod tests {
     fn a_call_of_nothing_is_not_understood() {
         let mut calls = Calls::default();
         calls.add(Fragment::default()).expect("not too long");
-        calls.finish().expect_err("no name");
+        calls.finish(FinishReason::Complete).expect_err("no name");
     }
 
     #[test]
