@@ -28,6 +28,7 @@ fn all(long: bool) -> Result<(), Failed> {
     lint()?;
     docs()?;
     test::all(&[])?;
+    page::engines_if_installed()?;
     campaign(long)
 }
 

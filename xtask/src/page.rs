@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::root;
-use crate::steps::{Failed, Step, output};
+use crate::steps::{self, Failed, Step, output};
 
 /// The oldest Node.js that the page's tools run on: major and minor version.
 const OLDEST_NODE: (u32, u32) = (20, 19);
@@ -72,6 +72,19 @@ pub fn test(filter: &[&str]) -> Result<(), Failed> {
 pub fn engines() -> Result<(), Failed> {
     program("debug")?;
     browser("tests in all engines", "engines.ts", "debug", &[])
+}
+
+/// The programs that the tests of all engines need beside Chromium: what each is, and its name.
+const ENGINES: [(&str, &str); 3] = [("Firefox", "firefox-esr"), ("WebKitGTK's driver", "WebKitWebDriver"), ("Xvfb", "Xvfb")];
+
+/// Runs [`engines`] where its programs are installed; elsewhere says that it was not run, and why.
+pub fn engines_if_installed() -> Result<(), Failed> {
+    let missing: Vec<&str> = ENGINES.iter().filter(|(_, program)| steps::find(program).is_none()).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        return engines();
+    }
+    eprintln!("not run: the tests in all engines (cargo xtask ui engines); missing: {}", missing.join(", "));
+    Ok(())
 }
 
 /// Builds the program with the page as it is now, into this folder of `target`.

@@ -99,3 +99,8 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
 fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
+
+/// Finds a program in the folders of `PATH`.
+pub fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
