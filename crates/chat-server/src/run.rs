@@ -138,7 +138,7 @@ impl From<ConfigError> for ServeError {
     }
 }
 
-/// Serves until a signal asks it to stop (see [`crate::signals`]), then hands over what still runs.
+/// Serves until a signal asks it to stop, then hands over what still runs.
 ///
 /// # Errors
 /// Why it could not start, or had to stop.
