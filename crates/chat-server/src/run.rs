@@ -289,10 +289,16 @@ async fn within<T>(limit: Duration, what: &'static str, work: impl Future<Output
     outcome
 }
 
+/// The part of an unread reply that the system keeps for a connection, in bytes; Linux doubles it. Without a bound the system takes
+/// megabytes, and a reply of that size counts as sent although nobody reads it.
+const SEND_BUFFER: u32 = 128 << 10;
+
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A server that restarts does not wait for the old connections' last packets.
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     Ok(socket)
 }

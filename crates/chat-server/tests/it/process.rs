@@ -293,6 +293,16 @@ fn a_client_that_says_nothing_does_not_keep_it() {
 }
 
 #[test]
+fn one_reply_that_nobody_reads_ends_its_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(program(folder.path()).env("CHAT_STREAM_WRITE_TIMEOUT", "1s"));
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    Server::read_until(&mut server.stderr, "a client does not read its reply");
+    assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, url) = silent_agent();
