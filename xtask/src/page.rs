@@ -71,17 +71,23 @@ pub fn test(filter: &[&str]) -> Result<(), Failed> {
 /// The tests of what depends on the engine of a browser: Chromium, Firefox and WebKitGTK, all of which must be installed.
 pub fn engines() -> Result<(), Failed> {
     program("debug")?;
+    in_all_engines()
+}
+
+/// Runs them against the program in `target/debug`.
+fn in_all_engines() -> Result<(), Failed> {
     browser("tests in all engines", "engines.ts", "debug", &[])
 }
 
 /// The programs that the tests of all engines need beside Chromium: what each is, and its name.
 const ENGINES: [(&str, &str); 3] = [("Firefox", "firefox-esr"), ("WebKitGTK's driver", "WebKitWebDriver"), ("Xvfb", "Xvfb")];
 
-/// Runs [`engines`] where its programs are installed; elsewhere says that it was not run, and why.
+/// Runs the tests of [`engines`] against the program in `target/debug`, where their browsers are installed; elsewhere says that they
+/// were not run, and why.
 pub fn engines_if_installed() -> Result<(), Failed> {
     let missing: Vec<&str> = ENGINES.iter().filter(|(_, program)| steps::find(program).is_none()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
-        return engines();
+        return in_all_engines();
     }
     eprintln!("not run: the tests in all engines (cargo xtask ui engines); missing: {}", missing.join(", "));
     Ok(())
