@@ -1,4 +1,5 @@
-//! Lists the files of the built page, `ui/dist`, for the library to embed; those of `fallback` if it was not built.
+//! Lists the files of the built page, `ui/dist`, for the library to embed; those of `fallback` if
+//! it was not built.
 //!
 //! Starts no program and opens no connection: `cargo xtask ui` builds the page.
 
@@ -8,8 +9,14 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| io::Error::other("cargo does not say where we are"))?);
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo does not say where to write"))?);
+    let here = PathBuf::from(
+        env::var_os("CARGO_MANIFEST_DIR")
+            .ok_or_else(|| io::Error::other("cargo does not say where we are"))?,
+    );
+    let out = PathBuf::from(
+        env::var_os("OUT_DIR")
+            .ok_or_else(|| io::Error::other("cargo does not say where to write"))?,
+    );
     let (dist, fallback) = (here.join("ui/dist"), here.join("fallback"));
     println!("cargo::rerun-if-changed=ui/dist");
     println!("cargo::rerun-if-changed=fallback");
@@ -18,7 +25,9 @@ fn main() -> io::Result<()> {
     let mut names = Vec::new();
     list(&root, "", &mut names)?;
     names.sort();
-    let mut code = format!("/// Whether the page was built.\npub const BUILT: bool = {built};\n\nstatic FILES: &[File] = &[\n");
+    let mut code = format!(
+        "/// Whether the page was built.\npub const BUILT: bool = {built};\n\nstatic FILES: &[File] = &[\n"
+    );
     // What is embedded is a copy: the page may be built anew while this crate is compiled.
     let copies = out.join("page");
     for name in &names {
@@ -34,7 +43,9 @@ fn main() -> io::Result<()> {
 }
 
 fn is_compressed(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "br" || extension == "gz")
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "br" || extension == "gz")
 }
 
 /// All files below a folder, by their paths in it.
@@ -57,7 +68,11 @@ fn describe(root: &Path, name: &str, names: &[String], code: &mut String) -> io:
     let include = |name: &str| format!("include_bytes!({:?})", root.join(name));
     let coded = |ending: &str| {
         let name = format!("{name}.{ending}");
-        if names.contains(&name) { format!("Some({})", include(&name)) } else { "None".to_owned() }
+        if names.contains(&name) {
+            format!("Some({})", include(&name))
+        } else {
+            "None".to_owned()
+        }
     };
     writeln!(
         code,
@@ -79,6 +94,10 @@ fn media_type(name: &str) -> io::Result<&'static str> {
         Some("svg") => "image/svg+xml",
         Some("woff2") => "font/woff2",
         Some("md" | "txt") => "text/plain; charset=utf-8",
-        _ => return Err(io::Error::other(format!("{name}: what kind of file is this? Say it in build.rs"))),
+        _ => {
+            return Err(io::Error::other(format!(
+                "{name}: what kind of file is this? Say it in build.rs"
+            )));
+        }
     })
 }

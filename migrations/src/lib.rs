@@ -8,7 +8,10 @@ mod m20261129_000002_attempts;
 use std::collections::BTreeSet;
 
 use sea_orm_migration::sea_orm::EntityTrait;
-use sea_orm_migration::{DbErr, IntoSchemaManagerConnection, MigrationTrait, MigratorTrait, SchemaManager, async_trait, seaql_migrations};
+use sea_orm_migration::{
+    DbErr, IntoSchemaManagerConnection, MigrationTrait, MigratorTrait, SchemaManager, async_trait,
+    seaql_migrations,
+};
 
 /// All steps of the schema, in order.
 #[derive(Debug)]
@@ -43,11 +46,24 @@ pub async fn compare<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<Com
     let mut applied = BTreeSet::new();
     let schema = SchemaManager::new(db);
     if schema.has_table("seaql_migrations").await? {
-        applied.extend(seaql_migrations::Entity::find().all(schema.get_connection()).await?.into_iter().map(|step| step.version));
+        applied.extend(
+            seaql_migrations::Entity::find()
+                .all(schema.get_connection())
+                .await?
+                .into_iter()
+                .map(|step| step.version),
+        );
     }
     let known = names();
-    let pending = known.iter().filter(|name| !applied.contains(*name)).cloned().collect();
-    let unknown = applied.into_iter().filter(|name| !known.contains(name)).collect();
+    let pending = known
+        .iter()
+        .filter(|name| !applied.contains(*name))
+        .cloned()
+        .collect();
+    let unknown = applied
+        .into_iter()
+        .filter(|name| !known.contains(name))
+        .collect();
     Ok(Comparison { pending, unknown })
 }
 
@@ -61,5 +77,8 @@ pub async fn apply<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<(), D
 
 /// The names of all steps, in order.
 pub fn names() -> Vec<String> {
-    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+    Migrator::migrations()
+        .iter()
+        .map(|step| step.name().to_owned())
+        .collect()
 }

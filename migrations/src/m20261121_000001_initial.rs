@@ -2,7 +2,8 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary_null, boolean, json, json_null, pk_uuid, text, text_null, uuid, uuid_null,
+    big_integer, big_integer_null, binary_null, boolean, json, json_null, pk_uuid, text, text_null,
+    uuid, uuid_null,
 };
 
 /// The step.
@@ -16,7 +17,13 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [conversations(), turns(), messages(), tool_calls(), workers()] {
+        for table in [
+            conversations(),
+            turns(),
+            messages(),
+            tool_calls(),
+            workers(),
+        ] {
             manager.create_table(table).await?;
         }
         for index in indexes() {
@@ -26,8 +33,16 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in ["workers", "tool_calls", "messages", "turns", "conversations"] {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
+        for table in [
+            "workers",
+            "tool_calls",
+            "messages",
+            "turns",
+            "conversations",
+        ] {
+            manager
+                .drop_table(Table::drop().table(table).to_owned())
+                .await?;
         }
         Ok(())
     }
@@ -46,7 +61,8 @@ fn conversations() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A turn is open (queued or running) while `ended_at` is null. `next_id`: the turn that its end began.
+/// A turn is open (queued or running) while `ended_at` is null. `next_id`: the turn that its end
+/// began.
 fn turns() -> TableCreateStatement {
     Table::create()
         .table("turns")
@@ -91,7 +107,8 @@ fn messages() -> TableCreateStatement {
         .to_owned()
 }
 
-/// The call, then its result: null until there is one. `outcome`: `succeeded`, `unknown`, or the kind of the error.
+/// The call, then its result: null until there is one. `outcome`: `succeeded`, `unknown`, or the
+/// kind of the error.
 fn tool_calls() -> TableCreateStatement {
     Table::create()
         .table("tool_calls")
@@ -117,10 +134,18 @@ fn tool_calls() -> TableCreateStatement {
 }
 
 fn workers() -> TableCreateStatement {
-    Table::create().table("workers").col(pk_uuid("id")).col(big_integer("expires_at")).to_owned()
+    Table::create()
+        .table("workers")
+        .col(pk_uuid("id"))
+        .col(big_integer("expires_at"))
+        .to_owned()
 }
 
-fn cascade(table: &'static str, column: &'static str, parent: &'static str) -> ForeignKeyCreateStatement {
+fn cascade(
+    table: &'static str,
+    column: &'static str,
+    parent: &'static str,
+) -> ForeignKeyCreateStatement {
     ForeignKey::create()
         .name(format!("fk_{table}_{column}"))
         .from(table, column)
@@ -140,12 +165,33 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index
     };
     vec![
-        named("ix_conversations_owner_updated", "conversations", &["owner", "updated_at", "id"]),
-        named("ux_turns_conversation_ordinal", "turns", &["conversation_id", "ordinal"]).unique().to_owned(),
-        named("ux_turns_running", "turns", &["conversation_id"]).unique().and_where(Expr::col("status").eq("running")).to_owned(),
+        named(
+            "ix_conversations_owner_updated",
+            "conversations",
+            &["owner", "updated_at", "id"],
+        ),
+        named(
+            "ux_turns_conversation_ordinal",
+            "turns",
+            &["conversation_id", "ordinal"],
+        )
+        .unique()
+        .to_owned(),
+        named("ux_turns_running", "turns", &["conversation_id"])
+            .unique()
+            .and_where(Expr::col("status").eq("running"))
+            .to_owned(),
         // `ended_at`, always null here, lets SQLite count by the index alone.
-        named("ix_turns_open", "turns", &["conversation_id", "ordinal", "ended_at"]).and_where(Expr::col("ended_at").is_null()).to_owned(),
-        named("ix_turns_running_holder", "turns", &["holder"]).and_where(Expr::col("status").eq("running")).to_owned(),
+        named(
+            "ix_turns_open",
+            "turns",
+            &["conversation_id", "ordinal", "ended_at"],
+        )
+        .and_where(Expr::col("ended_at").is_null())
+        .to_owned(),
+        named("ix_turns_running_holder", "turns", &["holder"])
+            .and_where(Expr::col("status").eq("running"))
+            .to_owned(),
         named("ix_turns_cancelling_holder", "turns", &["holder"])
             .and_where(Expr::col("status").eq("running"))
             .and_where(Expr::col("cancel_requested").eq(true))
@@ -154,9 +200,21 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .unique()
             .and_where(Expr::col("idempotency_key").is_not_null())
             .to_owned(),
-        named("ux_messages_conversation_position", "messages", &["conversation_id", "position"]).unique().to_owned(),
+        named(
+            "ux_messages_conversation_position",
+            "messages",
+            &["conversation_id", "position"],
+        )
+        .unique()
+        .to_owned(),
         named("ix_messages_turn", "messages", &["turn_id"]),
-        named("ux_tool_calls_conversation_position", "tool_calls", &["conversation_id", "position"]).unique().to_owned(),
+        named(
+            "ux_tool_calls_conversation_position",
+            "tool_calls",
+            &["conversation_id", "position"],
+        )
+        .unique()
+        .to_owned(),
         named("ix_tool_calls_turn", "tool_calls", &["turn_id"]),
         named("ix_tool_calls_message", "tool_calls", &["message_id"]),
     ]

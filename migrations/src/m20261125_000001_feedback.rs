@@ -1,4 +1,5 @@
-//! What owners think of messages, and the way to their conversations in the order in which they were begun.
+//! What owners think of messages, and the way to their conversations in the order in which they
+//! were begun.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, pk_uuid, text, uuid};
@@ -27,20 +28,41 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_index(Index::drop().name("ix_conversations_owner_id").table("conversations").to_owned()).await?;
-        manager.drop_table(Table::drop().table("feedback").to_owned()).await
+        manager
+            .drop_index(
+                Index::drop()
+                    .name("ix_conversations_owner_id")
+                    .table("conversations")
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .drop_table(Table::drop().table("feedback").to_owned())
+            .await
     }
 }
 
 const INDEXES: [(&str, &str, [&str; 2]); 2] = [
-    ("ix_conversations_owner_id", "conversations", ["owner", "id"]),
-    ("ix_feedback_conversation", "feedback", ["conversation_id", "message_id"]),
+    (
+        "ix_conversations_owner_id",
+        "conversations",
+        ["owner", "id"],
+    ),
+    (
+        "ix_feedback_conversation",
+        "feedback",
+        ["conversation_id", "message_id"],
+    ),
 ];
 
 /// `kind`: `positive` or `negative`.
 fn feedback() -> TableCreateStatement {
     let mut of_message = ForeignKey::create();
-    of_message.name("fk_feedback_message_id").from("feedback", "message_id").to("messages", "id").on_delete(ForeignKeyAction::Cascade);
+    of_message
+        .name("fk_feedback_message_id")
+        .from("feedback", "message_id")
+        .to("messages", "id")
+        .on_delete(ForeignKeyAction::Cascade);
     Table::create()
         .table("feedback")
         .col(pk_uuid("message_id"))

@@ -17,21 +17,31 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for (table, column) in columns() {
-            manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await?;
+            manager
+                .alter_table(Table::alter().table(table).add_column(column).to_owned())
+                .await?;
         }
         Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for (table, column) in columns() {
-            manager.alter_table(Table::alter().table(table).drop_column(column.get_column_name()).to_owned()).await?;
+            manager
+                .alter_table(
+                    Table::alter()
+                        .table(table)
+                        .drop_column(column.get_column_name())
+                        .to_owned(),
+                )
+                .await?;
         }
         Ok(())
     }
 }
 
-/// `finish_reason`: `complete`, `length` or `content_filter`; null if the agent did not end the answer, or did before this step of the
-/// schema. `agent_data` is the agent's own: no statement looks into it.
+/// `finish_reason`: `complete`, `length` or `content_filter`; null if the agent did not end the
+/// answer, or did before this step of the schema. `agent_data` is the agent's own: no statement
+/// looks into it.
 ///
 /// One column a statement: SQLite adds no more at a time.
 fn columns() -> [(&'static str, ColumnDef); 6] {

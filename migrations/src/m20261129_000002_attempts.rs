@@ -15,16 +15,42 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         // SQLite adds one column at a time.
-        for mut column in [big_integer_null("attempt_started_at"), big_integer("spent_us").default(0).to_owned()] {
-            manager.alter_table(Table::alter().table("turns").add_column(&mut column).to_owned()).await?;
+        for mut column in [
+            big_integer_null("attempt_started_at"),
+            big_integer("spent_us").default(0).to_owned(),
+        ] {
+            manager
+                .alter_table(
+                    Table::alter()
+                        .table("turns")
+                        .add_column(&mut column)
+                        .to_owned(),
+                )
+                .await?;
         }
-        manager.alter_table(Table::alter().table("tool_calls").add_column(text_null("unknown_cause")).to_owned()).await
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("tool_calls")
+                    .add_column(text_null("unknown_cause"))
+                    .to_owned(),
+            )
+            .await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for column in ["spent_us", "attempt_started_at"] {
-            manager.alter_table(Table::alter().table("turns").drop_column(column).to_owned()).await?;
+            manager
+                .alter_table(Table::alter().table("turns").drop_column(column).to_owned())
+                .await?;
         }
-        manager.alter_table(Table::alter().table("tool_calls").drop_column("unknown_cause").to_owned()).await
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("tool_calls")
+                    .drop_column("unknown_cause")
+                    .to_owned(),
+            )
+            .await
     }
 }

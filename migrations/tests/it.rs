@@ -1,10 +1,13 @@
 //! The schema: what it holds by itself, and the way back.
-// A test that cannot go on has failed; clippy knows tests by their attribute alone, not their helpers.
+// A test that cannot go on has failed; clippy knows tests by their attribute alone, not their
+// helpers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use chat_migrations::{Comparison, Migrator, apply, compare, names};
 use sea_orm_migration::MigratorTrait;
-use sea_orm_migration::sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, SqlErr, Statement};
+use sea_orm_migration::sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, SqlErr, Statement,
+};
 
 async fn database() -> DatabaseConnection {
     let mut options = ConnectOptions::new("sqlite::memory:");
@@ -13,21 +16,42 @@ async fn database() -> DatabaseConnection {
 }
 
 async fn texts(db: &DatabaseConnection, sql: &str) -> Vec<String> {
-    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
+    let rows = db
+        .query_all_raw(Statement::from_string(db.get_database_backend(), sql))
+        .await
+        .unwrap();
     rows.iter().map(|row| row.try_get_by(0).unwrap()).collect()
 }
 
 async fn count(db: &DatabaseConnection, table: &str) -> i64 {
-    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), format!("SELECT COUNT(*) FROM {table}"))).await;
+    let row = db
+        .query_one_raw(Statement::from_string(
+            db.get_database_backend(),
+            format!("SELECT COUNT(*) FROM {table}"),
+        ))
+        .await;
     row.unwrap().unwrap().try_get_by(0).unwrap()
 }
 
-const TABLES: [&str; 6] = ["conversations", "feedback", "messages", "tool_calls", "turns", "workers"];
+const TABLES: [&str; 6] = [
+    "conversations",
+    "feedback",
+    "messages",
+    "tool_calls",
+    "turns",
+    "workers",
+];
 
 #[tokio::test]
 async fn all_steps_lead_there_and_back() {
     let db = database().await;
-    assert_eq!(compare(&db).await.unwrap(), Comparison { pending: names(), unknown: Vec::new() });
+    assert_eq!(
+        compare(&db).await.unwrap(),
+        Comparison {
+            pending: names(),
+            unknown: Vec::new()
+        }
+    );
     let ours = "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name <> 'seaql_migrations' ORDER BY name";
     for _ in 0..2 {
         apply(&db).await.unwrap();
@@ -47,11 +71,27 @@ async fn all_steps_lead_there_and_back() {
 async fn steps_of_a_newer_version_are_noticed() {
     let db = database().await;
     apply(&db).await.unwrap();
-    db.execute_unprepared("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9_new', 0)").await.unwrap();
-    assert_eq!(compare(&db).await.unwrap(), Comparison { pending: Vec::new(), unknown: vec!["m9_new".to_owned()] });
+    db.execute_unprepared(
+        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9_new', 0)",
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        compare(&db).await.unwrap(),
+        Comparison {
+            pending: Vec::new(),
+            unknown: vec!["m9_new".to_owned()]
+        }
+    );
 }
 
-async fn turn(db: &DatabaseConnection, id: u8, ordinal: u8, status: &str, key: &str) -> Result<(), DbErr> {
+async fn turn(
+    db: &DatabaseConnection,
+    id: u8,
+    ordinal: u8,
+    status: &str,
+    key: &str,
+) -> Result<(), DbErr> {
     db.execute_unprepared(&format!(
         "INSERT INTO turns (id, conversation_id, owner, ordinal, status, epoch, attempt, cancel_requested, superseded, idempotency_key, \
          input_tokens, output_tokens, created_at) VALUES (x'{id:02}', x'01', 'ann', {ordinal}, '{status}', 1, 1, FALSE, FALSE, {key}, 0, 0, 0)"
@@ -70,23 +110,48 @@ async fn message(db: &DatabaseConnection, id: u8, position: &str) -> Result<(), 
 }
 
 fn is_unique_violation(result: Result<(), DbErr>) -> bool {
-    matches!(result.unwrap_err().sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+    matches!(
+        result.unwrap_err().sql_err(),
+        Some(SqlErr::UniqueConstraintViolation(_))
+    )
 }
 
 #[tokio::test]
 async fn the_database_itself_holds_the_invariants() {
     let db = database().await;
     apply(&db).await.unwrap();
-    assert!(matches!(turn(&db, 1, 1, "running", "NULL").await.unwrap_err().sql_err(), Some(SqlErr::ForeignKeyConstraintViolation(_))));
-    db.execute_unprepared("INSERT INTO conversations VALUES (x'01', 'ann', 'Groceries', 0, 0, 0, 0)").await.unwrap();
+    assert!(matches!(
+        turn(&db, 1, 1, "running", "NULL")
+            .await
+            .unwrap_err()
+            .sql_err(),
+        Some(SqlErr::ForeignKeyConstraintViolation(_))
+    ));
+    db.execute_unprepared(
+        "INSERT INTO conversations VALUES (x'01', 'ann', 'Groceries', 0, 0, 0, 0)",
+    )
+    .await
+    .unwrap();
     turn(&db, 1, 1, "running", "'key'").await.unwrap();
-    assert!(is_unique_violation(turn(&db, 2, 2, "running", "NULL").await), "two turns run");
-    assert!(is_unique_violation(turn(&db, 2, 2, "queued", "'key'").await), "a key was used twice");
-    assert!(is_unique_violation(turn(&db, 2, 1, "queued", "NULL").await), "two turns have one ordinal");
+    assert!(
+        is_unique_violation(turn(&db, 2, 2, "running", "NULL").await),
+        "two turns run"
+    );
+    assert!(
+        is_unique_violation(turn(&db, 2, 2, "queued", "'key'").await),
+        "a key was used twice"
+    );
+    assert!(
+        is_unique_violation(turn(&db, 2, 1, "queued", "NULL").await),
+        "two turns have one ordinal"
+    );
     turn(&db, 2, 2, "queued", "NULL").await.unwrap();
     turn(&db, 3, 3, "queued", "NULL").await.unwrap();
     message(&db, 1, "1").await.unwrap();
-    assert!(is_unique_violation(message(&db, 2, "1").await), "two items have one position");
+    assert!(
+        is_unique_violation(message(&db, 2, "1").await),
+        "two items have one position"
+    );
     message(&db, 2, "NULL").await.unwrap();
     message(&db, 3, "NULL").await.unwrap();
     db.execute_unprepared(
@@ -95,8 +160,12 @@ async fn the_database_itself_holds_the_invariants() {
     )
     .await
     .unwrap();
-    db.execute_unprepared("INSERT INTO feedback VALUES (x'01', x'01', 'positive', 0)").await.unwrap();
-    db.execute_unprepared("DELETE FROM conversations").await.unwrap();
+    db.execute_unprepared("INSERT INTO feedback VALUES (x'01', x'01', 'positive', 0)")
+        .await
+        .unwrap();
+    db.execute_unprepared("DELETE FROM conversations")
+        .await
+        .unwrap();
     for table in TABLES {
         assert_eq!(count(&db, table).await, 0, "{table}");
     }
@@ -108,6 +177,10 @@ async fn json_and_ids_are_kept_as_they_are() {
     apply(&db).await.unwrap();
     let declared =
         texts(&db, "SELECT name || ' ' || type FROM pragma_table_info('tool_calls') WHERE name IN ('id', 'arguments', 'output')").await;
-    // Affinities that convert nothing: text stays text, bytes stay bytes, and `1e400` does not become a number.
-    assert_eq!(declared, ["id uuid_text", "arguments json_text", "output json_text"]);
+    // Affinities that convert nothing: text stays text, bytes stay bytes, and `1e400` does not
+    // become a number.
+    assert_eq!(
+        declared,
+        ["id uuid_text", "arguments json_text", "output json_text"]
+    );
 }

@@ -1,7 +1,15 @@
-//! How soon one server hears of what happens at another, on one PostgreSQL, with the default settings.
+//! How soon one server hears of what happens at another, on one PostgreSQL, with the default
+//! settings.
 //!
-//! For each turn: it is begun at A and watched at A and B; the agent says something; it is cancelled at B.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
+//! For each turn: it is begun at A and watched at A and B; the agent says something; it is
+//! cancelled at B.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,15 +28,25 @@ const AT_ONCE: usize = 16;
 
 #[tokio::main]
 async fn main() {
-    let cluster = Cluster::start(Options { durable: true, ..Options::default() }).unwrap();
+    let cluster = Cluster::start(Options {
+        durable: true,
+        ..Options::default()
+    })
+    .unwrap();
     cluster.create_database("chat").unwrap();
     let event = |text: &str| format!("data: {}\n\n", chunk::text(text)).len();
     let (first, both) = (event("One, "), event("One, ") + event("two."));
     let gates: Arc<Vec<Gate>> = Arc::new((0..TURNS).map(|_| Gate::new()).collect());
     let theirs = gates.clone();
     let agent = StubAgent::start(move |recorded| {
-        let number: usize = recorded.messages().pop().unwrap()["content"].as_str().unwrap().parse().unwrap();
-        Answer::text(["One, ", "two."]).held_after(first, &theirs[number]).hang_after(both)
+        let number: usize = recorded.messages().pop().unwrap()["content"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        Answer::text(["One, ", "two."])
+            .held_after(first, &theirs[number])
+            .hang_after(both)
     });
     let home = Home::with_agent(&agent.base_url()).set("DATABASE_URL", cluster.url("chat"));
     let (a, b) = (home.start(), home.start());
@@ -49,7 +67,13 @@ async fn main() {
         let mut times: Vec<Duration> = measured.iter().map(|times| times[column]).collect();
         times.sort_unstable();
         let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1].as_millis();
-        println!("| {row} | {} | {} | {} | {} |", at(50), at(90), at(99), at(100));
+        println!(
+            "| {row} | {} | {} | {} | {} |",
+            at(50),
+            at(90),
+            at(99),
+            at(100)
+        );
     }
 }
 
@@ -66,7 +90,11 @@ async fn measure(on_a: Client, on_b: Client, turn: usize, gate: &Gate) -> [Durat
     let heard = said.elapsed();
     let asked = Instant::now();
     let cancel = async {
-        let answer = on_b.request(Method::POST, &format!("/turns/{id}/cancel")).send().await.unwrap();
+        let answer = on_b
+            .request(Method::POST, &format!("/turns/{id}/cancel"))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200);
         asked.elapsed()
     };

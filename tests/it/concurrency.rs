@@ -26,15 +26,25 @@ fn contents(messages: &[Value]) -> Vec<String> {
 pub async fn all_are_answered_one_after_another(servers: &[&Server], agent: &StubAgent) {
     let clients: Vec<_> = servers.iter().map(|server| server.client("ann")).collect();
     let ann = &clients[0];
-    let conversation = ann.chat(None, "m0").await["conversation_id"].as_str().unwrap().to_owned();
+    let conversation = ann.chat(None, "m0").await["conversation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let texts: Vec<String> = (1..=128).map(|n| format!("m{n}")).collect();
     let send = |(text, client): (&String, &Client)| {
         let (text, client, conversation) = (text.clone(), client.clone(), conversation.clone());
-        async move { client.try_chat("?messages=turn", Some(&conversation), &text).await }
+        async move {
+            client
+                .try_chat("?messages=turn", Some(&conversation), &text)
+                .await
+        }
     };
     let replies = join_all(texts.iter().zip(clients.iter().cycle()).map(send)).await;
     for (text, (status, reply)) in texts.iter().zip(&replies) {
-        assert_eq!((status.as_u16(), &reply["response"]), (200, &format!("Re {text}").into()));
+        assert_eq!(
+            (status.as_u16(), &reply["response"]),
+            (200, &format!("Re {text}").into())
+        );
     }
     let said = ann.said(&conversation).await;
     assert_eq!(said.len(), 258);
@@ -65,16 +75,25 @@ async fn with_reject_one_runs_and_the_others_are_told_which() {
     let held = gate.clone();
     let agent = StubAgent::start(move |recorded| {
         let answer = Answer::text(["Done."]);
-        if recorded.number == 0 { answer } else { answer.held(&held) }
+        if recorded.number == 0 {
+            answer
+        } else {
+            answer.held(&held)
+        }
     });
     let server = Home::with_agent(&agent.base_url()).start();
     let ann = server.client("ann");
-    let conversation = ann.chat(None, "first").await["conversation_id"].as_str().unwrap().to_owned();
+    let conversation = ann.chat(None, "first").await["conversation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let (refused, mut told) = tokio::sync::mpsc::unbounded_channel();
     let attempts = (0..128).map(|n| {
         let (ann, conversation, refused) = (ann.clone(), conversation.clone(), refused.clone());
         tokio::spawn(async move {
-            let (status, body) = ann.try_chat("?busy=reject", Some(&conversation), &format!("m{n}")).await;
+            let (status, body) = ann
+                .try_chat("?busy=reject", Some(&conversation), &format!("m{n}"))
+                .await;
             if status == 409 {
                 refused.send(body).unwrap();
                 return None;
@@ -85,23 +104,37 @@ async fn with_reject_one_runs_and_the_others_are_told_which() {
     let attempts: Vec<_> = attempts.collect();
     let mut running = HashSet::new();
     for _ in 0..127 {
-        let body = wait::within("a refusal of a message", told.recv()).await.unwrap();
+        let body = wait::within("a refusal of a message", told.recv())
+            .await
+            .unwrap();
         assert_eq!(body["code"], "conversation_busy");
         running.insert(body["turn_id"].as_str().unwrap().to_owned());
     }
     gate.open();
-    let answered: Vec<_> = join_all(attempts).await.into_iter().filter_map(Result::unwrap).collect();
+    let answered: Vec<_> = join_all(attempts)
+        .await
+        .into_iter()
+        .filter_map(Result::unwrap)
+        .collect();
     assert_eq!(answered.len(), 1);
     assert_eq!(answered[0].0, 200);
-    assert_eq!(running, HashSet::from([answered[0].1["turn_id"].as_str().unwrap().to_owned()]));
+    assert_eq!(
+        running,
+        HashSet::from([answered[0].1["turn_id"].as_str().unwrap().to_owned()])
+    );
     assert_eq!(ann.said(&conversation).await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_interrupt_the_last_is_answered_and_all_end() {
-    let agent = StubAgent::start(|recorded| match recorded.messages().pop().unwrap()["content"].as_str().unwrap() {
-        "last" => Answer::text(["Here."]),
-        _ => Answer::text(["Working"]).hang_after(40),
+    let agent = StubAgent::start(|recorded| {
+        match recorded.messages().pop().unwrap()["content"]
+            .as_str()
+            .unwrap()
+        {
+            "last" => Answer::text(["Here."]),
+            _ => Answer::text(["Working"]).hang_after(40),
+        }
     });
     let server = Home::with_agent(&agent.base_url()).start();
     let ann = server.client("ann");
@@ -109,26 +142,58 @@ async fn with_interrupt_the_last_is_answered_and_all_end() {
     let opened = events.until("message").await.swap_remove(0).data;
     let conversation = opened["conversation_id"].as_str().unwrap();
     let texts: Vec<String> = (0..32).map(|n| format!("m{n}")).collect();
-    let all = join_all(texts.iter().map(|text| ann.try_chat("?busy=interrupt&messages=turn", Some(conversation), text)));
+    let all = join_all(
+        texts
+            .iter()
+            .map(|text| ann.try_chat("?busy=interrupt&messages=turn", Some(conversation), text)),
+    );
     // The last is sent when all others have come.
     let users = async || {
-        let page = ann.get(&format!("/conversations/{conversation}/messages?limit=200")).await;
-        page["messages"].as_array().unwrap().iter().filter(|message| message["role"] == "user").count()
+        let page = ann
+            .get(&format!("/conversations/{conversation}/messages?limit=200"))
+            .await;
+        page["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|message| message["role"] == "user")
+            .count()
     };
     let last = async {
         wait::until("33 messages of the user", async || users().await == 33).await;
-        ann.try_chat("?busy=interrupt", Some(conversation), "last").await
+        ann.try_chat("?busy=interrupt", Some(conversation), "last")
+            .await
     };
     let (replies, (status, reply)) = futures_util::future::join(all, last).await;
-    assert_eq!((status.as_u16(), &reply["response"]), (200, &"Here.".into()));
+    assert_eq!(
+        (status.as_u16(), &reply["response"]),
+        (200, &"Here.".into())
+    );
     for (status, reply) in replies {
-        assert_eq!((status.as_u16(), &reply["status"]), (200, &"cancelled".into()), "{reply}");
+        assert_eq!(
+            (status.as_u16(), &reply["status"]),
+            (200, &"cancelled".into()),
+            "{reply}"
+        );
     }
-    assert_eq!(events.rest().await.last().unwrap().data["status"], "cancelled");
+    assert_eq!(
+        events.rest().await.last().unwrap().data["status"],
+        "cancelled"
+    );
     let said = ann.said(conversation).await;
-    assert_eq!(said.iter().filter(|line| line.starts_with("user: ")).count(), 34);
+    assert_eq!(
+        said.iter()
+            .filter(|line| line.starts_with("user: "))
+            .count(),
+        34
+    );
     assert_eq!(said[said.len() - 2..], ["user: last", "assistant: Here."]);
-    assert!(agent.requests().iter().all(|request| request.rejection.is_none()));
+    assert!(
+        agent
+            .requests()
+            .iter()
+            .all(|request| request.rejection.is_none())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,5 +209,8 @@ async fn a_client_that_goes_away_does_not_stop_its_turn() {
     gate.open();
     let turn = opened["turn_id"].as_str().unwrap();
     assert_eq!(ann.end_of(turn).await.name, "done");
-    assert_eq!(ann.said(opened["conversation_id"].as_str().unwrap()).await, ["user: Hi", "assistant: Hello."]);
+    assert_eq!(
+        ann.said(opened["conversation_id"].as_str().unwrap()).await,
+        ["user: Hi", "assistant: Hello."]
+    );
 }

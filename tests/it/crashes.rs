@@ -1,4 +1,5 @@
-//! `kill -9` at each step of a turn, and a new process on the same file. The tool server's own log is the witness.
+//! `kill -9` at each step of a turn, and a new process on the same file. The tool server's own log
+//! is the witness.
 
 use chat_test_support::stub_agent::{Answer, Gate, Recorded, StubAgent, chunk};
 use sqlx::{ConnectOptions, Connection};
@@ -28,7 +29,10 @@ async fn recovers(home: &Home, conversation: &str, turn: &str, said: &[&str]) {
 pub async fn locked(home: &Home) -> sqlx::SqliteConnection {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(home.database());
     let mut connection = options.disable_statement_logging().connect().await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection
 }
 
@@ -38,20 +42,44 @@ async fn before_the_message_is_stored() {
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
     let ann = server.client("ann");
-    let conversation = ann.chat(None, "First").await["conversation_id"].as_str().unwrap().to_owned();
+    let conversation = ann.chat(None, "First").await["conversation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let lock = locked(&home).await;
-    let sending = tokio::spawn(ann.message("", Some(&conversation), "Second").header("idempotency-key", "second").send());
-    // The request is in the server when this one, sent after it over a connection of its own, is answered.
+    let sending = tokio::spawn(
+        ann.message("", Some(&conversation), "Second")
+            .header("idempotency-key", "second")
+            .send(),
+    );
+    // The request is in the server when this one, sent after it over a connection of its own, is
+    // answered.
     server.client("ann").get("/conversations").await;
     server.kill();
-    assert!(sending.await.unwrap().is_err(), "acknowledged without being stored");
+    assert!(
+        sending.await.unwrap().is_err(),
+        "acknowledged without being stored"
+    );
     lock.close().await.unwrap();
     // Not acknowledged: it may be there or not, and its repetition makes sure.
     let server = home.start();
     let ann = server.client("ann");
-    let again = ann.message("", Some(&conversation), "Second").header("idempotency-key", "second").send().await.unwrap();
+    let again = ann
+        .message("", Some(&conversation), "Second")
+        .header("idempotency-key", "second")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(again.status(), 200);
-    assert_eq!(ann.said(&conversation).await, ["user: First", "assistant: Hello.", "user: Second", "assistant: Hello."]);
+    assert_eq!(
+        ann.said(&conversation).await,
+        [
+            "user: First",
+            "assistant: Hello.",
+            "user: Second",
+            "assistant: Hello."
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,8 +93,17 @@ async fn before_the_agent_answers() {
     let opened = events.until("message").await.swap_remove(0).data;
     server.kill();
     gate.open();
-    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
-    recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
+    let (conversation, turn) = (
+        opened["conversation_id"].as_str().unwrap(),
+        opened["turn_id"].as_str().unwrap(),
+    );
+    recovers(
+        &home,
+        conversation,
+        turn,
+        &["user: Hi", "assistant: Hello."],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +115,11 @@ async fn while_the_agent_speaks_and_before_the_end() {
         let held = gate.clone();
         let agent = StubAgent::start(move |recorded| {
             let answer = Answer::text(["Hel", "lo."]);
-            if recorded.number == 0 { answer.held_after(bytes, &held) } else { answer }
+            if recorded.number == 0 {
+                answer.held_after(bytes, &held)
+            } else {
+                answer
+            }
         });
         let home = Home::with_agent(&agent.base_url());
         let server = home.start();
@@ -86,16 +127,27 @@ async fn while_the_agent_speaks_and_before_the_end() {
         let mut events = ann.stream(None, "Hi").await;
         let told = events.until("text").await;
         let opened = &told[0].data;
-        let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+        let (conversation, turn) = (
+            opened["conversation_id"].as_str().unwrap(),
+            opened["turn_id"].as_str().unwrap(),
+        );
         server.kill();
         let server = home.start();
         // Whoever had seen some of the text is told that it leads nowhere, and then all of the new.
         let last = told.last().unwrap().id.as_deref();
-        let resumed = chat_tests::client::Events::of(server.client("ann").resume(turn, last).await).rest().await;
+        let resumed = chat_tests::client::Events::of(server.client("ann").resume(turn, last).await)
+            .rest()
+            .await;
         assert_eq!(resumed[0].name, "discarded");
         assert_eq!(chat_tests::client::text(&resumed), "Hello.");
         server.kill();
-        recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
+        recovers(
+            &home,
+            conversation,
+            turn,
+            &["user: Hi", "assistant: Hello."],
+        )
+        .await;
     }
 }
 
@@ -109,26 +161,55 @@ async fn while_a_tool_runs() {
     let held = witness.reached().await;
     server.kill();
     held.release();
-    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    let (conversation, turn) = (
+        opened["conversation_id"].as_str().unwrap(),
+        opened["turn_id"].as_str().unwrap(),
+    );
     let server = home.start();
     let ann = server.client("ann");
     assert_eq!(ann.end_of(turn).await.name, "done");
-    let calls = ann.get(&format!("/conversations/{conversation}/tool-calls")).await;
+    let calls = ann
+        .get(&format!("/conversations/{conversation}/tool-calls"))
+        .await;
     assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
-    assert_eq!(ann.said(conversation).await, ["user: Pay", "assistant: It is paid."]);
+    assert_eq!(
+        ann.said(conversation).await,
+        ["user: Pay", "assistant: It is paid."]
+    );
     // The agent was told so, and the tool ran once.
     let told = agent.requests().last().unwrap().messages().pop().unwrap();
-    assert!(told["content"].as_str().unwrap().contains("Outcome unknown"), "{told}");
-    assert_eq!(witness.log().iter().filter(|line| *line == "begin pay").count(), 1);
-    assert!(agent.requests().iter().all(|request| request.rejection.is_none()));
+    assert!(
+        told["content"]
+            .as_str()
+            .unwrap()
+            .contains("Outcome unknown"),
+        "{told}"
+    );
+    assert_eq!(
+        witness
+            .log()
+            .iter()
+            .filter(|line| *line == "begin pay")
+            .count(),
+        1
+    );
+    assert!(
+        agent
+            .requests()
+            .iter()
+            .all(|request| request.rejection.is_none())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_repeatable_tool_runs() {
-    let agent = StubAgent::start(|recorded| match recorded.messages().last().unwrap()["role"].as_str() {
-        Some("user") => Answer::calls([("look", "{}")]),
-        _ => Answer::text(["Seen."]),
-    });
+    let agent =
+        StubAgent::start(
+            |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
+                Some("user") => Answer::calls([("look", "{}")]),
+                _ => Answer::text(["Seen."]),
+            },
+        );
     let (witness, home) = Witness::gated(Home::with_agent(&agent.base_url()));
     let server = home.start();
     let mut events = server.client("ann").stream(None, "Look").await;
@@ -136,28 +217,41 @@ async fn while_a_repeatable_tool_runs() {
     let held = witness.reached().await;
     server.kill();
     held.release();
-    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    let (conversation, turn) = (
+        opened["conversation_id"].as_str().unwrap(),
+        opened["turn_id"].as_str().unwrap(),
+    );
     let server = home.start();
     let ann = server.client("ann");
     // Looking again does no harm, so the tool is run again, under the same call id.
     witness.reached().await.release();
     assert_eq!(ann.end_of(turn).await.name, "done");
-    assert_eq!(ann.said(conversation).await, ["user: Look", "assistant: Seen."]);
-    let begun: Vec<_> = witness.lines().into_iter().filter(|line| line.starts_with("begin")).collect();
+    assert_eq!(
+        ann.said(conversation).await,
+        ["user: Look", "assistant: Seen."]
+    );
+    let begun: Vec<_> = witness
+        .lines()
+        .into_iter()
+        .filter(|line| line.starts_with("begin"))
+        .collect();
     assert_eq!(begun.len(), 2);
     assert_eq!(begun[0], begun[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_calls_are_recorded_and_before_the_tool_runs() {
-    let agent = StubAgent::start(|recorded| match recorded.messages().last().unwrap()["content"].as_str() {
-        Some("Look") => Answer::calls([("look", "{}")]),
-        Some("Pay") => Answer::calls([("pay", "{}")]),
-        _ => Answer::text(["Well."]),
+    let agent = StubAgent::start(|recorded| {
+        match recorded.messages().last().unwrap()["content"].as_str() {
+            Some("Look") => Answer::calls([("look", "{}")]),
+            Some("Pay") => Answer::calls([("pay", "{}")]),
+            _ => Answer::text(["Well."]),
+        }
     });
     let (witness, home) = Witness::new(Home::with_agent(&agent.base_url()));
     let server = home.start();
-    // The tool's server is there; then it is frozen: it cannot hear of the call, and it dies with the chat server.
+    // The tool's server is there; then it is frozen: it cannot hear of the call, and it dies with
+    // the chat server.
     server.client("ann").chat(None, "Look").await;
     let frozen = server.freeze_tools();
     let mut events = server.client("ann").stream(None, "Pay").await;
@@ -166,35 +260,67 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
     frozen.kill();
     let looked = ["begin look", "end look"];
     assert_eq!(witness.log(), looked);
-    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
+    let (conversation, turn) = (
+        opened["conversation_id"].as_str().unwrap(),
+        opened["turn_id"].as_str().unwrap(),
+    );
     let server = home.start();
     let ann = server.client("ann");
     assert_eq!(ann.end_of(turn).await.name, "done");
-    let calls = ann.get(&format!("/conversations/{conversation}/tool-calls")).await;
+    let calls = ann
+        .get(&format!("/conversations/{conversation}/tool-calls"))
+        .await;
     assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
-    assert_eq!(ann.said(conversation).await, ["user: Pay", "assistant: Well."]);
-    assert_eq!(witness.log(), looked, "a call that may have run was repeated");
+    assert_eq!(
+        ann.said(conversation).await,
+        ["user: Pay", "assistant: Well."]
+    );
+    assert_eq!(
+        witness.log(),
+        looked,
+        "a call that may have run was repeated"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_tools_result() {
     let gate = Gate::new();
     let held = gate.clone();
-    let agent = StubAgent::start(move |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
-        Some("user") => Answer::calls([("pay", "{}")]),
-        _ => Answer::text(["It is paid."]).held(&held),
-    });
+    let agent =
+        StubAgent::start(move |recorded| {
+            match recorded.messages().last().unwrap()["role"].as_str() {
+                Some("user") => Answer::calls([("pay", "{}")]),
+                _ => Answer::text(["It is paid."]).held(&held),
+            }
+        });
     let (witness, home) = Witness::new(Home::with_agent(&agent.base_url()));
     let server = home.start();
     let mut events = server.client("ann").stream(None, "Pay").await;
     let opened = events.until("tool_result").await.swap_remove(0).data;
     server.kill();
     gate.open();
-    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
-    recovers(&home, conversation, turn, &["user: Pay", "assistant: It is paid."]).await;
+    let (conversation, turn) = (
+        opened["conversation_id"].as_str().unwrap(),
+        opened["turn_id"].as_str().unwrap(),
+    );
+    recovers(
+        &home,
+        conversation,
+        turn,
+        &["user: Pay", "assistant: It is paid."],
+    )
+    .await;
     // Once in the turn that crashed, and once in the one that followed.
-    assert_eq!(witness.log(), ["begin pay", "end pay", "begin pay", "end pay"]);
-    let calls = witness.lines().iter().filter(|line| line.starts_with("begin")).cloned().collect::<std::collections::HashSet<_>>();
+    assert_eq!(
+        witness.log(),
+        ["begin pay", "end pay", "begin pay", "end pay"]
+    );
+    let calls = witness
+        .lines()
+        .iter()
+        .filter(|line| line.starts_with("begin"))
+        .cloned()
+        .collect::<std::collections::HashSet<_>>();
     assert_eq!(calls.len(), 2, "one call ran twice");
 }
 
@@ -204,7 +330,11 @@ async fn before_the_end_is_stored() {
     let held = gate.clone();
     let agent = StubAgent::start(move |recorded| {
         let answer = Answer::text(["Hello."]);
-        if recorded.number == 0 { answer.held_after(0, &held) } else { answer }
+        if recorded.number == 0 {
+            answer.held_after(0, &held)
+        } else {
+            answer
+        }
     });
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -218,6 +348,15 @@ async fn before_the_end_is_stored() {
     server.kill();
     assert!(events.next().await.is_none());
     lock.close().await.unwrap();
-    let (conversation, turn) = (opened["conversation_id"].as_str().unwrap(), opened["turn_id"].as_str().unwrap());
-    recovers(&home, conversation, turn, &["user: Hi", "assistant: Hello."]).await;
+    let (conversation, turn) = (
+        opened["conversation_id"].as_str().unwrap(),
+        opened["turn_id"].as_str().unwrap(),
+    );
+    recovers(
+        &home,
+        conversation,
+        turn,
+        &["user: Hi", "assistant: Hello."],
+    )
+    .await;
 }

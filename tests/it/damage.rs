@@ -1,4 +1,5 @@
-//! Database files that were damaged, replaced, moved or left behind: no start without a sentence, nothing acknowledged into them.
+//! Database files that were damaged, replaced, moved or left behind: no start without a sentence,
+//! nothing acknowledged into them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -22,25 +23,46 @@ fn beside(home: &Home, suffix: &str) -> PathBuf {
 }
 
 async fn connect(database: &Path) -> SqliteConnection {
-    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(database)).await.unwrap()
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(database))
+        .await
+        .unwrap()
 }
 
 async fn say(client: &Client, text: &str) -> String {
-    client.chat(None, text).await["conversation_id"].as_str().unwrap().to_owned()
+    client.chat(None, text).await["conversation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 async fn conversations(server: &Server) -> usize {
-    server.client("ann").get("/conversations?limit=100").await["conversations"].as_array().unwrap().len()
+    server.client("ann").get("/conversations?limit=100").await["conversations"]
+        .as_array()
+        .unwrap()
+        .len()
 }
 
 async fn readiness(client: &Client) -> (u16, String) {
-    let (status, body) = read(client.anywhere(Method::GET, "/health/ready").send().await.unwrap()).await;
-    (status.as_u16(), body["code"].as_str().unwrap_or_default().to_owned())
+    let (status, body) = read(
+        client
+            .anywhere(Method::GET, "/health/ready")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    (
+        status.as_u16(),
+        body["code"].as_str().unwrap_or_default().to_owned(),
+    )
 }
 
 async fn refusal(client: &Client) -> (u16, String) {
     let (status, body) = client.try_chat("", None, "Is anybody there?").await;
-    (status.as_u16(), body["code"].as_str().unwrap_or_default().to_owned())
+    (
+        status.as_u16(),
+        body["code"].as_str().unwrap_or_default().to_owned(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,14 +71,19 @@ async fn a_stopped_servers_database_is_one_file() {
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
     let conversation = say(&server.client("ann"), "Hi").await;
-    let (code, log) = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    let (code, log) = tokio::task::spawn_blocking(move || server.terminate())
+        .await
+        .unwrap();
     assert_eq!(code, Some(0), "{log}");
     for suffix in ["-wal", "-shm"] {
         assert!(!beside(&home, suffix).exists(), "{suffix} is left");
     }
     let copy = Home::with_agent(&agent.base_url());
     fs::copy(home.database(), copy.database()).unwrap();
-    assert_eq!(copy.start().client("ann").said(&conversation).await, ["user: Hi", "assistant: Hello."]);
+    assert_eq!(
+        copy.start().client("ann").said(&conversation).await,
+        ["user: Hi", "assistant: Hello."]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,20 +95,30 @@ async fn a_backup_beside_the_log_of_a_killed_server_is_refused_with_advice() {
     let conversation = say(&ann, "Before").await;
     let backup = home.path().join("backup.db");
     let mut connection = connect(&home.database()).await;
-    sqlx::query("VACUUM INTO ?").bind(backup.to_str().unwrap()).execute(&mut connection).await.unwrap();
+    sqlx::query("VACUUM INTO ?")
+        .bind(backup.to_str().unwrap())
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     say(&ann, "After").await;
     server.kill();
     fs::copy(&backup, home.database()).unwrap();
     let (code, log) = home.refuses();
     assert_eq!(code, Some(4), "{log}");
-    assert!(log.contains("DATABASE_URL") && log.contains("chat.db-wal") && log.contains("delete"), "{log}");
+    assert!(
+        log.contains("DATABASE_URL") && log.contains("chat.db-wal") && log.contains("delete"),
+        "{log}"
+    );
     for suffix in ["-wal", "-shm"] {
         fs::remove_file(beside(&home, suffix)).unwrap();
     }
     let server = home.start();
     assert_eq!(conversations(&server).await, 1);
-    assert_eq!(server.client("ann").said(&conversation).await, ["user: Before", "assistant: Hello."]);
+    assert_eq!(
+        server.client("ann").said(&conversation).await,
+        ["user: Before", "assistant: Hello."]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +136,10 @@ async fn an_empty_database_beside_a_log_is_refused_with_advice() {
         }
         let (code, log) = home.refuses();
         assert_eq!(code, Some(4), "{log}");
-        assert!(log.contains("chat.db-wal") && log.contains("nothing was changed"), "{log}");
+        assert!(
+            log.contains("chat.db-wal") && log.contains("nothing was changed"),
+            "{log}"
+        );
         assert_eq!(home.database().exists(), is_empty);
     }
     fs::rename(saved, home.database()).unwrap();
@@ -109,13 +149,23 @@ async fn an_empty_database_beside_a_log_is_refused_with_advice() {
 /// Overwrites the first page of the table of messages.
 async fn damage(database: &Path) {
     let mut connection = connect(database).await;
-    let page = sqlx::query("SELECT rootpage FROM sqlite_schema WHERE name = 'messages'").fetch_one(&mut connection).await.unwrap();
-    let size = sqlx::query("PRAGMA page_size").fetch_one(&mut connection).await.unwrap();
+    let page = sqlx::query("SELECT rootpage FROM sqlite_schema WHERE name = 'messages'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let size = sqlx::query("PRAGMA page_size")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     let number = |row: sqlx::sqlite::SqliteRow| u64::try_from(row.get::<i64, _>(0)).unwrap();
     let (page, size) = (number(page), number(size));
     let file = File::options().write(true).open(database).unwrap();
-    file.write_all_at(&vec![0xa5; usize::try_from(size).unwrap()], (page - 1) * size).unwrap();
+    file.write_all_at(
+        &vec![0xa5; usize::try_from(size).unwrap()],
+        (page - 1) * size,
+    )
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,14 +174,26 @@ async fn a_damaged_page_is_told_and_nothing_more_is_stored() {
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
     let conversation = say(&server.client("ann"), "Hi").await;
-    tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    tokio::task::spawn_blocking(move || server.terminate())
+        .await
+        .unwrap();
     damage(&home.database()).await;
     let server = home.start();
     let ann = server.client("ann");
     let damaged = (500, "store_corrupt".to_owned());
-    let read_messages = ann.request(Method::GET, &format!("/conversations/{conversation}/messages"));
+    let read_messages = ann.request(
+        Method::GET,
+        &format!("/conversations/{conversation}/messages"),
+    );
     let (status, problem) = read(read_messages.send().await.unwrap()).await;
-    assert_eq!((status.as_u16(), problem["code"].as_str().unwrap().to_owned()), damaged, "{problem}");
+    assert_eq!(
+        (
+            status.as_u16(),
+            problem["code"].as_str().unwrap().to_owned()
+        ),
+        damaged,
+        "{problem}"
+    );
     assert_eq!(readiness(&ann).await, damaged);
     assert_eq!(refusal(&ann).await, damaged);
     let log = server.kill();
@@ -145,13 +207,19 @@ async fn a_damaged_database_of_a_killed_server_is_refused_with_advice() {
     let server = home.start();
     say(&server.client("ann"), "Hi").await;
     let mut connection = connect(&home.database()).await;
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.unwrap();
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     server.kill();
     damage(&home.database()).await;
     let (code, log) = home.refuses();
     assert_eq!(code, Some(4), "{log}");
-    assert!(log.contains("is damaged") && log.contains("backup"), "{log}");
+    assert!(
+        log.contains("is damaged") && log.contains("backup"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,9 +233,14 @@ async fn a_log_that_is_deleted_under_a_server_is_noticed_and_a_stop_loses_nothin
     let unavailable = (503, "store_unavailable".to_owned());
     assert_eq!(refusal(&ann).await, unavailable);
     assert_eq!(readiness(&ann).await, unavailable);
-    tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    tokio::task::spawn_blocking(move || server.terminate())
+        .await
+        .unwrap();
     let server = home.start();
-    assert_eq!(server.client("ann").said(&conversation).await, ["user: Hi", "assistant: Hello."]);
+    assert_eq!(
+        server.client("ann").said(&conversation).await,
+        ["user: Hi", "assistant: Hello."]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,7 +250,12 @@ async fn a_database_that_is_truncated_under_a_server_is_noticed() {
     let server = home.start();
     let ann = server.client("ann");
     say(&ann, "Hi").await;
-    File::options().write(true).open(home.database()).unwrap().set_len(0).unwrap();
+    File::options()
+        .write(true)
+        .open(home.database())
+        .unwrap()
+        .set_len(0)
+        .unwrap();
     let unavailable = (503, "store_unavailable".to_owned());
     assert_eq!(refusal(&ann).await, unavailable);
     assert_eq!(readiness(&ann).await, unavailable);

@@ -1,8 +1,8 @@
 //! A long conversation.
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, ItemBody, Message, MessageId, NewItem, Target, Timestamp, Title,
-    TurnId, TurnOutcome, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, ItemBody, Message, MessageId,
+    NewItem, Target, Timestamp, Title, TurnId, TurnOutcome, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use chat_test_support::stub_agent::{Answer, StubAgent};
@@ -15,12 +15,21 @@ const TURNS: u32 = 2_500;
 /// A conversation of 5,000 messages, written by the store itself while no server runs.
 async fn long_conversation(home: &Home) -> ConversationId {
     let url = format!("sqlite://{}", home.database().display());
-    let store = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
+    let store = SeaOrmStore::open(&url, OpenOptions::default())
+        .await
+        .unwrap();
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, std::time::Duration::from_secs(60)).await.unwrap();
+    store
+        .enroll(worker, std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
     let conversation = ConversationId(Uuid::now_v7());
     for n in 0..TURNS {
-        let target = if n == 0 { Target::New(conversation, Title::from_message("Long")) } else { Target::Existing(conversation) };
+        let target = if n == 0 {
+            Target::New(conversation, Title::from_message("Long"))
+        } else {
+            Target::Existing(conversation)
+        };
         let at = Timestamp(i64::from(n));
         let begin = BeginTurn {
             owner: UserId::new("ann").unwrap(),
@@ -35,9 +44,23 @@ async fn long_conversation(home: &Home) -> ConversationId {
             idempotency: None,
             retry_of: None,
         };
-        let Ok(Begun::Running(held)) = store.begin_turn(begin).await else { panic!("turn {n} does not run") };
-        let body = ItemBody::Message(Message::assistant(MessageId(Uuid::now_v7()), format!("Answer {n}")));
-        store.end_turn(&held.lease, vec![NewItem { at, body }], TurnOutcome::Completed, Usage::default(), at).await.unwrap();
+        let Ok(Begun::Running(held)) = store.begin_turn(begin).await else {
+            panic!("turn {n} does not run")
+        };
+        let body = ItemBody::Message(Message::assistant(
+            MessageId(Uuid::now_v7()),
+            format!("Answer {n}"),
+        ));
+        store
+            .end_turn(
+                &held.lease,
+                vec![NewItem { at, body }],
+                TurnOutcome::Completed,
+                Usage::default(),
+                at,
+            )
+            .await
+            .unwrap();
     }
     store.close().await;
     conversation
@@ -50,11 +73,27 @@ async fn five_thousand_messages_are_read_and_sent() {
     let conversation = long_conversation(&home).await.to_string();
     let server = home.start();
     let ann = server.client("ann");
-    let expected: Vec<String> = (0..TURNS).flat_map(|n| [format!("user: Question {n}"), format!("assistant: Answer {n}")]).collect();
+    let expected: Vec<String> = (0..TURNS)
+        .flat_map(|n| {
+            [
+                format!("user: Question {n}"),
+                format!("assistant: Answer {n}"),
+            ]
+        })
+        .collect();
     assert_eq!(ann.said(&conversation).await, expected);
-    let (status, reply) = ann.try_chat("?messages=turn", Some(&conversation), "And now?").await;
-    assert_eq!((status.as_u16(), &reply["response"]), (200, &"Here.".into()));
-    let read: Vec<String> = agent.requests()[0].messages().iter().map(chat_tests::client::line).collect();
+    let (status, reply) = ann
+        .try_chat("?messages=turn", Some(&conversation), "And now?")
+        .await;
+    assert_eq!(
+        (status.as_u16(), &reply["response"]),
+        (200, &"Here.".into())
+    );
+    let read: Vec<String> = agent.requests()[0]
+        .messages()
+        .iter()
+        .map(chat_tests::client::line)
+        .collect();
     assert_eq!(read[..5_000], expected);
     assert_eq!(read[5_000..], ["user: And now?"]);
     // All of it in one reply, too.

@@ -1,4 +1,5 @@
-//! Two users, and every route that the OpenAPI document names: a new route without a row here fails the test.
+//! Two users, and every route that the OpenAPI document names: a new route without a row here fails
+//! the test.
 
 use std::collections::BTreeSet;
 
@@ -35,12 +36,30 @@ async fn nobody_reaches_what_is_not_theirs() {
     let (ann, bob) = (server.client("ann"), server.client("bob"));
     let reply = ann.chat(None, "Add task: Buy groceries").await;
     let before = ann.get("/conversations").await;
-    let ids = [("conversation_id", reply["conversation_id"].as_str().unwrap()), ("turn_id", reply["turn_id"].as_str().unwrap())];
+    let ids = [
+        (
+            "conversation_id",
+            reply["conversation_id"].as_str().unwrap(),
+        ),
+        ("turn_id", reply["turn_id"].as_str().unwrap()),
+    ];
     let nowhere = uuid::Uuid::now_v7().to_string();
-    let document = read(ann.anywhere(Method::GET, "/openapi.json").send().await.unwrap()).await.1;
+    let document = read(
+        ann.anywhere(Method::GET, "/openapi.json")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await
+    .1;
     let mut checked = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+        for method in item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| *key != "parameters")
+        {
             checked.insert(format!("{method} {path}"));
             if PUBLIC.contains(&path.as_str()) {
                 continue;
@@ -57,18 +76,45 @@ async fn nobody_reaches_what_is_not_theirs() {
                     path = path.replace(&format!("{{{name}}}"), foreign.unwrap_or(id));
                     body[name] = foreign.unwrap_or(id).into();
                 }
-                assert!(!path.contains('{'), "{path}: an id that this test does not know");
+                assert!(
+                    !path.contains('{'),
+                    "{path}: an id that this test does not know"
+                );
                 let request = bob.anywhere(verb.clone(), &path);
-                read(if verb == Method::GET { request } else { request.json(&body) }.send().await.unwrap()).await
+                read(
+                    if verb == Method::GET {
+                        request
+                    } else {
+                        request.json(&body)
+                    }
+                    .send()
+                    .await
+                    .unwrap(),
+                )
+                .await
             };
             // As the other user: refused for the path, whatever else it names.
             if names_user {
                 let (status, problem) = ask("ann", None).await;
-                assert_eq!((status.as_u16(), &problem["code"]), (403, &"wrong_user".into()), "{method} {path}");
+                assert_eq!(
+                    (status.as_u16(), &problem["code"]),
+                    (403, &"wrong_user".into()),
+                    "{method} {path}"
+                );
             }
-            if !path.contains("{conversation_id}") && !path.contains("{turn_id}") && !BY_BODY.contains(&path.as_str()) {
+            if !path.contains("{conversation_id}")
+                && !path.contains("{turn_id}")
+                && !BY_BODY.contains(&path.as_str())
+            {
                 let (status, own) = ask("bob", None).await;
-                assert_eq!((status.as_u16(), own["conversations"].as_array().map(Vec::len)), (200, Some(0)), "{method} {path}");
+                assert_eq!(
+                    (
+                        status.as_u16(),
+                        own["conversations"].as_array().map(Vec::len)
+                    ),
+                    (200, Some(0)),
+                    "{method} {path}"
+                );
                 continue;
             }
             // With the other's ids: as if they had never been, byte for byte but for the instance.
@@ -82,8 +128,15 @@ async fn nobody_reaches_what_is_not_theirs() {
             assert_eq!(foreign, unknown, "{method} {path}");
             // Without a token, nothing at all.
             let anonymous = reqwest::Client::builder().no_proxy().build().unwrap();
-            let bare = path.replace("{user_id}", "ann").replace("{conversation_id}", ids[0].1).replace("{turn_id}", ids[1].1);
-            let response = anonymous.request(verb.clone(), format!("http://{}{bare}", server.address)).send().await.unwrap();
+            let bare = path
+                .replace("{user_id}", "ann")
+                .replace("{conversation_id}", ids[0].1)
+                .replace("{turn_id}", ids[1].1);
+            let response = anonymous
+                .request(verb.clone(), format!("http://{}{bare}", server.address))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(response.status(), 401, "{method} {path}");
             assert_eq!(response.headers()["www-authenticate"], "Bearer");
         }
@@ -116,7 +169,17 @@ async fn nobody_reaches_what_is_not_theirs() {
         "post /chatkit",
         "post /sign-in",
     ];
-    assert_eq!(checked.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-    assert_eq!(ann.get("/conversations").await, before, "something was changed");
-    assert_eq!(server.client("bob").get("/conversations").await["conversations"], Value::Array(Vec::new()));
+    assert_eq!(
+        checked.iter().map(String::as_str).collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(
+        ann.get("/conversations").await,
+        before,
+        "something was changed"
+    );
+    assert_eq!(
+        server.client("bob").get("/conversations").await["conversations"],
+        Value::Array(Vec::new())
+    );
 }

@@ -36,20 +36,31 @@ async fn no_acknowledged_turn_is_lost() {
             let mut acknowledged = Vec::new();
             for n in 0..200 {
                 let text = format!("late {sender} {n}");
-                let Ok(response) = ann.message("", None, &text).header("accept", "text/event-stream").send().await else { break };
+                let Ok(response) = ann
+                    .message("", None, &text)
+                    .header("accept", "text/event-stream")
+                    .send()
+                    .await
+                else {
+                    break;
+                };
                 if response.status() != 200 {
                     assert_eq!(read(response).await.1["code"], "shutting_down");
                     break;
                 }
                 let mut events = chat_tests::client::Events::of(response);
-                let Some(opened) = events.next().await else { break };
+                let Some(opened) = events.next().await else {
+                    break;
+                };
                 acknowledged.push(opened.data);
             }
             acknowledged
         })
     });
     let sending: Vec<_> = sending.collect();
-    let (code, log) = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    let (code, log) = tokio::task::spawn_blocking(move || server.terminate())
+        .await
+        .unwrap();
     assert_eq!(code, Some(0), "{log}");
     for sent in sending {
         turns.extend(sent.await.unwrap());
@@ -62,8 +73,13 @@ async fn no_acknowledged_turn_is_lost() {
         assert_eq!(ann.end_of(id).await.name, "done");
     }
     let answered = ann.said(&conversation).await;
-    assert_eq!(answered[1..], ["assistant: Hello.", "user: queued", "assistant: Hello."]);
-    let first = ann.get(&format!("/turns/{}", turns[0]["turn_id"].as_str().unwrap())).await;
+    assert_eq!(
+        answered[1..],
+        ["assistant: Hello.", "user: queued", "assistant: Hello."]
+    );
+    let first = ann
+        .get(&format!("/turns/{}", turns[0]["turn_id"].as_str().unwrap()))
+        .await;
     assert_eq!(first["status"], "completed", "{first}");
 }
 
@@ -74,13 +90,23 @@ async fn a_long_queue_does_not_hold_it_up() {
     let home = Home::with_agent(&agent.base_url()).set("CHAT_SHUTDOWN_GRACE", "50ms");
     let server = home.start();
     let ann = server.client("ann");
-    let conversation = ann.chat(None, "first").await["conversation_id"].as_str().unwrap().to_owned();
+    let conversation = ann.chat(None, "first").await["conversation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut turns = Vec::new();
     for n in 0..200 {
         let mut events = ann.stream(Some(&conversation), &format!("m{n}")).await;
-        turns.push(events.next().await.unwrap().data["turn_id"].as_str().unwrap().to_owned());
+        turns.push(
+            events.next().await.unwrap().data["turn_id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
     }
-    let (code, log) = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    let (code, log) = tokio::task::spawn_blocking(move || server.terminate())
+        .await
+        .unwrap();
     assert_eq!(code, Some(0), "{log}");
     let server = home.start();
     let ann = server.client("ann");
@@ -90,7 +116,10 @@ async fn a_long_queue_does_not_hold_it_up() {
     let said = ann.said(&conversation).await;
     assert_eq!(said.len(), 402);
     for (n, pair) in said.chunks(2).skip(1).enumerate() {
-        assert_eq!(pair, [format!("user: m{n}"), "assistant: Hello.".to_owned()]);
+        assert_eq!(
+            pair,
+            [format!("user: m{n}"), "assistant: Hello.".to_owned()]
+        );
     }
 }
 
@@ -99,19 +128,37 @@ async fn while_it_stops_it_says_so() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
-    let home = Home::with_agent(&agent.base_url()).set("CHAT_SHUTDOWN_GRACE", "30s").set("CHAT_SHUTDOWN_NOTICE", "30s");
+    let home = Home::with_agent(&agent.base_url())
+        .set("CHAT_SHUTDOWN_GRACE", "30s")
+        .set("CHAT_SHUTDOWN_NOTICE", "30s");
     let server = home.start();
     let ann = server.client("ann");
     let mut running = ann.stream(None, "Hi").await;
     let opened = running.until("message").await.swap_remove(0).data;
     server.signal("TERM");
-    let ready = async || read(ann.anywhere(Method::GET, "/health/ready").send().await.unwrap()).await;
-    wait::until("a server that is not ready", async || ready().await.0 != 200).await;
+    let ready = async || {
+        read(
+            ann.anywhere(Method::GET, "/health/ready")
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    };
+    wait::until("a server that is not ready", async || {
+        ready().await.0 != 200
+    })
+    .await;
     let (status, problem) = ready().await;
-    assert_eq!((status.as_u16(), &problem["code"]), (503, &"shutting_down".into()));
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (503, &"shutting_down".into())
+    );
     // A second signal ends it at once.
     server.signal("TERM");
-    let (code, _) = tokio::task::spawn_blocking(move || server.ended()).await.unwrap();
+    let (code, _) = tokio::task::spawn_blocking(move || server.ended())
+        .await
+        .unwrap();
     assert_ne!(code, Some(0));
     gate.open();
     let heir = home.start();

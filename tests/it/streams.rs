@@ -6,16 +6,24 @@ use chat_tests::client::{Event, Events, parse, text};
 use chat_tests::server::Home;
 use chat_tests::witness::Witness;
 
-/// What is left of a stream when text that was cut differently counts as the same, and what the turn's state was when the
-/// connection began does not count.
+/// What is left of a stream when text that was cut differently counts as the same, and what the
+/// turn's state was when the connection began does not count.
 pub fn essence(events: &[Event]) -> Vec<Event> {
     let mut essence: Vec<Event> = Vec::new();
     for event in events.iter().filter(|event| event.name != "turn") {
         let mut event = event.clone();
         event.id = None;
         match essence.last_mut() {
-            Some(last) if event.name == "text" && last.name == "text" && last.data["message_id"] == event.data["message_id"] => {
-                let joined = format!("{}{}", last.data["delta"].as_str().unwrap(), event.data["delta"].as_str().unwrap());
+            Some(last)
+                if event.name == "text"
+                    && last.name == "text"
+                    && last.data["message_id"] == event.data["message_id"] =>
+            {
+                let joined = format!(
+                    "{}{}",
+                    last.data["delta"].as_str().unwrap(),
+                    event.data["delta"].as_str().unwrap()
+                );
                 last.data["delta"] = joined.into();
             }
             _ => essence.push(event),
@@ -26,28 +34,43 @@ pub fn essence(events: &[Event]) -> Vec<Event> {
 
 /// The whole events in the first bytes of a stream.
 fn received(bytes: &[u8]) -> Vec<Event> {
-    let whole = bytes.windows(2).rposition(|two| two == b"\n\n").map_or(0, |end| end + 2);
-    std::str::from_utf8(&bytes[..whole]).unwrap().split_inclusive("\n\n").filter_map(parse).collect()
+    let whole = bytes
+        .windows(2)
+        .rposition(|two| two == b"\n\n")
+        .map_or(0, |end| end + 2);
+    std::str::from_utf8(&bytes[..whole])
+        .unwrap()
+        .split_inclusive("\n\n")
+        .filter_map(parse)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_can_be_cut_at_any_byte() {
-    let agent = StubAgent::start(|recorded| match recorded.messages().last().unwrap()["role"].as_str() {
-        Some("user") => {
-            use chat_test_support::stub_agent::chunk;
-            Answer::chunks([
-                chunk::text("Ich schaue "),
-                chunk::text("nach 日本 🦀"),
-                chunk::call(0, "c", "look", "{}"),
-                chunk::finish("tool_calls"),
-            ])
-        }
-        _ => Answer::text(["Es ist ", "grün."]),
-    });
+    let agent =
+        StubAgent::start(
+            |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
+                Some("user") => {
+                    use chat_test_support::stub_agent::chunk;
+                    Answer::chunks([
+                        chunk::text("Ich schaue "),
+                        chunk::text("nach 日本 🦀"),
+                        chunk::call(0, "c", "look", "{}"),
+                        chunk::finish("tool_calls"),
+                    ])
+                }
+                _ => Answer::text(["Es ist ", "grün."]),
+            },
+        );
     let (_witness, home) = Witness::new(Home::with_agent(&agent.base_url()));
     let server = home.start();
     let ann = server.client("ann");
-    let response = ann.message("", None, "Wie ist es?").header("accept", "text/event-stream").send().await.unwrap();
+    let response = ann
+        .message("", None, "Wie ist es?")
+        .header("accept", "text/event-stream")
+        .send()
+        .await
+        .unwrap();
     let bytes = response.bytes().await.unwrap();
     let whole = received(&bytes);
     let expected = essence(&whole);
@@ -56,8 +79,16 @@ async fn a_stream_can_be_cut_at_any_byte() {
     let turn = whole[0].data["turn_id"].as_str().unwrap().to_owned();
 
     // Every byte where an event begins or ends, and around; and some within each.
-    let ends: Vec<usize> = bytes.windows(2).enumerate().filter(|(_, two)| *two == b"\n\n").map(|(at, _)| at + 2).collect();
-    let mut cuts: Vec<usize> = ends.iter().flat_map(|end| [end - 2, end - 1, *end, end + 1, end + 7, end + 60]).collect();
+    let ends: Vec<usize> = bytes
+        .windows(2)
+        .enumerate()
+        .filter(|(_, two)| *two == b"\n\n")
+        .map(|(at, _)| at + 2)
+        .collect();
+    let mut cuts: Vec<usize> = ends
+        .iter()
+        .flat_map(|end| [end - 2, end - 1, *end, end + 1, end + 7, end + 60])
+        .collect();
     cuts.extend([0, 1, 30]);
     cuts.retain(|cut| *cut <= bytes.len());
     cuts.sort_unstable();
@@ -85,7 +116,15 @@ async fn a_stream_can_be_cut_at_any_byte() {
     check(&after.client("ann"), &cuts).await;
     // The address may name the place too.
     let last = whole[whole.len() - 2].id.clone().unwrap();
-    let response = after.client("ann").request(reqwest::Method::GET, &format!("/turns/{turn}/events?after={last}")).send().await.unwrap();
+    let response = after
+        .client("ann")
+        .request(
+            reqwest::Method::GET,
+            &format!("/turns/{turn}/events?after={last}"),
+        )
+        .send()
+        .await
+        .unwrap();
     assert_eq!(Events::of(response).rest().await.len(), 1);
 }
 
@@ -93,8 +132,13 @@ async fn a_stream_can_be_cut_at_any_byte() {
 async fn a_running_stream_is_resumed_exactly() {
     let gate = Gate::new();
     let held = gate.clone();
-    let first = format!("data: {}\n\n", chat_test_support::stub_agent::chunk::text("One, "));
-    let agent = StubAgent::start(move |_| Answer::text(["One, ", "two, ", "three."]).held_after(first.len(), &held));
+    let first = format!(
+        "data: {}\n\n",
+        chat_test_support::stub_agent::chunk::text("One, ")
+    );
+    let agent = StubAgent::start(move |_| {
+        Answer::text(["One, ", "two, ", "three."]).held_after(first.len(), &held)
+    });
     let server = Home::with_agent(&agent.base_url()).start();
     let ann = server.client("ann");
     let mut events = ann.stream(None, "Count").await;
@@ -113,19 +157,37 @@ async fn a_running_stream_is_resumed_exactly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_stops_the_stream_and_keeps_the_words() {
-    let first = format!("data: {}\n\n", chat_test_support::stub_agent::chunk::text("One, "));
+    let first = format!(
+        "data: {}\n\n",
+        chat_test_support::stub_agent::chunk::text("One, ")
+    );
     let agent = StubAgent::start(move |_| Answer::text(["One, ", "two."]).hang_after(first.len()));
     let server = Home::with_agent(&agent.base_url()).start();
     let ann = server.client("ann");
     let mut events = ann.stream(None, "Count").await;
     let seen = events.until("text").await;
     let turn = seen[0].data["turn_id"].as_str().unwrap();
-    let cancel =
-        async || chat_tests::client::read(ann.request(reqwest::Method::POST, &format!("/turns/{turn}/cancel")).send().await.unwrap()).await;
+    let cancel = async || {
+        chat_tests::client::read(
+            ann.request(reqwest::Method::POST, &format!("/turns/{turn}/cancel"))
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    };
     let (status, observed) = cancel().await;
-    assert_eq!((status.as_u16(), &observed["status"]), (200, &"running".into()), "{observed}");
+    assert_eq!(
+        (status.as_u16(), &observed["status"]),
+        (200, &"running".into()),
+        "{observed}"
+    );
     let rest = events.rest().await;
     assert_eq!(rest.last().unwrap().data["status"], "cancelled");
-    assert_eq!(ann.said(seen[0].data["conversation_id"].as_str().unwrap()).await, ["user: Count", "assistant: One, "]);
+    assert_eq!(
+        ann.said(seen[0].data["conversation_id"].as_str().unwrap())
+            .await,
+        ["user: Count", "assistant: One, "]
+    );
     assert_eq!(cancel().await.1["status"], "cancelled");
 }

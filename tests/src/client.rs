@@ -13,7 +13,12 @@ use crate::server::SECRET;
 pub fn token(user: &str) -> String {
     let exp = jsonwebtoken::get_current_timestamp() + 3600;
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({"sub": user, "exp": exp}), &key).unwrap()
+    jsonwebtoken::encode(
+        &jsonwebtoken::Header::default(),
+        &json!({"sub": user, "exp": exp}),
+        &key,
+    )
+    .unwrap()
 }
 
 /// One user, at one server.
@@ -28,30 +33,50 @@ pub struct Client {
 impl Client {
     /// A user with a valid token and connections of their own.
     pub fn new(address: SocketAddr, user: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().read_timeout(wait::LIMIT).build().unwrap();
-        Self { http, origin: format!("http://{address}"), user: user.to_owned(), token: token(user) }
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .read_timeout(wait::LIMIT)
+            .build()
+            .unwrap();
+        Self {
+            http,
+            origin: format!("http://{address}"),
+            user: user.to_owned(),
+            token: token(user),
+        }
     }
 
     /// The same user at another server.
     #[must_use]
     pub fn at(&self, address: SocketAddr) -> Self {
-        Self { origin: format!("http://{address}"), ..self.clone() }
+        Self {
+            origin: format!("http://{address}"),
+            ..self.clone()
+        }
     }
 
     /// Another user with a valid token, over the same connections.
     #[must_use]
     pub fn of(&self, user: &str) -> Self {
-        Self { user: user.to_owned(), token: token(user), ..self.clone() }
+        Self {
+            user: user.to_owned(),
+            token: token(user),
+            ..self.clone()
+        }
     }
 
     /// A request to a path below the user's.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}/api/{}{path}", self.origin, self.user)).bearer_auth(&self.token)
+        self.http
+            .request(method, format!("{}/api/{}{path}", self.origin, self.user))
+            .bearer_auth(&self.token)
     }
 
     /// A request to any path, as this user.
     pub fn anywhere(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.origin)).bearer_auth(&self.token)
+        self.http
+            .request(method, format!("{}{path}", self.origin))
+            .bearer_auth(&self.token)
     }
 
     /// What is there, below the user's path.
@@ -68,12 +93,24 @@ impl Client {
         if let Some(conversation) = conversation {
             body["conversation_id"] = conversation.into();
         }
-        self.request(Method::POST, &format!("/chat{query}")).json(&body)
+        self.request(Method::POST, &format!("/chat{query}"))
+            .json(&body)
     }
 
     /// Sends a message and gives the status and the reply.
-    pub async fn try_chat(&self, query: &str, conversation: Option<&str>, text: &str) -> (StatusCode, Value) {
-        read(self.message(query, conversation, text).send().await.unwrap()).await
+    pub async fn try_chat(
+        &self,
+        query: &str,
+        conversation: Option<&str>,
+        text: &str,
+    ) -> (StatusCode, Value) {
+        read(
+            self.message(query, conversation, text)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     /// Sends a message that is answered.
@@ -85,7 +122,12 @@ impl Client {
 
     /// Sends a message and gives the stream of its turn.
     pub async fn stream(&self, conversation: Option<&str>, text: &str) -> Events {
-        let response = self.message("", conversation, text).header("accept", "text/event-stream").send().await.unwrap();
+        let response = self
+            .message("", conversation, text)
+            .header("accept", "text/event-stream")
+            .send()
+            .await
+            .unwrap();
         Events::of(response)
     }
 
@@ -100,7 +142,11 @@ impl Client {
 
     /// Waits for a turn's end, wherever it runs; gives its last event.
     pub async fn end_of(&self, turn: &str) -> Event {
-        Events::of(self.resume(turn, None).await).rest().await.pop().expect("an end")
+        Events::of(self.resume(turn, None).await)
+            .rest()
+            .await
+            .pop()
+            .expect("an end")
     }
 
     /// All the messages of a conversation, in order, `role: content`.
@@ -112,7 +158,10 @@ impl Client {
             let lines = page["messages"].as_array().unwrap().iter().map(line);
             said.splice(0..0, lines);
             match page["previous_cursor"].as_str() {
-                Some(before) => path = format!("/conversations/{conversation}/messages?limit=200&before={before}"),
+                Some(before) => {
+                    path =
+                        format!("/conversations/{conversation}/messages?limit=200&before={before}")
+                }
                 None => return said,
             }
         }
@@ -121,7 +170,11 @@ impl Client {
 
 /// `role: content` of a message.
 pub fn line(message: &Value) -> String {
-    format!("{}: {}", message["role"].as_str().unwrap(), message["content"].as_str().unwrap())
+    format!(
+        "{}: {}",
+        message["role"].as_str().unwrap(),
+        message["content"].as_str().unwrap()
+    )
 }
 
 /// The status and the body, as JSON if it is.
@@ -165,7 +218,13 @@ impl Events {
     pub fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { bytes: response.bytes_stream().map(|chunk| chunk.map(Into::into)).boxed(), unread: Vec::new() }
+        Self {
+            bytes: response
+                .bytes_stream()
+                .map(|chunk| chunk.map(Into::into))
+                .boxed(),
+            unread: Vec::new(),
+        }
     }
 
     /// The next event; `None` at the end, or where the connection broke.
@@ -183,7 +242,11 @@ impl Events {
                     None => continue,
                 }
             }
-            self.unread.extend(wait::within("the next event of a stream", self.bytes.next()).await?.ok()?);
+            self.unread.extend(
+                wait::within("the next event of a stream", self.bytes.next())
+                    .await?
+                    .ok()?,
+            );
         }
     }
 
@@ -191,7 +254,10 @@ impl Events {
     pub async fn until(&mut self, name: &str) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
-            let event = self.next().await.unwrap_or_else(|| panic!("no {name} in {events:?}"));
+            let event = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("no {name} in {events:?}"));
             events.push(event);
             if events.last().is_some_and(|event| event.name == name) {
                 return events;
@@ -212,15 +278,26 @@ impl Events {
 impl Frame {
     /// `None` for a comment.
     pub fn parse(text: &str) -> Option<Self> {
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
         let data = field("data")?.to_owned();
-        Some(Self { id: field("id").map(str::to_owned), name: field("event").unwrap().to_owned(), data })
+        Some(Self {
+            id: field("id").map(str::to_owned),
+            name: field("event").unwrap().to_owned(),
+            data,
+        })
     }
 }
 
 impl From<Frame> for Event {
     fn from(Frame { id, name, data }: Frame) -> Self {
-        Self { id, name, data: serde_json::from_str(&data).unwrap() }
+        Self {
+            id,
+            name,
+            data: serde_json::from_str(&data).unwrap(),
+        }
     }
 }
 
@@ -231,5 +308,9 @@ pub fn parse(frame: &str) -> Option<Event> {
 
 /// All text that was streamed, by the order of its coming.
 pub fn text(events: &[Event]) -> String {
-    events.iter().filter(|event| event.name == "text").map(|event| event.data["delta"].as_str().unwrap()).collect()
+    events
+        .iter()
+        .filter(|event| event.name == "text")
+        .map(|event| event.data["delta"].as_str().unwrap())
+        .collect()
 }

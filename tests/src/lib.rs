@@ -1,5 +1,11 @@
 //! What starts the program as its users do, speaks to it, and sees what its tools did.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "only for tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "only for tests"
+)]
 
 pub mod client;
 pub mod server;
@@ -15,8 +21,16 @@ pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let folder = this.parent().unwrap();
     // Tests are a folder deeper.
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let folder = if folder.ends_with("deps") {
+        folder.parent().unwrap()
+    } else {
+        folder
+    };
     let program = folder.join(name);
-    assert!(program.exists(), "{} is not built: cargo build -p chat-tests --bins", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built: cargo build -p chat-tests --bins",
+        program.display()
+    );
     program
 }

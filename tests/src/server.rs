@@ -21,7 +21,8 @@ pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The program that is tested.
 const SERVER: &str = "chat-server-under-test";
 
-/// A folder with a database, in which servers are started, one after another. Removed when the last that uses it is dropped.
+/// A folder with a database, in which servers are started, one after another. Removed when the last
+/// that uses it is dropped.
 #[derive(Clone)]
 pub struct Home {
     folder: Arc<TempDir>,
@@ -38,13 +39,20 @@ impl Home {
     /// A new folder; a server there has a known secret.
     pub fn new() -> Self {
         let variables = [("CHAT_LISTEN", "127.0.0.1:0"), ("CHAT_JWT_SECRET", SECRET)];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { folder: Arc::new(TempDir::new().unwrap()), variables }
+        let variables = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        Self {
+            folder: Arc::new(TempDir::new().unwrap()),
+            variables,
+        }
     }
 
     /// The same, with an agent at this address.
     pub fn with_agent(base_url: &str) -> Self {
-        Self::new().set("CHAT_AGENT_URL", base_url).set("CHAT_AGENT_MODEL", "stub")
+        Self::new()
+            .set("CHAT_AGENT_URL", base_url)
+            .set("CHAT_AGENT_MODEL", "stub")
     }
 
     /// With this setting.
@@ -81,7 +89,10 @@ impl Home {
     pub fn refuses(&self) -> (Option<i32>, String) {
         let mut command = Command::new(program(SERVER));
         let mut child = self.prepare(&mut command).spawn().unwrap();
-        let (said, log) = (whole(child.stdout.take().unwrap()), whole(child.stderr.take().unwrap()));
+        let (said, log) = (
+            whole(child.stdout.take().unwrap()),
+            whole(child.stderr.take().unwrap()),
+        );
         let code = exit_code(&mut child);
         assert_eq!(received("what the server says", &said), "", "it listens");
         (code, received("the server's log", &log))
@@ -97,8 +108,15 @@ impl Home {
     }
 
     fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.current_dir(self.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs(self.variables.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .envs(self.variables.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
     }
 
     fn try_start_as(&self, mut command: Command) -> Result<Server, String> {
@@ -114,11 +132,19 @@ impl Home {
             let _ = sender.send(line);
             std::io::copy(&mut stdout, &mut std::io::sink())
         });
-        let mut server = Server { child, address: ([0, 0, 0, 0], 0).into(), log: Some(log), folder: self.folder.clone() };
+        let mut server = Server {
+            child,
+            address: ([0, 0, 0, 0], 0).into(),
+            log: Some(log),
+            folder: self.folder.clone(),
+        };
         let line = wait::receive("the first line of the server", &first_line).unwrap_or_default();
         let Some((_, address)) = line.trim().split_once(" listens on http://") else {
             exit_code(&mut server.child);
-            let said = server.log.take().map(|log| received("the server's log", &log));
+            let said = server
+                .log
+                .take()
+                .map(|log| received("the server's log", &log));
             return Err(line + &said.unwrap_or_default());
         };
         server.address = address.parse().unwrap();
@@ -144,7 +170,10 @@ fn received(what: &str, said: &Receiver<String>) -> String {
 
 /// Waits until a process has ended.
 fn exit_code(child: &mut Child) -> Option<i32> {
-    wait::value_blocking("the end of the server's process", || child.try_wait().unwrap()).code()
+    wait::value_blocking("the end of the server's process", || {
+        child.try_wait().unwrap()
+    })
+    .code()
 }
 
 /// A server that listens. Killed when dropped.
@@ -175,23 +204,36 @@ impl Server {
     }
 
     fn log(&mut self) -> String {
-        self.log.take().map(|log| received("the end of the server's log", &log)).unwrap_or_default()
+        self.log
+            .take()
+            .map(|log| received("the end of the server's log", &log))
+            .unwrap_or_default()
     }
 
-    /// Lets no file that the server writes become longer than this, as a full disk would; `None` lets all grow again.
+    /// Lets no file that the server writes become longer than this, as a full disk would; `None`
+    /// lets all grow again.
     pub fn limit_files(&self, length: Option<u64>) {
         let id = self.child.id().try_into().unwrap();
         let (mut soft, mut hard) = (0, 0);
         rlimit::prlimit(id, Resource::FSIZE, None, Some((&mut soft, &mut hard))).unwrap();
-        rlimit::prlimit(id, Resource::FSIZE, Some((length.unwrap_or(hard), hard)), None).unwrap();
+        rlimit::prlimit(
+            id,
+            Resource::FSIZE,
+            Some((length.unwrap_or(hard), hard)),
+            None,
+        )
+        .unwrap();
     }
 
     /// The process of the tool server of the tests that this server has started last.
     pub fn tools(&self) -> Option<u32> {
-        // Each tool server writes down its server's id and its own: there may be no `/proc` that knows them.
-        let list = fs::read_to_string(self.folder.path().join(crate::witness::PROCESSES)).unwrap_or_default();
+        // Each tool server writes down its server's id and its own: there may be no `/proc` that
+        // knows them.
+        let list = fs::read_to_string(self.folder.path().join(crate::witness::PROCESSES))
+            .unwrap_or_default();
         let mut ids = list.lines().rev().filter_map(|line| line.split_once(' '));
-        ids.find(|(server, _)| *server == self.child.id().to_string()).map(|(_, tools)| tools.parse().unwrap())
+        ids.find(|(server, _)| *server == self.child.id().to_string())
+            .map(|(_, tools)| tools.parse().unwrap())
     }
 
     /// Stops the tool server of the tests in its tracks.
@@ -233,7 +275,10 @@ impl Drop for Server {
             && let Some(log) = self.log.take()
         {
             // No second panic.
-            eprintln!("--- the server's log\n{}", log.recv_timeout(wait::LIMIT).unwrap_or_default());
+            eprintln!(
+                "--- the server's log\n{}",
+                log.recv_timeout(wait::LIMIT).unwrap_or_default()
+            );
         }
     }
 }
@@ -250,5 +295,10 @@ impl FrozenChild {
 
 /// Sends a process a signal; says whether there is such a process.
 pub fn signal(id: u32, name: &str) -> bool {
-    Command::new("kill").args([format!("-{name}"), id.to_string()]).stderr(Stdio::null()).status().unwrap().success()
+    Command::new("kill")
+        .args([format!("-{name}"), id.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }

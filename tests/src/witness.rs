@@ -36,13 +36,18 @@ impl Witness {
 
     fn with(home: Home, gate: Option<TcpListener>) -> (Self, Home) {
         let log = home.path().join("witness.log");
-        let address = gate.as_ref().map_or("-".to_owned(), |gate| gate.local_addr().unwrap().to_string());
+        let address = gate.as_ref().map_or("-".to_owned(), |gate| {
+            gate.local_addr().unwrap().to_string()
+        });
         let servers = json!([{ "name": "witness", "command": crate::program(TOOLS), "args": [&log, address] }]);
         let gate = gate.map(|gate| {
             gate.set_nonblocking(true).unwrap();
             tokio::net::TcpListener::from_std(gate).unwrap()
         });
-        (Self { log, gate }, home.set("CHAT_MCP_SERVERS", servers.to_string()))
+        (
+            Self { log, gate },
+            home.set("CHAT_MCP_SERVERS", servers.to_string()),
+        )
     }
 
     /// Waits until a tool is in the middle of a call.
@@ -50,7 +55,8 @@ impl Witness {
         let called = async {
             let (stream, _) = self.gate.as_ref().unwrap().accept().await.unwrap();
             let mut stream = BufReader::new(stream);
-            // What is unread when a socket is closed would reset the connection, and take our answer away.
+            // What is unread when a socket is closed would reset the connection, and take our
+            // answer away.
             stream.read_line(&mut String::new()).await.unwrap();
             Held(stream.into_inner().into_std().unwrap())
         };
@@ -59,7 +65,10 @@ impl Witness {
 
     /// What was done so far, without call ids and users.
     pub fn log(&self) -> Vec<String> {
-        self.lines().iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+        self.lines()
+            .iter()
+            .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
+            .collect()
     }
 
     /// What was done so far.
@@ -69,7 +78,11 @@ impl Witness {
 }
 
 fn read(log: &Path) -> Vec<String> {
-    std::fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect()
+    std::fs::read_to_string(log)
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A tool in the middle of a call.

@@ -53,7 +53,10 @@ struct Said {
 
 impl Agent {
     pub fn start(mut rng: Rng) -> Self {
-        let (said, calm) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (said, calm) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
         let rng = Mutex::new(rng.fork());
         let (record, is_calm) = (Arc::clone(&said), Arc::clone(&calm));
         let stub = StubAgent::start(move |recorded| {
@@ -78,24 +81,41 @@ impl Agent {
     pub fn steps(&self) -> Result<Vec<Step>, String> {
         let requests = self.stub.requests();
         if let Some(refused) = requests.iter().find(|request| request.rejection.is_some()) {
-            return Err(format!("the agent refused a request: {:?}", refused.rejection));
+            return Err(format!(
+                "the agent refused a request: {:?}",
+                refused.rejection
+            ));
         }
         let said = self.said.lock().unwrap();
-        Ok(said.iter().map(|said| step(said, &requests[said.number])).collect())
+        Ok(said
+            .iter()
+            .map(|said| step(said, &requests[said.number]))
+            .collect())
     }
 }
 
 fn step(said: &Said, request: &Recorded) -> Step {
-    Step { number: said.number, messages: request.messages(), text: said.text.clone(), calls: said.calls.clone() }
+    Step {
+        number: said.number,
+        messages: request.messages(),
+        text: said.text.clone(),
+        calls: said.calls.clone(),
+    }
 }
 
 /// The plan of the last message, and how many steps of it are done.
 fn plan(messages: &[Value]) -> (String, Vec<String>, usize) {
-    let asked = messages.iter().rposition(|message| message["role"] == "user").unwrap();
+    let asked = messages
+        .iter()
+        .rposition(|message| message["role"] == "user")
+        .unwrap();
     let text = messages[asked]["content"].as_str().unwrap_or_default();
     let mut words = text.split(' ').map(str::to_owned);
     let name = words.next().unwrap_or_default();
-    let done = messages[asked..].iter().filter(|message| message["role"] == "assistant").count();
+    let done = messages[asked..]
+        .iter()
+        .filter(|message| message["role"] == "assistant")
+        .count();
     (name, words.collect(), done)
 }
 
@@ -103,9 +123,16 @@ fn answer(recorded: &Recorded, rng: &mut Rng, calm: bool) -> (Answer, Said) {
     let (name, words, done) = plan(&recorded.messages());
     let number = recorded.number;
     let word = words.get(done).map_or("say", String::as_str);
-    let asks: Vec<&str> = word.split('+').filter(|tool| ["pay", "look", "fail", "hang", "die", "missing"].contains(tool)).collect();
+    let asks: Vec<&str> = word
+        .split('+')
+        .filter(|tool| ["pay", "look", "fail", "hang", "die", "missing"].contains(tool))
+        .collect();
     let mut pieces = vec![format!("#{number} {name}: ")];
-    let length = if asks.is_empty() { rng.usize(2..40) } else { rng.usize(0..4) };
+    let length = if asks.is_empty() {
+        rng.usize(2..40)
+    } else {
+        rng.usize(0..4)
+    };
     pieces.extend((0..length).map(|_| (*rng.choice(WORDS).unwrap()).to_owned()));
     if word == UNSTORABLE {
         pieces.push(UNSTORABLE.to_owned());
@@ -113,18 +140,46 @@ fn answer(recorded: &Recorded, rng: &mut Rng, calm: bool) -> (Answer, Said) {
     let call = |tool: &&str| {
         // Spaces and the order of members are kept as they are written.
         let pause = rng.u64(0..150);
-        ((*tool).to_owned(), format!(r#"{{"why": "{name}",  "pause_ms": {pause}, "amount": 1.50}}"#))
+        (
+            (*tool).to_owned(),
+            format!(r#"{{"why": "{name}",  "pause_ms": {pause}, "amount": 1.50}}"#),
+        )
     };
     let calls: Vec<(String, String)> = asks.iter().map(call).collect();
     let mut chunks: Vec<Value> = pieces.iter().map(|piece| chunk::text(piece)).collect();
-    let fragments = (0..).zip(&calls).map(|(index, (tool, arguments))| chunk::call(index, &format!("c{number}_{index}"), tool, arguments));
+    let fragments = (0..).zip(&calls).map(|(index, (tool, arguments))| {
+        chunk::call(index, &format!("c{number}_{index}"), tool, arguments)
+    });
     chunks.extend(fragments);
-    chunks.extend([chunk::finish(if calls.is_empty() { "stop" } else { "tool_calls" }), chunk::usage(7, length as u64)]);
-    let said = Said { number, text: pieces.concat(), calls };
+    chunks.extend([
+        chunk::finish(if calls.is_empty() {
+            "stop"
+        } else {
+            "tool_calls"
+        }),
+        chunk::usage(7, length as u64),
+    ]);
+    let said = Said {
+        number,
+        text: pieces.concat(),
+        calls,
+    };
     (delivered(word, Answer::chunks(chunks), rng, calm), said)
 }
 
-const WORDS: &[&str] = &["and ", "so ", "für ", "naïve ", "日本 ", "🦀 ", "\n", "\"quoted\" ", "much ", "longer words ", "a\\b "];
+const WORDS: &[&str] = &[
+    "and ",
+    "so ",
+    "für ",
+    "naïve ",
+    "日本 ",
+    "🦀 ",
+    "\n",
+    "\"quoted\" ",
+    "much ",
+    "longer words ",
+    "a\\b ",
+];
 
 /// How the answer is given.
 fn delivered(word: &str, answer: Answer, rng: &mut Rng, calm: bool) -> Answer {
@@ -134,12 +189,18 @@ fn delivered(word: &str, answer: Answer, rng: &mut Rng, calm: bool) -> Answer {
     let half = rng.usize(200..900);
     match word {
         "error-500" if rng.bool() => Answer::error(500, "", "Oops"),
-        "error-429" => Answer::error(429, "rate_limit_exceeded", "Slow down").header("retry-after", "1"),
+        "error-429" => {
+            Answer::error(429, "rate_limit_exceeded", "Slow down").header("retry-after", "1")
+        }
         "refused" => Answer::error(400, "content_filter", "No"),
         "garbage" => Answer::sse("data: {not json\n\n"),
         "silent" => answer.hang_after(half),
         "cut" => answer.in_pieces(170).cut_after(half),
-        "slow" => answer.in_pieces(170).slowly(Duration::from_millis(rng.u64(20..160))),
-        _ => answer.in_pieces(500).slowly(Duration::from_millis(rng.u64(1..25))),
+        "slow" => answer
+            .in_pieces(170)
+            .slowly(Duration::from_millis(rng.u64(20..160))),
+        _ => answer
+            .in_pieces(500)
+            .slowly(Duration::from_millis(rng.u64(1..25))),
     }
 }

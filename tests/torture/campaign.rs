@@ -50,7 +50,8 @@ pub struct Plan {
 /// What became of it.
 pub struct Outcome {
     pub tally: Arc<Tally>,
-    /// How long it took until all turns had ended, once all was healed and all callers had their answers.
+    /// How long it took until all turns had ended, once all was healed and all callers had their
+    /// answers.
     pub settled: Duration,
     pub violations: Vec<Violation>,
     pub evidence: Evidence,
@@ -61,7 +62,12 @@ pub struct Outcome {
 /// Runs a campaign to its end.
 pub async fn run(plan: &Plan) -> Outcome {
     let agent = Agent::start(rng(plan.seed, "agent's answers"));
-    let target = agent.base_url().trim_start_matches("http://").trim_end_matches("/v1").parse().unwrap();
+    let target = agent
+        .base_url()
+        .trim_start_matches("http://")
+        .trim_end_matches("/v1")
+        .parse()
+        .unwrap();
     let gateway = Gateway::to(target).await.unwrap();
     let folder = TempDir::new().unwrap();
     let tool_log = folder.path().join("tools.log");
@@ -72,18 +78,39 @@ pub async fn run(plan: &Plan) -> Outcome {
             (Database::sqlite(&home.database()), vec![home])
         }
         Kind::Postgres => {
-            let (database, url) = tokio::task::spawn_blocking(Database::postgres).await.unwrap().unwrap();
-            (database, (0..plan.replicas).map(|_| home().set("DATABASE_URL", &url)).collect())
+            let (database, url) = tokio::task::spawn_blocking(Database::postgres)
+                .await
+                .unwrap()
+                .unwrap();
+            (
+                database,
+                (0..plan.replicas)
+                    .map(|_| home().set("DATABASE_URL", &url))
+                    .collect(),
+            )
         }
     };
-    let program = plan.server.clone().unwrap_or_else(|| program("chat-server-under-test"));
+    let program = plan
+        .server
+        .clone()
+        .unwrap_or_else(|| program("chat-server-under-test"));
     let fleet = Arc::new(Fleet::start(homes, program).await);
     database.refuse(UNSTORABLE).await.unwrap();
 
     let (end, over) = watch::channel(false);
     let tally = Arc::new(Tally::default());
-    let world = Arc::new(World::new(Arc::clone(&fleet), Arc::clone(&tally), plan.seed, over.clone()));
-    let targets = Arc::new(Targets { fleet: Arc::clone(&fleet), gateway, database, tally: Arc::clone(&tally) });
+    let world = Arc::new(World::new(
+        Arc::clone(&fleet),
+        Arc::clone(&tally),
+        plan.seed,
+        over.clone(),
+    ));
+    let targets = Arc::new(Targets {
+        fleet: Arc::clone(&fleet),
+        gateway,
+        database,
+        tally: Arc::clone(&tally),
+    });
     let load = tokio::spawn(load::run(Arc::clone(&world)));
     let strikes = tokio::spawn(faults::run(Arc::clone(&targets), plan.seed, over));
 
@@ -112,7 +139,13 @@ pub async fn run(plan: &Plan) -> Outcome {
     };
     count(&evidence, &tally);
     let violations = checker::check(&evidence);
-    Outcome { tally, settled, violations, evidence, logs: fleet.logs() }
+    Outcome {
+        tally,
+        settled,
+        violations,
+        evidence,
+        logs: fleet.logs(),
+    }
 }
 
 /// What was found, or nothing and a complaint.
@@ -124,15 +157,33 @@ fn noted<T>(found: Result<Vec<T>, String>, complaints: &mut Vec<String>) -> Vec<
 }
 
 fn count(evidence: &Evidence, tally: &Tally) {
-    let Evidence { tables, runs, steps, .. } = evidence;
+    let Evidence {
+        tables,
+        runs,
+        steps,
+        ..
+    } = evidence;
     tally.add("turns stored", tables.turns.len() as u64);
-    tally.add("turns taken over", tables.turns.iter().filter(|turn| turn.epoch > 1).count() as u64);
-    let refused = tables.turns.iter().filter(|turn| turn.failure.as_deref() == Some("internal"));
-    tally.add("turns that the store refused for good", refused.count() as u64);
+    tally.add(
+        "turns taken over",
+        tables.turns.iter().filter(|turn| turn.epoch > 1).count() as u64,
+    );
+    let refused = tables
+        .turns
+        .iter()
+        .filter(|turn| turn.failure.as_deref() == Some("internal"));
+    tally.add(
+        "turns that the store refused for good",
+        refused.count() as u64,
+    );
     tally.add("tool runs", runs.len() as u64);
     tally.add(
         "tool calls that ended as unknown",
-        tables.calls.iter().filter(|call| call.outcome.as_deref() == Some("unknown")).count() as u64,
+        tables
+            .calls
+            .iter()
+            .filter(|call| call.outcome.as_deref() == Some("unknown"))
+            .count() as u64,
     );
     tally.add("steps of the agent", steps.len() as u64);
 }
@@ -167,7 +218,11 @@ async fn settled(database: &Database) -> Result<(), String> {
     loop {
         match database.open_turns().await {
             Ok(0) => return Ok(()),
-            other if begun.elapsed() > PATIENCE => return Err(format!("{PATIENCE:?} after all was healed: {other:?} turns run or wait")),
+            other if begun.elapsed() > PATIENCE => {
+                return Err(format!(
+                    "{PATIENCE:?} after all was healed: {other:?} turns run or wait"
+                ));
+            }
             _ => sleep(Duration::from_millis(50)).await,
         }
     }
@@ -182,5 +237,7 @@ async fn shown(world: &Arc<World>) -> Result<Vec<Shown>, String> {
         }
         Ok(shown)
     };
-    timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(format!("reading everything took longer than {PATIENCE:?}")))
+    timeout(PATIENCE, reading)
+        .await
+        .unwrap_or_else(|_| Err(format!("reading everything took longer than {PATIENCE:?}")))
 }

@@ -40,8 +40,12 @@ enum Kind {
 use Kind::{Id, Number, Text};
 
 /// The columns that matter, each with the name it has in the evidence.
-const CONVERSATIONS: &[(Kind, &str, &str)] =
-    &[(Id, "id", "id"), (Text, "owner", "owner"), (Number, "last_position", "last_position"), (Number, "last_ordinal", "last_ordinal")];
+const CONVERSATIONS: &[(Kind, &str, &str)] = &[
+    (Id, "id", "id"),
+    (Text, "owner", "owner"),
+    (Number, "last_position", "last_position"),
+    (Number, "last_ordinal", "last_ordinal"),
+];
 const TURNS: &[(Kind, &str, &str)] = &[
     (Id, "id", "id"),
     (Id, "conversation_id", "conversation"),
@@ -50,10 +54,22 @@ const TURNS: &[(Kind, &str, &str)] = &[
     (Text, "status", "status"),
     (Number, "epoch", "epoch"),
     (Number, "attempt", "attempt"),
-    (Number, "spent_us + COALESCE(ended_at - attempt_started_at, 0)", "ran_us"),
-    (Number, "CASE WHEN cancel_requested THEN 1 ELSE 0 END", "cancel_requested"),
+    (
+        Number,
+        "spent_us + COALESCE(ended_at - attempt_started_at, 0)",
+        "ran_us",
+    ),
+    (
+        Number,
+        "CASE WHEN cancel_requested THEN 1 ELSE 0 END",
+        "cancel_requested",
+    ),
     (Id, "retry_of", "retry_of"),
-    (Number, "CASE WHEN superseded THEN 1 ELSE 0 END", "superseded"),
+    (
+        Number,
+        "CASE WHEN superseded THEN 1 ELSE 0 END",
+        "superseded",
+    ),
     (Text, "failure_kind", "failure"),
 ];
 const MESSAGES: &[(Kind, &str, &str)] = &[
@@ -82,16 +98,30 @@ const CALLS: &[(Kind, &str, &str)] = &[
 impl Database {
     /// The file that servers in this folder use.
     pub fn sqlite(file: &Path) -> Self {
-        Self::Sqlite(SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(20)).disable_statement_logging())
+        Self::Sqlite(
+            SqliteConnectOptions::new()
+                .filename(file)
+                .busy_timeout(Duration::from_secs(20))
+                .disable_statement_logging(),
+        )
     }
 
     /// A throw-away PostgreSQL; and its address for the servers.
     pub fn postgres() -> Result<(Self, String), Box<dyn Error + Send + Sync>> {
-        let cluster = Cluster::start(Options { settings: vec![("max_connections", "300".to_owned())], ..Options::default() })?;
+        let cluster = Cluster::start(Options {
+            settings: vec![("max_connections", "300".to_owned())],
+            ..Options::default()
+        })?;
         cluster.create_database(NAME)?;
         let url = cluster.url(NAME);
         let options: PgConnectOptions = url.parse()?;
-        Ok((Self::Postgres(options.disable_statement_logging(), Arc::new(Mutex::new(cluster))), url))
+        Ok((
+            Self::Postgres(
+                options.disable_statement_logging(),
+                Arc::new(Mutex::new(cluster)),
+            ),
+            url,
+        ))
     }
 
     /// Makes the database refuse, each time, to store what the agent says with this mark.
@@ -102,7 +132,10 @@ impl Database {
                     "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.role = 'assistant' AND instr(NEW.text, '{mark}') > 0 \
                      BEGIN SELECT RAISE(ABORT, 'the campaign refuses this value'); END"
                 );
-                sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut options.connect().await?).await.map(drop)
+                sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
+                    .execute(&mut options.connect().await?)
+                    .await
+                    .map(drop)
             }
             Self::Postgres(options, _) => {
                 let trigger = format!(
@@ -111,7 +144,10 @@ impl Database {
                      CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW \
                      WHEN (NEW.role = 'assistant' AND strpos(NEW.text, '{mark}') > 0) EXECUTE FUNCTION refuse()"
                 );
-                sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&mut options.connect().await?).await.map(drop)
+                sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
+                    .execute(&mut options.connect().await?)
+                    .await
+                    .map(drop)
             }
         }
     }
@@ -130,30 +166,58 @@ impl Database {
     pub async fn open_turns(&self) -> sqlx::Result<i64> {
         let query = "SELECT COUNT(*) FROM turns WHERE ended_at IS NULL";
         match self {
-            Self::Sqlite(options) => sqlx::query_scalar(query).fetch_one(&mut options.connect().await?).await,
-            Self::Postgres(options, _) => sqlx::query_scalar(query).fetch_one(&mut options.connect().await?).await,
+            Self::Sqlite(options) => {
+                sqlx::query_scalar(query)
+                    .fetch_one(&mut options.connect().await?)
+                    .await
+            }
+            Self::Postgres(options, _) => {
+                sqlx::query_scalar(query)
+                    .fetch_one(&mut options.connect().await?)
+                    .await
+            }
         }
     }
 
-    async fn rows<T: DeserializeOwned>(&self, table: &str, columns: &[(Kind, &str, &str)]) -> sqlx::Result<Vec<T>> {
-        let column = |(kind, expression, name): &(Kind, &str, &str)| format!("'{name}', {}", self.column(*kind, expression));
+    async fn rows<T: DeserializeOwned>(
+        &self,
+        table: &str,
+        columns: &[(Kind, &str, &str)],
+    ) -> sqlx::Result<Vec<T>> {
+        let column = |(kind, expression, name): &(Kind, &str, &str)| {
+            format!("'{name}', {}", self.column(*kind, expression))
+        };
         let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
         let rows: Vec<String> = match self {
             Self::Sqlite(options) => {
-                let query = sqlx::AssertSqlSafe(format!("SELECT json_object({columns}) FROM {table}"));
-                sqlx::query_scalar(query).fetch_all(&mut options.connect().await?).await?
+                let query =
+                    sqlx::AssertSqlSafe(format!("SELECT json_object({columns}) FROM {table}"));
+                sqlx::query_scalar(query)
+                    .fetch_all(&mut options.connect().await?)
+                    .await?
             }
             Self::Postgres(options, _) => {
-                let query = sqlx::AssertSqlSafe(format!("SELECT CAST(json_build_object({columns}) AS TEXT) FROM {table}"));
-                sqlx::query_scalar(query).fetch_all(&mut options.connect().await?).await?
+                let query = sqlx::AssertSqlSafe(format!(
+                    "SELECT CAST(json_build_object({columns}) AS TEXT) FROM {table}"
+                ));
+                sqlx::query_scalar(query)
+                    .fetch_all(&mut options.connect().await?)
+                    .await?
             }
         };
-        rows.iter().map(|row| serde_json::from_str(row).map_err(|error| sqlx::Error::Decode(format!("{row}: {error}").into()))).collect()
+        rows.iter()
+            .map(|row| {
+                serde_json::from_str(row)
+                    .map_err(|error| sqlx::Error::Decode(format!("{row}: {error}").into()))
+            })
+            .collect()
     }
 
     fn column(&self, kind: Kind, expression: &str) -> String {
         match (self, kind) {
-            (Self::Sqlite(_), Id) => format!("CASE WHEN {expression} IS NULL THEN NULL ELSE lower(hex({expression})) END"),
+            (Self::Sqlite(_), Id) => format!(
+                "CASE WHEN {expression} IS NULL THEN NULL ELSE lower(hex({expression})) END"
+            ),
             (_, Id | Text) => format!("CAST({expression} AS TEXT)"),
             (_, Number) => expression.to_owned(),
         }
@@ -164,14 +228,18 @@ impl Database {
         match self {
             Self::Sqlite(options) => {
                 let mut connection = options.connect().await?;
-                sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+                sqlx::query("BEGIN IMMEDIATE")
+                    .execute(&mut connection)
+                    .await?;
                 sleep(time).await;
                 connection.close().await
             }
             Self::Postgres(options, _) => {
                 let mut connection = options.connect().await?;
                 sqlx::query("BEGIN").execute(&mut connection).await?;
-                sqlx::query("LOCK TABLE turns IN EXCLUSIVE MODE").execute(&mut connection).await?;
+                sqlx::query("LOCK TABLE turns IN EXCLUSIVE MODE")
+                    .execute(&mut connection)
+                    .await?;
                 sleep(time).await;
                 connection.close().await
             }
@@ -180,18 +248,31 @@ impl Database {
 
     /// Cuts all connections of the servers.
     pub async fn cut(&self) -> sqlx::Result<()> {
-        let Self::Postgres(options, _) = self else { return Ok(()) };
-        let query = sqlx::AssertSqlSafe(format!("SELECT count(pg_terminate_backend(pid)) {BACKENDS}"));
-        sqlx::query(query).execute(&mut options.connect().await?).await.map(drop)
+        let Self::Postgres(options, _) = self else {
+            return Ok(());
+        };
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT count(pg_terminate_backend(pid)) {BACKENDS}"
+        ));
+        sqlx::query(query)
+            .execute(&mut options.connect().await?)
+            .await
+            .map(drop)
     }
 
-    /// Kills a process that speaks for a server, upon which PostgreSQL ends all of them and recovers; or stops it in its tracks for
-    /// some time, as a network that says nothing would.
+    /// Kills a process that speaks for a server, upon which PostgreSQL ends all of them and
+    /// recovers; or stops it in its tracks for some time, as a network that says nothing would.
     pub async fn strike_backend(&self, pause: Option<Duration>) -> sqlx::Result<()> {
-        let Self::Postgres(options, _) = self else { return Ok(()) };
+        let Self::Postgres(options, _) = self else {
+            return Ok(());
+        };
         let query = sqlx::AssertSqlSafe(format!("SELECT pid {BACKENDS} ORDER BY random() LIMIT 1"));
-        let backend: Option<i32> = sqlx::query_scalar(query).fetch_optional(&mut options.connect().await?).await?;
-        let Some(backend) = backend.and_then(|id| u32::try_from(id).ok()) else { return Ok(()) };
+        let backend: Option<i32> = sqlx::query_scalar(query)
+            .fetch_optional(&mut options.connect().await?)
+            .await?;
+        let Some(backend) = backend.and_then(|id| u32::try_from(id).ok()) else {
+            return Ok(());
+        };
         signal(backend, if pause.is_some() { "STOP" } else { "KILL" });
         if let Some(pause) = pause {
             sleep(pause).await;
@@ -201,8 +282,14 @@ impl Database {
     }
 
     /// Stops the database, or kills it, and starts it again.
-    pub async fn restart(&self, stop: Option<Mode>, away: Duration) -> Result<(), chat_test_postgres::Error> {
-        let Self::Postgres(_, cluster) = self else { return Ok(()) };
+    pub async fn restart(
+        &self,
+        stop: Option<Mode>,
+        away: Duration,
+    ) -> Result<(), chat_test_postgres::Error> {
+        let Self::Postgres(_, cluster) = self else {
+            return Ok(());
+        };
         let cluster = Arc::clone(cluster);
         let restart = move || {
             let mut cluster = cluster.lock().unwrap();

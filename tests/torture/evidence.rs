@@ -116,12 +116,22 @@ pub struct Run {
 pub fn runs(log: &str) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for line in log.lines() {
-        let [what, tool, call, user] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+        let [what, tool, call, user] = line.split(' ').collect::<Vec<_>>()[..] else {
+            continue;
+        };
         let call = Uuid::try_parse(call).unwrap_or_default();
         match what {
-            "begin" => runs.push(Run { tool: tool.to_owned(), call, user: user.to_owned(), ended: false }),
+            "begin" => runs.push(Run {
+                tool: tool.to_owned(),
+                call,
+                user: user.to_owned(),
+                ended: false,
+            }),
             _ => {
-                let run = runs.iter_mut().rev().find(|run| run.call == call && !run.ended);
+                let run = runs
+                    .iter_mut()
+                    .rev()
+                    .find(|run| run.call == call && !run.ended);
                 run.into_iter().for_each(|run| run.ended = true);
             }
         }
@@ -170,9 +180,14 @@ impl<'a> Log<'a> {
     pub fn of(tables: &'a Tables) -> Self {
         let mut conversations: BTreeMap<Uuid, Vec<&TurnRow>> = BTreeMap::new();
         for turn in &tables.turns {
-            conversations.entry(turn.conversation).or_default().push(turn);
+            conversations
+                .entry(turn.conversation)
+                .or_default()
+                .push(turn);
         }
-        conversations.values_mut().for_each(|turns| turns.sort_by_key(|turn| turn.ordinal));
+        conversations
+            .values_mut()
+            .for_each(|turns| turns.sort_by_key(|turn| turn.ordinal));
         let mut items: HashMap<Uuid, Vec<Item>> = HashMap::new();
         for row in &tables.messages {
             items.entry(row.turn).or_default().push(Item::Message(row));
@@ -182,8 +197,14 @@ impl<'a> Log<'a> {
             items.push(Item::Call(row));
             items.extend(row.result_position.map(|_| Item::Result(row)));
         }
-        items.values_mut().for_each(|items| items.sort_by_key(Item::position));
-        Self { turns: tables.turns.iter().map(|turn| (turn.id, turn)).collect(), conversations, items }
+        items
+            .values_mut()
+            .for_each(|items| items.sort_by_key(Item::position));
+        Self {
+            turns: tables.turns.iter().map(|turn| (turn.id, turn)).collect(),
+            conversations,
+            items,
+        }
     }
 
     /// A turn's items, in order.
@@ -202,7 +223,9 @@ impl<'a> Log<'a> {
     /// What a turn's assistant said, as replies and lists show it.
     pub fn answer(&self, turn: Uuid) -> String {
         let texts = self.items(turn).iter().filter_map(|item| match item {
-            Item::Message(row) if row.role == "assistant" && !row.text.is_empty() => Some(row.text.as_str()),
+            Item::Message(row) if row.role == "assistant" && !row.text.is_empty() => {
+                Some(row.text.as_str())
+            }
             _ => None,
         });
         texts.collect::<Vec<_>>().join("\n\n")

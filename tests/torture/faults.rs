@@ -53,20 +53,37 @@ pub struct Targets {
     pub tally: Arc<Tally>,
 }
 
-/// Strikes until the campaign is over. Each target has a lane of its own, so that faults meet. In the end everything is healed.
+/// Strikes until the campaign is over. Each target has a lane of its own, so that faults meet. In
+/// the end everything is healed.
 pub async fn run(targets: Arc<Targets>, seed: u64, over: watch::Receiver<bool>) {
     let mut lanes = JoinSet::new();
     let replicas = targets.fleet.replicas.len() as u64;
     for (number, replica) in targets.fleet.replicas.iter().enumerate() {
         let (targets, replica) = (Arc::clone(&targets), Arc::clone(replica));
         let strike = move |rng| server(Arc::clone(&targets), Arc::clone(&replica), rng);
-        // The more there are, the less often each is struck: some work is to be done between the strikes.
+        // The more there are, the less often each is struck: some work is to be done between the
+        // strikes.
         let pauses = 100..1_000 * replicas;
-        lanes.spawn(lane(over.clone(), rng(seed, &format!("server {number}")), pauses, strike));
+        lanes.spawn(lane(
+            over.clone(),
+            rng(seed, &format!("server {number}")),
+            pauses,
+            strike,
+        ));
     }
     let of_agent = Arc::clone(&targets);
-    lanes.spawn(lane(over.clone(), rng(seed, "agent"), 2_000..9_000, move |rng| agent(Arc::clone(&of_agent), rng)));
-    lanes.spawn(lane(over, rng(seed, "database"), 4_000..12_000, move |rng| database(Arc::clone(&targets), rng)));
+    lanes.spawn(lane(
+        over.clone(),
+        rng(seed, "agent"),
+        2_000..9_000,
+        move |rng| agent(Arc::clone(&of_agent), rng),
+    ));
+    lanes.spawn(lane(
+        over,
+        rng(seed, "database"),
+        4_000..12_000,
+        move |rng| database(Arc::clone(&targets), rng),
+    ));
     while let Some(ended) = lanes.join_next().await {
         ended.unwrap();
     }
@@ -161,7 +178,9 @@ async fn database(targets: Arc<Targets>, mut rng: Rng) {
     // Where the strike itself meets a database that is away, it is away all the more.
     match strike {
         OfDatabase::Hold => {
-            targets.tally.fault("database: nobody can write for a while");
+            targets
+                .tally
+                .fault("database: nobody can write for a while");
             let _ = targets.database.hold(moment(100..3_000)).await;
         }
         OfDatabase::Cut => {
@@ -174,19 +193,36 @@ async fn database(targets: Arc<Targets>, mut rng: Rng) {
         }
         OfDatabase::FreezeBackend => {
             targets.tally.fault("database: a backend paused");
-            let _ = targets.database.strike_backend(Some(moment(300..7_000))).await;
+            let _ = targets
+                .database
+                .strike_backend(Some(moment(300..7_000)))
+                .await;
         }
         OfDatabase::Restart => {
             targets.tally.fault("database: restarted (fast)");
-            targets.database.restart(Some(Mode::Fast), moment(0..1_500)).await.unwrap();
+            targets
+                .database
+                .restart(Some(Mode::Fast), moment(0..1_500))
+                .await
+                .unwrap();
         }
         OfDatabase::Crash => {
             targets.tally.fault("database: restarted (immediate)");
-            targets.database.restart(Some(Mode::Immediate), moment(0..1_500)).await.unwrap();
+            targets
+                .database
+                .restart(Some(Mode::Immediate), moment(0..1_500))
+                .await
+                .unwrap();
         }
         OfDatabase::Kill => {
-            targets.tally.fault("database: killed (-9) and started again");
-            targets.database.restart(None, moment(0..1_000)).await.unwrap();
+            targets
+                .tally
+                .fault("database: killed (-9) and started again");
+            targets
+                .database
+                .restart(None, moment(0..1_000))
+                .await
+                .unwrap();
         }
     }
 }

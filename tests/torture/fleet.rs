@@ -24,7 +24,15 @@ impl Fleet {
     pub async fn start(homes: Vec<Home>, program: PathBuf) -> Self {
         let replica = |(number, home)| {
             let (server, address, logs) = (Mutex::new(None), Cell::new(None), Cell::default());
-            Arc::new(Replica { number, home, program: program.clone(), server, address, logs, faults: Cell::default() })
+            Arc::new(Replica {
+                number,
+                home,
+                program: program.clone(),
+                server,
+                address,
+                logs,
+                faults: Cell::default(),
+            })
         };
         let replicas: Vec<_> = homes.into_iter().enumerate().map(replica).collect();
         for replica in &replicas {
@@ -37,7 +45,11 @@ impl Fleet {
     pub async fn any(&self, rng: &mut Rng) -> SocketAddr {
         let begun = Instant::now();
         loop {
-            let known: Vec<SocketAddr> = self.replicas.iter().filter_map(|replica| *replica.address.lock().unwrap()).collect();
+            let known: Vec<SocketAddr> = self
+                .replicas
+                .iter()
+                .filter_map(|replica| *replica.address.lock().unwrap())
+                .collect();
             if let Some(address) = rng.choice(known) {
                 return address;
             }
@@ -48,12 +60,18 @@ impl Fleet {
 
     /// What servers did that they should not.
     pub fn faults(&self) -> Vec<String> {
-        self.replicas.iter().flat_map(|replica| replica.faults.lock().unwrap().clone()).collect()
+        self.replicas
+            .iter()
+            .flat_map(|replica| replica.faults.lock().unwrap().clone())
+            .collect()
     }
 
     /// The logs of all that ran, by replica.
     pub fn logs(&self) -> Vec<String> {
-        self.replicas.iter().map(|replica| replica.logs.lock().unwrap().join("\n--- the next\n")).collect()
+        self.replicas
+            .iter()
+            .map(|replica| replica.logs.lock().unwrap().join("\n--- the next\n"))
+            .collect()
     }
 }
 
@@ -93,7 +111,9 @@ impl Replica {
     /// Stops the server in its tracks for some time.
     pub async fn pause(&self, pause: Duration) {
         let mut server = self.server.lock().await;
-        let Some(running) = server.as_mut() else { return };
+        let Some(running) = server.as_mut() else {
+            return;
+        };
         running.signal("STOP");
         sleep(pause).await;
         running.signal("CONT");
@@ -101,7 +121,9 @@ impl Replica {
 
     /// Kills the tool server, or stops it in its tracks for some time.
     pub async fn strike_tools(&self, pause: Option<Duration>) {
-        let Some(tools) = self.server.lock().await.as_ref().and_then(Server::tools) else { return };
+        let Some(tools) = self.server.lock().await.as_ref().and_then(Server::tools) else {
+            return;
+        };
         signal(tools, if pause.is_some() { "STOP" } else { "KILL" });
         if let Some(pause) = pause {
             sleep(pause).await;
@@ -117,7 +139,9 @@ impl Replica {
 
     async fn stop(&self, server: &mut Option<Server>) {
         self.down();
-        let Some(mut server) = server.take() else { return };
+        let Some(mut server) = server.take() else {
+            return;
+        };
         let ended = server.has_ended();
         server.signal("TERM");
         let begun = Instant::now();
@@ -128,8 +152,14 @@ impl Replica {
             }
             sleep(Duration::from_millis(5)).await;
         }
-        let (code, log) = tokio::task::spawn_blocking(|| server.ended()).await.unwrap();
-        let fault = if ended { Some("ended by itself") } else { (code.is_none()).then_some("died when it was asked to stop") };
+        let (code, log) = tokio::task::spawn_blocking(|| server.ended())
+            .await
+            .unwrap();
+        let fault = if ended {
+            Some("ended by itself")
+        } else {
+            (code.is_none()).then_some("died when it was asked to stop")
+        };
         self.over(log, fault);
     }
 
@@ -137,7 +167,10 @@ impl Replica {
         let begun = Instant::now();
         loop {
             let (home, program) = (self.home.clone(), self.program.clone());
-            match tokio::task::spawn_blocking(move || home.try_start(&program)).await.unwrap() {
+            match tokio::task::spawn_blocking(move || home.try_start(&program))
+                .await
+                .unwrap()
+            {
                 Ok(started) => {
                     *self.address.lock().unwrap() = Some(started.address);
                     *server = Some(started);
@@ -161,8 +194,21 @@ impl Replica {
     /// Keeps the log of a server that is no more.
     fn over(&self, log: String, fault: Option<&str>) {
         let mut faults = self.faults.lock().unwrap();
-        let end = log.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n      ");
-        faults.extend(fault.map(|fault| format!("server {} {fault}; its last words:\n      {end}", self.number)));
+        let end = log
+            .lines()
+            .rev()
+            .take(12)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect::<Vec<_>>()
+            .join("\n      ");
+        faults.extend(fault.map(|fault| {
+            format!(
+                "server {} {fault}; its last words:\n      {end}",
+                self.number
+            )
+        }));
         let panics = log.lines().filter(|line| line.contains("panicked at"));
         faults.extend(panics.map(|line| format!("server {}: {line}", self.number)));
         self.logs.lock().unwrap().push(log);

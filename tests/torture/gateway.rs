@@ -23,7 +23,12 @@ impl Gateway {
         let address = listener.local_addr()?;
         let (refuses, cuts) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(0));
         let task = tokio::spawn(serve(listener, target, Arc::clone(&refuses), cuts.clone()));
-        Ok(Self { address, refuses, cuts, task })
+        Ok(Self {
+            address,
+            refuses,
+            cuts,
+            task,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -50,15 +55,24 @@ impl Drop for Gateway {
     }
 }
 
-async fn serve(listener: TcpListener, target: SocketAddr, refuses: Arc<AtomicBool>, cuts: watch::Sender<u64>) {
+async fn serve(
+    listener: TcpListener,
+    target: SocketAddr,
+    refuses: Arc<AtomicBool>,
+    cuts: watch::Sender<u64>,
+) {
     loop {
-        let Ok((mut inner, _)) = listener.accept().await else { continue };
+        let Ok((mut inner, _)) = listener.accept().await else {
+            continue;
+        };
         if refuses.load(Ordering::Relaxed) {
             continue;
         }
         let mut cut = cuts.subscribe();
         tokio::spawn(async move {
-            let Ok(mut outer) = TcpStream::connect(target).await else { return };
+            let Ok(mut outer) = TcpStream::connect(target).await else {
+                return;
+            };
             tokio::select! {
                 // Whoever went away is nobody's fault.
                 _ = copy_bidirectional(&mut inner, &mut outer) => {}

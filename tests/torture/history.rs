@@ -56,7 +56,11 @@ pub enum Outcome {
     /// The whole reply.
     Replied(Reply),
     /// The message is stored: a stream was opened, or the turn failed.
-    Begun { conversation: Uuid, turn: Uuid, code: Option<String> },
+    Begun {
+        conversation: Uuid,
+        turn: Uuid,
+        code: Option<String>,
+    },
     /// It is not.
     Refused { status: u16, code: String },
     /// It may be.
@@ -68,7 +72,9 @@ impl Outcome {
     pub fn turn(&self) -> Option<(Uuid, Uuid)> {
         match self {
             Self::Replied(reply) => Some((reply.conversation, reply.turn)),
-            Self::Begun { conversation, turn, .. } => Some((*conversation, *turn)),
+            Self::Begun {
+                conversation, turn, ..
+            } => Some((*conversation, *turn)),
             Self::Refused { .. } | Self::Unknown { .. } => None,
         }
     }
@@ -133,7 +139,10 @@ pub struct Record {
 
 impl Record {
     pub fn new() -> Self {
-        Self { start: Instant::now(), history: Mutex::default() }
+        Self {
+            start: Instant::now(),
+            history: Mutex::default(),
+        }
     }
 
     pub fn now(&self) -> Moment {

@@ -33,17 +33,38 @@ impl Tally {
         let outcome = match outcome {
             Outcome::Replied(reply) => format!("answered: {}", reply.status),
             Outcome::Begun { code: None, .. } => "begun".to_owned(),
-            Outcome::Begun { code: Some(code), .. } => format!("failed: {code}"),
+            Outcome::Begun {
+                code: Some(code), ..
+            } => format!("failed: {code}"),
             Outcome::Refused { code, .. } => format!("refused: {code}"),
-            Outcome::Unknown { why } if why.starts_with("50") => format!("unknown: {}", why.get(..3).unwrap_or_default()),
+            Outcome::Unknown { why } if why.starts_with("50") => {
+                format!("unknown: {}", why.get(..3).unwrap_or_default())
+            }
             Outcome::Unknown { .. } => "unknown: connection lost".to_owned(),
         };
-        *self.0.lock().unwrap().requests.entry(kind).or_default().entry(outcome).or_default() += 1;
+        *self
+            .0
+            .lock()
+            .unwrap()
+            .requests
+            .entry(kind)
+            .or_default()
+            .entry(outcome)
+            .or_default() += 1;
     }
 
     pub fn answer(&self, kind: &'static str, status: Option<u16>) {
-        let outcome = status.map_or_else(|| "connection lost".to_owned(), |status| status.to_string());
-        *self.0.lock().unwrap().requests.entry(kind).or_default().entry(outcome).or_default() += 1;
+        let outcome =
+            status.map_or_else(|| "connection lost".to_owned(), |status| status.to_string());
+        *self
+            .0
+            .lock()
+            .unwrap()
+            .requests
+            .entry(kind)
+            .or_default()
+            .entry(outcome)
+            .or_default() += 1;
     }
 
     pub fn fault(&self, kind: &'static str) {
@@ -52,7 +73,13 @@ impl Tally {
 
     /// How often this befell.
     pub fn faults_of(&self, what: &'static str) -> u64 {
-        self.0.lock().unwrap().faults.get(what).copied().unwrap_or_default()
+        self.0
+            .lock()
+            .unwrap()
+            .faults
+            .get(what)
+            .copied()
+            .unwrap_or_default()
     }
 
     pub fn count(&self, what: &'static str) {
@@ -66,8 +93,13 @@ impl Tally {
     /// Whether so much was done that it says something.
     pub fn says_something(&self) -> bool {
         let counts = self.0.lock().unwrap();
-        let answered = counts.requests.values().flatten().filter(|(outcome, _)| outcome.starts_with("answered") || *outcome == "begun");
-        answered.map(|(_, count)| count).sum::<u64>() >= 20 && counts.faults.get(KILL).is_some_and(|kills| *kills > 0)
+        let answered = counts
+            .requests
+            .values()
+            .flatten()
+            .filter(|(outcome, _)| outcome.starts_with("answered") || *outcome == "begun");
+        answered.map(|(_, count)| count).sum::<u64>() >= 20
+            && counts.faults.get(KILL).is_some_and(|kills| *kills > 0)
     }
 
     /// The table of what was done.
@@ -84,7 +116,14 @@ impl Tally {
         for (kind, outcomes) in counts.requests {
             section(&format!("requests: {kind}"), outcomes.into_iter().collect());
         }
-        section("faults", counts.faults.into_iter().map(|(name, count)| (name.to_owned(), count)).collect());
+        section(
+            "faults",
+            counts
+                .faults
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+        );
         for (name, count) in counts.other {
             let _ = writeln!(table, "\n{name:<58} {count:>8}");
         }
@@ -96,9 +135,21 @@ impl Tally {
 pub fn found(violations: &[Violation]) -> String {
     let mut table = String::new();
     for property in Property::ALL {
-        let of: Vec<&Violation> = violations.iter().filter(|violation| violation.property == *property).collect();
-        let verdict = if of.is_empty() { "holds".to_owned() } else { format!("VIOLATED {} times", of.len()) };
-        let _ = writeln!(table, "  {:<18} {verdict:<20} {}", property.code(), property.sentence());
+        let of: Vec<&Violation> = violations
+            .iter()
+            .filter(|violation| violation.property == *property)
+            .collect();
+        let verdict = if of.is_empty() {
+            "holds".to_owned()
+        } else {
+            format!("VIOLATED {} times", of.len())
+        };
+        let _ = writeln!(
+            table,
+            "  {:<18} {verdict:<20} {}",
+            property.code(),
+            property.sentence()
+        );
         for violation in of.iter().take(TOLD) {
             let _ = writeln!(table, "    - {}", violation.evidence);
         }

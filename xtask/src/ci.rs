@@ -10,7 +10,8 @@ const LONG_MINUTES: &str = "5";
 /// How long the campaign may take to notice that a guard is missing.
 const SABOTAGE_MINUTES: &str = "2";
 
-/// Runs all parts, the cheap ones first. With `--long`, the fault campaigns are longer, and show that they notice a missing guard.
+/// Runs all parts, the cheap ones first. With `--long`, the fault campaigns are longer, and show
+/// that they notice a missing guard.
 pub fn run(words: &[&str]) -> Result<(), Failed> {
     match words {
         [] => all(false),
@@ -20,7 +21,10 @@ pub fn run(words: &[&str]) -> Result<(), Failed> {
         ["test"] => test::rust(&[]),
         ["campaign"] => campaign(false),
         ["campaign", "--long"] => campaign(true),
-        _ => Err(Failed(format!("ci: `{}` is not a part; see `cargo xtask help`", words.join(" ")))),
+        _ => Err(Failed(format!(
+            "ci: `{}` is not a part; see `cargo xtask help`",
+            words.join(" ")
+        ))),
     }
 }
 
@@ -36,28 +40,68 @@ fn lint() -> Result<(), Failed> {
     Step::cargo("format", &["fmt", "--all", "--check"]).run()?;
     crate::tidy()?;
     page::check()?;
-    let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    let lints = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ];
     Step::cargo("lints", &lints).run()?;
     // The server without its demo is what others build upon.
-    Step::cargo("lints without features", &["clippy", "-p", "chat-server", "--no-default-features", "--", "-D", "warnings"]).run()
+    Step::cargo(
+        "lints without features",
+        &[
+            "clippy",
+            "-p",
+            "chat-server",
+            "--no-default-features",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+    .run()
 }
 
 fn docs() -> Result<(), Failed> {
-    Step::cargo("docs", &["doc", "--workspace", "--no-deps", "--all-features", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()
+    Step::cargo(
+        "docs",
+        &[
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--all-features",
+            "--document-private-items",
+        ],
+    )
+    .env("RUSTDOCFLAGS", "-D warnings")
+    .run()
 }
 
 fn campaign(long: bool) -> Result<(), Failed> {
     for database in ["sqlite", "postgres"] {
         let campaign = ["--database", database, "--minutes"];
         // The short campaign is the same each time; a long one has a new seed each time.
-        let length: &[&str] = if long { &[LONG_MINUTES] } else { &[MINUTES, "--seed", SEED] };
+        let length: &[&str] = if long {
+            &[LONG_MINUTES]
+        } else {
+            &[MINUTES, "--seed", SEED]
+        };
         torture::run(&[&campaign[..], length].concat())?;
     }
     if long {
         for guard in torture::guards() {
-            torture::run(&["--database", "postgres", "--minutes", SABOTAGE_MINUTES, "--sabotage", guard])?;
+            torture::run(&[
+                "--database",
+                "postgres",
+                "--minutes",
+                SABOTAGE_MINUTES,
+                "--sabotage",
+                guard,
+            ])?;
         }
     }
     Ok(())

@@ -100,14 +100,23 @@ fn tidy() -> Result<(), Failed> {
 /// Both pages are written by the tests that hold them.
 fn docs() -> Result<(), Failed> {
     let write = |name, package| {
-        Step::cargo("write a generated page", &["test", "--quiet", "--package", package, "--", name]).env("UPDATE_DOCS", "1").run()
+        Step::cargo(
+            "write a generated page",
+            &["test", "--quiet", "--package", package, "--", name],
+        )
+        .env("UPDATE_DOCS", "1")
+        .run()
     };
     write("the_document_is_the_table", "chat-protocol")?;
     write("the_reference_is_up_to_date", "chat-server")
 }
 
 fn bench(package: &str, bench: &str, rest: &[&str]) -> Result<(), Failed> {
-    let arguments = [&["bench", "--package", package, "--bench", bench, "--"], rest].concat();
+    let arguments = [
+        &["bench", "--package", package, "--bench", bench, "--"],
+        rest,
+    ]
+    .concat();
     Step::cargo("measure", &arguments).run()
 }
 
@@ -115,9 +124,26 @@ fn bench(package: &str, bench: &str, rest: &[&str]) -> Result<(), Failed> {
 fn bench_postgres(rest: &[&str]) -> Result<(), Failed> {
     let failed = |error: chat_test_postgres::Error| Failed(error.to_string());
     install_if_missing().map_err(failed)?;
-    let cluster = Cluster::start(Options { durable: true, ..Options::default() }).map_err(failed)?;
-    let arguments = [&["bench", "--package", "chat-store-seaorm", "--bench", "postgres", "--"], rest].concat();
-    Step::cargo("measure", &arguments).env(URL_VARIABLE, &cluster.url("postgres")).run()
+    let cluster = Cluster::start(Options {
+        durable: true,
+        ..Options::default()
+    })
+    .map_err(failed)?;
+    let arguments = [
+        &[
+            "bench",
+            "--package",
+            "chat-store-seaorm",
+            "--bench",
+            "postgres",
+            "--",
+        ],
+        rest,
+    ]
+    .concat();
+    Step::cargo("measure", &arguments)
+        .env(URL_VARIABLE, &cluster.url("postgres"))
+        .run()
 }
 
 /// The folder of the workspace.

@@ -10,7 +10,12 @@ use crate::steps::{self, Failed, Step, output};
 const OLDEST_NODE: (u32, u32) = (20, 19);
 
 /// Where a Chromium may be.
-const CHROMIUMS: &[&str] = &["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/usr/bin/google-chrome-stable"];
+const CHROMIUMS: &[&str] = &[
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+    "/usr/bin/google-chrome-stable",
+];
 
 fn folder() -> PathBuf {
     root().join("crates/chat-web/ui")
@@ -18,15 +23,24 @@ fn folder() -> PathBuf {
 
 /// Whether there is a Node.js that is new enough; else what is missing.
 fn node() -> Result<(), Failed> {
-    let missing =
-        |what: &str| Failed(format!("{what}; the chat page needs Node.js {}.{} or later, with npm", OLDEST_NODE.0, OLDEST_NODE.1));
+    let missing = |what: &str| {
+        Failed(format!(
+            "{what}; the chat page needs Node.js {}.{} or later, with npm",
+            OLDEST_NODE.0, OLDEST_NODE.1
+        ))
+    };
     let version = output("node", &["--version"]).map_err(|_| missing("there is no `node`"))?;
     let version = String::from_utf8_lossy(&version).trim().to_owned();
-    let mut numbers = version.trim_start_matches('v').split('.').map_while(|number| number.parse::<u32>().ok());
+    let mut numbers = version
+        .trim_start_matches('v')
+        .split('.')
+        .map_while(|number| number.parse::<u32>().ok());
     if (numbers.next(), numbers.next()) < (Some(OLDEST_NODE.0), Some(OLDEST_NODE.1)) {
         return Err(missing(&format!("`node` is {version}")));
     }
-    output("npm", &["--version"]).map(drop).map_err(|_| missing("there is no `npm`"))
+    output("npm", &["--version"])
+        .map(drop)
+        .map_err(|_| missing("there is no `npm`"))
 }
 
 fn npm(name: &'static str, arguments: &[&str]) -> Step {
@@ -37,7 +51,8 @@ fn npm(name: &'static str, arguments: &[&str]) -> Step {
 fn install() -> Result<(), Failed> {
     node()?;
     let lock = folder().join("package-lock.json");
-    let wanted = std::fs::read(&lock).map_err(|error| Failed(format!("{}: {error}", lock.display())))?;
+    let wanted =
+        std::fs::read(&lock).map_err(|error| Failed(format!("{}: {error}", lock.display())))?;
     let mark = folder().join("node_modules/.installed");
     if std::fs::read(&mark).is_ok_and(|installed| installed == wanted) {
         return Ok(());
@@ -58,7 +73,8 @@ pub fn check() -> Result<(), Failed> {
     npm("check the page's code", &["run", "--silent", "check"]).run()
 }
 
-/// All tests of the page: those of its logic, and those in a real browser against the program in `target/debug`.
+/// All tests of the page: those of its logic, and those in a real browser against the program in
+/// `target/debug`.
 pub fn test(filter: &[&str]) -> Result<(), Failed> {
     let mut words = vec!["run", "--silent", "test", "--"];
     words.extend(filter);
@@ -68,7 +84,8 @@ pub fn test(filter: &[&str]) -> Result<(), Failed> {
     browser("tests in a browser", "*.test.ts", "debug", filter)
 }
 
-/// The tests of what depends on the engine of a browser: Chromium, Firefox and WebKitGTK, all of which must be installed.
+/// The tests of what depends on the engine of a browser: Chromium, Firefox and WebKitGTK, all of
+/// which must be installed.
 pub fn engines() -> Result<(), Failed> {
     program("debug")?;
     in_all_engines()
@@ -80,16 +97,27 @@ fn in_all_engines() -> Result<(), Failed> {
 }
 
 /// The programs that the tests of all engines need beside Chromium: what each is, and its name.
-const ENGINES: [(&str, &str); 3] = [("Firefox", "firefox-esr"), ("WebKitGTK's driver", "WebKitWebDriver"), ("Xvfb", "Xvfb")];
+const ENGINES: [(&str, &str); 3] = [
+    ("Firefox", "firefox-esr"),
+    ("WebKitGTK's driver", "WebKitWebDriver"),
+    ("Xvfb", "Xvfb"),
+];
 
-/// Runs the tests of [`engines`] against the program in `target/debug`, where their browsers are installed; elsewhere says that they
-/// were not run, and why.
+/// Runs the tests of [`engines`] against the program in `target/debug`, where their browsers are
+/// installed; elsewhere says that they were not run, and why.
 pub fn engines_if_installed() -> Result<(), Failed> {
-    let missing: Vec<&str> = ENGINES.iter().filter(|(_, program)| steps::find(program).is_none()).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> = ENGINES
+        .iter()
+        .filter(|(_, program)| steps::find(program).is_none())
+        .map(|(name, _)| *name)
+        .collect();
     if missing.is_empty() {
         return in_all_engines();
     }
-    eprintln!("not run: the tests in all engines (cargo xtask ui engines); missing: {}", missing.join(", "));
+    eprintln!(
+        "not run: the tests in all engines (cargo xtask ui engines); missing: {}",
+        missing.join(", ")
+    );
     Ok(())
 }
 
@@ -98,7 +126,18 @@ pub fn program(profile: &str) -> Result<(), Failed> {
     build()?;
     // Cargo's name for what it puts into `debug`.
     let profile = if profile == "debug" { "dev" } else { profile };
-    Step::cargo("build the program", &["build", "--locked", "--package", "chat-server", "--profile", profile]).run()
+    Step::cargo(
+        "build the program",
+        &[
+            "build",
+            "--locked",
+            "--package",
+            "chat-server",
+            "--profile",
+            profile,
+        ],
+    )
+    .run()
 }
 
 /// Makes the pictures of README.md and docs/ui.md anew.
@@ -119,8 +158,11 @@ fn browser(name: &'static str, files: &str, profile: &str, filter: &[&str]) -> R
     let mut words = vec!["run", "--silent", "browser", "--"];
     words.extend(filter);
     let program = root().join("target").join(profile).join("chat-server");
-    let step = npm(name, &words).env("CHAT_RUN", files).env("CHROMIUM", &chromium);
-    step.env("CHAT_SERVER", &program.display().to_string()).run()
+    let step = npm(name, &words)
+        .env("CHAT_RUN", files)
+        .env("CHROMIUM", &chromium);
+    step.env("CHAT_SERVER", &program.display().to_string())
+        .run()
 }
 
 /// The browser for the tests. Root on Debian gets it from Debian.
@@ -128,7 +170,12 @@ fn chromium() -> Result<String, Failed> {
     if let Some(named) = std::env::var_os("CHROMIUM") {
         return Ok(named.to_string_lossy().into_owned());
     }
-    let installed = || CHROMIUMS.iter().find(|place| Path::new(place).exists()).map(|place| (*place).to_owned());
+    let installed = || {
+        CHROMIUMS
+            .iter()
+            .find(|place| Path::new(place).exists())
+            .map(|place| (*place).to_owned())
+    };
     if let Some(place) = installed() {
         return Ok(place);
     }
@@ -159,10 +206,16 @@ pub fn serve(arguments: &[&str]) -> Result<(), Failed> {
 pub fn dist() -> Result<(), Failed> {
     // An older page is not what is shipped.
     program("release")?;
-    let (made, shipped) = (root().join("target/release/chat-server"), root().join("target/dist"));
-    let copied = std::fs::create_dir_all(&shipped).and_then(|()| std::fs::copy(&made, shipped.join("chat-server")));
+    let (made, shipped) = (
+        root().join("target/release/chat-server"),
+        root().join("target/dist"),
+    );
+    let copied = std::fs::create_dir_all(&shipped)
+        .and_then(|()| std::fs::copy(&made, shipped.join("chat-server")));
     copied.map_err(|error| Failed(format!("{}: {error}", shipped.display())))?;
-    let version = Command::new(shipped.join("chat-server")).arg("--version").status();
+    let version = Command::new(shipped.join("chat-server"))
+        .arg("--version")
+        .status();
     match version {
         Ok(status) if status.success() => Ok(()),
         _ => Err(Failed("the program that was made does not run".to_owned())),

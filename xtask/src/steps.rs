@@ -28,7 +28,12 @@ impl Step {
     }
 
     /// A call of another program, in a folder.
-    pub fn program(name: &'static str, program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Self {
+    pub fn program(
+        name: &'static str,
+        program: impl AsRef<OsStr>,
+        arguments: &[&str],
+        folder: &Path,
+    ) -> Self {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(folder);
         Self { name, command }
@@ -36,7 +41,12 @@ impl Step {
 
     /// In the folder that we were started in.
     pub fn here(mut self) -> Result<Self, Failed> {
-        let here = std::env::current_dir().map_err(|error| Failed(format!("{}: there is no working folder: {error}", self.name)))?;
+        let here = std::env::current_dir().map_err(|error| {
+            Failed(format!(
+                "{}: there is no working folder: {error}",
+                self.name
+            ))
+        })?;
         self.command.current_dir(here);
         Ok(self)
     }
@@ -58,30 +68,58 @@ impl Step {
         let name = self.name;
         eprintln!("\n=== {name}");
         let begun = Instant::now();
-        let output =
-            self.command.stderr(Stdio::inherit()).output().map_err(|error| Failed(format!("{name}: cannot be started: {error}")))?;
+        let output = self
+            .command
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| Failed(format!("{name}: cannot be started: {error}")))?;
         let status = output.status;
-        eprintln!("=== {name}: {} after {:.0} s", if status.success() { "good" } else { "FAILED" }, begun.elapsed().as_secs_f32());
-        if status.success() { Ok(output.stdout) } else { Err(Failed(format!("{name} failed ({status})"))) }
+        eprintln!(
+            "=== {name}: {} after {:.0} s",
+            if status.success() { "good" } else { "FAILED" },
+            begun.elapsed().as_secs_f32()
+        );
+        if status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(Failed(format!("{name} failed ({status})")))
+        }
     }
 }
 
 /// Builds all programs of the workspace; says where they are.
 pub fn programs() -> Result<Vec<PathBuf>, Failed> {
-    let arguments = ["build", "--workspace", "--bins", "--all-features", "--message-format", "json-render-diagnostics"];
-    Ok(executables(&Step::cargo("build the programs", &arguments).output()?))
+    let arguments = [
+        "build",
+        "--workspace",
+        "--bins",
+        "--all-features",
+        "--message-format",
+        "json-render-diagnostics",
+    ];
+    Ok(executables(
+        &Step::cargo("build the programs", &arguments).output()?,
+    ))
 }
 
 /// The programs that cargo says it has built.
 pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
     let messages = String::from_utf8_lossy(messages);
     let message = |line: &str| serde_json::from_str::<Value>(line).ok();
-    messages.lines().filter_map(message).filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).collect()
+    messages
+        .lines()
+        .filter_map(message)
+        .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .collect()
 }
 
 /// What a command writes.
 pub fn output(program: &str, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
-    let program = if program == "cargo" { cargo() } else { program.into() };
+    let program = if program == "cargo" {
+        cargo()
+    } else {
+        program.into()
+    };
     let shown = format!("{} {}", program.to_string_lossy(), arguments.join(" "));
     let output = Command::new(program)
         .args(arguments)
@@ -91,7 +129,10 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
     if output.status.success() {
         Ok(output.stdout)
     } else {
-        Err(Failed(format!("{shown}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+        Err(Failed(format!(
+            "{shown}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )))
     }
 }
 
@@ -102,5 +143,7 @@ fn cargo() -> OsString {
 
 /// Finds a program in the folders of `PATH`.
 pub fn find(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }

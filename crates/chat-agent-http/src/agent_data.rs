@@ -1,7 +1,8 @@
-//! What a server wants back: kept as data of the agent with a call or a message, and sent back to the same server and model.
+//! What a server wants back: kept as data of the agent with a call or a message, and sent back to
+//! the same server and model.
 //!
-//! Mistral wants its call ids, Gemini the signatures of its thoughts, DeepSeek and others the thoughts themselves: without them they
-//! refuse each later request of the conversation.
+//! Mistral wants its call ids, Gemini the signatures of its thoughts, DeepSeek and others the
+//! thoughts themselves: without them they refuse each later request of the conversation.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,12 @@ use serde_json::{Map, Value};
 use crate::json::{Node, Text, is_shallow, without_halves};
 
 /// Members of a tool call that are sent back.
-pub const CALL_MEMBERS: &[&str] = &["extra_content", "provider_specific_fields", "thought_signature", "signature"];
+pub const CALL_MEMBERS: &[&str] = &[
+    "extra_content",
+    "provider_specific_fields",
+    "thought_signature",
+    "signature",
+];
 /// Members of a message that are sent back.
 pub const MESSAGE_MEMBERS: &[&str] = &[
     "extra_content",
@@ -30,14 +36,17 @@ pub const MESSAGE_MEMBERS: &[&str] = &[
 const WITH_CALLS_ONLY: &[&str] = &["reasoning", "reasoning_content"];
 /// The longest id that is kept, in bytes.
 const MAX_ID: usize = 256;
-/// The longest text of thoughts that is kept, in bytes. What is longer is cut: some servers only want that there is some.
+/// The longest text of thoughts that is kept, in bytes. What is longer is cut: some servers only
+/// want that there is some.
 const MAX_THOUGHTS: usize = 32 << 10;
 /// The most that is gathered for a message.
 const MAX_KEPT: usize = 48 << 10;
 
 /// Whether a part of the content of this type is a thought of the model.
 pub fn is_reasoning_part(kind: &str) -> bool {
-    ["thinking", "reasoning", "thought"].iter().any(|word| kind.contains(word))
+    ["thinking", "reasoning", "thought"]
+        .iter()
+        .any(|word| kind.contains(word))
 }
 
 /// Data as it is stored.
@@ -66,8 +75,11 @@ impl Kept {
     /// What of it is sent with a message.
     pub fn for_message(mut self, has_calls: bool) -> Self {
         if !has_calls {
-            self.members.retain(|name, _| !WITH_CALLS_ONLY.contains(&name.as_str()));
-            self.thoughts.retain(|part| matches!(Node::of(part), Node::Object(part) if part.has("signature")));
+            self.members
+                .retain(|name, _| !WITH_CALLS_ONLY.contains(&name.as_str()));
+            self.thoughts.retain(
+                |part| matches!(Node::of(part), Node::Object(part) if part.has("signature")),
+            );
         }
         self
     }
@@ -91,10 +103,27 @@ fn lost(error: &dyn std::error::Error) -> Option<AgentData> {
 }
 
 /// The data of a call.
-pub fn of_call(source: &str, id: String, members: Vec<(&'static str, Box<RawValue>)>) -> Option<AgentData> {
-    let id = if id.len() <= MAX_ID { id } else { String::new() };
-    let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), kept(&value)?))).collect();
-    Kept { from: source.to_owned(), id, members, thoughts: Vec::new() }.data()
+pub fn of_call(
+    source: &str,
+    id: String,
+    members: Vec<(&'static str, Box<RawValue>)>,
+) -> Option<AgentData> {
+    let id = if id.len() <= MAX_ID {
+        id
+    } else {
+        String::new()
+    };
+    let members = members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), kept(&value)?)))
+        .collect();
+    Kept {
+        from: source.to_owned(),
+        id,
+        members,
+        thoughts: Vec::new(),
+    }
+    .data()
 }
 
 /// A value that is stored: readable for everybody, and bounded.
@@ -102,9 +131,14 @@ fn kept(value: &RawValue) -> Option<Box<RawValue>> {
     let json = value.get();
     let bounded = json.len() <= MAX_KEPT && is_shallow(json);
     if !bounded {
-        tracing::warn!(bytes = json.len(), "a value that the agent wants back is left out: it is larger than allowed");
+        tracing::warn!(
+            bytes = json.len(),
+            "a value that the agent wants back is left out: it is larger than allowed"
+        );
     }
-    bounded.then(|| RawValue::from_string(without_halves(json).replace('\0', "")).ok()).flatten()
+    bounded
+        .then(|| RawValue::from_string(without_halves(json).replace('\0', "")).ok())
+        .flatten()
 }
 
 /// What belongs to the message of an answer, as far as it came.
@@ -154,7 +188,9 @@ impl Gathered {
         let had = self.bytes <= MAX_KEPT;
         self.bytes = self.bytes.saturating_add(part.get().len());
         if had && self.bytes > MAX_KEPT {
-            tracing::warn!("what the agent wants back with its message is longer than allowed, and is left out");
+            tracing::warn!(
+                "what the agent wants back with its message is longer than allowed, and is left out"
+            );
         }
         self.bytes <= MAX_KEPT
     }
@@ -163,16 +199,33 @@ impl Gathered {
     pub fn data(self, source: &str) -> Option<AgentData> {
         let mut members = BTreeMap::new();
         for (name, text) in self.texts {
-            members.extend(to_raw_value(&shortened(text.into_string())).map(|value| (name.to_owned(), value)));
+            members.extend(
+                to_raw_value(&shortened(text.into_string())).map(|value| (name.to_owned(), value)),
+            );
         }
         // Half of a signed list is worse than none.
         let is_whole = self.bytes <= MAX_KEPT;
         for (name, list) in self.lists.into_iter().filter(|_| is_whole) {
             members.extend(to_raw_value(&list).map(|value| (name.to_owned(), value)));
         }
-        members.extend(self.values.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        let thoughts = self.thoughts.iter().filter(|_| is_whole).filter_map(|part| to_raw_value(part).ok()).collect();
-        Kept { from: source.to_owned(), id: String::new(), members, thoughts }.data()
+        members.extend(
+            self.values
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let thoughts = self
+            .thoughts
+            .iter()
+            .filter(|_| is_whole)
+            .filter_map(|part| to_raw_value(part).ok())
+            .collect();
+        Kept {
+            from: source.to_owned(),
+            id: String::new(),
+            members,
+            thoughts,
+        }
+        .data()
     }
 }
 
@@ -185,32 +238,45 @@ fn shortened(text: String) -> String {
 
 /// Adds a part of a list. One that goes on with the last part is joined to it.
 fn add_part(parts: &mut Vec<Value>, part: &RawValue) {
-    let Some(part) = kept(part).and_then(|part| serde_json::from_str::<Value>(part.get()).ok()) else { return };
+    let Some(part) = kept(part).and_then(|part| serde_json::from_str::<Value>(part.get()).ok())
+    else {
+        return;
+    };
     match (parts.last_mut(), part) {
-        (Some(Value::Object(last)), Value::Object(part)) if goes_on(last, &part) => join(last, part),
+        (Some(Value::Object(last)), Value::Object(part)) if goes_on(last, &part) => {
+            join(last, part)
+        }
         (_, part) => parts.push(part),
     }
 }
 
 fn goes_on(last: &Map<String, Value>, part: &Map<String, Value>) -> bool {
-    ["type", "index", "id"].into_iter().all(|name| match (last.get(name), part.get(name)) {
-        (Some(last), Some(part)) => last.is_null() || part.is_null() || last == part,
-        (None, None) => true,
-        _ => name == "id",
-    })
+    ["type", "index", "id"]
+        .into_iter()
+        .all(|name| match (last.get(name), part.get(name)) {
+            (Some(last), Some(part)) => last.is_null() || part.is_null() || last == part,
+            (None, None) => true,
+            _ => name == "id",
+        })
 }
 
 /// Texts become longer, lists too; of other members the last that says something counts.
 fn join(last: &mut Map<String, Value>, part: Map<String, Value>) {
     for (name, value) in part {
         match (last.get_mut(&name), value) {
-            (Some(Value::String(text)), Value::String(more)) if matches!(name.as_str(), "text" | "summary" | "data" | "thinking") => {
+            (Some(Value::String(text)), Value::String(more))
+                if matches!(name.as_str(), "text" | "summary" | "data" | "thinking") =>
+            {
                 text.push_str(&more);
             }
             (Some(Value::Array(values)), Value::Array(more)) => {
                 for value in more {
                     match (values.last_mut(), value) {
-                        (Some(Value::Object(last)), Value::Object(part)) if goes_on(last, &part) => join(last, part),
+                        (Some(Value::Object(last)), Value::Object(part))
+                            if goes_on(last, &part) =>
+                        {
+                            join(last, part)
+                        }
                         (_, value) => values.push(value),
                     }
                 }

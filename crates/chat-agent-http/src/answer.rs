@@ -65,11 +65,18 @@ impl Answer {
         }
     }
 
-    /// Takes the next piece of the answer, or a whole answer, in JSON. Text is an event at once; calls wait for the end.
+    /// Takes the next piece of the answer, or a whole answer, in JSON. Text is an event at once;
+    /// calls wait for the end.
     ///
     /// # Errors
     /// It is an error of the server, or text or calls in a form that is not understood.
-    pub fn hear(&mut self, json: &str, is_whole: bool, is_error: bool, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
+    pub fn hear(
+        &mut self,
+        json: &str,
+        is_whole: bool,
+        is_error: bool,
+        events: &mut VecDeque<StepEvent>,
+    ) -> Result<(), AgentError> {
         if is_error {
             return Err(Refusal::of_event(json).into_error(None, &self.mask));
         }
@@ -79,19 +86,28 @@ impl Answer {
             return Ok(());
         }
         let values = values(json).map_err(|error| nonsense(format!("it is not JSON: {error}")))?;
-        values.iter().try_for_each(|value| self.hear_value(value, is_whole, events))
+        values
+            .iter()
+            .try_for_each(|value| self.hear_value(value, is_whole, events))
     }
 
-    fn hear_value(&mut self, value: &RawValue, is_whole: bool, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
+    fn hear_value(
+        &mut self,
+        value: &RawValue,
+        is_whole: bool,
+        events: &mut VecDeque<StepEvent>,
+    ) -> Result<(), AgentError> {
         match Node::of(value) {
             Node::Object(event) => self.hear_object(value, &event, is_whole, events),
-            Node::List(values) => values.into_iter().try_for_each(|value| match Node::of(value) {
-                Node::Object(event) => self.hear_object(value, &event, is_whole, events),
-                node => {
-                    self.pass_over(&format!("{} in an array", node.kind()));
-                    Ok(())
-                }
-            }),
+            Node::List(values) => values
+                .into_iter()
+                .try_for_each(|value| match Node::of(value) {
+                    Node::Object(event) => self.hear_object(value, &event, is_whole, events),
+                    node => {
+                        self.pass_over(&format!("{} in an array", node.kind()));
+                        Ok(())
+                    }
+                }),
             node => {
                 self.pass_over(&format!("an event that is {}", node.kind()));
                 Ok(())
@@ -110,14 +126,25 @@ impl Answer {
             return Err(refusal.into_error(None, &self.mask));
         }
         let chunk = Chunk::read(event).map_err(|why| nonsense(format!("its member {why}")))?;
-        self.used = TokensUsed { input: chunk.usage.input.or(self.used.input), output: chunk.usage.output.or(self.used.output) };
+        self.used = TokensUsed {
+            input: chunk.usage.input.or(self.used.input),
+            output: chunk.usage.output.or(self.used.output),
+        };
         if chunk.choices.is_empty() && !event.has("choices") && !event.has("usage") {
             self.pass_over("an object without choices");
         }
-        chunk.choices.into_iter().try_for_each(|choice| self.take(choice, is_whole, events))
+        chunk
+            .choices
+            .into_iter()
+            .try_for_each(|choice| self.take(choice, is_whole, events))
     }
 
-    fn take(&mut self, choice: Choice<'_>, is_whole: bool, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
+    fn take(
+        &mut self,
+        choice: Choice<'_>,
+        is_whole: bool,
+        events: &mut VecDeque<StepEvent>,
+    ) -> Result<(), AgentError> {
         self.has_begun = true;
         if let Some(error) = choice.error
             && !Node::of(error).is_blank()
@@ -133,11 +160,23 @@ impl Answer {
             }
         }
         if !choice.is_message || self.calls.is_empty() {
-            let calls = if choice.calls.is_empty() { choice.function_call.into_iter().collect() } else { choice.calls };
-            calls.into_iter().try_for_each(|fragment| self.calls.add(fragment))?;
+            let calls = if choice.calls.is_empty() {
+                choice.function_call.into_iter().collect()
+            } else {
+                choice.calls
+            };
+            calls
+                .into_iter()
+                .try_for_each(|fragment| self.calls.add(fragment))?;
         }
-        choice.kept.into_iter().for_each(|(name, value)| self.kept.add_member(name, value));
-        choice.thoughts.into_iter().for_each(|part| self.kept.add_thought(part));
+        choice
+            .kept
+            .into_iter()
+            .for_each(|(name, value)| self.kept.add_member(name, value));
+        choice
+            .thoughts
+            .into_iter()
+            .for_each(|part| self.kept.add_thought(part));
         if let Some(reason) = choice.finish {
             self.finish = Some(finish_reason(&reason)?);
         } else if is_whole && choice.is_message && self.finish.is_none() {
@@ -152,19 +191,27 @@ impl Answer {
     /// See [`complete`](Self::complete); also, the answer was cut off.
     pub fn end(self, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
         match &self.unknown {
-            Some(what) if !self.has_begun => Err(nonsense(format!("nothing in it is an answer, but {what}"))),
+            Some(what) if !self.has_begun => {
+                Err(nonsense(format!("nothing in it is an answer, but {what}")))
+            }
             _ if self.is_finished() => self.complete(events),
             _ => Err(cut_off()),
         }
     }
 
-    /// The answer is complete: its calls, then why it ended and the usage, zero if the server did not say.
+    /// The answer is complete: its calls, then why it ended and the usage, zero if the server did
+    /// not say.
     ///
     /// # Errors
-    /// There was no answer, or a call in it names no tool, or nothing is left of it by a content filter.
+    /// There was no answer, or a call in it names no tool, or nothing is left of it by a content
+    /// filter.
     pub fn complete(mut self, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
         if !self.has_begun {
-            return Err(nonsense(format!("it says nothing{}", self.unknown.map_or_else(String::new, |what| format!(", but {what}")))));
+            return Err(nonsense(format!(
+                "it says nothing{}",
+                self.unknown
+                    .map_or_else(String::new, |what| format!(", but {what}"))
+            )));
         }
         let rest = std::mem::take(&mut self.text).into_string();
         if !rest.is_empty() {
@@ -176,17 +223,35 @@ impl Answer {
         if finish == FinishReason::ContentFilter && calls.is_empty() && !self.has_pieces {
             return Err(refused_by_policy());
         }
-        for WholeCall { id, tool, arguments, kept } in calls {
+        for WholeCall {
+            id,
+            tool,
+            arguments,
+            kept,
+        } in calls
+        {
             let agent_data = of_call(&self.source, id, kept);
-            events.push_back(StepEvent::Call { tool: self.tools.own(tool), arguments, agent_data });
+            events.push_back(StepEvent::Call {
+                tool: self.tools.own(tool),
+                arguments,
+                agent_data,
+            });
         }
-        let usage = Usage { input_tokens: self.used.input.unwrap_or(0), output_tokens: self.used.output.unwrap_or(0) };
-        events.push_back(StepEvent::Done(StepEnd { usage, finish, agent_data: self.kept.data(&self.source) }));
+        let usage = Usage {
+            input_tokens: self.used.input.unwrap_or(0),
+            output_tokens: self.used.output.unwrap_or(0),
+        };
+        events.push_back(StepEvent::Done(StepEnd {
+            usage,
+            finish,
+            agent_data: self.kept.data(&self.source),
+        }));
         Ok(())
     }
 }
 
-/// What a reason means; it is in lower case. From the references of OpenAI, Mistral, DeepSeek, GLM, Gemini, Anthropic and OpenRouter.
+/// What a reason means; it is in lower case. From the references of OpenAI, Mistral, DeepSeek, GLM,
+/// Gemini, Anthropic and OpenRouter.
 fn finish_reason(reason: &str) -> Result<FinishReason, AgentError> {
     match reason {
         "length"
@@ -216,12 +281,21 @@ fn finish_reason(reason: &str) -> Result<FinishReason, AgentError> {
         | "malformed_response"
         | "unexpected_tool_call"
         | "abort"
-        | "aborted" => Err(failed(format!("its answer ended with the finish reason {reason}"))),
-        "stop" | "tool_calls" | "tool_call" | "tool_use" | "function_call" | "end_turn" | "eos" | "eos_token" | "stop_sequence"
-        | "complete" | "completed" => Ok(FinishReason::Complete),
+        | "aborted" => Err(failed(format!(
+            "its answer ended with the finish reason {reason}"
+        ))),
+        "stop" | "tool_calls" | "tool_call" | "tool_use" | "function_call" | "end_turn" | "eos"
+        | "eos_token" | "stop_sequence" | "complete" | "completed" => Ok(FinishReason::Complete),
         _ => {
-            let reason: String = reason.chars().filter(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-')).take(40).collect();
-            tracing::info!(reason, "unknown finish reason of the agent, taken as complete");
+            let reason: String = reason
+                .chars()
+                .filter(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
+                .take(40)
+                .collect();
+            tracing::info!(
+                reason,
+                "unknown finish reason of the agent, taken as complete"
+            );
             Ok(FinishReason::Complete)
         }
     }

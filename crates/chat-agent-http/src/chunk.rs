@@ -1,8 +1,8 @@
-//! The JSON of an answer: a stream's event (`chat.completion.chunk`), or a whole answer (`chat.completion`), which has the same shape
-//! with `message` for `delta`.
+//! The JSON of an answer: a stream's event (`chat.completion.chunk`), or a whole answer
+//! (`chat.completion`), which has the same shape with `message` for `delta`.
 //!
-//! Servers differ. Text, calls and the finish reason are read in every form that is known, and only they can be wrong; all else is
-//! taken if it is there.
+//! Servers differ. Text, calls and the finish reason are read in every form that is known, and only
+//! they can be wrong; all else is taken if it is there.
 
 use serde_json::value::RawValue;
 
@@ -65,7 +65,10 @@ impl<'a> Chunk<'a> {
     /// # Errors
     /// Its text or its calls are in no form that is known.
     pub fn read(event: &Object<'a>) -> Result<Self, Unreadable> {
-        let mut chunk = Self { choices: Vec::new(), usage: TokensUsed::default().or(&event.get("usage")) };
+        let mut chunk = Self {
+            choices: Vec::new(),
+            usage: TokensUsed::default().or(&event.get("usage")),
+        };
         let choices = match event.get("choices") {
             Node::List(choices) => choices.into_iter().map(Node::of).collect(),
             node @ Node::Object(_) => vec![node],
@@ -91,21 +94,35 @@ impl<'a> Chunk<'a> {
 impl TokensUsed {
     /// With what is said there in place of what is not known here.
     fn or(self, usage: &Node<'_>) -> Self {
-        let Node::Object(usage) = usage else { return self };
+        let Node::Object(usage) = usage else {
+            return self;
+        };
         let read = |names: [&str; 2]| names.into_iter().find_map(|name| usage.get(name).number());
         Self {
-            input: self.input.or_else(|| read(["prompt_tokens", "input_tokens"])),
-            output: self.output.or_else(|| read(["completion_tokens", "output_tokens"])),
+            input: self
+                .input
+                .or_else(|| read(["prompt_tokens", "input_tokens"])),
+            output: self
+                .output
+                .or_else(|| read(["completion_tokens", "output_tokens"])),
         }
     }
 }
 
 impl<'a> Choice<'a> {
     fn read(choice: &Object<'a>) -> Result<Self, Unreadable> {
-        let mut read = Self { finish: finish(&choice.get("finish_reason")), error: choice.raw("error"), ..Self::default() };
+        let mut read = Self {
+            finish: finish(&choice.get("finish_reason")),
+            error: choice.raw("error"),
+            ..Self::default()
+        };
         let (delta, message) = (choice.get("delta"), choice.get("message"));
         read.is_message = delta.is_blank() && matches!(message, Node::Object(_));
-        let (at, delta) = if read.is_message { ("message", message) } else { ("delta", delta) };
+        let (at, delta) = if read.is_message {
+            ("message", message)
+        } else {
+            ("delta", delta)
+        };
         match delta {
             Node::Object(delta) => read.add_delta(at, &delta)?,
             // Some servers send the text itself.
@@ -123,7 +140,8 @@ impl<'a> Choice<'a> {
         if let Some(content) = delta.raw("content") {
             self.add_content(&format!("{at}.content"), content, 0)?;
         }
-        // Words with which the model itself declines (<https://platform.openai.com/docs/guides/structured-outputs#refusals>).
+        // Words with which the model itself declines
+        // (<https://platform.openai.com/docs/guides/structured-outputs#refusals>).
         if let Node::Text(refusal) = delta.get("refusal") {
             self.text.push(&refusal);
         }
@@ -141,23 +159,43 @@ impl<'a> Choice<'a> {
             }
         }
         if let Node::Object(call) = delta.get("function_call") {
-            self.function_call = Some(Fragment { index: None, ..Fragment::default() }.with_function(&call));
+            self.function_call = Some(
+                Fragment {
+                    index: None,
+                    ..Fragment::default()
+                }
+                .with_function(&call),
+            );
         }
-        let kept = MESSAGE_MEMBERS.iter().filter_map(|name| Some((*name, delta.raw(name)?)));
-        self.kept.extend(kept.filter(|(_, value)| !Node::of(value).is_blank()));
+        let kept = MESSAGE_MEMBERS
+            .iter()
+            .filter_map(|name| Some((*name, delta.raw(name)?)));
+        self.kept
+            .extend(kept.filter(|(_, value)| !Node::of(value).is_blank()));
         Ok(())
     }
 
     /// A string, a list of parts, or one part.
-    fn add_content(&mut self, at: &str, content: &'a RawValue, depth: usize) -> Result<(), Unreadable> {
+    fn add_content(
+        &mut self,
+        at: &str,
+        content: &'a RawValue,
+        depth: usize,
+    ) -> Result<(), Unreadable> {
         match Node::of(content) {
             Node::Text(text) => self.text.push(&text),
             Node::Number(number) => self.text.push(&Text::from(number)),
-            Node::List(parts) if depth < 2 => parts.into_iter().try_for_each(|part| self.add_content(at, part, depth + 1))?,
-            Node::Object(part) if is_reasoning_part(&part.word("type")) => self.thoughts.push(content),
+            Node::List(parts) if depth < 2 => parts
+                .into_iter()
+                .try_for_each(|part| self.add_content(at, part, depth + 1))?,
+            Node::Object(part) if is_reasoning_part(&part.word("type")) => {
+                self.thoughts.push(content)
+            }
             Node::Object(part) => match (part.get("text"), part.get("refusal")) {
                 (Node::Text(text), _) | (_, Node::Text(text)) => self.text.push(&text),
-                (Node::Object(text), _) if text.has("value") => self.text.push(&Text::from(text.word("value").as_str())),
+                (Node::Object(text), _) if text.has("value") => {
+                    self.text.push(&Text::from(text.word("value").as_str()))
+                }
                 _ => tracing::debug!("a part of the agent's content that is no text is left out"),
             },
             node if node.is_blank() => {}
@@ -174,9 +212,19 @@ impl Fragment {
             Node::Number(id) => id.to_owned(),
             _ => String::new(),
         };
-        let kept = CALL_MEMBERS.iter().filter_map(|name| Some((*name, call.raw(name)?)));
-        let kept = kept.filter(|(_, value)| !Node::of(value).is_blank()).map(|(name, value)| (name, value.to_owned())).collect();
-        let fragment = Self { index: call.get("index").number(), id, kept, ..Self::default() };
+        let kept = CALL_MEMBERS
+            .iter()
+            .filter_map(|name| Some((*name, call.raw(name)?)));
+        let kept = kept
+            .filter(|(_, value)| !Node::of(value).is_blank())
+            .map(|(name, value)| (name, value.to_owned()))
+            .collect();
+        let fragment = Self {
+            index: call.get("index").number(),
+            id,
+            kept,
+            ..Self::default()
+        };
         match call.get("function") {
             Node::Object(function) => fragment.with_function(&function),
             // Some servers leave this level out.
@@ -193,7 +241,10 @@ impl Fragment {
             // An object without members is a placeholder for those that follow as text.
             Node::Object(arguments) if arguments.is_empty() => Text::default(),
             Node::Null => Text::default(),
-            _ => function.raw("arguments").map(|raw| Text::from(raw.get())).unwrap_or_default(),
+            _ => function
+                .raw("arguments")
+                .map(|raw| Text::from(raw.get()))
+                .unwrap_or_default(),
         };
         self
     }
@@ -207,5 +258,9 @@ fn finish(node: &Node<'_>) -> Option<String> {
         node if node.is_blank() => return None,
         node => node.kind().to_owned(),
     };
-    (!matches!(reason.as_str(), "" | "null" | "none" | "finish_reason_unspecified")).then_some(reason)
+    (!matches!(
+        reason.as_str(),
+        "" | "null" | "none" | "finish_reason_unspecified"
+    ))
+    .then_some(reason)
 }

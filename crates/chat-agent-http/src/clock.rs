@@ -20,7 +20,10 @@ pub struct StepClock {
 
 impl StepClock {
     pub fn start(timeouts: Timeouts) -> Self {
-        Self { timeouts, ends: after(timeouts.step) }
+        Self {
+            timeouts,
+            ends: after(timeouts.step),
+        }
     }
 
     /// When the first byte must be there, if the request is sent now.
@@ -39,8 +42,17 @@ impl StepClock {
     }
 
     /// What comes of the work, if it comes in time and before the whole step is over.
-    pub async fn within<T>(&self, by: Instant, slow: Slow, work: impl Future<Output = T>) -> Result<T, AgentError> {
-        let (by, slow) = if self.ends < by { (self.ends, Slow::Step) } else { (by, slow) };
+    pub async fn within<T>(
+        &self,
+        by: Instant,
+        slow: Slow,
+        work: impl Future<Output = T>,
+    ) -> Result<T, AgentError> {
+        let (by, slow) = if self.ends < by {
+            (self.ends, Slow::Step)
+        } else {
+            (by, slow)
+        };
         timeout_at(by, work).await.map_err(|_| too_slow(slow))
     }
 }

@@ -21,25 +21,51 @@ const END_AFTER_MARK: Duration = Duration::from_millis(50);
 
 type Pieces = BoxStream<'static, Result<Bytes, AgentError>>;
 
-/// Reads an answer as it comes, whatever its content type is called. The first piece of its body must come before `first_byte_by`.
-pub fn read(response: Response, first_byte_by: Instant, clock: StepClock, answer: Answer) -> StepStream {
+/// Reads an answer as it comes, whatever its content type is called. The first piece of its body
+/// must come before `first_byte_by`.
+pub fn read(
+    response: Response,
+    first_byte_by: Instant,
+    clock: StepClock,
+    answer: Answer,
+) -> StepStream {
     read_pieces(pieces(response, first_byte_by, clock), answer)
 }
 
 /// The body, piece by piece, each in time.
 fn pieces(response: Response, first_byte_by: Instant, clock: StepClock) -> Pieces {
-    stream::try_unfold((response, Some(first_byte_by)), move |(mut response, first_byte_by)| async move {
-        let (by, slow) = first_byte_by.map_or_else(|| (clock.next_piece_by(), Slow::Idle), |by| (by, Slow::FirstByte));
-        let piece = clock.within(by, slow, response.chunk()).await?.map_err(broken)?;
-        Ok(piece.map(|piece| (piece, (response, None))))
-    })
+    stream::try_unfold(
+        (response, Some(first_byte_by)),
+        move |(mut response, first_byte_by)| async move {
+            let (by, slow) = first_byte_by.map_or_else(
+                || (clock.next_piece_by(), Slow::Idle),
+                |by| (by, Slow::FirstByte),
+            );
+            let piece = clock
+                .within(by, slow, response.chunk())
+                .await?
+                .map_err(broken)?;
+            Ok(piece.map(|piece| (piece, (response, None))))
+        },
+    )
     .boxed()
 }
 
 fn read_pieces(pieces: Pieces, answer: Answer) -> StepStream {
     let (framing, frames, ready) = (Framing::default(), VecDeque::new(), VecDeque::new());
-    let reading = Reading { pieces, framing, frames, answer: Some(answer), ready, unknown: 0, is_over: false };
-    stream::try_unfold(reading, |mut reading| async move { Ok(reading.next().await?.map(|event| (event, reading))) }).boxed()
+    let reading = Reading {
+        pieces,
+        framing,
+        frames,
+        answer: Some(answer),
+        ready,
+        unknown: 0,
+        is_over: false,
+    };
+    stream::try_unfold(reading, |mut reading| async move {
+        Ok(reading.next().await?.map(|event| (event, reading)))
+    })
+    .boxed()
 }
 
 struct Reading {
@@ -59,12 +85,20 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<StepEvent>, AgentError> {
         while let (true, Some(answer)) = (self.ready.is_empty(), &mut self.answer) {
             match self.frames.pop_front() {
-                Some(Frame::Event { data, is_error }) => answer.hear(&data, false, is_error, &mut self.ready)?,
+                Some(Frame::Event { data, is_error }) => {
+                    answer.hear(&data, false, is_error, &mut self.ready)?
+                }
                 Some(Frame::Whole(json)) => answer.hear(&json, true, false, &mut self.ready)?,
                 Some(Frame::End) => {
-                    // A connection whose answer was read to its end can be used again. It mostly comes with the mark.
-                    let _ = timeout(END_AFTER_MARK, async { while self.pieces.next().await.is_some() {} }).await;
-                    self.answer.take().map_or(Ok(()), |answer| answer.complete(&mut self.ready))?;
+                    // A connection whose answer was read to its end can be used again. It mostly
+                    // comes with the mark.
+                    let _ = timeout(END_AFTER_MARK, async {
+                        while self.pieces.next().await.is_some() {}
+                    })
+                    .await;
+                    self.answer
+                        .take()
+                        .map_or(Ok(()), |answer| answer.complete(&mut self.ready))?;
                 }
                 Some(Frame::Unknown) => {
                     self.unknown += 1;
@@ -73,7 +107,10 @@ impl Reading {
                     }
                     answer.pass_over("a line that is neither an event nor JSON");
                 }
-                None if self.is_over => self.answer.take().map_or(Ok(()), |answer| answer.end(&mut self.ready))?,
+                None if self.is_over => self
+                    .answer
+                    .take()
+                    .map_or(Ok(()), |answer| answer.end(&mut self.ready))?,
                 None => match self.pieces.next().await {
                     Some(Ok(piece)) => {
                         let pushed = self.framing.push(&piece, &mut self.frames);

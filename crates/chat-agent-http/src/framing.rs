@@ -1,8 +1,9 @@
 //! The bytes of a body, cut into the JSON texts that they hold.
 //!
-//! Servers send events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), JSON lines or one JSON value, and name any
-//! content type. So each line says itself what it is: a field of an event, or the beginning of a JSON value, which may go on over
-//! several lines. An event is read as soon as its JSON is whole, whether or not an empty line follows.
+//! Servers send events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), JSON
+//! lines or one JSON value, and name any content type. So each line says itself what it is: a field
+//! of an event, or the beginning of a JSON value, which may go on over several lines. An event is
+//! read as soon as its JSON is whole, whether or not an empty line follows.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,8 @@ use std::collections::VecDeque;
 const MAX_EVENT: usize = 1 << 20;
 /// The most bytes of a JSON value that is no event: a whole answer.
 const MAX_WHOLE: usize = 8 << 20;
-/// The end of a stream (<https://platform.openai.com/docs/api-reference/chat/create#chat_create-stream>).
+/// The end of a stream
+/// (<https://platform.openai.com/docs/api-reference/chat/create#chat_create-stream>).
 const END_MARK: &str = "[DONE]";
 
 /// A part of a body.
@@ -52,7 +54,8 @@ impl Framing {
         for part in piece.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             match part.split_last() {
                 Some((end @ (b'\n' | b'\r'), line)) => {
-                    let is_rest_of_crlf = self.after_cr && *end == b'\n' && line.is_empty() && self.line.is_empty();
+                    let is_rest_of_crlf =
+                        self.after_cr && *end == b'\n' && line.is_empty() && self.line.is_empty();
                     self.line.extend_from_slice(line);
                     self.after_cr = *end == b'\r';
                     if !is_rest_of_crlf {
@@ -85,15 +88,28 @@ impl Framing {
     }
 
     fn check_length(&self) -> Result<(), TooLong> {
-        let is_bare = !self.bare.text.is_empty() || matches!(self.line.trim_ascii_start(), [b'{' | b'[', ..]);
-        let (kept, most) = if is_bare { (self.bare.text.len(), MAX_WHOLE) } else { (self.data.text.len(), MAX_EVENT) };
-        if kept + self.line.len() > most { Err(TooLong) } else { Ok(()) }
+        let is_bare =
+            !self.bare.text.is_empty() || matches!(self.line.trim_ascii_start(), [b'{' | b'[', ..]);
+        let (kept, most) = if is_bare {
+            (self.bare.text.len(), MAX_WHOLE)
+        } else {
+            (self.data.text.len(), MAX_EVENT)
+        };
+        if kept + self.line.len() > most {
+            Err(TooLong)
+        } else {
+            Ok(())
+        }
     }
 
     fn end_line(&mut self, frames: &mut VecDeque<Frame>) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         self.lines += 1;
-        let line = if self.lines == 1 { line.trim_start_matches('\u{feff}') } else { &line };
+        let line = if self.lines == 1 {
+            line.trim_start_matches('\u{feff}')
+        } else {
+            &line
+        };
         if !self.bare.text.is_empty() {
             return self.add_bare(line, frames);
         }
@@ -133,7 +149,10 @@ impl Framing {
     fn end_data(&mut self, frames: &mut VecDeque<Frame>) {
         let data = std::mem::take(&mut self.data).text;
         if !data.trim().is_empty() {
-            frames.push_back(Frame::Event { data, is_error: self.event == "error" });
+            frames.push_back(Frame::Event {
+                data,
+                is_error: self.event == "error",
+            });
         }
     }
 
@@ -194,7 +213,10 @@ mod tests {
     }
 
     fn event(data: &str) -> Frame {
-        Frame::Event { data: data.to_owned(), is_error: false }
+        Frame::Event {
+            data: data.to_owned(),
+            is_error: false,
+        }
     }
 
     #[test]
@@ -205,15 +227,31 @@ mod tests {
         );
         assert_eq!(
             frames(&[b"data: {}\ndata: {\"a\":\"}\"}\ndata: ping\ndata: {}\n"]),
-            [event("{}"), event("{\"a\":\"}\"}"), event("ping"), event("{}")]
+            [
+                event("{}"),
+                event("{\"a\":\"}\"}"),
+                event("ping"),
+                event("{}")
+            ]
         );
         assert_eq!(
             frames(&[b"{\"a\":1}\n{\"b\":\n 2}\n[DONE]\n"]),
-            [Frame::Whole("{\"a\":1}".to_owned()), Frame::Whole("{\"b\":\n 2}".to_owned()), Frame::End]
+            [
+                Frame::Whole("{\"a\":1}".to_owned()),
+                Frame::Whole("{\"b\":\n 2}".to_owned()),
+                Frame::End
+            ]
         );
         assert_eq!(
             frames(&[b"event: error\ndata: {}\n\ndata: {}\n\n<html>"]),
-            [Frame::Event { data: "{}".to_owned(), is_error: true }, event("{}"), Frame::Unknown]
+            [
+                Frame::Event {
+                    data: "{}".to_owned(),
+                    is_error: true
+                },
+                event("{}"),
+                Frame::Unknown
+            ]
         );
         for cut_off in [&b"{\"a\":"[..], b"data: {\"a\":", b"\xef\xbb", b"dat"] {
             assert_eq!(frames(&[cut_off]), []);
@@ -222,6 +260,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_are_replaced_one_by_one() {
-        assert_eq!(frames(&[b"data: {\"a\":\"x\xff\xc3", b"\xa9\"}\n"]), [event("{\"a\":\"x\u{FFFD}é\"}")]);
+        assert_eq!(
+            frames(&[b"data: {\"a\":\"x\xff\xc3", b"\xa9\"}\n"]),
+            [event("{\"a\":\"x\u{FFFD}é\"}")]
+        );
     }
 }

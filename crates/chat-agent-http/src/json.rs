@@ -1,7 +1,7 @@
 //! JSON of other programs, read member by member.
 //!
-//! Only what is asked for is decoded, so nothing else in a value can make reading fail. Strings may hold half a surrogate pair, as the
-//! two halves of one character may come in two events.
+//! Only what is asked for is decoded, so nothing else in a value can make reading fail. Strings may
+//! hold half a surrogate pair, as the two halves of one character may come in two events.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 /// The deepest nesting of arguments and of data that is kept, as for the bodies of clients.
 const MAX_DEPTH: usize = 64;
 
-/// A decoded string: UTF-8, in which half a surrogate pair takes three bytes (WTF-8, <https://simonsapin.github.io/wtf-8/>).
+/// A decoded string: UTF-8, in which half a surrogate pair takes three bytes (WTF-8,
+/// <https://simonsapin.github.io/wtf-8/>).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Text(Vec<u8>);
 
@@ -56,11 +57,21 @@ impl From<&str> for Text {
 }
 
 fn joined(mut rest: &[u8]) -> String {
-    let half = |second: u8, third: u8| 0xD000 | (u32::from(second) & 0x3F) << 6 | (u32::from(third) & 0x3F);
+    let half = |second: u8, third: u8| {
+        0xD000 | (u32::from(second) & 0x3F) << 6 | (u32::from(third) & 0x3F)
+    };
     let mut text = String::with_capacity(rest.len());
     while !rest.is_empty() {
         rest = match rest {
-            [0xED, a @ 0xA0..=0xAF, b, 0xED, c @ 0xB0..=0xBF, d, rest @ ..] => {
+            [
+                0xED,
+                a @ 0xA0..=0xAF,
+                b,
+                0xED,
+                c @ 0xB0..=0xBF,
+                d,
+                rest @ ..,
+            ] => {
                 let code = 0x1_0000 + ((half(*a, *b) - 0xD800) << 10) + (half(*c, *d) - 0xDC00);
                 text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
                 rest
@@ -70,7 +81,11 @@ fn joined(mut rest: &[u8]) -> String {
                 rest
             }
             _ => {
-                let next = rest.windows(2).skip(1).position(|pair| matches!(pair, [0xED, 0xA0..=0xBF])).map_or(rest.len(), |at| at + 1);
+                let next = rest
+                    .windows(2)
+                    .skip(1)
+                    .position(|pair| matches!(pair, [0xED, 0xA0..=0xBF]))
+                    .map_or(rest.len(), |at| at + 1);
                 let (plain, rest) = rest.split_at(next);
                 text.push_str(&String::from_utf8_lossy(plain));
                 rest
@@ -142,7 +157,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether it says nothing, as `null`, `false`, `0`, `""`, `[]` and `{}` do, and objects and arrays of nothing else.
+    /// Whether it says nothing, as `null`, `false`, `0`, `""`, `[]` and `{}` do, and objects and
+    /// arrays of nothing else.
     pub fn is_blank(&self) -> bool {
         self.is_blank_within(4)
     }
@@ -153,8 +169,19 @@ impl<'a> Node<'a> {
             Self::Bool(true) => false,
             Self::Number(number) => number.parse() == Ok(0.0),
             Self::Text(text) => text.clone().into_string().trim().is_empty(),
-            Self::List(values) => depth > 0 && values.iter().all(|value| Self::of(value).is_blank_within(depth - 1)),
-            Self::Object(members) => depth > 0 && members.0.values().all(|value| Self::of(value).is_blank_within(depth - 1)),
+            Self::List(values) => {
+                depth > 0
+                    && values
+                        .iter()
+                        .all(|value| Self::of(value).is_blank_within(depth - 1))
+            }
+            Self::Object(members) => {
+                depth > 0
+                    && members
+                        .0
+                        .values()
+                        .all(|value| Self::of(value).is_blank_within(depth - 1))
+            }
         }
     }
 
@@ -165,7 +192,12 @@ impl<'a> Node<'a> {
             Self::Text(text) => text.clone().into_string().trim().to_owned(),
             _ => return None,
         };
-        let float = || text.parse::<f64>().ok().filter(|number| (0.0..=1e15).contains(number)).map(|number| number as u64);
+        let float = || {
+            text.parse::<f64>()
+                .ok()
+                .filter(|number| (0.0..=1e15).contains(number))
+                .map(|number| number as u64)
+        };
         text.parse().ok().or_else(float)
     }
 }
@@ -202,12 +234,17 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The values in a text, one after the other. What keeps others from reading it is mended: `NaN`, `Infinity`, and control characters in strings.
+/// The values in a text, one after the other. What keeps others from reading it is mended: `NaN`,
+/// `Infinity`, and control characters in strings.
 ///
 /// # Errors
 /// It is not JSON even then. The error holds nothing of the text.
 pub fn values(text: &str) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
-    let read = |text: &str| serde_json::Deserializer::from_str(text).into_iter::<Box<RawValue>>().collect::<Result<Vec<_>, _>>();
+    let read = |text: &str| {
+        serde_json::Deserializer::from_str(text)
+            .into_iter::<Box<RawValue>>()
+            .collect::<Result<Vec<_>, _>>()
+    };
     read(text).or_else(|error| read(&mended(text)).map_err(|_| error))
 }
 
@@ -217,7 +254,9 @@ fn mended(text: &str) -> String {
     let mut rest = text;
     while let Some(char) = rest.chars().next() {
         if !in_string {
-            let word = ["NaN", "-Infinity", "Infinity", "-NaN"].into_iter().find(|word| rest.starts_with(word));
+            let word = ["NaN", "-Infinity", "Infinity", "-NaN"]
+                .into_iter()
+                .find(|word| rest.starts_with(word));
             if let Some(after) = word.and_then(|word| rest.strip_prefix(word)) {
                 mended.push_str("null");
                 rest = after;
@@ -225,10 +264,16 @@ fn mended(text: &str) -> String {
             }
         }
         match char {
-            char if in_string && char < ' ' => mended.push_str(&format!("\\u{:04x}", u32::from(char))),
+            char if in_string && char < ' ' => {
+                mended.push_str(&format!("\\u{:04x}", u32::from(char)))
+            }
             char => mended.push(char),
         }
-        in_string = if char == '"' && !escaped { !in_string } else { in_string };
+        in_string = if char == '"' && !escaped {
+            !in_string
+        } else {
+            in_string
+        };
         escaped = in_string && char == '\\' && !escaped;
         rest = rest.get(char.len_utf8()..).unwrap_or_default();
     }
@@ -238,7 +283,9 @@ fn mended(text: &str) -> String {
 /// JSON in which half a surrogate pair is U+FFFD: strict readers refuse a half.
 pub fn without_halves(json: &str) -> Cow<'_, str> {
     let code = |escape: &[u8]| match escape {
-        [b'\\', b'u', digits @ ..] => std::str::from_utf8(digits.get(..4)?).ok().and_then(|digits| u16::from_str_radix(digits, 16).ok()),
+        [b'\\', b'u', digits @ ..] => std::str::from_utf8(digits.get(..4)?)
+            .ok()
+            .and_then(|digits| u16::from_str_radix(digits, 16).ok()),
         _ => None,
     };
     let mut halves = Vec::new();
@@ -259,13 +306,17 @@ pub fn without_halves(json: &str) -> Cow<'_, str> {
         return Cow::Borrowed(json);
     }
     let mut json = json.to_owned();
-    halves.into_iter().for_each(|at| json.replace_range(at..at + 6, "\\ufffd"));
+    halves
+        .into_iter()
+        .for_each(|at| json.replace_range(at..at + 6, "\\ufffd"));
     Cow::Owned(json)
 }
 
 /// Whether the text is one JSON object, nested no deeper than a client's body may be.
 pub fn is_object(text: &str) -> bool {
-    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() && is_shallow(text)
+    text.trim_start().starts_with('{')
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+        && is_shallow(text)
 }
 
 /// Whether JSON is nested no deeper than a client's body may be.
@@ -306,24 +357,47 @@ mod tests {
 
     #[test]
     fn half_a_character_is_replaced_in_json() {
-        for whole in [r#"{"a":"\\ud83d"}"#, r#""\ud83e\udd80""#, "{}", r#"{"a":"\u00e9\n"}"#] {
+        for whole in [
+            r#"{"a":"\\ud83d"}"#,
+            r#""\ud83e\udd80""#,
+            "{}",
+            r#"{"a":"\u00e9\n"}"#,
+        ] {
             assert!(matches!(without_halves(whole), Cow::Borrowed(_)), "{whole}");
         }
-        assert_eq!(without_halves(r#"{"\ud83d":"\udd80x\\\ud83d\ud83e\udd80"}"#), r#"{"\ufffd":"\ufffdx\\\ufffd\ud83e\udd80"}"#);
+        assert_eq!(
+            without_halves(r#"{"\ud83d":"\udd80x\\\ud83d\ud83e\udd80"}"#),
+            r#"{"\ufffd":"\ufffdx\\\ufffd\ud83e\udd80"}"#
+        );
         assert_eq!(without_halves(r#""\ud83"#), r#""\ud83"#);
     }
 
     #[test]
     fn what_others_write_that_is_not_json_is_mended() {
-        let mended = |text: &str| values(text).expect("values").iter().map(|value| value.get().to_owned()).collect::<Vec<_>>();
-        assert_eq!(mended("{\"a\":NaN,\"b\":-Infinity} {\"c\":\"NaN\tx\"}"), [r#"{"a":null,"b":null}"#, r#"{"c":"NaN\u0009x"}"#]);
+        let mended = |text: &str| {
+            values(text)
+                .expect("values")
+                .iter()
+                .map(|value| value.get().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            mended("{\"a\":NaN,\"b\":-Infinity} {\"c\":\"NaN\tx\"}"),
+            [r#"{"a":null,"b":null}"#, r#"{"c":"NaN\u0009x"}"#]
+        );
         assert_eq!(mended(""), [""; 0]);
         assert!(values("{\"a\":}").is_err());
     }
 
     #[test]
     fn depth_is_bounded() {
-        let nested = |depth: usize| format!("{}{}", "{\"a\":".repeat(depth), "1".to_owned() + &"}".repeat(depth));
+        let nested = |depth: usize| {
+            format!(
+                "{}{}",
+                "{\"a\":".repeat(depth),
+                "1".to_owned() + &"}".repeat(depth)
+            )
+        };
         assert!(is_object(&nested(64)) && !is_object(&nested(65)) && !is_object(&nested(20_000)));
         assert!(is_object(r#"{"a":"[[[[{{{{\"[["}"#));
     }

@@ -1,7 +1,7 @@
 //! Agents behind HTTP.
 //!
-//! [`ChatCompletionsAgent`] asks any server that speaks the OpenAI chat completions protocol with streaming: OpenAI itself, Ollama,
-//! llama.cpp, vLLM, LM Studio and many others.
+//! [`ChatCompletionsAgent`] asks any server that speaks the OpenAI chat completions protocol with
+//! streaming: OpenAI itself, Ollama, llama.cpp, vLLM, LM Studio and many others.
 //!
 //! ```
 //! use chat_agent_http::{ChatCompletionsAgent, ChatCompletionsSettings};

@@ -8,7 +8,8 @@ use crate::json::{Node, values};
 const MAX_REASON: usize = 1 << 10;
 /// What stands for a part that is not logged.
 const MASKED: &str = "[…]";
-/// A part of the conversation this long is masked wherever it appears; a shorter one in quotation marks.
+/// A part of the conversation this long is masked wherever it appears; a shorter one in quotation
+/// marks.
 const LONG_ENOUGH: usize = 16;
 /// A word this long that mixes letters and digits may be a key.
 const KEY_LENGTH: usize = 20;
@@ -32,37 +33,62 @@ impl Mask {
         shortened(&without_quotes(&without_long_parts(&reason, &said), &known))
     }
 
-    /// The words of an error in the middle of an answer, when the request is gone: whatever is quoted and is more than one plain word is
-    /// masked.
+    /// The words of an error in the middle of an answer, when the request is gone: whatever is
+    /// quoted and is more than one plain word is masked.
     pub fn event(&self, words: &str) -> String {
         let plain = |char: char| char.is_ascii_alphanumeric() || "_.-/[]".contains(char);
-        shortened(&without_quotes(&self.without_keys(words), &|part: &str| part.len() > 64 || !part.chars().all(plain)))
+        shortened(&without_quotes(&self.without_keys(words), &|part: &str| {
+            part.len() > 64 || !part.chars().all(plain)
+        }))
     }
 
     fn without_keys(&self, words: &str) -> String {
-        let words: String = words.chars().take(8 * MAX_REASON).map(|char| if char.is_control() { ' ' } else { char }).collect();
-        let key = self.key.as_ref().map(|key| key.expose_secret()).filter(|key| !key.is_empty());
+        let words: String = words
+            .chars()
+            .take(8 * MAX_REASON)
+            .map(|char| if char.is_control() { ' ' } else { char })
+            .collect();
+        let key = self
+            .key
+            .as_ref()
+            .map(|key| key.expose_secret())
+            .filter(|key| !key.is_empty());
         let words = key.map_or_else(|| words.clone(), |key| words.replace(key, MASKED));
         let mut after_bearer = false;
         let word = |word: &str| {
             let core = word.trim_matches(|char: char| !char.is_ascii_alphanumeric());
             let masked = after_bearer || looks_like_a_key(core);
-            after_bearer = ["bearer", "basic", "password", "token:"].contains(&word.to_ascii_lowercase().as_str());
-            if masked && !core.is_empty() { word.replace(core, MASKED) } else { word.to_owned() }
+            after_bearer = ["bearer", "basic", "password", "token:"]
+                .contains(&word.to_ascii_lowercase().as_str());
+            if masked && !core.is_empty() {
+                word.replace(core, MASKED)
+            } else {
+                word.to_owned()
+            }
         };
         words.split(' ').map(word).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Whether a word may be a key: by its prefix, or because it is long and mixes letters and digits. Names of members and models do not.
+/// Whether a word may be a key: by its prefix, or because it is long and mixes letters and digits.
+/// Names of members and models do not.
 fn looks_like_a_key(word: &str) -> bool {
-    let prefixed = ["sk-", "sk_", "pk-", "key-", "AIza", "gsk_", "xai-", "hf_", "eyJ", "ya29.", "ghp_", "AKIA", "nvapi-", "r8_"];
-    let parts = word.split(|char: char| !(char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '*' | '+')));
+    let prefixed = [
+        "sk-", "sk_", "pk-", "key-", "AIza", "gsk_", "xai-", "hf_", "eyJ", "ya29.", "ghp_", "AKIA",
+        "nvapi-", "r8_",
+    ];
+    let parts = word.split(|char: char| {
+        !(char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '*' | '+'))
+    });
     let mixed = |part: &str| {
         let digits = part.bytes().filter(u8::is_ascii_digit).count();
-        part.len() >= KEY_LENGTH && digits >= 3 && part.bytes().any(|byte| byte.is_ascii_alphabetic())
+        part.len() >= KEY_LENGTH
+            && digits >= 3
+            && part.bytes().any(|byte| byte.is_ascii_alphabetic())
     };
-    let is_key = |part: &str| (part.len() >= 6 && prefixed.iter().any(|prefix| part.starts_with(prefix))) || mixed(part);
+    let is_key = |part: &str| {
+        (part.len() >= 6 && prefixed.iter().any(|prefix| part.starts_with(prefix))) || mixed(part)
+    };
     parts.into_iter().any(is_key) || word.contains("://") && word.contains('@')
 }
 
@@ -73,7 +99,9 @@ fn without_quotes(words: &str, secret: &dyn Fn(&str) -> bool) -> String {
     while let Some(at) = rest.find(['\'', '"', '`', '“', '‘', '«']) {
         let (before, quoted) = rest.split_at(at);
         kept.push_str(before);
-        let Some(open) = quoted.chars().next() else { break };
+        let Some(open) = quoted.chars().next() else {
+            break;
+        };
         let close = match open {
             '“' => '”',
             '‘' => '’',
@@ -99,12 +127,22 @@ fn without_quotes(words: &str, secret: &dyn Fn(&str) -> bool) -> String {
 fn without_long_parts(words: &str, said: &str) -> String {
     let mut kept = String::with_capacity(words.len());
     let mut rest = words;
-    let prefix = |text: &str, bytes: usize| text.get(..text.floor_char_boundary(bytes)).unwrap_or_default().to_owned();
+    let prefix = |text: &str, bytes: usize| {
+        text.get(..text.floor_char_boundary(bytes))
+            .unwrap_or_default()
+            .to_owned()
+    };
     while let Some(first) = rest.chars().next() {
-        let begins_word = kept.chars().next_back().is_none_or(|char| !char.is_alphanumeric());
+        let begins_word = kept
+            .chars()
+            .next_back()
+            .is_none_or(|char| !char.is_alphanumeric());
         let mut shared = prefix(rest, LONG_ENOUGH);
         if begins_word && shared.len() + 3 >= LONG_ENOUGH && said.contains(&shared) {
-            while let Some(next) = rest.get(shared.len()..).and_then(|rest| rest.chars().next()) {
+            while let Some(next) = rest
+                .get(shared.len()..)
+                .and_then(|rest| rest.chars().next())
+            {
                 shared.push(next);
                 if !said.contains(&shared) {
                     shared.pop();
@@ -132,16 +170,29 @@ fn shortened(words: &str) -> String {
 /// All that is said in the messages of a request, decoded, and as it is written.
 fn conversation(request: &[u8]) -> String {
     let mut said = String::new();
-    let body = std::str::from_utf8(request).ok().and_then(|body| values(body).ok()).unwrap_or_default();
+    let body = std::str::from_utf8(request)
+        .ok()
+        .and_then(|body| values(body).ok())
+        .unwrap_or_default();
     for value in &body {
-        let Node::Object(body) = Node::of(value) else { continue };
-        let Node::List(messages) = body.get("messages") else { continue };
+        let Node::Object(body) = Node::of(value) else {
+            continue;
+        };
+        let Node::List(messages) = body.get("messages") else {
+            continue;
+        };
         for message in messages {
-            let Node::Object(message) = Node::of(message) else { continue };
+            let Node::Object(message) = Node::of(message) else {
+                continue;
+            };
             add_text(&mut said, &message.get("content"));
-            let Node::List(calls) = message.get("tool_calls") else { continue };
+            let Node::List(calls) = message.get("tool_calls") else {
+                continue;
+            };
             for call in calls {
-                let Node::Object(call) = Node::of(call) else { continue };
+                let Node::Object(call) = Node::of(call) else {
+                    continue;
+                };
                 if let Node::Object(function) = call.get("function") {
                     add_text(&mut said, &function.get("arguments"));
                 }
@@ -181,14 +232,32 @@ mod tests {
     #[test]
     fn keys_are_masked_and_words_stay() {
         for (words, masked) in [
-            ("Incorrect API key provided: hunter2.", "Incorrect API key provided: […]."),
-            ("Invalid Authorization: Bearer abc", "Invalid Authorization: Bearer […]"),
+            (
+                "Incorrect API key provided: hunter2.",
+                "Incorrect API key provided: […].",
+            ),
+            (
+                "Invalid Authorization: Bearer abc",
+                "Invalid Authorization: Bearer […]",
+            ),
             ("key sk-proj-abc123 is revoked", "key […] is revoked"),
-            ("token eyJhbGciOiJI.eyJzdWIi.x3 (expired)", "token […] (expired)"),
+            (
+                "token eyJhbGciOiJI.eyJzdWIi.x3 (expired)",
+                "token […] (expired)",
+            ),
             ("id 0a1b2c3d4e5f60718293a4b5 failed", "id […] failed"),
-            ("Unknown parameter: 'stream_options.include_usage'", "Unknown parameter: 'stream_options.include_usage'"),
-            ("This model's maximum context length is 8192 tokens", "This model's maximum context length is 8192 tokens"),
-            ("model claude-sonnet-4 needs --enable-auto-tool-choice", "model claude-sonnet-4 needs --enable-auto-tool-choice"),
+            (
+                "Unknown parameter: 'stream_options.include_usage'",
+                "Unknown parameter: 'stream_options.include_usage'",
+            ),
+            (
+                "This model's maximum context length is 8192 tokens",
+                "This model's maximum context length is 8192 tokens",
+            ),
+            (
+                "model claude-sonnet-4 needs --enable-auto-tool-choice",
+                "model claude-sonnet-4 needs --enable-auto-tool-choice",
+            ),
         ] {
             assert_eq!(mask().answer(words, b"{}"), masked);
         }
@@ -202,16 +271,34 @@ mod tests {
         ] });
         let request = request.to_string().into_bytes();
         let masked = |words: &str| mask().answer(words, &request);
-        assert_eq!(masked("Invalid value: 'pin' in tools[0]"), "Invalid value: '[…]' in tools[0]");
-        assert_eq!(masked("cannot read my sister's pin is 4711 here"), "cannot read […] here");
-        assert_eq!(masked("bad arguments {\"to\":\"Zoë of the mill\"}"), "bad arguments […]");
-        assert_eq!(masked("bad arguments {\\\"to\\\":\\\"Zoë of the mill\\\"}"), "bad arguments […]");
-        assert_eq!(masked("Invalid 'tools[0].name': it is not allowed"), "Invalid 'tools[0].name': it is not allowed");
+        assert_eq!(
+            masked("Invalid value: 'pin' in tools[0]"),
+            "Invalid value: '[…]' in tools[0]"
+        );
+        assert_eq!(
+            masked("cannot read my sister's pin is 4711 here"),
+            "cannot read […] here"
+        );
+        assert_eq!(
+            masked("bad arguments {\"to\":\"Zoë of the mill\"}"),
+            "bad arguments […]"
+        );
+        assert_eq!(
+            masked("bad arguments {\\\"to\\\":\\\"Zoë of the mill\\\"}"),
+            "bad arguments […]"
+        );
+        assert_eq!(
+            masked("Invalid 'tools[0].name': it is not allowed"),
+            "Invalid 'tools[0].name': it is not allowed"
+        );
     }
 
     #[test]
     fn quoted_sentences_of_an_error_in_the_stream_are_masked() {
-        assert_eq!(mask().event("bad value 'I am ill' for \"content\""), "bad value '[…]' for \"content\"");
+        assert_eq!(
+            mask().event("bad value 'I am ill' for \"content\""),
+            "bad value '[…]' for \"content\""
+        );
     }
 
     #[test]

@@ -53,11 +53,21 @@ struct Failure {
 
 impl Failure {
     fn lasting(error: AgentError) -> Self {
-        Self { error, passing: false, retry_after: None, lesson: None }
+        Self {
+            error,
+            passing: false,
+            retry_after: None,
+            lesson: None,
+        }
     }
 
     fn passing(error: AgentError) -> Self {
-        Self { error, passing: true, retry_after: None, lesson: None }
+        Self {
+            error,
+            passing: true,
+            retry_after: None,
+            lesson: None,
+        }
     }
 }
 
@@ -65,22 +75,40 @@ impl Endpoint {
     pub fn new(settings: &ChatCompletionsSettings) -> Result<Self, InvalidSettings> {
         let url = settings.endpoint()?;
         let builder = Client::builder()
-            // A connection for each turn. Servers bear about a hundred requests on one of HTTP/2, there would never be a second one, and
-            // what is too much would wait there until it is too late.
+            // A connection for each turn. Servers bear about a hundred requests on one of HTTP/2,
+            // there would never be a second one, and what is too much would wait there until it is
+            // too late.
             .http1_only()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!(
+                env!("CARGO_PKG_NAME"),
+                "/",
+                env!("CARGO_PKG_VERSION")
+            ))
             .connect_timeout(settings.timeouts.connect)
             .redirect(redirect::Policy::none())
             .no_proxy();
         let client = if url.scheme() == "https" {
-            builder.build().map_err(|error| InvalidSettings::Certificates(error.without_url()))?
+            builder
+                .build()
+                .map_err(|error| InvalidSettings::Certificates(error.without_url()))?
         } else {
-            // The machine's CA certificates are not read, which fails where there are none: nothing needs them.
-            builder.tls_certs_only([]).build().map_err(|error| InvalidSettings::Client(error.without_url()))?
+            // The machine's CA certificates are not read, which fails where there are none: nothing
+            // needs them.
+            builder
+                .tls_certs_only([])
+                .build()
+                .map_err(|error| InvalidSettings::Client(error.without_url()))?
         };
         let mask = Mask::new(settings.api_key.clone());
         let habits = Habits::default();
-        Ok(Self { client, url, mask, habits, authorization: settings.authorization()?, retries: settings.retries })
+        Ok(Self {
+            client,
+            url,
+            mask,
+            habits,
+            authorization: settings.authorization()?,
+            retries: settings.retries,
+        })
     }
 
     /// What must not be logged of the server's words.
@@ -98,20 +126,27 @@ impl Endpoint {
         self.url.as_str()
     }
 
-    /// Sends a request, again if need be, until there is a successful answer. A part that the server does not take is left out then.
+    /// Sends a request, again if need be, until there is a successful answer. A part that the
+    /// server does not take is left out then.
     pub async fn post(&self, body: Vec<u8>, clock: StepClock) -> Result<Opened, AgentError> {
         let mut body = self.habits.apply(body);
         for _ in 0..MAX_LESSONS {
             match self.post_unchanged(body.clone(), clock).await {
                 Ok(opened) => return Ok(opened),
-                Err(Failure { lesson: Some(lesson), error, .. }) if self.habits.learn(&lesson) => {
+                Err(Failure {
+                    lesson: Some(lesson),
+                    error,
+                    ..
+                }) if self.habits.learn(&lesson) => {
                     tracing::warn!(source = ?error.source, %lesson, "the agent refuses a part of the request, which is sent without it from now on");
                     body = self.habits.apply(body.to_vec());
                 }
                 Err(failure) => return Err(failure.error),
             }
         }
-        self.post_unchanged(body, clock).await.map_err(|failure| failure.error)
+        self.post_unchanged(body, clock)
+            .await
+            .map_err(|failure| failure.error)
     }
 
     async fn post_unchanged(&self, body: Bytes, clock: StepClock) -> Result<Opened, Failure> {
@@ -124,7 +159,8 @@ impl Endpoint {
             .retry(pauses)
             .when(|failure| failure.passing)
             .adjust(|failure, pause| {
-                // The server's time and ours: the chance in ours spreads all those who were told the same time.
+                // The server's time and ours: the chance in ours spreads all those who were told
+                // the same time.
                 let asked = failure.retry_after.unwrap_or_default();
                 let pause = pause?.saturating_add(asked);
                 (asked <= LONGEST_RETRY_AFTER && pause < clock.left()).then_some(pause)
@@ -137,25 +173,45 @@ impl Endpoint {
 
     async fn attempt(&self, body: Bytes, clock: StepClock) -> Result<Opened, Failure> {
         let first_byte_by = clock.first_byte_by();
-        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json");
-        request = request.header(ACCEPT, "text/event-stream, application/json").body(body.clone());
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json");
+        request = request
+            .header(ACCEPT, "text/event-stream, application/json")
+            .body(body.clone());
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        match clock.within(first_byte_by, Slow::FirstByte, request.send()).await {
+        match clock
+            .within(first_byte_by, Slow::FirstByte, request.send())
+            .await
+        {
             Err(slow) => Err(Failure::lasting(slow)),
             Ok(Err(error)) if error.is_connect() => Err(Failure::passing(unreachable(error))),
             Ok(Err(error)) => Err(Failure::passing(broken(error))),
-            Ok(Ok(response)) if response.status().is_success() => Ok(Opened { response, first_byte_by }),
+            Ok(Ok(response)) if response.status().is_success() => Ok(Opened {
+                response,
+                first_byte_by,
+            }),
             Ok(Ok(response)) => Err(self.refused(response, &body, first_byte_by, clock).await),
         }
     }
 
     /// What an answer that is no success means.
-    async fn refused(&self, mut response: Response, request: &[u8], first_byte_by: Instant, clock: StepClock) -> Failure {
+    async fn refused(
+        &self,
+        mut response: Response,
+        request: &[u8],
+        first_byte_by: Instant,
+        clock: StepClock,
+    ) -> Failure {
         let mut body = Vec::new();
         // The status says enough if the body does not come or breaks off.
-        while let Ok(Ok(Some(piece))) = clock.within(first_byte_by, Slow::FirstByte, response.chunk()).await {
+        while let Ok(Ok(Some(piece))) = clock
+            .within(first_byte_by, Slow::FirstByte, response.chunk())
+            .await
+        {
             body.extend_from_slice(&piece);
             if body.len() > MAX_ERROR {
                 break;
@@ -163,10 +219,21 @@ impl Endpoint {
         }
         let refusal = Refusal::of_answer(response.status().as_u16(), &body);
         let retry_after = retry_after(response.headers(), SystemTime::now());
-        let forbidden = response.headers().get("x-should-retry").is_some_and(|value| value == "false");
+        let forbidden = response
+            .headers()
+            .get("x-should-retry")
+            .is_some_and(|value| value == "false");
         let passing = refusal.is_passing() && !forbidden;
-        let lesson = refusal.is_about_the_request().then(|| Lesson::of(refusal.complaint(), request)).flatten();
-        Failure { passing, error: refusal.masked(&self.mask, request).into_error(retry_after), retry_after, lesson }
+        let lesson = refusal
+            .is_about_the_request()
+            .then(|| Lesson::of(refusal.complaint(), request))
+            .flatten();
+        Failure {
+            passing,
+            error: refusal.masked(&self.mask, request).into_error(retry_after),
+            retry_after,
+            lesson,
+        }
     }
 }
 
@@ -174,7 +241,14 @@ impl Endpoint {
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = value.parse().map(Duration::from_secs).ok();
-    seconds.or_else(|| Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()))
+    seconds.or_else(|| {
+        Some(
+            httpdate::parse_http_date(value)
+                .ok()?
+                .duration_since(now)
+                .unwrap_or_default(),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -190,7 +264,10 @@ mod tests {
         };
         assert_eq!(said("0"), Some(Duration::ZERO));
         assert_eq!(said(" 120 "), Some(Duration::from_secs(120)));
-        assert_eq!(said("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(
+            said("Sun, 06 Nov 1994 08:50:07 GMT"),
+            Some(Duration::from_secs(30))
+        );
         assert_eq!(said("Sun, 06 Nov 1994 08:49:07 GMT"), Some(Duration::ZERO));
         for nonsense in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
             assert_eq!(said(nonsense), None);

@@ -14,7 +14,8 @@ use crate::json::is_object;
 use crate::tool_names::{fnv1a, sent_as};
 use crate::tools::{Tool, offered};
 
-/// The body of a request. The messages come last, so that the body of a turn begins with the body of the turn before.
+/// The body of a request. The messages come last, so that the body of a turn begins with the body
+/// of the turn before.
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
@@ -81,7 +82,10 @@ struct ToolCall<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", content = "function", rename_all = "lowercase")]
 enum Called<'a> {
-    Function { name: Cow<'a, str>, arguments: &'a str },
+    Function {
+        name: Cow<'a, str>,
+        arguments: &'a str,
+    },
 }
 
 /// Who is asked, and how.
@@ -98,29 +102,54 @@ pub struct Asked<'a> {
 /// # Errors
 /// None that is known of: serialising strings to memory cannot fail.
 pub fn body(asked: &Asked<'_>, request: &StepRequest) -> serde_json::Result<Vec<u8>> {
-    let instructions = asked.instructions.map(|content| Message::System { content });
+    let instructions = asked
+        .instructions
+        .map(|content| Message::System { content });
     let mut ids = Ids::default();
     serde_json::to_vec(&Body {
         model: asked.model,
         stream: true,
-        stream_options: StreamOptions { include_usage: true },
+        stream_options: StreamOptions {
+            include_usage: true,
+        },
         tools: offered(&request.tools, asked.habits),
-        messages: instructions.into_iter().chain(request.transcript.0.iter().map(|entry| message(entry, asked.source, &mut ids))).collect(),
+        messages: instructions
+            .into_iter()
+            .chain(
+                request
+                    .transcript
+                    .0
+                    .iter()
+                    .map(|entry| message(entry, asked.source, &mut ids)),
+            )
+            .collect(),
     })
 }
 
 fn message<'a>(entry: &'a Entry, source: &str, ids: &mut Ids) -> Message<'a> {
     match entry {
         Entry::User { text } => Message::User { content: text },
-        Entry::Assistant { text, calls, agent_data } => {
-            let Kept { members, thoughts, .. } = Kept::read(agent_data.as_ref(), source).for_message(!calls.is_empty());
+        Entry::Assistant {
+            text,
+            calls,
+            agent_data,
+        } => {
+            let Kept {
+                members, thoughts, ..
+            } = Kept::read(agent_data.as_ref(), source).for_message(!calls.is_empty());
             Message::Assistant {
                 content: content(text, thoughts, calls.is_empty()),
-                tool_calls: calls.iter().map(|call| tool_call(call, source, ids)).collect(),
+                tool_calls: calls
+                    .iter()
+                    .map(|call| tool_call(call, source, ids))
+                    .collect(),
                 kept: members,
             }
         }
-        Entry::ToolResult { call, content } => Message::Tool { tool_call_id: ids.of(*call), content },
+        Entry::ToolResult { call, content } => Message::Tool {
+            tool_call_id: ids.of(*call),
+            content,
+        },
     }
 }
 
@@ -136,14 +165,27 @@ fn content(text: &str, mut parts: Vec<Box<RawValue>>, is_needed: bool) -> Option
 
 fn tool_call<'a>(call: &'a Call, source: &str, ids: &mut Ids) -> ToolCall<'a> {
     let arguments = call.arguments.as_str();
-    // Servers parse this text and refuse the whole transcript if it is no object. Its result says that it was refused.
-    let arguments = if is_object(arguments) { arguments } else { "{}" };
+    // Servers parse this text and refuse the whole transcript if it is no object. Its result says
+    // that it was refused.
+    let arguments = if is_object(arguments) {
+        arguments
+    } else {
+        "{}"
+    };
     let Kept { id, members, .. } = Kept::read(call.agent_data.as_ref(), source);
     let id = ids.assign(call.id, id);
-    ToolCall { id, called: Called::Function { name: sent_as(&call.tool), arguments }, kept: members }
+    ToolCall {
+        id,
+        called: Called::Function {
+            name: sent_as(&call.tool),
+            arguments,
+        },
+        kept: members,
+    }
 }
 
-/// The ids that calls have in a request. Each is used once: some servers count their calls from 0 in each answer.
+/// The ids that calls have in a request. Each is used once: some servers count their calls from 0
+/// in each answer.
 #[derive(Default)]
 struct Ids {
     sent: HashMap<ToolCallId, String>,
@@ -155,14 +197,21 @@ impl Ids {
     fn assign(&mut self, call: ToolCallId, own: String) -> String {
         let made = (0..).map(|attempt| made_up(call, attempt));
         let is_own = !own.is_empty() && self.used.insert(own.clone());
-        let id = if is_own { Some(own) } else { made.into_iter().find(|id| self.used.insert(id.clone())) };
+        let id = if is_own {
+            Some(own)
+        } else {
+            made.into_iter().find(|id| self.used.insert(id.clone()))
+        };
         let id = id.unwrap_or_default();
         self.sent.insert(call, id.clone());
         id
     }
 
     fn of(&self, call: ToolCallId) -> String {
-        self.sent.get(&call).cloned().unwrap_or_else(|| made_up(call, 0))
+        self.sent
+            .get(&call)
+            .cloned()
+            .unwrap_or_else(|| made_up(call, 0))
     }
 }
 
@@ -170,10 +219,19 @@ impl Ids {
 fn made_up(call: ToolCallId, attempt: u32) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut seed = call.0.as_bytes().to_vec();
-    seed.extend((attempt > 0).then_some(attempt.to_be_bytes()).into_iter().flatten());
+    seed.extend(
+        (attempt > 0)
+            .then_some(attempt.to_be_bytes())
+            .into_iter()
+            .flatten(),
+    );
     let mut hash = fnv1a(&seed);
     let digit = |_| {
-        let digit = usize::try_from(hash % 62).ok().and_then(|place| DIGITS.get(place)).copied().unwrap_or(b'0');
+        let digit = usize::try_from(hash % 62)
+            .ok()
+            .and_then(|place| DIGITS.get(place))
+            .copied()
+            .unwrap_or(b'0');
         hash /= 62;
         char::from(digit)
     };

@@ -1,7 +1,8 @@
 //! Tools as servers accept them.
 //!
-//! Schemas come from tool servers and go to APIs that each take a part of JSON Schema only; one that is not taken makes the whole request
-//! fail. So each is brought into a form that all take, as far as its meaning survives.
+//! Schemas come from tool servers and go to APIs that each take a part of JSON Schema only; one
+//! that is not taken makes the whole request fail. So each is brought into a form that all take, as
+//! far as its meaning survives.
 
 use std::borrow::Cow;
 
@@ -34,7 +35,11 @@ pub enum Tool<'a> {
 pub fn offered<'a>(specs: &'a [ToolSpec], habits: &Habits) -> Vec<Tool<'a>> {
     let miss = |spec: &ToolSpec, why: &str| {
         if habits.is_first_miss(&spec.name) {
-            tracing::warn!(tool = spec.name, why, "a tool is left out of the requests to the agent");
+            tracing::warn!(
+                tool = spec.name,
+                why,
+                "a tool is left out of the requests to the agent"
+            );
         }
     };
     let mut tools = Vec::new();
@@ -48,8 +53,15 @@ pub fn offered<'a>(specs: &'a [ToolSpec], habits: &Habits) -> Vec<Tool<'a>> {
             continue;
         }
         match accepted(&spec.input_schema) {
-            Some(parameters) => tools.push(Tool::Function { name, description: shortened(&spec.description), parameters }),
-            None => miss(spec, "the schema of its arguments is not that of a JSON object"),
+            Some(parameters) => tools.push(Tool::Function {
+                name,
+                description: shortened(&spec.description),
+                parameters,
+            }),
+            None => miss(
+                spec,
+                "the schema of its arguments is not that of a JSON object",
+            ),
         }
     }
     tools
@@ -58,7 +70,13 @@ pub fn offered<'a>(specs: &'a [ToolSpec], habits: &Habits) -> Vec<Tool<'a>> {
 fn shortened(description: &str) -> Cow<'_, str> {
     match description.char_indices().nth(MAX_DESCRIPTION) {
         None => Cow::Borrowed(description),
-        Some(_) => Cow::Owned(description.chars().take(MAX_DESCRIPTION - 1).chain(['…']).collect()),
+        Some(_) => Cow::Owned(
+            description
+                .chars()
+                .take(MAX_DESCRIPTION - 1)
+                .chain(['…'])
+                .collect(),
+        ),
     }
 }
 
@@ -87,7 +105,9 @@ fn object(schema: Value) -> Option<Value> {
         _ => return None,
     };
     inline_reference(&mut schema);
-    for name in ["$schema", "$id", "$comment", "not", "enum", "const", "if", "then", "else"] {
+    for name in [
+        "$schema", "$id", "$comment", "not", "enum", "const", "if", "then", "else",
+    ] {
         schema.remove(name);
     }
     match schema.get("type") {
@@ -114,41 +134,70 @@ fn object(schema: Value) -> Option<Value> {
 
 /// A schema that only refers to another one in it becomes that one.
 fn inline_reference(schema: &mut Map<String, Value>) {
-    let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#')).map(str::to_owned);
+    let target = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|path| path.strip_prefix('#'))
+        .map(str::to_owned);
     let Some(path) = target else { return };
-    let found = Value::Object(schema.clone()).pointer(&path).and_then(Value::as_object).cloned();
+    let found = Value::Object(schema.clone())
+        .pointer(&path)
+        .and_then(Value::as_object)
+        .cloned();
     schema.remove("$ref");
     for (name, value) in found.unwrap_or_default() {
         schema.entry(name).or_insert(value);
     }
 }
 
-/// Brings alternatives into one object: all properties; required are those that each alternative requires, or, where all parts hold, any.
+/// Brings alternatives into one object: all properties; required are those that each alternative
+/// requires, or, where all parts hold, any.
 fn merge(schema: &mut Map<String, Value>, parts: Vec<Value>, each_holds: bool) {
     let definitions = Value::Object(schema.clone());
     let mut required: Option<Vec<Value>> = None;
     for part in parts {
-        let Value::Object(mut part) = part else { continue };
-        if let Some(path) = part.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#')) {
-            let found = definitions.pointer(path).and_then(Value::as_object).cloned();
+        let Value::Object(mut part) = part else {
+            continue;
+        };
+        if let Some(path) = part
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| path.strip_prefix('#'))
+        {
+            let found = definitions
+                .pointer(path)
+                .and_then(Value::as_object)
+                .cloned();
             part.extend(found.unwrap_or_default());
         }
         if part.get("type").is_some_and(|kind| kind == "null") {
             continue;
         }
-        if let (Some(Value::Object(all)), Some(Value::Object(some))) = (schema.get_mut("properties"), part.remove("properties")) {
+        if let (Some(Value::Object(all)), Some(Value::Object(some))) =
+            (schema.get_mut("properties"), part.remove("properties"))
+        {
             for (name, value) in some {
                 all.entry(name).or_insert(value);
             }
         }
-        let needs = part.remove("required").and_then(|needs| needs.as_array().cloned()).unwrap_or_default();
+        let needs = part
+            .remove("required")
+            .and_then(|needs| needs.as_array().cloned())
+            .unwrap_or_default();
         required = Some(match required {
             None => needs,
             Some(known) if each_holds => known.into_iter().chain(needs).collect(),
-            Some(known) => known.into_iter().filter(|name| needs.contains(name)).collect(),
+            Some(known) => known
+                .into_iter()
+                .filter(|name| needs.contains(name))
+                .collect(),
         });
     }
-    let mut all = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut all = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     for name in required.unwrap_or_default() {
         if !all.contains(&name) {
             all.push(name);
@@ -184,7 +233,11 @@ fn tidy(schema: &mut Map<String, Value>) {
     if schema.get("type").is_some_and(|kind| kind == "array") && !schema.contains_key("items") {
         schema.insert("items".to_owned(), json!({}));
     }
-    if schema.get("type").is_some_and(|kind| kind == "object") && schema.get("required").is_some_and(|required| !required.is_array()) {
+    if schema.get("type").is_some_and(|kind| kind == "object")
+        && schema
+            .get("required")
+            .is_some_and(|required| !required.is_array())
+    {
         schema.remove("required");
     }
 }
@@ -208,8 +261,11 @@ fn split(schema: &mut Map<String, Value>, kinds: Vec<Value>) {
         schema.insert("type".to_owned(), kind.clone());
     } else if !schema.contains_key("anyOf") && !kinds.is_empty() {
         let about = ["description", "title", "default", "examples", "deprecated"];
-        let rules: Map<String, Value> =
-            schema.iter().filter(|(name, _)| !about.contains(&name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect();
+        let rules: Map<String, Value> = schema
+            .iter()
+            .filter(|(name, _)| !about.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         schema.retain(|name, _| about.contains(&name.as_str()));
         let alternative = |kind: Value| match kind {
             kind if kind == "null" => json!({ "type": "null" }),
@@ -219,7 +275,10 @@ fn split(schema: &mut Map<String, Value>, kinds: Vec<Value>) {
                 Value::Object(rules)
             }
         };
-        schema.insert("anyOf".to_owned(), kinds.into_iter().map(alternative).collect());
+        schema.insert(
+            "anyOf".to_owned(),
+            kinds.into_iter().map(alternative).collect(),
+        );
     }
 }
 
@@ -251,7 +310,12 @@ mod tests {
         ] {
             assert_eq!(sent(nothing.clone()), empty(), "{nothing}");
         }
-        for other in [json!("object"), json!([]), json!({ "type": "string" }), json!(7)] {
+        for other in [
+            json!("object"),
+            json!([]),
+            json!({ "type": "string" }),
+            json!(7),
+        ] {
             assert_eq!(sent(other.clone()), None, "{other}");
         }
     }
@@ -263,12 +327,19 @@ mod tests {
         let properties = json!({ "a": { "type": "string" }, "b": { "type": "number" }, "c": {} });
         for name in ["anyOf", "oneOf"] {
             let merged = json!({ "type": "object", "properties": properties, "required": ["c"] });
-            assert_eq!(sent(json!({ name: [a, b, { "type": "null" }] })), Some(merged), "{name}");
+            assert_eq!(
+                sent(json!({ name: [a, b, { "type": "null" }] })),
+                Some(merged),
+                "{name}"
+            );
         }
         let merged = json!({ "type": "object", "properties": properties, "required": ["a", "c"] });
         assert_eq!(sent(json!({ "allOf": [a, b] })), Some(merged));
         let referred = json!({ "$ref": "#/$defs/A", "$defs": { "A": a } });
-        assert_eq!(sent(referred).expect("a schema")["properties"]["a"], json!({ "type": "string" }));
+        assert_eq!(
+            sent(referred).expect("a schema")["properties"]["a"],
+            json!({ "type": "string" })
+        );
     }
 
     #[test]
@@ -290,7 +361,9 @@ mod tests {
 
     #[test]
     fn a_schema_that_is_accepted_stays_byte_for_byte() {
-        let schema = RawJson::from_valid("{ \"type\": \"object\", \"properties\": {\"z\":{\"type\":\"array\",\"items\":{}}, \"a\":{}} }");
+        let schema = RawJson::from_valid(
+            "{ \"type\": \"object\", \"properties\": {\"z\":{\"type\":\"array\",\"items\":{}}, \"a\":{}} }",
+        );
         assert_eq!(accepted(&schema).expect("a schema").get(), schema.as_str());
     }
 

@@ -30,7 +30,8 @@ impl Title {
     /// A title that its owner chose.
     ///
     /// # Errors
-    /// [`InvalidInput::Title`] if nothing is left after trimming, it is too long or holds a control character.
+    /// [`InvalidInput::Title`] if nothing is left after trimming, it is too long or holds a control
+    /// character.
     pub fn new(text: &str) -> Result<Self, InvalidInput> {
         let text = text.trim();
         let fits = (1..=Self::MAX_CHARS).contains(&text.chars().count());
@@ -40,13 +41,21 @@ impl Title {
         Ok(Self(text.to_owned()))
     }
 
-    /// A title from a conversation's first message: its first line that says something, cut at a word, at most 60 characters.
+    /// A title from a conversation's first message: its first line that says something, cut at a
+    /// word, at most 60 characters.
     pub fn from_message(text: &str) -> Self {
         let words = |line: &str| {
-            let visible: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let visible: String = line
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect();
             visible.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        let line = text.lines().map(words).find(|line| !line.is_empty()).unwrap_or_else(|| "…".to_owned());
+        let line = text
+            .lines()
+            .map(words)
+            .find(|line| !line.is_empty())
+            .unwrap_or_else(|| "…".to_owned());
         if line.chars().count() <= Self::MADE_CHARS {
             return Self(line);
         }
@@ -80,10 +89,19 @@ mod tests {
         assert_eq!(title("Add task: Buy groceries"), "Add task: Buy groceries");
         assert_eq!(title("\n \u{a0}\n  Hello \t there\nmore"), "Hello there");
         assert_eq!(title(&"word ".repeat(12)), "word ".repeat(12).trim_end());
-        assert_eq!(title(&"word ".repeat(13)), format!("{}…", "word ".repeat(12).trim_end()));
-        assert_eq!(title(&"letters ".repeat(13)), format!("{}…", "letters ".repeat(7).trim_end()));
+        assert_eq!(
+            title(&"word ".repeat(13)),
+            format!("{}…", "word ".repeat(12).trim_end())
+        );
+        assert_eq!(
+            title(&"letters ".repeat(13)),
+            format!("{}…", "letters ".repeat(7).trim_end())
+        );
         assert_eq!(title(&"x".repeat(61)), format!("{}…", "x".repeat(59)));
-        assert_eq!(title(&format!("{} yz", "x".repeat(59))), format!("{}…", "x".repeat(59)));
+        assert_eq!(
+            title(&format!("{} yz", "x".repeat(59))),
+            format!("{}…", "x".repeat(59))
+        );
         for text in [&"é ".repeat(70), &"日本".repeat(50), "\u{7}"] {
             let title = title(text);
             assert!((1..=60).contains(&title.chars().count()), "{title}");
@@ -93,7 +111,14 @@ mod tests {
     #[test]
     fn a_chosen_title_is_trimmed_and_bounded() {
         assert_eq!(Title::new("  Groceries ").unwrap().as_str(), "Groceries");
-        assert_eq!(Title::new(&"é".repeat(200)).unwrap().as_str().chars().count(), 200);
+        assert_eq!(
+            Title::new(&"é".repeat(200))
+                .unwrap()
+                .as_str()
+                .chars()
+                .count(),
+            200
+        );
         for bad in ["", " \u{2003}\t", "a\u{0}b", "a\nb", &"é".repeat(201)] {
             assert_eq!(Title::new(bad), Err(InvalidInput::Title));
         }

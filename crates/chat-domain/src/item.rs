@@ -63,11 +63,11 @@ pub struct Message {
     pub role: Role,
     /// What was said.
     pub text: String,
-    /// Why the agent stopped writing. `None`: a user's message, an answer that was broken off, or a message recorded before finish
-    /// reasons were.
+    /// Why the agent stopped writing. `None`: a user's message, an answer that was broken off, or a
+    /// message recorded before finish reasons were.
     pub finish: Option<FinishReason>,
-    /// How many of the conversation's turns the agent did not read when it wrote this: the oldest ones, because the conversation was
-    /// longer than it can read.
+    /// How many of the conversation's turns the agent did not read when it wrote this: the oldest
+    /// ones, because the conversation was longer than it can read.
     pub turns_left_out: u64,
     /// What the agent needs back with this message in later requests.
     pub agent_data: Option<AgentData>,
@@ -76,13 +76,27 @@ pub struct Message {
 impl Message {
     /// A user's message.
     pub fn user(id: MessageId, text: impl Into<String>) -> Self {
-        Self { id, role: Role::User, text: text.into(), finish: None, turns_left_out: 0, agent_data: None }
+        Self {
+            id,
+            role: Role::User,
+            text: text.into(),
+            finish: None,
+            turns_left_out: 0,
+            agent_data: None,
+        }
     }
 
     /// A complete message of the agent.
     pub fn assistant(id: MessageId, text: impl Into<String>) -> Self {
         let finish = Some(FinishReason::Complete);
-        Self { id, role: Role::Assistant, text: text.into(), finish, turns_left_out: 0, agent_data: None }
+        Self {
+            id,
+            role: Role::Assistant,
+            text: text.into(),
+            finish,
+            turns_left_out: 0,
+            agent_data: None,
+        }
     }
 }
 
@@ -180,7 +194,10 @@ impl UnknownCause {
     /// What happened and what it means, for people.
     pub fn message(self) -> String {
         let (first, rest) = self.phrase().split_at(1);
-        format!("{}{rest}. The tool may or may not have done its work.", first.to_uppercase())
+        format!(
+            "{}{rest}. The tool may or may not have done its work.",
+            first.to_uppercase()
+        )
     }
 }
 

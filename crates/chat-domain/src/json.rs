@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::RawJson;
 
-/// How deep arrays and objects may be nested in what agents and tools send: as deep as in what clients send.
+/// How deep arrays and objects may be nested in what agents and tools send: as deep as in what
+/// clients send.
 pub const MAX_JSON_DEPTH: usize = 64;
 
 impl RawJson {
@@ -28,8 +29,8 @@ impl RawJson {
         deepest
     }
 
-    /// The same, with U+FFFD for each escaped U+0000 and each escaped surrogate without its other half: strict readers refuse those, and
-    /// databases differ in what they make of them.
+    /// The same, with U+FFFD for each escaped U+0000 and each escaped surrogate without its other
+    /// half: strict readers refuse those, and databases differ in what they make of them.
     #[must_use]
     pub fn readable(self) -> Self {
         if !self.as_str().contains("\\u") {
@@ -78,7 +79,10 @@ impl RawJson {
 /// The UTF-16 code unit of the `\uXXXX` that a text begins with.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]
@@ -98,21 +102,35 @@ mod tests {
             (r#"[[],[],[]]"#, 2),
             (deep.as_str(), 20_000),
         ] {
-            assert_eq!(RawJson::from_valid(json).depth(), depth, "{}", &json[..json.len().min(50)]);
+            assert_eq!(
+                RawJson::from_valid(json).depth(),
+                depth,
+                "{}",
+                &json[..json.len().min(50)]
+            );
         }
     }
 
     #[test]
     fn what_strict_readers_refuse_is_replaced_and_all_else_stays() {
         for (json, readable) in [
-            (r#"{"a": 1e400, "b":"\n\t\u00e9\/"}"#, r#"{"a": 1e400, "b":"\n\t\u00e9\/"}"#),
-            (r#""\ud83e\udd80\uD83E\uDD80""#, r#""\ud83e\udd80\uD83E\uDD80""#),
+            (
+                r#"{"a": 1e400, "b":"\n\t\u00e9\/"}"#,
+                r#"{"a": 1e400, "b":"\n\t\u00e9\/"}"#,
+            ),
+            (
+                r#""\ud83e\udd80\uD83E\uDD80""#,
+                r#""\ud83e\udd80\uD83E\uDD80""#,
+            ),
             (r#""\ud83d""#, r#""\ufffd""#),
             (r#""\ud83dx\udd80""#, r#""\ufffdx\ufffd""#),
             (r#""\udd80\ud83e""#, r#""\ufffd\ufffd""#),
             (r#""\ud83d\ud83e\udd80""#, r#""\ufffd\ud83e\udd80""#),
             (r#""\ud83d\n\u0000""#, r#""\ufffd\n\ufffd""#),
-            (r#""a\\ud83d \\\\u0000 \\\u0000""#, r#""a\\ud83d \\\\u0000 \\\ufffd""#),
+            (
+                r#""a\\ud83d \\\\u0000 \\\u0000""#,
+                r#""a\\ud83d \\\\u0000 \\\ufffd""#,
+            ),
             (r#""日本\u0000日本""#, r#""日本\ufffd日本""#),
         ] {
             assert_eq!(RawJson::from_valid(json).readable().as_str(), readable);
@@ -121,6 +139,9 @@ mod tests {
 
     #[test]
     fn any_text_is_a_json_string() {
-        assert_eq!(RawJson::string("a\"b\\c\n\u{1F}é🦀").as_str(), "\"a\\\"b\\\\c\\u000a\\u001fé🦀\"");
+        assert_eq!(
+            RawJson::string("a\"b\\c\n\u{1F}é🦀").as_str(),
+            "\"a\\\"b\\\\c\\u000a\\u001fé🦀\""
+        );
     }
 }

@@ -19,12 +19,15 @@ pub struct TurnLimits {
     pub answer_bytes: usize,
     /// The largest answer of a tool, in bytes of JSON.
     pub tool_output_bytes: usize,
-    /// How many attempts at a turn may be broken off, by a worker's death above all, before the turn is ended as failed.
+    /// How many attempts at a turn may be broken off, by a worker's death above all, before the
+    /// turn is ended as failed.
     pub attempts: u32,
-    /// How long a turn may run, over all its attempts. An attempt has what the attempts before have left.
+    /// How long a turn may run, over all its attempts. An attempt has what the attempts before have
+    /// left.
     pub turn: Duration,
-    /// How many tokens of transcript the agent is sent at most, by [`estimate_tokens`](crate::transcript::estimate_tokens);
-    /// whole turns are left out, the oldest first. `None`: all of them, unless the agent refuses to read so much.
+    /// How many tokens of transcript the agent is sent at most, by
+    /// [`estimate_tokens`](crate::transcript::estimate_tokens); whole turns are left out, the
+    /// oldest first. `None`: all of them, unless the agent refuses to read so much.
     pub context_tokens: Option<usize>,
     /// How long a worker that falls silent keeps its turns.
     pub lease: Duration,

@@ -13,9 +13,11 @@ use crate::turns::reader::Reader;
 use crate::turns::run;
 use crate::turns::worker::Worker;
 use crate::{
-    Agent, BeginTurn, Begun, BegunPage, BusyPolicy, ChatError, Conversation, ConversationId, ConversationPage, ConversationStore, Cursor,
-    Environment, Feedback, HeldTurn, IdempotencyKey, InvalidInput, Item, ItemBody, MessageId, Observer, Position, Role, StoreError, Target,
-    Timestamp, Title, ToolCallPage, ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits, TurnLog, TurnPage, TurnView, UserId,
+    Agent, BeginTurn, Begun, BegunPage, BusyPolicy, ChatError, Conversation, ConversationId,
+    ConversationPage, ConversationStore, Cursor, Environment, Feedback, HeldTurn, IdempotencyKey,
+    InvalidInput, Item, ItemBody, MessageId, Observer, Position, Role, StoreError, Target,
+    Timestamp, Title, ToolCallPage, ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits,
+    TurnLog, TurnPage, TurnView, UserId,
 };
 
 /// What the use case works with.
@@ -69,18 +71,21 @@ pub struct StartedTurn {
     pub turn: Turn,
     /// Whether it was started by an earlier request with the same idempotency key.
     pub repeated: bool,
-    /// Runs the turn, and those that wait behind it. The host spawns it where it outlives the request.
-    /// `None` if the turn waits, or was started before. Dropped unrun, the turn is found again by the sweep.
+    /// Runs the turn, and those that wait behind it. The host spawns it where it outlives the
+    /// request. `None` if the turn waits, or was started before. Dropped unrun, the turn is found
+    /// again by the sweep.
     pub task: Option<TurnTask>,
 }
 
 /// Runs turns until nothing is left to run. Ends by itself.
 pub type TurnTask = BoxFuture<'static, ()>;
 
-/// News of a turn as it comes, each with the reader's cursor after it. Ends after [`TurnEvent::Ended`] or an error.
+/// News of a turn as it comes, each with the reader's cursor after it. Ends after
+/// [`TurnEvent::Ended`] or an error.
 pub type TurnStream = BoxStream<'static, Result<(Cursor, TurnEvent), ChatError>>;
 
-/// The use case. Knows nothing of any conversation between calls, but for the turns that run in it at the moment.
+/// The use case. Knows nothing of any conversation between calls, but for the turns that run in it
+/// at the moment.
 pub struct ChatService {
     deps: Deps,
     worker: Worker,
@@ -100,38 +105,70 @@ enum Life {
 }
 
 impl ChatService {
-    /// Makes this process known to the store as a worker. The host then spawns [`work`](Self::work).
+    /// Makes this process known to the store as a worker. The host then spawns
+    /// [`work`](Self::work).
     ///
     /// # Errors
     /// The store's.
     pub async fn open(deps: Deps) -> Result<Arc<Self>, StoreError> {
         let worker = Worker::enroll(&deps).await?;
-        Ok(Arc::new(Self { deps, worker, live: LiveTurns::new(), life: watch::Sender::new(Life::Open) }))
+        Ok(Arc::new(Self {
+            deps,
+            worker,
+            live: LiveTurns::new(),
+            life: watch::Sender::new(Life::Open),
+        }))
     }
 
-    /// Stores a user's message and begins or queues its turn. The message is durable when this returns `Ok`.
+    /// Stores a user's message and begins or queues its turn. The message is durable when this
+    /// returns `Ok`.
     ///
-    /// Once the store has been asked, dropping the future does not undo it: the turn is then found by the sweep.
+    /// Once the store has been asked, dropping the future does not undo it: the turn is then found
+    /// by the sweep.
     ///
     /// # Errors
-    /// `Invalid`, `ConversationNotFound`, `Busy`, `QueueFull`, `IdempotencyMismatch`, `ShuttingDown`; the store's.
-    pub async fn start_turn(self: &Arc<Self>, request: StartTurn) -> Result<StartedTurn, ChatError> {
-        let StartTurn { owner, conversation, text, busy, idempotency } = request;
+    /// `Invalid`, `ConversationNotFound`, `Busy`, `QueueFull`, `IdempotencyMismatch`,
+    /// `ShuttingDown`; the store's.
+    pub async fn start_turn(
+        self: &Arc<Self>,
+        request: StartTurn,
+    ) -> Result<StartedTurn, ChatError> {
+        let StartTurn {
+            owner,
+            conversation,
+            text,
+            busy,
+            idempotency,
+        } = request;
         self.check_open()?;
         check_message(&text, self.deps.limits.message_chars)?;
         let target = match conversation {
             Some(id) => Target::Existing(id),
-            None => Target::New(ConversationId(self.deps.environment.fresh_id()), Title::from_message(&text)),
+            None => Target::New(
+                ConversationId(self.deps.environment.fresh_id()),
+                Title::from_message(&text),
+            ),
         };
-        self.begin(owner, target, text, busy, idempotency, None).await.map_err(no_conversation)
+        self.begin(owner, target, text, busy, idempotency, None)
+            .await
+            .map_err(no_conversation)
     }
 
-    /// Begins a new turn from the message of an earlier one. When it starts to run, it supersedes that turn and all after it.
+    /// Begins a new turn from the message of an earlier one. When it starts to run, it supersedes
+    /// that turn and all after it.
     ///
     /// # Errors
     /// `TurnNotFound`, `Superseded`, and those of [`start_turn`](Self::start_turn).
-    pub async fn retry_turn(self: &Arc<Self>, request: RetryTurn) -> Result<StartedTurn, ChatError> {
-        let RetryTurn { owner, turn, busy, idempotency } = request;
+    pub async fn retry_turn(
+        self: &Arc<Self>,
+        request: RetryTurn,
+    ) -> Result<StartedTurn, ChatError> {
+        let RetryTurn {
+            owner,
+            turn,
+            busy,
+            idempotency,
+        } = request;
         self.check_open()?;
         let view = self.turn(&owner, turn).await?;
         let text = view.items.iter().find_map(|item| match &item.body {
@@ -140,7 +177,9 @@ impl ChatService {
         });
         let text = text.ok_or(ChatError::TurnNotFound)?;
         let target = Target::Existing(view.turn.conversation);
-        self.begin(owner, target, text, busy, idempotency, Some(turn)).await.map_err(no_turn)
+        self.begin(owner, target, text, busy, idempotency, Some(turn))
+            .await
+            .map_err(no_turn)
     }
 
     async fn begin(
@@ -169,21 +208,36 @@ impl ChatService {
         };
         let doubt = Doubt::of(&self.live);
         let begun = self.deps.store.begin_turn(begin).await;
-        if !matches!(begun, Err(StoreError::Unavailable(..) | StoreError::Internal(_))) {
+        if !matches!(
+            begun,
+            Err(StoreError::Unavailable(..) | StoreError::Internal(_))
+        ) {
             doubt.dispel();
         }
         Ok(match begun? {
             Begun::Running(held) => {
                 let turn = held.turn.clone();
-                StartedTurn { turn, repeated: false, task: self.task(held) }
+                StartedTurn {
+                    turn,
+                    repeated: false,
+                    task: self.task(held),
+                }
             }
             Begun::Queued(turn) => {
                 if busy == BusyPolicy::Interrupt {
                     self.live.cancel_in(conversation, turn.ordinal);
                 }
-                StartedTurn { turn, repeated: false, task: None }
+                StartedTurn {
+                    turn,
+                    repeated: false,
+                    task: None,
+                }
             }
-            Begun::Existing(turn) => StartedTurn { turn, repeated: true, task: None },
+            Begun::Existing(turn) => StartedTurn {
+                turn,
+                repeated: true,
+                task: None,
+            },
         })
     }
 
@@ -198,7 +252,8 @@ impl ChatService {
         ours.then_some(run)
     }
 
-    /// The task that runs a turn and those that wait behind it. `None` if it runs here under a newer lease already.
+    /// The task that runs a turn and those that wait behind it. `None` if it runs here under a
+    /// newer lease already.
     fn task(self: &Arc<Self>, held: HeldTurn) -> Option<TurnTask> {
         let run = self.seat(&held)?;
         let service = Arc::clone(self);
@@ -211,20 +266,41 @@ impl ChatService {
         }))
     }
 
-    /// The news of a turn after `cursor`, until its end, wherever it runs. Of what happens elsewhere it hears while [`work`](Self::work) goes on.
+    /// The news of a turn after `cursor`, until its end, wherever it runs. Of what happens
+    /// elsewhere it hears while [`work`](Self::work) goes on.
     ///
     /// # Errors
-    /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the store's.
-    pub async fn watch_turn(self: &Arc<Self>, owner: &UserId, turn: TurnId, cursor: Cursor) -> Result<TurnStream, ChatError> {
+    /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the
+    /// store's.
+    pub async fn watch_turn(
+        self: &Arc<Self>,
+        owner: &UserId,
+        turn: TurnId,
+        cursor: Cursor,
+    ) -> Result<TurnStream, ChatError> {
         let seat = self.live.seat(turn);
-        let live = seat.subscribe().borrow().as_ref().filter(|live| live.owner == *owner).map(|live| live.view.news(cursor));
+        let live = seat
+            .subscribe()
+            .borrow()
+            .as_ref()
+            .filter(|live| live.owner == *owner)
+            .map(|live| live.view.news(cursor));
         let news = match live {
             Some(news) => news,
             None => self.turn(owner, turn).await?.news(cursor),
         };
         let news = news.map_err(|_| InvalidInput::Cursor)?;
         let store = Arc::clone(&self.deps.store);
-        Ok(Reader { store, owner: owner.clone(), turn, cursor, live: seat.subscribe(), _seat: seat, ready: news.into() }.news())
+        Ok(Reader {
+            store,
+            owner: owner.clone(),
+            turn,
+            cursor,
+            live: seat.subscribe(),
+            _seat: seat,
+            ready: news.into(),
+        }
+        .news())
     }
 
     /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
@@ -232,7 +308,12 @@ impl ChatService {
     /// # Errors
     /// `TurnNotFound`; the store's.
     pub async fn cancel_turn(&self, owner: &UserId, turn: TurnId) -> Result<Turn, ChatError> {
-        let observed = self.deps.store.request_cancel(owner, turn).await.map_err(no_turn)?;
+        let observed = self
+            .deps
+            .store
+            .request_cancel(owner, turn)
+            .await
+            .map_err(no_turn)?;
         self.live.cancel(turn);
         Ok(observed)
     }
@@ -242,39 +323,76 @@ impl ChatService {
     /// # Errors
     /// `TurnNotFound`; the store's.
     pub async fn turn(&self, owner: &UserId, turn: TurnId) -> Result<TurnView, ChatError> {
-        self.deps.store.turn(owner, turn, Position::START).await.map_err(no_turn)
+        self.deps
+            .store
+            .turn(owner, turn, Position::START)
+            .await
+            .map_err(no_turn)
     }
 
     /// A page of an owner's conversations, the last active first.
     ///
     /// # Errors
     /// The store's.
-    pub async fn conversations(&self, owner: &UserId, page: ConversationPage) -> Result<Vec<Conversation>, ChatError> {
-        self.deps.store.conversations(owner, page).await.map_err(no_conversation)
+    pub async fn conversations(
+        &self,
+        owner: &UserId,
+        page: ConversationPage,
+    ) -> Result<Vec<Conversation>, ChatError> {
+        self.deps
+            .store
+            .conversations(owner, page)
+            .await
+            .map_err(no_conversation)
     }
 
     /// A page of an owner's conversations in the order in which they were begun.
     ///
     /// # Errors
     /// The store's.
-    pub async fn conversations_begun(&self, owner: &UserId, page: BegunPage) -> Result<Vec<Conversation>, ChatError> {
-        self.deps.store.conversations_begun(owner, page).await.map_err(no_conversation)
+    pub async fn conversations_begun(
+        &self,
+        owner: &UserId,
+        page: BegunPage,
+    ) -> Result<Vec<Conversation>, ChatError> {
+        self.deps
+            .store
+            .conversations_begun(owner, page)
+            .await
+            .map_err(no_conversation)
     }
 
     /// One conversation.
     ///
     /// # Errors
     /// `ConversationNotFound`; the store's.
-    pub async fn conversation(&self, owner: &UserId, id: ConversationId) -> Result<Conversation, ChatError> {
-        self.deps.store.conversation(owner, id).await.map_err(no_conversation)
+    pub async fn conversation(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+    ) -> Result<Conversation, ChatError> {
+        self.deps
+            .store
+            .conversation(owner, id)
+            .await
+            .map_err(no_conversation)
     }
 
     /// Renames a conversation.
     ///
     /// # Errors
     /// `ConversationNotFound`; the store's.
-    pub async fn rename(&self, owner: &UserId, id: ConversationId, title: &Title) -> Result<Conversation, ChatError> {
-        self.deps.store.rename(owner, id, title, self.deps.environment.now()).await.map_err(no_conversation)
+    pub async fn rename(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        title: &Title,
+    ) -> Result<Conversation, ChatError> {
+        self.deps
+            .store
+            .rename(owner, id, title, self.deps.environment.now())
+            .await
+            .map_err(no_conversation)
     }
 
     /// Deletes a conversation; a turn that runs in it stops.
@@ -282,7 +400,11 @@ impl ChatService {
     /// # Errors
     /// `ConversationNotFound`; the store's.
     pub async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), ChatError> {
-        self.deps.store.delete(owner, id).await.map_err(no_conversation)?;
+        self.deps
+            .store
+            .delete(owner, id)
+            .await
+            .map_err(no_conversation)?;
         self.live.release_in(id);
         Ok(())
     }
@@ -291,31 +413,63 @@ impl ChatService {
     ///
     /// # Errors
     /// `ConversationNotFound`; the store's.
-    pub async fn turns(&self, owner: &UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, ChatError> {
-        self.deps.store.turns(owner, id, page).await.map_err(no_conversation)
+    pub async fn turns(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        page: TurnPage,
+    ) -> Result<Vec<TurnLog>, ChatError> {
+        self.deps
+            .store
+            .turns(owner, id, page)
+            .await
+            .map_err(no_conversation)
     }
 
     /// The turn of a conversation that a message belongs to.
     ///
     /// # Errors
     /// `TurnNotFound`; the store's.
-    pub async fn turn_of(&self, owner: &UserId, id: ConversationId, message: MessageId) -> Result<Turn, ChatError> {
-        self.deps.store.turn_of(owner, id, message).await.map_err(no_turn)
+    pub async fn turn_of(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        message: MessageId,
+    ) -> Result<Turn, ChatError> {
+        self.deps
+            .store
+            .turn_of(owner, id, message)
+            .await
+            .map_err(no_turn)
     }
 
-    /// The message that each of these turns answers in the first place, before all retries, and when it was made.
+    /// The message that each of these turns answers in the first place, before all retries, and
+    /// when it was made.
     ///
     /// # Errors
     /// The store's.
-    pub async fn first_asked(&self, owner: &UserId, turns: Vec<TurnId>) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, ChatError> {
-        self.deps.store.first_asked(owner, turns).await.map_err(no_turn)
+    pub async fn first_asked(
+        &self,
+        owner: &UserId,
+        turns: Vec<TurnId>,
+    ) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, ChatError> {
+        self.deps
+            .store
+            .first_asked(owner, turns)
+            .await
+            .map_err(no_turn)
     }
 
     /// The turn that answers a user's message now: its own, or the retry that has taken its place.
     ///
     /// # Errors
     /// `TurnNotFound`, `Superseded` if the message has left the conversation; the store's.
-    pub async fn turn_answering(&self, owner: &UserId, id: ConversationId, question: MessageId) -> Result<Turn, ChatError> {
+    pub async fn turn_answering(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        question: MessageId,
+    ) -> Result<Turn, ChatError> {
         let turn = self.turn_of(owner, id, question).await?;
         let asks = |item: &Item| matches!(&item.body, ItemBody::Message(message) if message.id == question && message.role == Role::User);
         if !self.turn(owner, turn.id).await?.items.iter().any(asks) {
@@ -325,11 +479,26 @@ impl ChatService {
             return Ok(turn);
         }
         // If the message was asked anew, then by the first turn behind it that is left.
-        let behind = TurnPage { after: Some(turn.ordinal), limit: 1, ..TurnPage::ALL };
-        let next = self.turns(owner, id, behind).await?.pop().ok_or(ChatError::Superseded)?.turn;
+        let behind = TurnPage {
+            after: Some(turn.ordinal),
+            limit: 1,
+            ..TurnPage::ALL
+        };
+        let next = self
+            .turns(owner, id, behind)
+            .await?
+            .pop()
+            .ok_or(ChatError::Superseded)?
+            .turn;
         let asked = self.first_asked(owner, vec![turn.id, next.id]).await?;
-        let same = asked.get(&turn.id).is_some_and(|first| asked.get(&next.id) == Some(first));
-        if same { Ok(next) } else { Err(ChatError::Superseded) }
+        let same = asked
+            .get(&turn.id)
+            .is_some_and(|first| asked.get(&next.id) == Some(first));
+        if same {
+            Ok(next)
+        } else {
+            Err(ChatError::Superseded)
+        }
     }
 
     /// Forgets by which request a turn was begun: the same request is a new one from now on.
@@ -337,7 +506,11 @@ impl ChatService {
     /// # Errors
     /// `TurnNotFound`; the store's.
     pub async fn forget_key(&self, owner: &UserId, turn: TurnId) -> Result<(), ChatError> {
-        self.deps.store.forget_key(owner, turn).await.map_err(no_turn)
+        self.deps
+            .store
+            .forget_key(owner, turn)
+            .await
+            .map_err(no_turn)
     }
 
     /// Keeps what the owner thinks of messages of a conversation.
@@ -352,23 +525,44 @@ impl ChatService {
         feedback: Feedback,
     ) -> Result<(), ChatError> {
         let at = self.deps.environment.now();
-        self.deps.store.give_feedback(owner, id, messages, feedback, at).await.map_err(no_conversation)
+        self.deps
+            .store
+            .give_feedback(owner, id, messages, feedback, at)
+            .await
+            .map_err(no_conversation)
     }
 
     /// What the owner thinks of the messages of a conversation.
     ///
     /// # Errors
     /// `ConversationNotFound`; the store's.
-    pub async fn feedback(&self, owner: &UserId, id: ConversationId) -> Result<Vec<(MessageId, Feedback)>, ChatError> {
-        self.deps.store.feedback(owner, id).await.map_err(no_conversation)
+    pub async fn feedback(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+    ) -> Result<Vec<(MessageId, Feedback)>, ChatError> {
+        self.deps
+            .store
+            .feedback(owner, id)
+            .await
+            .map_err(no_conversation)
     }
 
     /// A page of a conversation's tool calls.
     ///
     /// # Errors
     /// `ConversationNotFound`; the store's.
-    pub async fn tool_calls(&self, owner: &UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, ChatError> {
-        self.deps.store.tool_calls(owner, id, page).await.map_err(no_conversation)
+    pub async fn tool_calls(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        page: ToolCallPage,
+    ) -> Result<Vec<ToolCallRecord>, ChatError> {
+        self.deps
+            .store
+            .tool_calls(owner, id, page)
+            .await
+            .map_err(no_conversation)
     }
 
     /// Whether new turns can be taken: the store answers, and this worker is not about to stop.
@@ -380,8 +574,8 @@ impl ChatService {
         self.deps.store.ping().await.map_err(ChatError::Store)
     }
 
-    /// The life of the worker: heartbeats, and taking over abandoned turns, whose tasks it gives to `spawn`.
-    /// Returns after [`hand_over`](Self::hand_over).
+    /// The life of the worker: heartbeats, and taking over abandoned turns, whose tasks it gives to
+    /// `spawn`. Returns after [`hand_over`](Self::hand_over).
     pub async fn work(self: Arc<Self>, spawn: impl Fn(TurnTask) + Send) {
         let run = |held| {
             if let Some(task) = self.task(held) {
@@ -412,11 +606,12 @@ impl ChatService {
 
     /// Refuses new turns from now on, and takes over none, while those that run go on.
     pub fn close(&self) {
-        self.life.send_modify(|life| *life = (*life).max(Life::Closed));
+        self.life
+            .send_modify(|life| *life = (*life).max(Life::Closed));
     }
 
-    /// Lets go of the turns that still run, without ending them, and gives them to whoever claims them.
-    /// Their tasks must still be polled while this waits for them.
+    /// Lets go of the turns that still run, without ending them, and gives them to whoever claims
+    /// them. Their tasks must still be polled while this waits for them.
     ///
     /// # Errors
     /// The store's: then the turns are claimed when the lease has run out.
@@ -424,13 +619,21 @@ impl ChatService {
         self.life.send_replace(Life::Leaving);
         self.live.hand_over_all();
         self.live.idle().await;
-        let retired = self.deps.store.retire(self.worker.id(), self.live.handed_over()).await;
+        let retired = self
+            .deps
+            .store
+            .retire(self.worker.id(), self.live.handed_over())
+            .await;
         self.life.send_replace(Life::HandedOver);
         retired
     }
 
     fn check_open(&self) -> Result<(), ChatError> {
-        if *self.life.borrow() == Life::Open { Ok(()) } else { Err(ChatError::ShuttingDown) }
+        if *self.life.borrow() == Life::Open {
+            Ok(())
+        } else {
+            Err(ChatError::ShuttingDown)
+        }
     }
 
     async fn reached(&self, life: Life) {
@@ -454,7 +657,9 @@ fn chat_error(error: StoreError, not_found: ChatError) -> ChatError {
         StoreError::TurnRunning(turn) => ChatError::Busy(turn),
         StoreError::QueueFull => ChatError::QueueFull,
         StoreError::IdempotencyMismatch => ChatError::IdempotencyMismatch,
-        error @ (StoreError::LeaseLost | StoreError::Unavailable(..) | StoreError::Internal(_)) => ChatError::Store(error),
+        error @ (StoreError::LeaseLost | StoreError::Unavailable(..) | StoreError::Internal(_)) => {
+            ChatError::Store(error)
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::values::codes;
-use crate::{ConversationId, FinishReason, Item, ItemBody, MessageId, Ordinal, Timestamp, TurnId, UserId, WorkerId};
+use crate::{
+    ConversationId, FinishReason, Item, ItemBody, MessageId, Ordinal, Timestamp, TurnId, UserId,
+    WorkerId,
+};
 
 /// Everything done in answer to one user message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,24 +21,35 @@ pub struct Turn {
     pub status: TurnStatus,
     /// Whether somebody asked to cancel it.
     pub cancel_requested: bool,
-    /// The turn that this one answers anew. When this one starts to run, that turn and all after it are superseded.
+    /// The turn that this one answers anew. When this one starts to run, that turn and all after it
+    /// are superseded.
     pub retry_of: Option<TurnId>,
-    /// Whether a retry took this turn's place: it stays in the log and leaves the transcript and the default view.
+    /// Whether a retry took this turn's place: it stays in the log and leaves the transcript and
+    /// the default view.
     pub superseded: bool,
     /// When its message arrived.
     pub created_at: Timestamp,
-    /// What the agent says it used, over the steps of the attempt that ended the turn; zero where it does not say.
+    /// What the agent says it used, over the steps of the attempt that ended the turn; zero where
+    /// it does not say.
     pub usage: Usage,
     /// Why the agent stopped writing the message that ended the turn; `None` if no message did.
     pub finish: Option<FinishReason>,
-    /// How many of the conversation's turns, the oldest ones, the agent did not read for the message that ended the turn.
+    /// How many of the conversation's turns, the oldest ones, the agent did not read for the
+    /// message that ended the turn.
     pub turns_left_out: u64,
 }
 
 impl Turn {
-    /// Takes over what the turn's last items say of its end. Stores call this when they end a turn, before they save it.
+    /// Takes over what the turn's last items say of its end. Stores call this when they end a turn,
+    /// before they save it.
     pub fn note_last_items(&mut self, last: &[Item]) {
-        let mut messages = last.iter().filter_map(|item| if let ItemBody::Message(message) = &item.body { Some(message) } else { None });
+        let mut messages = last.iter().filter_map(|item| {
+            if let ItemBody::Message(message) = &item.body {
+                Some(message)
+            } else {
+                None
+            }
+        });
         if let Some(message) = messages.next_back() {
             self.finish = message.finish;
             self.turns_left_out = message.turns_left_out;
@@ -153,9 +167,11 @@ pub struct HeldTurn {
     pub owner: UserId,
     /// The right to write it.
     pub lease: TurnLease,
-    /// Which attempt this is, from 1. Above 1, an attempt before was broken off. A graceful hand-over does not count.
+    /// Which attempt this is, from 1. Above 1, an attempt before was broken off. A graceful
+    /// hand-over does not count.
     pub attempt: u32,
-    /// How long the turn ran before this attempt, by the store's clock. Time in the queue and time without a worker do not count.
+    /// How long the turn ran before this attempt, by the store's clock. Time in the queue and time
+    /// without a worker do not count.
     pub spent: Duration,
     /// What the log holds of it so far; at least the user's message.
     pub items: Vec<Item>,
@@ -175,6 +191,7 @@ pub struct Draft {
 pub struct TurnLog {
     /// The turn.
     pub turn: Turn,
-    /// Its items, in order. For a queued turn: the user's message alone, at [`Position::START`](crate::Position::START), for it has no place yet.
+    /// Its items, in order. For a queued turn: the user's message alone, at
+    /// [`Position::START`](crate::Position::START), for it has no place yet.
     pub items: Vec<Item>,
 }

@@ -58,7 +58,8 @@ impl fmt::Display for UserId {
     }
 }
 
-/// An item's place in its conversation: 1, 2, 3 … without gaps. [`Position::START`] stands before the first.
+/// An item's place in its conversation: 1, 2, 3 … without gaps. [`Position::START`] stands before
+/// the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
@@ -80,7 +81,8 @@ pub struct Timestamp(pub i64);
 pub struct RawJson(String);
 
 impl RawJson {
-    /// Takes text that the caller knows to be valid JSON, from its own JSON library or from a store.
+    /// Takes text that the caller knows to be valid JSON, from its own JSON library or from a
+    /// store.
     pub fn from_valid(json: impl Into<String>) -> Self {
         Self(json.into())
     }
@@ -97,8 +99,9 @@ impl fmt::Debug for RawJson {
     }
 }
 
-/// Opaque text (JSON) that an agent adapter attaches to a message or a tool call, and gets back with it in later requests:
-/// a provider's call ids, signatures, reasoning. The domain and the stores never look into it.
+/// Opaque text (JSON) that an agent adapter attaches to a message or a tool call, and gets back
+/// with it in later requests: a provider's call ids, signatures, reasoning. The domain and the
+/// stores never look into it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AgentData(String);
 
@@ -109,14 +112,18 @@ impl AgentData {
     /// Checks the text.
     ///
     /// # Errors
-    /// It is longer than [`MAX_BYTES`](Self::MAX_BYTES), or holds U+0000, which no database stores. An adapter logs this and does
-    /// without the data: it never fails a step.
+    /// It is longer than [`MAX_BYTES`](Self::MAX_BYTES), or holds U+0000, which no database stores.
+    /// An adapter logs this and does without the data: it never fails a step.
     pub fn new(json: impl Into<String>) -> Result<Self, AgentDataError> {
         let json = json.into();
         if json.len() > Self::MAX_BYTES {
             return Err(AgentDataError::TooLong { bytes: json.len() });
         }
-        if json.contains('\0') { Err(AgentDataError::Nul) } else { Ok(Self(json)) }
+        if json.contains('\0') {
+            Err(AgentDataError::Nul)
+        } else {
+            Ok(Self(json))
+        }
     }
 
     /// The text.
@@ -129,7 +136,10 @@ impl AgentData {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentDataError {
     /// It is too long.
-    #[error("{bytes} bytes are more than the {} that are kept", AgentData::MAX_BYTES)]
+    #[error(
+        "{bytes} bytes are more than the {} that are kept",
+        AgentData::MAX_BYTES
+    )]
     TooLong {
         /// How long it is.
         bytes: usize,
@@ -167,7 +177,11 @@ pub(crate) use codes;
 /// Replaces U+0000, which no database keeps alike, by U+FFFD. For text from agents and tools;
 /// a user's text with U+0000 is refused instead.
 pub fn without_nul(text: String) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
+    if text.contains('\0') {
+        text.replace('\0', "\u{FFFD}")
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -185,8 +199,16 @@ mod tests {
     #[test]
     fn agent_data_is_bounded() {
         let longest = "x".repeat(AgentData::MAX_BYTES);
-        assert_eq!(AgentData::new(longest.clone()).map(|data| data.as_str().len()), Ok(AgentData::MAX_BYTES));
-        assert_eq!(AgentData::new(longest + "x"), Err(AgentDataError::TooLong { bytes: AgentData::MAX_BYTES + 1 }));
+        assert_eq!(
+            AgentData::new(longest.clone()).map(|data| data.as_str().len()),
+            Ok(AgentData::MAX_BYTES)
+        );
+        assert_eq!(
+            AgentData::new(longest + "x"),
+            Err(AgentDataError::TooLong {
+                bytes: AgentData::MAX_BYTES + 1
+            })
+        );
         assert_eq!(AgentData::new("a\0b"), Err(AgentDataError::Nul));
     }
 

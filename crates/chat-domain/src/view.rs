@@ -7,8 +7,9 @@ use crate::{Draft, Item, ItemBody, MessageId, Position, Role, Turn};
 pub struct TurnView {
     /// The turn.
     pub turn: Turn,
-    /// Its items, in order; of a partial view, those after some position. Of a queued turn the user's message alone,
-    /// at [`Position::START`], for it has no place yet: readers are told of it when it has.
+    /// Its items, in order; of a partial view, those after some position. Of a queued turn the
+    /// user's message alone, at [`Position::START`], for it has no place yet: readers are told of
+    /// it when it has.
     pub items: Vec<Item>,
     /// Text that is being written.
     pub draft: Option<Draft>,
@@ -27,7 +28,11 @@ pub struct Cursor {
 
 impl Cursor {
     /// The start of a turn.
-    pub const START: Self = Self { position: Position::START, text: None, ended: false };
+    pub const START: Self = Self {
+        position: Position::START,
+        text: None,
+        ended: false,
+    };
 }
 
 /// Text seen of a message.
@@ -49,7 +54,8 @@ pub enum TurnEvent {
         /// What was added.
         delta: String,
     },
-    /// The text shown for this message will never be an item: its worker died, and another attempt writes anew.
+    /// The text shown for this message will never be an item: its worker died, and another attempt
+    /// writes anew.
     Discarded {
         /// The message.
         message: MessageId,
@@ -66,14 +72,22 @@ pub enum TurnEvent {
 pub struct CursorMismatch;
 
 impl TurnView {
-    /// What a reader who has come to `cursor` does not know yet. Only on a whole view, with all items.
+    /// What a reader who has come to `cursor` does not know yet. Only on a whole view, with all
+    /// items.
     ///
     /// # Errors
-    /// [`CursorMismatch`] if no reader of this turn can have come there: it names a place that is not in this turn, an end that
-    /// has not come, or text that the message does not have.
+    /// [`CursorMismatch`] if no reader of this turn can have come there: it names a place that is
+    /// not in this turn, an end that has not come, or text that the message does not have.
     pub fn news(&self, cursor: Cursor) -> Result<Vec<(Cursor, TurnEvent)>, CursorMismatch> {
-        let known = cursor.position == Position::START || self.items.iter().any(|item| item.position == cursor.position);
-        let last = self.items.last().map_or(Position::START, |item| item.position);
+        let known = cursor.position == Position::START
+            || self
+                .items
+                .iter()
+                .any(|item| item.position == cursor.position);
+        let last = self
+            .items
+            .last()
+            .map_or(Position::START, |item| item.position);
         let wrong_end = cursor.ended && !(self.turn.status.is_ended() && cursor.position == last);
         if !known || wrong_end {
             return Err(CursorMismatch);
@@ -81,10 +95,11 @@ impl TurnView {
         self.events_after(cursor)
     }
 
-    /// What a reader at `cursor` does not know yet, each event with the cursor after it. Items before the cursor are not needed.
+    /// What a reader at `cursor` does not know yet, each event with the cursor after it. Items
+    /// before the cursor are not needed.
     ///
-    /// The same for every reader, live or resumed, on any replica. A view that lags behind the reader (a stored draft
-    /// behind the live one) gives nothing, not an error.
+    /// The same for every reader, live or resumed, on any replica. A view that lags behind the
+    /// reader (a stored draft behind the live one) gives nothing, not an error.
     ///
     /// # Errors
     /// [`CursorMismatch`] if the cursor has seen text that the message does not have.
@@ -92,8 +107,13 @@ impl TurnView {
         if cursor.ended {
             return Ok(Vec::new());
         }
-        let mut news = News { cursor, events: Vec::new() };
-        let known = self.items.partition_point(|item| item.position <= cursor.position);
+        let mut news = News {
+            cursor,
+            events: Vec::new(),
+        };
+        let known = self
+            .items
+            .partition_point(|item| item.position <= cursor.position);
         for item in self.items.iter().skip(known) {
             if let ItemBody::Message(message) = &item.body
                 && message.role == Role::Assistant
@@ -149,8 +169,14 @@ impl News {
         }
         let delta = text.get(seen..).ok_or(CursorMismatch)?;
         if !delta.is_empty() {
-            self.cursor.text = Some(SeenText { message, bytes: text.len() });
-            self.push(TurnEvent::Text { message, delta: delta.to_owned() });
+            self.cursor.text = Some(SeenText {
+                message,
+                bytes: text.len(),
+            });
+            self.push(TurnEvent::Text {
+                message,
+                delta: delta.to_owned(),
+            });
         }
         Ok(Reach::Enough)
     }

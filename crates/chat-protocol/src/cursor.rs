@@ -1,4 +1,5 @@
-//! Cursors as text. Clients keep and return them; what they mean is ours, and no other text is taken for one.
+//! Cursors as text. Clients keep and return them; what they mean is ours, and no other text is
+//! taken for one.
 
 use chat_domain::{ConversationId, Cursor, MessageId, Position, SeenText, Timestamp, TurnId};
 use uuid::Uuid;
@@ -8,8 +9,9 @@ use uuid::Uuid;
 #[error("the cursor does not belong here")]
 pub struct NotACursor;
 
-/// How far a reader of a turn has come: the end of the turn's id, the position, the half-written message and how much of it
-/// was seen, and a mark if the end was seen; `5b1c0d3e.4`, `5b1c0d3e.4.0190…9f.17`, `5b1c0d3e.6.e`.
+/// How far a reader of a turn has come: the end of the turn's id, the position, the half-written
+/// message and how much of it was seen, and a mark if the end was seen; `5b1c0d3e.4`,
+/// `5b1c0d3e.4.0190…9f.17`, `5b1c0d3e.6.e`.
 pub fn write_turn(turn: TurnId, cursor: Cursor) -> String {
     let mut text = format!("{}.{}", tail(turn.0), cursor.position.0);
     if let Some(SeenText { message, bytes }) = cursor.text {
@@ -28,7 +30,11 @@ pub fn write_turn(turn: TurnId, cursor: Cursor) -> String {
 pub fn read_turn(turn: TurnId, text: &str) -> Result<Cursor, NotACursor> {
     let cursor = parse_turn(text).ok_or(NotACursor)?;
     // One spelling for each cursor: whatever else parses is not ours.
-    if write_turn(turn, cursor) == text { Ok(cursor) } else { Err(NotACursor) }
+    if write_turn(turn, cursor) == text {
+        Ok(cursor)
+    } else {
+        Err(NotACursor)
+    }
 }
 
 fn parse_turn(text: &str) -> Option<Cursor> {
@@ -38,12 +44,19 @@ fn parse_turn(text: &str) -> Option<Cursor> {
         (None, ..) => (None, false),
         (Some("e"), None, ..) => (None, true),
         (Some(message), Some(bytes), end, None) => {
-            let seen = SeenText { message: MessageId(Uuid::try_parse(message).ok()?), bytes: bytes.parse().ok()? };
+            let seen = SeenText {
+                message: MessageId(Uuid::try_parse(message).ok()?),
+                bytes: bytes.parse().ok()?,
+            };
             (Some(seen), end == Some("e"))
         }
         _ => return None,
     };
-    Some(Cursor { position, text, ended })
+    Some(Cursor {
+        position,
+        text,
+        ended,
+    })
 }
 
 /// A place in a list of conversations.
@@ -58,10 +71,17 @@ pub fn write_conversation(at: Timestamp, id: ConversationId) -> String {
 pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), NotACursor> {
     let parse = || {
         let (at, id) = text.strip_prefix("c.")?.split_once('.')?;
-        Some((Timestamp(at.parse().ok()?), ConversationId(Uuid::try_parse(id).ok()?)))
+        Some((
+            Timestamp(at.parse().ok()?),
+            ConversationId(Uuid::try_parse(id).ok()?),
+        ))
     };
     let (at, id) = parse().ok_or(NotACursor)?;
-    if write_conversation(at, id) == text { Ok((at, id)) } else { Err(NotACursor) }
+    if write_conversation(at, id) == text {
+        Ok((at, id))
+    } else {
+        Err(NotACursor)
+    }
 }
 
 /// The lists of a conversation.
@@ -87,13 +107,22 @@ pub fn write_place(list: List, conversation: ConversationId, place: u64) -> Stri
 /// # Errors
 /// It is another list's cursor, or none at all.
 pub fn read_place(list: List, conversation: ConversationId, text: &str) -> Result<u64, NotACursor> {
-    let place = text.rsplit_once('.').and_then(|(_, place)| number(place)).ok_or(NotACursor)?;
-    if write_place(list, conversation, place) == text { Ok(place) } else { Err(NotACursor) }
+    let place = text
+        .rsplit_once('.')
+        .and_then(|(_, place)| number(place))
+        .ok_or(NotACursor)?;
+    if write_place(list, conversation, place) == text {
+        Ok(place)
+    } else {
+        Err(NotACursor)
+    }
 }
 
 /// A place as a store can have it, in the signed integers of databases.
 fn number(text: &str) -> Option<u64> {
-    text.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok())
+    text.parse::<i64>()
+        .ok()
+        .and_then(|number| u64::try_from(number).ok())
 }
 
 /// The last eight hexadecimal digits of an id: of version 7, all of them are chance.
@@ -112,8 +141,15 @@ mod tests {
     }
 
     fn cursor() -> impl Strategy<Value = Cursor> {
-        let text = proptest::option::of((id(), any::<usize>()).prop_map(|(id, bytes)| SeenText { message: MessageId(id), bytes }));
-        (0..=i64::MAX as u64, text, any::<bool>()).prop_map(|(position, text, ended)| Cursor { position: Position(position), text, ended })
+        let text = proptest::option::of((id(), any::<usize>()).prop_map(|(id, bytes)| SeenText {
+            message: MessageId(id),
+            bytes,
+        }));
+        (0..=i64::MAX as u64, text, any::<bool>()).prop_map(|(position, text, ended)| Cursor {
+            position: Position(position),
+            text,
+            ended,
+        })
     }
 
     proptest! {

@@ -44,19 +44,38 @@ pub fn document() -> String {
     let mut text = String::from(HEAD);
     text.push_str("| status | code | what is wrong | what to do | members | `Retry-After` |\n|---|---|---|---|---|---|\n");
     for code in Code::ALL {
-        let Row { code, status, title, advice, members, retry_after } = code.row();
+        let Row {
+            code,
+            status,
+            title,
+            advice,
+            members,
+            retry_after,
+        } = code.row();
         let members: Vec<_> = members.iter().map(|member| format!("`{member}`")).collect();
-        let after = retry_after.map(|seconds| seconds.to_string()).unwrap_or_default();
+        let after = retry_after
+            .map(|seconds| seconds.to_string())
+            .unwrap_or_default();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {status} | `{code}` | {title} | {advice} | {} | {after} |", members.join(", "));
+        let _ = writeln!(
+            text,
+            "| {status} | `{code}` | {title} | {advice} | {} | {after} |",
+            members.join(", ")
+        );
     }
     text
 }
 
 /// The explanation of one code, for whoever follows a problem's `type`.
 pub fn explanation(code: &str) -> Option<String> {
-    let row = Code::ALL.iter().map(|code| code.row()).find(|row| row.code == code)?;
-    Some(format!("{} ({}, HTTP status {})\n\n{}\n", row.title, row.code, row.status, row.advice))
+    let row = Code::ALL
+        .iter()
+        .map(|code| code.row())
+        .find(|row| row.code == code)?;
+    Some(format!(
+        "{} ({}, HTTP status {})\n\n{}\n",
+        row.title, row.code, row.status, row.advice
+    ))
 }
 
 #[cfg(test)]
@@ -70,7 +89,11 @@ mod tests {
             std::fs::write(path, document()).unwrap();
         }
         let kept = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(kept, document(), "docs/errors.md is not up to date: run `cargo xtask docs`");
+        assert_eq!(
+            kept,
+            document(),
+            "docs/errors.md is not up to date: run `cargo xtask docs`"
+        );
     }
 
     #[test]

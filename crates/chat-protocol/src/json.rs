@@ -1,4 +1,5 @@
-//! JSON from clients, read strictly: UTF-8, one value, no name twice, not too deep, no half characters.
+//! JSON from clients, read strictly: UTF-8, one value, no name twice, not too deep, no half
+//! characters.
 
 use std::fmt;
 
@@ -19,26 +20,43 @@ const SHOWN_CHARS: usize = 64;
 /// # Errors
 /// `invalid_json` with line and column; `invalid_text` if a string holds a lone surrogate.
 pub fn read(body: &[u8]) -> Result<Value, Problem> {
-    let text = std::str::from_utf8(body).map_err(|error| invalid(body, error.valid_up_to(), "The body is not UTF-8"))?;
+    let text = std::str::from_utf8(body)
+        .map_err(|error| invalid(body, error.valid_up_to(), "The body is not UTF-8"))?;
     // First the grammar alone, so that the second reading can only fail for what is decided here.
     serde_json::from_str::<&RawValue>(text).map_err(|error| syntax(text, &error))?;
     if let Some(offset) = lone_surrogate(body) {
-        let mut problem = Problem::new(Code::InvalidText, "The text holds half of a surrogate pair");
+        let mut problem =
+            Problem::new(Code::InvalidText, "The text holds half of a surrogate pair");
         place(&mut problem, body, offset);
         return Err(problem);
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    Strict { depth: 0 }.deserialize(&mut json).map_err(|error| syntax(text, &error))
+    Strict { depth: 0 }
+        .deserialize(&mut json)
+        .map_err(|error| syntax(text, &error))
 }
 
 fn syntax(text: &str, error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let said = error.to_string();
-    let what = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    let what = said
+        .strip_suffix(&format!(" at line {line} column {column}"))
+        .unwrap_or(&said);
     // Column 0 is the line break before the line.
-    let end_of_line_before = || text.split('\n').nth(line.checked_sub(2)?).map(|before| (line - 1, before.len() + 1));
-    let (line, column) = if column == 0 { end_of_line_before().unwrap_or((line, 1)) } else { (line, column) };
-    let mut problem = Problem::new(Code::InvalidJson, format!("The body is not acceptable JSON at line {line}, column {column}: {what}"));
+    let end_of_line_before = || {
+        text.split('\n')
+            .nth(line.checked_sub(2)?)
+            .map(|before| (line - 1, before.len() + 1))
+    };
+    let (line, column) = if column == 0 {
+        end_of_line_before().unwrap_or((line, 1))
+    } else {
+        (line, column)
+    };
+    let mut problem = Problem::new(
+        Code::InvalidJson,
+        format!("The body is not acceptable JSON at line {line}, column {column}: {what}"),
+    );
     problem.members.line = Some(line);
     problem.members.column = Some(column);
     problem
@@ -52,12 +70,16 @@ fn invalid(body: &[u8], offset: usize, what: &str) -> Problem {
 
 fn place(problem: &mut Problem, body: &[u8], offset: usize) {
     let before = body.get(..offset).unwrap_or(body);
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line_start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
     problem.members.line = Some(1 + before.iter().filter(|byte| **byte == b'\n').count());
     problem.members.column = Some(1 + before.len() - line_start);
 }
 
-/// Where an escape stands for half a character, in JSON whose grammar is right: there, backslashes are only in strings.
+/// Where an escape stands for half a character, in JSON whose grammar is right: there, backslashes
+/// are only in strings.
 fn lone_surrogate(json: &[u8]) -> Option<usize> {
     let unit = |at: usize| {
         let digits = json.get(at..at + 6)?.strip_prefix(br"\u")?;
@@ -84,7 +106,9 @@ struct Strict {
 impl Strict {
     fn inside<E: serde::de::Error>(&self) -> Result<Self, E> {
         if self.depth < MAX_DEPTH {
-            Ok(Self { depth: self.depth + 1 })
+            Ok(Self {
+                depth: self.depth + 1,
+            })
         } else {
             Err(E::custom(format_args!("deeper than {MAX_DEPTH} levels")))
         }
@@ -147,9 +171,14 @@ impl<'de> Visitor<'de> for Strict {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the name {} stands twice in one object", Quoted(&name))));
+                return Err(A::Error::custom(format_args!(
+                    "the name {} stands twice in one object",
+                    Quoted(&name)
+                )));
             }
-            let value = members.next_value_seed(Self { depth: inside.depth })?;
+            let value = members.next_value_seed(Self {
+                depth: inside.depth,
+            })?;
             object.insert(name, value);
         }
         Ok(Value::Object(object))
@@ -161,7 +190,12 @@ pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(SHOWN_CHARS).and_then(|(end, _)| self.0.get(..end)) {
+        match self
+            .0
+            .char_indices()
+            .nth(SHOWN_CHARS)
+            .and_then(|(end, _)| self.0.get(..end))
+        {
             Some(begin) => write!(f, "{begin:?}…"),
             None => write!(f, "{:?}", self.0),
         }
@@ -174,19 +208,46 @@ mod tests {
 
     fn refused(body: impl AsRef<[u8]>) -> (Code, usize, usize) {
         let problem = read(body.as_ref()).unwrap_err();
-        (problem.code, problem.members.line.unwrap(), problem.members.column.unwrap())
+        (
+            problem.code,
+            problem.members.line.unwrap(),
+            problem.members.column.unwrap(),
+        )
     }
 
     #[test]
     fn json_is_read() {
-        let value = read(br#" {"a": [1, -2, 2.5, true, null, "x\ud83d\ude00\\u0041"], "b": {}} "#).unwrap();
-        assert_eq!(value, serde_json::json!({"a": [1, -2, 2.5, true, null, "x😀\\u0041"], "b": {}}));
+        let value =
+            read(br#" {"a": [1, -2, 2.5, true, null, "x\ud83d\ude00\\u0041"], "b": {}} "#).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"a": [1, -2, 2.5, true, null, "x😀\\u0041"], "b": {}})
+        );
     }
 
     #[test]
     fn what_is_not_json_is_refused_with_its_place() {
-        for body in ["", " ", "{", "[1,]", "{\"a\":1", "nul", "{} x", "{}{}", "'a'", "{a:1}", "\u{feff}{}", "\"\u{1}\"", "[01]", "NaN"] {
-            assert_eq!(read(body.as_bytes()).unwrap_err().code, Code::InvalidJson, "{body:?}");
+        for body in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{\"a\":1",
+            "nul",
+            "{} x",
+            "{}{}",
+            "'a'",
+            "{a:1}",
+            "\u{feff}{}",
+            "\"\u{1}\"",
+            "[01]",
+            "NaN",
+        ] {
+            assert_eq!(
+                read(body.as_bytes()).unwrap_err().code,
+                Code::InvalidJson,
+                "{body:?}"
+            );
         }
         assert_eq!(refused("{\n  \"a\": tru\n}"), (Code::InvalidJson, 2, 11));
         assert_eq!(refused(b"{\"a\":\n \"\xff\"}"), (Code::InvalidJson, 2, 3));
@@ -206,10 +267,22 @@ mod tests {
 
     #[test]
     fn a_long_name_is_not_repeated_whole() {
-        let detail = |name: &str| read(format!(r#"{{"{name}": 1, "{name}": 2}}"#).as_bytes()).unwrap_err().detail();
+        let detail = |name: &str| {
+            read(format!(r#"{{"{name}": 1, "{name}": 2}}"#).as_bytes())
+                .unwrap_err()
+                .detail()
+        };
         let (fits, long) = ("é".repeat(64), "é".repeat(65));
-        assert!(detail(&fits).contains(&format!("the name \"{fits}\" stands")), "{}", detail(&fits));
-        assert!(detail(&long).contains(&format!("the name \"{fits}\"… stands")), "{}", detail(&long));
+        assert!(
+            detail(&fits).contains(&format!("the name \"{fits}\" stands")),
+            "{}",
+            detail(&fits)
+        );
+        assert!(
+            detail(&long).contains(&format!("the name \"{fits}\"… stands")),
+            "{}",
+            detail(&long)
+        );
     }
 
     #[test]

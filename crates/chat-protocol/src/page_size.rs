@@ -4,17 +4,23 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// A page ends before the entry that would make it larger than this, in bytes of JSON. Its first entry is there whatever its size.
+/// A page ends before the entry that would make it larger than this, in bytes of JSON. Its first
+/// entry is there whatever its size.
 pub const PAGE_BYTES: usize = 192 << 10;
 
 /// How many of these entries, the first one always among them, fit on a page.
-pub(crate) fn entries_that_fit<'a, T: Serialize + 'a>(entries: impl Iterator<Item = &'a T>) -> usize {
+pub(crate) fn entries_that_fit<'a, T: Serialize + 'a>(
+    entries: impl Iterator<Item = &'a T>,
+) -> usize {
     let mut bytes = 0;
     let sizes = entries.map(|entry| {
         bytes += size(entry);
         bytes
     });
-    sizes.take_while(|bytes| *bytes <= PAGE_BYTES).count().max(1)
+    sizes
+        .take_while(|bytes| *bytes <= PAGE_BYTES)
+        .count()
+        .max(1)
 }
 
 fn size(entry: &impl Serialize) -> usize {
@@ -44,7 +50,11 @@ mod tests {
 
     #[test]
     fn a_page_ends_before_it_is_too_large_and_is_never_empty() {
-        let (small, large, huge) = ("x".repeat(10), "x".repeat(PAGE_BYTES / 2 - 2), "x".repeat(PAGE_BYTES));
+        let (small, large, huge) = (
+            "x".repeat(10),
+            "x".repeat(PAGE_BYTES / 2 - 2),
+            "x".repeat(PAGE_BYTES),
+        );
         let fit = |entries: &[&String]| entries_that_fit(entries.iter());
         assert_eq!(fit(&[&large, &large, &small]), 2);
         assert_eq!(fit(&[&small, &large, &large, &small]), 2);

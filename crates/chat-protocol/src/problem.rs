@@ -1,6 +1,7 @@
 //! Problems (RFC 9457): what a client is told when something was refused or failed.
 //!
-//! [`Code`] is the one table of them; `docs/errors.md`, the OpenAPI document and every answer come from it.
+//! [`Code`] is the one table of them; `docs/errors.md`, the OpenAPI document and every answer come
+//! from it.
 
 mod of_domain;
 
@@ -170,7 +171,11 @@ impl Serialize for Code {
 impl PartialSchema for Code {
     fn schema() -> RefOr<Schema> {
         let codes = Self::ALL.iter().map(|code| code.row().code);
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).description(Some("What is wrong, for programs.")).into()
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(codes))
+            .description(Some("What is wrong, for programs."))
+            .into()
     }
 }
 
@@ -204,7 +209,8 @@ impl From<FailureKind> for Code {
 pub struct Problem {
     /// What is wrong, for programs.
     pub code: Code,
-    /// What happened this time, if there is more to say than the code's title. No secrets, no internals.
+    /// What happened this time, if there is more to say than the code's title. No secrets, no
+    /// internals.
     pub happened: Option<String>,
     /// Names this occurrence; the log has it too.
     pub instance: Option<Uuid>,
@@ -249,12 +255,19 @@ pub struct Members {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, happened: None, instance: None, members: Box::default(), ends_turn: false }
+        Self {
+            code,
+            happened: None,
+            instance: None,
+            members: Box::default(),
+            ends_turn: false,
+        }
     }
 }
 
 /// What to do where a turn ended because of the server itself.
-const TURN_FAILED: &str = "The message is kept. Retry the turn; if it fails again, tell the operator.";
+const TURN_FAILED: &str =
+    "The message is kept. Retry the turn; if it fails again, tell the operator.";
 
 /// What to do where a problem names the turn of a message that is stored.
 const KEPT: &str = Code::ReplyTimeout.row().advice;
@@ -265,7 +278,10 @@ impl Problem {
 
     /// A problem that has more to say than its code's title.
     pub fn new(code: Code, happened: impl Into<String>) -> Self {
-        Self { happened: Some(happened.into()), ..Self::from(code) }
+        Self {
+            happened: Some(happened.into()),
+            ..Self::from(code)
+        }
     }
 
     /// Something is larger than `limit`.
@@ -276,14 +292,22 @@ impl Problem {
     }
 
     /// A member of the body is wrong; `path` is its JSON Pointer.
-    pub fn at_member(code: Code, path: impl Into<Cow<'static, str>>, happened: impl Into<String>) -> Self {
+    pub fn at_member(
+        code: Code,
+        path: impl Into<Cow<'static, str>>,
+        happened: impl Into<String>,
+    ) -> Self {
         let mut problem = Self::new(code, happened);
         problem.members.path = Some(path.into());
         problem
     }
 
     /// A parameter of the path, the query or the header is wrong.
-    pub fn at_parameter(code: Code, parameter: impl Into<Cow<'static, str>>, happened: impl Into<String>) -> Self {
+    pub fn at_parameter(
+        code: Code,
+        parameter: impl Into<Cow<'static, str>>,
+        happened: impl Into<String>,
+    ) -> Self {
         let mut problem = Self::new(code, happened);
         problem.members.parameter = Some(parameter.into());
         problem
@@ -291,7 +315,10 @@ impl Problem {
 
     /// What became of a turn that failed.
     pub fn of_failed_turn(failure: &TurnFailure) -> Self {
-        Self { ends_turn: true, ..Self::new(failure.kind.into(), failure.message.clone()) }
+        Self {
+            ends_turn: true,
+            ..Self::new(failure.kind.into(), failure.message.clone())
+        }
     }
 
     /// The same, with the turn and its conversation.
@@ -308,7 +335,11 @@ impl Problem {
         let happened = self.happened.as_deref().unwrap_or(title);
         let (first, rest) = happened.split_at(happened.ceil_char_boundary(1));
         let first = first.to_uppercase();
-        let stop = if happened.ends_with(['.', '!', '?']) { "" } else { "." };
+        let stop = if happened.ends_with(['.', '!', '?']) {
+            ""
+        } else {
+            "."
+        };
         let advice = match self.code {
             Code::Internal if self.ends_turn => TURN_FAILED,
             _ if self.is_of_kept_message() => KEPT,
@@ -317,7 +348,8 @@ impl Problem {
         format!("{first}{rest}{stop} {advice}")
     }
 
-    /// Whether the message was stored before it went wrong, so that sending it again would double it.
+    /// Whether the message was stored before it went wrong, so that sending it again would double
+    /// it.
     fn is_of_kept_message(&self) -> bool {
         let after_storing = matches!(
             self.code,

@@ -38,7 +38,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
             rest = None;
             return Some(text);
         };
-        let crlf = text.get(line.len()..).is_some_and(|end| end.starts_with("\r\n"));
+        let crlf = text
+            .get(line.len()..)
+            .is_some_and(|end| end.starts_with("\r\n"));
         rest = if crlf { tail.get(1..) } else { Some(tail) };
         Some(line)
     })
@@ -52,9 +54,18 @@ mod tests {
 
     #[test]
     fn a_frame_is_written_field_by_field() {
-        assert_eq!(frame(Some("7"), "text", "{}"), "id: 7\nevent: text\ndata: {}\n\n");
-        assert_eq!(frame(None, "turn", "{\n}"), "event: turn\ndata: {\ndata: }\n\n");
-        assert_eq!(frame(None, "e", "a\r\n\rb"), "event: e\ndata: a\ndata: \ndata: b\n\n");
+        assert_eq!(
+            frame(Some("7"), "text", "{}"),
+            "id: 7\nevent: text\ndata: {}\n\n"
+        );
+        assert_eq!(
+            frame(None, "turn", "{\n}"),
+            "event: turn\ndata: {\ndata: }\n\n"
+        );
+        assert_eq!(
+            frame(None, "e", "a\r\n\rb"),
+            "event: e\ndata: a\ndata: \ndata: b\n\n"
+        );
     }
 
     /// What a reader makes of one frame, after the standard's algorithm.

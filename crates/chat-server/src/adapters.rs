@@ -36,13 +36,18 @@ pub(crate) async fn store(config: &Config, migrate: bool) -> Result<SeaOrmStore,
 pub(crate) fn agent(config: &Config) -> Result<Arc<dyn Agent>, ConfigError> {
     match config.agent_kind() {
         AgentKind::Demo => demo_agent(config),
-        AgentKind::OpenAi => Ok(Arc::new(ChatCompletionsAgent::new(chat_completions(config)).map_err(agent_fault)?)),
+        AgentKind::OpenAi => Ok(Arc::new(
+            ChatCompletionsAgent::new(chat_completions(config)).map_err(agent_fault)?,
+        )),
     }
 }
 
 fn chat_completions(config: &Config) -> ChatCompletionsSettings {
     // `Config::load` has made sure that both are there.
-    let url = config.agent_url.as_ref().map_or("", |url| url.expose_secret());
+    let url = config
+        .agent_url
+        .as_ref()
+        .map_or("", |url| url.expose_secret());
     let model = config.agent_model.as_deref().unwrap_or_default();
     let mut settings = ChatCompletionsSettings::new(url, model);
     settings.api_key = config.agent_api_key.clone();
@@ -73,10 +78,21 @@ fn agent_fault(error: InvalidSettings) -> ConfigError {
 /// The settings cannot be. A server that does not start is no error.
 pub(crate) fn tools(config: &Config) -> Result<McpToolset, ConfigError> {
     let (start_timeout, call_timeout) = (config.tool_start_timeout, config.tool_timeout);
-    let configured = config.mcp_servers.servers.iter().map(|server| server.with_limits(start_timeout, call_timeout));
+    let configured = config
+        .mcp_servers
+        .servers
+        .iter()
+        .map(|server| server.with_limits(start_timeout, call_timeout));
     let mut servers: Vec<McpServer> = configured.collect();
     if config.has_demo_tools() {
-        servers.insert(0, McpServer { start_timeout, call_timeout, ..task_server(config)? });
+        servers.insert(
+            0,
+            McpServer {
+                start_timeout,
+                call_timeout,
+                ..task_server(config)?
+            },
+        );
     }
     McpToolset::start(servers).map_err(|error| ConfigError::of("CHAT_MCP_SERVERS", error))
 }
@@ -88,7 +104,10 @@ fn demo_agent(config: &Config) -> Result<Arc<dyn Agent>, ConfigError> {
 
 #[cfg(not(feature = "demo"))]
 fn demo_agent(_: &Config) -> Result<Arc<dyn Agent>, ConfigError> {
-    Err(ConfigError::of("CHAT_AGENT", "this program was built without the demo; set CHAT_AGENT_URL and CHAT_AGENT_MODEL"))
+    Err(ConfigError::of(
+        "CHAT_AGENT",
+        "this program was built without the demo; set CHAT_AGENT_URL and CHAT_AGENT_MODEL",
+    ))
 }
 
 #[cfg(feature = "demo")]
@@ -98,5 +117,8 @@ fn task_server(config: &Config) -> Result<McpServer, ConfigError> {
 
 #[cfg(not(feature = "demo"))]
 fn task_server(_: &Config) -> Result<McpServer, ConfigError> {
-    Err(ConfigError::of("CHAT_DEMO_TOOLS", "this program was built without the demo"))
+    Err(ConfigError::of(
+        "CHAT_DEMO_TOOLS",
+        "this program was built without the demo",
+    ))
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use actix_cors::Cors;
 use actix_http::HttpService;
 use actix_server::Server;
-use actix_service::{IntoServiceFactory, Service, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactoryExt, fn_factory, fn_service, map_config,
+};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName};
@@ -30,7 +32,8 @@ use crate::page::Page;
 use crate::problem::Refusal;
 use crate::tasks::Tasks;
 
-/// Says whose token it is. Knows no HTTP: which header a token comes in, and whose path it is used on, is checked around it.
+/// Says whose token it is. Knows no HTTP: which header a token comes in, and whose path it is used
+/// on, is checked around it.
 pub trait TokenVerifier: Send + Sync {
     /// The subject of a valid token.
     ///
@@ -68,7 +71,8 @@ pub struct AppState {
     pub leaving: CancellationToken,
 }
 
-/// How much a client may send, how long it may take to send and to read, and how long it waits for an answer.
+/// How much a client may send, how long it may take to send and to read, and how long it waits for
+/// an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// The largest body, in bytes.
@@ -77,15 +81,18 @@ pub struct HttpLimits {
     pub body_time: Duration,
     /// The time between two signs of life in an idle stream.
     pub keep_alive: Duration,
-    /// How long a client may take to make room for the next piece of a reply or the next frame of a stream.
+    /// How long a client may take to make room for the next piece of a reply or the next frame of a
+    /// stream.
     pub write_time: Duration,
-    /// How long a client may leave a long reply unread before what is ready for it is dropped, to be read from the store again.
+    /// How long a client may leave a long reply unread before what is ready for it is dropped, to
+    /// be read from the store again.
     pub stall_time: Duration,
     /// How long a reply waits for the end of its turn.
     pub reply_time: Duration,
     /// How many connections there may be.
     pub connections: usize,
-    /// How much memory unfinished request bodies and unsent replies may hold, all together, in bytes.
+    /// How much memory unfinished request bodies and unsent replies may hold, all together, in
+    /// bytes.
     pub memory_bytes: usize,
 }
 
@@ -134,13 +141,17 @@ impl AppState {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Ends streams and waiting replies: clients go on elsewhere. To be called when the turns have been handed over.
+    /// Ends streams and waiting replies: clients go on elsewhere. To be called when the turns have
+    /// been handed over.
     pub fn leave(&self) {
         self.leaving.cancel();
     }
 
     /// Calls the use case on the shared runtime, so that a client that goes away cuts nothing off.
-    pub(crate) async fn call<T, F>(&self, work: impl FnOnce(Arc<ChatService>) -> F) -> Result<T, Refusal>
+    pub(crate) async fn call<T, F>(
+        &self,
+        work: impl FnOnce(Arc<ChatService>) -> F,
+    ) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ChatError>> + Send + 'static,
@@ -152,36 +163,69 @@ impl AppState {
 /// The application of one worker thread.
 pub fn app(
     state: AppState,
-) -> App<impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>> {
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
     let cors = Condition::new(!state.cors_origins.is_empty(), cors(&state.cors_origins));
-    App::new().app_data(web::Data::new(state)).configure(http::configure).wrap(Compress::default()).wrap(cors).wrap(from_fn(http::envelope))
+    App::new()
+        .app_data(web::Data::new(state))
+        .configure(http::configure)
+        .wrap(Compress::default())
+        .wrap(cors)
+        .wrap(from_fn(http::envelope))
 }
 
-/// How many pages of long replies are read at the same time: each may be large for the moment until it is cut.
+/// How many pages of long replies are read at the same time: each may be large for the moment until
+/// it is cut.
 const PAGE_READS: usize = 4;
 
 /// How long a browser may remember what it was allowed, in seconds.
 const CORS_MAX_AGE: usize = 600;
 
-/// Lets pages of these origins use the server. They send their tokens themselves: nothing is done in a browser's name by itself.
+/// Lets pages of these origins use the server. They send their tokens themselves: nothing is done
+/// in a browser's name by itself.
 fn cors(origins: &[String]) -> Cors {
-    let requests = [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, header::ACCEPT_LANGUAGE];
+    let requests = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::ACCEPT,
+        header::ACCEPT_LANGUAGE,
+    ];
     let ours = ["idempotency-key", "last-event-id"].map(HeaderName::from_static);
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
-        .allowed_headers(requests.into_iter().chain(ours).chain([http::CHATKIT_FRAME]))
+        .allowed_headers(
+            requests
+                .into_iter()
+                .chain(ours)
+                .chain([http::CHATKIT_FRAME]),
+        )
         .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
         .max_age(CORS_MAX_AGE);
-    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+    origins
+        .iter()
+        .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// A server on `listener`, ready to be awaited or spawned. Handles no signals; stop it by its handle, which waits for streams at
-/// most `grace` long.
+/// A server on `listener`, ready to be awaited or spawned. Handles no signals; stop it by its
+/// handle, which waits for streams at most `grace` long.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Duration) -> io::Result<Server> {
-    // actix-http 3 reckons from a clock that may be half a second old, and does not notice a limit that is past when it is set.
+pub fn server(
+    state: AppState,
+    listener: TcpListener,
+    workers: usize,
+    grace: Duration,
+) -> io::Result<Server> {
+    // actix-http 3 reckons from a clock that may be half a second old, and does not notice a limit
+    // that is past when it is set.
     let header_time = state.limits.body_time.max(Duration::from_secs(1));
     let write_time = state.limits.write_time;
     let limit = ConnectionLimit::new(state.limits.connections);
@@ -194,7 +238,9 @@ pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Dur
     // As `actix_web::HttpServer` does, which takes no connections of our own.
     let serve = move || {
         let draining = draining.clone();
-        let app = app(state.clone()).into_factory().map_err(|error: Error| error.error_response());
+        let app = app(state.clone())
+            .into_factory()
+            .map_err(|error: Error| error.error_response());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let draining = draining.clone();
@@ -202,7 +248,8 @@ pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Dur
             })
             .client_request_timeout(header_time)
             .keep_alive(Duration::from_secs(75))
-            // A client that closes its side is gone. By that alone do we learn that an answer in ChatKit is to stop.
+            // A client that closes its side is gone. By that alone do we learn that an answer in
+            // ChatKit is to stop.
             .h1_allow_half_closed(false)
             .h1(map_config(app, |()| AppConfig::default()));
         let limit = limit.clone();
@@ -214,9 +261,14 @@ pub fn server(state: AppState, listener: TcpListener, workers: usize, grace: Dur
                     let peer = stream.peer_addr().ok();
                     let (connection, http) = (limit.admit(stream, write_time), http.clone());
                     async move {
-                        let Some(connection) = connection else { return Ok(()) };
+                        let Some(connection) = connection else {
+                            return Ok(());
+                        };
                         let http = &*http;
-                        poll_fn(|context| Service::<(Connection, Option<SocketAddr>)>::poll_ready(http, context)).await?;
+                        poll_fn(|context| {
+                            Service::<(Connection, Option<SocketAddr>)>::poll_ready(http, context)
+                        })
+                        .await?;
                         http.call((connection, peer)).await
                     }
                 }))

@@ -11,7 +11,8 @@ use crate::run::{ServeError, serve};
 
 /// A chat backend that keeps every conversation in its database and nothing in memory.
 ///
-/// Without any setting it serves this machine alone, with an offline demo agent; see docs/configuration.md.
+/// Without any setting it serves this machine alone, with an offline demo agent; see
+/// docs/configuration.md.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
@@ -31,7 +32,8 @@ struct Arguments {
 #[cfg(feature = "demo")]
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Serves the demo's task list over MCP on standard input and output. Started by the server itself.
+    /// Serves the demo's task list over MCP on standard input and output. Started by the server
+    /// itself.
     #[command(hide = true)]
     DemoTasks {
         /// The file the tasks are kept in.
@@ -40,7 +42,8 @@ enum Command {
     },
 }
 
-/// A path without the white space around it, such as the `\r` of a file of variables with Windows line ends.
+/// A path without the white space around it, such as the `\r` of a file of variables with Windows
+/// line ends.
 #[expect(clippy::unnecessary_wraps, reason = "clap's form of a parser")]
 fn trimmed_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
     Ok(PathBuf::from(text.trim()))
@@ -48,7 +51,8 @@ fn trimmed_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
 
 /// The program: reads the command line and the settings, and serves until it is told to stop.
 ///
-/// Its exit code is 0 after a stop that was asked for; otherwise it says on standard error what is wrong.
+/// Its exit code is 0 after a stop that was asked for; otherwise it says on standard error what is
+/// wrong.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     #[cfg(feature = "demo")]

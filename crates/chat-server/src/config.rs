@@ -1,4 +1,5 @@
-//! What can be set, by environment variables or a TOML file: one table, from which `docs/configuration.md` is made too.
+//! What can be set, by environment variables or a TOML file: one table, from which
+//! `docs/configuration.md` is made too.
 
 mod address;
 mod mcp_servers;
@@ -23,7 +24,10 @@ pub use address::{Address, Origins};
 pub use mcp_servers::{ConfiguredServer, McpServers};
 pub use reference::reference;
 use value::Setting;
-pub use value::{AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, Suggestions, Threads};
+pub use value::{
+    AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, Suggestions,
+    Threads,
+};
 
 /// One row of the table of settings.
 struct Row {
@@ -88,35 +92,42 @@ settings! {
         "CHAT_HTTP_THREADS" http_threads: Option<Threads>;
         /// How many threads run turns, at most 512. Unset: one for each processor.
         "CHAT_TURN_THREADS" turn_threads: Option<Threads>;
-        /// At a stop, how long running turns may go on before they are handed over to whichever server runs next.
+        /// At a stop, how long running turns may go on before they are handed over to whichever
+        /// server runs next.
         "CHAT_SHUTDOWN_GRACE" shutdown_grace: Duration = "10s";
-        /// At a stop, how long requests are still taken after `/health/ready` has begun to fail, so that a load balancer
-        /// can notice first. Unset: not at all.
+        /// At a stop, how long requests are still taken after `/health/ready` has begun to fail, so
+        /// that a load balancer can notice first. Unset: not at all.
         "CHAT_SHUTDOWN_NOTICE" shutdown_notice: Option<Duration>;
     }
     "The database" {
-        /// Where conversations are kept. `sqlite://` and a path, relative to the working directory or absolute (`sqlite:///var/lib/chat/chat.db`):
-        /// a file for this server alone, made with its folders if it is missing. `postgres://user:password@host:5432/database`: a database that
-        /// any number of servers share. It must exist and be encoded in UTF-8. `?sslmode=verify-full&sslrootcert=ca.pem` demands TLS and
-        /// a certificate of that authority for that host; the default is `prefer`.
+        /// Where conversations are kept. `sqlite://` and a path, relative to the working directory
+        /// or absolute (`sqlite:///var/lib/chat/chat.db`): a file for this server alone, made with
+        /// its folders if it is missing. `postgres://user:password@host:5432/database`: a database
+        /// that any number of servers share. It must exist and be encoded in UTF-8.
+        /// `?sslmode=verify-full&sslrootcert=ca.pem` demands TLS and a certificate of that
+        /// authority for that host; the default is `prefer`.
         "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
         /// How long a call of the database may take, waiting for its turn included.
         "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
-        /// SQLite: how many connections read from the database beside the one that writes, at most 256.
+        /// SQLite: how many connections read from the database beside the one that writes, at most
+        /// 256.
         "CHAT_DATABASE_READERS" database_readers: Connections = "4";
         /// PostgreSQL: how many connections this server has at most, up to 256.
         "CHAT_DATABASE_CONNECTIONS" database_connections: Connections = "16";
         /// PostgreSQL: how long connecting may take. Shorter than `CHAT_DATABASE_TIMEOUT`.
         "CHAT_DATABASE_CONNECT_TIMEOUT" database_connect_timeout: Duration = "3s";
-        /// PostgreSQL: how long a call waits for a connection while all are in use. Shorter than `CHAT_DATABASE_TIMEOUT`.
+        /// PostgreSQL: how long a call waits for a connection while all are in use. Shorter than
+        /// `CHAT_DATABASE_TIMEOUT`.
         "CHAT_DATABASE_ACQUIRE_TIMEOUT" database_acquire_timeout: Duration = "6s";
-        /// PostgreSQL: how long one statement may take, waiting for others' locks included. Shorter than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. A transaction
-        /// that stands still for as long is undone by the database.
+        /// PostgreSQL: how long one statement may take, waiting for others' locks included. Shorter
+        /// than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. A transaction that stands still for as long is
+        /// undone by the database.
         "CHAT_DATABASE_STATEMENT_TIMEOUT" database_statement_timeout: Duration = "3s";
     }
     "Who may ask" {
-        /// The secret that tokens are signed with (HS256), at least 32 bytes. Tokens need a `sub`, the user, and an `exp`. Unset: development mode, on loopback only, with
-        /// a random secret in a file beside the database and a ready token printed at start.
+        /// The secret that tokens are signed with (HS256), at least 32 bytes. Tokens need a `sub`,
+        /// the user, and an `exp`. Unset: development mode, on loopback only, with a random secret
+        /// in a file beside the database and a ready token printed at start.
         "CHAT_JWT_SECRET" jwt_secret: Option<JwtSecret>;
         /// The issuer (`iss`) that tokens must name. Unset: any.
         "CHAT_JWT_ISSUER" jwt_issuer: Option<String>;
@@ -126,33 +137,43 @@ settings! {
     "The chat page" {
         /// What the page calls the agent.
         "CHAT_PAGE_NAME" page_name: String = "Assistant";
-        /// What people who begin a conversation might want to say, each a button, separated by `|` or, in a TOML file, as a list: such as
-        /// `Where is my order?|What is new?`. Unset: what the `demo` agent understands; none with any other.
+        /// What people who begin a conversation might want to say, each a button, separated by `|`
+        /// or, in a TOML file, as a list: such as `Where is my order?|What is new?`. Unset: what
+        /// the `demo` agent understands; none with any other.
         "CHAT_PAGE_SUGGESTIONS" page_suggestions: Option<Suggestions>;
-        /// Where the page sends people who need a token: an address of your own that signs them in and sends them back to the address in its
-        /// parameter `return_to`, with `#token=<token>&state=<its parameter state>` behind it. Unset: in development mode the address that is printed at
-        /// start signs in; otherwise the embedding page gives a token, or people paste one.
+        /// Where the page sends people who need a token: an address of your own that signs them in
+        /// and sends them back to the address in its parameter `return_to`, with
+        /// `#token=<token>&state=<its parameter state>` behind it. Unset: in development mode the
+        /// address that is printed at start signs in; otherwise the embedding page gives a token,
+        /// or people paste one.
         "CHAT_PAGE_SIGN_IN" page_sign_in: Option<Address>;
-        /// Pages of which origins may embed the chat page and give it a token, separated by commas or, in a TOML file, as a list: such as
+        /// Pages of which origins may embed the chat page and give it a token, separated by commas
+        /// or, in a TOML file, as a list: such as
         /// `https://intranet.example,https://shop.example:8443`. Unset: none.
         "CHAT_PAGE_EMBEDDERS" page_embedders: Option<Origins>;
-        /// From which origins the page shows the pictures that messages name; others it shows as links. Unset: none.
+        /// From which origins the page shows the pictures that messages name; others it shows as
+        /// links. Unset: none.
         "CHAT_PAGE_IMAGES" page_images: Option<Origins>;
     }
     "Pages in browsers" {
-        /// The origins whose pages may use this server from browsers, separated by commas or, in a TOML file, as a list: such as
-        /// `https://app.example.com`. Pages need it for ChatKit and for all other routes alike; the server's own pages do not. Unset: none.
+        /// The origins whose pages may use this server from browsers, separated by commas or, in a
+        /// TOML file, as a list: such as `https://app.example.com`. Pages need it for ChatKit and
+        /// for all other routes alike; the server's own pages do not. Unset: none.
         "CHAT_CORS_ORIGINS" cors_origins: Option<Origins>;
-        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes from OpenAI's network. On this machine only, at the name
-        /// `localhost`; the chat page is then at any other name, such as `127.0.0.1`, so that the component cannot read its token.
+        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes
+        /// from OpenAI's network. On this machine only, at the name `localhost`; the chat page is
+        /// then at any other name, such as `127.0.0.1`, so that the component cannot read its
+        /// token.
         "CHAT_CHATKIT_EXAMPLE" chatkit_example: bool = "false";
     }
     "The agent" {
-        /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that speaks the chat completions
-        /// protocol of OpenAI. Unset: `openai` if `CHAT_AGENT_URL` is set, else `demo`.
+        /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that
+        /// speaks the chat completions protocol of OpenAI. Unset: `openai` if `CHAT_AGENT_URL` is
+        /// set, else `demo`.
         "CHAT_AGENT" agent: Option<AgentKind>;
-        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`; with `/chat/completions` behind it, it means the same.
-        /// Required for `openai`. An `https` address needs CA certificates: see [agents.md](agents.md).
+        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`; with
+        /// `/chat/completions` behind it, it means the same. Required for `openai`. An `https`
+        /// address needs CA certificates: see [agents.md](agents.md).
         "CHAT_AGENT_URL" agent_url: Option<SecretString>;
         /// The model to ask for. Required for `openai`.
         "CHAT_AGENT_MODEL" agent_model: Option<String>;
@@ -162,34 +183,42 @@ settings! {
         "CHAT_AGENT_INSTRUCTIONS" agent_instructions: Option<String>;
         /// How long connecting to the agent may take.
         "CHAT_AGENT_CONNECT_TIMEOUT" agent_connect_timeout: Duration = "5s";
-        /// How long the agent may take until its answer begins. A local model may have to be loaded first, and to read a long conversation.
+        /// How long the agent may take until its answer begins. A local model may have to be loaded
+        /// first, and to read a long conversation.
         "CHAT_AGENT_FIRST_BYTE_TIMEOUT" agent_first_byte_timeout: Duration = "5m";
         /// How long the agent may pause within an answer.
         "CHAT_AGENT_IDLE_TIMEOUT" agent_idle_timeout: Duration = "2m";
-        /// How long one request to the agent may take, with all tries and the whole answer. Not longer than `CHAT_TURN_TIMEOUT`.
-        /// Unset: two thirds of `CHAT_TURN_TIMEOUT`.
+        /// How long one request to the agent may take, with all tries and the whole answer. Not
+        /// longer than `CHAT_TURN_TIMEOUT`. Unset: two thirds of `CHAT_TURN_TIMEOUT`.
         "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Option<Duration>;
-        /// How often a request to the agent is tried, the first time included. It is not tried again once its answer has begun.
+        /// How often a request to the agent is tried, the first time included. It is not tried
+        /// again once its answer has begun.
         "CHAT_AGENT_TRIES" agent_tries: NonZeroUsize = "3";
         /// How long the demo's agent waits before each word that it writes.
         "CHAT_DEMO_WORD_DELAY" demo_word_delay: Duration = "15ms";
     }
     "Tools" {
-        /// MCP servers whose tools the agent may call, each started as a child process and spoken to over its standard input and
-        /// output. In the environment JSON, either a list such as `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]` or the
-        /// object that other programs use, `{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"]}}}`. In a TOML file
-        /// `[[mcp_servers]]` tables with a `name`, or `[mcp_servers.files]` tables. Keys: `command`, `args` (a list), `env` (a table), `cwd`,
-        /// `start_timeout`, `call_timeout` (times, in place of `CHAT_TOOL_START_TIMEOUT` and `CHAT_TOOL_TIMEOUT`) and `disabled`; others are named in a warning.
-        /// The order, by name in an object, decides which of two tools of one name has it. A server sees nothing of this program's
-        /// environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names. See [tools.md](tools.md).
+        /// MCP servers whose tools the agent may call, each started as a child process and spoken
+        /// to over its standard input and output. In the environment JSON, either a list such as
+        /// `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]` or the object that other
+        /// programs use, `{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"]}}}`.
+        /// In a TOML file `[[mcp_servers]]` tables with a `name`, or `[mcp_servers.files]` tables.
+        /// Keys: `command`, `args` (a list), `env` (a table), `cwd`, `start_timeout`,
+        /// `call_timeout` (times, in place of `CHAT_TOOL_START_TIMEOUT` and `CHAT_TOOL_TIMEOUT`)
+        /// and `disabled`; others are named in a warning. The order, by name in an object, decides
+        /// which of two tools of one name has it. A server sees nothing of this program's
+        /// environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names.
+        /// See [tools.md](tools.md).
         "CHAT_MCP_SERVERS" mcp_servers: McpServers = "[]";
-        /// Whether the task list of the demo is among the tools; its tasks are kept in a file beside the database.
-        /// Unset: only if the agent is `demo`.
+        /// Whether the task list of the demo is among the tools; its tasks are kept in a file
+        /// beside the database. Unset: only if the agent is `demo`.
         "CHAT_DEMO_TOOLS" demo_tools: Option<bool>;
-        /// How long a tool server may take to start, from its process to its list of tools. A program that is downloaded first, by `npx`
-        /// or `uvx`, needs long. Turns do not wait for it: they run without its tools until it is ready.
+        /// How long a tool server may take to start, from its process to its list of tools. A
+        /// program that is downloaded first, by `npx` or `uvx`, needs long. Turns do not wait for
+        /// it: they run without its tools until it is ready.
         "CHAT_TOOL_START_TIMEOUT" tool_start_timeout: Duration = "60s";
-        /// How long one tool call may take. After that the call's outcome is unknown, unless the tool is repeatable.
+        /// How long one tool call may take. After that the call's outcome is unknown, unless the
+        /// tool is repeatable.
         "CHAT_TOOL_TIMEOUT" tool_timeout: Duration = "30s";
     }
     "Limits" {
@@ -197,17 +226,19 @@ settings! {
         "CHAT_MESSAGE_LIMIT" message_limit: NonZeroUsize = "5000";
         /// The largest body of a request.
         "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
-        /// How long a reply that is not a stream waits for the end of its turn. After that the client is told where to read the turn,
-        /// which goes on.
+        /// How long a reply that is not a stream waits for the end of its turn. After that the
+        /// client is told where to read the turn, which goes on.
         "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "20m";
-        /// How long a client may leave a reply or a stream unread once nothing more fits between it and the server. Then its connection is
-        /// closed. The client of a stream may read on after the last event that it got.
+        /// How long a client may leave a reply or a stream unread once nothing more fits between it
+        /// and the server. Then its connection is closed. The client of a stream may read on after
+        /// the last event that it got.
         "CHAT_STREAM_WRITE_TIMEOUT" stream_write_timeout: Duration = "30s";
-        /// How many connections clients may have at the same time; one more is answered 503 `too_many_connections` and closed. Unset: half of the
-        /// files that the process may open (`ulimit -n`), less 64, at most 16,384.
+        /// How many connections clients may have at the same time; one more is answered 503
+        /// `too_many_connections` and closed. Unset: half of the files that the process may open
+        /// (`ulimit -n`), less 64, at most 16,384.
         "CHAT_CONNECTION_LIMIT" connection_limit: Option<NonZeroUsize>;
-        /// How much memory unfinished request bodies and unread replies may hold, all connections together. What does not fit is answered 503
-        /// `server_overloaded`.
+        /// How much memory unfinished request bodies and unread replies may hold, all connections
+        /// together. What does not fit is answered 503 `server_overloaded`.
         "CHAT_REPLY_MEMORY" reply_memory: Bytes = "256MiB";
         /// How many messages may wait in one conversation.
         "CHAT_QUEUE_LIMIT" queue_limit: NonZeroU32 = "256";
@@ -225,26 +256,29 @@ settings! {
         "CHAT_ANSWER_LIMIT" answer_limit: Bytes = "1MiB";
         /// The largest answer of a tool.
         "CHAT_TOOL_OUTPUT_LIMIT" tool_output_limit: Bytes = "256KiB";
-        /// How many tokens of history the agent is sent at most, by estimate; whole turns are left out, the oldest first.
-        /// Nothing stored is ever cut. Unset: all of it, unless the agent refuses so much: then the oldest
-        /// turns are left out, and the reply says how many.
+        /// How many tokens of history the agent is sent at most, by estimate; whole turns are left
+        /// out, the oldest first. Nothing stored is ever cut. Unset: all of it, unless the agent
+        /// refuses so much: then the oldest turns are left out, and the reply says how many.
         "CHAT_CONTEXT_TOKENS" context_tokens: Option<NonZeroUsize>;
     }
     "Several servers on one database" {
-        /// How long a server that falls silent keeps its turns before another takes them over. At least twice `CHAT_HEARTBEAT`.
+        /// How long a server that falls silent keeps its turns before another takes them over. At
+        /// least twice `CHAT_HEARTBEAT`.
         "CHAT_LEASE" lease: Duration = "10s";
         /// How often a server says that it lives, saves half-written answers and hears of cancels.
         "CHAT_HEARTBEAT" heartbeat: Duration = "1s";
         /// How often a server looks for turns of servers that died.
         "CHAT_SWEEP" sweep: Duration = "2s";
-        /// How often a server looks at the database, once for all readers whose turns do not run on it.
+        /// How often a server looks at the database, once for all readers whose turns do not run on
+        /// it.
         "CHAT_POLL" poll: Duration = "250ms";
     }
     "Logs" {
         /// How log lines are written, to standard error: `text` or `json`.
         "CHAT_LOG_FORMAT" log_format: LogFormat = "text";
-        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by module such as
-        /// `info,chat_domain=debug`. Libraries tell warnings only unless they are named too (`rmcp=debug`); then they may log what was said.
+        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by module
+        /// such as `info,chat_domain=debug`. Libraries tell warnings only unless they are named too
+        /// (`rmcp=debug`); then they may log what was said.
         "CHAT_LOG_FILTER" log_filter: LogFilter = "info";
     }
 }
@@ -260,23 +294,32 @@ pub struct ConfigError {
 impl ConfigError {
     /// The one fault of this setting.
     pub(crate) fn of(variable: &str, fault: impl Display) -> Self {
-        Self { faults: vec![format!("{variable}: {fault}")] }
+        Self {
+            faults: vec![format!("{variable}: {fault}")],
+        }
     }
 }
 
 impl Config {
-    /// Reads the settings: defaults, then the file if there is one, then the environment. White space around a value is removed; a
-    /// variable that is empty then counts as unset.
+    /// Reads the settings: defaults, then the file if there is one, then the environment. White
+    /// space around a value is removed; a variable that is empty then counts as unset.
     ///
     /// # Errors
     /// All faults at once.
-    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
         let mut faults = Vec::new();
-        let defaults = ROWS.iter().filter_map(|row| Some((row.key.to_owned(), row.default?.into())));
+        let defaults = ROWS
+            .iter()
+            .filter_map(|row| Some((row.key.to_owned(), row.default?.into())));
         let mut figment = Figment::from(Layer::new(DEFAULTS, defaults));
         if let Some(path) = file {
             match read_file(path, &mut faults) {
-                Some(values) => figment = figment.merge(Layer::new(path.display().to_string(), values)),
+                Some(values) => {
+                    figment = figment.merge(Layer::new(path.display().to_string(), values))
+                }
                 None => return Err(ConfigError { faults }),
             }
         }
@@ -289,16 +332,21 @@ impl Config {
 
     /// What answers.
     pub fn agent_kind(&self) -> AgentKind {
-        self.agent.unwrap_or(if self.agent_url.is_some() { AgentKind::OpenAi } else { AgentKind::Demo })
+        self.agent.unwrap_or(if self.agent_url.is_some() {
+            AgentKind::OpenAi
+        } else {
+            AgentKind::Demo
+        })
     }
 
     /// Whether the demo's task list is among the tools.
     pub fn has_demo_tools(&self) -> bool {
-        self.demo_tools.unwrap_or(self.agent_kind() == AgentKind::Demo)
+        self.demo_tools
+            .unwrap_or(self.agent_kind() == AgentKind::Demo)
     }
 
-    /// How long one request to the agent may take. By default it ends before its turn does, so that the turn's failure says that the
-    /// agent was slow.
+    /// How long one request to the agent may take. By default it ends before its turn does, so that
+    /// the turn's failure says that the agent was slow.
     pub fn step_timeout(&self) -> Duration {
         self.agent_step_timeout.unwrap_or(self.turn_timeout * 2 / 3)
     }
@@ -329,7 +377,9 @@ impl Config {
             body_bytes: self.body_limit.0,
             write_time: self.stream_write_timeout,
             reply_time: self.reply_timeout,
-            connections: self.connection_limit.map_or(HttpLimits::default().connections, NonZeroUsize::get),
+            connections: self
+                .connection_limit
+                .map_or(HttpLimits::default().connections, NonZeroUsize::get),
             memory_bytes: self.reply_memory.0,
             ..HttpLimits::default()
         }
@@ -353,11 +403,16 @@ impl Config {
                 faults.push("CHAT_AGENT_URL: is required when CHAT_AGENT is openai".to_owned());
             }
             if self.agent_model.is_none() {
-                faults.push("CHAT_AGENT_MODEL: is required when the agent is reached by CHAT_AGENT_URL".to_owned());
+                faults.push(
+                    "CHAT_AGENT_MODEL: is required when the agent is reached by CHAT_AGENT_URL"
+                        .to_owned(),
+                );
             }
         }
         if self.step_timeout() > self.turn_timeout {
-            faults.push("CHAT_AGENT_STEP_TIMEOUT: must not be longer than CHAT_TURN_TIMEOUT".to_owned());
+            faults.push(
+                "CHAT_AGENT_STEP_TIMEOUT: must not be longer than CHAT_TURN_TIMEOUT".to_owned(),
+            );
         }
         if self.lease < self.heartbeat * 2 {
             faults.push(
@@ -371,15 +426,30 @@ impl Config {
                 "CHAT_DATABASE_ACQUIRE_TIMEOUT",
                 self.database_acquire_timeout,
             ),
-            ("CHAT_DATABASE_ACQUIRE_TIMEOUT", self.database_acquire_timeout, "CHAT_DATABASE_TIMEOUT", self.database_timeout),
-            ("CHAT_DATABASE_CONNECT_TIMEOUT", self.database_connect_timeout, "CHAT_DATABASE_TIMEOUT", self.database_timeout),
+            (
+                "CHAT_DATABASE_ACQUIRE_TIMEOUT",
+                self.database_acquire_timeout,
+                "CHAT_DATABASE_TIMEOUT",
+                self.database_timeout,
+            ),
+            (
+                "CHAT_DATABASE_CONNECT_TIMEOUT",
+                self.database_connect_timeout,
+                "CHAT_DATABASE_TIMEOUT",
+                self.database_timeout,
+            ),
         ];
         if self.database_url.is_shared() {
             let wrong = waits.iter().filter(|(_, inner, _, outer)| inner >= outer);
-            faults
-                .extend(wrong.map(|(inner, _, outer, _)| format!("{inner}: must be shorter than {outer}, or nobody hears what was slow")));
+            faults.extend(wrong.map(|(inner, _, outer, _)| {
+                format!("{inner}: must be shorter than {outer}, or nobody hears what was slow")
+            }));
         }
-        if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError { faults })
+        }
     }
 }
 
@@ -394,7 +464,10 @@ struct Layer {
 
 impl Layer {
     fn new(name: impl Into<String>, values: impl IntoIterator<Item = (String, Value)>) -> Self {
-        Self { name: name.into(), values: values.into_iter().collect() }
+        Self {
+            name: name.into(),
+            values: values.into_iter().collect(),
+        }
     }
 }
 
@@ -409,11 +482,23 @@ impl Provider for Layer {
 }
 
 fn read_file(path: &Path, faults: &mut Vec<String>) -> Option<Dict> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| faults.push(format!("{}: the file cannot be read: {error}", path.display()))).ok()?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| {
+            faults.push(format!(
+                "{}: the file cannot be read: {error}",
+                path.display()
+            ))
+        })
+        .ok()?;
     let mut profiles = Toml::string(&text)
         .data()
-        .map_err(|error| faults.push(format!("{}: {}", path.display(), without_excerpt(&error.kind.to_string()))))
+        .map_err(|error| {
+            faults.push(format!(
+                "{}: {}",
+                path.display(),
+                without_excerpt(&error.kind.to_string())
+            ))
+        })
         .ok()?;
     let mut values = profiles.remove(&Profile::Default).unwrap_or_default();
     for value in values.values_mut() {
@@ -421,7 +506,10 @@ fn read_file(path: &Path, faults: &mut Vec<String>) -> Option<Dict> {
             *text = text.trim().to_owned();
         }
     }
-    for key in values.keys().filter(|key| ROWS.iter().all(|row| row.key != *key)) {
+    for key in values
+        .keys()
+        .filter(|key| ROWS.iter().all(|row| row.key != *key))
+    {
         faults.push(format!("{}: there is no setting `{key}`", path.display()));
     }
     Some(values)
@@ -429,7 +517,11 @@ fn read_file(path: &Path, faults: &mut Vec<String>) -> Option<Dict> {
 
 /// The parser's message without the line that it quotes, which may hold a secret.
 fn without_excerpt(message: &str) -> String {
-    message.lines().filter(|line| !line.contains('|')).collect::<Vec<_>>().join(", ")
+    message
+        .lines()
+        .filter(|line| !line.contains('|'))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Our variables, and the names of those that only look like ours.
@@ -457,14 +549,24 @@ fn read_environment(
 }
 
 /// One setting from the layers; a fault is noted.
-fn field<T: Setting>(figment: &Figment, key: &str, variable: &str, faults: &mut Vec<String>) -> Option<T> {
+fn field<T: Setting>(
+    figment: &Figment,
+    key: &str,
+    variable: &str,
+    faults: &mut Vec<String>,
+) -> Option<T> {
     let value = figment.find_value(key).ok();
     if let Some(setting) = T::read(value.as_ref()) {
         return Some(setting);
     }
-    let source = value.as_ref().and_then(|value| figment.get_metadata(value.tag())).map(|metadata| metadata.name.as_ref());
+    let source = value
+        .as_ref()
+        .and_then(|value| figment.get_metadata(value.tag()))
+        .map(|metadata| metadata.name.as_ref());
     let place = match source {
-        Some(file) if file != ENVIRONMENT && file != DEFAULTS => format!("{file}: {key} ({variable})"),
+        Some(file) if file != ENVIRONMENT && file != DEFAULTS => {
+            format!("{file}: {key} ({variable})")
+        }
         _ => variable.to_owned(),
     };
     let exact = value.as_ref().map(T::faults).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Connections of clients: how many there may be, and how long one may leave unread what is written to it.
+//! Connections of clients: how many there may be, and how long one may leave unread what is written
+//! to it.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -13,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep, timeout};
 use uuid::Uuid;
 
-/// How many connections over the limit are told so at the same time. Others over the limit are closed without a word.
+/// How many connections over the limit are told so at the same time. Others over the limit are
+/// closed without a word.
 const REJECTIONS: usize = 64;
 
 /// How long a client over the limit may take to read why it is rejected.
@@ -34,18 +36,29 @@ impl ConnectionLimit {
     /// At most so many connections.
     pub fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
-        Self { limit, free: Arc::new(Semaphore::new(limit)), rejections: Arc::new(Semaphore::new(REJECTIONS)) }
+        Self {
+            limit,
+            free: Arc::new(Semaphore::new(limit)),
+            rejections: Arc::new(Semaphore::new(REJECTIONS)),
+        }
     }
 
-    /// How many connections may be accepted at the same time, those that are only rejected included.
+    /// How many connections may be accepted at the same time, those that are only rejected
+    /// included.
     pub fn most_accepted(&self) -> usize {
         self.limit.saturating_add(REJECTIONS)
     }
 
-    /// Admits a connection, or tells the client that there are too many. `write_time`: see [`Connection`].
+    /// Admits a connection, or tells the client that there are too many. `write_time`: see
+    /// [`Connection`].
     pub fn admit(&self, stream: TcpStream, write_time: Duration) -> Option<Connection> {
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
-            return Some(Connection { stream, write_time, blocked: None, _permit: permit });
+            return Some(Connection {
+                stream,
+                write_time,
+                blocked: None,
+                _permit: permit,
+            });
         }
         if let Ok(permit) = self.rejections.clone().try_acquire_owned() {
             // Dropped with the runtime of its thread: nothing is lost by that.
@@ -58,8 +71,8 @@ impl ConnectionLimit {
     }
 }
 
-/// Answers 503 without reading the request. Then reads what the client sends, because closing with unread bytes would reset the
-/// connection before the client has read the answer.
+/// Answers 503 without reading the request. Then reads what the client sends, because closing with
+/// unread bytes would reset the connection before the client has read the answer.
 async fn reject(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(rejection().as_bytes()).await?;
     stream.shutdown().await?;
@@ -72,7 +85,10 @@ fn rejection() -> String {
     let id = Uuid::now_v7();
     problem.instance = Some(id);
     let body = serde_json::to_string(&problem.body()).unwrap_or_default();
-    let after = Code::TooManyConnections.row().retry_after.unwrap_or_default();
+    let after = Code::TooManyConnections
+        .row()
+        .retry_after
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: {after}\r\nx-request-id: {id}\r\n\
          cache-control: no-store\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{body}",
@@ -81,7 +97,8 @@ fn rejection() -> String {
     )
 }
 
-/// A connection whose writes fail with [`ErrorKind::TimedOut`] once the client has made no room for `write_time`.
+/// A connection whose writes fail with [`ErrorKind::TimedOut`] once the client has made no room for
+/// `write_time`.
 ///
 /// The HTTP library itself waits without limit for a client that does not read.
 pub struct Connection {
@@ -93,26 +110,43 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn written<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn written<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked = None;
             return written;
         }
         let write_time = self.write_time;
-        ready!(self.blocked.get_or_insert_with(|| Box::pin(sleep(write_time))).as_mut().poll(context));
+        ready!(
+            self.blocked
+                .get_or_insert_with(|| Box::pin(sleep(write_time)))
+                .as_mut()
+                .poll(context)
+        );
         tracing::info!("a client does not read its reply; the connection is closed");
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.written(written, context)
     }

@@ -18,14 +18,23 @@ pub const TASKS_COMMAND: &str = "demo-tasks";
 pub(crate) fn task_server(config: &Config) -> std::io::Result<McpServer> {
     let mut server = McpServer::new("tasks", std::env::current_exe()?);
     let database = config.database_url.beside("tasks");
-    server.args = vec![TASKS_COMMAND.to_owned(), "--database".to_owned(), database.display().to_string()];
+    server.args = vec![
+        TASKS_COMMAND.to_owned(),
+        "--database".to_owned(),
+        database.display().to_string(),
+    ];
     Ok(server)
 }
 
 /// Serves the task list in this file over MCP on standard input and output, until the input ends.
 pub fn serve_tasks(database: &Path) -> ExitCode {
-    let served = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(chat_demo::tasks::serve_stdio(database)).map_err(|error| chain(&error)),
+    let served = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime
+            .block_on(chat_demo::tasks::serve_stdio(database))
+            .map_err(|error| chain(&error)),
         Err(error) => Err(error.to_string()),
     };
     match served {

@@ -64,20 +64,28 @@ pub fn secret(path: &Path) -> Result<JwtSecret, DevSecretError> {
         None => {
             create(path)?;
             let gone = || io::Error::from(io::ErrorKind::NotFound);
-            read(path)?.ok_or_else(|| DevSecretError::Io { path: path.to_owned(), error: gone() })
+            read(path)?.ok_or_else(|| DevSecretError::Io {
+                path: path.to_owned(),
+                error: gone(),
+            })
         }
     }
 }
 
 /// The secret in a file that nobody else can have written or read; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<JwtSecret>, DevSecretError> {
-    let io = |error| DevSecretError::Io { path: path.to_owned(), error };
+    let io = |error| DevSecretError::Io {
+        path: path.to_owned(),
+        error,
+    };
     // A pipe in the place of the file must not keep the server waiting.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => return Err(DevSecretError::NotAFile(path.to_owned())),
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => {
+            return Err(DevSecretError::NotAFile(path.to_owned()));
+        }
         Err(error) => return Err(io(error)),
     };
     // The checks are of the file that was opened, whatever has taken its name since.
@@ -93,7 +101,9 @@ fn read(path: &Path) -> Result<Option<JwtSecret>, DevSecretError> {
     }
     let mut text = String::new();
     file.take(MOST).read_to_string(&mut text).map_err(io)?;
-    JwtSecret::new(text.trim_end()).map(Some).ok_or_else(|| DevSecretError::Broken(path.to_owned()))
+    JwtSecret::new(text.trim_end())
+        .map(Some)
+        .ok_or_else(|| DevSecretError::Broken(path.to_owned()))
 }
 
 /// Whether a file belongs to this user.
@@ -117,12 +127,20 @@ fn create(path: &Path) -> Result<(), DevSecretError> {
         }
         // `create_new` follows no link and takes no file that somebody has put there meanwhile.
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&draft)?;
+        let mut file: File = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(&draft)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&draft, path)
     };
-    written().map_err(|error| DevSecretError::Io { path: draft.clone(), error })
+    written().map_err(|error| DevSecretError::Io {
+        path: draft.clone(),
+        error,
+    })
 }
 
 /// The code that signs a browser in.
@@ -133,11 +151,17 @@ pub fn code(secret: &JwtSecret) -> Result<OneTimeCode, DevSecretError> {
     OneTimeCode::new(secret.clone(), USER, LIFETIME).map_err(DevSecretError::Random)
 }
 
-/// What is printed at start: where everything is, a token, and a first request ready to be pasted into a shell.
+/// What is printed at start: where everything is, a token, and a first request ready to be pasted
+/// into a shell.
 ///
 /// # Errors
 /// The token cannot be signed.
-pub fn welcome(secret: &JwtSecret, code: &str, address: SocketAddr, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
+pub fn welcome(
+    secret: &JwtSecret,
+    code: &str,
+    address: SocketAddr,
+    now: Timestamp,
+) -> Result<String, jsonwebtoken::errors::Error> {
     let token = auth::issue(secret, USER, now, LIFETIME)?;
     Ok(format!(
         r#"Development mode: for this machine only. Set CHAT_JWT_SECRET to serve others.
@@ -169,9 +193,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chat.db-dev-secret");
         let made = secret(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(secret(&path).unwrap().expose(), made.expose());
-        assert_ne!(secret(&folder.path().join("another")).unwrap().expose(), made.expose());
+        assert_ne!(
+            secret(&folder.path().join("another")).unwrap().expose(),
+            made.expose()
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
@@ -194,7 +224,10 @@ mod tests {
         symlink(&victim, folder.path().join("secret.new")).unwrap();
         secret(&path).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-        assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(
+            fs::metadata(&victim).unwrap().permissions().mode() & 0o777,
+            0o644
+        );
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
     }
 
@@ -218,10 +251,20 @@ mod tests {
         let directory = folder.path().join("directory");
         fs::create_dir(&directory).unwrap();
         let pipe = folder.path().join("pipe");
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
         for path in [link, dangling, directory, pipe] {
             let refused = secret(&path);
-            assert!(matches!(&refused, Err(DevSecretError::NotAFile(named)) if *named == path), "{}: {refused:?}", path.display());
+            assert!(
+                matches!(&refused, Err(DevSecretError::NotAFile(named)) if *named == path),
+                "{}: {refused:?}",
+                path.display()
+            );
         }
         assert!(!folder.path().join("nothing").exists());
     }
@@ -248,7 +291,10 @@ mod tests {
             _ => PathBuf::from("/etc/passwd"),
         };
         let refused = secret(&foreign);
-        assert!(matches!(&refused, Err(DevSecretError::Foreign(named)) if *named == foreign), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(DevSecretError::Foreign(named)) if *named == foreign),
+            "{refused:?}"
+        );
     }
 
     #[test]
@@ -263,6 +309,9 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_named() {
         let error = secret(Path::new("/no/such/folder/secret")).unwrap_err();
-        assert!(error.to_string().contains("/no/such/folder/secret"), "{error}");
+        assert!(
+            error.to_string().contains("/no/such/folder/secret"),
+            "{error}"
+        );
     }
 }

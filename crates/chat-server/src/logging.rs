@@ -13,28 +13,41 @@ use crate::config::{LogFilter, LogFormat};
 
 pub use stderr::{lost_lines, write_to_stderr};
 
-/// Libraries that tell at `info` what nobody needs, or at lower levels what was said. Named filters win over these.
-const QUIET: &str =
-    "actix_http=warn,actix_server=warn,hyper=warn,reqwest=warn,rmcp=warn,rustls=warn,sea_orm=warn,sea_orm_migration=warn,sqlx=warn";
+/// Libraries that tell at `info` what nobody needs, or at lower levels what was said. Named filters
+/// win over these.
+const QUIET: &str = "actix_http=warn,actix_server=warn,hyper=warn,reqwest=warn,rmcp=warn,rustls=warn,sea_orm=warn,sea_orm_migration=warn,sqlx=warn";
 
 /// Sends the log lines of this process to standard error from now on, those of panics included.
 ///
-/// A line that cannot be written (full disk, closed pipe or terminal) is dropped and counted; the process goes on.
+/// A line that cannot be written (full disk, closed pipe or terminal) is dropped and counted; the
+/// process goes on.
 ///
 /// # Panics
 /// If it was called before.
 pub fn start(format: LogFormat, filter: &LogFilter) {
     let shows_library_errors = filter.0.contains("actix_http");
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", filter.0));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // The library reports its own write errors with `eprintln!`, which panics on the stream that has just failed.
-    let lines = fmt::layer().with_writer(stderr::line_writer).log_internal_errors(false);
+    let colours = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // The library reports its own write errors with `eprintln!`, which panics on the stream that
+    // has just failed.
+    let lines = fmt::layer()
+        .with_writer(stderr::line_writer)
+        .log_internal_errors(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(colours).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
     };
     let malformed = (!shows_library_errors).then(malformed::Summary::default);
-    tracing_subscriber::registry().with(filter).with(malformed).with(lines).init();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(malformed)
+        .with(lines)
+        .init();
     // A panic within this hook would abort the process: nothing in it may fail.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -13,12 +13,18 @@ pub struct MemoryLimit {
 impl MemoryLimit {
     /// A limit of so many bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, used: Arc::default() }
+        Self {
+            limit,
+            used: Arc::default(),
+        }
     }
 
     /// Reserves bytes until the reservation is dropped; `None` if the limit would be exceeded.
     pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
-        let mut reservation = Reservation { limit: self.clone(), bytes: 0 };
+        let mut reservation = Reservation {
+            limit: self.clone(),
+            bytes: 0,
+        };
         reservation.grow(bytes).then_some(reservation)
     }
 
@@ -38,8 +44,15 @@ pub struct Reservation {
 impl Reservation {
     /// Reserves more bytes; returns false and changes nothing if the limit would be exceeded.
     pub fn grow(&mut self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit.limit);
-        let grown = self.limit.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        let fits = |used: usize| {
+            used.checked_add(bytes)
+                .filter(|used| *used <= self.limit.limit)
+        };
+        let grown = self
+            .limit
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_ok();
         if grown {
             self.bytes += bytes;
         }

@@ -12,7 +12,12 @@ pub struct LogObserver;
 impl Observer for LogObserver {
     fn observe(&self, signal: Signal<'_>) {
         match signal {
-            Signal::TurnStarted { turn, owner, lease, attempt } => info!(
+            Signal::TurnStarted {
+                turn,
+                owner,
+                lease,
+                attempt,
+            } => info!(
                 turn = %turn.id, conversation = %turn.conversation, user = %owner, worker = %lease.worker, epoch = lease.epoch, attempt,
                 "turn started"
             ),
@@ -21,18 +26,33 @@ impl Observer for LogObserver {
                 input_tokens = turn.usage.input_tokens, output_tokens = turn.usage.output_tokens,
                 "turn ended"
             ),
-            Signal::TurnReleased { lease } => warn!(turn = %lease.turn, worker = %lease.worker, epoch = lease.epoch, "turn released"),
+            Signal::TurnReleased { lease } => {
+                warn!(turn = %lease.turn, worker = %lease.worker, epoch = lease.epoch, "turn released")
+            }
             Signal::StepFailed { lease, error } => {
                 warn!(turn = %lease.turn, kind = ?error.kind, error = chain(error), "the agent failed");
             }
-            Signal::ContextShortened { lease, error, turns_left_out } => {
+            Signal::ContextShortened {
+                lease,
+                error,
+                turns_left_out,
+            } => {
                 warn!(turn_id = %lease.turn, turns_left_out, error = chain(error), "conversation too long for the agent, retrying with fewer turns");
             }
-            Signal::ToolCalled { lease, tool, outcome, took } => {
+            Signal::ToolCalled {
+                lease,
+                tool,
+                outcome,
+                took,
+            } => {
                 info!(turn = %lease.turn, tool, outcome = tool_outcome(outcome), ms = millis(took), "tool called");
             }
-            Signal::StoreFailed { doing, error } => error!(doing, error = chain(error), "the store failed"),
-            Signal::WorkerReplaced { old, new } => warn!(%old, %new, "this worker was given up for dead and goes on under another name"),
+            Signal::StoreFailed { doing, error } => {
+                error!(doing, error = chain(error), "the store failed")
+            }
+            Signal::WorkerReplaced { old, new } => {
+                warn!(%old, %new, "this worker was given up for dead and goes on under another name")
+            }
         }
     }
 }
@@ -45,9 +65,18 @@ fn outcome(status: &TurnStatus) -> &'static str {
     match status {
         TurnStatus::Queued => "queued",
         TurnStatus::Running => "running",
-        TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => "completed",
-        TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => "cancelled",
-        TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => failure.kind.code(),
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Completed,
+            ..
+        } => "completed",
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Cancelled,
+            ..
+        } => "cancelled",
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Failed(failure),
+            ..
+        } => failure.kind.code(),
     }
 }
 
@@ -59,7 +88,8 @@ fn tool_outcome(outcome: &ToolOutcome) -> &'static str {
     }
 }
 
-/// An error with all that lies behind it, in one line. A cause that only repeats the end of what was said is not told again.
+/// An error with all that lies behind it, in one line. A cause that only repeats the end of what
+/// was said is not told again.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -94,7 +124,13 @@ mod tests {
         let quoting = || Quoting(Box::new(Cause));
         assert_eq!(chain(&Cause), "the disk is full");
         assert_eq!(chain(&quoting()), "cannot write: the disk is full");
-        assert_eq!(chain(&Plain(Box::new(quoting()))), "the store failed: cannot write: the disk is full");
-        assert_eq!(chain(&Plain(Box::new(Plain(Box::new(Cause))))), "the store failed: the disk is full");
+        assert_eq!(
+            chain(&Plain(Box::new(quoting()))),
+            "the store failed: cannot write: the disk is full"
+        );
+        assert_eq!(
+            chain(&Plain(Box::new(Plain(Box::new(Cause))))),
+            "the store failed: the disk is full"
+        );
     }
 }

@@ -1,13 +1,19 @@
-//! The description of the API: what the handlers say of themselves, and what all of them have in common.
+//! The description of the API: what the handlers say of themselves, and what all of them have in
+//! common.
 
 use std::collections::BTreeMap;
 
-use chat_protocol::native::events::{DiscardedEvent, DoneEvent, MessageEvent, StateEvent, TextEvent, ToolCallEvent, ToolResultEvent};
+use chat_protocol::native::events::{
+    DiscardedEvent, DoneEvent, MessageEvent, StateEvent, TextEvent, ToolCallEvent, ToolResultEvent,
+};
 use chat_protocol::problem::{Code, Problem, ProblemBody, Row};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, Header, KnownFormat, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder, SchemaFormat, Type};
+use utoipa::openapi::{
+    Content, Header, KnownFormat, ObjectBuilder, Ref, RefOr, Required, Response, ResponseBuilder,
+    SchemaFormat, Type,
+};
 
 use crate::http::{self, Endpoint};
 
@@ -67,9 +73,16 @@ struct Described;
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
-    let bearer = bearer.description(Some("A JSON Web Token whose `sub` is the `{user_id}` of the path."));
-    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT");
+    let bearer = bearer.description(Some(
+        "A JSON Web Token whose `sub` is the `{user_id}` of the path.",
+    ));
+    document
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     for endpoint in http::endpoints() {
         if let Some(operation) = operation(&mut document, endpoint) {
             complete(operation, endpoint);
@@ -78,7 +91,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-fn operation<'a>(document: &'a mut utoipa::openapi::OpenApi, endpoint: &Endpoint) -> Option<&'a mut Operation> {
+fn operation<'a>(
+    document: &'a mut utoipa::openapi::OpenApi,
+    endpoint: &Endpoint,
+) -> Option<&'a mut Operation> {
     let item = document.paths.paths.get_mut(endpoint.path)?;
     let operation = match endpoint.method.as_str() {
         "GET" => &mut item.get,
@@ -91,12 +107,19 @@ fn operation<'a>(document: &'a mut utoipa::openapi::OpenApi, endpoint: &Endpoint
 }
 
 /// What the parameters of these names may be, in all routes; the first is the default.
-const CHOICES: &[(&str, &[&str])] =
-    &[("busy", &["enqueue", "reject", "interrupt"]), ("messages", &["all", "turn"]), ("superseded", &["exclude", "include"])];
+const CHOICES: &[(&str, &[&str])] = &[
+    ("busy", &["enqueue", "reject", "interrupt"]),
+    ("messages", &["all", "turn"]),
+    ("superseded", &["exclude", "include"]),
+];
 
-/// What the texts of these parameters are, in all routes. A cursor is not described further: its form may change.
+/// What the texts of these parameters are, in all routes. A cursor is not described further: its
+/// form may change.
 const PATTERNS: &[(&str, Option<&str>)] = &[
-    ("Idempotency-Key", Some(r#"^(?:[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$"#)),
+    (
+        "Idempotency-Key",
+        Some(r#"^(?:[!#-~](?:[ -~]{0,253}[!-~])?|"(?:[ !#-\[\]-~]|\\["\\]){1,255}")$"#),
+    ),
     ("after", None),
     ("before", None),
     ("cursor", None),
@@ -105,7 +128,11 @@ const PATTERNS: &[(&str, Option<&str>)] = &[
 /// Adds what handlers have in common: the ids in the path, the headers of answers, the problems.
 fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     let parameters = operation.parameters.get_or_insert_default();
-    let ids = [("user_id", "The user: the token's subject."), ("conversation_id", "The conversation."), ("turn_id", "The turn.")];
+    let ids = [
+        ("user_id", "The user: the token's subject."),
+        ("conversation_id", "The conversation."),
+        ("turn_id", "The turn."),
+    ];
     for (name, description) in ids.into_iter().rev() {
         if endpoint.path.contains(&format!("{{{name}}}")) {
             parameters.insert(0, id_parameter(name, description));
@@ -115,19 +142,25 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
         if let RefOr::T(parameter) = parameter
             && let Some((_, values)) = CHOICES.iter().find(|(name, _)| *name == parameter.name)
         {
-            let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied()));
+            let schema = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(values.iter().copied()));
             parameter.schema = Some(schema.into());
         }
         if let RefOr::T(parameter) = parameter
             && let Some((_, pattern)) = PATTERNS.iter().find(|(name, _)| *name == parameter.name)
         {
-            let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+            let text = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .min_length(Some(1));
             parameter.schema = Some(text.pattern(pattern.map(str::to_owned)).into());
         }
     }
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
-            response.headers.insert("X-Request-Id".to_owned(), request_id());
+            response
+                .headers
+                .insert("X-Request-Id".to_owned(), request_id());
         }
     }
     let mut by_status = BTreeMap::<u16, Vec<Row>>::new();
@@ -135,26 +168,43 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
         by_status.entry(row.status).or_default().push(row);
     }
     for (status, rows) in by_status {
-        operation.responses.responses.insert(status.to_string(), RefOr::T(problems(status, &rows)));
+        operation
+            .responses
+            .responses
+            .insert(status.to_string(), RefOr::T(problems(status, &rows)));
     }
 }
 
 fn id_parameter(name: &str, description: &str) -> RefOr<Parameter> {
     let text = ObjectBuilder::new().schema_type(Type::String);
     let schema = if name == "user_id" {
-        text.min_length(Some(1)).max_length(Some(chat_domain::UserId::MAX_BYTES))
+        text.min_length(Some(1))
+            .max_length(Some(chat_domain::UserId::MAX_BYTES))
     } else {
         text.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
     };
-    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path).required(Required::True);
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True);
     // The user of development mode's token.
     let parameter = parameter.example((name == "user_id").then(|| "demo".into()));
-    RefOr::T(parameter.description(Some(description)).schema(Some(schema)).build())
+    RefOr::T(
+        parameter
+            .description(Some(description))
+            .schema(Some(schema))
+            .build(),
+    )
 }
 
 fn request_id() -> RefOr<Header> {
-    let schema = ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
-    RefOr::T(header(schema, "Names the request; the server's log has it too."))
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    RefOr::T(header(
+        schema,
+        "Names the request; the server's log has it too.",
+    ))
 }
 
 fn header(schema: ObjectBuilder, description: &str) -> Header {
@@ -164,19 +214,36 @@ fn header(schema: ObjectBuilder, description: &str) -> Header {
 }
 
 fn problems(status: u16, rows: &[Row]) -> Response {
-    let lines: Vec<_> = rows.iter().map(|row| format!("- `{}`: {}. {}", row.code, row.title, row.advice)).collect();
+    let lines: Vec<_> = rows
+        .iter()
+        .map(|row| format!("- `{}`: {}. {}", row.code, row.title, row.advice))
+        .collect();
     let mut response = ResponseBuilder::new()
         .description(lines.join("\n"))
-        .content(Problem::MEDIA_TYPE, Content::new(Some(Ref::from_schema_name("Problem"))))
+        .content(
+            Problem::MEDIA_TYPE,
+            Content::new(Some(Ref::from_schema_name("Problem"))),
+        )
         .build();
-    response.headers.insert("X-Request-Id".to_owned(), request_id());
+    response
+        .headers
+        .insert("X-Request-Id".to_owned(), request_id());
     if rows.iter().any(|row| row.retry_after.is_some()) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer);
-        response.headers.insert("Retry-After".to_owned(), RefOr::T(header(seconds, "Seconds after which trying again makes sense.")));
+        response.headers.insert(
+            "Retry-After".to_owned(),
+            RefOr::T(header(
+                seconds,
+                "Seconds after which trying again makes sense.",
+            )),
+        );
     }
     if status == 401 {
         let text = ObjectBuilder::new().schema_type(Type::String);
-        response.headers.insert("WWW-Authenticate".to_owned(), RefOr::T(header(text, "The challenge of RFC 6750.")));
+        response.headers.insert(
+            "WWW-Authenticate".to_owned(),
+            RefOr::T(header(text, "The challenge of RFC 6750.")),
+        );
     }
     response
 }

@@ -61,7 +61,10 @@ impl Default for Page {
             message_limit: limits.message_chars,
             calls_at_once: limits.calls_at_once,
         };
-        Self { settings, code: None }
+        Self {
+            settings,
+            code: None,
+        }
     }
 }
 
@@ -70,11 +73,19 @@ impl Page {
     pub fn new(config: &Config, code: Option<OneTimeCode>) -> Self {
         let suggestions = match (&config.page_suggestions, config.agent_kind()) {
             (Some(suggestions), _) => suggestions.0.clone(),
-            (None, AgentKind::Demo) => ["Add task: Buy groceries", "What is on my list?", "What can you do?"].map(str::to_owned).into(),
+            (None, AgentKind::Demo) => [
+                "Add task: Buy groceries",
+                "What is on my list?",
+                "What can you do?",
+            ]
+            .map(str::to_owned)
+            .into(),
             (None, AgentKind::OpenAi) => Vec::new(),
         };
         let sign_in = match (&config.page_sign_in, &code) {
-            (Some(address), _) => SignIn::Address { url: address.0.clone() },
+            (Some(address), _) => SignIn::Address {
+                url: address.0.clone(),
+            },
             (None, Some(_)) => SignIn::Code,
             (None, None) => SignIn::Token,
         };
@@ -90,10 +101,20 @@ impl Page {
         Self { settings, code }
     }
 
-    /// Its Content-Security-Policy: everything from this server alone, no script in the page itself, no text that becomes a script.
+    /// Its Content-Security-Policy: everything from this server alone, no script in the page
+    /// itself, no text that becomes a script.
     pub fn policy(&self) -> String {
-        let list = |origins: &[String]| origins.iter().map(|origin| format!(" {origin}")).collect::<String>();
-        let ancestors = if self.settings.embedders.is_empty() { " 'none'".to_owned() } else { list(&self.settings.embedders) };
+        let list = |origins: &[String]| {
+            origins
+                .iter()
+                .map(|origin| format!(" {origin}"))
+                .collect::<String>()
+        };
+        let ancestors = if self.settings.embedders.is_empty() {
+            " 'none'".to_owned()
+        } else {
+            list(&self.settings.embedders)
+        };
         format!(
             "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; img-src 'self'{}; \
              object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
@@ -111,11 +132,20 @@ mod tests {
     fn nobody_may_frame_the_page_who_is_not_named() {
         let mut page = Page::default();
         assert!(page.policy().ends_with("frame-ancestors 'none'"));
-        page.settings.embedders = vec!["https://a.example".to_owned(), "https://b.example".to_owned()];
+        page.settings.embedders = vec![
+            "https://a.example".to_owned(),
+            "https://b.example".to_owned(),
+        ];
         page.settings.images = vec!["https://pictures.example".to_owned()];
         let policy = page.policy();
-        assert!(policy.ends_with("frame-ancestors https://a.example https://b.example"), "{policy}");
-        assert!(policy.contains("img-src 'self' https://pictures.example;"), "{policy}");
+        assert!(
+            policy.ends_with("frame-ancestors https://a.example https://b.example"),
+            "{policy}"
+        );
+        assert!(
+            policy.contains("img-src 'self' https://pictures.example;"),
+            "{policy}"
+        );
         assert!(!policy.contains("unsafe"), "{policy}");
     }
 }

@@ -32,7 +32,10 @@ impl Refusal {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
         // What is left of the body is not read, or nothing more is taken.
-        if matches!(problem.code, Code::BodyTooLarge | Code::BodyTimeout | Code::ServerOverloaded | Code::ShuttingDown) {
+        if matches!(
+            problem.code,
+            Code::BodyTooLarge | Code::BodyTimeout | Code::ServerOverloaded | Code::ShuttingDown
+        ) {
             response.force_close();
         }
         response.content_type(Problem::MEDIA_TYPE);

@@ -28,7 +28,8 @@ use crate::tasks::Tasks;
 /// Connections that the system accepts before we do. The system may have a lower limit of its own.
 const BACKLOG: u32 = 4_096;
 
-/// What remains to be done after the grace period is short: letting go of turns, ending streams, saying goodbye.
+/// What remains to be done after the grace period is short: letting go of turns, ending streams,
+/// saying goodbye.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// How long closing the database may take: its write-ahead log is moved into its file.
@@ -88,9 +89,15 @@ impl fmt::Display for ServeError {
             Self::Config(error) => error.fmt(f),
             Self::Address(address, error) => {
                 let advice = match error.kind() {
-                    ErrorKind::AddrInUse => "the port is in use; stop the program that uses it, or set CHAT_LISTEN to another",
-                    ErrorKind::AddrNotAvailable => "this machine has no such address; set CHAT_LISTEN to one that it has",
-                    ErrorKind::PermissionDenied => "this user may not listen there; set CHAT_LISTEN to a port above 1023",
+                    ErrorKind::AddrInUse => {
+                        "the port is in use; stop the program that uses it, or set CHAT_LISTEN to another"
+                    }
+                    ErrorKind::AddrNotAvailable => {
+                        "this machine has no such address; set CHAT_LISTEN to one that it has"
+                    }
+                    ErrorKind::PermissionDenied => {
+                        "this user may not listen there; set CHAT_LISTEN to a port above 1023"
+                    }
                     _ => return write!(f, "cannot listen on {address}: {error}"),
                 };
                 write!(f, "cannot listen on {address}: {advice}")
@@ -122,10 +129,19 @@ impl fmt::Display for ServeError {
                 }
             }
             Self::DevSecret(error) => error.fmt(f),
-            Self::Worker(error) => write!(f, "the database does not take this server: {}", chain(error)),
+            Self::Worker(error) => write!(
+                f,
+                "the database does not take this server: {}",
+                chain(error)
+            ),
             Self::Token(error) => write!(f, "no token can be signed: {error}"),
-            Self::System(error) => write!(f, "the operating system refuses what a server needs: {error}"),
-            Self::WorkerEnded => f.write_str("the worker that runs the turns has stopped; the log says more"),
+            Self::System(error) => write!(
+                f,
+                "the operating system refuses what a server needs: {error}"
+            ),
+            Self::WorkerEnded => {
+                f.write_str("the worker that runs the turns has stopped; the log says more")
+            }
         }
     }
 }
@@ -147,7 +163,11 @@ pub fn serve(config: &Config, migrate: bool) -> Result<(), ServeError> {
     if let Some(threads) = config.turn_threads {
         runtime.worker_threads(threads.0);
     }
-    let runtime = runtime.enable_all().thread_name("turns").build().map_err(ServeError::System)?;
+    let runtime = runtime
+        .enable_all()
+        .thread_name("turns")
+        .build()
+        .map_err(ServeError::System)?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().map_err(ServeError::System)?;
         survive_file_size_limit().map_err(ServeError::System)?;
@@ -175,10 +195,16 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     async fn start(config: &'a Config, migrate: bool) -> Result<Self, ServeError> {
         let open_files = raise_open_files();
-        // The address is taken first, and listened on last: nobody waits for a server that will not come.
-        let socket = bind(config.listen).map_err(|error| ServeError::Address(config.listen, error))?;
+        // The address is taken first, and listened on last: nobody waits for a server that will not
+        // come.
+        let socket =
+            bind(config.listen).map_err(|error| ServeError::Address(config.listen, error))?;
         let agent = adapters::agent(config)?;
-        let store = Arc::new(adapters::store(config, migrate).await.map_err(ServeError::Database)?);
+        let store = Arc::new(
+            adapters::store(config, migrate)
+                .await
+                .map_err(ServeError::Database)?,
+        );
         let tools = Arc::new(adapters::tools(config)?);
         let environment = Arc::new(SystemEnvironment);
         let deps = Deps {
@@ -193,9 +219,14 @@ impl<'a> Running<'a> {
 
         let secret = match &config.jwt_secret {
             Some(secret) => secret.clone(),
-            None => dev::secret(&config.database_url.beside("dev-secret")).map_err(ServeError::DevSecret)?,
+            None => dev::secret(&config.database_url.beside("dev-secret"))
+                .map_err(ServeError::DevSecret)?,
         };
-        let verifier = JwtVerifier::new(&secret, config.jwt_issuer.as_deref(), config.jwt_audience.as_deref());
+        let verifier = JwtVerifier::new(
+            &secret,
+            config.jwt_issuer.as_deref(),
+            config.jwt_audience.as_deref(),
+        );
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let mut state = AppState::new(service.clone(), tasks.clone(), Arc::new(verifier));
         state.set_limits(http_limits(config, open_files));
@@ -204,7 +235,11 @@ impl<'a> Running<'a> {
             None => Some(dev::code(&secret).map_err(ServeError::DevSecret)?),
         };
         state.page = Arc::new(Page::new(config, code));
-        state.cors_origins = config.cors_origins.iter().flat_map(|origins| origins.0.iter().cloned()).collect();
+        state.cors_origins = config
+            .cors_origins
+            .iter()
+            .flat_map(|origins| origins.0.iter().cloned())
+            .collect();
         state.chatkit_example = config.chatkit_example;
 
         let listener = listen(socket).map_err(|error| ServeError::Address(config.listen, error))?;
@@ -213,9 +248,12 @@ impl<'a> Running<'a> {
         let http = server.handle();
         let served = tokio::spawn(server);
         let worker = tokio::spawn(service.work(move |task| tasks.spawn(task)));
-        let greeting = greeting(&state.page, &secret, address, environment.now()).map_err(ServeError::Token)?;
+        let greeting = greeting(&state.page, &secret, address, environment.now())
+            .map_err(ServeError::Token)?;
         // Who started us may not listen.
-        let _ = io::stdout().write_all(greeting.as_bytes()).and_then(|()| io::stdout().flush());
+        let _ = io::stdout()
+            .write_all(greeting.as_bytes())
+            .and_then(|()| io::stdout().flush());
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), agent = ?config.agent_kind(), "serving");
         if !config.unknown_variables.is_empty() {
             tracing::warn!(
@@ -227,7 +265,15 @@ impl<'a> Running<'a> {
             let keys = config.mcp_servers.ignored_keys.join(", ");
             tracing::warn!(keys, "these keys of CHAT_MCP_SERVERS mean nothing here");
         }
-        Ok(Self { config, state, store, tools, worker, http, served })
+        Ok(Self {
+            config,
+            state,
+            store,
+            tools,
+            worker,
+            http,
+            served,
+        })
     }
 
     /// Serves until the first signal, then stops; a second signal ends the process at once.
@@ -251,7 +297,10 @@ impl<'a> Running<'a> {
     /// Lets what runs finish within the grace period, and hands over the rest.
     async fn stop(self, in_order: bool) {
         let grace = self.config.shutdown_grace;
-        tracing::info!(grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), "stopping");
+        tracing::info!(
+            grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+            "stopping"
+        );
         self.state.drain();
         if let Some(notice) = self.config.shutdown_notice.filter(|_| in_order) {
             tokio::time::sleep(notice).await;
@@ -262,10 +311,20 @@ impl<'a> Running<'a> {
         if !finished {
             tracing::info!("the grace period is over; what still runs is handed over");
         }
-        if let Some(Err(error)) = within(HAND_OVER, "handing over the turns", self.state.service.hand_over()).await {
-            tracing::warn!(error = chain(&error), "turns could not be handed over; another server takes them when the lease has run out");
+        if let Some(Err(error)) = within(
+            HAND_OVER,
+            "handing over the turns",
+            self.state.service.hand_over(),
+        )
+        .await
+        {
+            tracing::warn!(
+                error = chain(&error),
+                "turns could not be handed over; another server takes them when the lease has run out"
+            );
         }
-        // Whoever waits for a turn that has ended gets its end; whoever waits for another goes on elsewhere.
+        // Whoever waits for a turn that has ended gets its end; whoever waits for another goes on
+        // elsewhere.
         let closed_already = finished && timeout(LAST_MOMENTS, &mut closed).await.is_ok();
         self.state.leave();
         if !closed_already {
@@ -274,14 +333,23 @@ impl<'a> Running<'a> {
         }
         // They read from the store, which is about to be closed.
         let _ = timeout(LAST_MOMENTS, self.state.readers.finished()).await;
-        within(McpToolset::SHUTDOWN_LIMIT, "stopping the tools", self.tools.shutdown()).await;
+        within(
+            McpToolset::SHUTDOWN_LIMIT,
+            "stopping the tools",
+            self.tools.shutdown(),
+        )
+        .await;
         within(CLOSING, "closing the database", self.store.close()).await;
         tracing::info!("stopped");
     }
 }
 
 /// What `work` gives, unless it takes too long: nothing is to keep a server from stopping.
-async fn within<T>(limit: Duration, what: &'static str, work: impl Future<Output = T>) -> Option<T> {
+async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let outcome = timeout(limit, work).await.ok();
     if outcome.is_none() {
         tracing::warn!(what, "takes too long and is not waited for");
@@ -289,12 +357,17 @@ async fn within<T>(limit: Duration, what: &'static str, work: impl Future<Output
     outcome
 }
 
-/// The part of an unread reply that the system keeps for a connection, in bytes; Linux doubles it. Without a bound the system takes
-/// megabytes, and a reply of that size counts as sent although nobody reads it.
+/// The part of an unread reply that the system keeps for a connection, in bytes; Linux doubles it.
+/// Without a bound the system takes megabytes, and a reply of that size counts as sent although
+/// nobody reads it.
 const SEND_BUFFER: u32 = 128 << 10;
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     // A server that restarts does not wait for the old connections' last packets.
     socket.set_reuseaddr(true)?;
     // Accepted connections inherit it.
@@ -312,7 +385,12 @@ fn http_server(config: &Config, state: &AppState, listener: TcpListener) -> io::
         Some(threads) => threads.0,
         None => std::thread::available_parallelism()?.get(),
     };
-    app::server(state.clone(), listener, threads, config.shutdown_grace + HAND_OVER + LAST_MOMENTS * 2)
+    app::server(
+        state.clone(),
+        listener,
+        threads,
+        config.shutdown_grace + HAND_OVER + LAST_MOMENTS * 2,
+    )
 }
 
 fn greeting(
@@ -321,7 +399,10 @@ fn greeting(
     address: SocketAddr,
     now: chat_domain::Timestamp,
 ) -> Result<String, jsonwebtoken::errors::Error> {
-    let mut text = format!("chat-server {} listens on http://{address}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!(
+        "chat-server {} listens on http://{address}\n",
+        env!("CARGO_PKG_VERSION")
+    );
     if let Some(code) = page.code.as_ref().and_then(OneTimeCode::text) {
         text.push('\n');
         text.push_str(&dev::welcome(secret, &code, address, now)?);
@@ -329,7 +410,8 @@ fn greeting(
     Ok(text)
 }
 
-/// Each client is an open file, and the usual limit is too low for thousands. Returns how many files this process may open.
+/// Each client is an open file, and the usual limit is too low for thousands. Returns how many
+/// files this process may open.
 fn raise_open_files() -> Option<u64> {
     match rlimit::increase_nofile_limit(WANTED_FILES) {
         Ok(limit) => {
@@ -349,10 +431,13 @@ fn raise_open_files() -> Option<u64> {
     }
 }
 
-/// The limits of the settings; where they do not say how many connections there may be, as many as the open files allow.
+/// The limits of the settings; where they do not say how many connections there may be, as many as
+/// the open files allow.
 fn http_limits(config: &Config, open_files: Option<u64>) -> HttpLimits {
     let mut limits = config.http_limits();
-    let Some(allowed) = open_files.map(connections_of) else { return limits };
+    let Some(allowed) = open_files.map(connections_of) else {
+        return limits;
+    };
     match config.connection_limit {
         None => limits.connections = limits.connections.min(allowed),
         Some(limit) if limit.get() > allowed => tracing::warn!(
@@ -368,7 +453,9 @@ fn http_limits(config: &Config, open_files: Option<u64>) -> HttpLimits {
 /// Half of the files is for clients: the turn of each may need a connection to the agent.
 fn connections_of(open_files: u64) -> usize {
     let connections = open_files.saturating_sub(RESERVED_FILES) / 2;
-    usize::try_from(connections).unwrap_or(usize::MAX).max(FEWEST_CONNECTIONS)
+    usize::try_from(connections)
+        .unwrap_or(usize::MAX)
+        .max(FEWEST_CONNECTIONS)
 }
 
 #[cfg(test)]
@@ -385,7 +472,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_hangs_is_not_waited_for() {
-        assert_eq!(within(Duration::from_millis(1), "hanging", std::future::pending::<()>()).await, None);
-        assert_eq!(within(Duration::from_secs(3600), "answering", async { 7 }).await, Some(7));
+        assert_eq!(
+            within(
+                Duration::from_millis(1),
+                "hanging",
+                std::future::pending::<()>()
+            )
+            .await,
+            None
+        );
+        assert_eq!(
+            within(Duration::from_secs(3600), "answering", async { 7 }).await,
+            Some(7)
+        );
     }
 }

@@ -21,22 +21,37 @@ impl OneTimeCode {
     ///
     /// # Errors
     /// The operating system has no random numbers.
-    pub fn new(secret: JwtSecret, subject: &'static str, lifetime: Duration) -> Result<Self, getrandom::Error> {
+    pub fn new(
+        secret: JwtSecret,
+        subject: &'static str,
+        lifetime: Duration,
+    ) -> Result<Self, getrandom::Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
         let code = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { code: Mutex::new(Some(code)), secret, subject, lifetime })
+        Ok(Self {
+            code: Mutex::new(Some(code)),
+            secret,
+            subject,
+            lifetime,
+        })
     }
 
     /// The code, if it was not used yet.
     pub fn text(&self) -> Option<String> {
-        self.code.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.code
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A token, for whoever knows the code. From then on it is worth nothing.
     pub fn redeem(&self, given: &str, now: Timestamp) -> Option<String> {
         let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
-        if !code.as_ref().is_some_and(|code| same(code.as_bytes(), given.as_bytes())) {
+        if !code
+            .as_ref()
+            .is_some_and(|code| same(code.as_bytes(), given.as_bytes()))
+        {
             return None;
         }
         *code = None;
@@ -46,7 +61,12 @@ impl OneTimeCode {
 
 /// Whether two texts are the same, in a time that does not tell where they differ.
 fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |differences, (one, other)| differences | (one ^ other)) == 0
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .fold(0, |differences, (one, other)| differences | (one ^ other))
+            == 0
 }
 
 #[cfg(test)]
@@ -59,14 +79,24 @@ mod tests {
     fn the_code_works_once_and_no_other_does() {
         let secret = JwtSecret::new("0123456789abcdef0123456789abcdef").unwrap();
         let code = OneTimeCode::new(secret.clone(), "demo", Duration::from_secs(60)).unwrap();
-        let now = Timestamp(i64::try_from(jsonwebtoken::get_current_timestamp()).unwrap() * 1_000_000);
+        let now =
+            Timestamp(i64::try_from(jsonwebtoken::get_current_timestamp()).unwrap() * 1_000_000);
         let text = code.text().unwrap();
         assert_eq!(text.len(), 32);
         for wrong in ["", "0", &text[1..], &format!("{text}0"), &"0".repeat(32)] {
             assert_eq!(code.redeem(wrong, now), None, "{wrong}");
         }
         let token = code.redeem(&text, now).unwrap();
-        assert_eq!(JwtVerifier::new(&secret, None, None).verify(&token).unwrap().as_str(), "demo");
-        assert_eq!((code.redeem(&text, now), code.redeem("", now), code.text()), (None, None, None));
+        assert_eq!(
+            JwtVerifier::new(&secret, None, None)
+                .verify(&token)
+                .unwrap()
+                .as_str(),
+            "demo"
+        );
+        assert_eq!(
+            (code.redeem(&text, now), code.redeem("", now), code.text()),
+            (None, None, None)
+        );
     }
 }

@@ -30,7 +30,11 @@ impl Signals {
     /// # Errors
     /// The system refuses a handler.
     pub(crate) fn new() -> io::Result<Self> {
-        let hang_up = if is_ignored(HANG_UP) { None } else { Some(signal(SignalKind::hangup())?) };
+        let hang_up = if is_ignored(HANG_UP) {
+            None
+        } else {
+            Some(signal(SignalKind::hangup())?)
+        };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -63,7 +67,8 @@ impl Signals {
     }
 }
 
-/// Makes a write beyond the limit of file sizes fail, as on a full disk. By default the signal ends the process.
+/// Makes a write beyond the limit of file sizes fail, as on a full disk. By default the signal ends
+/// the process.
 ///
 /// # Errors
 /// The system refuses a handler.
@@ -72,14 +77,17 @@ pub(crate) fn survive_file_size_limit() -> io::Result<()> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
-/// Whether this process was started with a signal ignored, as `nohup` does. Only Linux says so; elsewhere: no.
+/// Whether this process was started with a signal ignored, as `nohup` does. Only Linux says so;
+/// elsewhere: no.
 fn is_ignored(number: u32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_mask(&status).is_some_and(|mask| mask >> (number - 1) & 1 == 1)
 }
 
 fn ignored_mask(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
@@ -89,7 +97,10 @@ mod tests {
 
     #[test]
     fn ignored_signals_are_read_from_the_status_of_the_process() {
-        assert_eq!(ignored_mask("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"), Some(0x1001));
+        assert_eq!(
+            ignored_mask("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"),
+            Some(0x1001)
+        );
         assert_eq!(ignored_mask("Name:\tx\n"), None);
     }
 }

@@ -7,8 +7,9 @@ use tokio_util::task::TaskTracker;
 
 /// Spawns work on the shared multi-thread runtime and knows when all of it is done.
 ///
-/// A worker thread of actix-web owns a runtime of its own and takes it down with it, and drops a handler at once when the client
-/// resets its connection: what must not be cut off in the middle runs here.
+/// A worker thread of actix-web owns a runtime of its own and takes it down with it, and drops a
+/// handler at once when the client resets its connection: what must not be cut off in the middle
+/// runs here.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     runtime: Handle,
@@ -23,7 +24,10 @@ pub struct TaskFault;
 impl Tasks {
     /// Tasks of this runtime.
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, tracker: TaskTracker::new() }
+        Self {
+            runtime,
+            tracker: TaskTracker::new(),
+        }
     }
 
     /// Tasks of the same runtime that are waited for apart from these.
@@ -41,8 +45,14 @@ impl Tasks {
     ///
     /// # Errors
     /// `work` panicked.
-    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, TaskFault> {
-        self.tracker.spawn_on(work, &self.runtime).await.map_err(|_| TaskFault)
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, TaskFault> {
+        self.tracker
+            .spawn_on(work, &self.runtime)
+            .await
+            .map_err(|_| TaskFault)
     }
 
     /// Waits until all that was spawned has ended.

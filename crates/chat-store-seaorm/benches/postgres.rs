@@ -1,9 +1,10 @@
-//! What a turn costs on PostgreSQL: `cargo xtask bench postgres`, or `cargo bench -p chat-store-seaorm --bench postgres` with
-//! `CHAT_TEST_POSTGRES_URL`.
+//! What a turn costs on PostgreSQL: `cargo xtask bench postgres`, or `cargo bench -p
+//! chat-store-seaorm --bench postgres` with `CHAT_TEST_POSTGRES_URL`.
 //!
-//! Compares the store with clients written by hand, each caller on a connection of its own, in the same run: one sends the fewest
-//! statements that store a turn, the other the transactions that the store sends, with all that they look up. A turn is `begin_turn`, a
-//! read of the conversation so far, and `end_turn` with one assistant message.
+//! Compares the store with clients written by hand, each caller on a connection of its own, in the
+//! same run: one sends the fewest statements that store a turn, the other the transactions that the
+//! store sends, with all that they look up. A turn is `begin_turn`, a read of the conversation so
+//! far, and `end_turn` with one assistant message.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod chat;
@@ -29,7 +30,10 @@ const CALLERS: [u64; 3] = [1, 8, 32];
 const TURNS: u64 = 8;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         println!("          turns/s:                             ratio of the store to:   CPU µs/turn:");
         println!("callers   fewest   same transactions   store   fewest   same           fewest   same   store");
@@ -62,7 +66,9 @@ struct Measured {
 }
 
 /// Lets so many callers have turns done, a conversation after another.
-async fn measure<F: Future<Output = ()> + Send + 'static>(callers: Vec<impl Fn() -> F + Send + 'static>) -> Measured {
+async fn measure<F: Future<Output = ()> + Send + 'static>(
+    callers: Vec<impl Fn() -> F + Send + 'static>,
+) -> Measured {
     let turns = Arc::new(AtomicU64::new(0));
     let (start, before) = (Instant::now(), cpu());
     let callers: Vec<_> = callers
@@ -81,7 +87,10 @@ async fn measure<F: Future<Output = ()> + Send + 'static>(callers: Vec<impl Fn()
         caller.await.unwrap();
     }
     let turns = turns.load(Ordering::Relaxed) as f64;
-    Measured { rate: turns / start.elapsed().as_secs_f64(), cpu: (cpu() - before).as_secs_f64() * 1e6 / turns }
+    Measured {
+        rate: turns / start.elapsed().as_secs_f64(),
+        cpu: (cpu() - before).as_secs_f64() * 1e6 / turns,
+    }
 }
 
 async fn by_store(callers: u64) -> Measured {
@@ -107,17 +116,23 @@ async fn by_store(callers: u64) -> Measured {
 /// What is written by hand.
 #[derive(Clone, Copy)]
 enum Client {
-    /// The fewest statements that store what a turn is: the owner is checked, the rows are locked, ids and places are unique.
+    /// The fewest statements that store what a turn is: the owner is checked, the rows are locked,
+    /// ids and places are unique.
     Fewest,
-    /// What the store does: it also looks whether the turn was begun before, what runs and waits in the conversation, whether the turn was
-    /// cancelled and its message stored before, and reads a conversation with its turns and tool calls.
+    /// What the store does: it also looks whether the turn was begun before, what runs and waits in
+    /// the conversation, whether the turn was cancelled and its message stored before, and reads a
+    /// conversation with its turns and tool calls.
     Same,
 }
 
 async fn by_hand(callers: u64, client: Client) -> Measured {
     let database = database();
     // The store makes the tables.
-    Chat::open(database.url(), OpenOptions::default()).await.store.close().await;
+    Chat::open(database.url(), OpenOptions::default())
+        .await
+        .store
+        .close()
+        .await;
     let mut all = Vec::new();
     for _ in 0..callers {
         let connection = Arc::new(tokio::sync::Mutex::new(connect(database.url()).await));
@@ -139,7 +154,14 @@ async fn conversation(db: &mut PgConnection, client: Client) {
     }
 }
 
-async fn begin(db: &mut PgConnection, client: Client, conversation: Uuid, turn: Uuid, ordinal: i64, position: i64) {
+async fn begin(
+    db: &mut PgConnection,
+    client: Client,
+    conversation: Uuid,
+    turn: Uuid,
+    ordinal: i64,
+    position: i64,
+) {
     let mut begin = db.begin().await.unwrap();
     if ordinal > 1 && matches!(client, Client::Same) {
         lock(&mut begin, conversation).await;
@@ -148,27 +170,60 @@ async fn begin(db: &mut PgConnection, client: Client, conversation: Uuid, turn: 
         let known = "SELECT EXISTS (SELECT 1 FROM turns WHERE id = $1), \
                      (SELECT id FROM turns WHERE conversation_id = $2 AND status = 'running'), \
                      (SELECT COUNT(*) FROM turns WHERE conversation_id = $2 AND ended_at IS NULL)";
-        let known = sqlx::query_as::<_, (bool, Option<Uuid>, i64)>(known).bind(turn).bind(conversation);
-        assert_eq!(known.fetch_one(&mut *begin).await.unwrap(), (false, None, 0));
+        let known = sqlx::query_as::<_, (bool, Option<Uuid>, i64)>(known)
+            .bind(turn)
+            .bind(conversation);
+        assert_eq!(
+            known.fetch_one(&mut *begin).await.unwrap(),
+            (false, None, 0)
+        );
     }
     if ordinal == 1 {
         let insert = "INSERT INTO conversations (id, owner, title, created_at, updated_at, last_position, last_ordinal) VALUES ($1, 'ann', 'new', 1, 1, 1, 1)";
-        sqlx::query(insert).bind(conversation).execute(&mut *begin).await.unwrap();
+        sqlx::query(insert)
+            .bind(conversation)
+            .execute(&mut *begin)
+            .await
+            .unwrap();
     } else {
         let place = "UPDATE conversations SET last_position = $2, last_ordinal = $3, updated_at = 1 WHERE id = $1 AND owner = 'ann'";
-        sqlx::query(place).bind(conversation).bind(position).bind(ordinal).execute(&mut *begin).await.unwrap();
+        sqlx::query(place)
+            .bind(conversation)
+            .bind(position)
+            .bind(ordinal)
+            .execute(&mut *begin)
+            .await
+            .unwrap();
     }
     let insert = "INSERT INTO turns (id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, superseded, \
                   input_tokens, output_tokens, created_at) VALUES ($1, $2, 'ann', $3, 'running', $1, 1, 1, FALSE, FALSE, 0, 0, 1)";
-    sqlx::query(insert).bind(turn).bind(conversation).bind(ordinal).execute(&mut *begin).await.unwrap();
-    message(&mut begin, Uuid::now_v7(), conversation, turn, position, "user", &"x".repeat(300)).await;
+    sqlx::query(insert)
+        .bind(turn)
+        .bind(conversation)
+        .bind(ordinal)
+        .execute(&mut *begin)
+        .await
+        .unwrap();
+    message(
+        &mut begin,
+        Uuid::now_v7(),
+        conversation,
+        turn,
+        position,
+        "user",
+        &"x".repeat(300),
+    )
+    .await;
     begin.commit().await.unwrap();
 }
 
 /// How many messages a conversation has.
 async fn read(db: &mut PgConnection, client: Client, conversation: Uuid) -> usize {
-    const TURNS: &str = "SELECT id FROM turns WHERE conversation_id = $1 AND owner = 'ann' AND NOT superseded";
-    let messages = format!("SELECT id, turn_id, position, role, text, created_at FROM messages WHERE turn_id IN ({TURNS})");
+    const TURNS: &str =
+        "SELECT id FROM turns WHERE conversation_id = $1 AND owner = 'ann' AND NOT superseded";
+    let messages = format!(
+        "SELECT id, turn_id, position, role, text, created_at FROM messages WHERE turn_id IN ({TURNS})"
+    );
     let query = match client {
         Client::Fewest => format!("{messages} ORDER BY position"),
         Client::Same => format!(
@@ -178,8 +233,14 @@ async fn read(db: &mut PgConnection, client: Client, conversation: Uuid) -> usiz
              UNION ALL SELECT id, turn_id, position, tool, CAST(arguments AS TEXT), created_at, result_at FROM tool_calls WHERE turn_id IN ({TURNS})"
         ),
     };
-    let rows = sqlx::query(sqlx::AssertSqlSafe(query)).bind(conversation).fetch_all(&mut *db).await.unwrap();
-    rows.iter().filter(|row| row.get::<Option<Uuid>, _>(1).is_some()).count()
+    let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+        .bind(conversation)
+        .fetch_all(&mut *db)
+        .await
+        .unwrap();
+    rows.iter()
+        .filter(|row| row.get::<Option<Uuid>, _>(1).is_some())
+        .count()
 }
 
 async fn end(db: &mut PgConnection, client: Client, conversation: Uuid, turn: Uuid, position: i64) {
@@ -190,28 +251,79 @@ async fn end(db: &mut PgConnection, client: Client, conversation: Uuid, turn: Uu
         let known = "SELECT status, cancel_requested, EXISTS (SELECT 1 FROM messages WHERE id = $2), \
                      (SELECT id FROM turns WHERE conversation_id = $3 AND status = 'queued' AND ended_at IS NULL ORDER BY ordinal LIMIT 1) \
                      FROM turns WHERE id = $1";
-        let known = sqlx::query_as::<_, (String, bool, bool, Option<Uuid>)>(known).bind(turn).bind(id).bind(conversation);
-        assert_eq!(known.fetch_one(&mut *end).await.unwrap(), ("running".to_owned(), false, false, None));
+        let known = sqlx::query_as::<_, (String, bool, bool, Option<Uuid>)>(known)
+            .bind(turn)
+            .bind(id)
+            .bind(conversation);
+        assert_eq!(
+            known.fetch_one(&mut *end).await.unwrap(),
+            ("running".to_owned(), false, false, None)
+        );
     }
     let fence = "UPDATE turns SET status = 'completed', ended_at = 1 WHERE id = $1 AND epoch = 1 AND holder = $1 AND status = 'running'";
-    assert_eq!(sqlx::query(fence).bind(turn).execute(&mut *end).await.unwrap().rows_affected(), 1);
-    message(&mut end, id, conversation, turn, position, "assistant", &"y".repeat(1500)).await;
+    assert_eq!(
+        sqlx::query(fence)
+            .bind(turn)
+            .execute(&mut *end)
+            .await
+            .unwrap()
+            .rows_affected(),
+        1
+    );
+    message(
+        &mut end,
+        id,
+        conversation,
+        turn,
+        position,
+        "assistant",
+        &"y".repeat(1500),
+    )
+    .await;
     let place = "UPDATE conversations SET last_position = $2, updated_at = 1 WHERE id = $1";
-    sqlx::query(place).bind(conversation).bind(position).execute(&mut *end).await.unwrap();
+    sqlx::query(place)
+        .bind(conversation)
+        .bind(position)
+        .execute(&mut *end)
+        .await
+        .unwrap();
     end.commit().await.unwrap();
 }
 
 async fn lock(db: &mut PgConnection, conversation: Uuid) {
     let lock = "SELECT last_position, last_ordinal FROM conversations WHERE id = $1 AND owner = 'ann' FOR NO KEY UPDATE";
-    sqlx::query(lock).bind(conversation).fetch_one(db).await.unwrap();
+    sqlx::query(lock)
+        .bind(conversation)
+        .fetch_one(db)
+        .await
+        .unwrap();
 }
 
-async fn message(db: &mut PgConnection, id: Uuid, conversation: Uuid, turn: Uuid, position: i64, role: &str, text: &str) {
+async fn message(
+    db: &mut PgConnection,
+    id: Uuid,
+    conversation: Uuid,
+    turn: Uuid,
+    position: i64,
+    role: &str,
+    text: &str,
+) {
     let insert = "INSERT INTO messages (id, conversation_id, turn_id, position, role, text, created_at) VALUES ($1, $2, $3, $4, $5, $6, 1)";
-    let insert = sqlx::query(insert).bind(id).bind(conversation).bind(turn).bind(position).bind(role).bind(text);
+    let insert = sqlx::query(insert)
+        .bind(id)
+        .bind(conversation)
+        .bind(turn)
+        .bind(position)
+        .bind(role)
+        .bind(text);
     insert.execute(db).await.unwrap();
 }
 
 async fn connect(url: &str) -> PgConnection {
-    PgConnectOptions::from_str(url).unwrap().disable_statement_logging().connect().await.unwrap()
+    PgConnectOptions::from_str(url)
+        .unwrap()
+        .disable_statement_logging()
+        .connect()
+        .await
+        .unwrap()
 }

@@ -1,7 +1,8 @@
 //! What a turn costs: `cargo bench -p chat-store-seaorm --bench store`.
 //!
-//! Prints ratios of one run; absolute figures are the machine's. A turn is `begin_turn`, a read of the conversation so far, and
-//! `end_turn` with one assistant message; conversations have up to eight turns.
+//! Prints ratios of one run; absolute figures are the machine's. A turn is `begin_turn`, a read of
+//! the conversation so far, and `end_turn` with one assistant message; conversations have up to
+//! eight turns.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod chat;
@@ -25,8 +26,15 @@ const TURNS: u64 = 8;
 const READS: u32 = 200;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let wanted = |part: &str| std::env::args().skip(1).all(|arg| arg.starts_with("--") || arg == part);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let wanted = |part: &str| {
+        std::env::args()
+            .skip(1)
+            .all(|arg| arg.starts_with("--") || arg == part)
+    };
     runtime.block_on(async {
         if wanted("throughput") {
             throughput().await;
@@ -41,10 +49,18 @@ fn main() {
 }
 
 async fn throughput() {
-    let one = OpenOptions { batch: 1, ..OpenOptions::default() };
+    let one = OpenOptions {
+        batch: 1,
+        ..OpenOptions::default()
+    };
     let grouped = OpenOptions::default();
-    let ways =
-        [(1, "one by one", &one), (64, "one by one", &one), (1, "grouped", &grouped), (8, "grouped", &grouped), (64, "grouped", &grouped)];
+    let ways = [
+        (1, "one by one", &one),
+        (64, "one by one", &one),
+        (1, "grouped", &grouped),
+        (8, "grouped", &grouped),
+        (64, "grouped", &grouped),
+    ];
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let mut round = Vec::new();
@@ -87,7 +103,10 @@ async fn measure(callers: u64, options: &OpenOptions) -> (f64, f64) {
         caller.await.unwrap();
     }
     let turns = turns.load(Ordering::Relaxed) as f64;
-    let result = (turns / start.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64() * 1e6 / turns);
+    let result = (
+        turns / start.elapsed().as_secs_f64(),
+        (cpu() - before).as_secs_f64() * 1e6 / turns,
+    );
     chat.store.close().await;
     result
 }
@@ -103,7 +122,10 @@ async fn reading() {
             let turns = chat.read(conversation).await;
             assert_eq!(turns, messages / 2);
         }
-        println!("{messages:>13}   {:.2}", start.elapsed().as_secs_f64() * 1e3 / f64::from(READS));
+        println!(
+            "{messages:>13}   {:.2}",
+            start.elapsed().as_secs_f64() * 1e3 / f64::from(READS)
+        );
     }
     chat.store.close().await;
 }
@@ -121,7 +143,10 @@ async fn growth() {
     };
     for messages in [10, 1_000, 5_000] {
         let conversation = chat.conversation(messages / 2).await;
-        println!("conversation of {messages:>5} messages   {:.2}", timed(Some(conversation)).await);
+        println!(
+            "conversation of {messages:>5} messages   {:.2}",
+            timed(Some(conversation)).await
+        );
     }
     for queued in [10, 256, 1_000] {
         let conversation = chat.turn(None, false).await;
@@ -134,7 +159,10 @@ async fn growth() {
             held = chat.end(&held).await.unwrap();
             assert!(chat.begin(conversation, queued).await.is_none());
         }
-        println!("before {queued:>5} that wait            {:.2}", start.elapsed().as_secs_f64() * 1e3 / f64::from(READS.min(queued)));
+        println!(
+            "before {queued:>5} that wait            {:.2}",
+            start.elapsed().as_secs_f64() * 1e3 / f64::from(READS.min(queued))
+        );
     }
     for conversations in [1_000, 10_000] {
         let makers = (0..64).map(|_| {
@@ -148,7 +176,10 @@ async fn growth() {
         for maker in makers.collect::<Vec<_>>() {
             maker.await.unwrap();
         }
-        println!("beside {conversations:>6} conversations   {:.2}", timed(None).await);
+        println!(
+            "beside {conversations:>6} conversations   {:.2}",
+            timed(None).await
+        );
     }
     chat.store.close().await;
 }

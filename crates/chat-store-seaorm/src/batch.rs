@@ -17,9 +17,11 @@ pub(crate) trait Transact: Sync {
     async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault>;
 }
 
-/// Does these jobs in one transaction, and tells their callers. If one of them spoils it, each is done in its own.
+/// Does these jobs in one transaction, and tells their callers. If one of them spoils it, each is
+/// done in its own.
 pub(crate) async fn write(way: &impl Transact, mut jobs: Vec<Job>) {
-    // Nobody waits for these any more; whoever has seen that they came to nothing must not see them done later.
+    // Nobody waits for these any more; whoever has seen that they came to nothing must not see them
+    // done later.
     jobs.retain(|job| !job.is_abandoned());
     if jobs.is_empty() {
         return;
@@ -39,7 +41,11 @@ pub(crate) async fn write(way: &impl Transact, mut jobs: Vec<Job>) {
 }
 
 /// Does these jobs in one transaction, within `limit`.
-pub(crate) async fn transact(source: &Source, jobs: &mut [Job], limit: Duration) -> Result<(), Fault> {
+pub(crate) async fn transact(
+    source: &Source,
+    jobs: &mut [Job],
+    limit: Duration,
+) -> Result<(), Fault> {
     let transaction = async {
         let db = source.begin().await?;
         // In order of arrival: neighbours of the kind that can be done together are.
@@ -53,5 +59,7 @@ pub(crate) async fn transact(source: &Source, jobs: &mut [Job], limit: Duration)
         }
         db.commit().await
     };
-    timeout(limit, transaction).await.unwrap_or(Err(Fault::TimedOut))
+    timeout(limit, transaction)
+        .await
+        .unwrap_or(Err(Fault::TimedOut))
 }

@@ -19,7 +19,9 @@ pub(crate) fn role_code(role: Role) -> &'static str {
 }
 
 pub(crate) fn role(code: &str) -> Option<Role> {
-    [Role::User, Role::Assistant].into_iter().find(|role| role_code(*role) == code)
+    [Role::User, Role::Assistant]
+        .into_iter()
+        .find(|role| role_code(*role) == code)
 }
 
 pub(crate) fn ran_by_code(ran_by: RanBy) -> &'static str {
@@ -30,5 +32,7 @@ pub(crate) fn ran_by_code(ran_by: RanBy) -> &'static str {
 }
 
 pub(crate) fn ran_by(code: &str) -> Option<RanBy> {
-    [RanBy::Us, RanBy::Agent].into_iter().find(|ran_by| ran_by_code(*ran_by) == code)
+    [RanBy::Us, RanBy::Agent]
+        .into_iter()
+        .find(|ran_by| ran_by_code(*ran_by) == code)
 }

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use chat_domain::{Conversation, ConversationId, StoreError, Timestamp, Title, Turn, TurnId, UserId};
+use chat_domain::{
+    Conversation, ConversationId, StoreError, Timestamp, Title, Turn, TurnId, UserId,
+};
 use sea_orm::QueryResult;
 
 use crate::db::Db;
@@ -51,7 +53,11 @@ pub(crate) struct Delete {
 
 impl Delete {
     pub(crate) fn new(owner: UserId, id: ConversationId) -> Self {
-        Self { owner, id, done: AtomicBool::new(false) }
+        Self {
+            owner,
+            id,
+            done: AtomicBool::new(false),
+        }
     }
 }
 
@@ -60,7 +66,10 @@ impl Command for Delete {
     type Answer = ();
 
     async fn run(&self, db: &Db) -> Result<(), Stop> {
-        let delete = Sql::new("DELETE FROM conversations WHERE id = ").bind(self.id.0).push(" AND owner = ").bind(self.owner.as_str());
+        let delete = Sql::new("DELETE FROM conversations WHERE id = ")
+            .bind(self.id.0)
+            .push(" AND owner = ")
+            .bind(self.owner.as_str());
         let deleted = delete.execute(db).await? > 0;
         // Done again after an answer that was lost, it finds nothing.
         if deleted || self.done.load(Ordering::Relaxed) {
@@ -83,15 +92,26 @@ impl Command for Cancel {
 
     async fn run(&self, db: &Db) -> Result<Turn, Stop> {
         let lock = Sql::new("SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id WHERE t.id = ").bind(self.id.0);
-        lock.push(" AND t.owner = ").bind(self.owner.as_str()).locking("c").all(db).await?;
+        lock.push(" AND t.owner = ")
+            .bind(self.owner.as_str())
+            .locking("c")
+            .all(db)
+            .await?;
         Sql::new("UPDATE turns SET cancel_requested = TRUE WHERE ended_at IS NULL AND id = ")
             .bind(self.id.0)
             .push(" AND owner = ")
             .bind(self.owner.as_str())
             .execute(db)
             .await?;
-        let query = Sql::new("SELECT ").push(rows::TURN).push(" FROM turns t WHERE t.id = ").bind(self.id.0);
-        let found: Vec<QueryResult> = query.push(" AND t.owner = ").bind(self.owner.as_str()).all(db).await?;
+        let query = Sql::new("SELECT ")
+            .push(rows::TURN)
+            .push(" FROM turns t WHERE t.id = ")
+            .bind(self.id.0);
+        let found: Vec<QueryResult> = query
+            .push(" AND t.owner = ")
+            .bind(self.owner.as_str())
+            .all(db)
+            .await?;
         let row = found.first().ok_or(StoreError::NotFound)?;
         Ok(rows::turn(Row::new("turns", 0, row), 0)?)
     }
@@ -109,9 +129,23 @@ impl Command for ForgetKey {
 
     async fn run(&self, db: &Db) -> Result<(), Stop> {
         let lock = Sql::new("SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id WHERE t.id = ").bind(self.id.0);
-        lock.push(" AND t.owner = ").bind(self.owner.as_str()).locking("c").all(db).await?;
-        let forget = Sql::new("UPDATE turns SET idempotency_key = NULL, fingerprint = NULL WHERE id = ").bind(self.id.0);
-        let forgotten = forget.push(" AND owner = ").bind(self.owner.as_str()).execute(db).await?;
-        if forgotten == 0 { Err(StoreError::NotFound.into()) } else { Ok(()) }
+        lock.push(" AND t.owner = ")
+            .bind(self.owner.as_str())
+            .locking("c")
+            .all(db)
+            .await?;
+        let forget =
+            Sql::new("UPDATE turns SET idempotency_key = NULL, fingerprint = NULL WHERE id = ")
+                .bind(self.id.0);
+        let forgotten = forget
+            .push(" AND owner = ")
+            .bind(self.owner.as_str())
+            .execute(db)
+            .await?;
+        if forgotten == 0 {
+            Err(StoreError::NotFound.into())
+        } else {
+            Ok(())
+        }
     }
 }

@@ -7,7 +7,8 @@ use crate::postgres::Session;
 use crate::sql::{Bound, Dialect, Sql, Value};
 use crate::sqlite;
 
-/// A connection, or an open transaction on one. A transaction that is dropped without [`commit`](Self::commit) is undone.
+/// A connection, or an open transaction on one. A transaction that is dropped without
+/// [`commit`](Self::commit) is undone.
 pub(crate) enum Db {
     /// Connections to SQLite that read.
     Sqlite(DatabaseConnection),
@@ -22,13 +23,19 @@ impl Db {
     pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, Fault> {
         match self {
             Self::Sqlite(db) => Ok(db.execute_raw(for_sqlite(sql)).await?.rows_affected()),
-            Self::SqliteTransaction(db) => Ok(db.execute_raw(for_sqlite(sql)).await?.rows_affected()),
+            Self::SqliteTransaction(db) => {
+                Ok(db.execute_raw(for_sqlite(sql)).await?.rows_affected())
+            }
             Self::Postgres(session) => session.execute(sql).await,
         }
     }
 
     /// Runs these statements, in any order; returns how many rows each of the updates has changed.
-    pub(crate) async fn execute_all(&self, inserts: Vec<Sql>, updates: Vec<Sql>) -> Result<Vec<u64>, Fault> {
+    pub(crate) async fn execute_all(
+        &self,
+        inserts: Vec<Sql>,
+        updates: Vec<Sql>,
+    ) -> Result<Vec<u64>, Fault> {
         if let (Self::Postgres(session), true) = (self, inserts.len() + updates.len() > 1) {
             return session.execute_as_one(inserts, updates).await;
         }

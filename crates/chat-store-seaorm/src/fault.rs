@@ -7,7 +7,8 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 
 use crate::{postgres, sqlite};
 
-/// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails for each of its callers.
+/// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails
+/// for each of its callers.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Fault {
     /// SQLite refused or could not be asked.
@@ -63,14 +64,20 @@ pub(crate) enum Fault {
 impl Fault {
     /// What an error of PostgreSQL is.
     pub(crate) fn of(error: Arc<sqlx::Error>) -> Self {
-        if postgres::is_poolers(&error) { Self::Pooler(error) } else { Self::Postgres(error) }
+        if postgres::is_poolers(&error) {
+            Self::Pooler(error)
+        } else {
+            Self::Postgres(error)
+        }
     }
 
     /// What makes the whole store unavailable now, if it is that.
     pub(crate) fn unavailability(&self) -> Option<Unavailability> {
         match self {
             Self::TimedOut => Some(Unavailability::Timeout),
-            Self::Closed | Self::Misplaced | Self::Connect(_) | Self::Pooler(_) => Some(Unavailability::Unreachable),
+            Self::Closed | Self::Misplaced | Self::Connect(_) | Self::Pooler(_) => {
+                Some(Unavailability::Unreachable)
+            }
             Self::ReadOnly => Some(Unavailability::ReadOnly),
             Self::Damaged => Some(Unavailability::Damaged),
             Self::NoRoom(_) => Some(Unavailability::Full),
@@ -94,13 +101,20 @@ impl Fault {
     /// Whether the same may succeed later. Everything else fails again.
     pub(crate) fn is_transient(&self) -> bool {
         let is_victim = matches!(self, Self::Postgres(error) if postgres::is_conflict(error));
-        is_victim || self.unavailability().is_some_and(|kind| kind != Unavailability::Damaged)
+        is_victim
+            || self
+                .unavailability()
+                .is_some_and(|kind| kind != Unavailability::Damaged)
     }
 
-    /// Whether the connection was lost before anything was committed, or the transaction was another one's victim: it may be done again.
+    /// Whether the connection was lost before anything was committed, or the transaction was
+    /// another one's victim: it may be done again.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Postgres(error) => postgres::is_transient(error) || postgres::unavailability(error) == Some(Unavailability::Unreachable),
+            Self::Postgres(error) => {
+                postgres::is_transient(error)
+                    || postgres::unavailability(error) == Some(Unavailability::Unreachable)
+            }
             _ => false,
         }
     }
@@ -114,12 +128,16 @@ pub(crate) fn is_damage(error: &DbErr) -> bool {
 fn unavailability(error: &DbErr) -> Option<Unavailability> {
     match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => return Some(Unavailability::Timeout),
-        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => return Some(Unavailability::Unreachable),
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => {
+            return Some(Unavailability::Unreachable);
+        }
         _ => {}
     }
     match cause(error)? {
         sqlx::Error::PoolTimedOut => Some(Unavailability::Timeout),
-        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => Some(Unavailability::Unreachable),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => {
+            Some(Unavailability::Unreachable)
+        }
         _ => sqlite::unavailability(sqlite_code(error)?),
     }
 }
@@ -146,7 +164,9 @@ impl From<Fault> for StoreError {
         match fault.unavailability() {
             Some(kind) => Self::Unavailable(kind, Box::new(fault)),
             // It was in the way of others for longer than it was repeated.
-            None if fault.is_transient() => Self::Unavailable(Unavailability::Timeout, Box::new(fault)),
+            None if fault.is_transient() => {
+                Self::Unavailable(Unavailability::Timeout, Box::new(fault))
+            }
             None => Self::Internal(Box::new(fault)),
         }
     }

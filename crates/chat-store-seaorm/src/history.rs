@@ -10,9 +10,11 @@ use crate::fault::Fault;
 use crate::rows;
 use crate::sql::{Row, Sql};
 
-/// Reads turns, `t`, of which this is so (and what may follow a condition), in order, with their items after `after`.
+/// Reads turns, `t`, of which this is so (and what may follow a condition), in order, with their
+/// items after `after`.
 ///
-/// One statement, whatever their number: one snapshot, and one way to the database's thread and back.
+/// One statement, whatever their number: one snapshot, and one way to the database's thread and
+/// back.
 pub(crate) async fn read(db: &Db, condition: Sql, after: Position) -> Result<Vec<TurnView>, Fault> {
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
     let fetched = Sql::new("WITH page AS (SELECT 0, ")
@@ -38,10 +40,18 @@ pub(crate) async fn read(db: &Db, condition: Sql, after: Position) -> Result<Vec
 }
 
 /// Reads all items of these turns.
-pub(crate) async fn items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
-    let named = Sql::new("t.id IN (").list(turns.iter().map(|turn| turn.0)).push(")");
+pub(crate) async fn items_of(
+    db: &Db,
+    turns: &[TurnId],
+) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
+    let named = Sql::new("t.id IN (")
+        .list(turns.iter().map(|turn| turn.0))
+        .push(")");
     let views = read(db, named, Position::START).await?;
-    Ok(views.into_iter().map(|view| (view.turn.id, view.items)).collect())
+    Ok(views
+        .into_iter()
+        .map(|view| (view.turn.id, view.items))
+        .collect())
 }
 
 fn assemble(fetched: &[QueryResult], after: Position) -> Result<Vec<TurnView>, Fault> {
@@ -50,7 +60,14 @@ fn assemble(fetched: &[QueryResult], after: Position) -> Result<Vec<TurnView>, F
         if row.try_get_by::<i32, _>(0)? == 0 {
             let row = Row::new("turns", 1, row);
             let turn: Turn = rows::turn(row, 1)?;
-            views.insert(turn.id, TurnView { turn, items: Vec::new(), draft: rows::draft(row, 1)? });
+            views.insert(
+                turn.id,
+                TurnView {
+                    turn,
+                    items: Vec::new(),
+                    draft: rows::draft(row, 1)?,
+                },
+            );
         }
     }
     let mut keep = |item: Item| {
@@ -73,6 +90,8 @@ fn assemble(fetched: &[QueryResult], after: Position) -> Result<Vec<TurnView>, F
     }
     let mut views: Vec<_> = views.into_values().collect();
     views.sort_unstable_by_key(|view| view.turn.ordinal);
-    views.iter_mut().for_each(|view| view.items.sort_unstable_by_key(|item| item.position));
+    views
+        .iter_mut()
+        .for_each(|view| view.items.sort_unstable_by_key(|item| item.position));
     Ok(views)
 }

@@ -32,11 +32,21 @@ impl From<StoreError> for Stop {
 impl<C, A> Submission<C, A> {
     pub(crate) fn new(command: C) -> (Self, oneshot::Receiver<Result<A, StoreError>>) {
         let (caller, answer) = oneshot::channel();
-        (Self { command, answer: None, caller }, answer)
+        (
+            Self {
+                command,
+                answer: None,
+                caller,
+            },
+            answer,
+        )
     }
 
     /// Does the command, and keeps the answer until it is durable.
-    pub(crate) fn decide(&mut self, decide: impl FnOnce(&C) -> Result<A, Stop>) -> Result<(), Fault> {
+    pub(crate) fn decide(
+        &mut self,
+        decide: impl FnOnce(&C) -> Result<A, Stop>,
+    ) -> Result<(), Fault> {
         let decided = decide(&self.command);
         self.keep(decided)
     }
@@ -55,8 +65,11 @@ impl<C, A> Submission<C, A> {
     }
 
     fn tell(self, done: Result<(), Fault>) {
-        let unanswered = || Err(Fault::Contradiction("a command was passed over".to_owned()).into());
-        let answer = done.map_err(StoreError::from).and_then(|()| self.answer.unwrap_or_else(unanswered));
+        let unanswered =
+            || Err(Fault::Contradiction("a command was passed over".to_owned()).into());
+        let answer = done
+            .map_err(StoreError::from)
+            .and_then(|()| self.answer.unwrap_or_else(unanswered));
         // Whoever went away does not need it.
         let _ = self.caller.send(answer);
     }
@@ -131,8 +144,14 @@ impl Job {
     /// The turn that the answer puts into the caller's hands.
     pub(crate) fn held(&mut self) -> Option<&mut HeldTurn> {
         match self {
-            Self::Begin(Submission { answer: Some(Ok(Begun::Running(held))), .. }) => Some(held),
-            Self::End(Submission { answer: Some(Ok(EndedTurn { next, .. })), .. }) => next.as_mut(),
+            Self::Begin(Submission {
+                answer: Some(Ok(Begun::Running(held))),
+                ..
+            }) => Some(held),
+            Self::End(Submission {
+                answer: Some(Ok(EndedTurn { next, .. })),
+                ..
+            }) => next.as_mut(),
             _ => None,
         }
     }
@@ -140,12 +159,18 @@ impl Job {
     /// Takes the held turn out of the answer: the caller cannot run it.
     pub(crate) fn withdraw_held(&mut self) {
         match self {
-            Self::Begin(Submission { answer: Some(Ok(begun)), .. }) => {
+            Self::Begin(Submission {
+                answer: Some(Ok(begun)),
+                ..
+            }) => {
                 if let Begun::Running(held) = begun {
                     *begun = Begun::Queued(held.turn.clone());
                 }
             }
-            Self::End(Submission { answer: Some(Ok(ended)), .. }) => ended.next = None,
+            Self::End(Submission {
+                answer: Some(Ok(ended)),
+                ..
+            }) => ended.next = None,
             _ => {}
         }
     }
@@ -165,7 +190,8 @@ impl Job {
         matches!(self, Self::Other(_))
     }
 
-    /// Whether it may be done again when nobody knows whether it was done. Turns may: their ids were chosen before.
+    /// Whether it may be done again when nobody knows whether it was done. Turns may: their ids
+    /// were chosen before.
     pub(crate) fn is_repeatable(&self) -> bool {
         match self {
             Self::Other(submission) => submission.is_repeatable(),

@@ -29,7 +29,8 @@ pub struct OpenOptions {
     pub connect_timeout: Duration,
     /// PostgreSQL: how long a call may wait for a connection while all are in use.
     pub acquire_timeout: Duration,
-    /// PostgreSQL: how long a statement may take, waiting for locks included. A transaction in which nothing is done for as long is undone.
+    /// PostgreSQL: how long a statement may take, waiting for locks included. A transaction in
+    /// which nothing is done for as long is undone.
     pub statement_timeout: Duration,
 }
 
@@ -53,7 +54,9 @@ impl Default for OpenOptions {
 #[non_exhaustive]
 pub enum OpenError {
     /// The address is not one of a database that this store can use.
-    #[error("not a usable database address (expected `sqlite://path` or `postgres://user:password@host/database`): {reason}")]
+    #[error(
+        "not a usable database address (expected `sqlite://path` or `postgres://user:password@host/database`): {reason}"
+    )]
     Url {
         /// What is wrong with it.
         reason: String,
@@ -80,7 +83,8 @@ pub enum OpenError {
         /// The first problem that was found.
         problem: String,
     },
-    /// The database's file was replaced after a server that served it was killed: the write-ahead log belongs to the earlier file.
+    /// The database's file was replaced after a server that served it was killed: the write-ahead
+    /// log belongs to the earlier file.
     #[error("{path} is not the file that its write-ahead log {log} belongs to", path = path.display(), log = log.display())]
     Replaced {
         /// The database.
@@ -138,17 +142,26 @@ impl From<DbErr> for OpenError {
     }
 }
 
-/// Takes the database for this process, or joins the others that serve it, and brings it to where the store can use it.
+/// Takes the database for this process, or joins the others that serve it, and brings it to where
+/// the store can use it.
 pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Source, OpenError> {
     match url.split_once(':') {
         Some(("sqlite", _)) => Ok(Source::Sqlite(Arc::new(Sqlite::open(url, options).await?))),
-        Some(("postgres" | "postgresql", _)) => Ok(Source::Postgres(postgres::open(url, options).await?)),
-        _ => Err(OpenError::Url { reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned() }),
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Source::Postgres(postgres::open(url, options).await?))
+        }
+        _ => Err(OpenError::Url {
+            reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned(),
+        }),
     }
 }
 
-/// Whether a schema lacks steps that are to be applied; refuses one that this version must not touch.
-pub(crate) fn must_migrate(Comparison { pending, unknown }: Comparison, migrate: bool) -> Result<bool, OpenError> {
+/// Whether a schema lacks steps that are to be applied; refuses one that this version must not
+/// touch.
+pub(crate) fn must_migrate(
+    Comparison { pending, unknown }: Comparison,
+    migrate: bool,
+) -> Result<bool, OpenError> {
     if !unknown.is_empty() {
         return Err(OpenError::Newer(unknown));
     }

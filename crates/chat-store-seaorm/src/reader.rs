@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chat_domain::{
-    Conversation, ConversationId, ConversationPage, ItemBody, Position, StoreError, ToolCallPage, ToolCallRecord, TurnId, TurnLog,
-    TurnPage, TurnView, UserId,
+    Conversation, ConversationId, ConversationPage, ItemBody, Position, StoreError, ToolCallPage,
+    ToolCallRecord, TurnId, TurnLog, TurnPage, TurnView, UserId,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -27,12 +27,19 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(source: Source, timeout: Duration) -> Self {
-        Self { source, runtime: Handle::current(), timeout }
+        Self {
+            source,
+            runtime: Handle::current(),
+            timeout,
+        }
     }
 
-    /// Runs a read in a task of its own: a caller that goes away in the middle leaves no connection in an unknown state.
-    /// It is run again if its connection turns out to be broken.
-    pub(crate) async fn run<T, F>(&self, read: impl Fn(Db) -> F + Send + Sync + 'static) -> Result<T, StoreError>
+    /// Runs a read in a task of its own: a caller that goes away in the middle leaves no connection
+    /// in an unknown state. It is run again if its connection turns out to be broken.
+    pub(crate) async fn run<T, F>(
+        &self,
+        read: impl Fn(Db) -> F + Send + Sync + 'static,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Stop>> + Send + 'static,
@@ -54,25 +61,61 @@ impl Reader {
     }
 }
 
-pub(crate) async fn conversations(db: Db, owner: UserId, page: ConversationPage) -> Result<Vec<Conversation>, Stop> {
-    let mut query = Sql::new("SELECT ").push(rows::CONVERSATION).push(" FROM conversations WHERE owner = ").bind(owner.as_str());
+pub(crate) async fn conversations(
+    db: Db,
+    owner: UserId,
+    page: ConversationPage,
+) -> Result<Vec<Conversation>, Stop> {
+    let mut query = Sql::new("SELECT ")
+        .push(rows::CONVERSATION)
+        .push(" FROM conversations WHERE owner = ")
+        .bind(owner.as_str());
     if let Some((updated_at, id)) = page.after {
-        query = query.push(" AND (updated_at, id) < (").bind(updated_at.0).push(", ").bind(id.0).push(")");
+        query = query
+            .push(" AND (updated_at, id) < (")
+            .bind(updated_at.0)
+            .push(", ")
+            .bind(id.0)
+            .push(")");
     }
-    let query = query.push(" ORDER BY updated_at DESC, id DESC").limit(page.limit);
+    let query = query
+        .push(" ORDER BY updated_at DESC, id DESC")
+        .limit(page.limit);
     let found = query.all(&db).await?;
-    Ok(found.iter().map(|row| rows::conversation(Row::new("conversations", 0, row))).collect::<Result<_, _>>()?)
+    Ok(found
+        .iter()
+        .map(|row| rows::conversation(Row::new("conversations", 0, row)))
+        .collect::<Result<_, _>>()?)
 }
 
-pub(crate) async fn conversation(db: Db, owner: UserId, id: ConversationId) -> Result<Conversation, Stop> {
-    let query = Sql::new("SELECT ").push(rows::CONVERSATION).push(" FROM conversations WHERE id = ").bind(id.0);
-    let found = query.push(" AND owner = ").bind(owner.as_str()).all(&db).await?;
+pub(crate) async fn conversation(
+    db: Db,
+    owner: UserId,
+    id: ConversationId,
+) -> Result<Conversation, Stop> {
+    let query = Sql::new("SELECT ")
+        .push(rows::CONVERSATION)
+        .push(" FROM conversations WHERE id = ")
+        .bind(id.0);
+    let found = query
+        .push(" AND owner = ")
+        .bind(owner.as_str())
+        .all(&db)
+        .await?;
     let row = found.first().ok_or(StoreError::NotFound)?;
     Ok(rows::conversation(Row::new("conversations", 0, row))?)
 }
 
-pub(crate) async fn turns(db: Db, owner: UserId, id: ConversationId, page: TurnPage) -> Result<Vec<TurnLog>, Stop> {
-    let mut wanted = Sql::new("t.conversation_id = ").bind(id.0).push(" AND t.owner = ").bind(owner.as_str());
+pub(crate) async fn turns(
+    db: Db,
+    owner: UserId,
+    id: ConversationId,
+    page: TurnPage,
+) -> Result<Vec<TurnLog>, Stop> {
+    let mut wanted = Sql::new("t.conversation_id = ")
+        .bind(id.0)
+        .push(" AND t.owner = ")
+        .bind(owner.as_str());
     if let Some(after) = page.after {
         wanted = wanted.push(" AND t.ordinal > ").bind(big(after.0));
     }
@@ -83,22 +126,44 @@ pub(crate) async fn turns(db: Db, owner: UserId, id: ConversationId, page: TurnP
         wanted = wanted.push(" AND NOT t.superseded");
     }
     if page.limit < u32::MAX {
-        wanted = wanted.push(if page.newest { " ORDER BY t.ordinal DESC" } else { " ORDER BY t.ordinal" }).limit(page.limit);
+        wanted = wanted
+            .push(if page.newest {
+                " ORDER BY t.ordinal DESC"
+            } else {
+                " ORDER BY t.ordinal"
+            })
+            .limit(page.limit);
     }
     let views = history::read(&db, wanted, Position::START).await?;
     if views.is_empty() {
         conversation(db, owner, id).await?;
     }
-    Ok(views.into_iter().map(|TurnView { turn, items, .. }| TurnLog { turn, items }).collect())
+    Ok(views
+        .into_iter()
+        .map(|TurnView { turn, items, .. }| TurnLog { turn, items })
+        .collect())
 }
 
-pub(crate) async fn turn(db: Db, owner: UserId, id: TurnId, after: Position) -> Result<TurnView, Stop> {
-    let wanted = Sql::new("t.id = ").bind(id.0).push(" AND t.owner = ").bind(owner.as_str());
+pub(crate) async fn turn(
+    db: Db,
+    owner: UserId,
+    id: TurnId,
+    after: Position,
+) -> Result<TurnView, Stop> {
+    let wanted = Sql::new("t.id = ")
+        .bind(id.0)
+        .push(" AND t.owner = ")
+        .bind(owner.as_str());
     let views = history::read(&db, wanted, after).await?;
     Ok(views.into_iter().next().ok_or(StoreError::NotFound)?)
 }
 
-pub(crate) async fn tool_calls(db: Db, owner: UserId, id: ConversationId, page: ToolCallPage) -> Result<Vec<ToolCallRecord>, Stop> {
+pub(crate) async fn tool_calls(
+    db: Db,
+    owner: UserId,
+    id: ConversationId,
+    page: ToolCallPage,
+) -> Result<Vec<ToolCallRecord>, Stop> {
     let found = Sql::new("SELECT ")
         .push(rows::CALL)
         .push(", t.superseded FROM tool_calls k JOIN turns t ON t.id = k.turn_id WHERE k.conversation_id = ")
@@ -118,10 +183,23 @@ pub(crate) async fn tool_calls(db: Db, owner: UserId, id: ConversationId, page: 
     for row in &found {
         let row = Row::new("tool_calls", 0, row);
         let call = rows::call(row, 0)?;
-        let result = rows::result(row, 0)?.and_then(|item| if let ItemBody::ToolResult(result) = item.body { Some(result) } else { None });
+        let result = rows::result(row, 0)?.and_then(|item| {
+            if let ItemBody::ToolResult(result) = item.body {
+                Some(result)
+            } else {
+                None
+            }
+        });
         if let ItemBody::ToolCall(body) = call.body {
             let superseded = row.get(CALL_COLUMNS, "superseded")?;
-            records.push(ToolCallRecord { position: call.position, turn: call.turn, superseded, at: call.at, call: body, result });
+            records.push(ToolCallRecord {
+                position: call.position,
+                turn: call.turn,
+                superseded,
+                at: call.at,
+                call: body,
+                result,
+            });
         }
     }
     Ok(records)

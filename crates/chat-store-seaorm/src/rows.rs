@@ -1,13 +1,15 @@
 //! Rows of the tables as values of the domain.
 //!
-//! Turns, messages and tool calls are selected with columns of the same number and types, so that one statement can fetch all three.
+//! Turns, messages and tool calls are selected with columns of the same number and types, so that
+//! one statement can fetch all three.
 
 use std::time::Duration;
 
 use chat_domain::{
-    AgentData, Conversation, ConversationId, Draft, FailureKind, FinishReason, Item, ItemBody, Message, MessageId, Ordinal, Position,
-    RawJson, Timestamp, Title, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure,
-    TurnId, TurnOutcome, TurnStatus, UnknownCause, Usage, UserId,
+    AgentData, Conversation, ConversationId, Draft, FailureKind, FinishReason, Item, ItemBody,
+    Message, MessageId, Ordinal, Position, RawJson, Timestamp, Title, ToolCall, ToolCallId,
+    ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure, TurnId,
+    TurnOutcome, TurnStatus, UnknownCause, Usage, UserId,
 };
 use uuid::Uuid;
 
@@ -24,7 +26,8 @@ pub(crate) const TURN: &str = "t.id, t.conversation_id, t.ordinal, t.status, t.c
     t.finish_reason, t.turns_left_out";
 
 /// What follows [`TURN`] where messages and calls are fetched with it.
-pub(crate) const DRAFT: &str = "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
+pub(crate) const DRAFT: &str =
+    "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
 
 /// What [`message`] reads, of `messages m`.
 pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, \
@@ -43,7 +46,8 @@ pub(crate) const CALL_COLUMNS: usize = 19;
 
 /// The owner of a row.
 pub(crate) fn owner(row: Row<'_>, place: usize) -> Result<UserId, Fault> {
-    UserId::new(row.get::<String>(place, "owner")?).ok_or_else(|| row.corrupt("owner", "not a user's id"))
+    UserId::new(row.get::<String>(place, "owner")?)
+        .ok_or_else(|| row.corrupt("owner", "not a user's id"))
 }
 
 /// A row of [`CONVERSATION`].
@@ -69,7 +73,10 @@ pub(crate) fn turn(row: Row<'_>, at: usize) -> Result<Turn, Fault> {
         retry_of: row.get::<Option<Uuid>>(at + 5, "retry_of")?.map(TurnId),
         superseded: row.get(at + 6, "superseded")?,
         created_at: Timestamp(row.get(at + 7, "created_at")?),
-        usage: Usage { input_tokens: row.count(at + 8, "input_tokens")?, output_tokens: row.count(at + 9, "output_tokens")? },
+        usage: Usage {
+            input_tokens: row.count(at + 8, "input_tokens")?,
+            output_tokens: row.count(at + 9, "output_tokens")?,
+        },
         finish: finish(row, at)?,
         turns_left_out: row.count(at + 14, "turns_left_out")?,
     })
@@ -80,10 +87,13 @@ fn finish(row: Row<'_>, at: usize) -> Result<Option<FinishReason>, Fault> {
     let Some(code) = row.get::<Option<String>>(at + 13, "finish_reason")? else {
         return Ok(None);
     };
-    FinishReason::from_code(&code).map(Some).ok_or_else(|| row.corrupt("finish_reason", &format!("{code:?} means nothing")))
+    FinishReason::from_code(&code)
+        .map(Some)
+        .ok_or_else(|| row.corrupt("finish_reason", &format!("{code:?} means nothing")))
 }
 
-/// What an agent attached to a message or a call. Data that is not within its bounds is left out: a turn can do without.
+/// What an agent attached to a message or a call. Data that is not within its bounds is left out: a
+/// turn can do without.
 fn agent_data(row: Row<'_>, place: usize) -> Result<Option<AgentData>, Fault> {
     let data = row.get::<Option<String>>(place, "agent_data")?;
     Ok(data.and_then(|data| AgentData::new(data).ok()))
@@ -98,11 +108,17 @@ fn status(row: Row<'_>, at: usize) -> Result<TurnStatus, Fault> {
         codes::CANCELLED => TurnOutcome::Cancelled,
         codes::FAILED => {
             let kind = row.code(at + 10, "failure_kind", FailureKind::from_code)?;
-            TurnOutcome::Failed(TurnFailure { kind, message: row.get(at + 11, "failure_message")? })
+            TurnOutcome::Failed(TurnFailure {
+                kind,
+                message: row.get(at + 11, "failure_message")?,
+            })
         }
         _ => return Err(row.corrupt("status", &format!("{code:?} means nothing"))),
     };
-    Ok(TurnStatus::Ended { at: Timestamp(row.get(at + 12, "ended_at")?), outcome })
+    Ok(TurnStatus::Ended {
+        at: Timestamp(row.get(at + 12, "ended_at")?),
+        outcome,
+    })
 }
 
 /// The draft of a row of [`TURN`] and [`DRAFT`] from place `at` on.
@@ -110,7 +126,10 @@ pub(crate) fn draft(row: Row<'_>, at: usize) -> Result<Option<Draft>, Fault> {
     let Some(message) = row.get::<Option<Uuid>>(at + TURN_COLUMNS, "draft_message_id")? else {
         return Ok(None);
     };
-    Ok(Some(Draft { message: MessageId(message), text: row.get(at + TURN_COLUMNS + 1, "draft_text")? }))
+    Ok(Some(Draft {
+        message: MessageId(message),
+        text: row.get(at + TURN_COLUMNS + 1, "draft_text")?,
+    }))
 }
 
 /// A row of [`MESSAGE`] from place `at` on.
@@ -123,8 +142,11 @@ pub(crate) fn message(row: Row<'_>, at: usize) -> Result<Item, Fault> {
         turns_left_out: row.count(at + 14, "turns_left_out")?,
         agent_data: agent_data(row, at + 16)?,
     });
-    let position = row.get::<Option<i64>>(at + 2, "position")?.unwrap_or_default();
-    let position = u64::try_from(position).map_err(|_| row.corrupt("position", "it is negative"))?;
+    let position = row
+        .get::<Option<i64>>(at + 2, "position")?
+        .unwrap_or_default();
+    let position =
+        u64::try_from(position).map_err(|_| row.corrupt("position", "it is negative"))?;
     Ok(Item {
         position: Position(position),
         turn: TurnId(row.get(at + 1, "turn_id")?),
@@ -157,15 +179,22 @@ pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
         return Ok(None);
     };
     let outcome = match code.as_str() {
-        codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(row.get::<String>(at + 17, "output")?))),
+        codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(
+            row.get::<String>(at + 17, "output")?,
+        ))),
         codes::UNKNOWN => {
             // Earlier versions kept no cause, and later ones may have more.
-            let cause = row.get::<Option<String>>(at + 17, "unknown_cause")?.and_then(|code| UnknownCause::from_code(&code));
+            let cause = row
+                .get::<Option<String>>(at + 17, "unknown_cause")?
+                .and_then(|code| UnknownCause::from_code(&code));
             ToolOutcome::Unknown(cause.unwrap_or(UnknownCause::Interrupted))
         }
         _ => {
             let kind = row.code(at + 10, "outcome", ToolErrorKind::from_code)?;
-            ToolOutcome::Failed(ToolError::new(kind, row.get::<String>(at + 17, "error_message")?))
+            ToolOutcome::Failed(ToolError::new(
+                kind,
+                row.get::<String>(at + 17, "error_message")?,
+            ))
         }
     };
     let body = ItemBody::ToolResult(ToolResult {

@@ -7,14 +7,21 @@ use crate::sql::Sql;
 /// Does a part of a transaction. If it fails for good, it is undone, and the transaction goes on.
 ///
 /// # Errors
-/// A transient fault, damage of an SQLite file, or a fault of the savepoint itself: it is of the whole transaction.
-pub(crate) async fn attempt<T>(db: &Db, part: impl Future<Output = Result<T, Fault>>) -> Result<Result<T, Fault>, Fault> {
+/// A transient fault, damage of an SQLite file, or a fault of the savepoint itself: it is of the
+/// whole transaction.
+pub(crate) async fn attempt<T>(
+    db: &Db,
+    part: impl Future<Output = Result<T, Fault>>,
+) -> Result<Result<T, Fault>, Fault> {
     Sql::new("SAVEPOINT part").execute(db).await?;
     let done = part.await;
     match &done {
         Err(fault) if fault.is_transient() => return Err(fault.clone()),
-        // A damaged file is damaged as a whole, and takes no writes; a damaged page of PostgreSQL concerns its rows alone.
-        Err(fault) if fault.is_damage() && !matches!(db, Db::Postgres(_)) => return Err(fault.clone()),
+        // A damaged file is damaged as a whole, and takes no writes; a damaged page of PostgreSQL
+        // concerns its rows alone.
+        Err(fault) if fault.is_damage() && !matches!(db, Db::Postgres(_)) => {
+            return Err(fault.clone());
+        }
         Err(_) => drop(Sql::new("ROLLBACK TO SAVEPOINT part").execute(db).await?),
         Ok(_) => {}
     }

@@ -55,7 +55,10 @@ impl Source {
         Sql::new("SELECT id FROM workers LIMIT 1").all(db).await?;
         if matches!(self, Self::Postgres(_)) {
             // On a standby too.
-            let found = Sql::new("SELECT CAST(current_setting('transaction_read_only') AS BOOLEAN)").all(db).await?;
+            let found =
+                Sql::new("SELECT CAST(current_setting('transaction_read_only') AS BOOLEAN)")
+                    .all(db)
+                    .await?;
             let row = found.first().map(|row| Row::new("settings", 0, row));
             if row.is_some_and(|row| row.get(0, "transaction_read_only").unwrap_or(false)) {
                 return Err(Fault::ReadOnly);

@@ -43,8 +43,9 @@ enum Part {
 /// What the database is sent in the place of a `?`.
 pub(crate) enum Bound {
     One(Value),
-    /// A column of several rows. PostgreSQL alone: one value for each column keeps the text the same, however many rows there are, and so
-    /// the statement prepared. One row is sent as its values: its statements are far cheaper to run.
+    /// A column of several rows. PostgreSQL alone: one value for each column keeps the text the
+    /// same, however many rows there are, and so the statement prepared. One row is sent as its
+    /// values: its statements are far cheaper to run.
     Column(Vec<Value>),
 }
 
@@ -90,8 +91,8 @@ impl Sql {
         self.with(Part::Now)
     }
 
-    /// Adds the time that the current attempts at `turns` have taken, in microseconds: until now, or until the lease of their holder ran
-    /// out. A step of the clock backwards counts as no time.
+    /// Adds the time that the current attempts at `turns` have taken, in microseconds: until now,
+    /// or until the lease of their holder ran out. A step of the clock backwards counts as no time.
     pub(crate) fn attempt_time(self) -> Self {
         self.push("COALESCE(")
             .with(Part::Words("MAX(0, MIN(", "GREATEST(0, LEAST("))
@@ -101,21 +102,30 @@ impl Sql {
             .push(")) - attempt_started_at), 0)")
     }
 
-    /// Adds a limit. A number in the text: SQLite prepares a statement anew whenever the value of its limit is bound.
+    /// Adds a limit. A number in the text: SQLite prepares a statement anew whenever the value of
+    /// its limit is bound.
     pub(crate) fn limit(self, limit: u32) -> Self {
-        if limit == u32::MAX { self } else { self.push(format!(" LIMIT {limit}")) }
+        if limit == u32::MAX {
+            self
+        } else {
+            self.push(format!(" LIMIT {limit}"))
+        }
     }
 
-    /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for others.
-    /// Only where there are others: on SQLite whoever writes is alone.
+    /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for
+    /// others. Only where there are others: on SQLite whoever writes is alone.
     pub(crate) fn locking(self, tables: &'static str) -> Self {
-        self.with(Part::Words("", " FOR NO KEY UPDATE OF ")).with(Part::Words("", tables))
+        self.with(Part::Words("", " FOR NO KEY UPDATE OF "))
+            .with(Part::Words("", tables))
     }
 
-    /// Adds that the column before is among what `query` selects, and selects that once. Where a row was changed while
-    /// [`locking`](Self::locking) waited for it, PostgreSQL checks it again, and loses it if it selects a `UNION ALL` again too.
+    /// Adds that the column before is among what `query` selects, and selects that once. Where a
+    /// row was changed while [`locking`](Self::locking) waited for it, PostgreSQL checks it again,
+    /// and loses it if it selects a `UNION ALL` again too.
     pub(crate) fn among(self, query: Self) -> Self {
-        self.with(Part::Words(" IN (", " = ANY(ARRAY(")).append(query).with(Part::Words(")", "))"))
+        self.with(Part::Words(" IN (", " = ANY(ARRAY("))
+            .append(query)
+            .with(Part::Words(")", "))"))
     }
 
     /// The same, leaving out rows that others have locked.
@@ -130,7 +140,11 @@ impl Sql {
 
     /// The text, and what is bound to each of its placeholders, in order.
     pub(crate) fn render(self, dialect: Dialect) -> (String, Vec<Bound>) {
-        let mut text = Rendered { dialect, text: String::new(), bound: Vec::new() };
+        let mut text = Rendered {
+            dialect,
+            text: String::new(),
+            bound: Vec::new(),
+        };
         self.parts.into_iter().for_each(|part| text.add(part));
         (text.text, text.bound)
     }
@@ -157,8 +171,12 @@ impl Rendered {
         match (part, self.dialect) {
             (Part::Text(text), _) => self.text.push_str(&text),
             (Part::Value(value), _) => self.place(Bound::One(value)),
-            (Part::List(values), Dialect::Postgres) if values.is_empty() => self.text.push_str("NULL"),
-            (Part::List(values), dialect) if dialect == Dialect::Sqlite || values.len() == 1 => self.values(values),
+            (Part::List(values), Dialect::Postgres) if values.is_empty() => {
+                self.text.push_str("NULL")
+            }
+            (Part::List(values), dialect) if dialect == Dialect::Sqlite || values.len() == 1 => {
+                self.values(values)
+            }
             (Part::List(values), _) => {
                 self.text.push_str("SELECT unnest(");
                 self.place(Bound::Column(values));
@@ -174,10 +192,16 @@ impl Rendered {
             }
             (Part::Rows(rows), _) => self.columns(rows),
             // It ticks in milliseconds.
-            (Part::Now, Dialect::Sqlite) => self.text.push_str("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
+            (Part::Now, Dialect::Sqlite) => self
+                .text
+                .push_str("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
             // The clock itself: `now()` stands still while a transaction waits for locks.
-            (Part::Now, Dialect::Postgres) => self.text.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
-            (Part::Words(text, _), Dialect::Sqlite) | (Part::Words(_, text), Dialect::Postgres) => self.text.push_str(text),
+            (Part::Now, Dialect::Postgres) => self
+                .text
+                .push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
+            (Part::Words(text, _), Dialect::Sqlite) | (Part::Words(_, text), Dialect::Postgres) => {
+                self.text.push_str(text)
+            }
         }
     }
 
@@ -194,11 +218,19 @@ impl Rendered {
         let mut columns: Vec<Vec<Value>> = Vec::new();
         for row in rows {
             columns.resize_with(row.len(), Vec::new);
-            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+            columns
+                .iter_mut()
+                .zip(row)
+                .for_each(|(column, value)| column.push(value));
         }
-        // Side by side: as a function in FROM they would all be stored before the first row is given.
+        // Side by side: as a function in FROM they would all be stored before the first row is
+        // given.
         for (place, column) in columns.into_iter().enumerate() {
-            self.text.push_str(if place > 0 { ", unnest(" } else { "SELECT unnest(" });
+            self.text.push_str(if place > 0 {
+                ", unnest("
+            } else {
+                "SELECT unnest("
+            });
             self.place(Bound::Column(column));
             // Writing to a string cannot fail.
             let _ = write!(self.text, ") AS column{}", place + 1);
@@ -291,25 +323,48 @@ impl<'a> Row<'a> {
         Self { table, id, row }
     }
 
-    pub(crate) fn get<T: TryGetable>(&self, place: usize, column: &'static str) -> Result<T, Fault> {
-        self.row.try_get_by(place).map_err(|error| self.corrupt(column, &error.to_string()))
+    pub(crate) fn get<T: TryGetable>(
+        &self,
+        place: usize,
+        column: &'static str,
+    ) -> Result<T, Fault> {
+        self.row
+            .try_get_by(place)
+            .map_err(|error| self.corrupt(column, &error.to_string()))
     }
 
     /// A number that is never negative.
-    pub(crate) fn count<T: TryFrom<i64>>(&self, place: usize, column: &'static str) -> Result<T, Fault> {
+    pub(crate) fn count<T: TryFrom<i64>>(
+        &self,
+        place: usize,
+        column: &'static str,
+    ) -> Result<T, Fault> {
         let number: i64 = self.get(place, column)?;
         T::try_from(number).map_err(|_| self.corrupt(column, &format!("{number} is out of range")))
     }
 
     /// A text that stands for something.
-    pub(crate) fn code<T>(&self, place: usize, column: &'static str, meaning: impl FnOnce(&str) -> Option<T>) -> Result<T, Fault> {
+    pub(crate) fn code<T>(
+        &self,
+        place: usize,
+        column: &'static str,
+        meaning: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Fault> {
         let code: String = self.get(place, column)?;
         meaning(&code).ok_or_else(|| self.corrupt(column, &format!("{code:?} means nothing")))
     }
 
     pub(crate) fn corrupt(&self, column: &'static str, problem: &str) -> Fault {
-        let row = self.row.try_get_by::<Uuid, _>(self.id).map_or_else(|_| "?".to_owned(), |id| id.to_string());
-        Fault::Corrupt { table: self.table, column, row, problem: problem.to_owned() }
+        let row = self
+            .row
+            .try_get_by::<Uuid, _>(self.id)
+            .map_or_else(|_| "?".to_owned(), |id| id.to_string());
+        Fault::Corrupt {
+            table: self.table,
+            column,
+            row,
+            problem: problem.to_owned(),
+        }
     }
 }
 
@@ -328,11 +383,20 @@ mod tests {
     use super::*;
 
     fn statement(numbers: &[i64]) -> Sql {
-        let rows = numbers.iter().map(|number| [Value::from(*number), Value::Json(Some("{}".to_owned()))]);
-        let named =
-            Sql::new("SELECT id FROM t WHERE id").among(Sql::new("SELECT id FROM u WHERE id IN (").list(numbers.to_vec()).push(")"));
+        let rows = numbers
+            .iter()
+            .map(|number| [Value::from(*number), Value::Json(Some("{}".to_owned()))]);
+        let named = Sql::new("SELECT id FROM t WHERE id").among(
+            Sql::new("SELECT id FROM u WHERE id IN (")
+                .list(numbers.to_vec())
+                .push(")"),
+        );
         let named = named.push(" AND name = ").bind("ann").locking_free("t");
-        Sql::new("WITH v(id, json) AS (").rows(rows).push("), n AS (").append(named).push(") DELETE FROM t")
+        Sql::new("WITH v(id, json) AS (")
+            .rows(rows)
+            .push("), n AS (")
+            .append(named)
+            .push(") DELETE FROM t")
     }
 
     #[test]
@@ -356,7 +420,15 @@ mod tests {
                  WHERE id = ANY(ARRAY(SELECT id FROM u WHERE id IN (SELECT unnest($3)))) AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) \
                  DELETE FROM t"
             );
-            assert!(matches!(bound.as_slice(), [Bound::Column(_), Bound::Column(_), Bound::Column(_), Bound::One(_)]));
+            assert!(matches!(
+                bound.as_slice(),
+                [
+                    Bound::Column(_),
+                    Bound::Column(_),
+                    Bound::Column(_),
+                    Bound::One(_)
+                ]
+            ));
         }
     }
 

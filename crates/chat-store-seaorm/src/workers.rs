@@ -20,7 +20,8 @@ use crate::turns::force_end;
 /// How many drafts a statement saves: all databases bound the number of values.
 const DRAFTS: usize = 4000;
 
-/// How long after the end of its lease a worker without turns is deleted. Until then it may come back under its id.
+/// How long after the end of its lease a worker without turns is deleted. Until then it may come
+/// back under its id.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
 /// Makes a worker known.
@@ -48,7 +49,8 @@ impl Command for Enroll {
     }
 }
 
-/// Deletes the rows of workers that died while they held no turn: nothing else would ever delete them.
+/// Deletes the rows of workers that died while they held no turn: nothing else would ever delete
+/// them.
 async fn forget_dead(db: &Db) -> Result<(), Fault> {
     Sql::new("DELETE FROM workers WHERE id IN (SELECT w.id FROM workers w WHERE w.expires_at < ")
         .now()
@@ -76,8 +78,17 @@ impl Command for Beat {
     type Answer = Heartbeat;
 
     async fn run(&self, db: &Db) -> Result<Heartbeat, Stop> {
-        let renew = Sql::new("UPDATE workers SET expires_at = ").now().push(" + ").bind(micros(self.lease));
-        if renew.push(" WHERE id = ").bind(self.worker.0).execute(db).await? == 0 {
+        let renew = Sql::new("UPDATE workers SET expires_at = ")
+            .now()
+            .push(" + ")
+            .bind(micros(self.lease));
+        if renew
+            .push(" WHERE id = ")
+            .bind(self.worker.0)
+            .execute(db)
+            .await?
+            == 0
+        {
             return Err(StoreError::LeaseLost.into());
         }
         for drafts in self.drafts.chunks(DRAFTS) {
@@ -87,23 +98,38 @@ impl Command for Beat {
             .push(codes::RUNNING)
             .push("' AND cancel_requested = TRUE AND holder = ")
             .bind(self.worker.0);
-        Ok(Heartbeat { cancel: ids(cancelled, db).await? })
+        Ok(Heartbeat {
+            cancel: ids(cancelled, db).await?,
+        })
     }
 }
 
 impl Beat {
-    /// Saves drafts. A turn that somebody writes at this moment is left out: its draft becomes an item, or the turn ends.
+    /// Saves drafts. A turn that somebody writes at this moment is left out: its draft becomes an
+    /// item, or the turn ends.
     async fn save(&self, drafts: &[(TurnLease, Draft)], db: &Db) -> Result<(), Fault> {
         let turns = drafts.iter().map(|(lease, _)| lease.turn.0);
-        let lock = Sql::new("SELECT t.id FROM turns t WHERE t.ended_at IS NULL AND t.id IN (").list(turns).push(")");
+        let lock = Sql::new("SELECT t.id FROM turns t WHERE t.ended_at IS NULL AND t.id IN (")
+            .list(turns)
+            .push(")");
         let locked: HashSet<TurnId> = ids(lock.locking_free("t"), db).await?.into_iter().collect();
-        let rows = drafts.iter().filter(|(lease, _)| locked.contains(&lease.turn)).map(|(lease, draft)| -> [Value; 5] {
-            [lease.turn.0.into(), lease.worker.0.into(), big(lease.epoch), draft.message.0.into(), draft.text.as_str().into()]
-        });
+        let rows = drafts
+            .iter()
+            .filter(|(lease, _)| locked.contains(&lease.turn))
+            .map(|(lease, draft)| -> [Value; 5] {
+                [
+                    lease.turn.0.into(),
+                    lease.worker.0.into(),
+                    big(lease.epoch),
+                    draft.message.0.into(),
+                    draft.text.as_str().into(),
+                ]
+            });
         if locked.is_empty() {
             return Ok(());
         }
-        // A statement of its own: it sees the messages that were stored before the turns were locked.
+        // A statement of its own: it sees the messages that were stored before the turns were
+        // locked.
         let save = Sql::new("WITH v(turn_id, holder, epoch, message_id, text) AS (").rows(rows).push(
             ") UPDATE turns SET draft_message_id = v.message_id, draft_text = v.text FROM v \
              WHERE turns.id = v.turn_id AND turns.holder = v.holder AND turns.epoch = v.epoch AND turns.ended_at IS NULL \
@@ -115,7 +141,12 @@ impl Beat {
 }
 
 async fn ids(query: Sql, db: &Db) -> Result<Vec<TurnId>, Fault> {
-    query.all(db).await?.iter().map(|row| Ok(TurnId(Row::new("turns", 0, row).get(0, "id")?))).collect()
+    query
+        .all(db)
+        .await?
+        .iter()
+        .map(|row| Ok(TurnId(Row::new("turns", 0, row).get(0, "id")?)))
+        .collect()
 }
 
 /// Takes over turns that no living worker holds.
@@ -131,32 +162,57 @@ impl Command for TakeOver {
             return Ok(Vec::new());
         }
         let claimer = self.0.worker.0;
-        let alive = alive(abandoned.iter().filter_map(|(_, holder)| *holder).chain([claimer]).collect(), db).await?;
+        let alive = alive(
+            abandoned
+                .iter()
+                .filter_map(|(_, holder)| *holder)
+                .chain([claimer])
+                .collect(),
+            db,
+        )
+        .await?;
         // Our own we have mislaid. Others' are ours to take only while we live ourselves.
         let takes = alive.contains(&claimer);
-        abandoned.retain(|(_, holder)| *holder == Some(claimer) || takes && holder.is_none_or(|holder| !alive.contains(&holder)));
+        abandoned.retain(|(_, holder)| {
+            *holder == Some(claimer)
+                || takes && holder.is_none_or(|holder| !alive.contains(&holder))
+        });
         if abandoned.is_empty() {
             return Ok(Vec::new());
         }
         let turns: Vec<TurnId> = abandoned.iter().map(|(turn, _)| *turn).collect();
         // Not counted in a build that shows that the fault campaign notices it: docs/TORTURE.md.
-        let counts = if cfg!(sabotage = "refusals") { "attempt = attempt" } else { "attempt = attempt + 1" };
-        Sql::new("UPDATE turns SET epoch = epoch + 1, draft_message_id = NULL, draft_text = NULL, ")
-            .push(counts)
-            .push(", spent_us = spent_us + ")
-            .attempt_time()
-            .push(", attempt_started_at = ")
-            .now()
-            .push(", holder = ")
-            .bind(claimer)
-            .push(" WHERE id IN (")
-            .list(turns.iter().map(|turn| turn.0))
-            .push(")")
-            .execute(db)
-            .await?;
-        let dead: BTreeSet<Uuid> = abandoned.iter().filter_map(|(_, holder)| *holder).filter(|holder| *holder != claimer).collect();
+        let counts = if cfg!(sabotage = "refusals") {
+            "attempt = attempt"
+        } else {
+            "attempt = attempt + 1"
+        };
+        Sql::new(
+            "UPDATE turns SET epoch = epoch + 1, draft_message_id = NULL, draft_text = NULL, ",
+        )
+        .push(counts)
+        .push(", spent_us = spent_us + ")
+        .attempt_time()
+        .push(", attempt_started_at = ")
+        .now()
+        .push(", holder = ")
+        .bind(claimer)
+        .push(" WHERE id IN (")
+        .list(turns.iter().map(|turn| turn.0))
+        .push(")")
+        .execute(db)
+        .await?;
+        let dead: BTreeSet<Uuid> = abandoned
+            .iter()
+            .filter_map(|(_, holder)| *holder)
+            .filter(|holder| *holder != claimer)
+            .collect();
         if !dead.is_empty() {
-            Sql::new("DELETE FROM workers WHERE id IN (").list(dead).push(")").execute(db).await?;
+            Sql::new("DELETE FROM workers WHERE id IN (")
+                .list(dead)
+                .push(")")
+                .execute(db)
+                .await?;
         }
         self.held_or_ended(db, &turns).await
     }
@@ -172,9 +228,13 @@ impl Command for TakeOver {
     }
 }
 
-/// Those of the workers whose lease runs. None of them can renew it, or let it go, until the end of the transaction.
+/// Those of the workers whose lease runs. None of them can renew it, or let it go, until the end of
+/// the transaction.
 async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault> {
-    let query = Sql::new("SELECT w.id, w.expires_at > ").now().push(" FROM workers w WHERE w.id IN (").list(workers);
+    let query = Sql::new("SELECT w.id, w.expires_at > ")
+        .now()
+        .push(" FROM workers w WHERE w.id IN (")
+        .list(workers);
     let mut alive = BTreeSet::new();
     for row in &query.push(") ORDER BY w.id").locking("w").all(db).await? {
         let row = Row::new("workers", 0, row);
@@ -186,14 +246,19 @@ async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault
 }
 
 impl TakeOver {
-    /// Turns that run in nobody's hands, and who held them; locked, with their conversations. Those that others have locked are left for
-    /// the next sweep.
+    /// Turns that run in nobody's hands, and who held them; locked, with their conversations. Those
+    /// that others have locked are left for the next sweep.
     async fn abandoned(&self, db: &Db) -> Result<Vec<(TurnId, Option<Uuid>)>, Fault> {
-        let Claim { worker, limit, holding } = &self.0;
+        let Claim {
+            worker,
+            limit,
+            holding,
+        } = &self.0;
         let query = Sql::new("SELECT t.id, t.holder FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE t.status = '")
             .push(codes::RUNNING)
             .push("' AND (t.holder IS NULL OR ")
-            // What is our own we have mislaid at most; a silence of ours is no reason to take it from ourselves.
+            // What is our own we have mislaid at most; a silence of ours is no reason to take it
+            // from ourselves.
             .push(if holding.is_some() { "t.holder = " } else { "t.holder <> " })
             .bind(worker.0)
             .push(if holding.is_some() { " OR " } else { " AND " })
@@ -203,7 +268,12 @@ impl TakeOver {
         // What we know that we run is in good hands; it may be more than a statement takes.
         let known: HashSet<TurnId> = holding.iter().flatten().copied().collect();
         let enough = limit.saturating_add(u32::try_from(known.len()).unwrap_or(u32::MAX));
-        let found = query.push(") ORDER BY t.holder").limit(enough).locking_free("c, t").all(db).await?;
+        let found = query
+            .push(") ORDER BY t.holder")
+            .limit(enough)
+            .locking_free("c, t")
+            .all(db)
+            .await?;
         let mut abandoned = Vec::new();
         for row in &found {
             let row = Row::new("turns", 0, row);
@@ -237,24 +307,42 @@ impl TakeOver {
     }
 
     async fn held(&self, db: &Db, turns: &[TurnId]) -> Result<Vec<HeldTurn>, Fault> {
-        let query = Sql::new("SELECT ").push(rows::TURN).push(", t.owner, t.epoch, t.attempt, t.spent_us FROM turns t WHERE t.id IN (");
-        let fetched = query.list(turns.iter().map(|turn| turn.0)).push(") ORDER BY t.id").all(db).await?;
+        let query = Sql::new("SELECT ")
+            .push(rows::TURN)
+            .push(", t.owner, t.epoch, t.attempt, t.spent_us FROM turns t WHERE t.id IN (");
+        let fetched = query
+            .list(turns.iter().map(|turn| turn.0))
+            .push(") ORDER BY t.id")
+            .all(db)
+            .await?;
         let mut items: HashMap<_, _> = history::items_of(db, turns).await?;
         let mut held = Vec::new();
         for row in &fetched {
             let row = Row::new("turns", 0, row);
             let turn = rows::turn(row, 0)?;
-            let lease = TurnLease { turn: turn.id, worker: self.0.worker, epoch: row.count(TURN_COLUMNS + 1, "epoch")? };
+            let lease = TurnLease {
+                turn: turn.id,
+                worker: self.0.worker,
+                epoch: row.count(TURN_COLUMNS + 1, "epoch")?,
+            };
             let items = items.remove(&turn.id).unwrap_or_default();
             let attempt = row.count(TURN_COLUMNS + 2, "attempt")?;
             let spent = Duration::from_micros(row.count(TURN_COLUMNS + 3, "spent_us")?);
-            held.push(HeldTurn { turn, owner: rows::owner(row, TURN_COLUMNS)?, lease, attempt, spent, items });
+            held.push(HeldTurn {
+                turn,
+                owner: rows::owner(row, TURN_COLUMNS)?,
+                lease,
+                attempt,
+                spent,
+                items,
+            });
         }
         Ok(held)
     }
 }
 
-/// Deregisters a worker and releases its turns. The attempt at those that it hands over does not count.
+/// Deregisters a worker and releases its turns. The attempt at those that it hands over does not
+/// count.
 pub(crate) struct Retire {
     pub(crate) worker: WorkerId,
     pub(crate) handed_over: Vec<TurnId>,
@@ -275,7 +363,10 @@ impl Command for Retire {
             .bind(self.worker.0)
             .execute(db)
             .await?;
-        Sql::new("DELETE FROM workers WHERE id = ").bind(self.worker.0).execute(db).await?;
+        Sql::new("DELETE FROM workers WHERE id = ")
+            .bind(self.worker.0)
+            .execute(db)
+            .await?;
         Ok(())
     }
 }
@@ -290,7 +381,12 @@ impl Command for ForgetAll {
     async fn run(&self, db: &Db) -> Result<(), Stop> {
         // What the leases say of their turns' time is lost with them.
         let settle = Sql::new("UPDATE turns SET spent_us = spent_us + ").attempt_time();
-        settle.push(", attempt_started_at = NULL WHERE status = '").push(codes::RUNNING).push("'").execute(db).await?;
+        settle
+            .push(", attempt_started_at = NULL WHERE status = '")
+            .push(codes::RUNNING)
+            .push("'")
+            .execute(db)
+            .await?;
         Sql::new("DELETE FROM workers").execute(db).await?;
         Ok(())
     }

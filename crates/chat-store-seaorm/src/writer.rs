@@ -38,13 +38,23 @@ impl Writer {
         let way = match source {
             Source::Sqlite(sqlite) => Way::One(One::start(Arc::clone(sqlite), batch, timeout)),
             // Whoever waits outside should hear what went wrong inside.
-            Source::Postgres(pool) => Way::Lanes(Lanes::start(pool.clone(), batch, lanes, timeout - timeout / 8)),
+            Source::Postgres(pool) => Way::Lanes(Lanes::start(
+                pool.clone(),
+                batch,
+                lanes,
+                timeout - timeout / 8,
+            )),
         };
         Self { way, timeout }
     }
 
-    /// Has a command done; returns when it is durable. If the caller goes away, it is done or not done.
-    pub(crate) async fn submit<C, A>(&self, command: C, job: impl FnOnce(Submission<C, A>) -> Job) -> Result<A, StoreError> {
+    /// Has a command done; returns when it is durable. If the caller goes away, it is done or not
+    /// done.
+    pub(crate) async fn submit<C, A>(
+        &self,
+        command: C,
+        job: impl FnOnce(Submission<C, A>) -> Job,
+    ) -> Result<A, StoreError> {
         let (submission, answer) = Submission::new(command);
         let done = async {
             match &self.way {
@@ -53,7 +63,9 @@ impl Writer {
             }
             answer.await.map_err(|_| Fault::Closed)
         };
-        timeout(self.timeout, done).await.map_err(|_| Fault::TimedOut)??
+        timeout(self.timeout, done)
+            .await
+            .map_err(|_| Fault::TimedOut)??
     }
 
     /// Whether there is nobody any more who would do a command.
@@ -83,7 +95,10 @@ impl One {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (close, closing) = oneshot::channel();
         let work = tokio::spawn(work(sqlite, waiting, closing, batch, limit));
-        Self { jobs, work: Mutex::new(Some((close, work))) }
+        Self {
+            jobs,
+            work: Mutex::new(Some((close, work))),
+        }
     }
 
     async fn send(&self, job: Job) -> Result<(), Fault> {
@@ -91,7 +106,11 @@ impl One {
     }
 
     async fn close(&self) {
-        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let work = self
+            .work
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some((close, work)) = work {
             // A writer that has ended already needs no telling.
             let _ = close.send(());
@@ -100,8 +119,17 @@ impl One {
     }
 }
 
-async fn work(sqlite: Arc<Sqlite>, mut waiting: mpsc::Receiver<Job>, mut closing: oneshot::Receiver<()>, batch: usize, limit: Duration) {
-    let alone = Alone { source: Source::Sqlite(Arc::clone(&sqlite)), limit };
+async fn work(
+    sqlite: Arc<Sqlite>,
+    mut waiting: mpsc::Receiver<Job>,
+    mut closing: oneshot::Receiver<()>,
+    batch: usize,
+    limit: Duration,
+) {
+    let alone = Alone {
+        source: Source::Sqlite(Arc::clone(&sqlite)),
+        limit,
+    };
     let mut jobs = Vec::new();
     let mut closed = false;
     loop {
@@ -130,7 +158,9 @@ impl Transact for Alone {
     async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault> {
         // Data written to a file that has no name any more is lost with the process.
         self.source.check()?;
-        transact(&self.source, jobs, self.limit).await.map_err(|fault| self.source.explain(fault))?;
+        transact(&self.source, jobs, self.limit)
+            .await
+            .map_err(|fault| self.source.explain(fault))?;
         // Callers must not be told of a success that a file has lost since.
         self.source.check()
     }

@@ -21,12 +21,15 @@ pub(crate) struct Outcome {
 
 impl From<Result<ToolOutput, CallError>> for Outcome {
     fn from(result: Result<ToolOutput, CallError>) -> Self {
-        Self { result, fault: None }
+        Self {
+            result,
+            fault: None,
+        }
     }
 }
 
-/// Reads the answer to a call of a tool that is repeatable or not. A call whose answer cannot be understood may have done its work: its
-/// outcome is unknown unless repeating it does no harm.
+/// Reads the answer to a call of a tool that is repeatable or not. A call whose answer cannot be
+/// understood may have done its work: its outcome is unknown unless repeating it does no harm.
 pub(crate) fn outcome(answer: Result<CallToolResponse, ServiceError>, repeatable: bool) -> Outcome {
     match answer {
         Ok(CallToolResponse::Complete(result)) => completed(into_raw(result), repeatable),
@@ -39,7 +42,11 @@ pub(crate) fn outcome(answer: Result<CallToolResponse, ServiceError>, repeatable
 /// The outcome of a call that got no answer in time.
 pub(crate) fn timed_out(limit: std::time::Duration, repeatable: bool) -> CallError {
     match repeatable {
-        true => ToolError::new(ToolErrorKind::TimedOut, format!("The tool gave no answer within {limit:?}.")).into(),
+        true => ToolError::new(
+            ToolErrorKind::TimedOut,
+            format!("The tool gave no answer within {limit:?}."),
+        )
+        .into(),
         false => CallError::Unknown,
     }
 }
@@ -51,19 +58,40 @@ fn completed(result: Value, repeatable: bool) -> Outcome {
         value => return Ok(ToolOutput(raw_json(value.to_string()))).into(),
     };
     match result.get("resultType").and_then(Value::as_str) {
-        Some("input_required") => return Err(failed("The tool asks for something that cannot be given here.").into()).into(),
-        Some("task") => return unreadable("the server began a task, which was not asked for", "", repeatable),
+        Some("input_required") => {
+            return Err(failed("The tool asks for something that cannot be given here.").into())
+                .into();
+        }
+        Some("task") => {
+            return unreadable(
+                "the server began a task, which was not asked for",
+                "",
+                repeatable,
+            );
+        }
         _ => {}
     }
-    let structured = result.remove("structuredContent").or_else(|| result.remove("toolResult"));
+    let structured = result
+        .remove("structuredContent")
+        .or_else(|| result.remove("toolResult"));
     let blocks = result.remove("content").and_then(blocks);
     match is_error(&result) {
         Some(false) => {}
-        Some(true) => return Err(failed(&error_text(blocks.as_deref(), structured.as_ref())).into()).into(),
-        None => return unreadable("`isError` is not a boolean", &error_text(blocks.as_deref(), structured.as_ref()), repeatable),
+        Some(true) => {
+            return Err(failed(&error_text(blocks.as_deref(), structured.as_ref())).into()).into();
+        }
+        None => {
+            return unreadable(
+                "`isError` is not a boolean",
+                &error_text(blocks.as_deref(), structured.as_ref()),
+                repeatable,
+            );
+        }
     }
     let json = match (structured, blocks.as_deref()) {
-        (Some(value), Some([block])) if text(block).and_then(json_value).as_ref() == Some(&value) => {
+        (Some(value), Some([block]))
+            if text(block).and_then(json_value).as_ref() == Some(&value) =>
+        {
             text(block).unwrap_or_default().to_owned()
         }
         (Some(Value::Null), Some([_, ..])) | (None, Some(_)) => written(blocks.unwrap_or_default()),
@@ -73,7 +101,8 @@ fn completed(result: Value, repeatable: bool) -> Outcome {
     Ok(ToolOutput(raw_json(json))).into()
 }
 
-/// Content as JSON: a text that is JSON as it is, another text as a string, and else the array of blocks.
+/// Content as JSON: a text that is JSON as it is, another text as a string, and else the array of
+/// blocks.
 fn written(blocks: Vec<Value>) -> String {
     match blocks.as_slice() {
         [block] => match text(block) {
@@ -85,7 +114,8 @@ fn written(blocks: Vec<Value>) -> String {
     }
 }
 
-/// The blocks of a content, which is a list, or one block, or one text. A block of an unknown type stays as it is.
+/// The blocks of a content, which is a list, or one block, or one text. A block of an unknown type
+/// stays as it is.
 fn blocks(content: Value) -> Option<Vec<Value>> {
     let block = |block: Value| match block {
         Value::Object(_) => block,
@@ -114,18 +144,22 @@ fn is_error(result: &JsonObject) -> Option<bool> {
     match result.get("isError") {
         None | Some(Value::Null) => Some(false),
         Some(Value::Bool(is_error)) => Some(*is_error),
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") || text.is_empty() => Some(false),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("false") || text.is_empty() => {
+            Some(false)
+        }
         Some(Value::Number(number)) if number.as_f64() == Some(0.0) => Some(false),
         Some(_) => None,
     }
 }
 
-/// The text, if it is JSON that every library can hold: no half surrogates, no numbers beyond a double.
+/// The text, if it is JSON that every library can hold: no half surrogates, no numbers beyond a
+/// double.
 fn json_value(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// Valid JSON, freed of U+0000. Only an escape can stand for it there: a naked one would not be valid.
+/// Valid JSON, freed of U+0000. Only an escape can stand for it there: a naked one would not be
+/// valid.
 pub(crate) fn raw_json(json: String) -> RawJson {
     if !json.contains("\\u0000") {
         return RawJson::from_valid(json);
@@ -141,7 +175,8 @@ pub(crate) fn raw_json(json: String) -> RawJson {
             }
             None => {
                 // The escaped character may be a backslash itself, which then escapes nothing.
-                let (escaped, after) = escape.split_at(escape.chars().next().map_or(0, char::len_utf8));
+                let (escaped, after) =
+                    escape.split_at(escape.chars().next().map_or(0, char::len_utf8));
                 clean.push('\\');
                 clean.push_str(escaped);
                 after
@@ -174,7 +209,10 @@ fn unreadable(fault: &'static str, readable: &str, repeatable: bool) -> Outcome 
         }
         false => Err(CallError::Unknown),
     };
-    Outcome { result, fault: Some(fault) }
+    Outcome {
+        result,
+        fault: Some(fault),
+    }
 }
 
 fn bounded(message: &str) -> String {
@@ -188,9 +226,13 @@ fn bounded(message: &str) -> String {
 fn failed_request(error: ServiceError, repeatable: bool) -> Outcome {
     let result = match error {
         ServiceError::McpError(error) => match Failure::of(&error) {
-            Some(Failure::Unreadable) => return unreadable("the answer's line cannot be read", "", repeatable),
+            Some(Failure::Unreadable) => {
+                return unreadable("the answer's line cannot be read", "", repeatable);
+            }
             Some(Failure::TooLarge) => {
-                let message = format!("The tool ran, but its answer is larger than the {LONGEST_LINE} bytes that are read.");
+                let message = format!(
+                    "The tool ran, but its answer is larger than the {LONGEST_LINE} bytes that are read."
+                );
                 ToolError::new(ToolErrorKind::TooLarge, message).into()
             }
             None => {
@@ -203,10 +245,14 @@ fn failed_request(error: ServiceError, repeatable: bool) -> Outcome {
             }
         },
         // The write failed, so that the line never had its end: no server takes that for a request.
-        ServiceError::TransportSend(_) => {
-            ToolError::new(ToolErrorKind::Unavailable, "The tool's server went away before it could be asked.").into()
+        ServiceError::TransportSend(_) => ToolError::new(
+            ToolErrorKind::Unavailable,
+            "The tool's server went away before it could be asked.",
+        )
+        .into(),
+        ServiceError::UnexpectedResponse => {
+            return unreadable("the answer is not a result", "", repeatable);
         }
-        ServiceError::UnexpectedResponse => return unreadable("the answer is not a result", "", repeatable),
         _ => CallError::Unknown,
     };
     Err(result).into()
@@ -219,7 +265,9 @@ mod tests {
     use super::*;
 
     fn answer(result: Value) -> Result<String, CallError> {
-        completed(result, false).result.map(|output| output.0.as_str().to_owned())
+        completed(result, false)
+            .result
+            .map(|output| output.0.as_str().to_owned())
     }
 
     fn text(text: &str) -> Value {
@@ -228,27 +276,42 @@ mod tests {
 
     #[test]
     fn structured_content_comes_first() {
-        assert_eq!(answer(json!({ "content": [text("words")], "structuredContent": { "a": 1 } })).unwrap(), r#"{"a":1}"#);
-        assert_eq!(answer(json!({ "structuredContent": null, "isError": false })).unwrap(), "null");
+        assert_eq!(
+            answer(json!({ "content": [text("words")], "structuredContent": { "a": 1 } })).unwrap(),
+            r#"{"a":1}"#
+        );
+        assert_eq!(
+            answer(json!({ "structuredContent": null, "isError": false })).unwrap(),
+            "null"
+        );
     }
 
     #[test]
     fn the_text_beside_it_gives_the_exact_spelling() {
         let exact = r#"{ "b": 123456789012345678901234567890, "a": 1 }"#;
         let value: Value = serde_json::from_str(exact).unwrap();
-        assert_eq!(answer(json!({ "content": [text(exact)], "structuredContent": value })).unwrap(), exact);
+        assert_eq!(
+            answer(json!({ "content": [text(exact)], "structuredContent": value })).unwrap(),
+            exact
+        );
     }
 
     #[test]
     fn one_text_is_json_or_a_string() {
         for (said, expected) in [
-            (r#"{"n": 123456789012345678901234567890}"#, r#"{"n": 123456789012345678901234567890}"#),
+            (
+                r#"{"n": 123456789012345678901234567890}"#,
+                r#"{"n": 123456789012345678901234567890}"#,
+            ),
             ("plain \"words\"", r#""plain \"words\"""#),
             ("", r#""""#),
             ("1e400", r#""1e400""#),
             (r#""\ud800""#, r#""\"\\ud800\"""#),
         ] {
-            assert_eq!(answer(json!({ "content": [text(said)] })).unwrap(), expected);
+            assert_eq!(
+                answer(json!({ "content": [text(said)] })).unwrap(),
+                expected
+            );
         }
     }
 
@@ -264,7 +327,8 @@ mod tests {
     #[test]
     fn blocks_that_are_not_known_are_kept() {
         let chart = json!({ "type": "chart", "points": [1, 2] });
-        let said = answer(json!({ "content": [text("a"), chart, "words", 7, { "type": "text" }] })).unwrap();
+        let said = answer(json!({ "content": [text("a"), chart, "words", 7, { "type": "text" }] }))
+            .unwrap();
         let expected = json!([text("a"), chart, text("words"), text("[unsupported content]"), { "type": "text" }]);
         assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), expected);
         for (content, expected) in [
@@ -281,8 +345,14 @@ mod tests {
     fn results_of_other_forms_are_kept() {
         for (result, expected) in [
             (json!({ "toolResult": { "a": 1 } }), r#"{"a":1}"#),
-            (json!({ "structuredContent": { "a": 1 }, "content": 7, "isError": "false" }), r#"{"a":1}"#),
-            (json!({ "structuredContent": null, "content": [text("words")], "isError": null }), r#""words""#),
+            (
+                json!({ "structuredContent": { "a": 1 }, "content": 7, "isError": "false" }),
+                r#"{"a":1}"#,
+            ),
+            (
+                json!({ "structuredContent": null, "content": [text("words")], "isError": null }),
+                r#""words""#,
+            ),
             (json!("words"), r#""words""#),
             (json!([1]), "[1]"),
         ] {
@@ -304,11 +374,19 @@ mod tests {
             let outcome = completed(result.clone(), false);
             assert_eq!(outcome.result, Err(CallError::Unknown), "{result}");
             assert!(outcome.fault.is_some(), "the log is told of {result}");
-            let Err(CallError::Failed(error)) = completed(result.clone(), true).result else { panic!("{result}") };
+            let Err(CallError::Failed(error)) = completed(result.clone(), true).result else {
+                panic!("{result}")
+            };
             assert!(error.message.starts_with("The tool ran"), "{error:?}");
-            assert!(result.get("isError").is_none() || error.message.ends_with("no way"), "what can be read is kept: {error:?}");
+            assert!(
+                result.get("isError").is_none() || error.message.ends_with("no way"),
+                "what can be read is kept: {error:?}"
+            );
         }
-        assert_eq!(timed_out(std::time::Duration::from_secs(1), false), CallError::Unknown);
+        assert_eq!(
+            timed_out(std::time::Duration::from_secs(1), false),
+            CallError::Unknown
+        );
         assert!(
             matches!(timed_out(std::time::Duration::from_secs(1), true), CallError::Failed(error) if error.kind == ToolErrorKind::TimedOut)
         );
@@ -316,18 +394,35 @@ mod tests {
 
     #[test]
     fn nul_is_replaced_in_each_spelling() {
-        assert_eq!(answer(json!({ "structuredContent": { "a": "x\0y" } })).unwrap(), r#"{"a":"x\ufffdy"}"#);
-        assert_eq!(answer(json!({ "content": [text(r#"["\u0000\\u0000\\\u0000é\n"]"#)] })).unwrap(), r#"["\ufffd\\u0000\\\ufffdé\n"]"#);
-        assert_eq!(answer(json!({ "content": [text("x\0y")] })).unwrap(), r#""x\ufffdy""#);
+        assert_eq!(
+            answer(json!({ "structuredContent": { "a": "x\0y" } })).unwrap(),
+            r#"{"a":"x\ufffdy"}"#
+        );
+        assert_eq!(
+            answer(json!({ "content": [text(r#"["\u0000\\u0000\\\u0000é\n"]"#)] })).unwrap(),
+            r#"["\ufffd\\u0000\\\ufffdé\n"]"#
+        );
+        assert_eq!(
+            answer(json!({ "content": [text("x\0y")] })).unwrap(),
+            r#""x\ufffdy""#
+        );
         let error = answer(json!({ "content": [text("x\0y")], "isError": true })).unwrap_err();
         assert_eq!(error, failed("x\u{FFFD}y").into());
     }
 
     #[test]
     fn errors_are_told_and_bounded() {
-        assert_eq!(answer(json!({ "content": [text("no"), text("way")], "isError": true })).unwrap_err(), failed("no\nway").into());
-        assert_eq!(answer(json!({ "structuredContent": 7, "isError": true })).unwrap_err(), failed("7").into());
-        let CallError::Failed(error) = answer(json!({ "content": [text(&"é".repeat(5_000))], "isError": true })).unwrap_err() else {
+        assert_eq!(
+            answer(json!({ "content": [text("no"), text("way")], "isError": true })).unwrap_err(),
+            failed("no\nway").into()
+        );
+        assert_eq!(
+            answer(json!({ "structuredContent": 7, "isError": true })).unwrap_err(),
+            failed("7").into()
+        );
+        let CallError::Failed(error) =
+            answer(json!({ "content": [text(&"é".repeat(5_000))], "isError": true })).unwrap_err()
+        else {
             panic!("a failure is known");
         };
         assert_eq!(error.message.chars().count(), LONGEST_MESSAGE + 1);
@@ -345,8 +440,13 @@ mod tests {
             assert_eq!(refused(error), ToolError::new(kind, "why").into());
         }
         assert_eq!(refused(ServiceError::TransportClosed), CallError::Unknown);
-        assert_eq!(refused(ServiceError::McpError(Failure::Unreadable.into_error())), CallError::Unknown);
+        assert_eq!(
+            refused(ServiceError::McpError(Failure::Unreadable.into_error())),
+            CallError::Unknown
+        );
         let too_large = refused(ServiceError::McpError(Failure::TooLarge.into_error()));
-        assert!(matches!(too_large, CallError::Failed(error) if error.kind == ToolErrorKind::TooLarge));
+        assert!(
+            matches!(too_large, CallError::Failed(error) if error.kind == ToolErrorKind::TooLarge)
+        );
     }
 }

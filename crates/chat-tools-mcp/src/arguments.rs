@@ -3,7 +3,8 @@
 use chat_domain::{RawJson, ToolError, ToolErrorKind};
 use rmcp::model::JsonObject;
 
-/// The arguments as an object. What cannot be passed on unchanged is refused, so that no tool works with a number nobody wrote.
+/// The arguments as an object. What cannot be passed on unchanged is refused, so that no tool works
+/// with a number nobody wrote.
 pub(crate) fn object(arguments: &RawJson) -> Result<JsonObject, ToolError> {
     let text = arguments.as_str();
     let refuse = |message: String| ToolError::new(ToolErrorKind::InvalidArguments, message);
@@ -18,14 +19,19 @@ pub(crate) fn object(arguments: &RawJson) -> Result<JsonObject, ToolError> {
         None => Ok(object),
         Some(number) => {
             let number: String = number.chars().take(40).collect();
-            Err(refuse(format!("The number {number} is too large to be passed on exactly. Pass it as a string.")))
+            Err(refuse(format!(
+                "The number {number} is too large to be passed on exactly. Pass it as a string."
+            )))
         }
     }
 }
 
-/// Whether a number comes through: an integer has to fit into 64 bits. Fractions are doubles for everyone.
+/// Whether a number comes through: an integer has to fit into 64 bits. Fractions are doubles for
+/// everyone.
 fn is_exact(number: &str) -> bool {
-    number.contains(['.', 'e', 'E']) || number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
+    number.contains(['.', 'e', 'E'])
+        || number.parse::<i64>().is_ok()
+        || number.parse::<u64>().is_ok()
 }
 
 /// The numbers in a valid JSON text.
@@ -39,7 +45,9 @@ fn numbers(json: &str) -> impl Iterator<Item = &str> {
                 rest = after_string(string);
                 continue;
             }
-            let end = from.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9')).unwrap_or(from.len());
+            let end = from
+                .find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9'))
+                .unwrap_or(from.len());
             let (number, after) = from.split_at(end);
             rest = after;
             return Some(number);
@@ -55,7 +63,8 @@ fn after_string(string: &str) -> &str {
         escaped = c == '\\' && !escaped;
         closes
     });
-    end.and_then(|end| string.get(end + 1..)).unwrap_or_default()
+    end.and_then(|end| string.get(end + 1..))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -79,14 +88,28 @@ mod tests {
 
     #[test]
     fn all_else_is_refused() {
-        for text in [r#""words""#, "[1]", "null", "7", r#"{"a":"#, r#"{"a":1e400}"#] {
-            assert_eq!(parse(text).unwrap_err().kind, ToolErrorKind::InvalidArguments, "{text}");
+        for text in [
+            r#""words""#,
+            "[1]",
+            "null",
+            "7",
+            r#"{"a":"#,
+            r#"{"a":1e400}"#,
+        ] {
+            assert_eq!(
+                parse(text).unwrap_err().kind,
+                ToolErrorKind::InvalidArguments,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn integers_beyond_64_bits_are_refused_rather_than_changed() {
-        for text in [r#"{"a":18446744073709551616}"#, r#"{"a":["\\",-9223372036854775809]}"#] {
+        for text in [
+            r#"{"a":18446744073709551616}"#,
+            r#"{"a":["\\",-9223372036854775809]}"#,
+        ] {
             let error = parse(text).unwrap_err();
             assert!(error.message.contains("too large"), "{text}: {error}");
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rmcp::ClientHandler;
 use rmcp::model::{ClientConfig, Implementation};
-use rmcp::service::{ClientInitializeError, NotificationContext, RoleClient, RunningService, ServiceExt};
+use rmcp::service::{
+    ClientInitializeError, NotificationContext, RoleClient, RunningService, ServiceExt,
+};
 use tokio::process::ChildStdin;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -43,7 +45,8 @@ impl Run {
         self.process.reap().await;
     }
 
-    /// Closes the connection and ends the process group. Gives the leader's status and its last lines on standard error.
+    /// Closes the connection and ends the process group. Gives the leader's status and its last
+    /// lines on standard error.
     pub(crate) async fn end(self) -> (Option<ExitStatus>, String) {
         self.closer.close().await;
         let status = self.process.end().await;
@@ -61,7 +64,10 @@ pub(crate) enum StartError {
     #[error("it does not list its tools: {reason}")]
     Tools { reason: String, end: String },
     #[error("it took longer than its start limit of {limit:?}")]
-    TimedOut { limit: std::time::Duration, end: String },
+    TimedOut {
+        limit: std::time::Duration,
+        end: String,
+    },
     #[error("this program is stopping")]
     Stopped,
 }
@@ -70,7 +76,9 @@ impl StartError {
     /// How the process ended and what it wrote last.
     pub(crate) fn end(&self) -> &str {
         match self {
-            Self::Handshake { end, .. } | Self::Tools { end, .. } | Self::TimedOut { end, .. } => end,
+            Self::Handshake { end, .. } | Self::Tools { end, .. } | Self::TimedOut { end, .. } => {
+                end
+            }
             Self::Spawn(_) | Self::Stopped => "",
         }
     }
@@ -84,22 +92,37 @@ enum Failed {
 }
 
 impl Child {
-    /// Starts the process and waits for its tools, but no longer than until its limit, or until `stop`.
+    /// Starts the process and waits for its tools, but no longer than until its limit, or until
+    /// `stop`.
     ///
     /// # Errors
     /// Why it did not start. Its process group has ended then.
-    pub(crate) async fn start(settings: &McpServer, notices: &Arc<Notices>, stop: &CancellationToken) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        settings: &McpServer,
+        notices: &Arc<Notices>,
+        stop: &CancellationToken,
+    ) -> Result<Self, StartError> {
         let deadline = Instant::now() + settings.start_timeout;
         let (process, pipes) = Process::start(settings).map_err(StartError::Spawn)?;
         let stderr = Stderr::read(settings, pipes.stderr);
         let (connection, closer) = Connection::new(pipes.stdout, pipes.stdin, Arc::clone(notices));
-        let run = Run { process, closer, stderr };
+        let run = Run {
+            process,
+            closer,
+            stderr,
+        };
         let tools_changed = Arc::new(Notify::new());
-        let client = Client { tools_changed: Arc::clone(&tools_changed) };
+        let client = Client {
+            tools_changed: Arc::clone(&tools_changed),
+        };
         let connecting = async {
-            let connected = timeout_at(deadline, client.serve(connection)).await.map_err(|_| Failed::TimedOut)?;
+            let connected = timeout_at(deadline, client.serve(connection))
+                .await
+                .map_err(|_| Failed::TimedOut)?;
             let service = connected.map_err(|error| Failed::Handshake(Box::new(error)))?;
-            let listing = listing::list(&service, deadline).await.map_err(Failed::Tools)?;
+            let listing = listing::list(&service, deadline)
+                .await
+                .map_err(Failed::Tools)?;
             Ok((service, listing))
         };
         let connected = tokio::select! {
@@ -107,7 +130,14 @@ impl Child {
             connected = connecting => connected,
         };
         let failed = match connected {
-            Ok((service, listing)) => return Ok(Self { service, listing, tools_changed, run }),
+            Ok((service, listing)) => {
+                return Ok(Self {
+                    service,
+                    listing,
+                    tools_changed,
+                    run,
+                });
+            }
             Err(failed) => failed,
         };
         let (status, last) = run.end().await;
@@ -117,13 +147,29 @@ impl Child {
             last => format!("{status}; stderr: {last}"),
         };
         let reason = |error: &dyn std::error::Error| -> String {
-            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-            Secrets::of(settings).removed(&format!("{error}{cause}")).chars().take(LONGEST_REASON).collect()
+            let cause = error
+                .source()
+                .map(|source| format!(": {source}"))
+                .unwrap_or_default();
+            Secrets::of(settings)
+                .removed(&format!("{error}{cause}"))
+                .chars()
+                .take(LONGEST_REASON)
+                .collect()
         };
         Err(match failed {
-            Failed::Handshake(error) => StartError::Handshake { reason: reason(error.as_ref()), end },
-            Failed::Tools(ListError::TimedOut) | Failed::TimedOut => StartError::TimedOut { limit: settings.start_timeout, end },
-            Failed::Tools(error) => StartError::Tools { reason: reason(&error), end },
+            Failed::Handshake(error) => StartError::Handshake {
+                reason: reason(error.as_ref()),
+                end,
+            },
+            Failed::Tools(ListError::TimedOut) | Failed::TimedOut => StartError::TimedOut {
+                limit: settings.start_timeout,
+                end,
+            },
+            Failed::Tools(error) => StartError::Tools {
+                reason: reason(&error),
+                end,
+            },
             Failed::Stopped => StartError::Stopped,
         })
     }

@@ -30,7 +30,11 @@ impl Failure {
 
     /// The error. Its `data` marks it as ours: that of servers' errors is never passed on.
     pub(crate) fn into_error(self) -> ErrorData {
-        ErrorData::new(ErrorCode::INTERNAL_ERROR, self.message(), Some(self.kind().into()))
+        ErrorData::new(
+            ErrorCode::INTERNAL_ERROR,
+            self.message(),
+            Some(self.kind().into()),
+        )
     }
 
     /// The failure that an error stands for; `None` for an error of the server.

@@ -70,7 +70,14 @@ impl Keeper {
         notices: Arc<Notices>,
         stop: CancellationToken,
     ) -> Self {
-        Self { settings, state, suspicion, notices, stop, remarks: HashSet::new() }
+        Self {
+            settings,
+            state,
+            suspicion,
+            notices,
+            stop,
+            remarks: HashSet::new(),
+        }
     }
 
     /// Keeps the server running until this program stops. Its process group has ended then.
@@ -81,9 +88,19 @@ impl Keeper {
             match Child::start(&self.settings, &self.notices, &self.stop).await {
                 Ok(child) => {
                     let end = self.attend(child).await;
-                    failures = if end != End::Hung && started.elapsed() >= HEALTHY { 0 } else { failures + 1 };
+                    failures = if end != End::Hung && started.elapsed() >= HEALTHY {
+                        0
+                    } else {
+                        failures + 1
+                    };
                     let is_soon = end == End::Closed && wait_after(failures) <= SOON;
-                    self.presence(if is_soon { Presence::Starting { until: Instant::now() + START_GRACE } } else { Presence::Away });
+                    self.presence(if is_soon {
+                        Presence::Starting {
+                            until: Instant::now() + START_GRACE,
+                        }
+                    } else {
+                        Presence::Away
+                    });
                 }
                 Err(StartError::Stopped) => break,
                 Err(error) => {
@@ -105,16 +122,33 @@ impl Keeper {
 
     /// Stays with a running server until it ends or is ended.
     async fn attend(&mut self, child: Child) -> End {
-        let Child { service, listing, tools_changed, mut run } = child;
+        let Child {
+            service,
+            listing,
+            tools_changed,
+            mut run,
+        } = child;
         let peer = service.peer().clone();
         if let Some(suppressed) = self.notices.due("ready") {
-            tracing::info!(server = self.settings.name, tools = listing.tools.len(), suppressed, "a tool server is ready");
+            tracing::info!(
+                server = self.settings.name,
+                tools = listing.tools.len(),
+                suppressed,
+                "a tool server is ready"
+            );
         }
         let tools = self.taken(listing);
-        self.state.send_replace(State { tools: Some(tools), presence: Presence::Ready(peer.clone()) });
-        let end = self.serve(&peer, service.waiting(), run.reap(), &tools_changed).await;
+        self.state.send_replace(State {
+            tools: Some(tools),
+            presence: Presence::Ready(peer.clone()),
+        });
+        let end = self
+            .serve(&peer, service.waiting(), run.reap(), &tools_changed)
+            .await;
         if end == End::Closed {
-            self.presence(Presence::Starting { until: Instant::now() + START_GRACE });
+            self.presence(Presence::Starting {
+                until: Instant::now() + START_GRACE,
+            });
         } else {
             self.presence(Presence::Away);
         }
@@ -125,12 +159,22 @@ impl Keeper {
             End::Stopped => {}
             End::Closed => {
                 if let Some(suppressed) = self.notices.due("gone") {
-                    tracing::warn!(server, status, stderr = last, suppressed, "a tool server went away");
+                    tracing::warn!(
+                        server,
+                        status,
+                        stderr = last,
+                        suppressed,
+                        "a tool server went away"
+                    );
                 }
             }
             End::Hung => {
                 if let Some(suppressed) = self.notices.due("hung") {
-                    tracing::warn!(server, suppressed, "a tool server does not answer and was ended");
+                    tracing::warn!(
+                        server,
+                        suppressed,
+                        "a tool server does not answer and was ended"
+                    );
                 }
             }
         }
@@ -155,7 +199,8 @@ impl Keeper {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 _ = &mut ended => return End::Closed,
-                // The connection may go on: a wrapper may end before the server that it has started.
+                // The connection may go on: a wrapper may end before the server that it has
+                // started.
                 () = &mut reap, if !is_reaped => is_reaped = true,
                 () = tools_changed.notified(), if !is_listing => {
                     is_listing = true;
@@ -186,7 +231,11 @@ impl Keeper {
 
     /// The tools of a listing, whose remarks are logged once.
     fn taken(&mut self, listing: Listing) -> Arc<Vec<Tool>> {
-        let fresh: Vec<String> = listing.remarks.into_iter().filter(|remark| !self.remarks.contains(remark)).collect();
+        let fresh: Vec<String> = listing
+            .remarks
+            .into_iter()
+            .filter(|remark| !self.remarks.contains(remark))
+            .collect();
         if !fresh.is_empty() && self.notices.due("listing").is_some() {
             if self.remarks.len() > MOST_REMARKS {
                 self.remarks.clear();
@@ -214,9 +263,17 @@ async fn list(peer: Peer<RoleClient>, at: Instant, limit: Duration) -> Event {
 }
 
 async fn ping(peer: Peer<RoleClient>) -> Event {
-    let ping = PingRequest { method: Default::default(), extensions: Default::default() };
+    let ping = PingRequest {
+        method: Default::default(),
+        extensions: Default::default(),
+    };
     // An error is an answer too.
-    let answered = match timeout(PING_LIMIT, peer.send_request(ClientRequest::PingRequest(ping))).await {
+    let answered = match timeout(
+        PING_LIMIT,
+        peer.send_request(ClientRequest::PingRequest(ping)),
+    )
+    .await
+    {
         Ok(Ok(_) | Err(rmcp::ServiceError::McpError(_))) => true,
         Ok(Err(_)) | Err(_) => false,
     };
@@ -227,7 +284,9 @@ async fn ping(peer: Peer<RoleClient>) -> Event {
 fn wait_after(failures: u32) -> Duration {
     match failures.checked_sub(1) {
         None => Duration::ZERO,
-        Some(doublings) => FIRST_WAIT.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_WAIT),
+        Some(doublings) => FIRST_WAIT
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(LONGEST_WAIT),
     }
 }
 
@@ -237,7 +296,9 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_limit_and_begin_with_none() {
-        let waits: Vec<u64> = (0..6).map(|failures| wait_after(failures).as_millis() as u64).collect();
+        let waits: Vec<u64> = (0..6)
+            .map(|failures| wait_after(failures).as_millis() as u64)
+            .collect();
         assert_eq!(waits, [0, 100, 200, 400, 800, 1_600]);
         assert_eq!(wait_after(10), LONGEST_WAIT);
         assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);

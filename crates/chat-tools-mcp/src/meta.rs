@@ -21,6 +21,9 @@ pub(crate) fn of(invocation: &Invocation) -> RequestMetaObject {
         (TURN_ID, invocation.turn.to_string()),
         (CONVERSATION_ID, invocation.conversation.to_string()),
     ];
-    let object: JsonObject = entries.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let object: JsonObject = entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.into()))
+        .collect();
     RequestMetaObject(MetaObject(object))
 }

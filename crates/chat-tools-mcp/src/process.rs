@@ -5,13 +5,16 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid,
+};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::McpServer;
 
-/// What a process gets from our own environment: enough to find programs and files, and nothing that could be a secret.
+/// What a process gets from our own environment: enough to find programs and files, and nothing
+/// that could be a secret.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
 
 /// How long the group may take to end once its standard input is closed, as MCP demands.
@@ -21,11 +24,15 @@ const AFTER_TERM: Duration = Duration::from_secs(2);
 /// How long the system may take to remove it after SIGKILL.
 const AFTER_KILL: Duration = Duration::from_secs(1);
 /// The longest that ending a group takes.
-pub(crate) const LONGEST_END: Duration = AFTER_CLOSE.saturating_add(AFTER_TERM).saturating_add(AFTER_KILL);
-/// How often a group that is ending is looked at: the system announces the end of a process, but not that of a group.
+pub(crate) const LONGEST_END: Duration = AFTER_CLOSE
+    .saturating_add(AFTER_TERM)
+    .saturating_add(AFTER_KILL);
+/// How often a group that is ending is looked at: the system announces the end of a process, but
+/// not that of a group.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Waits for the end of its input, which is the end of this program however it comes, and ends the group.
+/// Waits for the end of its input, which is the end of this program however it comes, and ends the
+/// group.
 const WATCHDOG: &str = r#"read -r _; kill -s TERM -- "-$1" 2>/dev/null || exit 0; sleep 2; kill -s KILL -- "-$1" 2>/dev/null"#;
 
 /// A process group. Dropping it kills the group at once.
@@ -51,13 +58,33 @@ impl Process {
     /// The program cannot be started.
     pub(crate) fn start(settings: &McpServer) -> io::Result<(Self, Pipes)> {
         let mut leader = command(settings).spawn()?;
-        let id = leader.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let id = leader
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let group = id.ok_or_else(|| io::Error::other("the process has no id"))?;
-        let watchdog = watchdog(group).inspect_err(|error| tracing::debug!(%error, "no watchdog for a tool server")).ok();
-        let taken = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());
-        let process = Self { leader, group, watchdog, is_ended: false };
+        let watchdog = watchdog(group)
+            .inspect_err(|error| tracing::debug!(%error, "no watchdog for a tool server"))
+            .ok();
+        let taken = (
+            leader.stdin.take(),
+            leader.stdout.take(),
+            leader.stderr.take(),
+        );
+        let process = Self {
+            leader,
+            group,
+            watchdog,
+            is_ended: false,
+        };
         match taken {
-            (Some(stdin), Some(stdout), Some(stderr)) => Ok((process, Pipes { stdin, stdout, stderr })),
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok((
+                process,
+                Pipes {
+                    stdin,
+                    stdout,
+                    stderr,
+                },
+            )),
             _ => Err(io::Error::other("the process has no standard streams")),
         }
     }
@@ -68,8 +95,8 @@ impl Process {
         let _ = self.leader.wait().await;
     }
 
-    /// Ends the group, whose standard input the caller has closed: waits, then sends SIGTERM, then SIGKILL. Takes no longer than
-    /// [`LONGEST_END`]. Gives the leader's status, if it is known.
+    /// Ends the group, whose standard input the caller has closed: waits, then sends SIGTERM, then
+    /// SIGKILL. Takes no longer than [`LONGEST_END`]. Gives the leader's status, if it is known.
     pub(crate) async fn end(mut self) -> Option<ExitStatus> {
         let mut is_gone = self.is_gone_within(AFTER_CLOSE).await;
         for (signal, limit) in [(Signal::TERM, AFTER_TERM), (Signal::KILL, AFTER_KILL)] {
@@ -80,7 +107,10 @@ impl Process {
             }
         }
         if !is_gone {
-            tracing::warn!(group = self.group.as_raw_nonzero().get(), "a process of a tool server does not end");
+            tracing::warn!(
+                group = self.group.as_raw_nonzero().get(),
+                "a process of a tool server does not end"
+            );
         }
         self.is_ended = true;
         if let Some(mut watchdog) = self.watchdog.take() {
@@ -108,7 +138,8 @@ impl Process {
         if matches!(self.leader.try_wait(), Ok(None)) {
             return false;
         }
-        // Orphans of the group become our children where this program is the first process of a container.
+        // Orphans of the group become our children where this program is the first process of a
+        // container.
         while let Ok(Some(_)) = waitpgid(self.group, WaitOptions::NOHANG) {}
         test_kill_process_group(self.group) == Err(Errno::SRCH)
     }
@@ -125,11 +156,18 @@ impl Drop for Process {
 
 fn command(settings: &McpServer) -> Command {
     let mut command = Command::new(&settings.command);
-    command.args(&settings.args).env_clear().envs(inherited()).envs(&settings.env);
+    command
+        .args(&settings.args)
+        .env_clear()
+        .envs(inherited())
+        .envs(&settings.env);
     if let Some(directory) = &settings.cwd {
         command.current_dir(directory);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // Ctrl-C in a terminal is meant for us alone.
     command.process_group(0).kill_on_drop(true);
     command
@@ -137,11 +175,20 @@ fn command(settings: &McpServer) -> Command {
 
 fn watchdog(group: Pid) -> io::Result<Child> {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", WATCHDOG, "sh", &group.as_raw_nonzero().to_string()]).env_clear().envs(inherited()).current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["-c", WATCHDOG, "sh", &group.as_raw_nonzero().to_string()])
+        .env_clear()
+        .envs(inherited())
+        .current_dir("/");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.process_group(0).kill_on_drop(true).spawn()
 }
 
 fn inherited() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
-    INHERITED.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+    INHERITED
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }

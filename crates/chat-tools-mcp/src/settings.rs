@@ -8,20 +8,22 @@ use std::time::Duration;
 /// An MCP server to be run as a child process.
 #[derive(Clone, PartialEq, Eq)]
 pub struct McpServer {
-    /// Its name: 1 to 32 characters of `a-z`, `A-Z`, `0-9`, `_` and `-`. For the log, and for tools whose own name is taken.
+    /// Its name: 1 to 32 characters of `a-z`, `A-Z`, `0-9`, `_` and `-`. For the log, and for tools
+    /// whose own name is taken.
     pub name: String,
     /// The program: a path, or a name to be found in `PATH`.
     pub command: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Its environment, besides `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR` and `TZ`, which it gets from this process.
+    /// Its environment, besides `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR` and `TZ`, which it gets
+    /// from this process.
     pub env: BTreeMap<String, String>,
     /// Its working directory; that of this process unless changed.
     pub cwd: Option<PathBuf>,
     /// How long a call may take. 30 s unless changed.
     pub call_timeout: Duration,
-    /// How long it may take from the start of the process to its list of tools. 60 s unless changed: a program that is downloaded
-    /// first needs as long.
+    /// How long it may take from the start of the process to its list of tools. 60 s unless
+    /// changed: a program that is downloaded first needs as long.
     pub start_timeout: Duration,
 }
 
@@ -70,7 +72,10 @@ pub enum SettingsError {
 pub(crate) fn check(servers: &[McpServer]) -> Result<(), SettingsError> {
     let mut seen = HashSet::new();
     for McpServer { name, .. } in servers {
-        let fits = (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let fits = (1..=32).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !fits {
             return Err(SettingsError::Name(name.clone()));
         }
@@ -89,7 +94,10 @@ mod tests {
     fn names_are_plain_and_unique() {
         let server = |name: &str| McpServer::new(name, "true");
         assert_eq!(check(&[server("a"), server("b-_9")]), Ok(()));
-        assert_eq!(check(&[server("a"), server("a")]), Err(SettingsError::TwiceNamed("a".into())));
+        assert_eq!(
+            check(&[server("a"), server("a")]),
+            Err(SettingsError::TwiceNamed("a".into()))
+        );
         for bad in ["", "a b", "ä", &"a".repeat(33)] {
             assert_eq!(check(&[server(bad)]), Err(SettingsError::Name(bad.into())));
         }
@@ -101,6 +109,9 @@ mod tests {
         server.args = vec!["--key=hunter2".into()];
         server.env.insert("API_KEY".into(), "hunter2".into());
         let shown = format!("{server:?}");
-        assert!(shown.contains("API_KEY") && !shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("API_KEY") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }

@@ -25,10 +25,18 @@ pub(crate) struct Stderr {
 }
 
 impl Stderr {
-    /// Reads to the end, so that the process never waits for a reader, and logs line by line. The rest of a long line is dropped.
-    pub(crate) fn read(settings: &McpServer, stderr: impl AsyncRead + Unpin + Send + 'static) -> Self {
+    /// Reads to the end, so that the process never waits for a reader, and logs line by line. The
+    /// rest of a long line is dropped.
+    pub(crate) fn read(
+        settings: &McpServer,
+        stderr: impl AsyncRead + Unpin + Send + 'static,
+    ) -> Self {
         let last = Arc::<Mutex<VecDeque<String>>>::default();
-        let (server, secrets, lines) = (settings.name.clone(), Secrets::of(settings), Arc::clone(&last));
+        let (server, secrets, lines) = (
+            settings.name.clone(),
+            Secrets::of(settings),
+            Arc::clone(&last),
+        );
         let reader = tokio::spawn(async move {
             each_line(stderr, |line| {
                 let line = secrets.removed(line);
@@ -49,7 +57,12 @@ impl Stderr {
         // A process that left the group may hold the stream open.
         let _ = timeout(LAST_LINES, self.reader).await;
         let lines = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = lines.iter().filter(|line| !line.is_empty()).cloned().collect::<Vec<_>>().join(" | ");
+        let text = lines
+            .iter()
+            .filter(|line| !line.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" | ");
         let start = text.ceil_char_boundary(text.len().saturating_sub(TOLD_BYTES));
         text.get(start..).unwrap_or_default().to_owned()
     }
@@ -60,7 +73,10 @@ pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
     pub(crate) fn of(settings: &McpServer) -> Self {
-        let of_options = settings.args.iter().zip(std::iter::once("").chain(settings.args.iter().map(String::as_str)));
+        let of_options = settings
+            .args
+            .iter()
+            .zip(std::iter::once("").chain(settings.args.iter().map(String::as_str)));
         let of_options = of_options.filter_map(|(arg, before)| match arg.split_once('=') {
             Some((option, value)) if names_a_secret(option) => Some(value),
             None if before.starts_with('-') && names_a_secret(before) => Some(arg.as_str()),
@@ -82,13 +98,21 @@ impl Secrets {
 
     /// The text without them.
     pub(crate) fn removed(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| if text.contains(secret) { text.replace(secret, "[removed]") } else { text })
+        self.0.iter().fold(text.to_owned(), |text, secret| {
+            if text.contains(secret) {
+                text.replace(secret, "[removed]")
+            } else {
+                text
+            }
+        })
     }
 }
 
 fn names_a_secret(option: &str) -> bool {
     let option = option.to_ascii_lowercase();
-    ["key", "token", "secret", "pass", "auth", "credential"].iter().any(|word| option.contains(word))
+    ["key", "token", "secret", "pass", "auth", "credential"]
+        .iter()
+        .any(|word| option.contains(word))
 }
 
 async fn each_line(mut stderr: impl AsyncRead + Unpin, mut tell: impl FnMut(&str)) {
@@ -119,17 +143,37 @@ mod tests {
         let text = format!("one\r\n\n{long}\n\u{1F600}\nlast");
         let mut told = Vec::new();
         each_line(text.as_bytes(), |line| told.push(line.to_owned())).await;
-        assert_eq!(told, ["one", "", &"x".repeat(LONGEST_LINE), "\u{1F600}", "last"]);
+        assert_eq!(
+            told,
+            ["one", "", &"x".repeat(LONGEST_LINE), "\u{1F600}", "last"]
+        );
     }
 
     #[tokio::test]
     async fn the_last_lines_are_kept_without_secrets() {
         let mut settings = McpServer::new("one", "tool");
-        settings.env.insert("API_KEY".into(), "hunter2hunter2".into());
-        settings.args = ["--token=correct-horse", "--password", "battery-staple", "/srv/files"].map(str::to_owned).to_vec();
-        let text = format!("{}hunter2hunter2 correct-horse\nbattery-staple /srv/files", "\u{e9}\n".repeat(5_000));
-        let last = Stderr::read(&settings, std::io::Cursor::new(text)).last().await;
-        assert!(last.ends_with("| [removed] [removed] | [removed] /srv/files"), "{last}");
+        settings
+            .env
+            .insert("API_KEY".into(), "hunter2hunter2".into());
+        settings.args = [
+            "--token=correct-horse",
+            "--password",
+            "battery-staple",
+            "/srv/files",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let text = format!(
+            "{}hunter2hunter2 correct-horse\nbattery-staple /srv/files",
+            "\u{e9}\n".repeat(5_000)
+        );
+        let last = Stderr::read(&settings, std::io::Cursor::new(text))
+            .last()
+            .await;
+        assert!(
+            last.ends_with("| [removed] [removed] | [removed] /srv/files"),
+            "{last}"
+        );
         assert!(last.len() <= TOLD_BYTES);
     }
 }

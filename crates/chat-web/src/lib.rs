@@ -1,5 +1,5 @@
-//! The chat page: the files that `cargo xtask ui` built from `ui`, embedded in the program. A program that was built without them
-//! has a page that says how to build them.
+//! The chat page: the files that `cargo xtask ui` built from `ui`, embedded in the program. A
+//! program that was built without them has a page that says how to build them.
 
 include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
@@ -29,10 +29,15 @@ pub enum Coding {
 }
 
 impl File {
-    /// The contents in the smallest of the codings that `accepts` takes. Who takes none gets them as they are.
+    /// The contents in the smallest of the codings that `accepts` takes. Who takes none gets them
+    /// as they are.
     pub fn contents(&self, accepts: impl Fn(Coding) -> bool) -> (Coding, &'static [u8]) {
         let offers = [(Coding::Brotli, self.brotli), (Coding::Gzip, self.gzip)];
-        let coded = offers.into_iter().find_map(|(coding, bytes)| bytes.filter(|_| accepts(coding)).map(|bytes| (coding, bytes)));
+        let coded = offers.into_iter().find_map(|(coding, bytes)| {
+            bytes
+                .filter(|_| accepts(coding))
+                .map(|bytes| (coding, bytes))
+        });
         coded.unwrap_or((Coding::Identity, self.plain))
     }
 
@@ -61,38 +66,85 @@ mod tests {
         let page = find("index.html").unwrap();
         let (coding, bytes) = page.contents(|_| false);
         let html = std::str::from_utf8(bytes).unwrap();
-        assert_eq!((coding, page.media_type), (Coding::Identity, "text/html; charset=utf-8"));
-        let named: Vec<_> = html.split('"').filter_map(|text| text.strip_prefix("/page/")).collect();
+        assert_eq!(
+            (coding, page.media_type),
+            (Coding::Identity, "text/html; charset=utf-8")
+        );
+        let named: Vec<_> = html
+            .split('"')
+            .filter_map(|text| text.strip_prefix("/page/"))
+            .collect();
         assert!(!named.is_empty(), "{html}");
         for path in named {
-            assert!(find(path).is_some(), "{path} is named by the page and not there");
+            assert!(
+                find(path).is_some(),
+                "{path} is named by the page and not there"
+            );
         }
-        assert!(!html.contains("<style") && !html.contains("style=") && !html.contains("onclick"), "{html}");
-        assert!(!html.contains("http://") && !html.contains("https://"), "{html}");
+        assert!(
+            !html.contains("<style") && !html.contains("style=") && !html.contains("onclick"),
+            "{html}"
+        );
+        assert!(
+            !html.contains("http://") && !html.contains("https://"),
+            "{html}"
+        );
     }
 
     #[test]
     fn the_page_instead_says_how_to_build_it_and_names_what_is_there() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fallback");
         let html = std::fs::read_to_string(folder.join("index.html")).unwrap();
-        let mut named = html.split('"').filter_map(|text| text.strip_prefix("/page/")).peekable();
-        assert!(named.peek().is_some() && html.contains("cargo xtask serve"), "{html}");
-        assert!(named.all(|path| folder.join(path).is_file()) && folder.join("embed.js").is_file(), "{html}");
+        let mut named = html
+            .split('"')
+            .filter_map(|text| text.strip_prefix("/page/"))
+            .peekable();
+        assert!(
+            named.peek().is_some() && html.contains("cargo xtask serve"),
+            "{html}"
+        );
+        assert!(
+            named.all(|path| folder.join(path).is_file()) && folder.join("embed.js").is_file(),
+            "{html}"
+        );
     }
 
     #[test]
     fn the_smallest_coding_that_is_taken_is_given() {
-        let file = File { path: "a.js", media_type: "", tag: "", plain: b"plain", brotli: Some(b"br"), gzip: Some(b"gzip") };
+        let file = File {
+            path: "a.js",
+            media_type: "",
+            tag: "",
+            plain: b"plain",
+            brotli: Some(b"br"),
+            gzip: Some(b"gzip"),
+        };
         assert_eq!(file.contents(|_| true), (Coding::Brotli, &b"br"[..]));
-        assert_eq!(file.contents(|coding| coding == Coding::Gzip), (Coding::Gzip, &b"gzip"[..]));
+        assert_eq!(
+            file.contents(|coding| coding == Coding::Gzip),
+            (Coding::Gzip, &b"gzip"[..])
+        );
         assert_eq!(file.contents(|_| false), (Coding::Identity, &b"plain"[..]));
-        assert_eq!(File { brotli: None, ..file }.contents(|_| true).0, Coding::Gzip);
+        assert_eq!(
+            File {
+                brotli: None,
+                ..file
+            }
+            .contents(|_| true)
+            .0,
+            Coding::Gzip
+        );
     }
 
     #[test]
     fn only_names_with_a_digest_are_kept_for_ever() {
         for file in files() {
-            assert_eq!(file.is_immutable(), file.path.starts_with("assets/"), "{}", file.path);
+            assert_eq!(
+                file.is_immutable(),
+                file.path.starts_with("assets/"),
+                "{}",
+                file.path
+            );
         }
         assert!(!find("index.html").unwrap().is_immutable());
     }

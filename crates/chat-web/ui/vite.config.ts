@@ -1,17 +1,17 @@
-import { defineConfig } from 'vite';
-import { compressed, emptied } from './build/files.ts';
+import { defineConfig } from "vite";
+import { compressed, emptied } from "./build/files.ts";
 
 export default defineConfig({
-  base: '/page/',
-  oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
-  plugins: [emptied(), compressed()],
-  build: {
-    target: 'es2022',
-    emptyOutDir: false,
-    modulePreload: { polyfill: false },
-    assetsInlineLimit: 0,
-    reportCompressedSize: false,
-    license: { fileName: 'licenses.md' },
-    rolldownOptions: { input: 'index.html' },
-  },
+	base: "/page/",
+	oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+	plugins: [emptied(), compressed()],
+	build: {
+		target: "es2022",
+		emptyOutDir: false,
+		modulePreload: { polyfill: false },
+		assetsInlineLimit: 0,
+		reportCompressedSize: false,
+		license: { fileName: "licenses.md" },
+		rolldownOptions: { input: "index.html" },
+	},
 });

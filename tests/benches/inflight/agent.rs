@@ -1,4 +1,5 @@
-//! The agent that keeps turns waiting: a process of its own, for each turn is an open file here too.
+//! The agent that keeps turns waiting: a process of its own, for each turn is an open file here
+//! too.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -19,7 +20,8 @@ pub fn answer_to(message: &str) -> String {
     message.repeat(PIECES)
 }
 
-/// Serves until the standard input ends. Told `count`, it says how many wait; told `open`, it answers them.
+/// Serves until the standard input ends. Told `count`, it says how many wait; told `open`, it
+/// answers them.
 pub fn serve() {
     let (gate, waiting) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
     let (held, count) = (gate.clone(), waiting.clone());
@@ -53,9 +55,22 @@ pub struct Agent {
 impl Agent {
     pub fn start() -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let mut child = command.arg("--agent").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (tell, hear) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut agent = Self { child, tell, hear, base_url: String::new() };
+        let mut child = command
+            .arg("--agent")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tell, hear) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
+        let mut agent = Self {
+            child,
+            tell,
+            hear,
+            base_url: String::new(),
+        };
         agent.base_url = agent.line();
         agent
     }

@@ -1,4 +1,5 @@
-//! How soon the agent hears of a message: from the client's request to the first byte of the server's, with a long history between.
+//! How soon the agent hears of a message: from the client's request to the first byte of the
+//! server's, with a long history between.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,56 +24,84 @@ const AT_ONCE: usize = 16;
 /// Within so many milliseconds half of all messages are to be on their way to the agent.
 const SOON: f64 = 20.0;
 
-/// Fills conversations, then sends a message to each, one at a time. Gives the goal if it was missed.
+/// Fills conversations, then sends a message to each, one at a time. Gives the goal if it was
+/// missed.
 pub async fn measure(kind: Kind, conversations: usize) -> Vec<String> {
     let mut agent = Agent::start().await;
     let fleet = Fleet::start(kind, &agent.base_url);
     let client = fleet.clients().swap_remove(0);
-    let filled: Vec<String> = stream::iter(0..conversations).map(|_| fill(&client)).buffer_unordered(AT_ONCE).collect().await;
+    let filled: Vec<String> = stream::iter(0..conversations)
+        .map(|_| fill(&client))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
     agent.forget();
     let (mut through, mut straight) = (Vec::new(), Vec::new());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     for conversation in &filled {
         let sent = Instant::now();
-        let request = client.message("", Some(conversation), &load::message(TURNS)).header("accept", "text/event-stream");
+        let request = client
+            .message("", Some(conversation), &load::message(TURNS))
+            .header("accept", "text/event-stream");
         let events = Events::of(request.send().await.unwrap()).rest().await;
         assert_eq!(events.last().unwrap().name, "done");
         through.push(agent.heard().await - sent);
         // The floor: the same bytes, sent straight to the agent.
         let body = agent.last_body();
-        let request = http.post(format!("{}/chat/completions", agent.base_url)).body(body);
+        let request = http
+            .post(format!("{}/chat/completions", agent.base_url))
+            .body(body);
         let sent = Instant::now();
         request.send().await.unwrap().bytes().await.unwrap();
         straight.push(agent.heard().await - sent);
     }
-    println!("\n{kind}: milliseconds to the agent's first byte; {conversations} conversations of {} messages\n", 2 * TURNS);
+    println!(
+        "\n{kind}: milliseconds to the agent's first byte; {conversations} conversations of {} messages\n",
+        2 * TURNS
+    );
     head(&["", "50 %", "90 %", "99 %"]);
     let through = percentiles(through);
     let straight = percentiles(straight);
     let ms = |times: [f64; 3]| times.map(|time| format!("{time:.1}"));
-    for (name, [half, most, nearly_all]) in [("through the server", ms(through)), ("the same bytes, sent straight", ms(straight))] {
+    for (name, [half, most, nearly_all]) in [
+        ("through the server", ms(through)),
+        ("the same bytes, sent straight", ms(straight)),
+    ] {
         row(&[&name, &half, &most, &nearly_all]);
     }
-    println!("\nThe last request had {} KiB.", agent.last_body().len() >> 10);
-    goal(&format!("{kind}: median milliseconds to the agent's first byte"), through[0], SOON).into_iter().collect()
+    println!(
+        "\nThe last request had {} KiB.",
+        agent.last_body().len() >> 10
+    );
+    goal(
+        &format!("{kind}: median milliseconds to the agent's first byte"),
+        through[0],
+        SOON,
+    )
+    .into_iter()
+    .collect()
 }
 
 fn percentiles(mut times: Vec<Duration>) -> [f64; 3] {
     times.sort_unstable();
-    [50, 90, 99].map(|percent| times[(times.len() * percent).div_ceil(100) - 1].as_secs_f64() * 1000.0)
+    [50, 90, 99]
+        .map(|percent| times[(times.len() * percent).div_ceil(100) - 1].as_secs_f64() * 1000.0)
 }
 
 async fn fill(client: &Client) -> String {
     let reply = client.chat(None, &load::message(0)).await;
     let conversation = reply["conversation_id"].as_str().unwrap().to_owned();
     for turn in 1..TURNS {
-        let (status, reply) = client.try_chat("?messages=turn", Some(&conversation), &load::message(turn)).await;
+        let (status, reply) = client
+            .try_chat("?messages=turn", Some(&conversation), &load::message(turn))
+            .await;
         assert_eq!(status, 200, "{reply}");
     }
     conversation
 }
 
-/// An agent that notes when a request's first byte comes, and answers at once. It knows no more of HTTP than that takes.
+/// An agent that notes when a request's first byte comes, and answers at once. It knows no more of
+/// HTTP than that takes.
 struct Agent {
     base_url: String,
     heard: UnboundedReceiver<Instant>,
@@ -92,7 +121,11 @@ impl Agent {
                 tokio::spawn(serve(connection, tell.clone(), kept.clone()));
             }
         });
-        Self { base_url, heard, last }
+        Self {
+            base_url,
+            heard,
+            last,
+        }
     }
 
     async fn heard(&mut self) -> Instant {
@@ -108,7 +141,11 @@ impl Agent {
     }
 }
 
-async fn serve(mut connection: TcpStream, tell: UnboundedSender<Instant>, last: Arc<Mutex<Vec<u8>>>) {
+async fn serve(
+    mut connection: TcpStream,
+    tell: UnboundedSender<Instant>,
+    last: Arc<Mutex<Vec<u8>>>,
+) {
     let answer = answer();
     let mut unread = Vec::new();
     while connection.read_buf(&mut unread).await.unwrap_or(0) > 0 {
@@ -132,16 +169,34 @@ async fn serve(mut connection: TcpStream, tell: UnboundedSender<Instant>, last: 
 /// The body of a request, if all of it is there.
 fn whole(request: &[u8]) -> Option<&[u8]> {
     let end = request.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&request[..end]).unwrap().to_ascii_lowercase();
-    let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let head = std::str::from_utf8(&request[..end])
+        .unwrap()
+        .to_ascii_lowercase();
+    let length: usize = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .unwrap()
+        .parse()
+        .unwrap();
     let body = &request[end + 4..];
     (body.len() >= length).then_some(body)
 }
 
 /// An answer of 1,500 characters.
 fn answer() -> Vec<u8> {
-    let events = [chunk::text(&load::message(0).repeat(5)), chunk::finish("stop"), chunk::usage(1, 1)];
-    let body: String = events.into_iter().map(|event| format!("data: {event}\n\n")).collect();
+    let events = [
+        chunk::text(&load::message(0).repeat(5)),
+        chunk::finish("stop"),
+        chunk::usage(1, 1),
+    ];
+    let body: String = events
+        .into_iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
     let body = format!("{body}data: [DONE]\n\n");
-    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }

@@ -31,7 +31,8 @@ impl Kind {
         }
     }
 
-    /// How many files a server has open with so many turns in flight: a connection to the agent for each, and one to each client that stays.
+    /// How many files a server has open with so many turns in flight: a connection to the agent for
+    /// each, and one to each client that stays.
     pub fn files(self, turns: usize) -> u64 {
         let here = turns.div_ceil(self.replicas());
         (2 * here - here / OF) as u64 + OTHER_FILES
@@ -70,28 +71,48 @@ impl Fleet {
             Kind::Sqlite => (home, None),
             Kind::Postgres => {
                 let settings = vec![("shared_preload_libraries", "pg_stat_statements".to_owned())];
-                let cluster = Cluster::start(Options { durable: true, settings, ..Options::default() }).unwrap();
+                let cluster = Cluster::start(Options {
+                    durable: true,
+                    settings,
+                    ..Options::default()
+                })
+                .unwrap();
                 cluster.create_database("chat").unwrap();
-                cluster.query("postgres", "CREATE EXTENSION pg_stat_statements").unwrap();
+                cluster
+                    .query("postgres", "CREATE EXTENSION pg_stat_statements")
+                    .unwrap();
                 (home.set("DATABASE_URL", cluster.url("chat")), Some(cluster))
             }
         };
         let servers = (0..kind.replicas()).map(|_| home.start()).collect();
-        Self { servers, home, cluster }
+        Self {
+            servers,
+            home,
+            cluster,
+        }
     }
 
     /// A client at each server, without connections yet.
     pub fn clients(&self) -> Vec<Client> {
-        self.servers.iter().map(|server| server.client("ann")).collect()
+        self.servers
+            .iter()
+            .map(|server| server.client("ann"))
+            .collect()
     }
 
-    /// What has been counted since the start: with PostgreSQL all statements; with SQLite the commits, which the index of the
-    /// write-ahead log counts (<https://sqlite.org/walformat.html>, `iChange`). That reading does not grow either, a test counts.
+    /// What has been counted since the start: with PostgreSQL all statements; with SQLite the
+    /// commits, which the index of the write-ahead log counts (<https://sqlite.org/walformat.html>,
+    /// `iChange`). That reading does not grow either, a test counts.
     pub fn statements(&self) -> u64 {
         match &self.cluster {
             Some(cluster) => {
                 let sum = "SELECT sum(calls) FROM pg_stat_statements JOIN pg_database ON oid = dbid WHERE datname = 'chat'";
-                cluster.query("postgres", sum).unwrap().trim().parse().unwrap()
+                cluster
+                    .query("postgres", sum)
+                    .unwrap()
+                    .trim()
+                    .parse()
+                    .unwrap()
             }
             None => {
                 let mut index = self.home.database().into_os_string();
@@ -106,18 +127,32 @@ impl Fleet {
     pub fn memory(&self) -> u64 {
         let resident = |server: &Server| {
             let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-            line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:"))
+                .unwrap();
+            line.split_whitespace()
+                .next()
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+                << 10
         };
         self.servers.iter().map(resident).sum()
     }
 
-    /// The processor time that the servers have used. Linux counts it in hundredths of a second (proc_pid_stat(5), fields 14 and 15).
+    /// The processor time that the servers have used. Linux counts it in hundredths of a second
+    /// (proc_pid_stat(5), fields 14 and 15).
     pub fn cpu(&self) -> Duration {
         let ticks = |server: &Server| {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
             let after_name = stat.rsplit_once(')').unwrap().1;
-            after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
+            after_name
+                .split_whitespace()
+                .skip(11)
+                .take(2)
+                .map(|ticks| ticks.parse::<u64>().unwrap())
+                .sum::<u64>()
         };
         Duration::from_millis(self.servers.iter().map(ticks).sum::<u64>() * 10)
     }

@@ -1,8 +1,16 @@
-//! Many turns in flight at once, and how soon the agent hears of a message: `cargo xtask bench inflight`.
+//! Many turns in flight at once, and how soon the agent hears of a message: `cargo xtask bench
+//! inflight`.
 //!
-//! Reading order: `fleet` (the servers, and what can be seen of them from outside), `agent` (who keeps all turns waiting), `load` (the
-//! clients), `waiting` and `first_byte` (what is measured), `table` (how it is told).
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test program")]
+//! Reading order: `fleet` (the servers, and what can be seen of them from outside), `agent` (who
+//! keeps all turns waiting), `load` (the clients), `waiting` and `first_byte` (what is measured),
+//! `table` (how it is told).
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test program"
+)]
 
 mod agent;
 mod first_byte;
@@ -16,7 +24,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use fleet::Kind;
 
-/// Measures turns in flight: memory, statements, time to the agent's first byte. Fails if a goal is missed.
+/// Measures turns in flight: memory, statements, time to the agent's first byte. Fails if a goal is
+/// missed.
 #[derive(Parser)]
 struct Arguments {
     /// Which database; both if it is not given.
@@ -46,7 +55,9 @@ fn main() -> ExitCode {
         agent::serve();
         return ExitCode::SUCCESS;
     }
-    let kinds = arguments.database.map_or_else(|| vec![Kind::Sqlite, Kind::Postgres], |kind| vec![kind]);
+    let kinds = arguments
+        .database
+        .map_or_else(|| vec![Kind::Sqlite, Kind::Postgres], |kind| vec![kind]);
     for kind in &kinds {
         let needed = kind.files(arguments.turns);
         if needed > files {
@@ -57,7 +68,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let missed = runtime.block_on(async {
         let mut missed = Vec::new();
         for kind in kinds {
@@ -69,5 +83,9 @@ fn main() -> ExitCode {
     for goal in &missed {
         eprintln!("missed: {goal}");
     }
-    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if missed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -4,12 +4,21 @@ use std::fmt::Display;
 
 /// Prints a row.
 pub fn row(cells: &[&dyn Display]) {
-    println!("|{}", cells.iter().map(|cell| format!(" {cell} |")).collect::<String>());
+    println!(
+        "|{}",
+        cells
+            .iter()
+            .map(|cell| format!(" {cell} |"))
+            .collect::<String>()
+    );
 }
 
 /// Prints a head.
 pub fn head(cells: &[&str]) {
-    row(&cells.iter().map(|cell| cell as &dyn Display).collect::<Vec<_>>());
+    row(&cells
+        .iter()
+        .map(|cell| cell as &dyn Display)
+        .collect::<Vec<_>>());
     println!("|{}", "---:|".repeat(cells.len()));
 }
 

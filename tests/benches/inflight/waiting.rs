@@ -10,7 +10,8 @@ use crate::table::{goal, head, row};
 /// The most memory for each turn, in KiB.
 const MEMORY: f64 = 64.0;
 
-/// How much oftener the database may be asked when all turns wait than when few do: beats fall into a time or beside it.
+/// How much oftener the database may be asked when all turns wait than when few do: beats fall into
+/// a time or beside it.
 const GROWTH: f64 = 1.25;
 
 /// How long fewer turns than all are looked at.
@@ -24,19 +25,36 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
     for client in &clients {
         client.chat(None, WARM_UP).await;
     }
-    println!("\n{kind}, servers: {}; CHAT_AGENT_FIRST_BYTE_TIMEOUT=4m, all else by default\n", clients.len());
-    head(&["turns in flight", "begun a second", "memory MiB", "KiB for each", &format!("{} a second", kind.counted()), "CPU %"]);
+    println!(
+        "\n{kind}, servers: {}; CHAT_AGENT_FIRST_BYTE_TIMEOUT=4m, all else by default\n",
+        clients.len()
+    );
+    head(&[
+        "turns in flight",
+        "begun a second",
+        "memory MiB",
+        "KiB for each",
+        &format!("{} a second", kind.counted()),
+        "CPU %",
+    ]);
     let idle = fleet.memory();
     let (mut flight, mut faults, mut few, mut most) = (Vec::new(), Vec::new(), f64::NAN, f64::NAN);
     let mut each = f64::NAN;
-    let mut steps: Vec<usize> = [0, 100, 1_000].into_iter().filter(|step| *step < turns).collect();
+    let mut steps: Vec<usize> = [0, 100, 1_000]
+        .into_iter()
+        .filter(|step| *step < turns)
+        .collect();
     steps.push(turns);
     for step in steps {
         let (missing, started) = (step - flight.len(), Instant::now());
         faults.extend(load::begin(&clients, &mut flight, step).await);
         agent.holds(flight.len()).await;
         let begun = missing as f64 / started.elapsed().as_secs_f64();
-        let look = if step == turns { Duration::from_secs(hold) } else { LOOK };
+        let look = if step == turns {
+            Duration::from_secs(hold)
+        } else {
+            LOOK
+        };
         let (statements, cpu, since) = (fleet.statements(), fleet.cpu(), Instant::now());
         tokio::time::sleep(look).await;
         let seconds = since.elapsed().as_secs_f64();
@@ -47,22 +65,51 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
         if step > 0 && few.is_nan() {
             few = most;
         }
-        let rounded = |number: f64| if number.is_nan() { String::from("–") } else { format!("{number:.1}") };
-        let of_each = if step == 0 { String::from("–") } else { rounded(each) };
-        row(&[&step, &format!("{begun:.0}"), &format!("{:.0}", memory as f64 / 1_048_576.0), &of_each, &rounded(most), &rounded(cpu)]);
+        let rounded = |number: f64| {
+            if number.is_nan() {
+                String::from("–")
+            } else {
+                format!("{number:.1}")
+            }
+        };
+        let of_each = if step == 0 {
+            String::from("–")
+        } else {
+            rounded(each)
+        };
+        row(&[
+            &step,
+            &format!("{begun:.0}"),
+            &format!("{:.0}", memory as f64 / 1_048_576.0),
+            &of_each,
+            &rounded(most),
+            &rounded(cpu),
+        ]);
     }
     let released = Instant::now();
     agent.open();
     faults.extend(load::end(flight).await);
     let took = released.elapsed();
-    println!("\nAll were answered {:.1} s after the agent began to; memory then: {} MiB\n", took.as_secs_f64(), fleet.memory() >> 20);
+    println!(
+        "\nAll were answered {:.1} s after the agent began to; memory then: {} MiB\n",
+        took.as_secs_f64(),
+        fleet.memory() >> 20
+    );
     for fault in faults.iter().take(5) {
         println!("error: {fault}");
     }
     let goals = [
         goal(&format!("{kind}: errors"), faults.len() as f64, 0.0),
-        goal(&format!("{kind}: KiB of memory for each turn"), each, MEMORY),
-        goal(&format!("{kind}: {} a second with all against few", kind.counted()), most / few, GROWTH),
+        goal(
+            &format!("{kind}: KiB of memory for each turn"),
+            each,
+            MEMORY,
+        ),
+        goal(
+            &format!("{kind}: {} a second with all against few", kind.counted()),
+            most / few,
+            GROWTH,
+        ),
     ];
     goals.into_iter().flatten().collect()
 }

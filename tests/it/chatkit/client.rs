@@ -23,11 +23,18 @@ pub struct ChatKit {
 
 impl ChatKit {
     pub fn new(server: &Server, user: &str) -> Self {
-        Self { client: server.client(user), frame: uuid::Uuid::now_v7().to_string(), record: Record::default() }
+        Self {
+            client: server.client(user),
+            frame: uuid::Uuid::now_v7().to_string(),
+            record: Record::default(),
+        }
     }
 
     fn request(&self, kind: &str, params: &Value) -> RequestBuilder {
-        let request = self.client.anywhere(Method::POST, "/chatkit").header("chatkit-frame-instance-id", &self.frame);
+        let request = self
+            .client
+            .anywhere(Method::POST, "/chatkit")
+            .header("chatkit-frame-instance-id", &self.frame);
         let body = json!({ "type": kind, "params": params });
         self.record.lock().unwrap().push(json!({ "request": body }));
         request.json(&body)
@@ -37,7 +44,10 @@ impl ChatKit {
     pub async fn ask(&self, kind: &str, params: Value) -> Value {
         let (status, body) = read(self.request(kind, &params).send().await.unwrap()).await;
         assert_eq!(status, 200, "{kind}: {body}");
-        self.record.lock().unwrap().push(json!({ "response": kind, "body": body }));
+        self.record
+            .lock()
+            .unwrap()
+            .push(json!({ "response": kind, "body": body }));
         body
     }
 
@@ -49,7 +59,12 @@ impl ChatKit {
 
     /// Begins a stream.
     pub async fn open(&self, kind: &str, params: Value) -> Stream {
-        let response = self.request(kind, &params).header("accept", "text/event-stream").send().await.unwrap();
+        let response = self
+            .request(kind, &params)
+            .header("accept", "text/event-stream")
+            .send()
+            .await
+            .unwrap();
         Stream::of(response, self.record.clone())
     }
 
@@ -59,11 +74,16 @@ impl ChatKit {
     }
 
     pub async fn create(&self, text: &str) -> Vec<Value> {
-        self.events("threads.create", json!({ "input": input(text) })).await
+        self.events("threads.create", json!({ "input": input(text) }))
+            .await
     }
 
     pub async fn add(&self, thread: &str, text: &str) -> Vec<Value> {
-        self.events("threads.add_user_message", json!({ "thread_id": thread, "input": input(text) })).await
+        self.events(
+            "threads.add_user_message",
+            json!({ "thread_id": thread, "input": input(text) }),
+        )
+        .await
     }
 
     /// A whole list, page after page, with the last object's id as cursor.
@@ -73,7 +93,10 @@ impl ChatKit {
         loop {
             let page = self.ask(kind, params.clone()).await;
             let data = page["data"].as_array().unwrap().clone();
-            assert!(!data.is_empty() || page["has_more"] == false, "the front end would ask for ever");
+            assert!(
+                !data.is_empty() || page["has_more"] == false,
+                "the front end would ask for ever"
+            );
             all.extend(data);
             if page["has_more"] == false {
                 return all;
@@ -88,12 +111,20 @@ pub fn input(text: &str) -> Value {
 }
 
 pub fn thread_of(events: &[Value]) -> String {
-    events[0]["thread"]["id"].as_str().expect("a thread").to_owned()
+    events[0]["thread"]["id"]
+        .as_str()
+        .expect("a thread")
+        .to_owned()
 }
 
 /// The text of a message, whoever spoke.
 pub fn text(item: &Value) -> String {
-    item["content"].as_array().unwrap().iter().map(|part| part["text"].as_str().unwrap()).collect()
+    item["content"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["text"].as_str().unwrap())
+        .collect()
 }
 
 /// The events of an answer, as they come.
@@ -107,7 +138,14 @@ impl Stream {
     fn of(response: Response, record: Record) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { bytes: response.bytes_stream().map(|chunk| chunk.map(Into::into)).boxed(), unread: Vec::new(), record }
+        Self {
+            bytes: response
+                .bytes_stream()
+                .map(|chunk| chunk.map(Into::into))
+                .boxed(),
+            unread: Vec::new(),
+            record,
+        }
     }
 
     /// The next event; `None` at the end, or where the connection broke.
@@ -124,7 +162,11 @@ impl Stream {
                 self.record.lock().unwrap().push(json!({ "event": event }));
                 return Some(event);
             }
-            self.unread.extend(wait::within("the next event of a stream", self.bytes.next()).await?.ok()?);
+            self.unread.extend(
+                wait::within("the next event of a stream", self.bytes.next())
+                    .await?
+                    .ok()?,
+            );
         }
     }
 
@@ -132,7 +174,10 @@ impl Stream {
     pub async fn until(&mut self, wanted: &str) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
-            let event = self.next().await.unwrap_or_else(|| panic!("no {wanted} in {events:?}"));
+            let event = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("no {wanted} in {events:?}"));
             let found = event["type"] == wanted || event["update"]["type"] == wanted;
             events.push(event);
             if found {

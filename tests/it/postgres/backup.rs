@@ -34,36 +34,76 @@ fn without_finish_reasons(reply: &Value) -> Value {
 async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     let gate = Gate::new();
     let held = gate.clone();
-    let agent = StubAgent::start(move |recorded| match recorded.messages().pop().unwrap()["content"].as_str() {
-        Some("Pay") => Answer::calls([("pay", "{}")]),
-        Some("Wait") => Answer::text(["Done."]).held(&held),
-        _ => Answer::text(["Hello."]),
-    });
+    let agent =
+        StubAgent::start(move |recorded| {
+            match recorded.messages().pop().unwrap()["content"].as_str() {
+                Some("Pay") => Answer::calls([("pay", "{}")]),
+                Some("Wait") => Answer::text(["Done."]).held(&held),
+                _ => Answer::text(["Hello."]),
+            }
+        });
     let database = database();
     let (witness, old) = Witness::gated(home(database.url(), &agent.base_url()));
     let (a, b) = (old.start(), old.start());
     let ann = a.client("ann");
     let answered = join_all((0..10).map(|n| {
-        let ann = if n % 2 == 0 { ann.clone() } else { b.client("ann") };
-        async move { (n, ann.message("", None, &format!("m{n}")).header("idempotency-key", format!("k{n}")).send().await.unwrap()) }
+        let ann = if n % 2 == 0 {
+            ann.clone()
+        } else {
+            b.client("ann")
+        };
+        async move {
+            (
+                n,
+                ann.message("", None, &format!("m{n}"))
+                    .header("idempotency-key", format!("k{n}"))
+                    .send()
+                    .await
+                    .unwrap(),
+            )
+        }
     }))
     .await;
     let mut acknowledged = Vec::new();
     for (n, response) in answered {
         acknowledged.push((n, chat_tests::client::read(response).await.1));
     }
-    // Some wait for the agent, one of them with another message behind it, and one waits for a tool.
+    // Some wait for the agent, one of them with another message behind it, and one waits for a
+    // tool.
     let mut waiting: Vec<Event> = Vec::new();
     for on in [&a, &b, &a, &b] {
-        waiting.push(on.client("ann").stream(None, "Wait").await.next().await.unwrap());
+        waiting.push(
+            on.client("ann")
+                .stream(None, "Wait")
+                .await
+                .next()
+                .await
+                .unwrap(),
+        );
     }
     until("four turns that wait at the agent", async || {
-        agent.requests().iter().filter(|request| request.messages()[0]["content"] == "Wait").count() == 4
+        agent
+            .requests()
+            .iter()
+            .filter(|request| request.messages()[0]["content"] == "Wait")
+            .count()
+            == 4
     })
     .await;
     let (_, busy) = ids(&waiting[0]);
-    let queued = b.client("ann").stream(Some(&busy), "Later").await.next().await.unwrap();
-    let pay = ann.stream(None, "Pay").await.until("tool_call").await.swap_remove(0);
+    let queued = b
+        .client("ann")
+        .stream(Some(&busy), "Later")
+        .await
+        .next()
+        .await
+        .unwrap();
+    let pay = ann
+        .stream(None, "Pay")
+        .await
+        .until("tool_call")
+        .await
+        .swap_remove(0);
     let tool = witness.reached().await;
 
     let copy = database.copy().unwrap();
@@ -78,32 +118,67 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     let (new_witness, new) = Witness::new(home(copy.url(), &agent.base_url()));
     let servers: Vec<Server> = std::thread::scope(|scope| {
         let starting = [(); 2].map(|()| scope.spawn(|| new.start()));
-        starting.into_iter().map(|server| server.join().unwrap()).collect()
+        starting
+            .into_iter()
+            .map(|server| server.join().unwrap())
+            .collect()
     });
     let clients: Vec<_> = servers.iter().map(|server| server.client("ann")).collect();
     for ((n, reply), ann) in acknowledged.iter().zip(clients.iter().cycle()) {
         let conversation = reply["conversation_id"].as_str().unwrap();
-        assert_eq!(ann.said(conversation).await, [format!("user: m{n}"), "assistant: Hello.".to_owned()]);
+        assert_eq!(
+            ann.said(conversation).await,
+            [format!("user: m{n}"), "assistant: Hello.".to_owned()]
+        );
         // The key is as good as ever.
-        let again = ann.message("", None, &format!("m{n}")).header("idempotency-key", format!("k{n}")).send().await.unwrap();
-        assert_eq!(chat_tests::client::read(again).await.1, without_finish_reasons(reply));
+        let again = ann
+            .message("", None, &format!("m{n}"))
+            .header("idempotency-key", format!("k{n}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            chat_tests::client::read(again).await.1,
+            without_finish_reasons(reply)
+        );
     }
     for (opened, ann) in waiting.iter().zip(clients.iter().cycle()) {
         let (id, conversation) = ids(opened);
         assert_eq!(ann.end_of(&id).await.name, "done");
-        assert_eq!(ann.said(&conversation).await[..2], ["user: Wait", "assistant: Done."]);
+        assert_eq!(
+            ann.said(&conversation).await[..2],
+            ["user: Wait", "assistant: Done."]
+        );
     }
     let ann = &clients[0];
     assert_eq!(ann.end_of(&ids(&queued).0).await.name, "done");
     assert_eq!(ann.end_of(&ids(&pay).0).await.name, "done");
     assert_eq!(turn(ann, &ids(&pay).0).await["status"], "completed");
     // Nobody knows from the dump whether it was paid.
-    let calls = ann.get(&format!("/conversations/{}/tool-calls", ids(&pay).1)).await;
+    let calls = ann
+        .get(&format!("/conversations/{}/tool-calls", ids(&pay).1))
+        .await;
     assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
     assert_eq!(new_witness.log(), Vec::<String>::new());
-    assert_eq!(copy.query("SELECT count(*) FROM turns WHERE ended_at IS NULL").unwrap(), "0");
+    assert_eq!(
+        copy.query("SELECT count(*) FROM turns WHERE ended_at IS NULL")
+            .unwrap(),
+        "0"
+    );
     // The ten answers of the version before, and its message that asked for the tool.
-    assert_eq!(copy.query("SELECT count(*) FROM messages WHERE finish_reason IS NULL AND role = 'assistant'").unwrap(), "11");
+    assert_eq!(
+        copy.query(
+            "SELECT count(*) FROM messages WHERE finish_reason IS NULL AND role = 'assistant'"
+        )
+        .unwrap(),
+        "11"
+    );
     let logs: Vec<String> = servers.into_iter().map(Server::kill).collect();
-    assert_eq!(logs.iter().filter(|log| log.contains("migrating the database")).count(), 1, "{logs:?}");
+    assert_eq!(
+        logs.iter()
+            .filter(|log| log.contains("migrating the database"))
+            .count(),
+        1,
+        "{logs:?}"
+    );
 }

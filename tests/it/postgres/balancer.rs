@@ -33,8 +33,13 @@ struct Site {
 }
 
 impl Site {
-    /// The configuration as it is in the docs but for the addresses, and places of files that take a privilege.
-    fn new(agent: &StubAgent, configuration: &str, balancer: impl FnOnce(&Path, String) -> Command) -> Self {
+    /// The configuration as it is in the docs but for the addresses, and places of files that take
+    /// a privilege.
+    fn new(
+        agent: &StubAgent,
+        configuration: &str,
+        balancer: impl FnOnce(&Path, String) -> Command,
+    ) -> Self {
         let cluster = Cluster::start(Options::default()).unwrap();
         cluster.create_database("chat").unwrap();
         let ports = [(); 3].map(|()| free_port().unwrap());
@@ -46,23 +51,46 @@ impl Site {
         }
         let folder = TempDir::new().unwrap();
         let mut command = balancer(folder.path(), text);
-        let balancer = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let balancer = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let home = home(&cluster.url("chat"), &agent.base_url()).set("CHAT_SHUTDOWN_NOTICE", "3s");
-        let [a, b] = [ports[1], ports[2]].map(|port| home.clone().set("CHAT_LISTEN", address(port)));
-        Self { balancer, at: ([127, 0, 0, 1], ports[0]).into(), a, b, cluster, _folder: folder }
+        let [a, b] =
+            [ports[1], ports[2]].map(|port| home.clone().set("CHAT_LISTEN", address(port)));
+        Self {
+            balancer,
+            at: ([127, 0, 0, 1], ports[0]).into(),
+            a,
+            b,
+            cluster,
+            _folder: folder,
+        }
     }
 
     fn nginx(agent: &StubAgent) -> Self {
         Self::new(agent, NGINX, |folder, text| {
             let here = |name: &str| folder.join(name).display().to_string();
-            let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {};", here(kind)));
+            let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                .map(|kind| format!("{kind}_temp_path {};", here(kind)));
             let text = text
                 .replace("/var/log/nginx/", &here(""))
                 .replace("/run/nginx.pid", &here("pid"))
                 .replace("\nhttp {", &format!("\nhttp {{ {}", places.join(" ")));
             std::fs::write(folder.join("conf"), text).unwrap();
             let mut command = Command::new(program("CHAT_TEST_NGINX"));
-            command.args(["-p", &here(""), "-c", &here("conf"), "-e", &here("error.log"), "-g", "daemon off; master_process off;"]);
+            command.args([
+                "-p",
+                &here(""),
+                "-c",
+                &here("conf"),
+                "-e",
+                &here("error.log"),
+                "-g",
+                "daemon off; master_process off;",
+            ]);
             command
         })
     }
@@ -82,12 +110,18 @@ impl Site {
 
     /// Waits until the balancer sends requests to whoever is ready.
     async fn until_ready(&self) {
-        until("a balancer that sends requests to a server", async || {
-            match self.client("ann").anywhere(Method::GET, "/health/ready").send().await {
+        until(
+            "a balancer that sends requests to a server",
+            async || match self
+                .client("ann")
+                .anywhere(Method::GET, "/health/ready")
+                .send()
+                .await
+            {
                 Ok(response) => response.status() == 200,
                 Err(_) => false,
-            }
-        })
+            },
+        )
         .await;
     }
 }
@@ -100,11 +134,17 @@ impl Drop for Site {
 }
 
 fn program(variable: &str) -> std::ffi::OsString {
-    std::env::var_os(variable).unwrap_or_else(|| panic!("this test needs a program: name it in {variable}, or see `cargo xtask help`"))
+    std::env::var_os(variable).unwrap_or_else(|| {
+        panic!("this test needs a program: name it in {variable}, or see `cargo xtask help`")
+    })
 }
 
 /// Waits for a turn's end by the balancer, whoever dies meanwhile.
-async fn rest_of(client: &Client, turn: &str, last: Option<&str>) -> Vec<chat_tests::client::Event> {
+async fn rest_of(
+    client: &Client,
+    turn: &str,
+    last: Option<&str>,
+) -> Vec<chat_tests::client::Event> {
     let resumed = async || {
         let response = client.resume(turn, last).await;
         match response.status().as_u16() {
@@ -115,7 +155,9 @@ async fn rest_of(client: &Client, turn: &str, last: Option<&str>) -> Vec<chat_te
             }
         }
     };
-    Events::of(wait::value("a stream by the balancer", resumed).await).rest().await
+    Events::of(wait::value("a stream by the balancer", resumed).await)
+        .rest()
+        .await
 }
 
 /// An agent that says "One, ", and goes on when it may.
@@ -125,7 +167,12 @@ fn counting(gate: &Gate) -> StubAgent {
     StubAgent::start(move |_| Answer::text(["One, ", "two."]).held_after(first, &held))
 }
 
-async fn streams_come_at_once_and_outlive_a_replica(site: Site, agent: StubAgent, gate: Gate, repeats: bool) {
+async fn streams_come_at_once_and_outlive_a_replica(
+    site: Site,
+    agent: StubAgent,
+    gate: Gate,
+    repeats: bool,
+) {
     let ann = site.client("ann");
     let a = site.a.start();
     site.until_ready().await;
@@ -135,13 +182,26 @@ async fn streams_come_at_once_and_outlive_a_replica(site: Site, agent: StubAgent
     assert_eq!(text(&seen), "One, ");
     let (turn, conversation) = ids(&seen[0]);
     let plain = tokio::spawn(ann.message("", None, "Without a key").send());
-    let keyed = || ann.message("", None, "With a key").header("idempotency-key", "k").send();
+    let keyed = || {
+        ann.message("", None, "With a key")
+            .header("idempotency-key", "k")
+            .send()
+    };
     let first = tokio::spawn(keyed());
-    until("three requests to the agent", async || agent.requests().len() == 3).await;
+    until("three requests to the agent", async || {
+        agent.requests().len() == 3
+    })
+    .await;
     let b = site.b.clone().set("CHAT_CHATKIT_EXAMPLE", "true").start();
-    // What only the second has is found as soon as the balancer knows it, for the first has more connections.
+    // What only the second has is found as soon as the balancer knows it, for the first has more
+    // connections.
     until("the second server behind the balancer", async || {
-        ann.anywhere(Method::GET, "/chatkit-example").send().await.unwrap().status() == 200
+        ann.anywhere(Method::GET, "/chatkit-example")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            == 200
     })
     .await;
     a.kill();
@@ -154,16 +214,35 @@ async fn streams_come_at_once_and_outlive_a_replica(site: Site, agent: StubAgent
     let rest = rest_of(&ann, &turn, last.as_deref()).await;
     assert_eq!(rest.last().unwrap().name, "done");
     let direct = b.client("ann");
-    assert_eq!(essence(&rest), essence(&Events::of(direct.resume(&turn, last.as_deref()).await).rest().await));
-    assert_eq!(direct.said(&conversation).await, ["user: Count", "assistant: One, two."]);
-    // What was sent and has no key is not sent again; what has one may be, by the balancer or by the client.
+    assert_eq!(
+        essence(&rest),
+        essence(
+            &Events::of(direct.resume(&turn, last.as_deref()).await)
+                .rest()
+                .await
+        )
+    );
+    assert_eq!(
+        direct.said(&conversation).await,
+        ["user: Count", "assistant: One, two."]
+    );
+    // What was sent and has no key is not sent again; what has one may be, by the balancer or by
+    // the client.
     assert_eq!(plain.await.unwrap().unwrap().status(), 502);
     let first = read(first.await.unwrap().unwrap()).await;
     assert_eq!(first.0, if repeats { 200 } else { 502 }, "{}", first.1);
-    let answered = async || Some(keyed().await.unwrap()).filter(|response| response.status() == 200);
-    let again = read(wait::value("the answer to a repeated message", answered).await).await.1;
+    let answered =
+        async || Some(keyed().await.unwrap()).filter(|response| response.status() == 200);
+    let again = read(wait::value("the answer to a repeated message", answered).await)
+        .await
+        .1;
     assert_eq!(again["response"], "One, two.");
-    assert_eq!(site.cluster.query("chat", "SELECT count(*) FROM turns").unwrap(), "3");
+    assert_eq!(
+        site.cluster
+            .query("chat", "SELECT count(*) FROM turns")
+            .unwrap(),
+        "3"
+    );
 }
 
 async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: StubAgent) {
@@ -174,36 +253,68 @@ async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: St
     for _ in 0..2 {
         let mut streaming = ann.stream(None, "Count").await;
         let turn = ids(&streaming.until("text").await[0]).0;
-        let cancelled = ann.request(Method::POST, &format!("/turns/{turn}/cancel")).send().await.unwrap();
+        let cancelled = ann
+            .request(Method::POST, &format!("/turns/{turn}/cancel"))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(cancelled.status(), 200);
-        assert_eq!(streaming.rest().await.last().unwrap().data["status"], "cancelled");
+        assert_eq!(
+            streaming.rest().await.last().unwrap().data["status"],
+            "cancelled"
+        );
     }
     // Who leaves a stream of ChatKit stops its turn.
     let message = json!({ "content": [{ "type": "input_text", "text": "Count" }], "attachments": [], "inference_options": {} });
     let body = json!({ "type": "threads.create", "params": { "input": message } });
-    let response = ann.anywhere(Method::POST, "/chatkit").json(&body).send().await.unwrap();
+    let response = ann
+        .anywhere(Method::POST, "/chatkit")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
-    until("three requests to the agent", async || agent.requests().len() == 3).await;
+    until("three requests to the agent", async || {
+        agent.requests().len() == 3
+    })
+    .await;
     drop(response);
     let cancelled = "SELECT count(*) FROM turns WHERE status = 'cancelled'";
-    until("three cancelled turns", async || site.cluster.query("chat", cancelled).unwrap() == "3").await;
-    let long = ann.request(Method::POST, "/chat").header("content-type", "application/json").body(vec![b' '; 3 << 19]);
+    until("three cancelled turns", async || {
+        site.cluster.query("chat", cancelled).unwrap() == "3"
+    })
+    .await;
+    let long = ann
+        .request(Method::POST, "/chat")
+        .header("content-type", "application/json")
+        .body(vec![b' '; 3 << 19]);
     let (status, problem) = read(long.send().await.unwrap()).await;
-    assert_eq!((status.as_u16(), &problem["code"]), (413, &"body_too_large".into()), "{problem}");
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (413, &"body_too_large".into()),
+        "{problem}"
+    );
     // Nobody is ready now. Clients are told why, and when to come again.
     site.cluster.stop(Mode::Fast).unwrap();
     for _ in 0..100 {
         let response = ann.message("", None, "Anybody?").send().await.unwrap();
         assert_eq!(response.headers()["retry-after"], "2");
         let (status, problem) = read(response).await;
-        assert_eq!((status.as_u16(), &problem["code"]), (503, &"store_unavailable".into()), "{problem}");
+        assert_eq!(
+            (status.as_u16(), &problem["code"]),
+            (503, &"store_unavailable".into()),
+            "{problem}"
+        );
     }
 }
 
 async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
     let mut servers = vec![site.a.start(), site.b.start()];
     site.until_ready().await;
-    let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, refused) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let send = |sender: usize| {
         let (client, stop, refused) = (site.client("ann"), stop.clone(), refused.clone());
         async move {
@@ -212,13 +323,21 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
                 let said = format!("s{sender} m{}", sent.len());
                 let answered = async {
                     loop {
-                        let request = client.message("?messages=turn", conversation.as_deref(), &said);
-                        let response = request.header("idempotency-key", said.replace(' ', "-")).send().await.unwrap();
+                        let request =
+                            client.message("?messages=turn", conversation.as_deref(), &said);
+                        let response = request
+                            .header("idempotency-key", said.replace(' ', "-"))
+                            .send()
+                            .await
+                            .unwrap();
                         let (status, reply) = read(response).await;
                         if status == 200 {
                             return reply;
                         }
-                        assert!([502, 503, 504].contains(&status.as_u16()), "{status} {reply}");
+                        assert!(
+                            [502, 503, 504].contains(&status.as_u16()),
+                            "{status} {reply}"
+                        );
                         refused.fetch_add(1, Ordering::Relaxed);
                     }
                 };
@@ -233,12 +352,17 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
     let senders: Vec<_> = (0..8).map(|sender| tokio::spawn(send(sender))).collect();
     let calm = async || {
         let goal = agent.requests().len() + 40;
-        until("40 more requests to the agent", async || agent.requests().len() >= goal).await;
+        until("40 more requests to the agent", async || {
+            agent.requests().len() >= goal
+        })
+        .await;
     };
     calm().await;
     for home in [&site.a, &site.b, &site.a, &site.b] {
         let oldest = servers.remove(0);
-        let (code, log) = tokio::task::spawn_blocking(move || oldest.terminate()).await.unwrap();
+        let (code, log) = tokio::task::spawn_blocking(move || oldest.terminate())
+            .await
+            .unwrap();
         assert_eq!(code, Some(0), "{log}");
         servers.push(home.start());
         calm().await;
@@ -246,10 +370,17 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
     stop.store(true, Ordering::Relaxed);
     for sender in senders {
         let (conversation, sent) = sender.await.unwrap();
-        let expected: Vec<String> = sent.iter().flat_map(|said| [format!("user: {said}"), format!("assistant: Re {said}")]).collect();
+        let expected: Vec<String> = sent
+            .iter()
+            .flat_map(|said| [format!("user: {said}"), format!("assistant: Re {said}")])
+            .collect();
         assert_eq!(servers[0].client("ann").said(&conversation).await, expected);
     }
-    eprintln!("{} requests, of which {} were refused and repeated", agent.requests().len(), refused.load(Ordering::Relaxed));
+    eprintln!(
+        "{} requests, of which {} were refused and repeated",
+        agent.requests().len(),
+        refused.load(Ordering::Relaxed)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

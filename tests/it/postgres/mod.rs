@@ -29,7 +29,11 @@ fn home(database: &str, agent: &str) -> Home {
         ("CHAT_DATABASE_ACQUIRE_TIMEOUT", "30s"),
         ("CHAT_DATABASE_TIMEOUT", "50s"),
     ];
-    settings.into_iter().fold(Home::with_agent(agent), |home, (name, value)| home.set(name, value))
+    settings
+        .into_iter()
+        .fold(Home::with_agent(agent), |home, (name, value)| {
+            home.set(name, value)
+        })
 }
 
 /// The turn and the conversation that an event tells of.
@@ -41,9 +45,18 @@ fn ids(opened: &Event) -> (String, String) {
 /// All that is stored of a user's conversations.
 fn rows(database: &Database, user: &str) -> String {
     let conversations = format!("SELECT id FROM conversations WHERE owner = '{user}'");
-    let all = ["turns", "messages", "tool_calls"].map(|table| format!("{table} WHERE conversation_id IN ({conversations})"));
-    let all = all.into_iter().chain([format!("conversations WHERE owner = '{user}'")]);
-    all.map(|rows| database.query(&format!("SELECT * FROM {rows} ORDER BY id")).unwrap()).collect::<Vec<_>>().join("\n")
+    let all = ["turns", "messages", "tool_calls"]
+        .map(|table| format!("{table} WHERE conversation_id IN ({conversations})"));
+    let all = all
+        .into_iter()
+        .chain([format!("conversations WHERE owner = '{user}'")]);
+    all.map(|rows| {
+        database
+            .query(&format!("SELECT * FROM {rows} ORDER BY id"))
+            .unwrap()
+    })
+    .collect::<Vec<_>>()
+    .join("\n")
 }
 
 /// A turn as it is told.

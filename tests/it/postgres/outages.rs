@@ -33,14 +33,20 @@ impl Site {
     }
 
     fn home(&self, agent: &StubAgent) -> Home {
-        let url = self.network.instead_of(([127, 0, 0, 1], self.cluster.port()).into(), &self.cluster.url("chat"));
+        let url = self.network.instead_of(
+            ([127, 0, 0, 1], self.cluster.port()).into(),
+            &self.cluster.url("chat"),
+        );
         let limits = [
             ("CHAT_DATABASE_CONNECT_TIMEOUT", "3s"),
             ("CHAT_DATABASE_STATEMENT_TIMEOUT", "3s"),
             ("CHAT_DATABASE_ACQUIRE_TIMEOUT", "5s"),
             ("CHAT_DATABASE_TIMEOUT", "6s"),
         ];
-        limits.into_iter().fold(super::home(&url, &agent.base_url()), |home, (name, value)| home.set(name, value))
+        limits.into_iter().fold(
+            super::home(&url, &agent.base_url()),
+            |home, (name, value)| home.set(name, value),
+        )
     }
 
     /// Stops the database, and starts it again after a while.
@@ -54,11 +60,14 @@ impl Site {
     }
 }
 
-/// The codes of a database that is away, or that went away while it was asked, or that is a standby still.
+/// The codes of a database that is away, or that went away while it was asked, or that is a standby
+/// still.
 const AWAY: [&str; 3] = ["store_unavailable", "store_timeout", "store_read_only"];
 
 /// Asks for this until it is done; whatever else is said must be that the database is away.
-async fn insist<F: Future<Output = reqwest::Result<reqwest::Response>>>(mut send: impl FnMut() -> F) -> Value {
+async fn insist<F: Future<Output = reqwest::Result<reqwest::Response>>>(
+    mut send: impl FnMut() -> F,
+) -> Value {
     let answered = async {
         loop {
             let response = send().await.unwrap();
@@ -97,8 +106,11 @@ impl Senders {
                         // Whoever is not answered asks another, as behind a load balancer.
                         tries += 1;
                         let client = &clients[(sender + tries) % clients.len()];
-                        let request = client.message("?messages=turn", conversation.as_deref(), &text);
-                        request.header("idempotency-key", text.replace(' ', "-")).send()
+                        let request =
+                            client.message("?messages=turn", conversation.as_deref(), &text);
+                        request
+                            .header("idempotency-key", text.replace(' ', "-"))
+                            .send()
                     });
                     let reply = reply.await;
                     assert_eq!(reply["response"], format!("Re {text}"), "{reply}");
@@ -108,7 +120,12 @@ impl Senders {
                 (conversation.unwrap(), sent)
             }
         };
-        Self { tasks: (0..senders).map(|sender| tokio::spawn(sending(sender))).collect(), stop: stop.clone() }
+        Self {
+            tasks: (0..senders)
+                .map(|sender| tokio::spawn(sending(sender)))
+                .collect(),
+            stop: stop.clone(),
+        }
     }
 
     /// Stops them, and looks whether all that was answered is stored, once and in order.
@@ -116,7 +133,10 @@ impl Senders {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             let (conversation, sent) = task.await.unwrap();
-            let expected: Vec<String> = sent.iter().flat_map(|text| [format!("user: {text}"), format!("assistant: Re {text}")]).collect();
+            let expected: Vec<String> = sent
+                .iter()
+                .flat_map(|text| [format!("user: {text}"), format!("assistant: Re {text}")])
+                .collect();
             assert_eq!(client.said(&conversation).await, expected);
         }
     }
@@ -134,7 +154,10 @@ async fn turns_outlive_a_database_that_stops() {
         let held = gate.clone();
         let agent = StubAgent::start(move |recorded| {
             let last = recorded.messages().pop().unwrap();
-            match (last["role"].as_str().unwrap(), last["content"].as_str().unwrap()) {
+            match (
+                last["role"].as_str().unwrap(),
+                last["content"].as_str().unwrap(),
+            ) {
                 ("user", "Pay") => Answer::calls([("pay", "{}")]),
                 ("user", _) => Answer::text(["Done."]).held(&held),
                 _ => Answer::text(["Paid."]),
@@ -146,9 +169,17 @@ async fn turns_outlive_a_database_that_stops() {
         let ann = a.client("ann");
         let mut opened = Vec::new();
         for n in 0..8 {
-            opened.push(ids(&ann.stream(None, &format!("m{n}")).await.next().await.unwrap()));
+            opened.push(ids(&ann
+                .stream(None, &format!("m{n}"))
+                .await
+                .next()
+                .await
+                .unwrap()));
         }
-        until("eight requests to the agent", async || agent.requests().len() == 8).await;
+        until("eight requests to the agent", async || {
+            agent.requests().len() == 8
+        })
+        .await;
         let mut paying = ann.stream(None, "Pay").await;
         let pay = ids(&paying.until("tool_call").await[0]);
         let tool = witness.reached().await;
@@ -159,14 +190,29 @@ async fn turns_outlive_a_database_that_stops() {
             let client = server.client("ann");
             for response in [
                 client.message("", None, "Anybody?").send().await.unwrap(),
-                client.request(Method::GET, "/conversations").send().await.unwrap(),
-                client.request(Method::POST, &format!("/turns/{}/cancel", opened[0].0)).send().await.unwrap(),
+                client
+                    .request(Method::GET, "/conversations")
+                    .send()
+                    .await
+                    .unwrap(),
+                client
+                    .request(Method::POST, &format!("/turns/{}/cancel", opened[0].0))
+                    .send()
+                    .await
+                    .unwrap(),
             ] {
                 assert!(response.headers().contains_key("retry-after"));
                 assert_eq!(read(response).await.1["code"], "store_unavailable");
             }
-            assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
-            assert_eq!(code(&client, "/health/ready").await, (503, "store_unavailable".into()));
+            assert!(
+                asked.elapsed() < Duration::from_secs(30),
+                "{:?}",
+                asked.elapsed()
+            );
+            assert_eq!(
+                code(&client, "/health/ready").await,
+                (503, "store_unavailable".into())
+            );
             assert_eq!(code(&client, "/health/live").await.0, 200);
         }
         // Answers come, and a tool comes to its end, while nobody can store them.
@@ -178,17 +224,33 @@ async fn turns_outlive_a_database_that_stops() {
             let on = if n % 2 == 0 { &a } else { &b }.client("ann");
             insist(|| on.request(Method::GET, &format!("/turns/{turn}")).send()).await;
             assert_eq!(on.end_of(turn).await.name, "done");
-            assert_eq!(on.said(conversation).await, [format!("user: m{n}"), "assistant: Done.".to_owned()]);
+            assert_eq!(
+                on.said(conversation).await,
+                [format!("user: m{n}"), "assistant: Done.".to_owned()]
+            );
         }
         assert_eq!(ann.end_of(&pay.0).await.name, "done");
         assert_eq!(ann.said(&pay.1).await, ["user: Pay", "assistant: Paid."]);
         // It may be unknown by now what came of it, but it was not done again.
         assert_eq!(witness.log(), ["begin pay", "end pay"]);
         // Nothing of what was refused is there.
-        assert_eq!(site.cluster.query("chat", "SELECT count(*) FROM turns").unwrap(), "9");
-        assert_eq!(site.cluster.query("chat", "SELECT count(*) FROM turns WHERE ended_at IS NULL").unwrap(), "0");
+        assert_eq!(
+            site.cluster
+                .query("chat", "SELECT count(*) FROM turns")
+                .unwrap(),
+            "9"
+        );
+        assert_eq!(
+            site.cluster
+                .query("chat", "SELECT count(*) FROM turns WHERE ended_at IS NULL")
+                .unwrap(),
+            "0"
+        );
         for server in [&a, &b] {
-            until("a server that is ready", async || code(&server.client("ann"), "/health/ready").await.0 == 200).await;
+            until("a server that is ready", async || {
+                code(&server.client("ann"), "/health/ready").await.0 == 200
+            })
+            .await;
         }
     }
 }
@@ -232,7 +294,12 @@ async fn senders_lose_nothing_whatever_happens_to_database_and_network() {
     network.forward();
     calm().await;
     senders.lost_nothing(&b.client("ann")).await;
-    assert!(agent.requests().iter().all(|request| request.rejection.is_none()));
+    assert!(
+        agent
+            .requests()
+            .iter()
+            .all(|request| request.rejection.is_none())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,17 +310,27 @@ async fn a_standby_takes_the_place_of_its_primary() {
     let home = site.home(&agent);
     let (a, b) = (home.start(), home.start());
     let senders = Senders::start(&[&a, &b], 8);
-    until("40 requests to the agent", async || agent.requests().len() >= 40).await;
+    until("40 requests to the agent", async || {
+        agent.requests().len() >= 40
+    })
+    .await;
     site.cluster.kill().unwrap();
     // Whoever is connected to a standby that is none yet is told that it takes no writes.
-    site.network.point_to(([127, 0, 0, 1], standby.port()).into());
+    site.network
+        .point_to(([127, 0, 0, 1], standby.port()).into());
     let ann = a.client("ann");
-    until("a server that is not ready", async || code(&ann, "/health/ready").await.0 == 503).await;
+    until("a server that is not ready", async || {
+        code(&ann, "/health/ready").await.0 == 503
+    })
+    .await;
     let refused = ann.message("", None, "Anybody?").send().await.unwrap();
     assert_eq!(refused.status(), 503);
     standby.promote().unwrap();
     let goal = agent.requests().len() + 40;
-    until("40 more requests to the agent", async || agent.requests().len() >= goal).await;
+    until("40 more requests to the agent", async || {
+        agent.requests().len() >= goal
+    })
+    .await;
     senders.lost_nothing(&b.client("ann")).await;
 }
 
@@ -261,7 +338,10 @@ async fn a_standby_takes_the_place_of_its_primary() {
 async fn a_commit_that_is_lost_or_unanswered_is_done_once() {
     let site = Site::new();
     for lost in [Lost::Answer, Lost::Message] {
-        let (network, traps) = (site.network.clone(), Arc::new(std::sync::Mutex::new(Vec::new())));
+        let (network, traps) = (
+            site.network.clone(),
+            Arc::new(std::sync::Mutex::new(Vec::new())),
+        );
         let set_trap = {
             let (network, traps) = (network.clone(), traps.clone());
             move || {
@@ -272,36 +352,68 @@ async fn a_commit_that_is_lost_or_unanswered_is_done_once() {
         };
         // What is stored next is lost: the calls, then the end.
         let before_answer = set_trap.clone();
-        let agent = StubAgent::start(move |recorded| match recorded.messages().pop().unwrap()["role"].as_str() {
-            Some("user") if recorded.number == 0 => Answer::text(["Hello."]),
-            Some("user") => {
-                before_answer();
-                Answer::calls([("pay", "{}")])
-            }
-            _ => {
-                before_answer();
-                Answer::text(["Paid."])
+        let agent = StubAgent::start(move |recorded| {
+            match recorded.messages().pop().unwrap()["role"].as_str() {
+                Some("user") if recorded.number == 0 => Answer::text(["Hello."]),
+                Some("user") => {
+                    before_answer();
+                    Answer::calls([("pay", "{}")])
+                }
+                _ => {
+                    before_answer();
+                    Answer::text(["Paid."])
+                }
             }
         });
         // Nothing is written but what is asked for.
-        let home = site.home(&agent).set("CHAT_LEASE", "3h").set("CHAT_HEARTBEAT", "1h").set("CHAT_SWEEP", "1h");
+        let home = site
+            .home(&agent)
+            .set("CHAT_LEASE", "3h")
+            .set("CHAT_HEARTBEAT", "1h")
+            .set("CHAT_SWEEP", "1h");
         let (witness, home) = Witness::gated(home);
         let server = home.start();
         let ann = server.client("ann");
         assert_eq!(ann.chat(None, "Hi").await["response"], "Hello.");
         set_trap();
-        let sent = tokio::spawn(ann.message("", None, "Pay").header("idempotency-key", format!("{lost:?}")).send());
+        let sent = tokio::spawn(
+            ann.message("", None, "Pay")
+                .header("idempotency-key", format!("{lost:?}"))
+                .send(),
+        );
         let tool = witness.reached().await;
         set_trap();
         tool.release();
         let (status, reply) = read(sent.await.unwrap().unwrap()).await;
-        assert_eq!((status.as_u16(), &reply["response"]), (200, &"Paid.".into()), "{lost:?}: {reply}");
+        assert_eq!(
+            (status.as_u16(), &reply["response"]),
+            (200, &"Paid.".into()),
+            "{lost:?}: {reply}"
+        );
         let traps = std::mem::take(&mut *traps.lock().unwrap());
-        assert_eq!(traps.iter().map(Trap::has_sprung).collect::<Vec<_>>(), [true; 4], "{lost:?}");
+        assert_eq!(
+            traps.iter().map(Trap::has_sprung).collect::<Vec<_>>(),
+            [true; 4],
+            "{lost:?}"
+        );
         assert_eq!(reply["tool_calls"][0]["status"], "succeeded", "{reply}");
-        assert_eq!(ann.said(reply["conversation_id"].as_str().unwrap()).await, ["user: Pay", "assistant: Paid."]);
+        assert_eq!(
+            ann.said(reply["conversation_id"].as_str().unwrap()).await,
+            ["user: Pay", "assistant: Paid."]
+        );
         assert_eq!(witness.log(), ["begin pay", "end pay"]);
-        assert_eq!(ann.get("/conversations").await["conversations"].as_array().unwrap().len(), if lost == Lost::Answer { 2 } else { 4 });
-        assert!(agent.requests().iter().all(|request| request.rejection.is_none()));
+        assert_eq!(
+            ann.get("/conversations").await["conversations"]
+                .as_array()
+                .unwrap()
+                .len(),
+            if lost == Lost::Answer { 2 } else { 4 }
+        );
+        assert!(
+            agent
+                .requests()
+                .iter()
+                .all(|request| request.rejection.is_none())
+        );
     }
 }

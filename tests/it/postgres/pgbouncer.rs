@@ -11,12 +11,22 @@ use chat_tests::client::{Events, read};
 
 /// The setting that keeps prepared statements apart, where this version has it.
 fn with_prepared_statements(number: u32) -> Option<String> {
-    let output = Command::new(std::env::var_os(PGBOUNCER_VARIABLE).expect(PGBOUNCER_VARIABLE)).arg("--version").output().unwrap();
+    let output = Command::new(std::env::var_os(PGBOUNCER_VARIABLE).expect(PGBOUNCER_VARIABLE))
+        .arg("--version")
+        .output()
+        .unwrap();
     let version = String::from_utf8(output.stdout).unwrap();
     let number_of = |text: &str| text.trim().parse::<u32>().unwrap();
     // `PgBouncer 1.24.1`, and lines on libraries.
-    let mut numbers = version.lines().next().unwrap().trim_start_matches("PgBouncer ").split('.').map(number_of);
-    ((numbers.next().unwrap(), numbers.next().unwrap()) >= (1, 21)).then(|| format!("max_prepared_statements = {number}"))
+    let mut numbers = version
+        .lines()
+        .next()
+        .unwrap()
+        .trim_start_matches("PgBouncer ")
+        .split('.')
+        .map(number_of);
+    ((numbers.next().unwrap(), numbers.next().unwrap()) >= (1, 21))
+        .then(|| format!("max_prepared_statements = {number}"))
 }
 
 fn cluster() -> Cluster {
@@ -28,7 +38,9 @@ fn cluster() -> Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn pgbouncer_that_keeps_prepared_statements_serves() {
     let Some(setting) = with_prepared_statements(200) else {
-        panic!("this PgBouncer is older than 1.21, and servers refuse it: see the other test; name a newer one");
+        panic!(
+            "this PgBouncer is older than 1.21, and servers refuse it: see the other test; name a newer one"
+        );
     };
     let cluster = cluster();
     // Fewer connections than clients, so that they change hands.
@@ -39,13 +51,26 @@ async fn pgbouncer_that_keeps_prepared_statements_serves() {
     all_are_answered_one_after_another(&[&a, &b], &agent).await;
     let bob = a.client("bob");
     let reply = bob.chat(None, "Hi").await;
-    let (turn, conversation) = (reply["turn_id"].as_str().unwrap(), reply["conversation_id"].as_str().unwrap());
-    let told = Events::of(b.client("bob").resume(turn, None).await).rest().await;
+    let (turn, conversation) = (
+        reply["turn_id"].as_str().unwrap(),
+        reply["conversation_id"].as_str().unwrap(),
+    );
+    let told = Events::of(b.client("bob").resume(turn, None).await)
+        .rest()
+        .await;
     assert_eq!(told.last().unwrap().name, "done");
-    for path in ["/conversations".to_owned(), format!("/turns/{turn}"), format!("/conversations/{conversation}/messages")] {
+    for path in [
+        "/conversations".to_owned(),
+        format!("/turns/{turn}"),
+        format!("/conversations/{conversation}/messages"),
+    ] {
         assert_eq!(bob.get(&path).await, b.client("bob").get(&path).await);
     }
-    let retried = bob.request(Method::POST, &format!("/turns/{turn}/retry")).send().await.unwrap();
+    let retried = bob
+        .request(Method::POST, &format!("/turns/{turn}/retry"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(read(retried).await.0, 200);
     for server in [a, b] {
         let log = server.kill();
@@ -57,8 +82,17 @@ async fn pgbouncer_that_keeps_prepared_statements_serves() {
 async fn pgbouncer_that_mixes_prepared_statements_up_is_refused() {
     let cluster = cluster();
     let setting = with_prepared_statements(0);
-    let pooler = PgBouncer::start(&cluster, &setting.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let pooler = PgBouncer::start(
+        &cluster,
+        &setting.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+    .unwrap();
     let (code, log) = home(&pooler.url("chat"), &echo().base_url()).refuses();
     assert_eq!(code, Some(4), "{log}");
-    assert!(log.contains("PgBouncer") && log.contains("1.21") && log.contains("max_prepared_statements"), "{log}");
+    assert!(
+        log.contains("PgBouncer")
+            && log.contains("1.21")
+            && log.contains("max_prepared_statements"),
+        "{log}"
+    );
 }

@@ -18,7 +18,10 @@ fn held_at_first(answers: usize, gate: &Gate) -> StubAgent {
     let held = gate.clone();
     StubAgent::start(move |recorded| {
         let last = recorded.messages().pop().unwrap();
-        match (last["role"].as_str().unwrap(), last["content"].as_str().unwrap()) {
+        match (
+            last["role"].as_str().unwrap(),
+            last["content"].as_str().unwrap(),
+        ) {
             ("user", "Pay") => Answer::calls([("pay", "{}")]),
             _ if recorded.number < answers => Answer::text(["Done."]).held(&held),
             _ => Answer::text(["Done."]),
@@ -30,7 +33,14 @@ fn held_at_first(answers: usize, gate: &Gate) -> StubAgent {
 async fn begin(client: &chat_tests::client::Client, turns: usize) -> Vec<Event> {
     let streams = join_all((0..turns).map(|n| {
         let client = client.clone();
-        async move { client.stream(None, &format!("m{n}")).await.next().await.unwrap() }
+        async move {
+            client
+                .stream(None, &format!("m{n}"))
+                .await
+                .next()
+                .await
+                .unwrap()
+        }
     }));
     streams.await
 }
@@ -39,7 +49,14 @@ async fn begin(client: &chat_tests::client::Client, turns: usize) -> Vec<Event> 
 fn asked(agent: &StubAgent) -> HashMap<String, usize> {
     let mut asked = HashMap::new();
     for request in agent.requests() {
-        *asked.entry(request.messages()[0]["content"].as_str().unwrap().to_owned()).or_default() += 1;
+        *asked
+            .entry(
+                request.messages()[0]["content"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+            )
+            .or_default() += 1;
     }
     asked
 }
@@ -52,7 +69,10 @@ async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
     let home = home(database.url(), &agent.base_url());
     let (a, b, c) = (home.start(), home.start(), home.start());
     let opened = begin(&a.client("ann"), TURNS).await;
-    until("all turns at the agent", async || agent.requests().len() == TURNS).await;
+    until("all turns at the agent", async || {
+        agent.requests().len() == TURNS
+    })
+    .await;
     // One more waits behind a running one.
     let (_, conversation) = ids(&opened[0]);
     let queued = b.client("ann").stream(Some(&conversation), "Later").await;
@@ -61,7 +81,10 @@ async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
         let (id, conversation) = ids(opened);
         let on = if n % 2 == 0 { &b } else { &c }.client("ann");
         assert_eq!(on.end_of(&id).await.name, "done");
-        assert_eq!(on.said(&conversation).await[..2], [format!("user: m{n}"), "assistant: Done.".to_owned()]);
+        assert_eq!(
+            on.said(&conversation).await[..2],
+            [format!("user: m{n}"), "assistant: Done.".to_owned()]
+        );
     }
     assert_eq!(queued.rest().await.last().unwrap().name, "done");
     gate.open();
@@ -81,11 +104,18 @@ async fn what_one_leaves_behind_goes_on_at_once() {
     let agent = held_at_first(TURNS, &gate);
     let database = database();
     // Nobody who is only thought dead is taken over from here.
-    let home = home(database.url(), &agent.base_url()).set("CHAT_LEASE", "1h").set("CHAT_SHUTDOWN_GRACE", "100ms");
+    let home = home(database.url(), &agent.base_url())
+        .set("CHAT_LEASE", "1h")
+        .set("CHAT_SHUTDOWN_GRACE", "100ms");
     let (a, b) = (home.start(), home.start());
     let opened = begin(&a.client("ann"), TURNS).await;
-    until("all turns at the agent", async || agent.requests().len() == TURNS).await;
-    let (code, log) = tokio::task::spawn_blocking(move || a.terminate()).await.unwrap();
+    until("all turns at the agent", async || {
+        agent.requests().len() == TURNS
+    })
+    .await;
+    let (code, log) = tokio::task::spawn_blocking(move || a.terminate())
+        .await
+        .unwrap();
     assert_eq!(code, Some(0), "{log}");
     for opened in &opened {
         assert_eq!(b.client("ann").end_of(&ids(opened).0).await.name, "done");
@@ -102,18 +132,24 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
     let (witness, home) = Witness::gated(home(database.url(), &agent.base_url()));
     let a = home.start();
     let opened = begin(&a.client("ann"), 8).await;
-    until("eight requests to the agent", async || agent.requests().len() == 8).await;
+    until("eight requests to the agent", async || {
+        agent.requests().len() == 8
+    })
+    .await;
     let mut paying = a.client("ann").stream(None, "Pay").await;
     let pay = paying.until("tool_call").await.swap_remove(0);
     let tool = witness.reached().await;
     a.signal("STOP");
     let b = home.start();
-    let known = database.query("SELECT string_agg(quote_literal(id), ',') FROM workers").unwrap();
+    let known = database
+        .query("SELECT string_agg(quote_literal(id), ',') FROM workers")
+        .unwrap();
     let on_b = b.client("ann");
     let mut turns: Vec<(String, String)> = opened.iter().map(ids).collect();
     turns.push(ids(&pay));
     for (id, _) in &turns {
-        // Eight of the answers are held still, those that A has asked for; what B asks for is answered.
+        // Eight of the answers are held still, those that A has asked for; what B asks for is
+        // answered.
         assert_eq!(on_b.end_of(id).await.name, "done");
     }
     let before = rows(&database, "ann");
@@ -122,15 +158,29 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
     tool.release();
     a.signal("CONT");
     let others = format!("SELECT count(*) FROM workers WHERE id NOT IN ({known})");
-    until("another worker in the database", async || database.query(&others).unwrap() != "0").await;
+    until("another worker in the database", async || {
+        database.query(&others).unwrap() != "0"
+    })
+    .await;
     // Under its new name it serves on.
-    assert_eq!(a.client("bob").chat(None, "Are you there?").await["response"], "Done.");
-    let (code, log) = tokio::task::spawn_blocking(move || a.terminate()).await.unwrap();
+    assert_eq!(
+        a.client("bob").chat(None, "Are you there?").await["response"],
+        "Done."
+    );
+    let (code, log) = tokio::task::spawn_blocking(move || a.terminate())
+        .await
+        .unwrap();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("given up for dead"), "{log}");
-    assert_eq!(rows(&database, "ann"), before, "it wrote after it had lost its turns");
+    assert_eq!(
+        rows(&database, "ann"),
+        before,
+        "it wrote after it had lost its turns"
+    );
     assert_eq!(witness.log(), ["begin pay", "end pay"]);
-    let calls = on_b.get(&format!("/conversations/{}/tool-calls", ids(&pay).1)).await;
+    let calls = on_b
+        .get(&format!("/conversations/{}/tool-calls", ids(&pay).1))
+        .await;
     assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
 }
 
@@ -138,10 +188,13 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
 async fn a_turn_that_kills_its_server_is_given_up() {
     let gate = Gate::new();
     let held = gate.clone();
-    let agent = StubAgent::start(move |recorded| match recorded.messages().pop().unwrap()["content"].as_str() {
-        Some("Poison") => Answer::text(["Never."]).held(&held),
-        _ => Answer::text(["Hello."]),
-    });
+    let agent =
+        StubAgent::start(move |recorded| {
+            match recorded.messages().pop().unwrap()["content"].as_str() {
+                Some("Poison") => Answer::text(["Never."]).held(&held),
+                _ => Answer::text(["Hello."]),
+            }
+        });
     let database = database();
     let home = home(database.url(), &agent.base_url());
     // Each dies when its agent has been asked.
@@ -149,19 +202,37 @@ async fn a_turn_that_kills_its_server_is_given_up() {
     for attempt in 1..=3 {
         let server = home.start();
         if opened.is_none() {
-            opened = Some(server.client("ann").stream(None, "Poison").await.next().await.unwrap());
+            opened = Some(
+                server
+                    .client("ann")
+                    .stream(None, "Poison")
+                    .await
+                    .next()
+                    .await
+                    .unwrap(),
+            );
         }
-        until("the next attempt at the agent", async || agent.requests().len() == attempt).await;
+        until("the next attempt at the agent", async || {
+            agent.requests().len() == attempt
+        })
+        .await;
         server.kill();
     }
     let (id, conversation) = ids(&opened.unwrap());
     let server = home.start();
     let ann = server.client("ann");
     let end = ann.end_of(&id).await;
-    assert_eq!((end.name.as_str(), &end.data["code"]), ("error", &"too_many_attempts".into()), "{end:?}");
+    assert_eq!(
+        (end.name.as_str(), &end.data["code"]),
+        ("error", &"too_many_attempts".into()),
+        "{end:?}"
+    );
     assert_eq!(turn(&ann, &id).await["status"], "failed");
     assert_eq!(agent.requests().len(), 3);
-    assert_eq!(ann.chat(Some(&conversation), "And now?").await["response"], "Hello.");
+    assert_eq!(
+        ann.chat(Some(&conversation), "And now?").await["response"],
+        "Hello."
+    );
     gate.open();
 }
 
@@ -172,12 +243,19 @@ async fn turns_of_a_dead_one_are_watched_and_cancelled_meanwhile() {
     let home = home(database.url(), &agent.base_url());
     let (a, b) = (home.start(), home.start());
     let opened = begin(&a.client("ann"), 1).await.swap_remove(0);
-    until("a request to the agent", async || agent.requests().len() == 1).await;
+    until("a request to the agent", async || {
+        agent.requests().len() == 1
+    })
+    .await;
     a.kill();
     let (id, conversation) = ids(&opened);
     let on_b = b.client("ann");
     let watching = chat_tests::client::Events::of(on_b.resume(&id, None).await);
-    let cancelled = on_b.request(reqwest::Method::POST, &format!("/turns/{id}/cancel")).send().await.unwrap();
+    let cancelled = on_b
+        .request(reqwest::Method::POST, &format!("/turns/{id}/cancel"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(cancelled.status(), 200);
     let rest = watching.rest().await;
     assert_eq!(rest.last().unwrap().data["status"], "cancelled", "{rest:?}");

@@ -15,10 +15,13 @@ use chat_tests::witness::Witness;
 async fn a_turn_is_watched_and_resumed_through_another() {
     let (gate, first) = (Gate::new(), format!("data: {}\n\n", chunk::text("One, ")));
     let held = gate.clone();
-    let agent = StubAgent::start(move |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
-        Some("user") => Answer::calls([("pay", "{}")]),
-        _ => Answer::text(["One, ", "two, ", "three."]).held_after(first.len(), &held),
-    });
+    let agent =
+        StubAgent::start(move |recorded| {
+            match recorded.messages().last().unwrap()["role"].as_str() {
+                Some("user") => Answer::calls([("pay", "{}")]),
+                _ => Answer::text(["One, ", "two, ", "three."]).held_after(first.len(), &held),
+            }
+        });
     let database = database();
     let (_witness, home) = Witness::new(home(database.url(), &agent.base_url()));
     let (a, b) = (home.start(), home.start());
@@ -32,7 +35,10 @@ async fn a_turn_is_watched_and_resumed_through_another() {
     assert_eq!(text(&watched), "One, ");
     drop(watching);
     let last = watched.last().unwrap().id.clone();
-    let resumed = [Events::of(on_b.resume(&id, last.as_deref()).await), Events::of(on_a.resume(&id, last.as_deref()).await)];
+    let resumed = [
+        Events::of(on_b.resume(&id, last.as_deref()).await),
+        Events::of(on_a.resume(&id, last.as_deref()).await),
+    ];
     gate.open();
     seen.extend(events.rest().await);
     assert_eq!(seen.last().unwrap().name, "done");
@@ -45,7 +51,10 @@ async fn a_turn_is_watched_and_resumed_through_another() {
     watched = Events::of(on_b.resume(&id, None).await).rest().await;
     assert_eq!(essence(&watched), essence(&seen));
     for event in watched.iter().filter(|event| event.id.is_some()) {
-        let (one, other) = (on_a.resume(&id, event.id.as_deref()).await, on_b.resume(&id, event.id.as_deref()).await);
+        let (one, other) = (
+            on_a.resume(&id, event.id.as_deref()).await,
+            on_b.resume(&id, event.id.as_deref()).await,
+        );
         assert_eq!(one.status(), other.status());
         assert_eq!(one.bytes().await.unwrap(), other.bytes().await.unwrap());
     }
@@ -54,11 +63,14 @@ async fn a_turn_is_watched_and_resumed_through_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_is_cancelled_through_another_and_both_tell_the_same() {
     let first = format!("data: {}\n\n", chunk::text("One, "));
-    let agent = StubAgent::start(move |recorded| match recorded.messages().pop().unwrap()["content"].as_str() {
-        Some("Count") => Answer::text(["One, ", "two."]).hang_after(first.len()),
-        Some("Pay") => Answer::calls([("pay", "{}"), ("fail", "{}")]),
-        _ => Answer::text(["Well."]),
-    });
+    let agent =
+        StubAgent::start(move |recorded| {
+            match recorded.messages().pop().unwrap()["content"].as_str() {
+                Some("Count") => Answer::text(["One, ", "two."]).hang_after(first.len()),
+                Some("Pay") => Answer::calls([("pay", "{}"), ("fail", "{}")]),
+                _ => Answer::text(["Well."]),
+            }
+        });
     let database = database();
     let (_witness, home) = Witness::new(home(database.url(), &agent.base_url()));
     let (a, b) = (home.start(), home.start());
@@ -68,24 +80,48 @@ async fn a_turn_is_cancelled_through_another_and_both_tell_the_same() {
     let (id, conversation) = ids(&seen[0]);
     let mut queued = on_b.stream(Some(&conversation), "Pay").await;
     let queued_id = ids(&queued.next().await.unwrap()).0;
-    let cancel = |client: &Client, id: &str| client.request(Method::POST, &format!("/turns/{id}/cancel")).send();
+    let cancel = |client: &Client, id: &str| {
+        client
+            .request(Method::POST, &format!("/turns/{id}/cancel"))
+            .send()
+    };
     assert_eq!(read(cancel(&on_b, &id).await.unwrap()).await.0, 200);
-    assert_eq!(events.rest().await.last().unwrap().data["status"], "cancelled");
-    assert_eq!(on_b.said(&conversation).await[..2], ["user: Count", "assistant: One, "]);
+    assert_eq!(
+        events.rest().await.last().unwrap().data["status"],
+        "cancelled"
+    );
+    assert_eq!(
+        on_b.said(&conversation).await[..2],
+        ["user: Count", "assistant: One, "]
+    );
     // What was queued by way of B runs on A.
     assert_eq!(queued.rest().await.last().unwrap().name, "done");
-    let retried = on_b.request(Method::POST, &format!("/turns/{queued_id}/retry")).send().await.unwrap();
+    let retried = on_b
+        .request(Method::POST, &format!("/turns/{queued_id}/retry"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(read(retried).await.0, 200);
-    assert_eq!(read(cancel(&on_a, &id).await.unwrap()).await.1["status"], "cancelled");
+    assert_eq!(
+        read(cancel(&on_a, &id).await.unwrap()).await.1["status"],
+        "cancelled"
+    );
 
-    let mut paths = vec!["/conversations".to_owned(), format!("/turns/{id}"), format!("/turns/{queued_id}")];
+    let mut paths = vec![
+        "/conversations".to_owned(),
+        format!("/turns/{id}"),
+        format!("/turns/{queued_id}"),
+    ];
     for below in ["", "/messages", "/messages?limit=1", "/tool-calls"] {
         paths.push(format!("/conversations/{conversation}{below}"));
     }
     for path in paths {
         assert_eq!(on_a.get(&path).await, on_b.get(&path).await, "{path}");
     }
-    assert_eq!(on_a.said(&conversation).await, on_b.said(&conversation).await);
+    assert_eq!(
+        on_a.said(&conversation).await,
+        on_b.said(&conversation).await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,20 +135,33 @@ async fn messages_through_two_are_answered_one_after_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_gives_one_turn_wherever_it_is_sent() {
-    let agent = StubAgent::start(|recorded| Answer::text([format!("Answer {}.", recorded.number).as_str()]));
+    let agent = StubAgent::start(|recorded| {
+        Answer::text([format!("Answer {}.", recorded.number).as_str()])
+    });
     let database = database();
     let home = home(database.url(), &agent.base_url());
     let (a, b) = (home.start(), home.start());
     let (on_a, on_b) = (a.client("ann"), b.client("ann"));
     for n in 0..10 {
         let send = |client: &Client| {
-            let request = client.message("", None, &format!("m{n}")).header("idempotency-key", format!("k{n}")).send();
+            let request = client
+                .message("", None, &format!("m{n}"))
+                .header("idempotency-key", format!("k{n}"))
+                .send();
             async { read(request.await.unwrap()).await }
         };
         let replies = join_all((0..4).flat_map(|_| [send(&on_a), send(&on_b)])).await;
         assert_eq!(replies[0].0, 200, "{}", replies[0].1);
-        assert!(replies.iter().all(|reply| *reply == replies[0]), "{replies:?}");
-        let other = on_b.message("", None, "Another").header("idempotency-key", format!("k{n}")).send().await.unwrap();
+        assert!(
+            replies.iter().all(|reply| *reply == replies[0]),
+            "{replies:?}"
+        );
+        let other = on_b
+            .message("", None, "Another")
+            .header("idempotency-key", format!("k{n}"))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(read(other).await.1["code"], "idempotency_mismatch");
     }
     assert_eq!(agent.requests().len(), 10);

@@ -9,7 +9,8 @@ use crate::command::{is_root, run};
 /// Where Debian keeps each major version's programs, in `VERSION/bin`.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The folder of PostgreSQL's programs: the newest of Debian's, else where `PATH` or `pg_config` has them.
+/// The folder of PostgreSQL's programs: the newest of Debian's, else where `PATH` or `pg_config`
+/// has them.
 pub(crate) fn find() -> Result<PathBuf, Error> {
     newest(Path::new(DEBIAN)).or_else(on_path).or_else(configured).ok_or_else(|| {
         Error::new(
@@ -19,7 +20,8 @@ pub(crate) fn find() -> Result<PathBuf, Error> {
     })
 }
 
-/// Installs PostgreSQL where it is missing, if this is Debian (or one of its children) and we are root.
+/// Installs PostgreSQL where it is missing, if this is Debian (or one of its children) and we are
+/// root.
 ///
 /// # Errors
 /// If it is missing and cannot be installed: a sentence that says what to do.
@@ -29,24 +31,45 @@ pub fn install_if_missing() -> Result<(), Error> {
         return Err(missing);
     }
     eprintln!("PostgreSQL is missing; installing Debian's package `postgresql`");
-    // The package would make a cluster of its own and start it: it is told not to, unless somebody has decided about that already.
+    // The package would make a cluster of its own and start it: it is told not to, unless somebody
+    // has decided about that already.
     let folder = Path::new("/etc/postgresql-common");
     let settings = folder.join("createcluster.conf");
     if !settings.exists() {
         std::fs::create_dir_all(folder).map_err(Error::io(folder.display()))?;
-        std::fs::write(&settings, "create_main_cluster = false\n").map_err(Error::io(settings.display()))?;
+        std::fs::write(&settings, "create_main_cluster = false\n")
+            .map_err(Error::io(settings.display()))?;
     }
-    let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+    let apt = |arguments: &[&str]| {
+        run(Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive"))
+    };
     apt(&["update"])?;
     // A configuration file that is there already is kept without a question.
-    apt(&["install", "-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", "postgresql"])?;
+    apt(&[
+        "install",
+        "-y",
+        "--no-install-recommends",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+        "postgresql",
+    ])?;
     find().map(drop)
 }
 
 fn newest(folder: &Path) -> Option<PathBuf> {
     let versions = std::fs::read_dir(folder).ok()?.flatten();
-    let numbered = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))));
-    numbered.filter(|(_, bin)| is_complete(bin)).max().map(|(_, bin)| bin)
+    let numbered = versions.filter_map(|entry| {
+        Some((
+            entry.file_name().to_str()?.parse::<u32>().ok()?,
+            entry.path().join("bin"),
+        ))
+    });
+    numbered
+        .filter(|(_, bin)| is_complete(bin))
+        .max()
+        .map(|(_, bin)| bin)
 }
 
 fn on_path() -> Option<PathBuf> {
@@ -61,7 +84,9 @@ fn configured() -> Option<PathBuf> {
 
 /// Debian has folders with the clients alone.
 fn is_complete(folder: &Path) -> bool {
-    ["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"].iter().all(|program| folder.join(program).exists())
+    ["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"]
+        .iter()
+        .all(|program| folder.join(program).exists())
 }
 
 #[cfg(test)]
@@ -73,8 +98,14 @@ mod tests {
     fn the_newest_complete_version_is_taken() {
         let versions = std::env::temp_dir().join(folder::random_name().unwrap());
         for (version, programs) in [
-            ("9", &["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"][..]),
-            ("15", &["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"]),
+            (
+                "9",
+                &["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"][..],
+            ),
+            (
+                "15",
+                &["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"],
+            ),
             ("17", &["psql", "pg_basebackup"]),
             ("common", &[]),
         ] {

@@ -18,10 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What may differ between clusters.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Whether what is committed survives a power cut. If not, all is faster, and what is committed still survives
-    /// the death of PostgreSQL's processes.
+    /// Whether what is committed survives a power cut. If not, all is faster, and what is committed
+    /// still survives the death of PostgreSQL's processes.
     pub durable: bool,
-    /// Whether connections must be encrypted, with a certificate of a throw-away authority (see [`Cluster::authority`]).
+    /// Whether connections must be encrypted, with a certificate of a throw-away authority (see
+    /// [`Cluster::authority`]).
     pub tls: bool,
     /// Further settings of PostgreSQL, such as `("max_connections", "20")`.
     pub settings: Vec<(&'static str, String)>,
@@ -38,7 +39,8 @@ pub enum Mode {
     Immediate,
 }
 
-/// A PostgreSQL server of its own, with the superuser `postgres`. Dropping it stops it and removes all its data.
+/// A PostgreSQL server of its own, with the superuser `postgres`. Dropping it stops it and removes
+/// all its data.
 pub struct Cluster {
     pub(crate) options: Options,
     pub(crate) owner: Owner,
@@ -62,8 +64,19 @@ impl Cluster {
         std::fs::write(&password, &cluster.password).map_err(Error::io(password.display()))?;
         cluster.owner.take(&password)?;
         let mut initdb = cluster.program("initdb");
-        initdb.args(["--username=postgres", "--encoding=UTF8", "--no-locale", "--auth=scram-sha-256", "--no-sync", "--no-instructions"]);
-        initdb.arg("--pwfile").arg(&password).arg("-D").arg(cluster.data());
+        initdb.args([
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--auth=scram-sha-256",
+            "--no-sync",
+            "--no-instructions",
+        ]);
+        initdb
+            .arg("--pwfile")
+            .arg(&password)
+            .arg("-D")
+            .arg(cluster.data());
         run(&mut initdb)?;
         std::fs::remove_file(&password).map_err(Error::io(password.display()))?;
         cluster.write("pg_hba.conf", &hba(cluster.options.tls))?;
@@ -84,12 +97,23 @@ impl Cluster {
         let programs = binaries::find()?;
         let owner = Owner::find()?;
         let folder = Folder::new(&owner, &programs.join("pg_ctl"))?;
-        Ok(Self { options, owner, programs, password, port: 0, postmaster: None, folder })
+        Ok(Self {
+            options,
+            owner,
+            programs,
+            password,
+            port: 0,
+            postmaster: None,
+            folder,
+        })
     }
 
     /// A database's address, with the superuser's name and password.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!(
+            "postgres://postgres:{}@127.0.0.1:{}/{database}",
+            self.password, self.port
+        )
     }
 
     /// The port of 127.0.0.1 where it listens; the same after a new start.
@@ -117,7 +141,11 @@ impl Cluster {
     /// # Errors
     /// If PostgreSQL refuses.
     pub fn create_database(&self, name: &str) -> Result<(), Error> {
-        self.query("postgres", &format!("CREATE DATABASE {}", database::quoted(name))).map(drop)
+        self.query(
+            "postgres",
+            &format!("CREATE DATABASE {}", database::quoted(name)),
+        )
+        .map(drop)
     }
 
     /// What a statement of the superuser gives: a line for each row, columns separated by `|`.
@@ -127,7 +155,13 @@ impl Cluster {
     pub fn query(&self, database: &str, sql: &str) -> Result<String, Error> {
         // Through the socket in our folder: encryption is not asked for there.
         let folder = self.folder.path().display();
-        query(&format!("postgres://postgres:{}@/{database}?host={folder}&port={}", self.password, self.port), sql)
+        query(
+            &format!(
+                "postgres://postgres:{}@/{database}?host={folder}&port={}",
+                self.password, self.port
+            ),
+            sql,
+        )
     }
 
     /// Stops it and waits until it has stopped.
@@ -158,8 +192,12 @@ impl Cluster {
         let begun = Instant::now();
         loop {
             match self.launch() {
-                // What a killed postmaster leaves behind may take a moment to end, and until then no other may start.
-                Err(_) if self.log_tail().contains("pre-existing shared memory block") && begun.elapsed() < PATIENCE => {
+                // What a killed postmaster leaves behind may take a moment to end, and until then
+                // no other may start.
+                Err(_)
+                    if self.log_tail().contains("pre-existing shared memory block")
+                        && begun.elapsed() < PATIENCE =>
+                {
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 done => return done,
@@ -169,7 +207,9 @@ impl Cluster {
 
     /// What PostgreSQL has logged so far.
     pub fn logs(&self) -> String {
-        std::fs::read(self.log()).map(|log| String::from_utf8_lossy(&log).into_owned()).unwrap_or_default()
+        std::fs::read(self.log())
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
     }
 
     /// Starts it on a free port, which it keeps.
@@ -179,7 +219,9 @@ impl Cluster {
             self.port = free_port()?;
             match self.launch() {
                 // Somebody was quicker.
-                Err(_) if self.log_tail().contains("Address already in use") && begun.elapsed() < PATIENCE => {}
+                Err(_)
+                    if self.log_tail().contains("Address already in use")
+                        && begun.elapsed() < PATIENCE => {}
                 done => return done,
             }
         }
@@ -189,15 +231,29 @@ impl Cluster {
         if self.postmaster.is_some() {
             return Err(Error::new("the cluster runs already"));
         }
-        let log = File::options().create(true).append(true).open(self.log()).map_err(Error::io("the log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .map_err(Error::io("the log"))?;
         let mut command = self.program("postgres");
-        command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"]).arg(self.folder.path());
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"])
+            .arg(self.folder.path());
         for (name, value) in self.settings() {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let errors = log.try_clone().map_err(Error::io("the log"))?;
-        command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
-        let mut postmaster = command.spawn().map_err(|error| cannot_start("postgres", &error))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0);
+        let mut postmaster = command
+            .spawn()
+            .map_err(|error| cannot_start("postgres", &error))?;
         let begun = Instant::now();
         loop {
             if self.says_ready(postmaster.id()) {
@@ -205,11 +261,17 @@ impl Cluster {
                 return Ok(());
             }
             if let Some(status) = postmaster.try_wait().map_err(Error::io("postgres"))? {
-                return Err(Error::new(format!("PostgreSQL did not start ({status}): {}", self.log_tail())));
+                return Err(Error::new(format!(
+                    "PostgreSQL did not start ({status}): {}",
+                    self.log_tail()
+                )));
             }
             if begun.elapsed() > PATIENCE {
                 self.postmaster = Some(postmaster);
-                return Err(Error::new(format!("PostgreSQL was not ready after {PATIENCE:?}: {}", self.log_tail())));
+                return Err(Error::new(format!(
+                    "PostgreSQL was not ready after {PATIENCE:?}: {}",
+                    self.log_tail()
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -219,16 +281,28 @@ impl Cluster {
     fn says_ready(&self, id: u32) -> bool {
         let file = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let mut lines = file.lines();
-        lines.next() == Some(&id.to_string()) && lines.nth(6).is_some_and(|status| status.trim_end() == "ready")
+        lines.next() == Some(&id.to_string())
+            && lines
+                .nth(6)
+                .is_some_and(|status| status.trim_end() == "ready")
     }
 
     fn end(&mut self, signal: &str) -> Result<(), Error> {
-        let Some(postmaster) = &mut self.postmaster else { return Err(Error::new("the cluster does not run")) };
+        let Some(postmaster) = &mut self.postmaster else {
+            return Err(Error::new("the cluster does not run"));
+        };
         run(Command::new("kill").args(["-s", signal, &postmaster.id().to_string()]))?;
         let begun = Instant::now();
-        while postmaster.try_wait().map_err(Error::io("postgres"))?.is_none() {
+        while postmaster
+            .try_wait()
+            .map_err(Error::io("postgres"))?
+            .is_none()
+        {
             if begun.elapsed() > PATIENCE {
-                return Err(Error::new(format!("PostgreSQL has not stopped after {PATIENCE:?}: {}", self.log_tail())));
+                return Err(Error::new(format!(
+                    "PostgreSQL has not stopped after {PATIENCE:?}: {}",
+                    self.log_tail()
+                )));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -266,14 +340,21 @@ impl Cluster {
     fn log_tail(&self) -> String {
         let log = self.logs();
         let lines: Vec<&str> = log.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(10)).copied().collect::<Vec<_>>().join("\n")
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(10))
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// One of PostgreSQL's programs, run by the cluster's owner.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = self.owner.command(&self.programs.join(name));
         // Settings of whoever runs us are not the cluster's.
-        for (variable, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+        for (variable, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"))
+        {
             command.env_remove(variable);
         }
         command.current_dir(self.folder.path());
@@ -298,18 +379,25 @@ impl Drop for Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Cluster").field("folder", &self.folder.path()).field("port", &self.port).finish_non_exhaustive()
+        formatter
+            .debug_struct("Cluster")
+            .field("folder", &self.folder.path())
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
-/// Who may come in how: over the network with a password alone, since other users of the machine can reach the port too.
+/// Who may come in how: over the network with a password alone, since other users of the machine
+/// can reach the port too.
 fn hba(tls: bool) -> String {
     let host = if tls { "hostssl" } else { "host" };
-    format!("local all all scram-sha-256\n{host} all all 127.0.0.1/32 scram-sha-256\n{host} replication all 127.0.0.1/32 scram-sha-256\n")
+    format!(
+        "local all all scram-sha-256\n{host} all all 127.0.0.1/32 scram-sha-256\n{host} replication all 127.0.0.1/32 scram-sha-256\n"
+    )
 }
 
-/// A port of 127.0.0.1 that nobody listens on, of those that systems give to no outgoing connection: a cluster that was stopped must find
-/// it free again.
+/// A port of 127.0.0.1 that nobody listens on, of those that systems give to no outgoing
+/// connection: a cluster that was stopped must find it free again.
 ///
 /// # Errors
 /// If there is none.

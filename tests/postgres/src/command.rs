@@ -28,7 +28,9 @@ impl Owner {
                 return Ok(Self::Other { user, group });
             }
         }
-        Err(Error::new("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` to run it as"))
+        Err(Error::new(
+            "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` to run it as",
+        ))
     }
 
     /// A command of this user.
@@ -36,9 +38,15 @@ impl Owner {
         match self {
             Self::Ourselves => Command::new(program),
             Self::Other { user, group } => {
-                // Of Debian's util-linux, which is on every system. It becomes the program, so its id is the program's.
+                // Of Debian's util-linux, which is on every system. It becomes the program, so its
+                // id is the program's.
                 let mut command = Command::new("setpriv");
-                command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).arg("--clear-groups").arg("--").arg(program);
+                command
+                    .arg(format!("--reuid={user}"))
+                    .arg(format!("--regid={group}"))
+                    .arg("--clear-groups")
+                    .arg("--")
+                    .arg(program);
                 command
             }
         }
@@ -48,7 +56,10 @@ impl Owner {
     pub(crate) fn take(&self, path: &Path) -> Result<(), Error> {
         match self {
             Self::Ourselves => Ok(()),
-            Self::Other { user, group } => std::os::unix::fs::chown(path, Some(*user), Some(*group)).map_err(Error::io(path.display())),
+            Self::Other { user, group } => {
+                std::os::unix::fs::chown(path, Some(*user), Some(*group))
+                    .map_err(Error::io(path.display()))
+            }
         }
     }
 }
@@ -60,25 +71,38 @@ pub(crate) fn is_root() -> Result<bool, Error> {
 
 /// What `id` says; `None` for a user who is not there.
 fn id(arguments: &[&str]) -> Result<Option<u32>, Error> {
-    let output = Command::new("id").args(arguments).output().map_err(Error::io("id"))?;
+    let output = Command::new("id")
+        .args(arguments)
+        .output()
+        .map_err(Error::io("id"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
 }
 
 /// Runs a command to its end. A failure says what the command said.
 pub(crate) fn run(command: &mut Command) -> Result<Output, Error> {
     let name = name(command);
-    let output = command.stdin(Stdio::null()).output().map_err(|error| cannot_start(&name, &error))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| cannot_start(&name, &error))?;
     if output.status.success() {
         Ok(output)
     } else {
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(Error::new(format!("{name} failed ({}): {}", output.status, said.trim())))
+        Err(Error::new(format!(
+            "{name} failed ({}): {}",
+            output.status,
+            said.trim()
+        )))
     }
 }
 
 pub(crate) fn cannot_start(name: &str, error: &io::Error) -> Error {
     Error::new(match error.kind() {
-        io::ErrorKind::NotFound => format!("{name} is missing; install it (on Debian: the package {})", package_of(name)),
+        io::ErrorKind::NotFound => format!(
+            "{name} is missing; install it (on Debian: the package {})",
+            package_of(name)
+        ),
         _ => format!("{name} cannot be started: {error}"),
     })
 }
@@ -94,8 +118,16 @@ fn package_of(name: &str) -> &str {
 /// The program's name, without its folder and without what runs it as somebody else.
 fn name(command: &Command) -> String {
     let program = match command.get_program() {
-        setpriv if setpriv == "setpriv" => command.get_args().skip_while(|argument| *argument != "--").nth(1).unwrap_or(setpriv),
+        setpriv if setpriv == "setpriv" => command
+            .get_args()
+            .skip_while(|argument| *argument != "--")
+            .nth(1)
+            .unwrap_or(setpriv),
         program => program,
     };
-    Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned()
+    Path::new(program)
+        .file_name()
+        .unwrap_or(program)
+        .to_string_lossy()
+        .into_owned()
 }

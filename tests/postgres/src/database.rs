@@ -37,10 +37,17 @@ fn server(variable: Option<String>) -> Result<String, Error> {
 impl Database {
     fn on(server: &str) -> Result<Self, Error> {
         let name = folder::random_name()?;
-        query(server, &format!("CREATE DATABASE {}", quoted(&name)))
-            .map_err(|error| Error::new(format!("the server of CHAT_TEST_POSTGRES_URL gives no database: {error}")))?;
+        query(server, &format!("CREATE DATABASE {}", quoted(&name))).map_err(|error| {
+            Error::new(format!(
+                "the server of CHAT_TEST_POSTGRES_URL gives no database: {error}"
+            ))
+        })?;
         let url = with_database(server, &name)?;
-        Ok(Self { server: server.to_owned(), name, url })
+        Ok(Self {
+            server: server.to_owned(),
+            name,
+            url,
+        })
     }
 
     /// Its address, such as `postgres://postgres:secret@127.0.0.1:15432/name`.
@@ -56,8 +63,12 @@ impl Database {
         let copy = Self::on(&self.server)?;
         let dump = std::env::temp_dir().join(folder::random_name()?);
         let done = program("pg_dump", &self.url).and_then(|mut take| {
-            run(take.args(["--no-password", "--format=custom", "--file"]).arg(&dump))?;
-            run(program("pg_restore", &copy.url)?.args(["--no-password", "--exit-on-error"]).arg(&dump))
+            run(take
+                .args(["--no-password", "--format=custom", "--file"])
+                .arg(&dump))?;
+            run(program("pg_restore", &copy.url)?
+                .args(["--no-password", "--exit-on-error"])
+                .arg(&dump))
         });
         // If it was not made, that is what is told.
         let _ = std::fs::remove_file(&dump);
@@ -76,19 +87,37 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // If that fails, the server is gone or going.
-        let _ = query(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&self.name)));
+        let _ = query(
+            &self.server,
+            &format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+                quoted(&self.name)
+            ),
+        );
     }
 }
 
-/// What a statement gives, in the database of this address: a line for each row, columns separated by `|`.
+/// What a statement gives, in the database of this address: a line for each row, columns separated
+/// by `|`.
 ///
 /// # Errors
 /// If the database cannot be reached or refuses.
 pub fn query(url: &str, sql: &str) -> Result<String, Error> {
     let mut command = program("psql", url)?;
-    command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--no-password", "--set=ON_ERROR_STOP=1", "--command", sql]);
+    command.args([
+        "--no-psqlrc",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        "--no-password",
+        "--set=ON_ERROR_STOP=1",
+        "--command",
+        sql,
+    ]);
     let output = run(&mut command)?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned())
 }
 
 /// One of PostgreSQL's clients, with the database of this address.
@@ -97,7 +126,10 @@ fn program(name: &str, url: &str) -> Result<Command, Error> {
     let (url, password) = without_password(url)?;
     let mut command = Command::new(path);
     // A command line can be seen by everybody on the machine.
-    command.arg(format!("--dbname={url}")).env("PGPASSWORD", password).current_dir(Path::new("/"));
+    command
+        .arg(format!("--dbname={url}"))
+        .env("PGPASSWORD", password)
+        .current_dir(Path::new("/"));
     Ok(command)
 }
 
@@ -109,7 +141,11 @@ pub(crate) fn quoted(name: &str) -> String {
 /// The same server, another database.
 fn with_database(url: &str, name: &str) -> Result<String, Error> {
     let (scheme, rest) = split_scheme(url)?;
-    let (place, parameters) = rest.split_once('?').map_or((rest, None), |(place, parameters)| (place, Some(parameters)));
+    let (place, parameters) = rest
+        .split_once('?')
+        .map_or((rest, None), |(place, parameters)| {
+            (place, Some(parameters))
+        });
     let server = place.split_once('/').map_or(place, |(server, _)| server);
     Ok(match parameters {
         Some(parameters) => format!("{scheme}://{server}/{name}?{parameters}"),
@@ -120,16 +156,27 @@ fn with_database(url: &str, name: &str) -> Result<String, Error> {
 /// The address without its password, and the password.
 fn without_password(url: &str) -> Result<(String, String), Error> {
     let (scheme, rest) = split_scheme(url)?;
-    let authority = rest.find(['/', '?']).map_or(rest, |end| rest.split_at(end).0);
-    let Some((user, host)) = authority.rsplit_once('@') else { return Ok((url.to_owned(), String::new())) };
-    let Some((name, password)) = user.split_once(':') else { return Ok((url.to_owned(), String::new())) };
+    let authority = rest
+        .find(['/', '?'])
+        .map_or(rest, |end| rest.split_at(end).0);
+    let Some((user, host)) = authority.rsplit_once('@') else {
+        return Ok((url.to_owned(), String::new()));
+    };
+    let Some((name, password)) = user.split_once(':') else {
+        return Ok((url.to_owned(), String::new()));
+    };
     let rest = rest.strip_prefix(authority).unwrap_or_default();
-    Ok((format!("{scheme}://{name}@{host}{rest}"), decoded(password)?))
+    Ok((
+        format!("{scheme}://{name}@{host}{rest}"),
+        decoded(password)?,
+    ))
 }
 
 fn split_scheme(url: &str) -> Result<(&str, &str), Error> {
     // The address holds a password: it is not shown.
-    url.split_once("://").ok_or_else(|| Error::new("the address of the server is not a URL that begins with postgres://"))
+    url.split_once("://").ok_or_else(|| {
+        Error::new("the address of the server is not a URL that begins with postgres://")
+    })
 }
 
 /// Text without percent-encoding.
@@ -142,13 +189,18 @@ fn decoded(text: &str) -> Result<String, Error> {
             (b'%', [high, low, tail @ ..]) => {
                 rest = tail;
                 let digits = [*high, *low];
-                let value = std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                value.ok_or_else(|| Error::new("the password in the address of the server is not percent-encoded"))?
+                let value = std::str::from_utf8(&digits)
+                    .ok()
+                    .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                value.ok_or_else(|| {
+                    Error::new("the password in the address of the server is not percent-encoded")
+                })?
             }
             (byte, _) => byte,
         });
     }
-    String::from_utf8(bytes).map_err(|_| Error::new("the password in the address of the server is not UTF-8"))
+    String::from_utf8(bytes)
+        .map_err(|_| Error::new("the password in the address of the server is not UTF-8"))
 }
 
 #[expect(clippy::panic, reason = "a test that cannot have its database fails")]
@@ -164,7 +216,12 @@ mod tests {
     #[test]
     fn without_a_server_a_sentence_says_what_to_do() {
         for unset in [None, Some(String::new())] {
-            assert!(server(unset).unwrap_err().to_string().contains("`cargo xtask test`"));
+            assert!(
+                server(unset)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("`cargo xtask test`")
+            );
         }
     }
 
@@ -173,7 +230,10 @@ mod tests {
         let cases = [
             ("postgres://u:p@h:1/postgres", "postgres://u:p@h:1/x"),
             ("postgresql://h", "postgresql://h/x"),
-            ("postgres://u@h/a?sslmode=require&b=/", "postgres://u@h/x?sslmode=require&b=/"),
+            (
+                "postgres://u@h/a?sslmode=require&b=/",
+                "postgres://u@h/x?sslmode=require&b=/",
+            ),
             ("postgres://h?a=b", "postgres://h/x?a=b"),
         ];
         for (given, expected) in cases {
@@ -185,13 +245,24 @@ mod tests {
     #[test]
     fn passwords_are_taken_out() {
         let cases = [
-            ("postgres://u:p%40%2f@h:1/a?b", "postgres://u@h:1/a?b", "p@/"),
+            (
+                "postgres://u:p%40%2f@h:1/a?b",
+                "postgres://u@h:1/a?b",
+                "p@/",
+            ),
             ("postgres://u@h/a", "postgres://u@h/a", ""),
             ("postgres://h/a?x=y:z@w", "postgres://h/a?x=y:z@w", ""),
-            ("postgres://u:p:q@/a?host=/b", "postgres://u@/a?host=/b", "p:q"),
+            (
+                "postgres://u:p:q@/a?host=/b",
+                "postgres://u@/a?host=/b",
+                "p:q",
+            ),
         ];
         for (given, address, password) in cases {
-            assert_eq!(without_password(given).unwrap(), (address.to_owned(), password.to_owned()));
+            assert_eq!(
+                without_password(given).unwrap(),
+                (address.to_owned(), password.to_owned())
+            );
         }
         let error = without_password("postgres://u:hunter2%zz@h/a").unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -10,9 +10,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use crate::Error;
 use crate::command::Owner;
 
-/// Waits for its input to end, which happens when the owner closes it or dies, in whatever way. Then it stops the poolers and the
-/// cluster in the folder `$1`, this by the command that follows, and removes the folder. It tries again for a while: the owner may
-/// have died while the cluster was made or started.
+/// Waits for its input to end, which happens when the owner closes it or dies, in whatever way.
+/// Then it stops the poolers and the cluster in the folder `$1`, this by the command that follows,
+/// and removes the folder. It tries again for a while: the owner may have died while the cluster
+/// was made or started.
 const WATCHER: &str = r#"
 trap '' HUP INT TERM
 cat >/dev/null
@@ -30,8 +31,8 @@ while [ -e "$folder" ] && [ $tries -lt 100 ]; do
 done
 "#;
 
-/// A folder in the system's folder for temporary files. When it is dropped, and also when the process that made it is killed, what
-/// runs in it is stopped and it is removed.
+/// A folder in the system's folder for temporary files. When it is dropped, and also when the
+/// process that made it is killed, what runs in it is stopped and it is removed.
 pub(crate) struct Folder {
     path: PathBuf,
     watcher: Child,
@@ -42,17 +43,37 @@ pub(crate) struct Folder {
 impl Folder {
     pub(crate) fn new(owner: &Owner, pg_ctl: &Path) -> Result<Self, Error> {
         let path = std::env::temp_dir().join(random_name()?);
-        // Nobody else may look into it: it holds a password, and a socket through which one is not asked for it.
-        DirBuilder::new().mode(0o700).create(&path).map_err(Error::io(path.display()))?;
+        // Nobody else may look into it: it holds a password, and a socket through which one is not
+        // asked for it.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(Error::io(path.display()))?;
         let stop = owner.command(pg_ctl);
         let mut watcher = Command::new("sh");
-        watcher.args(["-c", WATCHER, "watcher"]).arg(&path).arg(stop.get_program()).args(stop.get_args());
-        watcher.arg("-D").arg(path.join("data")).args(["-m", "immediate", "-s", "stop"]);
+        watcher
+            .args(["-c", WATCHER, "watcher"])
+            .arg(&path)
+            .arg(stop.get_program())
+            .args(stop.get_args());
+        watcher
+            .arg("-D")
+            .arg(path.join("data"))
+            .args(["-m", "immediate", "-s", "stop"]);
         // A process group of its own, for what ends a test or a command ends its whole group.
-        watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/").process_group(0);
+        watcher
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .process_group(0);
         let mut watcher = watcher.spawn().map_err(Error::io("sh"))?;
         let wanted = watcher.stdin.take();
-        let folder = Self { path, watcher, wanted };
+        let folder = Self {
+            path,
+            watcher,
+            wanted,
+        };
         owner.take(&folder.path)?;
         Ok(folder)
     }
@@ -78,6 +99,8 @@ pub(crate) fn random_name() -> Result<String, Error> {
 /// Random bytes, in hexadecimal.
 pub(crate) fn secret(bytes: usize) -> Result<String, Error> {
     let mut random = vec![0; bytes];
-    File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random)).map_err(Error::io("/dev/urandom"))?;
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut random))
+        .map_err(Error::io("/dev/urandom"))?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

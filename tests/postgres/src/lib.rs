@@ -1,15 +1,16 @@
-//! A throw-away PostgreSQL for tests: a cluster in a folder of its own, on a free port of 127.0.0.1, which is gone when its
-//! owner is, however that ends.
+//! A throw-away PostgreSQL for tests: a cluster in a folder of its own, on a free port of
+//! 127.0.0.1, which is gone when its owner is, however that ends.
 //!
-//! Most tests need just one empty database. `cargo xtask test` starts one cluster for all of them and names it in
-//! `CHAT_TEST_POSTGRES_URL`; the test asks for a database there:
+//! Most tests need just one empty database. `cargo xtask test` starts one cluster for all of them
+//! and names it in `CHAT_TEST_POSTGRES_URL`; the test asks for a database there:
 //!
 //! ```no_run
 //! let database = chat_test_postgres::database(); // dropped with this value
 //! assert!(database.url().starts_with("postgres://"));
 //! ```
 //!
-//! A test that stops its database, cuts it off or fails over to another has a [`Cluster`] of its own:
+//! A test that stops its database, cuts it off or fails over to another has a [`Cluster`] of its
+//! own:
 //!
 //! ```no_run
 //! use chat_test_postgres::{Cluster, Mode, Options};

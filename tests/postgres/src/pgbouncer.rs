@@ -11,8 +11,8 @@ use crate::{Cluster, Error, query};
 /// Names the PgBouncer that tests may start.
 pub const PGBOUNCER_VARIABLE: &str = "CHAT_TEST_PGBOUNCER";
 
-/// A pooler in transaction mode: each transaction of a client may run on another connection of the server.
-/// Stopped when it is dropped, or when its cluster goes.
+/// A pooler in transaction mode: each transaction of a client may run on another connection of the
+/// server. Stopped when it is dropped, or when its cluster goes.
 #[derive(Debug)]
 pub struct PgBouncer {
     process: Child,
@@ -22,8 +22,8 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts the program that `CHAT_TEST_PGBOUNCER` names before this cluster, with these settings too, such as
-    /// `max_prepared_statements = 100`.
+    /// Starts the program that `CHAT_TEST_PGBOUNCER` names before this cluster, with these settings
+    /// too, such as `max_prepared_statements = 100`.
     ///
     /// # Errors
     /// If the variable is unset or the program does not start.
@@ -46,21 +46,42 @@ impl PgBouncer {
             pid = path("pid"),
             settings = settings.join("\n"),
         );
-        for (name, text) in [("users", format!("\"postgres\" \"{}\"\n", cluster.password)), ("settings.ini", text)] {
+        for (name, text) in [
+            ("users", format!("\"postgres\" \"{}\"\n", cluster.password)),
+            ("settings.ini", text),
+        ] {
             std::fs::write(folder.join(name), text).map_err(Error::io(path(name)))?;
             cluster.owner.take(&folder.join(name))?;
         }
         let mut command = cluster.owner.command(&program);
         let log = std::fs::File::create(folder.join("log")).map_err(Error::io(path("log")))?;
-        command.arg(folder.join("settings.ini")).current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let process = command.spawn().map_err(|error| cannot_start("pgbouncer", &error))?;
-        let mut pooler = Self { process, folder, port, password: cluster.password.clone() };
+        command
+            .arg(folder.join("settings.ini"))
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let process = command
+            .spawn()
+            .map_err(|error| cannot_start("pgbouncer", &error))?;
+        let mut pooler = Self {
+            process,
+            folder,
+            port,
+            password: cluster.password.clone(),
+        };
         let begun = Instant::now();
         while let Err(error) = query(&pooler.url("postgres"), "SELECT 1") {
-            let ended = pooler.process.try_wait().map_err(Error::io("pgbouncer"))?.is_some();
+            let ended = pooler
+                .process
+                .try_wait()
+                .map_err(Error::io("pgbouncer"))?
+                .is_some();
             if ended || begun.elapsed() > Duration::from_secs(30) {
                 let log = std::fs::read_to_string(pooler.folder.join("log")).unwrap_or_default();
-                return Err(Error::new(format!("PgBouncer did not start: {error}\n{log}")));
+                return Err(Error::new(format!(
+                    "PgBouncer did not start: {error}\n{log}"
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -69,7 +90,10 @@ impl PgBouncer {
 
     /// A database's address by way of the pooler, with the superuser's name and password.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!(
+            "postgres://postgres:{}@127.0.0.1:{}/{database}",
+            self.password, self.port
+        )
     }
 }
 

@@ -1,5 +1,11 @@
 //! Clusters that come and go.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -20,7 +26,12 @@ fn what_was_committed_survives_every_stop() {
     let url = cluster.url("shop");
     query(&url, "CREATE TABLE t (n int)").unwrap();
     let mut expected = 0;
-    for stop in [None, Some(Mode::Immediate), Some(Mode::Fast), Some(Mode::Smart)] {
+    for stop in [
+        None,
+        Some(Mode::Immediate),
+        Some(Mode::Fast),
+        Some(Mode::Smart),
+    ] {
         query(&url, "INSERT INTO t VALUES (1)").unwrap();
         expected += 1;
         match stop {
@@ -31,41 +42,74 @@ fn what_was_committed_survives_every_stop() {
         assert!(refused.contains("Connection refused"), "{refused}");
         assert!(cluster.stop(Mode::Fast).is_err(), "it did not run");
         cluster.start_again().unwrap();
-        assert_eq!(query(&url, "SELECT count(*) FROM t").unwrap(), expected.to_string());
+        assert_eq!(
+            query(&url, "SELECT count(*) FROM t").unwrap(),
+            expected.to_string()
+        );
     }
     assert!(cluster.start_again().is_err(), "it runs already");
-    assert!(cluster.logs().contains("received fast shutdown request"), "{}", cluster.logs());
+    assert!(
+        cluster.logs().contains("received fast shutdown request"),
+        "{}",
+        cluster.logs()
+    );
 }
 
 #[test]
 fn settings_reach_it_and_faults_are_told() {
-    let options = Options { durable: true, settings: vec![("max_connections", "17".to_owned())], ..Options::default() };
+    let options = Options {
+        durable: true,
+        settings: vec![("max_connections", "17".to_owned())],
+        ..Options::default()
+    };
     let cluster = Cluster::start(options).unwrap();
     let sql = "SELECT current_setting('max_connections'), current_setting('fsync'), current_setting('full_page_writes')";
     assert_eq!(cluster.query("postgres", sql).unwrap(), "17|on|on");
-    let refused = cluster.query("postgres", "SELECT nothing").unwrap_err().to_string();
+    let refused = cluster
+        .query("postgres", "SELECT nothing")
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("\"nothing\" does not exist"), "{refused}");
-    let wrong = Options { settings: vec![("max_connections", "many".to_owned())], ..Options::default() };
+    let wrong = Options {
+        settings: vec![("max_connections", "many".to_owned())],
+        ..Options::default()
+    };
     let refused = Cluster::start(wrong).unwrap_err().to_string();
     assert!(refused.contains("max_connections"), "{refused}");
     // Nobody comes in without the password.
-    let without = format!("postgres://postgres:wrong@127.0.0.1:{}/postgres", cluster.port());
+    let without = format!(
+        "postgres://postgres:wrong@127.0.0.1:{}/postgres",
+        cluster.port()
+    );
     let refused = query(&without, "SELECT 1").unwrap_err().to_string();
-    assert!(refused.contains("password authentication failed") && !refused.contains("wrong@"), "{refused}");
+    assert!(
+        refused.contains("password authentication failed") && !refused.contains("wrong@"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn tls_is_demanded_and_the_certificate_is_good() {
-    let cluster = Cluster::start(Options { tls: true, ..Options::default() }).unwrap();
+    let cluster = Cluster::start(Options {
+        tls: true,
+        ..Options::default()
+    })
+    .unwrap();
     let by = |mode: &str, authority: PathBuf| {
         query(
-            &format!("{}?sslmode={mode}&sslrootcert={}", cluster.url("postgres"), authority.display()),
+            &format!(
+                "{}?sslmode={mode}&sslrootcert={}",
+                cluster.url("postgres"),
+                authority.display()
+            ),
             "SELECT ssl FROM pg_stat_ssl \
              WHERE pid = pg_backend_pid()",
         )
     };
     assert_eq!(by("verify-full", cluster.authority()).unwrap(), "t");
-    let refused = by("verify-full", cluster.foreign_authority()).unwrap_err().to_string();
+    let refused = by("verify-full", cluster.foreign_authority())
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("certificate verify failed"), "{refused}");
     let refused = by("disable", cluster.authority()).unwrap_err().to_string();
     assert!(refused.contains("no encryption"), "{refused}");
@@ -77,7 +121,10 @@ fn a_standby_has_all_that_was_acknowledged() {
     let mut standby = primary.standby().unwrap();
     query(&primary.url("shop"), "CREATE TABLE t (n int)").unwrap();
     query(&primary.url("shop"), "INSERT INTO t VALUES (7)").unwrap();
-    let refused = standby.query("shop", "INSERT INTO t VALUES (8)").unwrap_err().to_string();
+    let refused = standby
+        .query("shop", "INSERT INTO t VALUES (8)")
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("read-only"), "{refused}");
     primary.kill().unwrap();
     standby.promote().unwrap();
@@ -92,7 +139,12 @@ fn a_test_has_a_database_of_its_own() {
     other.query("CREATE TABLE t (n int)").unwrap();
     let url = one.url().to_owned();
     drop(one);
-    assert!(query(&url, "SELECT 1").unwrap_err().to_string().contains("does not exist"));
+    assert!(
+        query(&url, "SELECT 1")
+            .unwrap_err()
+            .to_string()
+            .contains("does not exist")
+    );
     assert_eq!(other.query("SELECT count(*) FROM t").unwrap(), "0");
 }
 
@@ -110,7 +162,12 @@ fn gone(folder: &Path, postmaster: u32) -> bool {
 
 /// Whether there is a process of this id.
 fn runs(process: u32) -> bool {
-    Command::new("kill").args(["-0", &process.to_string()]).stderr(Stdio::null()).status().unwrap().success()
+    Command::new("kill")
+        .args(["-0", &process.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }
 
 fn postmaster(folder: &Path) -> u32 {
@@ -129,13 +186,35 @@ fn it_goes_with_its_owner() {
 
 #[test]
 fn it_goes_when_its_owner_is_killed() {
-    let mut owner = Command::new(env!("CARGO_BIN_EXE_throw-away-postgres")).stdout(Stdio::piped()).spawn().unwrap();
-    let lines: Vec<String> = BufReader::new(owner.stdout.take().unwrap()).lines().take(2).map(Result::unwrap).collect();
-    let url = lines[0].strip_prefix("export CHAT_TEST_POSTGRES_URL='").unwrap().strip_suffix('\'').unwrap();
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_throw-away-postgres"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> = BufReader::new(owner.stdout.take().unwrap())
+        .lines()
+        .take(2)
+        .map(Result::unwrap)
+        .collect();
+    let url = lines[0]
+        .strip_prefix("export CHAT_TEST_POSTGRES_URL='")
+        .unwrap()
+        .strip_suffix('\'')
+        .unwrap();
     assert_eq!(query(url, "SELECT 1").unwrap(), "1");
-    let folder = Path::new(lines[1].strip_prefix("It is in ").unwrap().split(' ').next().unwrap());
+    let folder = Path::new(
+        lines[1]
+            .strip_prefix("It is in ")
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap(),
+    );
     let process = postmaster(folder);
     owner.kill().unwrap();
     owner.wait().unwrap();
-    assert!(gone(folder, process), "{} or its process {process} is still there", folder.display());
+    assert!(
+        gone(folder, process),
+        "{} or its process {process} is still there",
+        folder.display()
+    );
 }

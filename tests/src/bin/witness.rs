@@ -1,10 +1,18 @@
-//! An MCP server over stdio for the tests: it writes down what it did before it answers, and waits where a test wants it to.
+//! An MCP server over stdio for the tests: it writes down what it did before it answers, and waits
+//! where a test wants it to.
 //!
-//! `witness-tools LOG GATE`: each call of a tool appends `begin TOOL CALL_ID USER` to the file `LOG`, then tells the same line to
-//! the address `GATE` and waits there for an answer (`-` for no gate), then appends `end TOOL CALL_ID USER`. Calls run side by side;
-//! one with the argument `pause_ms` takes that long. At its start it appends its server's process id and its own to `witness.processes`.
-//! Written against the protocol's text: <https://modelcontextprotocol.io/specification/2025-06-18>.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test program: it may die")]
+//! `witness-tools LOG GATE`: each call of a tool appends `begin TOOL CALL_ID USER` to the file
+//! `LOG`, then tells the same line to the address `GATE` and waits there for an answer (`-` for no
+//! gate), then appends `end TOOL CALL_ID USER`. Calls run side by side; one with the argument
+//! `pause_ms` takes that long. At its start it appends its server's process id and its own to
+//! `witness.processes`. Written against the protocol's text:
+//! <https://modelcontextprotocol.io/specification/2025-06-18>.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test program: it may die"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -17,10 +25,25 @@ use serde_json::{Value, json};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let log = OpenOptions::new().create(true).append(true).open(args.next().unwrap()).unwrap();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(args.next().unwrap())
+        .unwrap();
     let gate = args.next().filter(|gate| gate != "-");
-    let processes = OpenOptions::new().create(true).append(true).open(PROCESSES).unwrap();
-    note(&processes, &format!("{} {}", std::os::unix::process::parent_id(), std::process::id()));
+    let processes = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(PROCESSES)
+        .unwrap();
+    note(
+        &processes,
+        &format!(
+            "{} {}",
+            std::os::unix::process::parent_id(),
+            std::process::id()
+        ),
+    );
     let witness = Arc::new(Witness { log, gate });
     for line in std::io::stdin().lock().lines() {
         let message: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -57,7 +80,10 @@ impl Witness {
             },
             _ => return,
         };
-        println!("{}", json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+        println!(
+            "{}",
+            json!({ "jsonrpc": "2.0", "id": id, "result": result })
+        );
     }
 
     fn call(&self, params: &Value) -> Option<Value> {
@@ -68,15 +94,25 @@ impl Witness {
         if let Some(gate) = &self.gate {
             let mut stream = TcpStream::connect(gate).unwrap();
             writeln!(stream, "begin {call}").unwrap();
-            BufReader::new(stream).read_line(&mut String::new()).unwrap();
+            BufReader::new(stream)
+                .read_line(&mut String::new())
+                .unwrap();
         }
-        std::thread::sleep(Duration::from_millis(params["arguments"]["pause_ms"].as_u64().unwrap_or_default()));
+        std::thread::sleep(Duration::from_millis(
+            params["arguments"]["pause_ms"].as_u64().unwrap_or_default(),
+        ));
         let answer = match tool {
-            "fail" => json!({ "content": [{ "type": "text", "text": "it is broken" }], "isError": true }),
+            "fail" => {
+                json!({ "content": [{ "type": "text", "text": "it is broken" }], "isError": true })
+            }
             "hang" => return None,
             "die" => std::process::exit(7),
-            "big" => json!({ "content": [], "structuredContent": { "text": "x".repeat(10_000_000) } }),
-            _ => json!({ "content": [], "structuredContent": { "call": meta("chat/call_id"), "done": tool } }),
+            "big" => {
+                json!({ "content": [], "structuredContent": { "text": "x".repeat(10_000_000) } })
+            }
+            _ => {
+                json!({ "content": [], "structuredContent": { "call": meta("chat/call_id"), "done": tool } })
+            }
         };
         self.note(&format!("end {call}"));
         Some(answer)

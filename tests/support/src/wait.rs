@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-/// The longest that a test waits for one thing. The test runner's own limit, which names no reason, is longer.
+/// The longest that a test waits for one thing. The test runner's own limit, which names no reason,
+/// is longer.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// The pause between two looks.
@@ -70,7 +71,8 @@ pub fn value_blocking<T>(what: impl Display, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// Receives the next value, and blocks the thread meanwhile; `None` if nobody can send one any more.
+/// Receives the next value, and blocks the thread meanwhile; `None` if nobody can send one any
+/// more.
 ///
 /// # Panics
 /// If that takes longer than [`LIMIT`].
@@ -82,7 +84,8 @@ pub fn receive<T>(what: impl Display, receiver: &Receiver<T>) -> Option<T> {
     }
 }
 
-/// Kills a process that still runs after [`LIMIT`], so that whoever reads what it says comes to an end. Dropping it calls it off.
+/// Kills a process that still runs after [`LIMIT`], so that whoever reads what it says comes to an
+/// end. Dropping it calls it off.
 #[derive(Debug)]
 pub struct Watchdog {
     _called_off: Sender<()>,
@@ -95,7 +98,10 @@ impl Watchdog {
         let id = child.id().to_string();
         thread::spawn(move || {
             if calls.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("waited in vain for process {id}, which is killed ({} s)", LIMIT.as_secs());
+                eprintln!(
+                    "waited in vain for process {id}, which is killed ({} s)",
+                    LIMIT.as_secs()
+                );
                 let _ = Command::new("kill").args(["-KILL", &id]).status();
             }
         });

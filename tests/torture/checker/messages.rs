@@ -11,7 +11,12 @@ use crate::history::{Message, Moment, Outcome};
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     let stored = stored(log);
     let messages = merged(&evidence.history.messages);
-    let owners: HashMap<Uuid, &str> = evidence.tables.conversations.iter().map(|row| (row.id, row.owner.as_str())).collect();
+    let owners: HashMap<Uuid, &str> = evidence
+        .tables
+        .conversations
+        .iter()
+        .map(|row| (row.id, row.owner.as_str()))
+        .collect();
     for lost in &evidence.history.lost {
         findings.add(Property::Kept, lost);
     }
@@ -19,11 +24,17 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     let mut texts = HashMap::<_, HashSet<_>>::new();
     for message in &messages {
         let key = message.key.as_deref().unwrap_or_default();
-        texts.entry((message.user.as_str(), key)).or_default().insert((message.text.as_str(), message.retry_of));
+        texts
+            .entry((message.user.as_str(), key))
+            .or_default()
+            .insert((message.text.as_str(), message.retry_of));
     }
     for message in &messages {
-        let others =
-            message.key.as_ref().is_some_and(|key| texts.get(&(message.user.as_str(), key.as_str())).is_some_and(|texts| texts.len() > 1));
+        let others = message.key.as_ref().is_some_and(|key| {
+            texts
+                .get(&(message.user.as_str(), key.as_str()))
+                .is_some_and(|texts| texts.len() > 1)
+        });
         refused(message, others, log, &owners, findings);
         acknowledged(message, log, findings);
         counted(message, &stored, findings);
@@ -37,7 +48,13 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
 fn merged(messages: &[Message]) -> Vec<Message> {
     let mut merged: BTreeMap<_, Message> = BTreeMap::new();
     for message in messages {
-        let Message { user, text, key, retry_of, .. } = message;
+        let Message {
+            user,
+            text,
+            key,
+            retry_of,
+            ..
+        } = message;
         merged
             .entry((user, text, key, retry_of))
             .and_modify(|known| known.attempts.extend(message.attempts.iter().cloned()))
@@ -51,11 +68,18 @@ fn one_turn_for_each_key(messages: &[Message], findings: &mut Findings) {
     let mut named: BTreeMap<(&str, &str), HashSet<Uuid>> = BTreeMap::new();
     for message in messages {
         let Some(key) = &message.key else { continue };
-        let turns = message.attempts.iter().filter_map(|attempt| attempt.outcome.turn()).map(|(_, turn)| turn);
+        let turns = message
+            .attempts
+            .iter()
+            .filter_map(|attempt| attempt.outcome.turn())
+            .map(|(_, turn)| turn);
         named.entry((&message.user, key)).or_default().extend(turns);
     }
     for ((user, key), turns) in named.iter().filter(|(_, turns)| turns.len() > 1) {
-        findings.add(Property::Idempotency, format!("{user} was answered with several turns under the key {key}: {turns:?}"));
+        findings.add(
+            Property::Idempotency,
+            format!("{user} was answered with several turns under the key {key}: {turns:?}"),
+        );
     }
 }
 
@@ -64,14 +88,23 @@ fn stored<'a>(log: &Log<'a>) -> HashMap<(&'a str, Option<Uuid>), Vec<Uuid>> {
     let mut stored: HashMap<_, Vec<Uuid>> = HashMap::new();
     for turn in log.turns.values() {
         if let Some(text) = log.asked(turn.id) {
-            stored.entry((text, turn.retry_of)).or_default().push(turn.id);
+            stored
+                .entry((text, turn.retry_of))
+                .or_default()
+                .push(turn.id);
         }
     }
     stored
 }
 
 /// A message is refused only where it may be.
-fn refused(message: &Message, others: bool, log: &Log<'_>, owners: &HashMap<Uuid, &str>, findings: &mut Findings) {
+fn refused(
+    message: &Message,
+    others: bool,
+    log: &Log<'_>,
+    owners: &HashMap<Uuid, &str>,
+    findings: &mut Findings,
+) {
     let owner = match (message.retry_of, message.conversation) {
         (Some(turn), _) => log.turns.get(&turn).map(|row| row.owner.as_str()),
         (None, Some(conversation)) => owners.get(&conversation).copied(),
@@ -79,7 +112,9 @@ fn refused(message: &Message, others: bool, log: &Log<'_>, owners: &HashMap<Uuid
     };
     let own = owner == Some(message.user.as_str());
     for attempt in &message.attempts {
-        let Outcome::Refused { status, code } = &attempt.outcome else { continue };
+        let Outcome::Refused { status, code } = &attempt.outcome else {
+            continue;
+        };
         let (property, rightly) = match (status, code.as_str()) {
             (404, "conversation_not_found") => (Property::Kept, !own && message.retry_of.is_none()),
             (404, "turn_not_found") => (Property::Kept, !own && message.retry_of.is_some()),
@@ -102,15 +137,27 @@ fn refused(message: &Message, others: bool, log: &Log<'_>, owners: &HashMap<Uuid
 
 /// Every turn that an answer names is there as it was asked for.
 fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
-    for (conversation, turn) in message.attempts.iter().filter_map(|attempt| attempt.outcome.turn()) {
+    for (conversation, turn) in message
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.outcome.turn())
+    {
         let Some(row) = log.turns.get(&turn) else {
-            findings.add(Property::Kept, format!("{} was acknowledged as turn {turn}, which is not stored", short(&message.text)));
+            findings.add(
+                Property::Kept,
+                format!(
+                    "{} was acknowledged as turn {turn}, which is not stored",
+                    short(&message.text)
+                ),
+            );
             continue;
         };
         let asked = log.asked(turn);
         let right = asked == Some(message.text.as_str())
             && row.conversation == conversation
-            && message.conversation.is_none_or(|wanted| wanted == conversation)
+            && message
+                .conversation
+                .is_none_or(|wanted| wanted == conversation)
             && row.retry_of == message.retry_of;
         findings.require(right, Property::Kept, || {
             format!(
@@ -125,24 +172,51 @@ fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
     }
 }
 
-/// How often a message is stored: as often as it was sent at most, once if it had a key, never if it was refused.
-fn counted(message: &Message, stored: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>, findings: &mut Findings) {
+/// How often a message is stored: as often as it was sent at most, once if it had a key, never if
+/// it was refused.
+fn counted(
+    message: &Message,
+    stored: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>,
+    findings: &mut Findings,
+) {
     // Retries of one turn are alike but for their keys: several wishes may share a text.
-    let turns = stored.get(&(message.text.as_str(), message.retry_of)).map_or(&[][..], Vec::as_slice);
+    let turns = stored
+        .get(&(message.text.as_str(), message.retry_of))
+        .map_or(&[][..], Vec::as_slice);
     if message.retry_of.is_some() {
         return;
     }
-    let refused = message.attempts.iter().filter(|attempt| matches!(attempt.outcome, Outcome::Refused { .. })).count();
+    let refused = message
+        .attempts
+        .iter()
+        .filter(|attempt| matches!(attempt.outcome, Outcome::Refused { .. }))
+        .count();
     let most = message.attempts.len() - refused;
     if message.key.is_some() && turns.len() > 1 {
-        findings.add(Property::Idempotency, format!("{} with a key is stored {} times: {turns:?}", short(&message.text), turns.len()));
+        findings.add(
+            Property::Idempotency,
+            format!(
+                "{} with a key is stored {} times: {turns:?}",
+                short(&message.text),
+                turns.len()
+            ),
+        );
     } else if most == 0 && !turns.is_empty() {
-        findings.add(Property::Refused, format!("{} was refused, and is stored as {turns:?}", short(&message.text)));
+        findings.add(
+            Property::Refused,
+            format!(
+                "{} was refused, and is stored as {turns:?}",
+                short(&message.text)
+            ),
+        );
     } else if turns.len() > most {
         let (times, sent) = (turns.len(), message.attempts.len());
         findings.add(
             Property::Kept,
-            format!("{} was sent {sent} times, refused {refused} times, and is stored {times} times", short(&message.text)),
+            format!(
+                "{} was sent {sent} times, refused {refused} times, and is stored {times} times",
+                short(&message.text)
+            ),
         );
     }
 }
@@ -151,44 +225,98 @@ fn counted(message: &Message, stored: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>,
 fn unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     let mut sent: HashMap<(&str, &str, Option<Uuid>), Vec<&Message>> = HashMap::new();
     for message in messages {
-        sent.entry((&message.user, &message.text, message.retry_of)).or_default().push(message);
+        sent.entry((&message.user, &message.text, message.retry_of))
+            .or_default()
+            .push(message);
     }
     for turn in log.turns.values() {
         let Some(text) = log.asked(turn.id) else {
             findings.add(Property::Kept, format!("turn {} has no message", turn.id));
             continue;
         };
-        let wishes = sent.get(&(turn.owner.as_str(), text, turn.retry_of)).map_or(&[][..], Vec::as_slice);
-        let there = |message: &&Message| message.conversation.is_none_or(|wanted| wanted == turn.conversation);
+        let wishes = sent
+            .get(&(turn.owner.as_str(), text, turn.retry_of))
+            .map_or(&[][..], Vec::as_slice);
+        let there = |message: &&Message| {
+            message
+                .conversation
+                .is_none_or(|wanted| wanted == turn.conversation)
+        };
         findings.require(wishes.iter().any(there), Property::Unsent, || {
-            format!("turn {} of {} in {}: nobody sent {} there", turn.id, turn.owner, turn.conversation, short(text))
+            format!(
+                "turn {} of {} in {}: nobody sent {} there",
+                turn.id,
+                turn.owner,
+                turn.conversation,
+                short(text)
+            )
         });
         // A retry's text is not its own: count them all together.
-        let attempts: usize = wishes.iter().map(|wish| if wish.key.is_some() { 1 } else { wish.attempts.len() }).sum();
-        let retries = |other: &&&crate::evidence::TurnRow| other.retry_of.is_some() && other.retry_of == turn.retry_of;
-        let times = log.turns.values().collect::<Vec<_>>().iter().filter(|other| retries(other)).count();
-        findings.require(turn.retry_of.is_none() || times <= attempts, Property::Idempotency, || {
-            format!("turn {:?} was retried {attempts} times and has {times} retries", turn.retry_of)
-        });
+        let attempts: usize = wishes
+            .iter()
+            .map(|wish| {
+                if wish.key.is_some() {
+                    1
+                } else {
+                    wish.attempts.len()
+                }
+            })
+            .sum();
+        let retries = |other: &&&crate::evidence::TurnRow| {
+            other.retry_of.is_some() && other.retry_of == turn.retry_of
+        };
+        let times = log
+            .turns
+            .values()
+            .collect::<Vec<_>>()
+            .iter()
+            .filter(|other| retries(other))
+            .count();
+        findings.require(
+            turn.retry_of.is_none() || times <= attempts,
+            Property::Idempotency,
+            || {
+                format!(
+                    "turn {:?} was retried {attempts} times and has {times} retries",
+                    turn.retry_of
+                )
+            },
+        );
     }
 }
 
-/// Of two messages to one conversation, the first known to be stored before the second was sent, the first comes first.
+/// Of two messages to one conversation, the first known to be stored before the second was sent,
+/// the first comes first.
 fn order(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     // For each turn: when it was first sent, and when it was first known to be stored.
     let mut times: BTreeMap<Uuid, HashMap<Uuid, (Moment, Moment)>> = BTreeMap::new();
     for message in messages {
-        // Whichever request under a key was the one that was taken; without a key each is a message of its own.
-        let first = message.attempts.iter().map(|attempt| attempt.begun).min().filter(|_| message.key.is_some());
+        // Whichever request under a key was the one that was taken; without a key each is a message
+        // of its own.
+        let first = message
+            .attempts
+            .iter()
+            .map(|attempt| attempt.begun)
+            .min()
+            .filter(|_| message.key.is_some());
         for attempt in &message.attempts {
-            let Some((conversation, turn)) = attempt.outcome.turn() else { continue };
+            let Some((conversation, turn)) = attempt.outcome.turn() else {
+                continue;
+            };
             let sent = first.unwrap_or(attempt.begun);
-            let entry = times.entry(conversation).or_default().entry(turn).or_insert((sent, attempt.known));
+            let entry = times
+                .entry(conversation)
+                .or_default()
+                .entry(turn)
+                .or_insert((sent, attempt.known));
             *entry = (entry.0.min(sent), entry.1.min(attempt.known));
         }
     }
     for turns in times.values() {
-        let mut placed: Vec<_> = turns.iter().filter_map(|(turn, times)| Some((log.turns.get(turn)?.ordinal, *turn, *times))).collect();
+        let mut placed: Vec<_> = turns
+            .iter()
+            .filter_map(|(turn, times)| Some((log.turns.get(turn)?.ordinal, *turn, *times)))
+            .collect();
         placed.sort_unstable_by_key(|(ordinal, ..)| *ordinal);
         // Whoever comes later in the log must not have been known before an earlier one was sent.
         let mut latest_sent = (Moment::ZERO, Uuid::nil());

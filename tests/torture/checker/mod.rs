@@ -1,4 +1,5 @@
-//! Judges a campaign by its evidence: what clients were told against what is stored, shown, was run and was asked.
+//! Judges a campaign by its evidence: what clients were told against what is stored, shown, was run
+//! and was asked.
 
 mod answers;
 mod bounds;
@@ -65,7 +66,11 @@ impl FromStr for Property {
     type Err = String;
 
     fn from_str(code: &str) -> Result<Self, String> {
-        Self::ALL.iter().copied().find(|property| property.code() == code).ok_or_else(|| format!("there is no property `{code}`"))
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|property| property.code() == code)
+            .ok_or_else(|| format!("there is no property `{code}`"))
     }
 }
 
@@ -88,7 +93,10 @@ struct Findings(Vec<Violation>);
 
 impl Findings {
     fn add(&mut self, property: Property, evidence: impl Into<String>) {
-        self.0.push(Violation { property, evidence: evidence.into() });
+        self.0.push(Violation {
+            property,
+            evidence: evidence.into(),
+        });
     }
 
     fn require(&mut self, holds: bool, property: Property, evidence: impl FnOnce() -> String) {
@@ -125,5 +133,9 @@ fn user_of(text: &str) -> Option<&str> {
 /// A text of any length as it fits into a line.
 fn short(text: &str) -> String {
     let end = text.floor_char_boundary(160);
-    if end < text.len() { format!("{:?}…", &text[..end]) } else { format!("{text:?}") }
+    if end < text.len() {
+        format!("{:?}…", &text[..end])
+    } else {
+        format!("{text:?}")
+    }
 }

@@ -14,11 +14,28 @@ use crate::history::Watch;
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     for watch in &evidence.history.watches {
         for (status, code) in &watch.refusals {
-            findings.add(Property::Streams, format!("{} was refused to read turn {} on: {status} {code}", watch.user, watch.turn));
+            findings.add(
+                Property::Streams,
+                format!(
+                    "{} was refused to read turn {} on: {status} {code}",
+                    watch.user, watch.turn
+                ),
+            );
         }
         if let Err(what) = told(watch, log) {
-            let connections = watch.connections.iter().map(|frames| frames.len().to_string()).collect::<Vec<_>>().join("+");
-            findings.add(Property::Streams, format!("turn {}, watched by {} ({connections} events): {what}", watch.turn, watch.user));
+            let connections = watch
+                .connections
+                .iter()
+                .map(|frames| frames.len().to_string())
+                .collect::<Vec<_>>()
+                .join("+");
+            findings.add(
+                Property::Streams,
+                format!(
+                    "turn {}, watched by {} ({connections} events): {what}",
+                    watch.turn, watch.user
+                ),
+            );
         }
     }
 }
@@ -31,34 +48,68 @@ struct Draft {
 
 /// Follows a stream as a client does; says where it departs from what is stored.
 fn told(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
-    let Some(turn) = log.turns.get(&watch.turn) else { return Err("it is not stored".to_owned()) };
+    let Some(turn) = log.turns.get(&watch.turn) else {
+        return Err("it is not stored".to_owned());
+    };
     let mut stored = log.items(watch.turn).iter();
     let mut draft: Option<Draft> = None;
     let mut ended = false;
     // An error without an id is about reading, not about the turn; `turn` tells where it stood.
-    let frames = watch.connections.iter().flatten().filter(|frame| frame.id.is_some());
+    let frames = watch
+        .connections
+        .iter()
+        .flatten()
+        .filter(|frame| frame.id.is_some());
     for frame in frames {
         if ended {
             return Err(format!("{} comes after the end", frame.name));
         }
-        let data: Value = serde_json::from_str(&frame.data).map_err(|error| format!("{}: {error}", frame.data))?;
+        let data: Value = serde_json::from_str(&frame.data)
+            .map_err(|error| format!("{}: {error}", frame.data))?;
         match frame.name.as_str() {
             "text" => match &mut draft {
-                Some(draft) if draft.message == id(&data, "message_id") => draft.text.push_str(text(&data, "delta")),
-                Some(draft) => return Err(format!("the draft {} is never resolved: {}", draft.message, frame.data)),
-                None => draft = Some(Draft { message: id(&data, "message_id"), text: text(&data, "delta").to_owned() }),
+                Some(draft) if draft.message == id(&data, "message_id") => {
+                    draft.text.push_str(text(&data, "delta"))
+                }
+                Some(draft) => {
+                    return Err(format!(
+                        "the draft {} is never resolved: {}",
+                        draft.message, frame.data
+                    ));
+                }
+                None => {
+                    draft = Some(Draft {
+                        message: id(&data, "message_id"),
+                        text: text(&data, "delta").to_owned(),
+                    })
+                }
             },
             "discarded" => match draft.take() {
                 Some(draft) if draft.message == id(&data, "message_id") => {}
-                _ => return Err(format!("a draft that was not shown is discarded: {}", frame.data)),
+                _ => {
+                    return Err(format!(
+                        "a draft that was not shown is discarded: {}",
+                        frame.data
+                    ));
+                }
             },
             "message" | "tool_call" | "tool_result" => {
-                let Some(item) = stored.next() else { return Err(format!("{} {} is not stored", frame.name, frame.data)) };
+                let Some(item) = stored.next() else {
+                    return Err(format!("{} {} is not stored", frame.name, frame.data));
+                };
                 same_item(frame, &data, item)?;
                 if data["role"] == "assistant" {
-                    let shown = draft.take().map(|draft| (draft.message, draft.text)).unwrap_or_else(|| (id(&data, "id"), String::new()));
+                    let shown = draft
+                        .take()
+                        .map(|draft| (draft.message, draft.text))
+                        .unwrap_or_else(|| (id(&data, "id"), String::new()));
                     if shown != (id(&data, "id"), text(&data, "content").to_owned()) {
-                        return Err(format!("the text {} of {} became {}", short(&shown.1), shown.0, short(&frame.data)));
+                        return Err(format!(
+                            "the text {} of {} became {}",
+                            short(&shown.1),
+                            shown.0,
+                            short(&frame.data)
+                        ));
                     }
                 } else if frame.name == "message" && draft.is_some() {
                     return Err(format!("the user speaks within a draft: {}", frame.data));
@@ -66,16 +117,26 @@ fn told(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
             }
             "done" | "error" => {
                 ended = true;
-                let status = if frame.name == "done" { text(&data, "status") } else { "failed" };
+                let status = if frame.name == "done" {
+                    text(&data, "status")
+                } else {
+                    "failed"
+                };
                 let code = (frame.name == "error").then(|| text(&data, "code"));
                 if status != turn.status || code != turn.failure.as_deref() {
-                    return Err(format!("it was told as {status} ({code:?}); stored is {} ({:?})", turn.status, turn.failure));
+                    return Err(format!(
+                        "it was told as {status} ({code:?}); stored is {} ({:?})",
+                        turn.status, turn.failure
+                    ));
                 }
                 if let Some(item) = stored.next() {
                     return Err(format!("its end was told before {item:?}"));
                 }
                 if let Some(draft) = &draft {
-                    return Err(format!("its end was told within the draft {}", draft.message));
+                    return Err(format!(
+                        "its end was told within the draft {}",
+                        draft.message
+                    ));
                 }
             }
             name => return Err(format!("{name} is no event")),
@@ -109,15 +170,25 @@ fn same_item(frame: &Frame, data: &Value, item: &Item<'_>) -> Result<(), String>
                 && text(data, "content") == row.text
         }
         ("tool_call", Item::Call(row)) => {
-            let raw = serde_json::from_str::<RawCall>(&frame.data).is_ok_and(|call| call.parameters.get() == row.arguments);
-            raw && id(data, "id") == row.id && id(data, "message_id") == row.message && text(data, "tool_name") == row.tool
+            let raw = serde_json::from_str::<RawCall>(&frame.data)
+                .is_ok_and(|call| call.parameters.get() == row.arguments);
+            raw && id(data, "id") == row.id
+                && id(data, "message_id") == row.message
+                && text(data, "tool_name") == row.tool
         }
         ("tool_result", Item::Result(row)) => {
-            let raw =
-                serde_json::from_str::<RawResult>(&frame.data).is_ok_and(|told| told.result.map(RawValue::get) == row.output.as_deref());
+            let raw = serde_json::from_str::<RawResult>(&frame.data)
+                .is_ok_and(|told| told.result.map(RawValue::get) == row.output.as_deref());
             raw && id(data, "id") == row.id && same_result(data, row)
         }
         _ => false,
     };
-    if same { Ok(()) } else { Err(format!("{} {} was told where {item:?} is stored", frame.name, frame.data)) }
+    if same {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} {} was told where {item:?} is stored",
+            frame.name, frame.data
+        ))
+    }
 }

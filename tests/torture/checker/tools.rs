@@ -12,29 +12,56 @@ use crate::evidence::{CallRow, Evidence, Log, Run};
 const REPEATABLE: &str = "look";
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
-    let calls: HashMap<Uuid, &CallRow> = evidence.tables.calls.iter().map(|row| (row.id, row)).collect();
+    let calls: HashMap<Uuid, &CallRow> = evidence
+        .tables
+        .calls
+        .iter()
+        .map(|row| (row.id, row))
+        .collect();
     let mut runs: HashMap<Uuid, Vec<&Run>> = HashMap::new();
     for run in &evidence.runs {
         runs.entry(run.call).or_default().push(run);
     }
     for (call, runs) in &runs {
         let Some(row) = calls.get(call) else {
-            findings.add(Property::WriteBeforeRun, format!("the call {call} ran and is not stored: {runs:?}"));
+            findings.add(
+                Property::WriteBeforeRun,
+                format!("the call {call} ran and is not stored: {runs:?}"),
+            );
             continue;
         };
-        let Some(turn) = log.turns.get(&row.turn) else { continue };
-        findings.require(runs.iter().all(|run| run.tool == row.tool), Property::ToolResults, || format!("{row:?} ran as {runs:?}"));
-        findings.require(runs.iter().all(|run| run.user == turn.owner), Property::Isolation, || {
-            format!("the call {call} of {} ran as {runs:?}", turn.owner)
-        });
-        let most = if row.tool == REPEATABLE { usize::try_from(turn.epoch).unwrap_or_default() } else { 1 };
+        let Some(turn) = log.turns.get(&row.turn) else {
+            continue;
+        };
+        findings.require(
+            runs.iter().all(|run| run.tool == row.tool),
+            Property::ToolResults,
+            || format!("{row:?} ran as {runs:?}"),
+        );
+        findings.require(
+            runs.iter().all(|run| run.user == turn.owner),
+            Property::Isolation,
+            || format!("the call {call} of {} ran as {runs:?}", turn.owner),
+        );
+        let most = if row.tool == REPEATABLE {
+            usize::try_from(turn.epoch).unwrap_or_default()
+        } else {
+            1
+        };
         findings.require(runs.len() <= most, Property::ToolsOnce, || {
-            format!("the call {call} of `{}` ran {} times where {most} may be (turn {})", row.tool, runs.len(), row.turn)
+            format!(
+                "the call {call} of `{}` ran {} times where {most} may be (turn {})",
+                row.tool,
+                runs.len(),
+                row.turn
+            )
         });
     }
     for row in &evidence.tables.calls {
         let runs = runs.get(&row.id).map_or(&[][..], Vec::as_slice);
-        findings.require(fits(row, runs), Property::ToolResults, || format!("{row:?} has the runs {runs:?}"));
+        findings.require(fits(row, runs), Property::ToolResults, || {
+            format!("{row:?} has the runs {runs:?}")
+        });
     }
 }
 
@@ -44,7 +71,10 @@ fn fits(row: &CallRow, runs: &[&Run]) -> bool {
         None => false,
         Some("succeeded") => {
             let expected = json!({ "call": row.id, "done": row.tool });
-            let output: Option<Value> = row.output.as_deref().and_then(|output| serde_json::from_str(output).ok());
+            let output: Option<Value> = row
+                .output
+                .as_deref()
+                .and_then(|output| serde_json::from_str(output).ok());
             runs.iter().any(|run| run.ended) && output == Some(expected)
         }
         Some("not_run" | "unknown_tool" | "invalid_arguments") => runs.is_empty(),

@@ -1,6 +1,7 @@
 //! What the agent was sent is what the log says, and what it said is what was stored of it.
 //!
-//! The rules by which a log becomes a transcript are written here a second time, on purpose: see `chat_domain::transcript`.
+//! The rules by which a log becomes a transcript are written here a second time, on purpose: see
+//! `chat_domain::transcript`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,9 +13,15 @@ use crate::evidence::{CallRow, Evidence, Item, Log, MessageRow, Step, TurnRow};
 
 /// What happened to a call whose outcome nobody knows, by the cause that is stored.
 const UNKNOWN: &[(&str, &str)] = &[
-    ("interrupted", "the call was broken off before its result was recorded"),
+    (
+        "interrupted",
+        "the call was broken off before its result was recorded",
+    ),
     ("stopped", "the user stopped the turn while the tool ran"),
-    ("turn_time_limit", "the turn reached its time limit while the tool ran"),
+    (
+        "turn_time_limit",
+        "the turn reached its time limit while the tool ran",
+    ),
     ("timed_out", "the tool gave no answer within its time limit"),
     ("answer_lost", "no usable answer of the tool came back"),
 ];
@@ -26,39 +33,78 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     let mut stored = HashSet::new();
     for turns in log.conversations.values() {
         for turn in turns {
-            let superseded = turns.last().is_some_and(|last| superseded(turn, last, turns));
+            let superseded = turns
+                .last()
+                .is_some_and(|last| superseded(turn, last, turns));
             findings.require(superseded == (turn.superseded == 1), Property::Transcripts, || {
                 format!("turn {} is marked as superseded: {}; by the retries that ran it should be: {superseded}", turn.id, turn.superseded)
             });
             let prompts = Prompts::of(turn, turns, log);
             for (place, message) in prompts.answers.iter().enumerate() {
                 said(turn, message, prompts.prompt(place), &steps, log, findings);
-                findings.require(stored.insert(number_of(&message.text)), Property::Transcripts, || {
-                    format!("turn {}: the answer {} is stored twice", turn.id, short(&message.text))
-                });
+                findings.require(
+                    stored.insert(number_of(&message.text)),
+                    Property::Transcripts,
+                    || {
+                        format!(
+                            "turn {}: the answer {} is stored twice",
+                            turn.id,
+                            short(&message.text)
+                        )
+                    },
+                );
             }
-            by_text.entry(log.asked(turn.id).unwrap_or_default()).or_default().push(prompts);
+            by_text
+                .entry(log.asked(turn.id).unwrap_or_default())
+                .or_default()
+                .push(prompts);
         }
     }
     for step in &sent {
-        let asked = step.messages.iter().rev().find(|message| message["role"] == "user").and_then(|message| message["content"].as_str());
-        let candidates = by_text.get(asked.unwrap_or_default()).map_or(&[][..], Vec::as_slice);
-        findings.require(candidates.iter().any(|prompts| prompts.allow(&step.messages)), Property::Transcripts, || {
-            let expected = candidates.iter().map(|prompts| prompts.prompt(prompts.answers.len()));
-            let differences: Vec<String> = expected.map(|expected| difference(&step.messages, &expected)).collect();
-            format!("step {} for {}: {}", step.number, short(asked.unwrap_or_default()), differences.join("; or, of another turn: "))
-        });
+        let asked = step
+            .messages
+            .iter()
+            .rev()
+            .find(|message| message["role"] == "user")
+            .and_then(|message| message["content"].as_str());
+        let candidates = by_text
+            .get(asked.unwrap_or_default())
+            .map_or(&[][..], Vec::as_slice);
+        findings.require(
+            candidates
+                .iter()
+                .any(|prompts| prompts.allow(&step.messages)),
+            Property::Transcripts,
+            || {
+                let expected = candidates
+                    .iter()
+                    .map(|prompts| prompts.prompt(prompts.answers.len()));
+                let differences: Vec<String> = expected
+                    .map(|expected| difference(&step.messages, &expected))
+                    .collect();
+                format!(
+                    "step {} for {}: {}",
+                    step.number,
+                    short(asked.unwrap_or_default()),
+                    differences.join("; or, of another turn: ")
+                )
+            },
+        );
     }
 }
 
-/// The step with the place of each call in its message for the call's id, which is the agent's own or made up.
+/// The step with the place of each call in its message for the call's id, which is the agent's own
+/// or made up.
 fn numbered(step: &Step) -> Step {
     let mut step = step.clone();
     let mut ids = Vec::new();
     for message in &mut step.messages {
         if let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) {
             ids = calls.iter().map(|call| call["id"].clone()).collect();
-            calls.iter_mut().enumerate().for_each(|(place, call)| call["id"] = place.into());
+            calls
+                .iter_mut()
+                .enumerate()
+                .for_each(|(place, call)| call["id"] = place.into());
         }
         if let Some(id) = message.get_mut("tool_call_id")
             && let Some(place) = ids.iter().position(|known| known == id)
@@ -80,8 +126,12 @@ struct Prompts<'a> {
 
 impl<'a> Prompts<'a> {
     fn of(turn: &TurnRow, turns: &[&TurnRow], log: &Log<'a>) -> Self {
-        let past = turns.iter().filter(|other| other.ordinal < turn.ordinal && !superseded(other, turn, turns));
-        let past = past.flat_map(|other| ended(other, log.items(other.id))).collect();
+        let past = turns
+            .iter()
+            .filter(|other| other.ordinal < turn.ordinal && !superseded(other, turn, turns));
+        let past = past
+            .flat_map(|other| ended(other, log.items(other.id)))
+            .collect();
         let items = log.items(turn.id);
         let (mut own, mut before, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
@@ -94,26 +144,41 @@ impl<'a> Prompts<'a> {
             }
         }
         before.push(own.len());
-        Self { past, own, before, answers }
+        Self {
+            past,
+            own,
+            before,
+            answers,
+        }
     }
 
     /// What was to be sent for the answer at this place.
     fn prompt(&self, place: usize) -> Vec<Value> {
-        let own = self.own.iter().take(self.before.get(place).copied().unwrap_or_default());
+        let own = self
+            .own
+            .iter()
+            .take(self.before.get(place).copied().unwrap_or_default());
         self.past.iter().chain(own).cloned().collect()
     }
 
     fn allow(&self, messages: &[Value]) -> bool {
-        let Some(own) = messages.strip_prefix(self.past.as_slice()) else { return false };
+        let Some(own) = messages.strip_prefix(self.past.as_slice()) else {
+            return false;
+        };
         self.before.contains(&own.len()) && self.own.starts_with(own)
     }
 }
 
-/// Whether `other` had been superseded when `turn` ran: by a retry that had begun, which `turn` may be itself.
+/// Whether `other` had been superseded when `turn` ran: by a retry that had begun, which `turn` may
+/// be itself.
 fn superseded(other: &TurnRow, turn: &TurnRow, turns: &[&TurnRow]) -> bool {
-    let mut retries = turns.iter().filter(|retry| retry.epoch > 0 && retry.ordinal <= turn.ordinal && retry.ordinal > other.ordinal);
+    let mut retries = turns.iter().filter(|retry| {
+        retry.epoch > 0 && retry.ordinal <= turn.ordinal && retry.ordinal > other.ordinal
+    });
     retries.any(|retry| {
-        let retried = retry.retry_of.and_then(|id| turns.iter().find(|turn| turn.id == id));
+        let retried = retry
+            .retry_of
+            .and_then(|id| turns.iter().find(|turn| turn.id == id));
         retried.is_some_and(|retried| retried.ordinal <= other.ordinal)
     })
 }
@@ -125,13 +190,22 @@ fn entries(row: &MessageRow, items: &[Item<'_>]) -> Vec<Value> {
     }
     let calls: Vec<&CallRow> = calls(row.id, items);
     if calls.is_empty() {
-        let text = if row.text.is_empty() { "[No answer.]" } else { &row.text };
+        let text = if row.text.is_empty() {
+            "[No answer.]"
+        } else {
+            &row.text
+        };
         return vec![json!({ "role": "assistant", "content": text })];
     }
-    let content = if row.text.is_empty() { Value::Null } else { row.text.as_str().into() };
+    let content = if row.text.is_empty() {
+        Value::Null
+    } else {
+        row.text.as_str().into()
+    };
     let called = |(place, call): (usize, &&CallRow)| json!({ "id": place, "type": "function", "function": { "name": call.tool, "arguments": call.arguments } });
-    let mut entries =
-        vec![json!({ "role": "assistant", "content": content, "tool_calls": calls.iter().enumerate().map(called).collect::<Vec<_>>() })];
+    let mut entries = vec![
+        json!({ "role": "assistant", "content": content, "tool_calls": calls.iter().enumerate().map(called).collect::<Vec<_>>() }),
+    ];
     let answer = |(place, call): (usize, &&CallRow)| json!({ "role": "tool", "tool_call_id": place, "content": result(call) });
     entries.extend(calls.iter().enumerate().map(answer));
     entries
@@ -150,10 +224,18 @@ fn result(call: &CallRow) -> String {
         Some("succeeded") => call.output.clone().unwrap_or_default(),
         Some("unknown") | None => {
             let cause = call.unknown_cause.as_deref().unwrap_or("interrupted");
-            let happened = UNKNOWN.iter().find(|(known, _)| *known == cause).map_or(cause, |(_, happened)| *happened);
-            format!("Outcome unknown: {happened}. It may or may not have taken effect. Check before you repeat it.")
+            let happened = UNKNOWN
+                .iter()
+                .find(|(known, _)| *known == cause)
+                .map_or(cause, |(_, happened)| *happened);
+            format!(
+                "Outcome unknown: {happened}. It may or may not have taken effect. Check before you repeat it."
+            )
         }
-        Some(kind) => format!("Error ({kind}): {}", call.error.as_deref().unwrap_or_default()),
+        Some(kind) => format!(
+            "Error ({kind}): {}",
+            call.error.as_deref().unwrap_or_default()
+        ),
     }
 }
 
@@ -173,21 +255,39 @@ fn ended(turn: &TurnRow, items: &[Item<'_>]) -> Vec<Value> {
         (Some(last), note) if last["role"] == "assistant" && last.get("tool_calls").is_none() => {
             if let Some(note) = note {
                 let text = last["content"].as_str().unwrap_or_default();
-                let text = if text == "[No answer.]" { note.to_owned() } else { format!("{text}\n\n{note}") };
+                let text = if text == "[No answer.]" {
+                    note.to_owned()
+                } else {
+                    format!("{text}\n\n{note}")
+                };
                 last["content"] = text.into();
             }
         }
-        (_, note) => all.push(json!({ "role": "assistant", "content": note.unwrap_or("[No answer.]") })),
+        (_, note) => {
+            all.push(json!({ "role": "assistant", "content": note.unwrap_or("[No answer.]") }))
+        }
     }
     all
 }
 
 /// Where a transcript that was sent departs from what the log says.
 fn difference(sent: &[Value], logged: &[Value]) -> String {
-    let place = sent.iter().zip(logged).take_while(|(sent, logged)| sent == logged).count();
-    let at = |messages: &[Value]| messages.get(place).map_or_else(|| "its end".to_owned(), Value::to_string);
+    let place = sent
+        .iter()
+        .zip(logged)
+        .take_while(|(sent, logged)| sent == logged)
+        .count();
+    let at = |messages: &[Value]| {
+        messages
+            .get(place)
+            .map_or_else(|| "its end".to_owned(), Value::to_string)
+    };
     let (sent_there, logged_there) = (at(sent), at(logged));
-    format!("message {place} of {} is {sent_there} where the log, of {}, has {logged_there}", sent.len(), logged.len())
+    format!(
+        "message {place} of {} is {sent_there} where the log, of {}, has {logged_there}",
+        sent.len(),
+        logged.len()
+    )
 }
 
 /// The number that each answer of the agent begins with.
@@ -195,24 +295,48 @@ fn number_of(text: &str) -> Option<usize> {
     text.strip_prefix('#')?.split(' ').next()?.parse().ok()
 }
 
-/// A stored answer is what the agent said when it was sent the log before it: all of it, or the beginning if it was broken off.
-fn said(turn: &TurnRow, message: &MessageRow, prompt: Vec<Value>, steps: &HashMap<usize, &Step>, log: &Log<'_>, findings: &mut Findings) {
+/// A stored answer is what the agent said when it was sent the log before it: all of it, or the
+/// beginning if it was broken off.
+fn said(
+    turn: &TurnRow,
+    message: &MessageRow,
+    prompt: Vec<Value>,
+    steps: &HashMap<usize, &Step>,
+    log: &Log<'_>,
+    findings: &mut Findings,
+) {
     let Some(step) = number_of(&message.text).and_then(|number| steps.get(&number)) else {
-        findings.add(Property::Unsent, format!("turn {}: no agent said {}", turn.id, short(&message.text)));
+        findings.add(
+            Property::Unsent,
+            format!("turn {}: no agent said {}", turn.id, short(&message.text)),
+        );
         return;
     };
     findings.require(step.messages == prompt, Property::Transcripts, || {
-        format!("turn {}: the agent said {} to another log: {}", turn.id, short(&message.text), difference(&step.messages, &prompt))
+        format!(
+            "turn {}: the agent said {} to another log: {}",
+            turn.id,
+            short(&message.text),
+            difference(&step.messages, &prompt)
+        )
     });
-    let calls: Vec<(&str, &str)> =
-        calls(message.id, log.items(turn.id)).iter().map(|call| (call.tool.as_str(), call.arguments.as_str())).collect();
+    let calls: Vec<(&str, &str)> = calls(message.id, log.items(turn.id))
+        .iter()
+        .map(|call| (call.tool.as_str(), call.arguments.as_str()))
+        .collect();
     let whole = message.text == step.text
-        && calls.iter().copied().eq(step.calls.iter().map(|(tool, arguments)| (tool.as_str(), arguments.as_str())));
+        && calls.iter().copied().eq(step
+            .calls
+            .iter()
+            .map(|(tool, arguments)| (tool.as_str(), arguments.as_str())));
     let is_last = log.items(turn.id).iter().rev().find_map(|item| match item {
         Item::Message(row) => Some(row.id == message.id),
         _ => None,
     });
-    let broken_off = turn.status != "completed" && is_last == Some(true) && calls.is_empty() && step.text.starts_with(&message.text);
+    let broken_off = turn.status != "completed"
+        && is_last == Some(true)
+        && calls.is_empty()
+        && step.text.starts_with(&message.text);
     findings.require(whole || broken_off, Property::Unsent, || {
         format!(
             "turn {}: stored is {} with {calls:?}; the agent said {} with {:?}",

@@ -16,34 +16,72 @@ pub struct Book {
 
 impl Book {
     pub fn add(&mut self, user: &str, conversation: Uuid, turn: Uuid, asked: &str) {
-        match self.conversations.iter_mut().find(|(_, id, _)| *id == conversation) {
+        match self
+            .conversations
+            .iter_mut()
+            .find(|(_, id, _)| *id == conversation)
+        {
             Some((.., sent)) => *sent += 1,
             None => self.conversations.push((user.to_owned(), conversation, 1)),
         }
-        if self.turns.iter().rev().take(50).all(|(_, id, _)| *id != turn) {
+        if self
+            .turns
+            .iter()
+            .rev()
+            .take(50)
+            .all(|(_, id, _)| *id != turn)
+        {
             self.turns.push((user.to_owned(), turn, asked.to_owned()));
         }
     }
 
     /// A conversation of this user that is not full.
     pub fn conversation(&self, user: &str, rng: &mut Rng) -> Option<Uuid> {
-        let own = self.conversations.iter().filter(|(owner, _, sent)| owner == user && *sent < FULL).rev().take(4);
+        let own = self
+            .conversations
+            .iter()
+            .filter(|(owner, _, sent)| owner == user && *sent < FULL)
+            .rev()
+            .take(4);
         any(rng, own).map(|(_, id, _)| *id)
     }
 
     /// Any conversation of this user.
     pub fn any_conversation(&self, user: &str, rng: &mut Rng) -> Option<Uuid> {
-        any(rng, self.conversations.iter().filter(|(owner, ..)| owner == user).rev().take(12)).map(|(_, id, _)| *id)
+        any(
+            rng,
+            self.conversations
+                .iter()
+                .filter(|(owner, ..)| owner == user)
+                .rev()
+                .take(12),
+        )
+        .map(|(_, id, _)| *id)
     }
 
     /// A young turn of this user, and what was asked in it.
     pub fn turn(&self, user: &str, rng: &mut Rng) -> Option<(Uuid, String)> {
-        any(rng, self.turns.iter().filter(|(owner, ..)| owner == user).rev().take(10)).map(|(_, id, asked)| (*id, asked.clone()))
+        any(
+            rng,
+            self.turns
+                .iter()
+                .filter(|(owner, ..)| owner == user)
+                .rev()
+                .take(10),
+        )
+        .map(|(_, id, asked)| (*id, asked.clone()))
     }
 
     /// A conversation and a turn of somebody else.
     pub fn of_another(&self, user: &str, rng: &mut Rng) -> Option<(String, Uuid, Uuid)> {
-        let (owner, turn, _) = any(rng, self.turns.iter().filter(|(owner, ..)| owner != user).rev().take(40))?;
+        let (owner, turn, _) = any(
+            rng,
+            self.turns
+                .iter()
+                .filter(|(owner, ..)| owner != user)
+                .rev()
+                .take(40),
+        )?;
         Some((owner.clone(), self.any_conversation(owner, rng)?, *turn))
     }
 }

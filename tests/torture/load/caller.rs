@@ -39,7 +39,12 @@ const ACTS: &[(u32, Act)] = &[
     (5, Act::Intrude),
 ];
 
-const BUSY: &[(u32, &str)] = &[(12, ""), (2, "busy=reject"), (2, "busy=interrupt"), (4, "busy=enqueue")];
+const BUSY: &[(u32, &str)] = &[
+    (12, ""),
+    (2, "busy=reject"),
+    (2, "busy=interrupt"),
+    (4, "busy=enqueue"),
+];
 
 /// A caller.
 pub struct Caller {
@@ -50,12 +55,20 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(world: Arc<World>, user: &str, rng: Rng) -> Self {
-        Self { world, way: Way::new(user), rng }
+        Self {
+            world,
+            way: Way::new(user),
+            rng,
+        }
     }
 
     /// Another caller of the same user.
     pub fn another(&mut self) -> Self {
-        Self { world: Arc::clone(&self.world), way: self.way.clone(), rng: self.rng.fork() }
+        Self {
+            world: Arc::clone(&self.world),
+            way: self.way.clone(),
+            rng: self.rng.fork(),
+        }
     }
 
     /// Does one thing after another until the campaign is over.
@@ -80,22 +93,38 @@ impl Caller {
                 self.send(&wish).await;
             }
             (Act::Duplicate, _) => {
-                let wish = Wish { key: Some(self.key()), ..self.wish(false) };
+                let wish = Wish {
+                    key: Some(self.key()),
+                    ..self.wish(false)
+                };
                 let times = self.rng.usize(2..5);
                 self.send_at_once(&wish, times).await;
                 // Long afterwards it is the same turn still.
                 self.send(&wish).await;
             }
             (Act::Mismatch, _) => {
-                let wish = Wish { key: Some(self.key()), ..self.wish(false) };
+                let wish = Wish {
+                    key: Some(self.key()),
+                    ..self.wish(false)
+                };
                 if self.send(&wish).await.is_some() {
-                    let other = Wish { text: self.text("say"), ..wish };
+                    let other = Wish {
+                        text: self.text("say"),
+                        ..wish
+                    };
                     self.send(&other).await;
                 }
             }
             (Act::Malformed, _) => {
-                let plan = if self.rng.bool() { "x".repeat(6_000) } else { "\0".to_owned() };
-                let wish = Wish { text: self.text(&plan), ..self.wish(false) };
+                let plan = if self.rng.bool() {
+                    "x".repeat(6_000)
+                } else {
+                    "\0".to_owned()
+                };
+                let wish = Wish {
+                    text: self.text(&plan),
+                    ..self.wish(false)
+                };
                 self.send(&wish).await;
             }
             (Act::Cancel, Some((turn, _))) => self.cancel(turn).await,
@@ -103,7 +132,12 @@ impl Caller {
             (Act::Watch, Some((turn, _))) => watching::watch(self, turn).await,
             (Act::Intrude, _) => self.intrude().await,
             (Act::Read, _) => {
-                let conversation = self.world.book.lock().unwrap().any_conversation(&user, &mut self.rng);
+                let conversation = self
+                    .world
+                    .book
+                    .lock()
+                    .unwrap()
+                    .any_conversation(&user, &mut self.rng);
                 if let Some(conversation) = conversation {
                     self.read(conversation).await;
                 }
@@ -127,7 +161,10 @@ impl Caller {
 
     /// One message among very many to the same conversation.
     pub async fn storm(&mut self, conversation: Uuid) {
-        let busy = choose(&mut self.rng, &[(16, "enqueue"), (4, "reject"), (1, "interrupt")]);
+        let busy = choose(
+            &mut self.rng,
+            &[(16, "enqueue"), (4, "reject"), (1, "interrupt")],
+        );
         let plan = choose(&mut self.rng, &[(20, "say"), (2, "pay")]);
         let wish = Wish {
             conversation: Some(conversation),
@@ -144,14 +181,26 @@ impl Caller {
     async fn retry(&mut self, turn: Uuid, text: String) {
         let query = self.query();
         let streams = self.rng.bool();
-        let wish = Wish { conversation: None, retry_of: Some(turn), text, key: Some(self.key()), query, streams };
+        let wish = Wish {
+            conversation: None,
+            retry_of: Some(turn),
+            text,
+            key: Some(self.key()),
+            query,
+            streams,
+        };
         self.send(&wish).await;
     }
 
     fn wish(&mut self, streams: bool) -> Wish {
         let user = self.way.user.clone();
         let new = self.rng.u8(0..8) == 0;
-        let known = self.world.book.lock().unwrap().conversation(&user, &mut self.rng);
+        let known = self
+            .world
+            .book
+            .lock()
+            .unwrap()
+            .conversation(&user, &mut self.rng);
         let plan = choose(&mut self.rng, PLANS);
         Wish {
             conversation: known.filter(|_| !new),
@@ -164,7 +213,11 @@ impl Caller {
     }
 
     fn query(&mut self) -> String {
-        let shown = if self.rng.u8(0..3) == 0 { "messages=all" } else { "messages=turn" };
+        let shown = if self.rng.u8(0..3) == 0 {
+            "messages=all"
+        } else {
+            "messages=turn"
+        };
         format!("?{shown}&{}", choose(&mut self.rng, BUSY))
     }
 

@@ -46,8 +46,21 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(fleet: Arc<Fleet>, tally: Arc<Tally>, seed: u64, over: watch::Receiver<bool>) -> Self {
-        Self { fleet, record: Record::new(), book: Mutex::default(), tally, seed, over, numbers: AtomicU64::new(0) }
+    pub fn new(
+        fleet: Arc<Fleet>,
+        tally: Arc<Tally>,
+        seed: u64,
+        over: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            fleet,
+            record: Record::new(),
+            book: Mutex::default(),
+            tally,
+            seed,
+            over,
+            numbers: AtomicU64::new(0),
+        }
     }
 
     /// A number that no other request has.
@@ -63,7 +76,9 @@ impl World {
 /// Chance for a part of the campaign: the same for the same seed and name.
 pub fn rng(seed: u64, name: &str) -> Rng {
     let mut rng = Rng::with_seed(seed);
-    let mixed = name.bytes().fold(rng.u64(..), |mixed, byte| (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mixed = name.bytes().fold(rng.u64(..), |mixed, byte| {
+        (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     Rng::with_seed(mixed)
 }
 
@@ -84,7 +99,11 @@ pub async fn run(world: Arc<World>) {
     let mut callers = JoinSet::new();
     for user in USERS {
         for place in 0..CALLERS {
-            let caller = Caller::new(Arc::clone(&world), user, rng(world.seed, &format!("caller {user} {place}")));
+            let caller = Caller::new(
+                Arc::clone(&world),
+                user,
+                rng(world.seed, &format!("caller {user} {place}")),
+            );
             callers.spawn(caller.live());
         }
     }
@@ -96,7 +115,9 @@ pub async fn run(world: Arc<World>) {
 
 /// One caller for each user, to look at what there is in the end.
 pub fn readers(world: &Arc<World>) -> impl Iterator<Item = Caller> {
-    USERS.iter().map(|user| Caller::new(Arc::clone(world), user, rng(world.seed, user)))
+    USERS
+        .iter()
+        .map(|user| Caller::new(Arc::clone(world), user, rng(world.seed, user)))
 }
 
 /// Now and then very many callers want something of one conversation at once.
@@ -106,7 +127,9 @@ async fn storms(world: Arc<World>) {
     while !pause(&mut over, Duration::from_millis(rng.u64(9_000..18_000))).await {
         let user = *rng.choice(USERS).unwrap();
         let mut founder = Caller::new(Arc::clone(&world), user, rng.fork());
-        let Some(conversation) = founder.found().await else { continue };
+        let Some(conversation) = founder.found().await else {
+            continue;
+        };
         world.tally.count("storms of 110 callers");
         let mut callers = JoinSet::new();
         for _ in 0..STORM {
@@ -128,10 +151,21 @@ pub struct Way {
 
 impl Way {
     fn new(user: &str) -> Self {
-        Self { client: Client::new(SocketAddr::from(([127, 0, 0, 1], 9)), user), user: user.to_owned() }
+        Self {
+            client: Client::new(SocketAddr::from(([127, 0, 0, 1], 9)), user),
+            user: user.to_owned(),
+        }
     }
 
-    async fn request(&self, world: &World, rng: &mut Rng, method: Method, path: &str) -> RequestBuilder {
-        self.client.at(world.fleet.any(rng).await).request(method, path)
+    async fn request(
+        &self,
+        world: &World,
+        rng: &mut Rng,
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
+        self.client
+            .at(world.fleet.any(rng).await)
+            .request(method, path)
     }
 }

@@ -24,8 +24,13 @@ struct Told {
     known: Moment,
 }
 
-/// Follows a stream that was opened with a message. Gives its conversation and turn, and when they were known.
-pub async fn follow(caller: &mut Caller, response: Response, asked: &str) -> (Option<(Uuid, Uuid)>, Moment) {
+/// Follows a stream that was opened with a message. Gives its conversation and turn, and when they
+/// were known.
+pub async fn follow(
+    caller: &mut Caller,
+    response: Response,
+    asked: &str,
+) -> (Option<(Uuid, Uuid)>, Moment) {
     let told = listen(caller, response).await;
     let opening = told.frames.iter().find(|frame| frame.name == "turn");
     let opened = opening.and_then(|frame| {
@@ -35,7 +40,12 @@ pub async fn follow(caller: &mut Caller, response: Response, asked: &str) -> (Op
     });
     let known = told.known;
     if let Some((conversation, turn)) = opened {
-        caller.world.book.lock().unwrap().add(&caller.way.user, conversation, turn, asked);
+        caller
+            .world
+            .book
+            .lock()
+            .unwrap()
+            .add(&caller.way.user, conversation, turn, asked);
         read_on(caller, turn, vec![told.frames]).await;
     }
     (opened, known)
@@ -48,12 +58,23 @@ pub async fn watch(caller: &mut Caller, turn: Uuid) {
 
 /// Reads on after what was told, until the end.
 async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) {
-    let mut watch = Watch { user: caller.way.user.clone(), turn, connections, ended: false, refusals: Vec::new() };
+    let mut watch = Watch {
+        user: caller.way.user.clone(),
+        turn,
+        connections,
+        ended: false,
+        refusals: Vec::new(),
+    };
     // Most clients read to the end, whatever it takes; some go away.
-    let patience = if caller.rng.u8(..) < 25 { caller.rng.usize(1..3) } else { CONNECTIONS };
+    let patience = if caller.rng.u8(..) < 25 {
+        caller.rng.usize(1..3)
+    } else {
+        CONNECTIONS
+    };
     for _ in 0..patience {
         let frames = || watch.connections.iter().flatten();
-        watch.ended = frames().any(|frame| frame.id.is_some() && matches!(frame.name.as_str(), "done" | "error"));
+        watch.ended = frames()
+            .any(|frame| frame.id.is_some() && matches!(frame.name.as_str(), "done" | "error"));
         let again_after_the_end = watch.ended && caller.rng.u8(..) < 10;
         if watch.ended && !again_after_the_end {
             break;
@@ -63,7 +84,10 @@ async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) 
         }
         let last = frames().filter_map(|frame| frame.id.clone()).next_back();
         let path = format!("/turns/{turn}/events");
-        let mut request = caller.way.request(&caller.world, &mut caller.rng, Method::GET, &path).await;
+        let mut request = caller
+            .way
+            .request(&caller.world, &mut caller.rng, Method::GET, &path)
+            .await;
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -83,28 +107,45 @@ async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) 
             }
             // Nothing can follow the end.
             204 if watch.ended => break,
-            status if status >= 500 => caller.mistake(status, &response.text().await.unwrap_or_default()),
+            status if status >= 500 => {
+                caller.mistake(status, &response.text().await.unwrap_or_default())
+            }
             status => {
-                let body: Value = serde_json::from_str(&response.text().await.unwrap_or_default()).unwrap_or_default();
-                watch.refusals.push((status, body["code"].as_str().unwrap_or_default().to_owned()));
+                let body: Value = serde_json::from_str(&response.text().await.unwrap_or_default())
+                    .unwrap_or_default();
+                watch
+                    .refusals
+                    .push((status, body["code"].as_str().unwrap_or_default().to_owned()));
                 break;
             }
         }
     }
     let frames = || watch.connections.iter().flatten();
-    watch.ended = frames().any(|frame| frame.id.is_some() && matches!(frame.name.as_str(), "done" | "error"));
-    caller.world.tally.count(if watch.ended { "streams read to the end" } else { "streams left" });
-    caller.world.record.note(|history| history.watches.push(watch));
+    watch.ended =
+        frames().any(|frame| frame.id.is_some() && matches!(frame.name.as_str(), "done" | "error"));
+    caller.world.tally.count(if watch.ended {
+        "streams read to the end"
+    } else {
+        "streams left"
+    });
+    caller
+        .world
+        .record
+        .note(|history| history.watches.push(watch));
 }
 
-/// Reads events until the end, until the connection breaks, or until it is cut here: after some events, at some moment.
+/// Reads events until the end, until the connection breaks, or until it is cut here: after some
+/// events, at some moment.
 async fn listen(caller: &mut Caller, response: Response) -> Told {
     let (cut_after, cut_at) = match caller.rng.u8(0..10) {
         0..3 => (caller.rng.usize(1..20), Duration::MAX),
         3..5 => (usize::MAX, Duration::from_millis(caller.rng.u64(1..900))),
         _ => (usize::MAX, Duration::MAX),
     };
-    let mut told = Told { frames: Vec::new(), known: caller.world.record.now() };
+    let mut told = Told {
+        frames: Vec::new(),
+        known: caller.world.record.now(),
+    };
     let mut events = Events::of(response);
     let reading = async {
         while told.frames.len() < cut_after {

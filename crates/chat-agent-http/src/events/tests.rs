@@ -14,19 +14,36 @@ fn answer() -> Answer {
 }
 
 fn pieces_of(pieces: impl IntoIterator<Item = Vec<u8>>) -> Pieces {
-    let pieces: Vec<_> = pieces.into_iter().map(|piece| Ok(Bytes::from(piece))).collect();
+    let pieces: Vec<_> = pieces
+        .into_iter()
+        .map(|piece| Ok(Bytes::from(piece)))
+        .collect();
     stream::iter(pieces).boxed()
 }
 
-async fn heard(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<Result<StepEvent, AgentErrorKind>> {
-    read_pieces(pieces_of(pieces), answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await
+async fn heard(
+    pieces: impl IntoIterator<Item = Vec<u8>>,
+) -> Vec<Result<StepEvent, AgentErrorKind>> {
+    read_pieces(pieces_of(pieces), answer())
+        .map(|event| event.map(without_data).map_err(|error| error.kind))
+        .collect()
+        .await
 }
 
 /// The event without what is kept for the server.
 fn without_data(event: StepEvent) -> StepEvent {
     match event {
-        StepEvent::Call { tool, arguments, .. } => StepEvent::Call { tool, arguments, agent_data: None },
-        StepEvent::Done(end) => StepEvent::Done(StepEnd { agent_data: None, ..end }),
+        StepEvent::Call {
+            tool, arguments, ..
+        } => StepEvent::Call {
+            tool,
+            arguments,
+            agent_data: None,
+        },
+        StepEvent::Done(end) => StepEvent::Done(StepEnd {
+            agent_data: None,
+            ..end
+        }),
         other => other,
     }
 }
@@ -36,30 +53,52 @@ fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None })
+    Ok(StepEvent::Call {
+        tool: tool.to_owned(),
+        arguments: RawJson::from_valid(arguments),
+        agent_data: None,
+    })
 }
 
 fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
     ended(FinishReason::Complete, input_tokens, output_tokens)
 }
 
-fn ended(finish: FinishReason, input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
-    let usage = Usage { input_tokens, output_tokens };
-    Ok(StepEvent::Done(StepEnd { usage, finish, agent_data: None }))
+fn ended(
+    finish: FinishReason,
+    input_tokens: u64,
+    output_tokens: u64,
+) -> Result<StepEvent, AgentErrorKind> {
+    let usage = Usage {
+        input_tokens,
+        output_tokens,
+    };
+    Ok(StepEvent::Done(StepEnd {
+        usage,
+        finish,
+        agent_data: None,
+    }))
 }
 
 fn sse(chunks: impl IntoIterator<Item = Value>) -> Vec<u8> {
-    chunks.into_iter().map(|chunk| format!("data: {chunk}\n\n")).collect::<String>().into_bytes()
+    chunks
+        .into_iter()
+        .map(|chunk| format!("data: {chunk}\n\n"))
+        .collect::<String>()
+        .into_bytes()
 }
 
-/// Everything the format allows: a mark at the beginning, comments, three kinds of line ends, other fields, data over several lines,
-/// characters of one to four bytes.
+/// Everything the format allows: a mark at the beginning, comments, three kinds of line ends, other
+/// fields, data over several lines, characters of one to four bytes.
 fn ornate() -> Vec<u8> {
     let mut body = String::from("\u{feff}: ping\r\n\r\n");
     for piece in ["Hé", "llo ", "🦀", "日本"] {
         body += &format!("event: x\r\nid: 1\r\ndata:{}\r\n\r\n", chunk::text(piece));
     }
-    body += &format!(": ping\n\ndata: {}\n\n", chunk::call(0, "c1", "f", "{\"ä\""));
+    body += &format!(
+        ": ping\n\ndata: {}\n\n",
+        chunk::call(0, "c1", "f", "{\"ä\"")
+    );
     body += &format!("retry: 10\rdata: {}\r\r", chunk::arguments(0, ":1}"));
     body += "data: {\"choices\":[\ndata: {\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n";
     body += &format!("data: {}\n\ndata: [DONE]\n\n", chunk::usage(3, 4));
@@ -67,7 +106,14 @@ fn ornate() -> Vec<u8> {
 }
 
 fn ornate_events() -> Vec<Result<StepEvent, AgentErrorKind>> {
-    vec![text("Hé"), text("llo "), text("🦀"), text("日本"), call("f", "{\"ä\":1}"), done(3, 4)]
+    vec![
+        text("Hé"),
+        text("llo "),
+        text("🦀"),
+        text("日本"),
+        call("f", "{\"ä\":1}"),
+        done(3, 4),
+    ]
 }
 
 #[tokio::test]
@@ -75,17 +121,28 @@ async fn a_stream_may_be_cut_into_pieces_anywhere() {
     let body = ornate();
     for cut in 0..=body.len() {
         let (before, after) = body.split_at(cut);
-        assert_eq!(heard([before.to_vec(), after.to_vec()]).await, ornate_events(), "cut at {cut}");
+        assert_eq!(
+            heard([before.to_vec(), after.to_vec()]).await,
+            ornate_events(),
+            "cut at {cut}"
+        );
     }
     for size in [1, 2, 3, 7] {
-        assert_eq!(heard(body.chunks(size).map(<[u8]>::to_vec)).await, ornate_events(), "pieces of {size}");
+        assert_eq!(
+            heard(body.chunks(size).map(<[u8]>::to_vec)).await,
+            ornate_events(),
+            "pieces of {size}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_early_is_an_error_after_what_was_said_wherever_it_ends() {
     let body = ornate();
-    let whole_from = String::from_utf8_lossy(&body).find("\"tool_calls\"}]}\n\n").expect("the finish reason") + "\"tool_calls\"}]}".len();
+    let whole_from = String::from_utf8_lossy(&body)
+        .find("\"tool_calls\"}]}\n\n")
+        .expect("the finish reason")
+        + "\"tool_calls\"}]}".len();
     for end in 0..body.len() {
         let mut events = heard([body[..end].to_vec()]).await;
         let last = events.pop().expect("an end");
@@ -102,66 +159,118 @@ async fn a_stream_that_ends_early_is_an_error_after_what_was_said_wherever_it_en
 #[tokio::test]
 async fn a_broken_connection_after_the_finish_reason_does_no_harm() {
     let broken = || stream::iter([Err(cut_off())]);
-    let finished = pieces_of([sse([chunk::text("Hi"), chunk::finish("stop")])]).chain(broken()).boxed();
-    let events: Vec<_> = read_pieces(finished, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
+    let finished = pieces_of([sse([chunk::text("Hi"), chunk::finish("stop")])])
+        .chain(broken())
+        .boxed();
+    let events: Vec<_> = read_pieces(finished, answer())
+        .map(|event| event.map(without_data).map_err(|error| error.kind))
+        .collect()
+        .await;
     assert_eq!(events, [text("Hi"), done(0, 0)]);
-    let unfinished = pieces_of([sse([chunk::text("Hi")])]).chain(broken()).boxed();
-    let events: Vec<_> = read_pieces(unfinished, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
+    let unfinished = pieces_of([sse([chunk::text("Hi")])])
+        .chain(broken())
+        .boxed();
+    let events: Vec<_> = read_pieces(unfinished, answer())
+        .map(|event| event.map(without_data).map_err(|error| error.kind))
+        .collect()
+        .await;
     assert_eq!(events, [text("Hi"), Err(Unavailable)]);
 }
 
 #[tokio::test]
 async fn nothing_follows_the_end_mark() {
-    let body = [sse([chunk::text("Hi")]), b"data: [DONE]\n\n".to_vec(), sse([chunk::text("again")])].concat();
+    let body = [
+        sse([chunk::text("Hi")]),
+        b"data: [DONE]\n\n".to_vec(),
+        sse([chunk::text("again")]),
+    ]
+    .concat();
     assert_eq!(heard([body]).await, [text("Hi"), done(0, 0)]);
 }
 
 #[tokio::test]
 async fn text_is_never_empty_and_holds_no_nul() {
-    let pieces =
-        [chunk::delta(json!({ "role": "assistant", "content": "" })), chunk::text("a\0b"), chunk::delta(json!({ "content": null }))];
-    assert_eq!(heard([sse(pieces), sse([chunk::finish("stop")])]).await, [text("a\u{FFFD}b"), done(0, 0)]);
+    let pieces = [
+        chunk::delta(json!({ "role": "assistant", "content": "" })),
+        chunk::text("a\0b"),
+        chunk::delta(json!({ "content": null })),
+    ];
+    assert_eq!(
+        heard([sse(pieces), sse([chunk::finish("stop")])]).await,
+        [text("a\u{FFFD}b"), done(0, 0)]
+    );
 }
 
 #[tokio::test]
 async fn words_of_refusal_are_text() {
-    let body = sse([chunk::delta(json!({ "refusal": "I cannot." })), chunk::finish("stop")]);
+    let body = sse([
+        chunk::delta(json!({ "refusal": "I cannot." })),
+        chunk::finish("stop"),
+    ]);
     assert_eq!(heard([body]).await, [text("I cannot."), done(0, 0)]);
 }
 
 #[tokio::test]
 async fn calls_come_whole_and_last_whatever_the_finish_reason_says() {
     for reason in ["stop", "tool_calls", "function_call", "eos", "anything"] {
-        let body = sse([chunk::call(0, "x", "f", "{\"a\""), chunk::text("One moment."), chunk::arguments(0, ":1}"), chunk::finish(reason)]);
-        assert_eq!(heard([body]).await, [text("One moment."), call("f", "{\"a\":1}"), done(0, 0)], "{reason}");
+        let body = sse([
+            chunk::call(0, "x", "f", "{\"a\""),
+            chunk::text("One moment."),
+            chunk::arguments(0, ":1}"),
+            chunk::finish(reason),
+        ]);
+        assert_eq!(
+            heard([body]).await,
+            [text("One moment."), call("f", "{\"a\":1}"), done(0, 0)],
+            "{reason}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_call_cut_by_the_length_limit_has_arguments_that_no_tool_takes() {
-    let body = sse([chunk::call(0, "x", "f", "{\"a\""), chunk::finish("length"), chunk::usage(1, 2)]);
-    assert_eq!(heard([body]).await, [call("f", r#""{\"a\"""#), ended(FinishReason::Length, 1, 2)]);
+    let body = sse([
+        chunk::call(0, "x", "f", "{\"a\""),
+        chunk::finish("length"),
+        chunk::usage(1, 2),
+    ]);
+    assert_eq!(
+        heard([body]).await,
+        [call("f", r#""{\"a\"""#), ended(FinishReason::Length, 1, 2)]
+    );
 }
 
 #[tokio::test]
 async fn the_last_usage_counts() {
     let running = json!({ "choices": [{ "delta": { "content": "Hi" } }], "usage": { "prompt_tokens": 5, "completion_tokens": 1 } });
     let last = json!({ "choices": null, "usage": { "prompt_tokens": 5, "completion_tokens": 2 } });
-    assert_eq!(heard([sse([running, chunk::finish("stop"), last])]).await, [text("Hi"), done(5, 2)]);
+    assert_eq!(
+        heard([sse([running, chunk::finish("stop"), last])]).await,
+        [text("Hi"), done(5, 2)]
+    );
 }
 
 #[tokio::test]
 async fn other_choices_are_not_ours() {
     let other = json!({ "choices": [{ "index": 1, "delta": { "content": "no" }, "finish_reason": "stop" }] });
-    assert_eq!(heard([sse([other.clone(), chunk::text("yes"), other])]).await, [text("yes"), Err(Unavailable)]);
+    assert_eq!(
+        heard([sse([other.clone(), chunk::text("yes"), other])]).await,
+        [text("yes"), Err(Unavailable)]
+    );
 }
 
 #[tokio::test]
 async fn filtered_content_is_refused() {
     let filtered = heard([sse([chunk::text("Well"), chunk::finish("content_filter")])]).await;
-    assert_eq!(filtered, [text("Well"), ended(FinishReason::ContentFilter, 0, 0)]);
+    assert_eq!(
+        filtered,
+        [text("Well"), ended(FinishReason::ContentFilter, 0, 0)]
+    );
     // Nothing is left of the answer.
-    assert_eq!(heard([sse([chunk::finish("content_filter")])]).await, [Err(Refused)]);
+    assert_eq!(
+        heard([sse([chunk::finish("content_filter")])]).await,
+        [Err(Refused)]
+    );
 }
 
 #[tokio::test]
@@ -169,18 +278,31 @@ async fn an_error_in_the_stream_ends_it() {
     let error = json!({ "error": { "message": "boom", "code": "context_length_exceeded" }, "choices": [{ "delta": { "content": "" } }] });
     assert_eq!(
         heard([sse([chunk::text("Well"), error, chunk::text("no")])]).await,
-        [text("Well"), Err(AgentErrorKind::ContextTooLong { limit: None })]
+        [
+            text("Well"),
+            Err(AgentErrorKind::ContextTooLong { limit: None })
+        ]
     );
     let flat = json!({ "object": "error", "message": "boom", "code": 503 });
-    assert_eq!(heard([sse([flat])]).await, [Err(AgentErrorKind::Overloaded { retry_after: None })]);
+    assert_eq!(
+        heard([sse([flat])]).await,
+        [Err(AgentErrorKind::Overloaded { retry_after: None })]
+    );
 }
 
 #[tokio::test]
 async fn garbage_is_not_understood() {
-    for garbage in
-        ["data: <html>\n\n", "data: {\"choices\":7}\n\n", "data: {\"choices\":[{\"delta\":{\"content\":true}}]}\n\n", "data: [DONE]\n\n"]
-    {
-        assert_eq!(heard([garbage.as_bytes().to_vec()]).await, [Err(Protocol)], "{garbage}");
+    for garbage in [
+        "data: <html>\n\n",
+        "data: {\"choices\":7}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":true}}]}\n\n",
+        "data: [DONE]\n\n",
+    ] {
+        assert_eq!(
+            heard([garbage.as_bytes().to_vec()]).await,
+            [Err(Protocol)],
+            "{garbage}"
+        );
     }
     let nameless = sse([chunk::call(0, "x", "", "{}"), chunk::finish("stop")]);
     assert_eq!(heard([nameless]).await, [Err(Protocol)]);
@@ -188,7 +310,8 @@ async fn garbage_is_not_understood() {
 
 #[tokio::test]
 async fn an_endless_event_is_given_up() {
-    let endless = std::iter::once(b"data: ".to_vec()).chain(std::iter::repeat_n(vec![b'x'; 1 << 16], 18));
+    let endless =
+        std::iter::once(b"data: ".to_vec()).chain(std::iter::repeat_n(vec![b'x'; 1 << 16], 18));
     assert_eq!(heard(endless).await, [Err(Protocol)]);
     let endless_line = std::iter::repeat_n(vec![b'x'; 1 << 16], 18);
     assert_eq!(heard(endless_line).await, [Err(Protocol)]);
@@ -214,34 +337,62 @@ async fn an_answer_may_come_whole() {
     });
     let heard = |body: Vec<u8>| async move {
         let pieces = pieces_of(body.chunks(3).map(<[u8]>::to_vec));
-        read_pieces(pieces, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect::<Vec<_>>().await
+        read_pieces(pieces, answer())
+            .map(|event| event.map(without_data).map_err(|error| error.kind))
+            .collect::<Vec<_>>()
+            .await
     };
-    assert_eq!(heard(whole.to_string().into_bytes()).await, [text("Hé"), call("f", "{}"), done(5, 2)]);
+    assert_eq!(
+        heard(whole.to_string().into_bytes()).await,
+        [text("Hé"), call("f", "{}"), done(5, 2)]
+    );
     assert_eq!(heard(b"{}".to_vec()).await, [Err(Protocol)]);
     assert_eq!(heard(b"{\"choices\":[".to_vec()).await, [Err(Unavailable)]);
     assert_eq!(heard(b"\xff".to_vec()).await, [Err(Unavailable)]);
-    assert_eq!(heard(br#"{"error":{"code":"invalid_api_key"}}"#.to_vec()).await, [Err(AgentErrorKind::Misconfigured)]);
+    assert_eq!(
+        heard(br#"{"error":{"code":"invalid_api_key"}}"#.to_vec()).await,
+        [Err(AgentErrorKind::Misconfigured)]
+    );
 }
 
 #[tokio::test]
 async fn a_whole_answer_without_end_is_given_up() {
     let endless = pieces_of(std::iter::repeat_n(vec![b' '; 1 << 20], 9));
-    let events: Vec<_> = read_pieces(endless, answer()).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
+    let events: Vec<_> = read_pieces(endless, answer())
+        .map(|event| event.map(without_data).map_err(|error| error.kind))
+        .collect()
+        .await;
     assert_eq!(events, [Err(Protocol)]);
 }
 
 #[tokio::test]
 async fn renamed_tools_get_their_names_back() {
     let sent = crate::tool_names::sent_as("tasks.add").into_owned();
-    let body = sse([chunk::call(0, "x", &sent, "{}"), chunk::call(1, "y", "other", "{}"), chunk::finish("stop")]);
-    let answer = Answer::new(ToolNames::of(["tasks.add"].into_iter()), "here".to_owned(), Mask::default());
-    let events: Vec<_> =
-        read_pieces(pieces_of([body]), answer).map(|event| event.map(without_data).map_err(|error| error.kind)).collect().await;
-    assert_eq!(events, [call("tasks.add", "{}"), call("other", "{}"), done(0, 0)]);
+    let body = sse([
+        chunk::call(0, "x", &sent, "{}"),
+        chunk::call(1, "y", "other", "{}"),
+        chunk::finish("stop"),
+    ]);
+    let answer = Answer::new(
+        ToolNames::of(["tasks.add"].into_iter()),
+        "here".to_owned(),
+        Mask::default(),
+    );
+    let events: Vec<_> = read_pieces(pieces_of([body]), answer)
+        .map(|event| event.map(without_data).map_err(|error| error.kind))
+        .collect()
+        .await;
+    assert_eq!(
+        events,
+        [call("tasks.add", "{}"), call("other", "{}"), done(0, 0)]
+    );
 }
 
 fn all_of(body: &[u8]) -> Vec<Result<StepEvent, AgentErrorKind>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
     runtime.block_on(heard(body.chunks(97).map(<[u8]>::to_vec)))
 }
 

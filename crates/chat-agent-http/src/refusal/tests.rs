@@ -8,13 +8,17 @@ const SOON: Option<Duration> = Some(Duration::from_secs(7));
 fn in_stream(data: &Value) -> Option<Refusal> {
     let json = data.to_string();
     let values = crate::json::values(&json).expect("JSON");
-    let crate::json::Node::Object(event) = crate::json::Node::of(&values[0]) else { panic!("an object") };
+    let crate::json::Node::Object(event) = crate::json::Node::of(&values[0]) else {
+        panic!("an object")
+    };
     Refusal::in_stream(&json, &event)
 }
 
 #[track_caller]
 fn answered(status: u16, body: &str, expected: AgentErrorKind) -> AgentError {
-    let error = Refusal::of_answer(status, body.as_bytes()).masked(&Mask::default(), b"{}").into_error(None);
+    let error = Refusal::of_answer(status, body.as_bytes())
+        .masked(&Mask::default(), b"{}")
+        .into_error(None);
     assert_eq!(error.kind, expected, "{status} {body}");
     error
 }
@@ -44,31 +48,52 @@ fn the_status_tells_the_kind() {
         (599, Unavailable),
     ];
     for (status, kind) in kinds {
-        for body in ["", "<html>", "[]", "{}", r#"{"error":null}"#, r#"{"error":{"message":7,"type":[],"code":null}}"#] {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"error":null}"#,
+            r#"{"error":{"message":7,"type":[],"code":null}}"#,
+        ] {
             answered(status, body, kind);
         }
         let passing = matches!(status, 408 | 429 | 500..);
-        assert_eq!(Refusal::of_answer(status, b"").is_passing(), passing, "{status}");
+        assert_eq!(
+            Refusal::of_answer(status, b"").is_passing(),
+            passing,
+            "{status}"
+        );
     }
 }
 
 #[test]
 fn a_time_to_come_back_is_handed_on() {
     for status in [408, 429, 500, 503] {
-        assert_eq!(Refusal::of_answer(status, b"").masked(&Mask::default(), b"").into_error(SOON).kind, Overloaded { retry_after: SOON });
+        assert_eq!(
+            Refusal::of_answer(status, b"")
+                .masked(&Mask::default(), b"")
+                .into_error(SOON)
+                .kind,
+            Overloaded { retry_after: SOON }
+        );
     }
-    assert_eq!(Refusal::of_answer(401, b"").masked(&Mask::default(), b"").into_error(SOON).kind, Misconfigured);
+    assert_eq!(
+        Refusal::of_answer(401, b"")
+            .masked(&Mask::default(), b"")
+            .into_error(SOON)
+            .kind,
+        Misconfigured
+    );
 }
 
 #[test]
 fn a_context_that_is_too_long_in_the_words_of_many_servers() {
-    let coded =
-        json!({ "error": { "message": "…", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded" } });
+    let coded = json!({ "error": { "message": "…", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded" } });
     let llama_cpp = json!({ "error": { "code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error" } });
     let flat = json!({ "object": "error", "message": "This model's maximum context length is 4096 tokens.", "type": "BadRequestError", "code": 400 });
     let llama_cpp_counts = json!({ "error": { "code": 400, "message": "request (9000 tokens) exceeds the available context size (2048 tokens), try increasing it", "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 2048 } });
-    let anthropic =
-        json!({ "error": { "type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum" } });
+    let anthropic = json!({ "error": { "type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum" } });
     let plain = json!({ "error": "input exceeds the context window" });
     let lm_studio = json!({ "error": "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens, which is not enough." });
     let gemini = json!([{ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)." } }]);
@@ -90,27 +115,61 @@ fn a_context_that_is_too_long_in_the_words_of_many_servers() {
             answered(status, &body.to_string(), ContextTooLong { limit });
         }
         if body.is_object() {
-            assert_eq!(in_stream(&body).expect("an error").into_error(None, &Mask::default()).kind, ContextTooLong { limit }, "{body}");
+            assert_eq!(
+                in_stream(&body)
+                    .expect("an error")
+                    .into_error(None, &Mask::default())
+                    .kind,
+                ContextTooLong { limit },
+                "{body}"
+            );
         }
         assert!(!Refusal::of_answer(400, body.to_string().as_bytes()).is_passing());
     }
     // The text alone does not turn a wrong key into a long conversation.
-    answered(401, r#"{"error":"no key for the long context window model"}"#, Misconfigured);
+    answered(
+        401,
+        r#"{"error":"no key for the long context window model"}"#,
+        Misconfigured,
+    );
 }
 
 #[test]
 fn a_refusal_of_the_content() {
-    answered(400, r#"{"error":{"code":"content_filter","message":"…"}}"#, Refused);
-    answered(400, r#"{"error":{"code":"content_policy_violation"}}"#, Refused);
-    answered(403, r#"{"error":{"code":403,"message":"no","metadata":{"reasons":["violence"]}}}"#, Refused);
-    answered(403, r#"{"error":{"message":"Your input was flagged by moderation"}}"#, Refused);
+    answered(
+        400,
+        r#"{"error":{"code":"content_filter","message":"…"}}"#,
+        Refused,
+    );
+    answered(
+        400,
+        r#"{"error":{"code":"content_policy_violation"}}"#,
+        Refused,
+    );
+    answered(
+        403,
+        r#"{"error":{"code":403,"message":"no","metadata":{"reasons":["violence"]}}}"#,
+        Refused,
+    );
+    answered(
+        403,
+        r#"{"error":{"message":"Your input was flagged by moderation"}}"#,
+        Refused,
+    );
     answered(403, r#"{"error":{"message":"forbidden"}}"#, Misconfigured);
-    answered(400, r#"{"error":{"message":"The response was filtered due to Azure OpenAI's content management policy."}}"#, Refused);
+    answered(
+        400,
+        r#"{"error":{"message":"The response was filtered due to Azure OpenAI's content management policy."}}"#,
+        Refused,
+    );
 }
 
 #[test]
 fn an_account_without_credit_is_not_asked_again() {
-    for body in [r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#, r#"{"error":{"type":"insufficient_quota"}}"#] {
+    for body in [
+        r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#,
+        r#"{"error":{"type":"insufficient_quota"}}"#,
+    ] {
         answered(429, body, Misconfigured);
         assert!(!Refusal::of_answer(429, body.as_bytes()).is_passing());
     }
@@ -118,13 +177,33 @@ fn an_account_without_credit_is_not_asked_again() {
 
 #[test]
 fn a_model_that_is_not_there_or_cannot_use_tools() {
-    answered(400, r#"{"error":{"code":"model_not_found"}}"#, Misconfigured);
-    answered(404, r#"{"error":{"message":"model \"x\" not found, try pulling it first"}}"#, Misconfigured);
-    let error = answered(400, r#"{"error":{"message":"registry.ollama.ai/library/gemma:2b does not support tools"}}"#, Misconfigured);
+    answered(
+        400,
+        r#"{"error":{"code":"model_not_found"}}"#,
+        Misconfigured,
+    );
+    answered(
+        404,
+        r#"{"error":{"message":"model \"x\" not found, try pulling it first"}}"#,
+        Misconfigured,
+    );
+    let error = answered(
+        400,
+        r#"{"error":{"message":"registry.ollama.ai/library/gemma:2b does not support tools"}}"#,
+        Misconfigured,
+    );
     assert!(error.message.contains("tools"));
     let vllm = r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set","code":400}"#;
-    assert!(answered(400, vllm, Misconfigured).message.contains("--enable-auto-tool-choice"));
-    answered(400, r#"{"error":{"message":"Invalid model name passed in model=x","code":"400"}}"#, Misconfigured);
+    assert!(
+        answered(400, vllm, Misconfigured)
+            .message
+            .contains("--enable-auto-tool-choice")
+    );
+    answered(
+        400,
+        r#"{"error":{"message":"Invalid model name passed in model=x","code":"400"}}"#,
+        Misconfigured,
+    );
     answered(
         400,
         r#"[{"error":{"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#,
@@ -134,16 +213,33 @@ fn a_model_that_is_not_there_or_cannot_use_tools() {
 
 #[test]
 fn errors_in_a_stream() {
-    let kind = |data: Value| in_stream(&data).map(|refusal| refusal.into_error(None, &Mask::default()).kind);
+    let kind = |data: Value| {
+        in_stream(&data).map(|refusal| refusal.into_error(None, &Mask::default()).kind)
+    };
     assert_eq!(kind(json!({ "choices": [], "error": null })), None);
     assert_eq!(kind(json!({ "error": {} })), Some(Unavailable));
     assert_eq!(kind(json!({ "error": "out of memory" })), Some(Unavailable));
-    assert_eq!(kind(json!({ "error": { "type": "server_error" }, "choices": [] })), Some(Unavailable));
-    assert_eq!(kind(json!({ "error": { "type": "overloaded_error" } })), Some(Overloaded { retry_after: None }));
-    assert_eq!(kind(json!({ "error": { "code": 429 } })), Some(Overloaded { retry_after: None }));
+    assert_eq!(
+        kind(json!({ "error": { "type": "server_error" }, "choices": [] })),
+        Some(Unavailable)
+    );
+    assert_eq!(
+        kind(json!({ "error": { "type": "overloaded_error" } })),
+        Some(Overloaded { retry_after: None })
+    );
+    assert_eq!(
+        kind(json!({ "error": { "code": 429 } })),
+        Some(Overloaded { retry_after: None })
+    );
     assert_eq!(kind(json!({ "error": { "code": 502 } })), Some(Unavailable));
-    assert_eq!(kind(json!({ "error": { "code": "invalid_api_key" } })), Some(Misconfigured));
-    assert_eq!(kind(json!({ "object": "error", "message": "bad", "code": 400 })), Some(Misconfigured));
+    assert_eq!(
+        kind(json!({ "error": { "code": "invalid_api_key" } })),
+        Some(Misconfigured)
+    );
+    assert_eq!(
+        kind(json!({ "object": "error", "message": "bad", "code": 400 })),
+        Some(Misconfigured)
+    );
     assert_eq!(kind(json!({ "error": { "code": 7 } })), Some(Unavailable));
     assert_eq!(kind(json!({ "error": {}, "choices": [] })), None);
 }
@@ -153,9 +249,14 @@ fn nothing_from_outside_is_shown_and_no_key_is_logged() {
     let body = json!({ "error": { "message": "Incorrect API key: sk-S3cret in http://internal", "type": "sk-S3cret", "code": "invalid_api_key" } });
     let error = answered(401, &body.to_string(), Misconfigured);
     let logged = error.source.as_ref().expect("a source").to_string();
-    assert_eq!(logged, "the server answered with status 401, code invalid_api_key: Incorrect API key: […] in http://internal");
+    assert_eq!(
+        logged,
+        "the server answered with status 401, code invalid_api_key: Incorrect API key: […] in http://internal"
+    );
     assert!(!error.message.contains("S3cret"));
-    let in_stream = in_stream(&body).expect("an error").into_error(None, &Mask::default());
+    let in_stream = in_stream(&body)
+        .expect("an error")
+        .into_error(None, &Mask::default());
     assert_eq!(
         in_stream.source.expect("a source").to_string(),
         "the server answered with an error in its stream, code invalid_api_key: Incorrect API key: […] in http://internal"

@@ -1,15 +1,38 @@
 //! The words by which servers name their errors. Texts are in lower case.
 //!
-//! From <https://platform.openai.com/docs/guides/error-codes>, Azure OpenAI's content filter, and the sources or references of
-//! Anthropic's compatible endpoint, DeepSeek, Gemini, Groq, LiteLLM, llama.cpp, LM Studio, Mistral, Ollama, OpenRouter, vLLM and xAI.
+//! From <https://platform.openai.com/docs/guides/error-codes>, Azure OpenAI's content filter, and
+//! the sources or references of Anthropic's compatible endpoint, DeepSeek, Gemini, Groq, LiteLLM,
+//! llama.cpp, LM Studio, Mistral, Ollama, OpenRouter, vLLM and xAI.
 
-pub const QUOTA: &[&str] = &["insufficient_quota", "billing_hard_limit_reached", "billing_not_active"];
-pub const NO_KEY: &[&str] = &["invalid_api_key", "authentication_error", "auth_error", "UNAUTHENTICATED", "PERMISSION_DENIED"];
-pub const NO_KEY_TEXTS: &[&str] =
-    &["api key not valid", "invalid api key", "incorrect api key", "api key expired", "authentication error", "invalid authentication"];
+pub const QUOTA: &[&str] = &[
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+];
+pub const NO_KEY: &[&str] = &[
+    "invalid_api_key",
+    "authentication_error",
+    "auth_error",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+];
+pub const NO_KEY_TEXTS: &[&str] = &[
+    "api key not valid",
+    "invalid api key",
+    "incorrect api key",
+    "api key expired",
+    "authentication error",
+    "invalid authentication",
+];
 pub const NO_MODEL: &[&str] = &["model_not_found", "not_found_error", "invalid_model"];
-pub const NO_MODEL_TEXTS: &[&str] =
-    &["invalid model name", "invalid model id", "is not a valid model", "model does not exist", "no such model", "model not exist"];
+pub const NO_MODEL_TEXTS: &[&str] = &[
+    "invalid model name",
+    "invalid model id",
+    "is not a valid model",
+    "model does not exist",
+    "no such model",
+    "model not exist",
+];
 pub const NO_TOOLS_TEXTS: &[&str] = &[
     "does not support tools",
     "does not support tool",
@@ -21,10 +44,20 @@ pub const NO_TOOLS_TEXTS: &[&str] = &[
     "tools param requires --jinja",
 ];
 pub const NO_PARSER_TEXTS: &[&str] = &["enable-auto-tool-choice", "tool-call-parser"];
-pub const OVERLOADED: &[&str] =
-    &["rate_limit_exceeded", "rate_limit_error", "overloaded_error", "server_overloaded", "RESOURCE_EXHAUSTED", "UNAVAILABLE"];
-pub const TOO_LONG: &[&str] =
-    &["context_length_exceeded", "exceed_context_size_error", "context_window_exceeded", "model_context_window_exceeded"];
+pub const OVERLOADED: &[&str] = &[
+    "rate_limit_exceeded",
+    "rate_limit_error",
+    "overloaded_error",
+    "server_overloaded",
+    "RESOURCE_EXHAUSTED",
+    "UNAVAILABLE",
+];
+pub const TOO_LONG: &[&str] = &[
+    "context_length_exceeded",
+    "exceed_context_size_error",
+    "context_window_exceeded",
+    "model_context_window_exceeded",
+];
 pub const TOO_LONG_TEXTS: &[&str] = &[
     "maximum context length",
     "maximum prompt length",
@@ -45,8 +78,19 @@ pub const TOO_LONG_TEXTS: &[&str] = &[
     "too many tokens",
     "reduce the length of the messages",
 ];
-pub const POLICY: &[&str] = &["content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "data_inspection_failed"];
-pub const POLICY_TEXTS: &[&str] = &["content management policy", "content policy", "usage policies", "flagged", "moderation"];
+pub const POLICY: &[&str] = &[
+    "content_filter",
+    "content_policy_violation",
+    "ResponsibleAIPolicyViolation",
+    "data_inspection_failed",
+];
+pub const POLICY_TEXTS: &[&str] = &[
+    "content management policy",
+    "content policy",
+    "usage policies",
+    "flagged",
+    "moderation",
+];
 
 /// Words before the number of tokens that a server can read.
 const BEFORE_LIMIT: &[&str] = &[
@@ -72,19 +116,38 @@ const BEFORE_LIMIT: &[&str] = &[
     "must be <= ",
 ];
 /// Words behind it.
-const BEHIND_LIMIT: &[&str] = &[" maximum context length", " maximum", " token context window", " token limit"];
+const BEHIND_LIMIT: &[&str] = &[
+    " maximum context length",
+    " maximum",
+    " token context window",
+    " token limit",
+];
 
 /// How many tokens the server can read, if its words say so.
 pub fn limit(message: &str) -> Option<u64> {
     let before = |words: &&str| number(message.split_once(*words)?.1.chars());
     let behind = |words: &&str| {
-        let digits: String = message.split_once(*words)?.0.chars().rev().take_while(|char| char.is_ascii_digit() || *char == ',').collect();
+        let digits: String = message
+            .split_once(*words)?
+            .0
+            .chars()
+            .rev()
+            .take_while(|char| char.is_ascii_digit() || *char == ',')
+            .collect();
         number(digits.chars().rev())
     };
-    BEFORE_LIMIT.iter().find_map(before).or_else(|| BEHIND_LIMIT.iter().find_map(behind)).filter(|limit| *limit > 0)
+    BEFORE_LIMIT
+        .iter()
+        .find_map(before)
+        .or_else(|| BEHIND_LIMIT.iter().find_map(behind))
+        .filter(|limit| *limit > 0)
 }
 
 fn number(chars: impl Iterator<Item = char>) -> Option<u64> {
     let digits = chars.take_while(|char| char.is_ascii_digit() || matches!(char, ',' | '_'));
-    digits.filter(char::is_ascii_digit).collect::<String>().parse().ok()
+    digits
+        .filter(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .ok()
 }

@@ -18,21 +18,45 @@ async fn text_and_calls_and_usage() {
         Answer::calls([("add_task", r#"{"title":"Milk"}"#), ("list_tasks", "{}")]),
     ]);
     let agent = agent(&stub.base_url());
-    assert_eq!(events(&agent, hello()).await, [text("Hél"), text("lo 🦀"), done(1, 2)]);
-    assert_eq!(events(&agent, hello()).await, [call("add_task", r#"{"title":"Milk"}"#), call("list_tasks", "{}"), done(1, 2)]);
+    assert_eq!(
+        events(&agent, hello()).await,
+        [text("Hél"), text("lo 🦀"), done(1, 2)]
+    );
+    assert_eq!(
+        events(&agent, hello()).await,
+        [
+            call("add_task", r#"{"title":"Milk"}"#),
+            call("list_tasks", "{}"),
+            done(1, 2)
+        ]
+    );
 }
 
 #[tokio::test]
 async fn written_byte_by_byte() {
     let chunks = || {
-        [chunk::text("日本 🦀"), chunk::call(0, "a", "f", "{\"é\""), chunk::call(1, "b", "g", ""), chunk::arguments(0, ":1}")]
-            .into_iter()
-            .chain([chunk::finish("stop"), chunk::usage(3, 4)])
+        [
+            chunk::text("日本 🦀"),
+            chunk::call(0, "a", "f", "{\"é\""),
+            chunk::call(1, "b", "g", ""),
+            chunk::arguments(0, ":1}"),
+        ]
+        .into_iter()
+        .chain([chunk::finish("stop"), chunk::usage(3, 4)])
     };
-    let stub = StubAgent::with_answers([1, 2, 7].map(|bytes| Answer::chunks(chunks()).in_pieces(bytes)));
+    let stub =
+        StubAgent::with_answers([1, 2, 7].map(|bytes| Answer::chunks(chunks()).in_pieces(bytes)));
     let agent = agent(&stub.base_url());
     for _ in 0..3 {
-        assert_eq!(events(&agent, hello()).await, [text("日本 🦀"), call("f", "{\"é\":1}"), call("g", "{}"), done(3, 4)]);
+        assert_eq!(
+            events(&agent, hello()).await,
+            [
+                text("日本 🦀"),
+                call("f", "{\"é\":1}"),
+                call("g", "{}"),
+                done(3, 4)
+            ]
+        );
     }
 }
 
@@ -40,12 +64,24 @@ async fn written_byte_by_byte() {
 async fn text_is_told_as_soon_as_it_is_said() {
     let gate = Gate::new();
     let first = format!("data: {}\n\n", chunk::text("Wait"));
-    let body = format!("{first}data: {}\n\ndata: [DONE]\n\n", chunk::text(" for it"));
+    let body = format!(
+        "{first}data: {}\n\ndata: [DONE]\n\n",
+        chunk::text(" for it")
+    );
     let stub = StubAgent::with_answers([Answer::sse(body).held_after(first.len(), &gate)]);
-    let mut stream = agent(&stub.base_url()).step(hello()).await.expect("an answer");
-    assert_eq!(stream.next().await.expect("an event").expect("text"), StepEvent::Text("Wait".into()));
+    let mut stream = agent(&stub.base_url())
+        .step(hello())
+        .await
+        .expect("an answer");
+    assert_eq!(
+        stream.next().await.expect("an event").expect("text"),
+        StepEvent::Text("Wait".into())
+    );
     gate.open();
-    assert_eq!(stream.next().await.expect("an event").expect("text"), StepEvent::Text(" for it".into()));
+    assert_eq!(
+        stream.next().await.expect("an event").expect("text"),
+        StepEvent::Text(" for it".into())
+    );
 }
 
 #[tokio::test]
@@ -71,8 +107,15 @@ async fn an_answer_without_stream_or_without_content_type() {
 #[tokio::test]
 async fn dropping_the_stream_closes_the_connection() {
     let first = format!("data: {}\n\n", chunk::text("Once upon a time"));
-    let stub = StubAgent::with_answers([Answer::sse(first.clone()).drip_after(first.len(), ": ping\n\n", Duration::from_millis(5))]);
-    let mut stream = agent(&stub.base_url()).step(hello()).await.expect("an answer");
+    let stub = StubAgent::with_answers([Answer::sse(first.clone()).drip_after(
+        first.len(),
+        ": ping\n\n",
+        Duration::from_millis(5),
+    )]);
+    let mut stream = agent(&stub.base_url())
+        .step(hello())
+        .await
+        .expect("an answer");
     stream.next().await.expect("an event").expect("text");
     drop(stream);
     assert_eq!(stub.requests()[0].delivered().await, Delivery::Abandoned);
@@ -85,7 +128,11 @@ async fn connections_are_used_again() {
     for _ in 0..3 {
         assert_eq!(events(&agent, hello()).await, [text("Hello"), done(1, 1)]);
     }
-    let peers: Vec<_> = stub.requests().iter().map(|request| request.peer.expect("an address")).collect();
+    let peers: Vec<_> = stub
+        .requests()
+        .iter()
+        .map(|request| request.peer.expect("an address"))
+        .collect();
     assert_eq!(peers, [peers[0]; 3]);
 }
 
@@ -94,14 +141,23 @@ async fn many_steps_at_once_do_not_mix() {
     let gate = Gate::new();
     let held = gate.clone();
     let stub = StubAgent::start(move |request| {
-        let said = request.messages()[0]["content"].as_str().expect("text").to_owned();
-        Answer::text(["You said ", said.as_str()]).in_pieces(10).held(&held)
+        let said = request.messages()[0]["content"]
+            .as_str()
+            .expect("text")
+            .to_owned();
+        Answer::text(["You said ", said.as_str()])
+            .in_pieces(10)
+            .held(&held)
     });
     let agent = agent(&stub.base_url());
     let steps = (0..128).map(|number| {
         let (agent, said) = (agent.clone(), number.to_string());
         tokio::spawn(async move {
-            let events = events(&agent, crate::support::request([crate::support::says(&said)])).await;
+            let events = events(
+                &agent,
+                crate::support::request([crate::support::says(&said)]),
+            )
+            .await;
             assert_eq!(events, [text("You said "), text(&said), done(1, 2)]);
         })
     });
@@ -130,6 +186,10 @@ async fn dropping_the_step_before_its_answer_closes_the_connection() {
     assert_eq!(asked.expect("a request"), b'P');
     drop(step);
     // It ends, whether in good order or not.
-    let _ = wait::within("the end of the connection", connection.read_to_end(&mut Vec::new())).await;
+    let _ = wait::within(
+        "the end of the connection",
+        connection.read_to_end(&mut Vec::new()),
+    )
+    .await;
     assert!(matches!(connection.read(&mut [0]).await, Ok(0) | Err(_)));
 }

@@ -44,7 +44,9 @@ impl AgentUnderTest for ChatCompletions {
         vec![
             AgentErrorKind::Misconfigured,
             AgentErrorKind::Overloaded { retry_after: None },
-            AgentErrorKind::Overloaded { retry_after: Some(Duration::from_secs(120)) },
+            AgentErrorKind::Overloaded {
+                retry_after: Some(Duration::from_secs(120)),
+            },
             AgentErrorKind::ContextTooLong { limit: None },
             AgentErrorKind::Refused,
             AgentErrorKind::TimedOut,
@@ -62,9 +64,14 @@ fn answer(script: &[Script]) -> Answer {
     for act in script {
         let said = match act {
             Script::Say(StepEvent::Text(text)) => chunk::text(text),
-            Script::Say(StepEvent::Call { tool, arguments, .. }) => {
-                chunk::call(calls.next().expect("a number"), "", tool, arguments.as_str())
-            }
+            Script::Say(StepEvent::Call {
+                tool, arguments, ..
+            }) => chunk::call(
+                calls.next().expect("a number"),
+                "",
+                tool,
+                arguments.as_str(),
+            ),
             Script::Say(other) => panic!("no server can say {other:?}"),
             Script::Wait(gate) => {
                 held = Some((body.len(), gate.clone()));
@@ -76,17 +83,21 @@ fn answer(script: &[Script]) -> Answer {
         body += &format!("data: {said}\n\n");
     }
     let answer = Answer::sse(body + "data: [DONE]\n\n");
-    held.iter().fold(answer, |answer, (bytes, gate)| answer.held_after(*bytes, gate))
+    held.iter().fold(answer, |answer, (bytes, gate)| {
+        answer.held_after(*bytes, gate)
+    })
 }
 
 fn failure(kind: AgentErrorKind) -> Answer {
     match kind {
         AgentErrorKind::Misconfigured => Answer::error(401, "invalid_api_key", "no"),
         AgentErrorKind::Overloaded { retry_after: None } => Answer::error(503, "", "later"),
-        AgentErrorKind::Overloaded { retry_after: Some(after) } => {
-            Answer::error(429, "", "later").header("retry-after", &after.as_secs().to_string())
+        AgentErrorKind::Overloaded {
+            retry_after: Some(after),
+        } => Answer::error(429, "", "later").header("retry-after", &after.as_secs().to_string()),
+        AgentErrorKind::ContextTooLong { .. } => {
+            Answer::error(400, "context_length_exceeded", "too long")
         }
-        AgentErrorKind::ContextTooLong { .. } => Answer::error(400, "context_length_exceeded", "too long"),
         AgentErrorKind::Refused => Answer::error(400, "content_policy_violation", "no"),
         AgentErrorKind::TimedOut => Answer::hanging(),
         AgentErrorKind::Unavailable => Answer::error(500, "", "boom"),

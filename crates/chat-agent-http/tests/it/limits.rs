@@ -11,7 +11,12 @@ use crate::support::{Events, done, events, hello, settings, text};
 
 const SHORT: Duration = Duration::from_millis(400);
 const NEVER: Duration = Duration::from_secs(3600);
-const PATIENT: Timeouts = Timeouts { connect: NEVER, first_byte: NEVER, idle: NEVER, step: NEVER };
+const PATIENT: Timeouts = Timeouts {
+    connect: NEVER,
+    first_byte: NEVER,
+    idle: NEVER,
+    step: NEVER,
+};
 
 async fn within(timeouts: Timeouts, answer: Answer) -> (Events, usize) {
     let stub = StubAgent::start(move |_| answer.clone());
@@ -29,70 +34,146 @@ fn once_upon() -> (Answer, usize) {
 
 #[tokio::test]
 async fn no_status_line_in_time() {
-    let timeouts = Timeouts { first_byte: SHORT, ..PATIENT };
+    let timeouts = Timeouts {
+        first_byte: SHORT,
+        ..PATIENT
+    };
     // A slow model is not asked again: that would only add to its work.
-    assert_eq!(within(timeouts, Answer::hanging()).await, (vec![Err(TimedOut)], 1));
+    assert_eq!(
+        within(timeouts, Answer::hanging()).await,
+        (vec![Err(TimedOut)], 1)
+    );
 }
 
 #[tokio::test]
 async fn no_first_byte_of_the_body_in_time() {
-    let timeouts = Timeouts { first_byte: SHORT, ..PATIENT };
-    assert_eq!(within(timeouts, once_upon().0.hang_after(0)).await, (vec![Err(TimedOut)], 1));
-    assert_eq!(within(timeouts, Answer::raw(200, "application/json", "").hang_after(0)).await, (vec![Err(TimedOut)], 1));
+    let timeouts = Timeouts {
+        first_byte: SHORT,
+        ..PATIENT
+    };
+    assert_eq!(
+        within(timeouts, once_upon().0.hang_after(0)).await,
+        (vec![Err(TimedOut)], 1)
+    );
+    assert_eq!(
+        within(
+            timeouts,
+            Answer::raw(200, "application/json", "").hang_after(0)
+        )
+        .await,
+        (vec![Err(TimedOut)], 1)
+    );
 }
 
 #[tokio::test]
 async fn silence_in_the_middle() {
-    let timeouts = Timeouts { idle: SHORT, ..PATIENT };
+    let timeouts = Timeouts {
+        idle: SHORT,
+        ..PATIENT
+    };
     let (answer, length) = once_upon();
-    assert_eq!(within(timeouts, answer.hang_after(length)).await, (vec![text("Once upon"), Err(TimedOut)], 1));
+    assert_eq!(
+        within(timeouts, answer.hang_after(length)).await,
+        (vec![text("Once upon"), Err(TimedOut)], 1)
+    );
     // Half an event is silence too.
     let (answer, length) = once_upon();
-    assert_eq!(within(timeouts, answer.hang_after(length - 3)).await, (vec![Err(TimedOut)], 1));
-    assert_eq!(within(timeouts, Answer::raw(200, "application/json", "{\"cho").hang_after(5)).await, (vec![Err(TimedOut)], 1));
+    assert_eq!(
+        within(timeouts, answer.hang_after(length - 3)).await,
+        (vec![Err(TimedOut)], 1)
+    );
+    assert_eq!(
+        within(
+            timeouts,
+            Answer::raw(200, "application/json", "{\"cho").hang_after(5)
+        )
+        .await,
+        (vec![Err(TimedOut)], 1)
+    );
 }
 
 #[tokio::test]
 async fn silence_after_the_finish_reason_does_no_harm() {
-    let timeouts = Timeouts { idle: SHORT, ..PATIENT };
-    let said = format!("data: {}\n\ndata: {}\n\n", chunk::text("Hi"), chunk::finish("stop"));
+    let timeouts = Timeouts {
+        idle: SHORT,
+        ..PATIENT
+    };
+    let said = format!(
+        "data: {}\n\ndata: {}\n\n",
+        chunk::text("Hi"),
+        chunk::finish("stop")
+    );
     let length = said.len();
-    assert_eq!(within(timeouts, Answer::sse(said).hang_after(length)).await, (vec![text("Hi"), done(0, 0)], 1));
+    assert_eq!(
+        within(timeouts, Answer::sse(said).hang_after(length)).await,
+        (vec![text("Hi"), done(0, 0)], 1)
+    );
 }
 
 #[tokio::test]
 async fn a_step_has_an_end_though_the_server_is_never_silent() {
-    let timeouts = Timeouts { step: Duration::from_secs(1), ..PATIENT };
+    let timeouts = Timeouts {
+        step: Duration::from_secs(1),
+        ..PATIENT
+    };
     let (answer, length) = once_upon();
     let endless = answer.drip_after(length, ": ping\n\n", Duration::from_millis(5));
-    assert_eq!(within(timeouts, endless).await, (vec![text("Once upon"), Err(TimedOut)], 1));
+    assert_eq!(
+        within(timeouts, endless).await,
+        (vec![text("Once upon"), Err(TimedOut)], 1)
+    );
 }
 
 #[tokio::test]
 async fn a_step_has_an_end_before_its_first_byte() {
-    let timeouts = Timeouts { step: SHORT, ..PATIENT };
-    assert_eq!(within(timeouts, Answer::hanging()).await, (vec![Err(TimedOut)], 1));
+    let timeouts = Timeouts {
+        step: SHORT,
+        ..PATIENT
+    };
+    assert_eq!(
+        within(timeouts, Answer::hanging()).await,
+        (vec![Err(TimedOut)], 1)
+    );
 }
 
 #[tokio::test]
 async fn keep_alive_comments_are_signs_of_life() {
     // Each comment comes long before the limit, all of them together long after.
-    let timeouts = Timeouts { idle: Duration::from_secs(2), ..PATIENT };
-    let body = format!("{}data: {}\n\ndata: [DONE]\n\n", ": ping\n\n".repeat(30), chunk::text("Hi"));
-    let answer = Answer::sse(body).in_pieces(8).slowly(Duration::from_millis(50));
+    let timeouts = Timeouts {
+        idle: Duration::from_secs(2),
+        ..PATIENT
+    };
+    let body = format!(
+        "{}data: {}\n\ndata: [DONE]\n\n",
+        ": ping\n\n".repeat(30),
+        chunk::text("Hi")
+    );
+    let answer = Answer::sse(body)
+        .in_pieces(8)
+        .slowly(Duration::from_millis(50));
     let begun = std::time::Instant::now();
-    assert_eq!(within(timeouts, answer).await, (vec![text("Hi"), done(0, 0)], 1));
-    assert!(begun.elapsed() > timeouts.idle, "the comments took too little time to show anything");
+    assert_eq!(
+        within(timeouts, answer).await,
+        (vec![text("Hi"), done(0, 0)], 1)
+    );
+    assert!(
+        begun.elapsed() > timeouts.idle,
+        "the comments took too little time to show anything"
+    );
 }
 
 /// An address where connections are neither taken nor refused: the queue of its listener is full.
 async fn silent_address() -> (String, tokio::net::TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port");
     let listener = socket.listen(1).expect("a listener");
     let address = listener.local_addr().expect("an address");
     let mut queue = Vec::new();
-    while let Ok(connection) = tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
+    while let Ok(connection) =
+        tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await
+    {
         queue.push(connection.expect("a place in the queue"));
     }
     (format!("http://{address}/v1"), listener, queue)
@@ -102,13 +183,24 @@ async fn silent_address() -> (String, tokio::net::TcpListener, Vec<TcpStream>) {
 async fn no_connection_in_time() {
     let (base_url, _listener, _queue) = silent_address().await;
     let mut settings = settings(&base_url);
-    settings.timeouts = Timeouts { connect: SHORT, ..PATIENT };
+    settings.timeouts = Timeouts {
+        connect: SHORT,
+        ..PATIENT
+    };
     let agent = ChatCompletionsAgent::new(settings).expect("usable settings");
     assert_eq!(events(&agent, hello()).await, [Err(Unavailable)]);
 }
 
 #[tokio::test]
 async fn limits_without_end_are_allowed() {
-    let endless = Timeouts { connect: Duration::MAX, first_byte: Duration::MAX, idle: Duration::MAX, step: Duration::MAX };
-    assert_eq!(within(endless, Answer::text(["Hi"])).await, (vec![text("Hi"), done(1, 1)], 1));
+    let endless = Timeouts {
+        connect: Duration::MAX,
+        first_byte: Duration::MAX,
+        idle: Duration::MAX,
+        step: Duration::MAX,
+    };
+    assert_eq!(
+        within(endless, Answer::text(["Hi"])).await,
+        (vec![text("Hi"), done(1, 1)], 1)
+    );
 }

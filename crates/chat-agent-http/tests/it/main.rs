@@ -1,5 +1,10 @@
 //! The adapter against a server that speaks the protocol, well and badly.
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail"
+)]
 
 mod answers;
 mod contract;

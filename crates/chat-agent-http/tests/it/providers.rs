@@ -17,16 +17,35 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
     while let Some(event) = stream.next().await {
         match event.expect("an event") {
             StepEvent::Text(text) => said += &text,
-            StepEvent::Call { tool, arguments, agent_data } => {
-                calls.push(Call { id: ToolCallId(Uuid::from_u128(100 + calls.len() as u128)), tool, arguments, agent_data });
+            StepEvent::Call {
+                tool,
+                arguments,
+                agent_data,
+            } => {
+                calls.push(Call {
+                    id: ToolCallId(Uuid::from_u128(100 + calls.len() as u128)),
+                    tool,
+                    arguments,
+                    agent_data,
+                });
             }
             StepEvent::Done(end) => kept = end.agent_data,
             other => panic!("unexpected {other:?}"),
         }
     }
     let mut next = request;
-    let results: Vec<Entry> = calls.iter().map(|call| Entry::ToolResult { call: call.id, content: "{}".into() }).collect();
-    next.transcript.0.push(Entry::Assistant { text: said, calls, agent_data: kept });
+    let results: Vec<Entry> = calls
+        .iter()
+        .map(|call| Entry::ToolResult {
+            call: call.id,
+            content: "{}".into(),
+        })
+        .collect();
+    next.transcript.0.push(Entry::Assistant {
+        text: said,
+        calls,
+        agent_data: kept,
+    });
     if results.is_empty() {
         next.transcript.0.push(says("Go on"));
     }
@@ -44,14 +63,26 @@ async fn given_back(chunks: Vec<Value>) -> Value {
     let other = StubAgent::start(|_| Answer::text(["Done."]));
     let mut elsewhere = settings(&other.base_url());
     elsewhere.model = "another".to_owned();
-    events(&ChatCompletionsAgent::new(elsewhere).expect("usable settings"), next.clone()).await;
+    events(
+        &ChatCompletionsAgent::new(elsewhere).expect("usable settings"),
+        next.clone(),
+    )
+    .await;
     let plain = other.requests()[0].messages()[1].clone();
-    for member in ["reasoning_content", "reasoning", "reasoning_details", "extra_content"] {
+    for member in [
+        "reasoning_content",
+        "reasoning",
+        "reasoning_details",
+        "extra_content",
+    ] {
         assert!(!plain.to_string().contains(member), "{plain}");
     }
     for call in plain["tool_calls"].as_array().into_iter().flatten() {
         let id = call["id"].as_str().expect("an id");
-        assert!(id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        assert!(
+            id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            "{id}"
+        );
     }
     events(&agent, next).await;
     stub.requests()[1].messages()[1].clone()
@@ -59,9 +90,16 @@ async fn given_back(chunks: Vec<Value>) -> Value {
 
 #[tokio::test]
 async fn ids_of_calls_go_back_unchanged() {
-    let back =
-        given_back(vec![chunk::call(0, "D681PevKs", "f", "{}"), chunk::call(1, "call:2", "g", "{}"), chunk::finish("tool_calls")]).await;
-    assert_eq!((&back["tool_calls"][0]["id"], &back["tool_calls"][1]["id"]), (&json!("D681PevKs"), &json!("call:2")));
+    let back = given_back(vec![
+        chunk::call(0, "D681PevKs", "f", "{}"),
+        chunk::call(1, "call:2", "g", "{}"),
+        chunk::finish("tool_calls"),
+    ])
+    .await;
+    assert_eq!(
+        (&back["tool_calls"][0]["id"], &back["tool_calls"][1]["id"]),
+        (&json!("D681PevKs"), &json!("call:2"))
+    );
 }
 
 #[tokio::test]
@@ -71,7 +109,11 @@ async fn signatures_of_thoughts_go_back() {
     let back = given_back(vec![chunk::fragment(call), chunk::finish("tool_calls")]).await;
     assert_eq!(back["tool_calls"][0]["extra_content"], extra);
     // Of a message without calls too.
-    let back = given_back(vec![chunk::delta(json!({ "content": "Hi", "extra_content": extra })), chunk::finish("stop")]).await;
+    let back = given_back(vec![
+        chunk::delta(json!({ "content": "Hi", "extra_content": extra })),
+        chunk::finish("stop"),
+    ])
+    .await;
     assert_eq!(back["extra_content"], extra);
 }
 
@@ -79,9 +121,16 @@ async fn signatures_of_thoughts_go_back() {
 async fn thoughts_go_back_with_the_calls_they_led_to() {
     for member in ["reasoning_content", "reasoning"] {
         let pieces = [json!({ member: "I look " }), json!({ member: "it up." })].map(chunk::delta);
-        let with_call = pieces.iter().cloned().chain([chunk::call(0, "a", "f", "{}"), chunk::finish("tool_calls")]).collect();
+        let with_call = pieces
+            .iter()
+            .cloned()
+            .chain([chunk::call(0, "a", "f", "{}"), chunk::finish("tool_calls")])
+            .collect();
         assert_eq!(given_back(with_call).await[member], "I look it up.");
-        let without = pieces.into_iter().chain([chunk::text("Hi"), chunk::finish("stop")]).collect();
+        let without = pieces
+            .into_iter()
+            .chain([chunk::text("Hi"), chunk::finish("stop")])
+            .collect();
         assert_eq!(given_back(without).await.get(member), None);
     }
 }
@@ -105,9 +154,18 @@ async fn details_of_thoughts_go_back_joined() {
 
 #[tokio::test]
 async fn thoughts_within_the_content_go_back_as_parts() {
-    let thought = |text: &str| chunk::delta(json!({ "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": text }] }] }));
-    let chunks =
-        vec![thought("I "), thought("look."), chunk::text("One moment."), chunk::call(0, "a", "f", "{}"), chunk::finish("tool_calls")];
+    let thought = |text: &str| {
+        chunk::delta(
+            json!({ "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": text }] }] }),
+        )
+    };
+    let chunks = vec![
+        thought("I "),
+        thought("look."),
+        chunk::text("One moment."),
+        chunk::call(0, "a", "f", "{}"),
+        chunk::finish("tool_calls"),
+    ];
     let expected = json!([
         { "type": "thinking", "thinking": [{ "type": "text", "text": "I look." }] },
         { "type": "text", "text": "One moment." },
@@ -119,43 +177,90 @@ async fn thoughts_within_the_content_go_back_as_parts() {
 async fn what_is_too_long_to_keep_fails_nothing() {
     let long = "x".repeat(200_000);
     let chunks = vec![
-        chunk::delta(json!({ "reasoning_content": long, "reasoning_details": [{ "text": long }], "extra_content": { "a": long } })),
+        chunk::delta(
+            json!({ "reasoning_content": long, "reasoning_details": [{ "text": long }], "extra_content": { "a": long } }),
+        ),
         chunk::call(0, &long, "f", "{}"),
         chunk::finish("tool_calls"),
     ];
     let back = given_back(chunks).await;
-    assert_eq!(back["reasoning_content"].as_str().map(str::len), Some(32 << 10));
-    assert_eq!((back.get("reasoning_details"), back.get("extra_content")), (None, None));
+    assert_eq!(
+        back["reasoning_content"].as_str().map(str::len),
+        Some(32 << 10)
+    );
+    assert_eq!(
+        (back.get("reasoning_details"), back.get("extra_content")),
+        (None, None)
+    );
 }
 
 #[tokio::test]
 async fn data_of_others_is_passed_over() {
-    for data in ["", "{}", "not JSON", r#"{"from":"x","id":"y"}"#, r#"{"from":7}"#] {
+    for data in [
+        "",
+        "{}",
+        "not JSON",
+        r#"{"from":"x","id":"y"}"#,
+        r#"{"from":7}"#,
+    ] {
         let data = AgentData::new(data).ok();
-        let call =
-            Call { id: ToolCallId(Uuid::from_u128(1)), tool: "f".into(), arguments: RawJson::from_valid("{}"), agent_data: data.clone() };
-        let entries = [says("Hi"), Entry::Assistant { text: String::new(), calls: vec![call], agent_data: data }];
-        let result = Entry::ToolResult { call: ToolCallId(Uuid::from_u128(1)), content: "{}".into() };
+        let call = Call {
+            id: ToolCallId(Uuid::from_u128(1)),
+            tool: "f".into(),
+            arguments: RawJson::from_valid("{}"),
+            agent_data: data.clone(),
+        };
+        let entries = [
+            says("Hi"),
+            Entry::Assistant {
+                text: String::new(),
+                calls: vec![call],
+                agent_data: data,
+            },
+        ];
+        let result = Entry::ToolResult {
+            call: ToolCallId(Uuid::from_u128(1)),
+            content: "{}".into(),
+        };
         let stub = StubAgent::start(|_| Answer::text(["Done."]));
-        let answered = events(&agent(&stub.base_url()), request(entries.into_iter().chain([result]))).await;
+        let answered = events(
+            &agent(&stub.base_url()),
+            request(entries.into_iter().chain([result])),
+        )
+        .await;
         assert_eq!(answered, [text("Done."), done(1, 1)]);
     }
 }
 
 fn tool_names(body: &Value) -> Vec<String> {
     let tools = body["tools"].as_array().cloned().unwrap_or_default();
-    tools.iter().map(|tool| tool["function"]["name"].as_str().expect("a name").to_owned()).collect()
+    tools
+        .iter()
+        .map(|tool| {
+            tool["function"]["name"]
+                .as_str()
+                .expect("a name")
+                .to_owned()
+        })
+        .collect()
 }
 
 #[tokio::test]
 async fn a_member_that_is_refused_is_left_out_from_then_on() {
     let refusals = [
-        Answer::error(400, "", "Unrecognized request argument supplied: stream_options"),
+        Answer::error(
+            400,
+            "",
+            "Unrecognized request argument supplied: stream_options",
+        ),
         Answer::json(
             422,
             &json!({ "detail": [{ "type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted" }] }),
         ),
-        Answer::json(400, &json!({ "error": { "message": "Unknown parameter", "param": "stream_options.include_usage" } })),
+        Answer::json(
+            400,
+            &json!({ "error": { "message": "Unknown parameter", "param": "stream_options.include_usage" } }),
+        ),
     ];
     for refusal in refusals {
         let stub = StubAgent::start(move |request| match request.json().get("stream_options") {
@@ -164,7 +269,10 @@ async fn a_member_that_is_refused_is_left_out_from_then_on() {
         });
         let agent = agent(&stub.base_url());
         for _ in 0..2 {
-            assert_eq!(events(&agent.clone(), hello()).await, [text("Hi"), done(1, 1)]);
+            assert_eq!(
+                events(&agent.clone(), hello()).await,
+                [text("Hi"), done(1, 1)]
+            );
         }
         assert_eq!(stub.requests().len(), 3, "refused once, then remembered");
     }
@@ -174,24 +282,57 @@ async fn a_member_that_is_refused_is_left_out_from_then_on() {
 async fn a_tool_that_is_refused_is_left_out_from_then_on() {
     type Refuse = fn(usize) -> Answer;
     let refusals: [Refuse; 4] = [
-        |_| Answer::error(400, "invalid_function_parameters", "Invalid schema for function 'bad_tool': object schema missing properties"),
-        |at| Answer::json(400, &json!({ "error": { "message": "Invalid schema", "param": format!("tools[{at}].function.parameters") } })),
-        |at| Answer::json(422, &json!({ "detail": [{ "loc": ["body", "tools", at, "function"], "msg": "bad" }] })),
+        |_| {
+            Answer::error(
+                400,
+                "invalid_function_parameters",
+                "Invalid schema for function 'bad_tool': object schema missing properties",
+            )
+        },
         |at| {
-            let message = format!("* GenerateContentRequest.tools[0].function_declarations[{at}].parameters: should be non-empty");
-            Answer::json(400, &json!([{ "error": { "code": 400, "message": message, "status": "INVALID_ARGUMENT" } }]))
+            Answer::json(
+                400,
+                &json!({ "error": { "message": "Invalid schema", "param": format!("tools[{at}].function.parameters") } }),
+            )
+        },
+        |at| {
+            Answer::json(
+                422,
+                &json!({ "detail": [{ "loc": ["body", "tools", at, "function"], "msg": "bad" }] }),
+            )
+        },
+        |at| {
+            let message = format!(
+                "* GenerateContentRequest.tools[0].function_declarations[{at}].parameters: should be non-empty"
+            );
+            Answer::json(
+                400,
+                &json!([{ "error": { "code": 400, "message": message, "status": "INVALID_ARGUMENT" } }]),
+            )
         },
     ];
     for refuse in refusals {
-        let stub = StubAgent::start(move |request| match tool_names(&request.json()).iter().position(|name| name == "bad_tool") {
-            Some(at) => refuse(at),
-            None => Answer::text(["Hi"]),
+        let stub = StubAgent::start(move |request| {
+            match tool_names(&request.json())
+                .iter()
+                .position(|name| name == "bad_tool")
+            {
+                Some(at) => refuse(at),
+                None => Answer::text(["Hi"]),
+            }
         });
         let agent = agent(&stub.base_url());
         let mut request = hello();
-        request.tools = vec![tool("good", "{}"), tool("bad_tool", "{}"), tool("other", "{}")];
+        request.tools = vec![
+            tool("good", "{}"),
+            tool("bad_tool", "{}"),
+            tool("other", "{}"),
+        ];
         for _ in 0..2 {
-            assert_eq!(events(&agent, request.clone()).await, [text("Hi"), done(1, 1)]);
+            assert_eq!(
+                events(&agent, request.clone()).await,
+                [text("Hi"), done(1, 1)]
+            );
         }
         let requests = stub.requests();
         assert_eq!(requests.len(), 3, "refused once, then remembered");
@@ -203,11 +344,23 @@ async fn a_tool_that_is_refused_is_left_out_from_then_on() {
 async fn a_server_that_refuses_whatever_it_is_sent_is_asked_a_bounded_number_of_times() {
     let stub = StubAgent::start(|request| {
         let names = tool_names(&request.json());
-        Answer::error(400, "", &format!("the function '{}' is bad", names.first().map_or("none", String::as_str)))
+        Answer::error(
+            400,
+            "",
+            &format!(
+                "the function '{}' is bad",
+                names.first().map_or("none", String::as_str)
+            ),
+        )
     });
     let mut request = hello();
-    request.tools = (0..100).map(|number| tool(&format!("tool_{number}"), "{}")).collect();
-    assert_eq!(events(&agent(&stub.base_url()), request).await, [Err(AgentErrorKind::Misconfigured)]);
+    request.tools = (0..100)
+        .map(|number| tool(&format!("tool_{number}"), "{}"))
+        .collect();
+    assert_eq!(
+        events(&agent(&stub.base_url()), request).await,
+        [Err(AgentErrorKind::Misconfigured)]
+    );
     assert!(stub.requests().len() < 40, "{}", stub.requests().len());
 }
 
@@ -215,7 +368,12 @@ async fn a_server_that_refuses_whatever_it_is_sent_is_asked_a_bounded_number_of_
 async fn at_most_128_tools_are_sent() {
     let stub = StubAgent::start(|_| Answer::text(["Hi"]));
     let mut request = hello();
-    request.tools = (0..140).map(|number| tool(&format!("tool_{number}"), "{}")).collect();
-    assert_eq!(events(&agent(&stub.base_url()), request).await, [text("Hi"), done(1, 1)]);
+    request.tools = (0..140)
+        .map(|number| tool(&format!("tool_{number}"), "{}"))
+        .collect();
+    assert_eq!(
+        events(&agent(&stub.base_url()), request).await,
+        [text("Hi"), done(1, 1)]
+    );
     assert_eq!(tool_names(&stub.requests()[0].json()).len(), 128);
 }

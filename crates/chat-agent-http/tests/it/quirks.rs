@@ -1,6 +1,8 @@
 //! Answers in the forms of servers that differ from OpenAI's.
 
-use chat_domain::AgentErrorKind::{self, Misconfigured, Overloaded, Protocol, Refused, Unavailable};
+use chat_domain::AgentErrorKind::{
+    self, Misconfigured, Overloaded, Protocol, Refused, Unavailable,
+};
 use chat_domain::FinishReason;
 use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 use serde_json::{Value, json};
@@ -26,38 +28,112 @@ fn fragment(fragment: Value) -> Value {
 #[tokio::test]
 async fn text_in_every_known_form() {
     let forms = [
-        ("parts", vec![chunk::delta(json!({ "content": [{ "type": "text", "text": "Hi" }] }))]),
+        (
+            "parts",
+            vec![chunk::delta(
+                json!({ "content": [{ "type": "text", "text": "Hi" }] }),
+            )],
+        ),
         (
             "Mistral's thoughts before the text",
             vec![
-                chunk::delta(json!({ "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }] }] })),
+                chunk::delta(
+                    json!({ "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }] }] }),
+                ),
                 chunk::delta(
                     json!({ "content": [{ "type": "thinking", "thinking": "Hm.", "signature": "x" }, { "type": "text", "text": "Hi" }] }),
                 ),
             ],
         ),
-        ("one part", vec![chunk::delta(json!({ "content": { "type": "text", "text": "Hi" } }))]),
-        ("nothing beside it", vec![chunk::delta(json!({ "content": {} })), chunk::delta(json!({ "content": [] })), chunk::text("Hi")]),
+        (
+            "one part",
+            vec![chunk::delta(
+                json!({ "content": { "type": "text", "text": "Hi" } }),
+            )],
+        ),
+        (
+            "nothing beside it",
+            vec![
+                chunk::delta(json!({ "content": {} })),
+                chunk::delta(json!({ "content": [] })),
+                chunk::text("Hi"),
+            ],
+        ),
         ("a text for a delta", vec![choice(json!({ "text": "Hi" }))]),
-        ("a whole message for a delta", vec![choice(json!({ "message": { "role": "assistant", "content": "Hi" } }))]),
-        ("a message that repeats the pieces", vec![chunk::text("Hi"), choice(json!({ "delta": {}, "message": { "content": "Hi" } }))]),
-        ("one choice without a list", vec![json!({ "choices": { "delta": { "content": "Hi" } } })]),
-        ("an index as text", vec![choice(json!({ "index": "0", "delta": { "content": "Hi" } }))]),
-        ("a negative index", vec![choice(json!({ "index": -1, "delta": { "content": "Hi" } }))]),
-        ("no choices", vec![json!({ "choices": null }), json!({ "id": 7 }), json!({ "choices": [null] }), chunk::text("Hi")]),
-        ("null", vec![Value::Null, json!(1), json!("ping"), chunk::text("Hi")]),
-        ("an empty error", vec![json!({ "error": {}, "choices": [{ "delta": { "content": "Hi" } }] })]),
+        (
+            "a whole message for a delta",
+            vec![choice(
+                json!({ "message": { "role": "assistant", "content": "Hi" } }),
+            )],
+        ),
+        (
+            "a message that repeats the pieces",
+            vec![
+                chunk::text("Hi"),
+                choice(json!({ "delta": {}, "message": { "content": "Hi" } })),
+            ],
+        ),
+        (
+            "one choice without a list",
+            vec![json!({ "choices": { "delta": { "content": "Hi" } } })],
+        ),
+        (
+            "an index as text",
+            vec![choice(
+                json!({ "index": "0", "delta": { "content": "Hi" } }),
+            )],
+        ),
+        (
+            "a negative index",
+            vec![choice(json!({ "index": -1, "delta": { "content": "Hi" } }))],
+        ),
+        (
+            "no choices",
+            vec![
+                json!({ "choices": null }),
+                json!({ "id": 7 }),
+                json!({ "choices": [null] }),
+                chunk::text("Hi"),
+            ],
+        ),
+        (
+            "null",
+            vec![Value::Null, json!(1), json!("ping"), chunk::text("Hi")],
+        ),
+        (
+            "an empty error",
+            vec![json!({ "error": {}, "choices": [{ "delta": { "content": "Hi" } }] })],
+        ),
         (
             "no error",
-            ["", "null", "false", "{}", "[]"].iter().map(|_| json!({ "error": "", "choices": [] })).chain([chunk::text("Hi")]).collect(),
+            ["", "null", "false", "{}", "[]"]
+                .iter()
+                .map(|_| json!({ "error": "", "choices": [] }))
+                .chain([chunk::text("Hi")])
+                .collect(),
         ),
-        ("an error of zeros", vec![json!({ "error": { "code": 0, "message": "" }, "choices": [{ "delta": { "content": "Hi" } }] })]),
-        ("false for an error", vec![json!({ "error": false, "choices": [{ "delta": { "content": "Hi" } }] })]),
+        (
+            "an error of zeros",
+            vec![
+                json!({ "error": { "code": 0, "message": "" }, "choices": [{ "delta": { "content": "Hi" } }] }),
+            ],
+        ),
+        (
+            "false for an error",
+            vec![json!({ "error": false, "choices": [{ "delta": { "content": "Hi" } }] })],
+        ),
         (
             "odd bookkeeping",
-            vec![json!({ "id": 7, "object": [], "created": "now", "model": null, "choices": [{ "delta": { "content": "Hi" } }] })],
+            vec![
+                json!({ "id": 7, "object": [], "created": "now", "model": null, "choices": [{ "delta": { "content": "Hi" } }] }),
+            ],
         ),
-        ("a reason that is none", vec![choice(json!({ "delta": { "content": "Hi" }, "finish_reason": "" }))]),
+        (
+            "a reason that is none",
+            vec![choice(
+                json!({ "delta": { "content": "Hi" }, "finish_reason": "" }),
+            )],
+        ),
         (
             "reasoning",
             vec![
@@ -67,10 +143,20 @@ async fn text_in_every_known_form() {
                 chunk::text("Hi"),
             ],
         ),
-        ("an odd usage", vec![chunk::text("Hi"), json!({ "choices": [], "usage": { "prompt_tokens": null, "completion_tokens": -1 } })]),
+        (
+            "an odd usage",
+            vec![
+                chunk::text("Hi"),
+                json!({ "choices": [], "usage": { "prompt_tokens": null, "completion_tokens": -1 } }),
+            ],
+        ),
         (
             "a usage of another type",
-            vec![chunk::text("Hi"), json!({ "choices": [], "usage": "none" }), json!({ "choices": [], "usage": [1] })],
+            vec![
+                chunk::text("Hi"),
+                json!({ "choices": [], "usage": "none" }),
+                json!({ "choices": [], "usage": [1] }),
+            ],
         ),
     ];
     for (name, chunks) in forms {
@@ -83,10 +169,17 @@ async fn text_in_every_known_form() {
 async fn calls_in_every_known_form() {
     let function = json!({ "name": "add_task", "arguments": { "a": 1 } });
     let forms = [
-        ("arguments as an object", vec![fragment(json!({ "index": 0, "id": "c", "function": function }))]),
+        (
+            "arguments as an object",
+            vec![fragment(
+                json!({ "index": 0, "id": "c", "function": function }),
+            )],
+        ),
         (
             "an id that is a number",
-            vec![fragment(json!({ "index": 0, "id": 7, "function": { "name": "add_task", "arguments": "{\"a\":1}" } }))],
+            vec![fragment(
+                json!({ "index": 0, "id": 7, "function": { "name": "add_task", "arguments": "{\"a\":1}" } }),
+            )],
         ),
         (
             "an index as text",
@@ -97,11 +190,24 @@ async fn calls_in_every_known_form() {
         ),
         (
             "a negative index",
-            vec![fragment(json!({ "index": -1, "id": "c", "function": { "name": "add_task", "arguments": "{\"a\":1}" } }))],
+            vec![fragment(
+                json!({ "index": -1, "id": "c", "function": { "name": "add_task", "arguments": "{\"a\":1}" } }),
+            )],
         ),
-        ("no index and id", vec![fragment(json!({ "function": function }))]),
-        ("without the level of the function", vec![fragment(function.clone())]),
-        ("one call without a list", vec![chunk::delta(json!({ "tool_calls": { "function": function } }))]),
+        (
+            "no index and id",
+            vec![fragment(json!({ "function": function }))],
+        ),
+        (
+            "without the level of the function",
+            vec![fragment(function.clone())],
+        ),
+        (
+            "one call without a list",
+            vec![chunk::delta(
+                json!({ "tool_calls": { "function": function } }),
+            )],
+        ),
         (
             "the old form",
             vec![
@@ -111,31 +217,62 @@ async fn calls_in_every_known_form() {
         ),
         (
             "an empty object before the text",
-            vec![fragment(json!({ "index": 0, "function": { "name": "add_task", "arguments": {} } })), chunk::arguments(0, "{\"a\":1}")],
+            vec![
+                fragment(
+                    json!({ "index": 0, "function": { "name": "add_task", "arguments": {} } }),
+                ),
+                chunk::arguments(0, "{\"a\":1}"),
+            ],
         ),
-        ("the namespace of gpt-oss", vec![chunk::call(0, "c", "functions.add_task", "{\"a\":1}")]),
-        ("encoded twice", vec![chunk::call(0, "c", "add_task", r#""{\"a\":1}""#)]),
+        (
+            "the namespace of gpt-oss",
+            vec![chunk::call(0, "c", "functions.add_task", "{\"a\":1}")],
+        ),
+        (
+            "encoded twice",
+            vec![chunk::call(0, "c", "add_task", r#""{\"a\":1}""#)],
+        ),
         (
             "null beside it",
-            vec![chunk::delta(json!({ "tool_calls": null, "function_call": null })), chunk::call(0, "c", "add_task", "{\"a\":1}")],
+            vec![
+                chunk::delta(json!({ "tool_calls": null, "function_call": null })),
+                chunk::call(0, "c", "add_task", "{\"a\":1}"),
+            ],
         ),
     ];
     for (name, chunks) in forms {
         let answer = Answer::chunks(chunks.into_iter().chain([chunk::finish("tool_calls")]));
-        assert_eq!(heard(answer).await, [call("add_task", "{\"a\":1}"), done(0, 0)], "{name}");
+        assert_eq!(
+            heard(answer).await,
+            [call("add_task", "{\"a\":1}"), done(0, 0)],
+            "{name}"
+        );
     }
 }
 
 #[tokio::test]
 async fn usage_never_fails_a_step() {
     for (usage, expected) in [
-        (json!({ "prompt_tokens": 12.0, "completion_tokens": "3" }), done(12, 3)),
-        (json!({ "prompt_tokens": null, "completion_tokens": 3 }), done(0, 3)),
-        (json!({ "prompt_tokens": -1, "completion_tokens": {} }), done(0, 0)),
+        (
+            json!({ "prompt_tokens": 12.0, "completion_tokens": "3" }),
+            done(12, 3),
+        ),
+        (
+            json!({ "prompt_tokens": null, "completion_tokens": 3 }),
+            done(0, 3),
+        ),
+        (
+            json!({ "prompt_tokens": -1, "completion_tokens": {} }),
+            done(0, 0),
+        ),
         (json!({ "input_tokens": 5, "output_tokens": 6 }), done(5, 6)),
         (json!(null), done(0, 0)),
     ] {
-        let answer = Answer::chunks([chunk::text("Hi"), chunk::finish("stop"), json!({ "choices": [], "usage": usage })]);
+        let answer = Answer::chunks([
+            chunk::text("Hi"),
+            chunk::finish("stop"),
+            json!({ "choices": [], "usage": usage }),
+        ]);
         assert_eq!(heard(answer).await, [text("Hi"), expected], "{usage}");
     }
     let raw = r#"data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop","logprobs":NaN}],"usage":{"prompt_tokens":1e999}}"#;
@@ -158,16 +295,35 @@ async fn finish_reasons() {
         ("RECITATION", ContentFilter),
     ] {
         let answer = Answer::chunks([chunk::text("Hi"), chunk::finish(reason)]);
-        assert_eq!(heard(answer).await, [text("Hi"), ended(finish, 0, 0)], "{reason}");
+        assert_eq!(
+            heard(answer).await,
+            [text("Hi"), ended(finish, 0, 0)],
+            "{reason}"
+        );
     }
-    for reason in ["error", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL"] {
+    for reason in [
+        "error",
+        "insufficient_system_resource",
+        "MALFORMED_FUNCTION_CALL",
+    ] {
         let answer = Answer::chunks([chunk::text("Hi"), chunk::finish(reason)]);
-        assert_eq!(heard(answer).await, [text("Hi"), Err(Unavailable)], "{reason}");
+        assert_eq!(
+            heard(answer).await,
+            [text("Hi"), Err(Unavailable)],
+            "{reason}"
+        );
     }
     // Empty ones are none: the connection that ends then was lost.
     for reason in ["", "null"] {
-        let lost = Answer::sse(format!("data: {}\n\n", choice(json!({ "delta": { "content": "Hi" }, "finish_reason": reason }))));
-        assert_eq!(heard(lost).await, [text("Hi"), Err(Unavailable)], "{reason:?}");
+        let lost = Answer::sse(format!(
+            "data: {}\n\n",
+            choice(json!({ "delta": { "content": "Hi" }, "finish_reason": reason }))
+        ));
+        assert_eq!(
+            heard(lost).await,
+            [text("Hi"), Err(Unavailable)],
+            "{reason:?}"
+        );
     }
 }
 
@@ -175,60 +331,132 @@ async fn finish_reasons() {
 async fn errors_in_the_stream_have_their_class() {
     let overloaded: AgentErrorKind = Overloaded { retry_after: None };
     for (error, kind) in [
-        (json!({ "error": { "message": "boom", "code": 502 } }), Unavailable),
-        (json!({ "error": { "code": "429", "message": "slow" } }), overloaded),
+        (
+            json!({ "error": { "message": "boom", "code": 502 } }),
+            Unavailable,
+        ),
+        (
+            json!({ "error": { "code": "429", "message": "slow" } }),
+            overloaded,
+        ),
         (json!({ "error": "out of memory" }), Unavailable),
-        (json!({ "error": [{ "code": "invalid_api_key", "message": "no" }] }), Misconfigured),
-        (json!([{ "error": { "code": 403, "status": "PERMISSION_DENIED", "message": "no" } }]), Misconfigured),
+        (
+            json!({ "error": [{ "code": "invalid_api_key", "message": "no" }] }),
+            Misconfigured,
+        ),
+        (
+            json!([{ "error": { "code": 403, "status": "PERMISSION_DENIED", "message": "no" } }]),
+            Misconfigured,
+        ),
         (json!({ "error": true, "choices": [] }), Unavailable),
-        (json!({ "object": "error", "message": "bad", "code": 503 }), overloaded),
+        (
+            json!({ "object": "error", "message": "bad", "code": 503 }),
+            overloaded,
+        ),
         (
             json!({ "choices": [{ "delta": { "content": "" }, "error": { "code": 503, "message": "busy" }, "finish_reason": "error" }] }),
             overloaded,
         ),
-        (json!({ "error": { "code": 403, "message": "Your input was flagged" }, "choices": [] }), Refused),
+        (
+            json!({ "error": { "code": 403, "message": "Your input was flagged" }, "choices": [] }),
+            Refused,
+        ),
     ] {
-        assert_eq!(heard(Answer::chunks([chunk::text("Hi"), error.clone()])).await, [text("Hi"), Err(kind)], "{error}");
+        assert_eq!(
+            heard(Answer::chunks([chunk::text("Hi"), error.clone()])).await,
+            [text("Hi"), Err(kind)],
+            "{error}"
+        );
     }
-    let named = format!("data: {}\n\nevent: error\ndata: {{\"message\":\"busy\",\"code\":503}}\n\n", chunk::text("Hi"));
-    assert_eq!(heard(Answer::sse(named)).await, [text("Hi"), Err(overloaded)]);
+    let named = format!(
+        "data: {}\n\nevent: error\ndata: {{\"message\":\"busy\",\"code\":503}}\n\n",
+        chunk::text("Hi")
+    );
+    assert_eq!(
+        heard(Answer::sse(named)).await,
+        [text("Hi"), Err(overloaded)]
+    );
 }
 
 #[tokio::test]
 async fn text_and_calls_of_no_known_form_are_errors() {
-    for odd in
-        [choice(json!({ "delta": { "content": true } })), json!({ "choices": 7 }), choice(json!({ "delta": { "tool_calls": "add" } }))]
-    {
-        assert_eq!(heard(Answer::chunks([odd.clone(), chunk::finish("stop")])).await, [Err(Protocol)], "{odd}");
+    for odd in [
+        choice(json!({ "delta": { "content": true } })),
+        json!({ "choices": 7 }),
+        choice(json!({ "delta": { "tool_calls": "add" } })),
+    ] {
+        assert_eq!(
+            heard(Answer::chunks([odd.clone(), chunk::finish("stop")])).await,
+            [Err(Protocol)],
+            "{odd}"
+        );
     }
 }
 
 #[tokio::test]
 async fn any_content_type_and_framing() {
     let (said, end) = (chunk::text("Hi"), chunk::finish("stop"));
-    let pretty = serde_json::to_string_pretty(&json!({ "choices": [{ "message": { "content": "Hi" } }] })).expect("JSON");
+    let pretty =
+        serde_json::to_string_pretty(&json!({ "choices": [{ "message": { "content": "Hi" } }] }))
+            .expect("JSON");
     let bodies = [
-        ("events", format!("data: {said}\n\ndata: {end}\n\ndata: [DONE]\n\n")),
-        ("events without empty lines", format!("data: {said}\ndata: {end}\ndata: [DONE]\n")),
-        ("events without an end", format!("data: {said}\r\n\r\ndata: {end}")),
+        (
+            "events",
+            format!("data: {said}\n\ndata: {end}\n\ndata: [DONE]\n\n"),
+        ),
+        (
+            "events without empty lines",
+            format!("data: {said}\ndata: {end}\ndata: [DONE]\n"),
+        ),
+        (
+            "events without an end",
+            format!("data: {said}\r\n\r\ndata: {end}"),
+        ),
         ("JSON lines", format!("{said}\n{end}\n")),
         ("JSON lines with a mark", format!("{said}\n[DONE]")),
         ("an array", format!("[{said},\n{end}]")),
-        ("one answer", json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "stop" }] }).to_string()),
+        (
+            "one answer",
+            json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "stop" }] })
+                .to_string(),
+        ),
         ("one answer, laid out", pretty),
-        ("words between", format!("\u{feff}: hello\n\nid: 1\ndata: ping\n\ndata: null\n\ndata: {said}\n\ndata: {end}\n\n")),
+        (
+            "words between",
+            format!(
+                "\u{feff}: hello\n\nid: 1\ndata: ping\n\ndata: null\n\ndata: {said}\n\ndata: {end}\n\n"
+            ),
+        ),
     ];
     for (name, body) in bodies {
-        for content_type in ["text/event-stream", "text/plain", "application/json", "application/octet-stream", "application/x-ndjson", ""]
-        {
+        for content_type in [
+            "text/event-stream",
+            "text/plain",
+            "application/json",
+            "application/octet-stream",
+            "application/x-ndjson",
+            "",
+        ] {
             for pieces in [3, 100_000] {
                 let answer = Answer::raw(200, content_type, body.clone()).in_pieces(pieces);
-                assert_eq!(heard(answer).await, [text("Hi"), done(0, 0)], "{name} as {content_type:?}");
+                assert_eq!(
+                    heard(answer).await,
+                    [text("Hi"), done(0, 0)],
+                    "{name} as {content_type:?}"
+                );
             }
         }
     }
     // Without an end, JSON lines are cut off too.
-    assert_eq!(heard(Answer::raw(200, "application/x-ndjson", format!("{said}\n"))).await, [text("Hi"), Err(Unavailable)]);
+    assert_eq!(
+        heard(Answer::raw(
+            200,
+            "application/x-ndjson",
+            format!("{said}\n")
+        ))
+        .await,
+        [text("Hi"), Err(Unavailable)]
+    );
 }
 
 #[tokio::test]
@@ -243,9 +471,17 @@ async fn characters_in_halves_and_bytes_that_are_no_text() {
         r#"data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\udd80\\ud83d\"}"}}]},"finish_reason":"stop"}]}"#,
         "\n\n",
     );
-    let expected = [text("a"), text("🦀b \u{FFFD}."), call("add_task", r#"{"a":"🦀\ufffd"}"#), done(0, 0)];
+    let expected = [
+        text("a"),
+        text("🦀b \u{FFFD}."),
+        call("add_task", r#"{"a":"🦀\ufffd"}"#),
+        done(0, 0),
+    ];
     assert_eq!(heard(Answer::sse(body)).await, expected);
     let mut bytes = b"data: {\"choices\":[{\"delta\":{\"content\":\"a".to_vec();
     bytes.extend_from_slice(b"\xff\"},\"finish_reason\":\"stop\"}]}\n\n");
-    assert_eq!(heard(Answer::sse(bytes)).await, [text("a\u{FFFD}"), done(0, 0)]);
+    assert_eq!(
+        heard(Answer::sse(bytes)).await,
+        [text("a\u{FFFD}"), done(0, 0)]
+    );
 }

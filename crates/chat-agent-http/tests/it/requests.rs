@@ -9,7 +9,11 @@ use uuid::Uuid;
 use crate::support::{agent, call, done, events, hello, request, says, settings, tool};
 
 fn answers(text: &str) -> Entry {
-    Entry::Assistant { text: text.to_owned(), calls: Vec::new(), agent_data: None }
+    Entry::Assistant {
+        text: text.to_owned(),
+        calls: Vec::new(),
+        agent_data: None,
+    }
 }
 
 fn calls<'a>(text: &str, calls: impl IntoIterator<Item = (u128, &'a str, &'a str)>) -> Entry {
@@ -19,11 +23,18 @@ fn calls<'a>(text: &str, calls: impl IntoIterator<Item = (u128, &'a str, &'a str
         arguments: RawJson::from_valid(arguments),
         agent_data: None,
     };
-    Entry::Assistant { text: text.to_owned(), calls: calls.into_iter().map(call).collect(), agent_data: None }
+    Entry::Assistant {
+        text: text.to_owned(),
+        calls: calls.into_iter().map(call).collect(),
+        agent_data: None,
+    }
 }
 
 fn result(id: u128, content: &str) -> Entry {
-    Entry::ToolResult { call: ToolCallId(Uuid::from_u128(id)), content: content.to_owned() }
+    Entry::ToolResult {
+        call: ToolCallId(Uuid::from_u128(id)),
+        content: content.to_owned(),
+    }
 }
 
 /// How the server recorded a request that it found in order.
@@ -45,7 +56,13 @@ fn turns() -> Vec<Vec<Entry>> {
         vec![says("Hello"), answers("Hello. 🦀")],
         vec![
             says("Add \"milk\"\nand eggs"),
-            calls("", [(1, "add_task", r#"{ "title": "milk", "n": 1.0e2 }"#), (2, "add_task", r#"{"title":"eggs"}"#)]),
+            calls(
+                "",
+                [
+                    (1, "add_task", r#"{ "title": "milk", "n": 1.0e2 }"#),
+                    (2, "add_task", r#"{"title":"eggs"}"#),
+                ],
+            ),
             result(1, r#"{"task_id":1}"#),
             result(2, "Error (timed_out): no answer"),
             calls("Once more.", [(3, "tasks.add", r#""{\"title\":""#)]),
@@ -58,7 +75,10 @@ fn turns() -> Vec<Vec<Entry>> {
 
 fn tools() -> Vec<chat_domain::ToolSpec> {
     vec![
-        tool("add_task", r#"{ "type": "object", "properties": { "title": {"type":"string"} }, "required": ["title"] }"#),
+        tool(
+            "add_task",
+            r#"{ "type": "object", "properties": { "title": {"type":"string"} }, "required": ["title"] }"#,
+        ),
         tool("tasks.add", r#"{"type":"object"}"#),
     ]
 }
@@ -94,7 +114,12 @@ async fn old_turns_are_the_same_bytes_from_turn_to_turn() {
     }
     for pair in bodies.windows(2) {
         let shared = pair[0].strip_suffix(b"]}").expect("the messages come last");
-        assert!(pair[1].starts_with(shared), "{:?} does not begin like {:?}", pair[1], pair[0]);
+        assert!(
+            pair[1].starts_with(shared),
+            "{:?} does not begin like {:?}",
+            pair[1],
+            pair[0]
+        );
     }
 }
 
@@ -103,20 +128,30 @@ async fn without_tools_instructions_and_key() {
     let stub = StubAgent::start(|_| Answer::text(["Hello"]));
     events(&agent(&stub.base_url()), hello()).await;
     let recorded = stub.requests().remove(0);
-    let expected =
-        r#"{"model":"stub-model","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Hello"}]}"#;
+    let expected = r#"{"model":"stub-model","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Hello"}]}"#;
     assert_eq!(recorded.body, expected);
     assert_eq!(recorded.header("authorization"), None);
     assert_eq!(recorded.header("content-type"), Some("application/json"));
-    assert_eq!(recorded.header("accept"), Some("text/event-stream, application/json"));
+    assert_eq!(
+        recorded.header("accept"),
+        Some("text/event-stream, application/json")
+    );
 }
 
 #[tokio::test]
 async fn a_tool_with_a_bad_schema_is_left_out() {
     let mut with_bad = hello();
-    with_bad.tools = vec![tool("bad", "[]"), tool("good", "{}"), tool("worse", "{\"type\":")];
-    let names: Vec<_> =
-        sent(with_bad).await.json()["tools"].as_array().expect("tools").iter().map(|tool| tool["function"]["name"].clone()).collect();
+    with_bad.tools = vec![
+        tool("bad", "[]"),
+        tool("good", "{}"),
+        tool("worse", "{\"type\":"),
+    ];
+    let names: Vec<_> = sent(with_bad).await.json()["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .map(|tool| tool["function"]["name"].clone())
+        .collect();
     assert_eq!(names, ["good"]);
     let mut only_bad = hello();
     only_bad.tools = vec![tool("bad", "[]")];
@@ -126,26 +161,51 @@ async fn a_tool_with_a_bad_schema_is_left_out() {
 #[tokio::test]
 async fn names_that_the_protocol_does_not_know_go_there_and_back() {
     let stub = StubAgent::start(|request| {
-        let name = request.json()["tools"][0]["function"]["name"].as_str().expect("a name").to_owned();
+        let name = request.json()["tools"][0]["function"]["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
         Answer::calls([(name.as_str(), "{}"), ("ünknown tool", "{}")])
     });
     let agent = agent(&stub.base_url());
     let mut request = hello();
     request.tools = vec![tool("tasks.add", "{}")];
-    assert_eq!(events(&agent, request).await, [call("tasks.add", "{}"), call("ünknown tool", "{}"), done(1, 2)]);
+    assert_eq!(
+        events(&agent, request).await,
+        [
+            call("tasks.add", "{}"),
+            call("ünknown tool", "{}"),
+            done(1, 2)
+        ]
+    );
     // What the model called is read again by the model, and the server accepts it.
-    let entries =
-        [says("Hello"), calls("", [(1, "tasks.add", "{}"), (2, "ünknown tool", "{}")]), result(1, "{}"), result(2, "no such tool")];
+    let entries = [
+        says("Hello"),
+        calls("", [(1, "tasks.add", "{}"), (2, "ünknown tool", "{}")]),
+        result(1, "{}"),
+        result(2, "no such tool"),
+    ];
     let sent = sent(crate::support::request(entries)).await;
-    let names =
-        sent.messages()[2]["tool_calls"].as_array().expect("calls").iter().map(|call| call["function"]["name"].clone()).collect::<Vec<_>>();
-    assert_eq!(names[0], stub.requests()[0].json()["tools"][0]["function"]["name"]);
+    let names = sent.messages()[2]["tool_calls"]
+        .as_array()
+        .expect("calls")
+        .iter()
+        .map(|call| call["function"]["name"].clone())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        names[0],
+        stub.requests()[0].json()["tools"][0]["function"]["name"]
+    );
 }
 
 #[tokio::test]
 async fn a_transcript_that_no_server_takes_is_our_failure() {
     let stub = StubAgent::with_answers([]);
-    let events = events(&agent(&stub.base_url()), request([says("Hello"), calls("", [(1, "f", "{}")])])).await;
+    let events = events(
+        &agent(&stub.base_url()),
+        request([says("Hello"), calls("", [(1, "f", "{}")])]),
+    )
+    .await;
     assert_eq!(events, [Err(chat_domain::AgentErrorKind::Misconfigured)]);
     assert!(stub.requests()[0].rejection.is_some());
 }

@@ -9,13 +9,25 @@ use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 use crate::support::{Events, done, events, hello, settings, text};
 
 /// What these answers lead to, and how many requests were sent.
-async fn asked(answers: Vec<Answer>, change: impl FnOnce(&mut ChatCompletionsSettings)) -> (Events, usize) {
+async fn asked(
+    answers: Vec<Answer>,
+    change: impl FnOnce(&mut ChatCompletionsSettings),
+) -> (Events, usize) {
     let stub = StubAgent::with_answers(answers);
     let mut settings = settings(&stub.base_url());
     change(&mut settings);
-    let events = events(&ChatCompletionsAgent::new(settings).expect("usable settings"), hello()).await;
+    let events = events(
+        &ChatCompletionsAgent::new(settings).expect("usable settings"),
+        hello(),
+    )
+    .await;
     let requests = stub.requests();
-    assert!(requests.iter().all(|request| request.body == requests[0].body), "the same request each time");
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.body == requests[0].body),
+        "the same request each time"
+    );
     (events, requests.len())
 }
 
@@ -31,18 +43,32 @@ fn answered() -> Events {
 async fn a_passing_failure_is_tried_again() {
     for status in [408, 429, 500, 502, 503, 504, 529] {
         let failure = || Answer::error(status, "", "not now");
-        assert_eq!(asked(vec![failure(), failure(), hello_again()], |_| ()).await, (answered(), 3), "{status}");
+        assert_eq!(
+            asked(vec![failure(), failure(), hello_again()], |_| ()).await,
+            (answered(), 3),
+            "{status}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_lasting_failure_is_not() {
     for status in [301, 400, 401, 402, 403, 404, 405, 413, 418, 422] {
-        let (events, requests) = asked(vec![Answer::error(status, "", "never"), hello_again()], |_| ()).await;
-        assert!(events[0].is_err() && requests == 1, "{status}: {events:?}, {requests} requests");
+        let (events, requests) = asked(
+            vec![Answer::error(status, "", "never"), hello_again()],
+            |_| (),
+        )
+        .await;
+        assert!(
+            events[0].is_err() && requests == 1,
+            "{status}: {events:?}, {requests} requests"
+        );
     }
     let no_credit = Answer::error(429, "insufficient_quota", "pay");
-    assert_eq!(asked(vec![no_credit, hello_again()], |_| ()).await, (vec![Err(Misconfigured)], 1));
+    assert_eq!(
+        asked(vec![no_credit, hello_again()], |_| ()).await,
+        (vec![Err(Misconfigured)], 1)
+    );
     let too_long = Answer::error(500, "context_length_exceeded", "…");
     assert_eq!(asked(vec![too_long, hello_again()], |_| ()).await.1, 1);
 }
@@ -59,43 +85,75 @@ async fn tries_are_counted() {
 #[tokio::test]
 async fn the_server_may_forbid_it() {
     let forbidden = Answer::error(500, "", "never").header("x-should-retry", "false");
-    assert_eq!(asked(vec![forbidden, hello_again()], |_| ()).await, (vec![Err(Unavailable)], 1));
+    assert_eq!(
+        asked(vec![forbidden, hello_again()], |_| ()).await,
+        (vec![Err(Unavailable)], 1)
+    );
     let allowed = Answer::error(500, "", "later").header("x-should-retry", "true");
-    assert_eq!(asked(vec![allowed, hello_again()], |_| ()).await, (answered(), 2));
+    assert_eq!(
+        asked(vec![allowed, hello_again()], |_| ()).await,
+        (answered(), 2)
+    );
 }
 
 #[tokio::test]
 async fn the_server_may_name_a_time() {
     let begun = Instant::now();
     let later = Answer::error(429, "", "later").header("retry-after", "1");
-    assert_eq!(asked(vec![later, hello_again()], |_| ()).await, (answered(), 2));
+    assert_eq!(
+        asked(vec![later, hello_again()], |_| ()).await,
+        (answered(), 2)
+    );
     assert!(begun.elapsed() >= Duration::from_secs(1));
-    let past = Answer::error(503, "", "later").header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let past =
+        Answer::error(503, "", "later").header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
     let now = Answer::error(503, "", "later").header("retry-after", "0");
-    assert_eq!(asked(vec![past, now, hello_again()], |_| ()).await, (answered(), 3));
+    assert_eq!(
+        asked(vec![past, now, hello_again()], |_| ()).await,
+        (answered(), 3)
+    );
 }
 
 #[tokio::test]
 async fn a_time_that_is_too_long_is_handed_on_at_once() {
     for status in [429, 500, 503] {
         let later = Answer::error(status, "", "later").header("retry-after", "61");
-        let overloaded = Overloaded { retry_after: Some(Duration::from_secs(61)) };
-        assert_eq!(asked(vec![later, hello_again()], |_| ()).await, (vec![Err(overloaded)], 1), "{status}");
+        let overloaded = Overloaded {
+            retry_after: Some(Duration::from_secs(61)),
+        };
+        assert_eq!(
+            asked(vec![later, hello_again()], |_| ()).await,
+            (vec![Err(overloaded)], 1),
+            "{status}"
+        );
     }
     // A date, too; it is told in whole seconds, and some of the time has passed.
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(600));
     let later = Answer::error(429, "", "later").header("retry-after", &date);
     let (events, requests) = asked(vec![later, hello_again()], |_| ()).await;
-    let Err(Overloaded { retry_after: Some(left) }) = events[0] else { panic!("{events:?}") };
-    assert!(requests == 1 && (Duration::from_secs(540)..=Duration::from_secs(600)).contains(&left), "{left:?}");
+    let Err(Overloaded {
+        retry_after: Some(left),
+    }) = events[0]
+    else {
+        panic!("{events:?}")
+    };
+    assert!(
+        requests == 1 && (Duration::from_secs(540)..=Duration::from_secs(600)).contains(&left),
+        "{left:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_time_beyond_the_end_of_the_step_is_handed_on_at_once() {
     let begun = Instant::now();
     let later = Answer::error(429, "", "later").header("retry-after", "50");
-    let overloaded = Overloaded { retry_after: Some(Duration::from_secs(50)) };
-    let events = asked(vec![later, hello_again()], |settings| settings.timeouts.step = Duration::from_secs(40)).await;
+    let overloaded = Overloaded {
+        retry_after: Some(Duration::from_secs(50)),
+    };
+    let events = asked(vec![later, hello_again()], |settings| {
+        settings.timeouts.step = Duration::from_secs(40)
+    })
+    .await;
     assert_eq!(events, (vec![Err(overloaded)], 1));
     assert!(begun.elapsed() < Duration::from_secs(40));
 }
@@ -103,11 +161,14 @@ async fn a_time_beyond_the_end_of_the_step_is_handed_on_at_once() {
 #[tokio::test]
 async fn a_pause_beyond_the_end_of_the_step_is_not_begun() {
     let begun = Instant::now();
-    let events = asked(vec![Answer::error(500, "", "not now"), hello_again()], |settings| {
-        settings.timeouts.step = Duration::from_secs(40);
-        settings.retries.first_pause = Duration::from_secs(50);
-        settings.retries.longest_pause = Duration::from_secs(50);
-    });
+    let events = asked(
+        vec![Answer::error(500, "", "not now"), hello_again()],
+        |settings| {
+            settings.timeouts.step = Duration::from_secs(40);
+            settings.retries.first_pause = Duration::from_secs(50);
+            settings.retries.longest_pause = Duration::from_secs(50);
+        },
+    );
     assert_eq!(events.await, (vec![Err(Unavailable)], 1));
     assert!(begun.elapsed() < Duration::from_secs(40));
 }
@@ -116,11 +177,20 @@ async fn a_pause_beyond_the_end_of_the_step_is_not_begun() {
 async fn nothing_is_repeated_after_the_first_byte() {
     let said = format!("data: {}\n\n", chunk::text("Once upon"));
     let cut = || Answer::sse(said.clone() + "data").cut_after(said.len());
-    assert_eq!(asked(vec![cut(), hello_again()], |_| ()).await, (vec![text("Once upon"), Err(Unavailable)], 1));
+    assert_eq!(
+        asked(vec![cut(), hello_again()], |_| ()).await,
+        (vec![text("Once upon"), Err(Unavailable)], 1)
+    );
     let comment = Answer::sse(": ping\n\n: ping\n\n").cut_after(8);
-    assert_eq!(asked(vec![comment, hello_again()], |_| ()).await, (vec![Err(Unavailable)], 1));
+    assert_eq!(
+        asked(vec![comment, hello_again()], |_| ()).await,
+        (vec![Err(Unavailable)], 1)
+    );
     let garbage = Answer::raw(200, "text/html", "<html>");
     assert_eq!(asked(vec![garbage, hello_again()], |_| ()).await.1, 1);
     let failed = Answer::chunks([serde_json::json!({ "error": { "type": "server_error" } })]);
-    assert_eq!(asked(vec![failed, hello_again()], |_| ()).await, (vec![Err(Unavailable)], 1));
+    assert_eq!(
+        asked(vec![failed, hello_again()], |_| ()).await,
+        (vec![Err(Unavailable)], 1)
+    );
 }

@@ -6,8 +6,8 @@ use chat_agent_http::{ChatCompletionsAgent, ChatCompletionsSettings, Retries};
 use chat_domain::RawJson;
 use chat_domain::transcript::{Entry, Transcript};
 use chat_domain::{
-    Agent, AgentError, AgentErrorKind, ConversationId, FinishReason, StepEnd, StepEvent, StepRequest, StepStream, ToolSpec, TurnId, Usage,
-    UserId,
+    Agent, AgentError, AgentErrorKind, ConversationId, FinishReason, StepEnd, StepEvent,
+    StepRequest, StepStream, ToolSpec, TurnId, Usage, UserId,
 };
 use futures_util::StreamExt;
 use uuid::Uuid;
@@ -15,7 +15,11 @@ use uuid::Uuid;
 /// Settings for a server, with pauses so short that tests need not wait.
 pub fn settings(base_url: &str) -> ChatCompletionsSettings {
     let mut settings = ChatCompletionsSettings::new(base_url, "stub-model");
-    settings.retries = Retries { tries: 3, first_pause: Duration::from_millis(1), longest_pause: Duration::from_millis(2) };
+    settings.retries = Retries {
+        tries: 3,
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(2),
+    };
     settings
 }
 
@@ -24,12 +28,19 @@ pub fn agent(base_url: &str) -> ChatCompletionsAgent {
 }
 
 pub fn says(text: &str) -> Entry {
-    Entry::User { text: text.to_owned() }
+    Entry::User {
+        text: text.to_owned(),
+    }
 }
 
 pub fn tool(name: &str, input_schema: &str) -> ToolSpec {
     let description = format!("Does {name}.");
-    ToolSpec { name: name.to_owned(), description, input_schema: RawJson::from_valid(input_schema), repeatable: false }
+    ToolSpec {
+        name: name.to_owned(),
+        description,
+        input_schema: RawJson::from_valid(input_schema),
+        repeatable: false,
+    }
 }
 
 pub fn request(entries: impl IntoIterator<Item = Entry>) -> StepRequest {
@@ -50,20 +61,40 @@ pub type Events = Vec<Result<StepEvent, AgentErrorKind>>;
 
 /// The kind of what failed, after a look at the rest of it.
 fn kind(error: &AgentError) -> AgentErrorKind {
-    assert!(error.message.ends_with('.'), "a sentence for the user: {}", error.message);
-    assert!(!error.message.contains("127.0.0.1"), "no address for the user: {}", error.message);
+    assert!(
+        error.message.ends_with('.'),
+        "a sentence for the user: {}",
+        error.message
+    );
+    assert!(
+        !error.message.contains("127.0.0.1"),
+        "no address for the user: {}",
+        error.message
+    );
     error.kind
 }
 
 pub async fn rest(stream: StepStream) -> Events {
-    stream.map(|event| event.map(without_data).map_err(|error| kind(&error))).collect().await
+    stream
+        .map(|event| event.map(without_data).map_err(|error| kind(&error)))
+        .collect()
+        .await
 }
 
 /// The event without what is kept for the server.
 fn without_data(event: StepEvent) -> StepEvent {
     match event {
-        StepEvent::Call { tool, arguments, .. } => StepEvent::Call { tool, arguments, agent_data: None },
-        StepEvent::Done(end) => StepEvent::Done(StepEnd { agent_data: None, ..end }),
+        StepEvent::Call {
+            tool, arguments, ..
+        } => StepEvent::Call {
+            tool,
+            arguments,
+            agent_data: None,
+        },
+        StepEvent::Done(end) => StepEvent::Done(StepEnd {
+            agent_data: None,
+            ..end
+        }),
         other => other,
     }
 }
@@ -81,14 +112,29 @@ pub fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 pub fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None })
+    Ok(StepEvent::Call {
+        tool: tool.to_owned(),
+        arguments: RawJson::from_valid(arguments),
+        agent_data: None,
+    })
 }
 
 pub fn done(input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
     ended(FinishReason::Complete, input_tokens, output_tokens)
 }
 
-pub fn ended(finish: FinishReason, input_tokens: u64, output_tokens: u64) -> Result<StepEvent, AgentErrorKind> {
-    let usage = Usage { input_tokens, output_tokens };
-    Ok(StepEvent::Done(StepEnd { usage, finish, agent_data: None }))
+pub fn ended(
+    finish: FinishReason,
+    input_tokens: u64,
+    output_tokens: u64,
+) -> Result<StepEvent, AgentErrorKind> {
+    let usage = Usage {
+        input_tokens,
+        output_tokens,
+    };
+    Ok(StepEvent::Done(StepEnd {
+        usage,
+        finish,
+        agent_data: None,
+    }))
 }

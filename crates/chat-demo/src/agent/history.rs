@@ -64,18 +64,29 @@ impl<'a> History<'a> {
                     history.previous = mentioned.take();
                     history.results.clear();
                 }
-                Entry::Assistant { text, calls: made, .. } => {
+                Entry::Assistant {
+                    text, calls: made, ..
+                } => {
                     (calls, answer) = (made, text);
                     let shown: Vec<u64> = text.lines().filter_map(task_number).collect();
                     if !shown.is_empty() {
-                        mentioned = if let [only] = shown.as_slice() { Some(*only) } else { None };
+                        mentioned = if let [only] = shown.as_slice() {
+                            Some(*only)
+                        } else {
+                            None
+                        };
                         history.shown = shown;
                     }
                 }
                 Entry::ToolResult { call, content } => {
-                    let Some(call) = calls.iter().find(|made| made.id == *call) else { continue };
+                    let Some(call) = calls.iter().find(|made| made.id == *call) else {
+                        continue;
+                    };
                     history.results.push((&call.tool, content));
-                    if let Ok(TaskChange { task_id, status, .. }) = parse(content) {
+                    if let Ok(TaskChange {
+                        task_id, status, ..
+                    }) = parse(content)
+                    {
                         mentioned = Some(task_id);
                         match status.as_str() {
                             "deleted" => history.shown.retain(|id| *id != task_id),
@@ -92,7 +103,11 @@ impl<'a> History<'a> {
     /// The result of the last call of `tool` for the message, or the sentence that explains its
     /// failure. `None` if the tool was not called.
     pub(super) fn result<T: DeserializeOwned>(&self, tool: &str) -> Option<Result<T, String>> {
-        let (_, content) = self.results.iter().rev().find(|(called, _)| *called == tool)?;
+        let (_, content) = self
+            .results
+            .iter()
+            .rev()
+            .find(|(called, _)| *called == tool)?;
         Some(parse(content))
     }
 }
@@ -104,7 +119,10 @@ fn parse<T: DeserializeOwned>(content: &str) -> Result<T, String> {
              before you try again."
         )
     };
-    if let Some((code, message)) = content.strip_prefix("Error (").and_then(|rest| rest.split_once("): ")) {
+    if let Some((code, message)) = content
+        .strip_prefix("Error (")
+        .and_then(|rest| rest.split_once("): "))
+    {
         use ToolErrorKind::{NotRun, TimedOut, Unavailable, UnknownTool};
         return Err(match ToolErrorKind::from_code(code) {
             Some(Unavailable | UnknownTool | NotRun) => UNAVAILABLE.to_owned(),
@@ -113,9 +131,12 @@ fn parse<T: DeserializeOwned>(content: &str) -> Result<T, String> {
         });
     }
     if content.starts_with("Outcome unknown") {
-        return Err(uncertain("I got no usable answer from the task list while it was working"));
+        return Err(uncertain(
+            "I got no usable answer from the task list while it was working",
+        ));
     }
-    serde_json::from_str(content).map_err(|_| uncertain("The task list gave an answer that I cannot read"))
+    serde_json::from_str(content)
+        .map_err(|_| uncertain("The task list gave an answer that I cannot read"))
 }
 
 /// Writes a list with one line for each task. The agent finds it again in the transcript.
@@ -129,5 +150,7 @@ pub(super) fn lines(heading: &str, tasks: &[Task]) -> String {
 /// The number of the task in a line of such a list.
 fn task_number(line: &str) -> Option<u64> {
     let (number, rest) = line.split_once(". [")?;
-    rest.get(1..)?.starts_with("] ").then(|| number.parse().ok())?
+    rest.get(1..)?
+        .starts_with("] ")
+        .then(|| number.parse().ok())?
 }

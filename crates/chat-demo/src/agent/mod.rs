@@ -36,7 +36,11 @@ impl Agent for DemoAgent {
         let is_offered = |name: &str| request.tools.iter().any(|tool| tool.name == name);
         let (output, mut events) = match plan::next(&request.transcript) {
             Next::Call { tool, arguments } if is_offered(tool) => {
-                let call = StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments.as_str()), agent_data: None };
+                let call = StepEvent::Call {
+                    tool: tool.to_owned(),
+                    arguments: RawJson::from_valid(arguments.as_str()),
+                    agent_data: None,
+                };
                 (arguments, vec![call])
             }
             Next::Call { .. } => (history::UNAVAILABLE.to_owned(), words(history::UNAVAILABLE)),
@@ -45,7 +49,10 @@ impl Agent for DemoAgent {
                 (text, words)
             }
         };
-        let usage = Usage { input_tokens: request.transcript.0.iter().map(entry_tokens).sum(), output_tokens: tokens(&output) };
+        let usage = Usage {
+            input_tokens: request.transcript.0.iter().map(entry_tokens).sum(),
+            output_tokens: tokens(&output),
+        };
         let end = StepEnd::complete(usage);
         events.push(StepEvent::Done(end));
         let delay = self.word_delay;
@@ -61,7 +68,9 @@ impl Agent for DemoAgent {
 
 /// Splits a text into words, each with the white space after it.
 fn words(text: &str) -> Vec<StepEvent> {
-    text.split_inclusive(char::is_whitespace).map(|word| StepEvent::Text(word.to_owned())).collect()
+    text.split_inclusive(char::is_whitespace)
+        .map(|word| StepEvent::Text(word.to_owned()))
+        .collect()
 }
 
 fn entry_tokens(entry: &Entry) -> u64 {

@@ -12,17 +12,40 @@ pub(super) enum Meaning {
     Unclear(String),
 }
 
-const ORDINALS: [&str; 10] = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+const ORDINALS: [&str; 10] = [
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+];
 const PREFIXES: [&str; 7] = ["the ", "my ", "this ", "that ", "task ", "item ", "number "];
 const SUFFIXES: [&str; 3] = [" one", " task", " item"];
-const PREVIOUS: [&str; 8] = ["it", "that", "this", "that one", "this one", "the task", "that task", "this task"];
-const SEVERAL: [&str; 11] = ["all", "everything", "every", "both", "them", "of", "my", "the", "tasks", "items", "list"];
+const PREVIOUS: [&str; 8] = [
+    "it",
+    "that",
+    "this",
+    "that one",
+    "this one",
+    "the task",
+    "that task",
+    "this task",
+];
+const SEVERAL: [&str; 11] = [
+    "all",
+    "everything",
+    "every",
+    "both",
+    "them",
+    "of",
+    "my",
+    "the",
+    "tasks",
+    "items",
+    "list",
+];
 
 /// Finds the task for words such as "task 2", "the first one", "it" or "milk".
 ///
-/// A number is the task's own. An ordinal counts in the list that the agent showed last, "it" is the
-/// task of the turn before, and anything else is a title or some of its words in a row. `tasks` are
-/// all tasks, if they are known.
+/// A number is the task's own. An ordinal counts in the list that the agent showed last, "it" is
+/// the task of the turn before, and anything else is a title or some of its words in a row. `tasks`
+/// are all tasks, if they are known.
 pub(super) fn resolve(words: &str, history: &History<'_>, tasks: Option<&[Task]>) -> Meaning {
     let full = normalize(words);
     let name = strip(&full);
@@ -38,7 +61,9 @@ pub(super) fn resolve(words: &str, history: &History<'_>, tasks: Option<&[Task]>
         return Meaning::Unclear(format!("{WHICH} I change one task at a time."));
     }
     let all: Option<Vec<u64>> = tasks.map(|tasks| tasks.iter().map(|task| task.task_id).collect());
-    let shown = Some(history.shown.clone()).filter(|shown| !shown.is_empty()).or(all);
+    let shown = Some(history.shown.clone())
+        .filter(|shown| !shown.is_empty())
+        .or(all);
     match (place(name), shown, tasks) {
         (_, None, _) | (None, _, None) => Meaning::NeedsList,
         (_, _, Some([])) => Meaning::Unclear("You have no tasks yet.".to_owned()),
@@ -56,8 +81,13 @@ pub(super) fn resolve(words: &str, history: &History<'_>, tasks: Option<&[Task]>
 
 /// The task whose title is `full`, or else contains the words of `name`.
 fn titled(full: &str, name: &str, tasks: &[Task]) -> Meaning {
-    let matching =
-        |is_match: &dyn Fn(&str) -> bool| -> Vec<Task> { tasks.iter().filter(|task| is_match(&normalize(&task.title))).cloned().collect() };
+    let matching = |is_match: &dyn Fn(&str) -> bool| -> Vec<Task> {
+        tasks
+            .iter()
+            .filter(|task| is_match(&normalize(&task.title)))
+            .cloned()
+            .collect()
+    };
     let mut found = matching(&|title| title == full || title == name);
     if found.is_empty() {
         found = matching(&|title| format!(" {title} ").contains(&format!(" {name} ")));
@@ -83,17 +113,29 @@ fn place(name: &str) -> Option<Place> {
     if name == "last" {
         return Some(Place::Last);
     }
-    let ordinal = ORDINALS.iter().position(|ordinal| *ordinal == name).map(|at| at + 1);
+    let ordinal = ORDINALS
+        .iter()
+        .position(|ordinal| *ordinal == name)
+        .map(|at| at + 1);
     let suffixes = ["st", "nd", "rd", "th"];
-    let digits = || suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)?.parse().ok());
+    let digits = || {
+        suffixes
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix)?.parse().ok())
+    };
     ordinal.or_else(digits).map(Place::Nth)
 }
 
 /// The words in lower case, without punctuation between them.
 fn normalize(text: &str) -> String {
-    let is_separator = |c: char| c.is_whitespace() || c.is_ascii_punctuation() || matches!(c, '“' | '”' | '‘' | '’');
+    let is_separator = |c: char| {
+        c.is_whitespace() || c.is_ascii_punctuation() || matches!(c, '“' | '”' | '‘' | '’')
+    };
     let text = text.to_lowercase();
-    let words: Vec<&str> = text.split(is_separator).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split(is_separator)
+        .filter(|word| !word.is_empty())
+        .collect();
     words.join(" ")
 }
 
@@ -103,7 +145,10 @@ fn strip(name: &str) -> &str {
     while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
         name = rest;
     }
-    SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+    SUFFIXES
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -111,14 +156,27 @@ mod tests {
     use super::*;
 
     fn tasks() -> Vec<Task> {
-        let titles = [(1, "Buy milk"), (2, "Buy oat milk"), (4, "Call mom"), (5, "milk")];
-        let task = |(task_id, title): (u64, &str)| Task { task_id, title: title.into(), completed: false };
+        let titles = [
+            (1, "Buy milk"),
+            (2, "Buy oat milk"),
+            (4, "Call mom"),
+            (5, "milk"),
+        ];
+        let task = |(task_id, title): (u64, &str)| Task {
+            task_id,
+            title: title.into(),
+            completed: false,
+        };
         titles.map(task).into()
     }
 
     #[test]
     fn words_refer_to_tasks() {
-        let history = History { shown: vec![2, 4], previous: Some(5), ..History::default() };
+        let history = History {
+            shown: vec![2, 4],
+            previous: Some(5),
+            ..History::default()
+        };
         for (words, id) in [
             ("2", 2),
             ("task #7", 7),
@@ -133,26 +191,51 @@ mod tests {
             ("\"BUY MILK\"", 1),
             ("mom task", 4),
         ] {
-            assert_eq!(resolve(words, &history, Some(&tasks())), Meaning::Task(id), "{words}");
+            assert_eq!(
+                resolve(words, &history, Some(&tasks())),
+                Meaning::Task(id),
+                "{words}"
+            );
         }
     }
 
     #[test]
     fn unclear_words_are_asked_about() {
-        let history = History { shown: vec![2, 4], ..History::default() };
+        let history = History {
+            shown: vec![2, 4],
+            ..History::default()
+        };
         for (words, expected) in [
             ("", "Which task do you mean? Say its number or its title."),
             ("it", "Which task do you mean? Say its number or its title."),
-            ("all my tasks", "Which task do you mean? I change one task at a time."),
-            ("the third one", "Which task do you mean? The list is shorter than that."),
-            ("buy", "Which task do you mean?\n1. [ ] Buy milk\n2. [ ] Buy oat milk"),
-            ("ilk", "Which task do you mean? None has that title. Your tasks are:\n1. [ ] Buy milk"),
-            ("the 0th", "Which task do you mean? The list is shorter than that."),
+            (
+                "all my tasks",
+                "Which task do you mean? I change one task at a time.",
+            ),
+            (
+                "the third one",
+                "Which task do you mean? The list is shorter than that.",
+            ),
+            (
+                "buy",
+                "Which task do you mean?\n1. [ ] Buy milk\n2. [ ] Buy oat milk",
+            ),
+            (
+                "ilk",
+                "Which task do you mean? None has that title. Your tasks are:\n1. [ ] Buy milk",
+            ),
+            (
+                "the 0th",
+                "Which task do you mean? The list is shorter than that.",
+            ),
             ("task one", "Which task do you mean? None has that title."),
             ("4 and 5", "Which task do you mean? None has that title."),
         ] {
             let meaning = resolve(words, &history, Some(&tasks()));
-            assert!(matches!(&meaning, Meaning::Unclear(question) if question.starts_with(expected)), "{words}: {meaning:?}");
+            assert!(
+                matches!(&meaning, Meaning::Unclear(question) if question.starts_with(expected)),
+                "{words}: {meaning:?}"
+            );
         }
     }
 
@@ -161,7 +244,10 @@ mod tests {
         let history = History::default();
         assert_eq!(resolve("the first one", &history, None), Meaning::NeedsList);
         assert_eq!(resolve("milk", &history, None), Meaning::NeedsList);
-        assert_eq!(resolve("the last", &history, Some(&tasks())), Meaning::Task(5));
+        assert_eq!(
+            resolve("the last", &history, Some(&tasks())),
+            Meaning::Task(5)
+        );
         let none = Meaning::Unclear("You have no tasks yet.".to_owned());
         assert_eq!(resolve("the first one", &history, Some(&[])), none);
     }

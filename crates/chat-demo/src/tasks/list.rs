@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Executor};
 
 /// The longest title, in characters.
@@ -71,29 +74,61 @@ impl TaskList {
             // The server of an earlier process may still be in its last call.
             .busy_timeout(Duration::from_secs(5))
             .disable_statement_logging();
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await?;
         pool.execute(SCHEMA).await?;
         Ok(Self { pool })
     }
 
     /// Carries out a request in one transaction. Repeats the result if `call_id` is known.
-    pub(crate) async fn call(&self, user: &str, call_id: Option<&str>, request: &Request) -> Result<Value, TaskError> {
+    pub(crate) async fn call(
+        &self,
+        user: &str,
+        call_id: Option<&str>,
+        request: &Request,
+    ) -> Result<Value, TaskError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let find = "SELECT answer FROM answers WHERE user_id = ? AND call_id = ?";
-        let earlier: Option<String> = sqlx::query_scalar(find).bind(user).bind(call_id).fetch_optional(&mut *transaction).await?;
+        let earlier: Option<String> = sqlx::query_scalar(find)
+            .bind(user)
+            .bind(call_id)
+            .fetch_optional(&mut *transaction)
+            .await?;
         if let Some(answer) = earlier {
-            return Ok(serde_json::from_str(&answer).map_err(|error| sqlx::Error::Decode(error.into()))?);
+            return Ok(
+                serde_json::from_str(&answer).map_err(|error| sqlx::Error::Decode(error.into()))?
+            );
         }
         let answer = match request {
-            Request::ListTasks { status } => return Ok(list(&mut transaction, user, *status).await?),
+            Request::ListTasks { status } => {
+                return Ok(list(&mut transaction, user, *status).await?);
+            }
             Request::AddTask { title } => add(&mut transaction, user, checked(title)?).await?,
-            Request::UpdateTask { task_id, title } => change(&mut transaction, user, *task_id, "updated", Some(checked(title)?)).await?,
-            Request::CompleteTask { task_id } => change(&mut transaction, user, *task_id, "completed", None).await?,
-            Request::DeleteTask { task_id } => change(&mut transaction, user, *task_id, "deleted", None).await?,
+            Request::UpdateTask { task_id, title } => {
+                change(
+                    &mut transaction,
+                    user,
+                    *task_id,
+                    "updated",
+                    Some(checked(title)?),
+                )
+                .await?
+            }
+            Request::CompleteTask { task_id } => {
+                change(&mut transaction, user, *task_id, "completed", None).await?
+            }
+            Request::DeleteTask { task_id } => {
+                change(&mut transaction, user, *task_id, "deleted", None).await?
+            }
         };
         if let Some(call_id) = call_id {
             let insert = "INSERT INTO answers (user_id, call_id, answer) VALUES (?, ?, ?)";
-            let insert = sqlx::query(insert).bind(user).bind(call_id).bind(answer.to_string());
+            let insert = sqlx::query(insert)
+                .bind(user)
+                .bind(call_id)
+                .bind(answer.to_string());
             insert.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -114,7 +149,11 @@ fn create_private(file: &Path) -> std::io::Result<()> {
     }
 }
 
-async fn list(connection: &mut SqliteConnection, user: &str, status: Option<Status>) -> Result<Value, sqlx::Error> {
+async fn list(
+    connection: &mut SqliteConnection,
+    user: &str,
+    status: Option<Status>,
+) -> Result<Value, sqlx::Error> {
     let completed = match status {
         None | Some(Status::All) => None,
         Some(Status::Pending) => Some(false),
@@ -122,22 +161,38 @@ async fn list(connection: &mut SqliteConnection, user: &str, status: Option<Stat
     };
     let select = "SELECT task_id, title, completed FROM tasks \
          WHERE user_id = ?1 AND deleted = 0 AND completed = COALESCE(?2, completed) ORDER BY task_id";
-    let rows: Vec<(i64, String, bool)> = sqlx::query_as(select).bind(user).bind(completed).fetch_all(connection).await?;
+    let rows: Vec<(i64, String, bool)> = sqlx::query_as(select)
+        .bind(user)
+        .bind(completed)
+        .fetch_all(connection)
+        .await?;
     let task = |(task_id, title, completed)| json!({ "task_id": task_id, "title": title, "completed": completed });
     Ok(json!({ "tasks": rows.into_iter().map(task).collect::<Vec<_>>() }))
 }
 
-async fn add(connection: &mut SqliteConnection, user: &str, title: &str) -> Result<Value, TaskError> {
+async fn add(
+    connection: &mut SqliteConnection,
+    user: &str,
+    title: &str,
+) -> Result<Value, TaskError> {
     // Deleted tasks keep their rows, so that their numbers are not used again.
     let count = "SELECT COUNT(*) FILTER (WHERE deleted = 0), COALESCE(MAX(task_id), 0) + 1 \
          FROM tasks WHERE user_id = ?";
-    let (tasks, task_id): (i64, i64) = sqlx::query_as(count).bind(user).fetch_one(&mut *connection).await?;
+    let (tasks, task_id): (i64, i64) = sqlx::query_as(count)
+        .bind(user)
+        .fetch_one(&mut *connection)
+        .await?;
     if tasks >= MOST_TASKS {
         let reason = format!("The list is full: it holds {MOST_TASKS} tasks. Delete some first.");
         return Err(TaskError::Rejected(reason));
     }
     let insert = "INSERT INTO tasks (user_id, task_id, title) VALUES (?, ?, ?)";
-    sqlx::query(insert).bind(user).bind(task_id).bind(title).execute(connection).await?;
+    sqlx::query(insert)
+        .bind(user)
+        .bind(task_id)
+        .bind(title)
+        .execute(connection)
+        .await?;
     Ok(json!({ "task_id": task_id, "status": "created", "title": title }))
 }
 
@@ -152,7 +207,11 @@ async fn change(
     let update = "UPDATE tasks SET title = COALESCE(?3, title), \
          completed = completed OR ?4 = 'completed', deleted = ?4 = 'deleted' \
          WHERE user_id = ?1 AND task_id = ?2 AND deleted = 0 RETURNING title";
-    let update = sqlx::query_scalar(update).bind(user).bind(task_id).bind(title).bind(status);
+    let update = sqlx::query_scalar(update)
+        .bind(user)
+        .bind(task_id)
+        .bind(title)
+        .bind(status);
     let title: Option<String> = update.fetch_optional(connection).await?;
     let missing = || TaskError::Rejected(format!("There is no task {task_id} on the list."));
     let title = title.ok_or_else(missing)?;

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject, ListToolsResult,
-    PaginatedRequestParams, RequestMetaObject, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+    JsonObject, ListToolsResult, PaginatedRequestParams, RequestMetaObject, ServerCapabilities,
+    ServerConfig, Tool, ToolAnnotations,
 };
 use rmcp::service::{QuitReason, RequestContext, RoleServer, ServerInitializeError, ServiceExt};
 use rmcp::transport::stdio_pipes;
@@ -45,7 +46,11 @@ impl ServerHandler for TaskServer {
         Ok(ListToolsResult::with_all_items(tools()))
     }
 
-    async fn call_tool(&self, params: CallToolRequestParams, context: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+    async fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
         let (user, call_id) = caller(&context.meta)?;
         let request = request(&params.name, params.arguments.unwrap_or_default())?;
         let result = match self.0.call(user, call_id, &request).await {
@@ -53,7 +58,11 @@ impl ServerHandler for TaskServer {
             Err(error) => {
                 if let TaskError::Database(cause) = &error {
                     // The parent process reads this; `eprintln!` would panic once nobody does.
-                    let _ = writeln!(std::io::stderr(), "task list: {} failed: {cause}", params.name);
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "task list: {} failed: {cause}",
+                        params.name
+                    );
                 }
                 CallToolResult::error(vec![ContentBlock::text(error.to_string())])
             }
@@ -64,15 +73,20 @@ impl ServerHandler for TaskServer {
 
 /// The user who calls, and the call's id if there is one.
 fn caller(meta: &RequestMetaObject) -> Result<(&str, Option<&str>), ErrorData> {
-    let text = |key| meta.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |key| {
+        meta.get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
     let missing = || format!("The request's _meta does not name a user ({USER_ID}).");
     let user = text(USER_ID).ok_or_else(|| ErrorData::invalid_request(missing(), None))?;
     Ok((user, text(CALL_ID)))
 }
 
 fn request(tool: &str, arguments: JsonObject) -> Result<Request, ErrorData> {
-    serde_json::from_value(json!({ "tool": tool, "arguments": arguments }))
-        .map_err(|error| ErrorData::invalid_params(format!("Unknown tool or arguments: {error}."), None))
+    serde_json::from_value(json!({ "tool": tool, "arguments": arguments })).map_err(|error| {
+        ErrorData::invalid_params(format!("Unknown tool or arguments: {error}."), None)
+    })
 }
 
 fn tools() -> Vec<Tool> {
@@ -91,9 +105,27 @@ fn tools() -> Vec<Tool> {
     let completes = writes.clone().destructive(false).idempotent(true);
     let replaces = writes.destructive(true).idempotent(true);
     [
-        ("add_task", "Adds a task to the user's list.", json!({ "title": title }), vec!["title"], adds),
-        ("list_tasks", "Lists the user's tasks.", json!({ "status": status }), vec![], reads),
-        ("complete_task", "Marks a task as done.", json!({ "task_id": task_id }), vec!["task_id"], completes),
+        (
+            "add_task",
+            "Adds a task to the user's list.",
+            json!({ "title": title }),
+            vec!["title"],
+            adds,
+        ),
+        (
+            "list_tasks",
+            "Lists the user's tasks.",
+            json!({ "status": status }),
+            vec![],
+            reads,
+        ),
+        (
+            "complete_task",
+            "Marks a task as done.",
+            json!({ "task_id": task_id }),
+            vec!["task_id"],
+            completes,
+        ),
         (
             "update_task",
             "Gives a task another title.",
@@ -101,7 +133,13 @@ fn tools() -> Vec<Tool> {
             vec!["task_id", "title"],
             replaces.clone(),
         ),
-        ("delete_task", "Deletes a task.", json!({ "task_id": task_id }), vec!["task_id"], replaces),
+        (
+            "delete_task",
+            "Deletes a task.",
+            json!({ "task_id": task_id }),
+            vec!["task_id"],
+            replaces,
+        ),
     ]
     .map(|(name, description, properties, required, annotations)| {
         let schema = JsonObject::from_iter([

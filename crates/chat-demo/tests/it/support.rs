@@ -7,8 +7,8 @@ use std::time::Duration;
 use chat_demo::DemoAgent;
 use chat_domain::testing::MemoryStore;
 use chat_domain::{
-    BusyPolicy, ChatService, ConversationId, Cursor, Deps, Invocation, RawJson, StartTurn, SystemEnvironment, ToolCallId, Toolset,
-    TurnEvent, TurnId, TurnLimits, UserId,
+    BusyPolicy, ChatService, ConversationId, Cursor, Deps, Invocation, RawJson, StartTurn,
+    SystemEnvironment, ToolCallId, Toolset, TurnEvent, TurnId, TurnLimits, UserId,
 };
 use chat_tools_mcp::{McpServer, McpToolset};
 use futures_util::StreamExt;
@@ -18,8 +18,17 @@ use uuid::Uuid;
 /// The task server: cargo builds it beside the tests, as an example of this package.
 pub fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let program = tests.ancestors().nth(2).unwrap().join("examples/demo-tasks").with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(program.exists(), "{} is missing: build it with `cargo build -p chat-demo --examples`", program.display());
+    let program = tests
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/demo-tasks")
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(
+        program.exists(),
+        "{} is missing: build it with `cargo build -p chat-demo --examples`",
+        program.display()
+    );
     program
 }
 
@@ -48,18 +57,39 @@ pub struct Chat(Arc<ChatService>);
 impl Chat {
     pub async fn new(store: Arc<MemoryStore>, tools: Arc<McpToolset>) -> Self {
         let agent = Arc::new(DemoAgent::new(Duration::ZERO));
-        let deps =
-            Deps { store, agent, tools, environment: Arc::new(SystemEnvironment), observer: Arc::new(()), limits: TurnLimits::default() };
+        let deps = Deps {
+            store,
+            agent,
+            tools,
+            environment: Arc::new(SystemEnvironment),
+            observer: Arc::new(()),
+            limits: TurnLimits::default(),
+        };
         Self(ChatService::open(deps).await.unwrap())
     }
 
     /// Says something, and gives the answer.
-    pub async fn say(&self, owner: &str, conversation: Option<ConversationId>, text: &str) -> (ConversationId, String) {
+    pub async fn say(
+        &self,
+        owner: &str,
+        conversation: Option<ConversationId>,
+        text: &str,
+    ) -> (ConversationId, String) {
         let owner = user(owner);
-        let message = StartTurn { owner: owner.clone(), conversation, text: text.into(), busy: BusyPolicy::Enqueue, idempotency: None };
+        let message = StartTurn {
+            owner: owner.clone(),
+            conversation,
+            text: text.into(),
+            busy: BusyPolicy::Enqueue,
+            idempotency: None,
+        };
         let started = self.0.start_turn(message).await.unwrap();
         tokio::spawn(started.task.unwrap());
-        let news = self.0.watch_turn(&owner, started.turn.id, Cursor::START).await.unwrap();
+        let news = self
+            .0
+            .watch_turn(&owner, started.turn.id, Cursor::START)
+            .await
+            .unwrap();
         let said = news
             .filter_map(async |event| match event.unwrap().1 {
                 TurnEvent::Text { delta, .. } => Some(delta),
@@ -71,7 +101,12 @@ impl Chat {
     }
 
     /// A whole conversation: what is said, and what must be answered.
-    pub async fn talk(&self, owner: &str, mut conversation: Option<ConversationId>, lines: &[(&str, &str)]) -> ConversationId {
+    pub async fn talk(
+        &self,
+        owner: &str,
+        mut conversation: Option<ConversationId>,
+        lines: &[(&str, &str)],
+    ) -> ConversationId {
         for (said, expected) in lines {
             let (id, answer) = self.say(owner, conversation, said).await;
             assert_eq!(&answer, expected, "to {said:?}");
@@ -97,5 +132,11 @@ pub fn invocation(owner: &str, tool: &str, arguments: &str) -> Invocation {
 }
 
 pub async fn call(tools: &McpToolset, owner: &str, tool: &str, arguments: &str) -> String {
-    tools.call(invocation(owner, tool, arguments)).await.unwrap().0.as_str().to_owned()
+    tools
+        .call(invocation(owner, tool, arguments))
+        .await
+        .unwrap()
+        .0
+        .as_str()
+        .to_owned()
 }

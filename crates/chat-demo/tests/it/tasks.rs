@@ -15,22 +15,55 @@ use crate::support::{Tasks, call, invocation, program, user};
 #[tokio::test]
 async fn it_offers_its_tools_and_says_what_may_be_repeated() {
     let tasks = Tasks::new();
-    let mut offered: Vec<(String, bool)> =
-        tasks.start().specs(&user("ann")).await.into_iter().map(|spec| (spec.name, spec.repeatable)).collect();
+    let mut offered: Vec<(String, bool)> = tasks
+        .start()
+        .specs(&user("ann"))
+        .await
+        .into_iter()
+        .map(|spec| (spec.name, spec.repeatable))
+        .collect();
     offered.sort();
-    let expected = [("add_task", false), ("complete_task", true), ("delete_task", true), ("list_tasks", true), ("update_task", true)];
-    assert_eq!(offered, expected.map(|(name, repeatable)| (name.to_owned(), repeatable)));
+    let expected = [
+        ("add_task", false),
+        ("complete_task", true),
+        ("delete_task", true),
+        ("list_tasks", true),
+        ("update_task", true),
+    ];
+    assert_eq!(
+        offered,
+        expected.map(|(name, repeatable)| (name.to_owned(), repeatable))
+    );
 }
 
 #[tokio::test]
 async fn results_are_json_and_failures_are_sentences() {
     let tasks = Tasks::new();
     let tools = tasks.start();
-    let added: Value = serde_json::from_str(&call(&tools, "ann", "add_task", r#"{"title":"Buy milk","user_id":"bob"}"#).await).unwrap();
-    assert_eq!(added, json!({ "task_id": 1, "status": "created", "title": "Buy milk" }));
-    let listed: Value = serde_json::from_str(&call(&tools, "ann", "list_tasks", "{}").await).unwrap();
-    assert_eq!(listed, json!({ "tasks": [{ "task_id": 1, "title": "Buy milk", "completed": false }] }));
-    assert_eq!(failure(&tools, "ann", "complete_task", r#"{"task_id":9}"#).await, "There is no task 9 on the list.");
+    let added: Value = serde_json::from_str(
+        &call(
+            &tools,
+            "ann",
+            "add_task",
+            r#"{"title":"Buy milk","user_id":"bob"}"#,
+        )
+        .await,
+    )
+    .unwrap();
+    assert_eq!(
+        added,
+        json!({ "task_id": 1, "status": "created", "title": "Buy milk" })
+    );
+    let listed: Value =
+        serde_json::from_str(&call(&tools, "ann", "list_tasks", "{}").await).unwrap();
+    assert_eq!(
+        listed,
+        json!({ "tasks": [{ "task_id": 1, "title": "Buy milk", "completed": false }] })
+    );
+    assert_eq!(
+        failure(&tools, "ann", "complete_task", r#"{"task_id":9}"#).await,
+        "There is no task 9 on the list."
+    );
     for (tool, arguments) in [
         ("add_task", "{}"),
         ("add_task", r#"{"title":7}"#),
@@ -38,10 +71,15 @@ async fn results_are_json_and_failures_are_sentences() {
         ("complete_task", r#"{"task_id":"first"}"#),
         ("delete_task", r#"{"task_id":1.5}"#),
     ] {
-        let Err(CallError::Failed(error)) = tools.call(invocation("ann", tool, arguments)).await else {
+        let Err(CallError::Failed(error)) = tools.call(invocation("ann", tool, arguments)).await
+        else {
             panic!("{tool} {arguments} was accepted")
         };
-        assert_eq!(error.kind, ToolErrorKind::InvalidArguments, "{tool} {arguments}");
+        assert_eq!(
+            error.kind,
+            ToolErrorKind::InvalidArguments,
+            "{tool} {arguments}"
+        );
     }
 }
 
@@ -67,7 +105,10 @@ async fn a_call_repeated_after_a_restart_does_nothing() {
     call(&tools, "ann", "update_task", r#"{"task_id":1,"title":"B"}"#).await;
     assert_eq!(tools.call(rename).await.unwrap(), renamed);
     let list = call(&tools, "ann", "list_tasks", "{}").await;
-    assert_eq!(list, r#"{"tasks":[{"completed":false,"task_id":1,"title":"B"}]}"#);
+    assert_eq!(
+        list,
+        r#"{"tasks":[{"completed":false,"task_id":1,"title":"B"}]}"#
+    );
 }
 
 #[tokio::test]
@@ -75,24 +116,81 @@ async fn a_task_is_added_changed_and_deleted() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     for (user, tool, arguments, expected) in [
-        ("ann", "add_task", r#"{"title":" milk "}"#, json!({ "task_id": 1, "title": "milk", "status": "created" })),
-        ("ann", "add_task", r#"{"title":"tea"}"#, json!({ "task_id": 2, "title": "tea", "status": "created" })),
-        ("ann", "complete_task", r#"{"task_id":1}"#, json!({ "task_id": 1, "title": "milk", "status": "completed" })),
-        ("ann", "update_task", r#"{"task_id":2,"title":"rice"}"#, json!({ "task_id": 2, "title": "rice", "status": "updated" })),
-        ("ann", "list_tasks", r#"{"status":"pending"}"#, json!({ "tasks": [{ "task_id": 2, "title": "rice", "completed": false }] })),
-        ("ann", "list_tasks", r#"{"status":"completed"}"#, json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] })),
-        ("ann", "delete_task", r#"{"task_id":2}"#, json!({ "task_id": 2, "title": "rice", "status": "deleted" })),
-        ("ann", "list_tasks", r#"{"status":null}"#, json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] })),
+        (
+            "ann",
+            "add_task",
+            r#"{"title":" milk "}"#,
+            json!({ "task_id": 1, "title": "milk", "status": "created" }),
+        ),
+        (
+            "ann",
+            "add_task",
+            r#"{"title":"tea"}"#,
+            json!({ "task_id": 2, "title": "tea", "status": "created" }),
+        ),
+        (
+            "ann",
+            "complete_task",
+            r#"{"task_id":1}"#,
+            json!({ "task_id": 1, "title": "milk", "status": "completed" }),
+        ),
+        (
+            "ann",
+            "update_task",
+            r#"{"task_id":2,"title":"rice"}"#,
+            json!({ "task_id": 2, "title": "rice", "status": "updated" }),
+        ),
+        (
+            "ann",
+            "list_tasks",
+            r#"{"status":"pending"}"#,
+            json!({ "tasks": [{ "task_id": 2, "title": "rice", "completed": false }] }),
+        ),
+        (
+            "ann",
+            "list_tasks",
+            r#"{"status":"completed"}"#,
+            json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] }),
+        ),
+        (
+            "ann",
+            "delete_task",
+            r#"{"task_id":2}"#,
+            json!({ "task_id": 2, "title": "rice", "status": "deleted" }),
+        ),
+        (
+            "ann",
+            "list_tasks",
+            r#"{"status":null}"#,
+            json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] }),
+        ),
         // A number is not used again, and each user has numbers of their own.
-        ("ann", "add_task", r#"{"title":"tea"}"#, json!({ "task_id": 3, "title": "tea", "status": "created" })),
+        (
+            "ann",
+            "add_task",
+            r#"{"title":"tea"}"#,
+            json!({ "task_id": 3, "title": "tea", "status": "created" }),
+        ),
         ("bob", "list_tasks", "{}", json!({ "tasks": [] })),
-        ("bob", "add_task", r#"{"title":"his"}"#, json!({ "task_id": 1, "title": "his", "status": "created" })),
+        (
+            "bob",
+            "add_task",
+            r#"{"title":"his"}"#,
+            json!({ "task_id": 1, "title": "his", "status": "created" }),
+        ),
     ] {
-        let answer: Value = serde_json::from_str(&call(&tools, user, tool, arguments).await).unwrap();
+        let answer: Value =
+            serde_json::from_str(&call(&tools, user, tool, arguments).await).unwrap();
         assert_eq!(answer, expected, "{tool} {arguments}");
     }
-    assert_eq!(failure(&tools, "bob", "delete_task", r#"{"task_id":2}"#).await, "There is no task 2 on the list.");
-    assert_eq!(failure(&tools, "ann", "complete_task", r#"{"task_id":2}"#).await, "There is no task 2 on the list.");
+    assert_eq!(
+        failure(&tools, "bob", "delete_task", r#"{"task_id":2}"#).await,
+        "There is no task 2 on the list."
+    );
+    assert_eq!(
+        failure(&tools, "ann", "complete_task", r#"{"task_id":2}"#).await,
+        "There is no task 2 on the list."
+    );
 }
 
 #[tokio::test]
@@ -100,7 +198,10 @@ async fn titles_and_lists_are_bounded() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     for (title, reason) in [
-        ("é".repeat(201).as_str(), "The title has 201 characters. At most 200 are allowed."),
+        (
+            "é".repeat(201).as_str(),
+            "The title has 201 characters. At most 200 are allowed.",
+        ),
         (" \n ", "A task needs a title."),
         ("two\nlines", "A title is one line of plain text."),
     ] {
@@ -124,10 +225,16 @@ async fn the_list_works_again_after_a_failure_of_its_file() {
     call(&tools, "ann", "add_task", r#"{"title":"kept"}"#).await;
     let file = format!("sqlite://{}", tasks.file().display());
     let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
-    connection.execute("ALTER TABLE tasks RENAME TO hidden").await.unwrap();
+    connection
+        .execute("ALTER TABLE tasks RENAME TO hidden")
+        .await
+        .unwrap();
     let reason = failure(&tools, "ann", "add_task", r#"{"title":"lost"}"#).await;
     assert_eq!(reason, "The task list could not be read or written.");
-    connection.execute("ALTER TABLE hidden RENAME TO tasks").await.unwrap();
+    connection
+        .execute("ALTER TABLE hidden RENAME TO tasks")
+        .await
+        .unwrap();
     let added = call(&tools, "ann", "add_task", r#"{"title":"next"}"#).await;
     assert!(added.contains(r#""task_id":2"#), "{added}");
 }
@@ -154,8 +261,16 @@ async fn tasks_added_at_once_get_numbers_of_their_own() {
     let adds = (0..40).map(|n| {
         let tools = &tools;
         async move {
-            let added: Value =
-                serde_json::from_str(&call(tools, "ann", "add_task", &json!({ "title": n.to_string() }).to_string()).await).unwrap();
+            let added: Value = serde_json::from_str(
+                &call(
+                    tools,
+                    "ann",
+                    "add_task",
+                    &json!({ "title": n.to_string() }).to_string(),
+                )
+                .await,
+            )
+            .unwrap();
             added["task_id"].as_u64().unwrap()
         }
     });
@@ -168,32 +283,70 @@ async fn tasks_added_at_once_get_numbers_of_their_own() {
 #[test]
 fn a_call_without_a_user_is_rejected_and_the_server_ends_with_its_stdin() {
     let tasks = Tasks::new();
-    let mut server = Command::new(program()).arg(tasks.file()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut server = Command::new(program())
+        .arg(tasks.file())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let _watchdog = Watchdog::of(&server);
     let mut stdin = server.stdin.take().unwrap();
     let mut stdout = BufReader::new(server.stdout.take().unwrap()).lines();
     let mut ask = |id: u32, method: &str, params: Value| -> Value {
-        writeln!(stdin, "{}", json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).unwrap();
+        writeln!(
+            stdin,
+            "{}",
+            json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+        )
+        .unwrap();
         serde_json::from_str(&stdout.next().unwrap().unwrap()).unwrap()
     };
     let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } });
-    assert_eq!(ask(1, "initialize", hello)["result"]["serverInfo"]["name"], "task-list");
-    for meta in [json!({}), json!({ tasks::CALL_ID: "c" }), json!({ tasks::USER_ID: "" }), json!({ tasks::USER_ID: 7 })] {
+    assert_eq!(
+        ask(1, "initialize", hello)["result"]["serverInfo"]["name"],
+        "task-list"
+    );
+    for meta in [
+        json!({}),
+        json!({ tasks::CALL_ID: "c" }),
+        json!({ tasks::USER_ID: "" }),
+        json!({ tasks::USER_ID: 7 }),
+    ] {
         let arguments = json!({ "title": "x", "chat/user_id": "ann" });
-        let unnamed = ask(2, "tools/call", json!({ "name": "add_task", "arguments": arguments, "_meta": meta }));
-        assert!(unnamed["error"]["message"].as_str().unwrap().contains(tasks::USER_ID), "{unnamed}");
+        let unnamed = ask(
+            2,
+            "tools/call",
+            json!({ "name": "add_task", "arguments": arguments, "_meta": meta }),
+        );
+        assert!(
+            unnamed["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains(tasks::USER_ID),
+            "{unnamed}"
+        );
     }
     let unknown = json!({ "name": "no_such_tool", "_meta": { tasks::USER_ID: "ann" } });
     assert_eq!(ask(2, "tools/call", unknown)["error"]["code"], -32602);
     let named = json!({ "name": "add_task", "arguments": { "title": "x" }, "_meta": { tasks::USER_ID: "ann", tasks::CALL_ID: "c1" } });
-    assert_eq!(ask(3, "tools/call", named)["result"]["structuredContent"]["task_id"], 1);
+    assert_eq!(
+        ask(3, "tools/call", named)["result"]["structuredContent"]["task_id"],
+        1
+    );
     drop(stdin);
     assert!(server.wait().unwrap().success());
 }
 
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error() {
-    let output = Command::new(program()).arg("/no/such/directory/tasks.db").stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(program())
+        .arg("/no/such/directory/tasks.db")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("Database"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("Database"),
+        "{output:?}"
+    );
 }

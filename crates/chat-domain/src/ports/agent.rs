@@ -7,20 +7,26 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::transcript::Transcript;
-use crate::{AgentData, ConversationId, FailureKind, FinishReason, RawJson, ToolOutcome, ToolSpec, TurnId, Usage, UserId};
+use crate::{
+    AgentData, ConversationId, FailureKind, FinishReason, RawJson, ToolOutcome, ToolSpec, TurnId,
+    Usage, UserId,
+};
 
 /// What says what comes next: a model behind an API, or rules.
 ///
 /// # Contract
 /// - It keeps nothing between steps. All it may know is in the request.
-/// - The stream ends with exactly one [`StepEvent::Done`]. A stream that ends without it was cut off, which is an error of the stream.
+/// - The stream ends with exactly one [`StepEvent::Done`]. A stream that ends without it was cut
+///   off, which is an error of the stream.
 /// - After an error the stream ends.
 /// - Dropping the stream (or the future of `step`) stops the work.
 /// - It repeats a request only before the first event.
-/// - A connection that was lost before the agent gave a finish reason is an error of the stream, not a complete answer.
-/// - [`AgentData`] that it hands out comes back in the transcript of every later request, unchanged and with the same message or
-///   call. It may come back to another agent, model or endpoint than the one that wrote it: the data must name its writer (a short
-///   tag of the adapter's own is enough), and an adapter ignores data that it did not write or cannot read.
+/// - A connection that was lost before the agent gave a finish reason is an error of the stream,
+///   not a complete answer.
+/// - [`AgentData`] that it hands out comes back in the transcript of every later request, unchanged
+///   and with the same message or call. It may come back to another agent, model or endpoint than
+///   the one that wrote it: the data must name its writer (a short tag of the adapter's own is
+///   enough), and an adapter ignores data that it did not write or cannot read.
 ///
 /// The suite [`agent_contract!`](crate::agent_contract) checks an implementation.
 #[cfg_attr(feature = "testing", mockall::automock)]
@@ -57,7 +63,8 @@ pub enum StepEvent {
     Call {
         /// The tool's name.
         tool: String,
-        /// The arguments: a JSON object; or, if the agent wrote something else, that text as a JSON string.
+        /// The arguments: a JSON object; or, if the agent wrote something else, that text as a JSON
+        /// string.
         arguments: RawJson,
         /// What the agent needs back with this call in later requests.
         agent_data: Option<AgentData>,
@@ -91,7 +98,11 @@ pub struct StepEnd {
 impl StepEnd {
     /// The end of a complete answer, without data of the agent.
     pub fn complete(usage: Usage) -> Self {
-        Self { usage, finish: FinishReason::Complete, agent_data: None }
+        Self {
+            usage,
+            finish: FinishReason::Complete,
+            agent_data: None,
+        }
     }
 }
 
@@ -112,7 +123,11 @@ impl AgentError {
     /// An error of this kind.
     pub fn new(kind: AgentErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, message, source: None }
+        Self {
+            kind,
+            message,
+            source: None,
+        }
     }
 
     /// The same error, with what lies behind it.
@@ -145,8 +160,8 @@ pub enum AgentErrorKind {
     Unavailable,
     /// Its answer was not understood.
     Protocol,
-    /// Its answer has neither text nor tool calls. An agent returns this error itself only where it can say more about the cause
-    /// than the domain, which rejects every such answer.
+    /// Its answer has neither text nor tool calls. An agent returns this error itself only where it
+    /// can say more about the cause than the domain, which rejects every such answer.
     EmptyAnswer,
 }
 

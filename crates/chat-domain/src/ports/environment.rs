@@ -24,7 +24,9 @@ impl Environment for SystemEnvironment {
         let now = SystemTime::now();
         let micros = match now.duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+            Err(before) => {
+                i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
+            }
         };
         Timestamp(micros)
     }
@@ -47,7 +49,11 @@ mod tests {
 
     #[test]
     fn time_is_counted_in_microseconds() {
-        let of_an_id = SystemEnvironment.fresh_id().get_timestamp().unwrap().to_unix();
+        let of_an_id = SystemEnvironment
+            .fresh_id()
+            .get_timestamp()
+            .unwrap()
+            .to_unix();
         let seconds = SystemEnvironment.now().0 / 1_000_000;
         assert!(seconds.abs_diff(i64::try_from(of_an_id.0).unwrap()) < 60);
     }

@@ -14,8 +14,9 @@ pub use observer::{Observer, Signal};
 #[cfg(feature = "testing")]
 pub use store::MockConversationStore;
 pub use store::{
-    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn, Heartbeat, IdempotencyKey, StoreError,
-    Target, ToolCallPage, ToolCallRecord, TurnMark, TurnPage, Unavailability,
+    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn,
+    Heartbeat, IdempotencyKey, StoreError, Target, ToolCallPage, ToolCallRecord, TurnMark,
+    TurnPage, Unavailability,
 };
 #[cfg(feature = "testing")]
 pub use toolset::MockToolset;

@@ -8,7 +8,8 @@ use crate::{ConversationId, RawJson, ToolCallId, ToolError, ToolOutput, TurnId, 
 ///
 /// # Contract
 /// - A failure is an answer for the agent, never the end of the turn.
-/// - A call is sent at most once. Whoever implements this never repeats one by itself unless it knows that nothing was sent.
+/// - A call is sent at most once. Whoever implements this never repeats one by itself unless it
+///   knows that nothing was sent.
 /// - Whose data a tool works on comes from [`Invocation::owner`], never from the arguments.
 /// - Arguments that are not a JSON object are refused with `InvalidArguments`.
 /// - Dropping the future gives the call up; the tool may go on.
@@ -23,7 +24,8 @@ pub trait Toolset: Send + Sync {
     /// Runs a tool.
     ///
     /// # Errors
-    /// What went wrong, told to the agent. `Unavailable` promises that the call was not sent; after any other kind it may have had its effect.
+    /// What went wrong, told to the agent. `Unavailable` promises that the call was not sent; after
+    /// any other kind it may have had its effect.
     async fn call(&self, invocation: Invocation) -> Result<ToolOutput, CallError>;
 }
 

@@ -5,7 +5,10 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 
 use crate::testing::Gate;
-use crate::{Agent, AgentError, AgentErrorKind, FinishReason, RawJson, StepEnd, StepEvent, StepRequest, StepStream, Usage};
+use crate::{
+    Agent, AgentError, AgentErrorKind, FinishReason, RawJson, StepEnd, StepEvent, StepRequest,
+    StepStream, Usage,
+};
 
 /// What a scripted agent does in a step.
 #[derive(Clone, Debug)]
@@ -28,13 +31,24 @@ impl Script {
 
     /// A tool call.
     pub fn call(tool: &str, arguments: &str) -> Self {
-        Self::Say(StepEvent::Call { tool: tool.to_owned(), arguments: RawJson::from_valid(arguments), agent_data: None })
+        Self::Say(StepEvent::Call {
+            tool: tool.to_owned(),
+            arguments: RawJson::from_valid(arguments),
+            agent_data: None,
+        })
     }
 
     /// The end of a step, with 10 tokens read and 5 written.
     pub fn done(finish: FinishReason) -> Self {
-        let usage = Usage { input_tokens: 10, output_tokens: 5 };
-        Self::Say(StepEvent::Done(StepEnd { usage, finish, agent_data: None }))
+        let usage = Usage {
+            input_tokens: 10,
+            output_tokens: 5,
+        };
+        Self::Say(StepEvent::Done(StepEnd {
+            usage,
+            finish,
+            agent_data: None,
+        }))
     }
 }
 
@@ -52,12 +66,19 @@ pub struct ScriptedAgent {
 impl ScriptedAgent {
     /// Does these steps, one after another, and then says "Nothing is scripted."
     pub fn new(steps: impl IntoIterator<Item = Vec<Script>>) -> Self {
-        Self { steps: Mutex::new(steps.into_iter().collect()), ..Self::answering(|_| vec![Script::text("Nothing is scripted.")]) }
+        Self {
+            steps: Mutex::new(steps.into_iter().collect()),
+            ..Self::answering(|_| vec![Script::text("Nothing is scripted.")])
+        }
     }
 
     /// Answers each request so.
     pub fn answering(answer: impl Fn(&StepRequest) -> Vec<Script> + Send + Sync + 'static) -> Self {
-        Self { steps: Mutex::default(), otherwise: Box::new(answer), requests: Mutex::default() }
+        Self {
+            steps: Mutex::default(),
+            otherwise: Box::new(answer),
+            requests: Mutex::default(),
+        }
     }
 
     /// What it was asked so far.
@@ -76,7 +97,10 @@ impl Agent for ScriptedAgent {
         let scripted = locked(&self.steps).pop_front();
         let mut script = scripted.unwrap_or_else(|| (self.otherwise)(&request));
         locked(&self.requests).push(request);
-        if !matches!(script.last(), Some(Script::Cut | Script::Fail(_) | Script::Say(StepEvent::Done(_)))) {
+        if !matches!(
+            script.last(),
+            Some(Script::Cut | Script::Fail(_) | Script::Say(StepEvent::Done(_)))
+        ) {
             script.push(Script::done(FinishReason::Complete));
         }
         Ok(stream::iter(script)
@@ -88,7 +112,10 @@ impl Agent for ScriptedAgent {
                         gate.pass().await;
                         None
                     }
-                    Script::Cut => Some(Err(AgentError::new(AgentErrorKind::Unavailable, "The answer was cut off."))),
+                    Script::Cut => Some(Err(AgentError::new(
+                        AgentErrorKind::Unavailable,
+                        "The answer was cut off.",
+                    ))),
                 }
             })
             .boxed())
@@ -112,7 +139,12 @@ mod tests {
         }
 
         fn kinds(&self) -> Vec<AgentErrorKind> {
-            vec![AgentErrorKind::TimedOut, AgentErrorKind::Overloaded { retry_after: Some(Duration::from_secs(3)) }]
+            vec![
+                AgentErrorKind::TimedOut,
+                AgentErrorKind::Overloaded {
+                    retry_after: Some(Duration::from_secs(3)),
+                },
+            ]
         }
     }
 

@@ -6,7 +6,8 @@ use crate::{Environment, Timestamp};
 
 /// Time and ids that are the same in each run: a millisecond passes with each look at the clock.
 ///
-/// Two of them give the same ids. Never use it with a store that outlives it: what has a known id counts as a repetition.
+/// Two of them give the same ids. Never use it with a store that outlives it: what has a known id
+/// counts as a repetition.
 #[derive(Debug, Default)]
 pub struct FixedEnvironment {
     ids: AtomicU64,

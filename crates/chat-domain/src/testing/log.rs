@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use crate::testing::FixedEnvironment;
 use crate::{
-    ConversationId, Environment, Item, ItemBody, Message, MessageId, Ordinal, Position, RanBy, RawJson, Role, Timestamp, ToolCall,
-    ToolCallId, ToolOutcome, ToolOutput, ToolResult, Turn, TurnId, TurnLog, TurnOutcome, TurnStatus, Usage,
+    ConversationId, Environment, Item, ItemBody, Message, MessageId, Ordinal, Position, RanBy,
+    RawJson, Role, Timestamp, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, Turn,
+    TurnId, TurnLog, TurnOutcome, TurnStatus, Usage,
 };
 
 /// Builds the items of one turn.
@@ -25,7 +26,11 @@ impl LogBuilder {
     pub fn new() -> Self {
         let environment = FixedEnvironment::new();
         let turn = TurnId(environment.fresh_id());
-        Self { environment, turn, items: Vec::new() }
+        Self {
+            environment,
+            turn,
+            items: Vec::new(),
+        }
     }
 
     /// The items so far.
@@ -35,7 +40,12 @@ impl LogBuilder {
 
     fn push(&mut self, body: ItemBody) {
         let position = Position(self.items.len() as u64 + 1);
-        self.items.push(Item { position, turn: self.turn, at: self.environment.now(), body });
+        self.items.push(Item {
+            position,
+            turn: self.turn,
+            at: self.environment.now(),
+            body,
+        });
     }
 
     fn message(&mut self, role: Role, text: &str) -> MessageId {
@@ -65,25 +75,46 @@ impl LogBuilder {
     /// The same, run by somebody.
     pub fn call_by(&mut self, ran_by: RanBy, message: MessageId, tool: &str) -> ToolCall {
         let id = ToolCallId(self.environment.fresh_id());
-        let call = ToolCall { id, message, tool: tool.to_owned(), arguments: RawJson::from_valid("{}"), ran_by, agent_data: None };
+        let call = ToolCall {
+            id,
+            message,
+            tool: tool.to_owned(),
+            arguments: RawJson::from_valid("{}"),
+            ran_by,
+            agent_data: None,
+        };
         self.push(ItemBody::ToolCall(call.clone()));
         call
     }
 
     /// A successful result, `{"ok":true}`.
     pub fn result(&mut self, call: ToolCallId) {
-        self.outcome(call, ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(r#"{"ok":true}"#))));
+        self.outcome(
+            call,
+            ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(r#"{"ok":true}"#))),
+        );
     }
 
     /// Any result.
     pub fn outcome(&mut self, call: ToolCallId, outcome: ToolOutcome) {
         let started_at = self.environment.now();
-        self.push(ItemBody::ToolResult(ToolResult { call, outcome, started_at, took: Duration::from_millis(3) }));
+        self.push(ItemBody::ToolResult(ToolResult {
+            call,
+            outcome,
+            started_at,
+            took: Duration::from_millis(3),
+        }));
     }
 
     /// The turn's log, ended so.
     pub fn ended(self, ordinal: u64, outcome: TurnOutcome) -> TurnLog {
-        self.log(ordinal, TurnStatus::Ended { at: FixedEnvironment::START, outcome })
+        self.log(
+            ordinal,
+            TurnStatus::Ended {
+                at: FixedEnvironment::START,
+                outcome,
+            },
+        )
     }
 
     /// The turn's log, with this status.
@@ -101,6 +132,9 @@ impl LogBuilder {
             finish: None,
             turns_left_out: 0,
         };
-        TurnLog { turn, items: self.items }
+        TurnLog {
+            turn,
+            items: self.items,
+        }
     }
 }

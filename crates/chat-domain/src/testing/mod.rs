@@ -1,4 +1,5 @@
-//! What tests of the domain, of adapters and of hosts share: fakes that keep the ports' contracts, and suites that check them.
+//! What tests of the domain, of adapters and of hosts share: fakes that keep the ports' contracts,
+//! and suites that check them.
 
 mod agent;
 pub mod agent_contract;
@@ -67,7 +68,8 @@ impl Gate {
     }
 }
 
-/// How long a test waits for one thing. The test runner's own limit, which names no reason, is longer.
+/// How long a test waits for one thing. The test runner's own limit, which names no reason, is
+/// longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Tells when [`PATIENCE`] is over, unless the sender is dropped before.
@@ -89,12 +91,18 @@ pub struct Signals(Mutex<Vec<String>>);
 impl Signals {
     /// The signals so far, in `Debug` form.
     pub fn heard(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl Observer for Signals {
     fn observe(&self, signal: Signal<'_>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{signal:?}"));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(format!("{signal:?}"));
     }
 }

@@ -1,6 +1,12 @@
-//! What every [`ConversationStore`] does, case by case. [`store_contract!`](crate::store_contract) runs them all.
+//! What every [`ConversationStore`] does, case by case. [`store_contract!`](crate::store_contract)
+//! runs them all.
 // A failed case is a failed test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 mod endings;
 mod values;
@@ -15,16 +21,19 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, EndedTurn, FailureKind,
-    Feedback, HeldTurn, IdempotencyKey, Item, ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, StoreError, Target,
-    Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, TurnFailure,
-    TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, UnknownCause, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationId, ConversationPage,
+    ConversationStore, Draft, EndedTurn, FailureKind, Feedback, HeldTurn, IdempotencyKey, Item,
+    ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, StoreError, Target,
+    Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome,
+    ToolOutput, ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus,
+    UnknownCause, Usage, UserId, WorkerId,
 };
 
 /// Makes one test of each case of the store's contract.
 ///
-/// Takes an expression whose future gives `(guard, Arc<dyn ConversationStore>)`: a new, empty store, and whatever must
-/// live as long as it. The crate that uses it needs tokio with `macros` and `rt`.
+/// Takes an expression whose future gives `(guard, Arc<dyn ConversationStore>)`: a new, empty
+/// store, and whatever must live as long as it. The crate that uses it needs tokio with `macros`
+/// and `rt`.
 #[macro_export]
 macro_rules! store_contract {
     ($store:expr) => {
@@ -122,7 +131,11 @@ fn message_to(target: Target, worker: WorkerId, text: &str) -> BeginTurn {
 }
 
 fn new_conversation(worker: WorkerId, text: &str) -> BeginTurn {
-    message_to(Target::New(ConversationId(id()), Title::from_message(text)), worker, text)
+    message_to(
+        Target::New(ConversationId(id()), Title::from_message(text)),
+        worker,
+        text,
+    )
 }
 
 fn running(begun: Result<Begun, StoreError>) -> HeldTurn {
@@ -142,7 +155,13 @@ fn queued(begun: Result<Begun, StoreError>) -> crate::Turn {
 fn assistant(text: &str) -> (MessageId, NewItem) {
     let id = MessageId(id());
     let body = ItemBody::Message(Message::assistant(id, text));
-    (id, NewItem { at: Timestamp(1_770_069_601_000_001), body })
+    (
+        id,
+        NewItem {
+            at: Timestamp(1_770_069_601_000_001),
+            body,
+        },
+    )
 }
 
 fn answer(text: &str) -> Vec<NewItem> {
@@ -151,29 +170,66 @@ fn answer(text: &str) -> Vec<NewItem> {
 
 fn tool_call(message: MessageId, arguments: &str) -> ToolCall {
     let arguments = RawJson::from_valid(arguments);
-    ToolCall { id: ToolCallId(id()), message, tool: "add_task".to_owned(), arguments, ran_by: RanBy::Us, agent_data: None }
+    ToolCall {
+        id: ToolCallId(id()),
+        message,
+        tool: "add_task".to_owned(),
+        arguments,
+        ran_by: RanBy::Us,
+        agent_data: None,
+    }
 }
 
 fn new(body: ItemBody) -> NewItem {
-    NewItem { at: Timestamp(1_770_069_602_000_002), body }
+    NewItem {
+        at: Timestamp(1_770_069_602_000_002),
+        body,
+    }
 }
 
 fn result(call: &ToolCall, outcome: ToolOutcome) -> NewItem {
-    let (started_at, took) = (Timestamp(1_770_069_602_500_000), Duration::from_micros(3_141));
-    new(ItemBody::ToolResult(ToolResult { call: call.id, outcome, started_at, took }))
+    let (started_at, took) = (
+        Timestamp(1_770_069_602_500_000),
+        Duration::from_micros(3_141),
+    );
+    new(ItemBody::ToolResult(ToolResult {
+        call: call.id,
+        outcome,
+        started_at,
+        took,
+    }))
 }
 
 async fn complete(store: &Store, held: &HeldTurn) -> EndedTurn {
     end(store, &held.lease, answer("Done.")).await.unwrap()
 }
 
-async fn end(store: &Store, lease: &TurnLease, last: Vec<NewItem>) -> Result<EndedTurn, StoreError> {
-    let usage = Usage { input_tokens: 7, output_tokens: 3 };
-    store.end_turn(lease, last, TurnOutcome::Completed, usage, Timestamp(1_770_069_603_000_003)).await
+async fn end(
+    store: &Store,
+    lease: &TurnLease,
+    last: Vec<NewItem>,
+) -> Result<EndedTurn, StoreError> {
+    let usage = Usage {
+        input_tokens: 7,
+        output_tokens: 3,
+    };
+    store
+        .end_turn(
+            lease,
+            last,
+            TurnOutcome::Completed,
+            usage,
+            Timestamp(1_770_069_603_000_003),
+        )
+        .await
 }
 
 fn claim(worker: WorkerId) -> Claim {
-    Claim { worker, limit: 100, holding: None }
+    Claim {
+        worker,
+        limit: 100,
+        holding: None,
+    }
 }
 
 fn positions(items: &[Item]) -> Vec<u64> {
@@ -197,60 +253,150 @@ pub async fn a_new_conversation_begins_running(store: Store) {
     let begin = new_conversation(worker, text);
     let held = running(store.begin_turn(begin.clone()).await);
     assert_eq!(held.owner, ann());
-    assert_eq!(held.lease, TurnLease { turn: begin.turn, worker, epoch: held.lease.epoch });
+    assert_eq!(
+        held.lease,
+        TurnLease {
+            turn: begin.turn,
+            worker,
+            epoch: held.lease.epoch
+        }
+    );
     assert_eq!(held.attempt, 1);
-    assert_eq!((held.turn.id, held.turn.conversation, held.turn.ordinal), (begin.turn, begin.target.id(), Ordinal(1)));
-    assert_eq!((&held.turn.status, held.turn.created_at), (&TurnStatus::Running, begin.at));
+    assert_eq!(
+        (held.turn.id, held.turn.conversation, held.turn.ordinal),
+        (begin.turn, begin.target.id(), Ordinal(1))
+    );
+    assert_eq!(
+        (&held.turn.status, held.turn.created_at),
+        (&TurnStatus::Running, begin.at)
+    );
     let body = ItemBody::Message(Message::user(begin.message, text));
-    assert_eq!(held.items, [Item { position: Position(1), turn: begin.turn, at: begin.at, body }]);
+    assert_eq!(
+        held.items,
+        [Item {
+            position: Position(1),
+            turn: begin.turn,
+            at: begin.at,
+            body
+        }]
+    );
 
     let conversation = store.conversation(&ann(), begin.target.id()).await.unwrap();
-    assert_eq!((&conversation.owner, conversation.title.as_str()), (&ann(), "Ünïcode 🦀 \u{200B} \"quotes\" \\ and"));
-    assert_eq!((conversation.created_at, conversation.updated_at), (begin.at, begin.at));
+    assert_eq!(
+        (&conversation.owner, conversation.title.as_str()),
+        (&ann(), "Ünïcode 🦀 \u{200B} \"quotes\" \\ and")
+    );
+    assert_eq!(
+        (conversation.created_at, conversation.updated_at),
+        (begin.at, begin.at)
+    );
 
     let ended = end(&store, &held.lease, answer("Hello.")).await.unwrap();
     let outcome = TurnOutcome::Completed;
-    assert_eq!(ended.turn.status, TurnStatus::Ended { at: Timestamp(1_770_069_603_000_003), outcome });
-    assert_eq!(ended.turn.usage, Usage { input_tokens: 7, output_tokens: 3 });
+    assert_eq!(
+        ended.turn.status,
+        TurnStatus::Ended {
+            at: Timestamp(1_770_069_603_000_003),
+            outcome
+        }
+    );
+    assert_eq!(
+        ended.turn.usage,
+        Usage {
+            input_tokens: 7,
+            output_tokens: 3
+        }
+    );
     assert_eq!((positions(&ended.items), ended.next), (vec![2], None));
 
-    let view = store.turn(&ann(), begin.turn, Position::START).await.unwrap();
+    let view = store
+        .turn(&ann(), begin.turn, Position::START)
+        .await
+        .unwrap();
     assert_eq!((&view.turn, view.draft), (&ended.turn, None));
     assert_eq!(texts(&view.items), [text, "Hello."]);
     let view = store.turn(&ann(), begin.turn, Position(1)).await.unwrap();
     assert_eq!(view.items, ended.items);
-    let updated = store.conversation(&ann(), begin.target.id()).await.unwrap().updated_at;
+    let updated = store
+        .conversation(&ann(), begin.target.id())
+        .await
+        .unwrap()
+        .updated_at;
     assert_eq!(updated, Timestamp(1_770_069_603_000_003));
 }
 
-/// A message that comes while a turn runs is durable at once, has no place yet, and runs when the turn ends.
+/// A message that comes while a turn runs is durable at once, has no place yet, and runs when the
+/// turn ends.
 pub async fn a_second_message_waits_and_runs_next(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
     let target = || Target::Existing(first.turn.conversation);
     let second = message_to(target(), worker, "two");
     let waiting = queued(store.begin_turn(second.clone()).await);
-    assert_eq!((&waiting.status, waiting.ordinal), (&TurnStatus::Queued, Ordinal(2)));
-    let third = queued(store.begin_turn(message_to(target(), worker, "three")).await);
+    assert_eq!(
+        (&waiting.status, waiting.ordinal),
+        (&TurnStatus::Queued, Ordinal(2))
+    );
+    let third = queued(
+        store
+            .begin_turn(message_to(target(), worker, "three"))
+            .await,
+    );
 
-    let view = store.turn(&ann(), waiting.id, Position::START).await.unwrap();
-    assert_eq!((positions(&view.items), texts(&view.items)), (vec![0], vec!["two"]));
-    let logs = store.turns(&ann(), first.turn.conversation, TurnPage::ALL).await.unwrap();
-    assert_eq!(logs.iter().map(|log| positions(&log.items)).collect::<Vec<_>>(), [vec![1], vec![0], vec![0]]);
+    let view = store
+        .turn(&ann(), waiting.id, Position::START)
+        .await
+        .unwrap();
+    assert_eq!(
+        (positions(&view.items), texts(&view.items)),
+        (vec![0], vec!["two"])
+    );
+    let logs = store
+        .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap();
+    assert_eq!(
+        logs.iter()
+            .map(|log| positions(&log.items))
+            .collect::<Vec<_>>(),
+        [vec![1], vec![0], vec![0]]
+    );
 
     let ended = complete(&store, &first).await;
     assert_eq!(positions(&ended.items), [2]);
     let next = ended.next.expect("the next turn");
-    assert_eq!((next.turn.id, &next.turn.status, next.attempt, next.lease.worker), (waiting.id, &TurnStatus::Running, 1, worker));
-    assert_eq!((positions(&next.items), next.items[0].at), (vec![3], second.at));
+    assert_eq!(
+        (
+            next.turn.id,
+            &next.turn.status,
+            next.attempt,
+            next.lease.worker
+        ),
+        (waiting.id, &TurnStatus::Running, 1, worker)
+    );
+    assert_eq!(
+        (positions(&next.items), next.items[0].at),
+        (vec![3], second.at)
+    );
     let next = complete(&store, &next).await.next.expect("the last turn");
     assert_eq!((next.turn.id, positions(&next.items)), (third.id, vec![5]));
     assert_eq!(complete(&store, &next).await.next, None);
 
-    let logs = store.turns(&ann(), first.turn.conversation, TurnPage::ALL).await.unwrap();
-    assert_eq!(logs.iter().flat_map(|log| positions(&log.items)).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    let logs = store
+        .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap();
+    assert_eq!(
+        logs.iter()
+            .flat_map(|log| positions(&log.items))
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6]
+    );
     let fourth = running(store.begin_turn(message_to(target(), worker, "four")).await);
-    assert_eq!((fourth.turn.ordinal, positions(&fourth.items)), (Ordinal(4), vec![7]));
+    assert_eq!(
+        (fourth.turn.ordinal, positions(&fourth.items)),
+        (Ordinal(4), vec![7])
+    );
 }
 
 /// `Reject` and a full queue refuse a message, and nothing of it is stored.
@@ -258,50 +404,133 @@ pub async fn reject_refuses_and_a_full_queue_refuses(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
     let target = || Target::Existing(first.turn.conversation);
-    let rejected = BeginTurn { busy: BusyPolicy::Reject, ..message_to(target(), worker, "no") };
-    assert!(matches!(store.begin_turn(rejected).await, Err(StoreError::TurnRunning(turn)) if turn == first.turn.id));
-    let limited = |text: &str| BeginTurn { queue_limit: 1, ..message_to(target(), worker, text) };
+    let rejected = BeginTurn {
+        busy: BusyPolicy::Reject,
+        ..message_to(target(), worker, "no")
+    };
+    assert!(
+        matches!(store.begin_turn(rejected).await, Err(StoreError::TurnRunning(turn)) if turn == first.turn.id)
+    );
+    let limited = |text: &str| BeginTurn {
+        queue_limit: 1,
+        ..message_to(target(), worker, text)
+    };
     queued(store.begin_turn(limited("two")).await);
-    assert!(matches!(store.begin_turn(limited("three")).await, Err(StoreError::QueueFull)));
-    let interrupt = BeginTurn { busy: BusyPolicy::Interrupt, ..limited("four") };
-    assert!(matches!(store.begin_turn(interrupt).await, Err(StoreError::QueueFull)));
-    let logs = store.turns(&ann(), first.turn.conversation, TurnPage::ALL).await.unwrap();
+    assert!(matches!(
+        store.begin_turn(limited("three")).await,
+        Err(StoreError::QueueFull)
+    ));
+    let interrupt = BeginTurn {
+        busy: BusyPolicy::Interrupt,
+        ..limited("four")
+    };
+    assert!(matches!(
+        store.begin_turn(interrupt).await,
+        Err(StoreError::QueueFull)
+    ));
+    let logs = store
+        .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap();
     assert_eq!(
-        logs.iter().map(|log| (texts(&log.items), log.turn.cancel_requested)).collect::<Vec<_>>(),
+        logs.iter()
+            .map(|log| (texts(&log.items), log.turn.cancel_requested))
+            .collect::<Vec<_>>(),
         [(vec!["one"], false), (vec!["two"], false)]
     );
     let next = complete(&store, &first).await.next.expect("the next turn");
     complete(&store, &next).await;
-    let rejecting = BeginTurn { busy: BusyPolicy::Reject, ..message_to(target(), worker, "now") };
-    assert_eq!(running(store.begin_turn(rejecting).await).turn.ordinal, Ordinal(3));
+    let rejecting = BeginTurn {
+        busy: BusyPolicy::Reject,
+        ..message_to(target(), worker, "now")
+    };
+    assert_eq!(
+        running(store.begin_turn(rejecting).await).turn.ordinal,
+        Ordinal(3)
+    );
 }
 
-/// `Interrupt` asks to cancel all turns before; the waiting ones end in their order, with their messages in the log.
+/// `Interrupt` asks to cancel all turns before; the waiting ones end in their order, with their
+/// messages in the log.
 pub async fn interrupt_cancels_the_running_and_the_waiting(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
     let target = || Target::Existing(first.turn.conversation);
     let second = queued(store.begin_turn(message_to(target(), worker, "two")).await);
-    let third = queued(store.begin_turn(BeginTurn { busy: BusyPolicy::Interrupt, ..message_to(target(), worker, "three") }).await);
+    let third = queued(
+        store
+            .begin_turn(BeginTurn {
+                busy: BusyPolicy::Interrupt,
+                ..message_to(target(), worker, "three")
+            })
+            .await,
+    );
     assert!(!third.cancel_requested);
-    assert_eq!(store.heartbeat(worker, LEASE, Vec::new()).await.unwrap().cancel, [first.turn.id]);
-    assert!(store.turn(&ann(), second.id, Position::START).await.unwrap().turn.cancel_requested);
+    assert_eq!(
+        store
+            .heartbeat(worker, LEASE, Vec::new())
+            .await
+            .unwrap()
+            .cancel,
+        [first.turn.id]
+    );
+    assert!(
+        store
+            .turn(&ann(), second.id, Position::START)
+            .await
+            .unwrap()
+            .turn
+            .cancel_requested
+    );
 
     let now = Timestamp(5);
-    let ended = store.end_turn(&first.lease, answer("I was"), TurnOutcome::Cancelled, Usage::default(), now).await.unwrap();
+    let ended = store
+        .end_turn(
+            &first.lease,
+            answer("I was"),
+            TurnOutcome::Cancelled,
+            Usage::default(),
+            now,
+        )
+        .await
+        .unwrap();
     let next = ended.next.expect("the last turn");
     assert_eq!((next.turn.id, positions(&next.items)), (third.id, vec![4]));
-    let skipped = store.turn(&ann(), second.id, Position::START).await.unwrap();
+    let skipped = store
+        .turn(&ann(), second.id, Position::START)
+        .await
+        .unwrap();
     assert_eq!(
         (&skipped.turn.status, positions(&skipped.items)),
-        (&TurnStatus::Ended { at: now, outcome: TurnOutcome::Cancelled }, vec![3])
+        (
+            &TurnStatus::Ended {
+                at: now,
+                outcome: TurnOutcome::Cancelled
+            },
+            vec![3]
+        )
     );
-    assert!(store.heartbeat(worker, LEASE, Vec::new()).await.unwrap().cancel.is_empty());
+    assert!(
+        store
+            .heartbeat(worker, LEASE, Vec::new())
+            .await
+            .unwrap()
+            .cancel
+            .is_empty()
+    );
     // When every waiting turn is cancelled, the conversation is idle afterwards.
     let fourth = queued(store.begin_turn(message_to(target(), worker, "four")).await);
     store.request_cancel(&ann(), fourth.id).await.unwrap();
     assert_eq!(complete(&store, &next).await.next, None);
-    assert!(store.turn(&ann(), fourth.id, Position::START).await.unwrap().turn.status.is_ended());
+    assert!(
+        store
+            .turn(&ann(), fourth.id, Position::START)
+            .await
+            .unwrap()
+            .turn
+            .status
+            .is_ended()
+    );
     running(store.begin_turn(message_to(target(), worker, "five")).await);
 }
 
@@ -315,8 +544,14 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
     let placed = store.append(&held.lease, items.clone()).await.unwrap();
     assert_eq!(positions(&placed), [2, 3]);
     assert_eq!(
-        placed.iter().map(|item| (item.at, &item.body)).collect::<Vec<_>>(),
-        items.iter().map(|item| (item.at, &item.body)).collect::<Vec<_>>()
+        placed
+            .iter()
+            .map(|item| (item.at, &item.body))
+            .collect::<Vec<_>>(),
+        items
+            .iter()
+            .map(|item| (item.at, &item.body))
+            .collect::<Vec<_>>()
     );
     assert_eq!(store.append(&held.lease, items).await.unwrap(), placed);
     let outcome = ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("1")));
@@ -325,9 +560,20 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
     assert_eq!(positions(&placed), [4]);
     assert_eq!(store.append(&held.lease, done).await.unwrap(), placed);
     // A result of a call that is not there cannot be stored; nor is what came with it.
-    let orphan = result(&tool_call(message, "{}"), ToolOutcome::Unknown(UnknownCause::Stopped));
-    assert!(store.append(&held.lease, vec![assistant("lost").1, orphan]).await.is_err());
-    let view = store.turn(&ann(), held.turn.id, Position::START).await.unwrap();
+    let orphan = result(
+        &tool_call(message, "{}"),
+        ToolOutcome::Unknown(UnknownCause::Stopped),
+    );
+    assert!(
+        store
+            .append(&held.lease, vec![assistant("lost").1, orphan])
+            .await
+            .is_err()
+    );
+    let view = store
+        .turn(&ann(), held.turn.id, Position::START)
+        .await
+        .unwrap();
     assert_eq!(positions(&view.items), [1, 2, 3, 4]);
     assert_eq!(positions(&complete(&store, &held).await.items), [5]);
 }
@@ -336,32 +582,104 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
 pub async fn ending_is_repeatable_and_final(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
-    queued(store.begin_turn(message_to(Target::Existing(first.turn.conversation), worker, "two")).await);
+    queued(
+        store
+            .begin_turn(message_to(
+                Target::Existing(first.turn.conversation),
+                worker,
+                "two",
+            ))
+            .await,
+    );
     let last = answer("Done.");
-    let failure = TurnFailure { kind: FailureKind::AgentTimeout, message: "Too slow.".to_owned() };
+    let failure = TurnFailure {
+        kind: FailureKind::AgentTimeout,
+        message: "Too slow.".to_owned(),
+    };
     let outcome = TurnOutcome::Failed(failure);
-    let once = store.end_turn(&first.lease, last.clone(), outcome.clone(), Usage::default(), Timestamp(9)).await.unwrap();
-    let again = store.end_turn(&first.lease, last, outcome.clone(), Usage::default(), Timestamp(9)).await.unwrap();
+    let once = store
+        .end_turn(
+            &first.lease,
+            last.clone(),
+            outcome.clone(),
+            Usage::default(),
+            Timestamp(9),
+        )
+        .await
+        .unwrap();
+    let again = store
+        .end_turn(
+            &first.lease,
+            last,
+            outcome.clone(),
+            Usage::default(),
+            Timestamp(9),
+        )
+        .await
+        .unwrap();
     assert_eq!(once, again);
-    assert_eq!(once.turn.status, TurnStatus::Ended { at: Timestamp(9), outcome });
-    assert!(matches!(store.append(&first.lease, answer("late")).await, Err(StoreError::LeaseLost)));
-    let view = store.turn(&ann(), first.turn.id, Position::START).await.unwrap();
-    assert_eq!((view.turn, texts(&view.items)), (once.turn, vec!["one", "Done."]));
-    assert_eq!(store.turns(&ann(), first.turn.conversation, TurnPage::ALL).await.unwrap().len(), 2);
+    assert_eq!(
+        once.turn.status,
+        TurnStatus::Ended {
+            at: Timestamp(9),
+            outcome
+        }
+    );
+    assert!(matches!(
+        store.append(&first.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
+    let view = store
+        .turn(&ann(), first.turn.id, Position::START)
+        .await
+        .unwrap();
+    assert_eq!(
+        (view.turn, texts(&view.items)),
+        (once.turn, vec!["one", "Done."])
+    );
+    assert_eq!(
+        store
+            .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
-/// The next turn is handed over once: by the end, or by the claim of a worker that did not hear of the end.
+/// The next turn is handed over once: by the end, or by the claim of a worker that did not hear of
+/// the end.
 pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
-    let second = queued(store.begin_turn(message_to(Target::Existing(first.turn.conversation), worker, "two")).await);
+    let second = queued(
+        store
+            .begin_turn(message_to(
+                Target::Existing(first.turn.conversation),
+                worker,
+                "two",
+            ))
+            .await,
+    );
     let last = answer("Done.");
     let once = end(&store, &first.lease, last.clone()).await.unwrap();
     assert_eq!(once.next.map(|next| next.turn.id), Some(second.id));
-    let found = store.claim_abandoned(Claim { holding: Some(vec![first.turn.id]), ..claim(worker) }).await.unwrap();
-    assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [second.id]);
+    let found = store
+        .claim_abandoned(Claim {
+            holding: Some(vec![first.turn.id]),
+            ..claim(worker)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        found.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
+        [second.id]
+    );
     let again = end(&store, &first.lease, last).await.unwrap();
-    assert_eq!((again.turn, again.items, again.next), (once.turn, once.items, None));
+    assert_eq!(
+        (again.turn, again.items, again.next),
+        (once.turn, once.items, None)
+    );
     complete(&store, &found[0]).await;
 }
 
@@ -369,24 +687,54 @@ pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
 pub async fn an_old_epoch_writes_nothing(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
     let old = running(store.begin_turn(new_conversation(dead, "one")).await);
-    let draft = |text: &str| Draft { message: MessageId(id()), text: text.to_owned() };
-    store.heartbeat(dead, EXPIRED, vec![(old.lease, draft("left behind"))]).await.unwrap();
+    let draft = |text: &str| Draft {
+        message: MessageId(id()),
+        text: text.to_owned(),
+    };
+    store
+        .heartbeat(dead, EXPIRED, vec![(old.lease, draft("left behind"))])
+        .await
+        .unwrap();
     let worker = enrolled(&store, LEASE).await;
     let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    let view = store.turn(&ann(), old.turn.id, Position::START).await.unwrap();
+    let view = store
+        .turn(&ann(), old.turn.id, Position::START)
+        .await
+        .unwrap();
     assert_eq!(view.draft, None, "a draft outlives its attempt");
     let new = &claimed[0];
-    assert_eq!((new.turn.id, new.lease.worker, new.attempt, &new.items), (old.turn.id, worker, 2, &old.items));
+    assert_eq!(
+        (new.turn.id, new.lease.worker, new.attempt, &new.items),
+        (old.turn.id, worker, 2, &old.items)
+    );
     assert_eq!(new.owner, ann());
     assert!(new.lease.epoch > old.lease.epoch);
-    assert!(matches!(store.append(&old.lease, answer("late")).await, Err(StoreError::LeaseLost)));
-    assert!(matches!(end(&store, &old.lease, answer("late")).await, Err(StoreError::LeaseLost)));
-    store.heartbeat(worker, LEASE, vec![(old.lease, draft("old"))]).await.unwrap();
-    let view = store.turn(&ann(), old.turn.id, Position::START).await.unwrap();
-    assert_eq!((view.turn.status, view.items, view.draft), (TurnStatus::Running, old.items, None));
+    assert!(matches!(
+        store.append(&old.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
+    assert!(matches!(
+        end(&store, &old.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
+    store
+        .heartbeat(worker, LEASE, vec![(old.lease, draft("old"))])
+        .await
+        .unwrap();
+    let view = store
+        .turn(&ann(), old.turn.id, Position::START)
+        .await
+        .unwrap();
+    assert_eq!(
+        (view.turn.status, view.items, view.draft),
+        (TurnStatus::Running, old.items, None)
+    );
     complete(&store, new).await;
-    assert!(matches!(end(&store, &old.lease, answer("late")).await, Err(StoreError::LeaseLost)));
+    assert!(matches!(
+        end(&store, &old.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
 }
 
 /// However many claim, each abandoned turn goes to one of them.
@@ -394,34 +742,82 @@ pub async fn each_abandoned_turn_is_claimed_once(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
     let mut abandoned = HashSet::new();
     for _ in 0..20 {
-        abandoned.insert(running(store.begin_turn(new_conversation(dead, "one")).await).turn.id);
+        abandoned.insert(
+            running(store.begin_turn(new_conversation(dead, "one")).await)
+                .turn
+                .id,
+        );
     }
-    let workers = [enrolled(&store, LEASE).await, enrolled(&store, LEASE).await, enrolled(&store, LEASE).await];
+    let workers = [
+        enrolled(&store, LEASE).await,
+        enrolled(&store, LEASE).await,
+        enrolled(&store, LEASE).await,
+    ];
     let mut claimed = Vec::new();
     while claimed.len() < 20 {
-        let bites = workers.map(|worker| store.claim_abandoned(Claim { limit: 3, ..claim(worker) }));
-        let bites: Vec<_> = futures_util::future::join_all(bites).await.into_iter().map(Result::unwrap).collect();
+        let bites = workers.map(|worker| {
+            store.claim_abandoned(Claim {
+                limit: 3,
+                ..claim(worker)
+            })
+        });
+        let bites: Vec<_> = futures_util::future::join_all(bites)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         assert!(bites.iter().all(|bite| bite.len() <= 3));
-        assert!(bites.iter().any(|bite| !bite.is_empty()), "only {} of 20 were claimed", claimed.len());
+        assert!(
+            bites.iter().any(|bite| !bite.is_empty()),
+            "only {} of 20 were claimed",
+            claimed.len()
+        );
         claimed.extend(bites.into_iter().flatten().map(|held| held.turn.id));
     }
     assert_eq!(claimed.len(), 20);
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), abandoned);
-    assert!(store.claim_abandoned(claim(workers[0])).await.unwrap().is_empty());
+    assert!(
+        store
+            .claim_abandoned(claim(workers[0]))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
-/// Turns of a worker that lives, and of the claimer itself, are not claimed; queued and ended ones never are.
+/// Turns of a worker that lives, and of the claimer itself, are not claimed; queued and ended ones
+/// never are.
 pub async fn a_living_workers_turns_are_safe(store: Store) {
     let living = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(living, "one")).await);
-    queued(store.begin_turn(message_to(Target::Existing(held.turn.conversation), living, "two")).await);
+    queued(
+        store
+            .begin_turn(message_to(
+                Target::Existing(held.turn.conversation),
+                living,
+                "two",
+            ))
+            .await,
+    );
     let expired = enrolled(&store, EXPIRED).await;
     let own = running(store.begin_turn(new_conversation(expired, "mine")).await);
-    assert!(store.claim_abandoned(claim(expired)).await.unwrap().is_empty());
+    assert!(
+        store
+            .claim_abandoned(claim(expired))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     // Nobody claimed its turn, so the silent worker may come back to life.
     store.heartbeat(expired, LEASE, Vec::new()).await.unwrap();
     let worker = enrolled(&store, LEASE).await;
-    assert!(store.claim_abandoned(claim(worker)).await.unwrap().is_empty());
+    assert!(
+        store
+            .claim_abandoned(claim(worker))
+            .await
+            .unwrap()
+            .is_empty()
+    );
     complete(&store, &own).await;
 }
 
@@ -432,10 +828,23 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
     let mislaid = running(store.begin_turn(new_conversation(worker, "mislaid")).await);
     let other = enrolled(&store, LEASE).await;
     let foreign = running(store.begin_turn(new_conversation(other, "foreign")).await);
-    let found = store.claim_abandoned(Claim { holding: Some(vec![known.turn.id]), ..claim(worker) }).await.unwrap();
-    assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [mislaid.turn.id]);
+    let found = store
+        .claim_abandoned(Claim {
+            holding: Some(vec![known.turn.id]),
+            ..claim(worker)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        found.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
+        [mislaid.turn.id]
+    );
     assert!(found[0].lease.epoch > mislaid.lease.epoch);
-    assert_eq!(found[0].attempt, mislaid.attempt + 1, "its attempt was broken off");
+    assert_eq!(
+        found[0].attempt,
+        mislaid.attempt + 1,
+        "its attempt was broken off"
+    );
     complete(&store, &known).await;
     complete(&store, &foreign).await;
     complete(&store, &found[0]).await;
@@ -448,16 +857,40 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
     let silent = enrolled(&store, EXPIRED).await;
     let own = running(store.begin_turn(new_conversation(silent, "own")).await);
     for holding in [None, Some(vec![own.turn.id])] {
-        assert_eq!(store.claim_abandoned(Claim { holding, ..claim(silent) }).await.unwrap(), []);
+        assert_eq!(
+            store
+                .claim_abandoned(Claim {
+                    holding,
+                    ..claim(silent)
+                })
+                .await
+                .unwrap(),
+            []
+        );
     }
-    assert_eq!(store.claim_abandoned(claim(WorkerId(id()))).await.unwrap(), []);
+    assert_eq!(
+        store.claim_abandoned(claim(WorkerId(id()))).await.unwrap(),
+        []
+    );
     // What it has mislaid itself it gets all the same, and nobody is forgotten for that.
-    let found = store.claim_abandoned(Claim { holding: Some(Vec::new()), ..claim(silent) }).await.unwrap();
-    assert_eq!(found.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [own.turn.id]);
+    let found = store
+        .claim_abandoned(Claim {
+            holding: Some(Vec::new()),
+            ..claim(silent)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        found.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
+        [own.turn.id]
+    );
     store.heartbeat(dead, EXPIRED, Vec::new()).await.unwrap();
     store.heartbeat(silent, LEASE, Vec::new()).await.unwrap();
     let claimed = store.claim_abandoned(claim(silent)).await.unwrap();
-    assert_eq!(claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [left.turn.id]);
+    assert_eq!(
+        claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
+        [left.turn.id]
+    );
     complete(&store, &claimed[0]).await;
     complete(&store, &found[0]).await;
 }
@@ -467,11 +900,23 @@ pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(leaving, "one")).await);
     store.retire(leaving, vec![held.turn.id]).await.unwrap();
-    assert!(matches!(store.heartbeat(leaving, LEASE, Vec::new()).await, Err(StoreError::LeaseLost)));
-    assert!(matches!(store.append(&held.lease, answer("late")).await, Err(StoreError::LeaseLost)));
+    assert!(matches!(
+        store.heartbeat(leaving, LEASE, Vec::new()).await,
+        Err(StoreError::LeaseLost)
+    ));
+    assert!(matches!(
+        store.append(&held.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
     let worker = enrolled(&store, LEASE).await;
     let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
-    assert_eq!(claimed.iter().map(|held| (held.turn.id, held.attempt)).collect::<Vec<_>>(), [(held.turn.id, 1)]);
+    assert_eq!(
+        claimed
+            .iter()
+            .map(|held| (held.turn.id, held.attempt))
+            .collect::<Vec<_>>(),
+        [(held.turn.id, 1)]
+    );
     complete(&store, &claimed[0]).await;
 }
 
@@ -481,11 +926,27 @@ pub async fn a_forgotten_worker_hears_of_it(store: Store) {
     running(store.begin_turn(new_conversation(silent, "one")).await);
     running(store.begin_turn(new_conversation(silent, "two")).await);
     let worker = enrolled(&store, LEASE).await;
-    assert_eq!(store.claim_abandoned(Claim { limit: 1, ..claim(worker) }).await.unwrap().len(), 1);
-    assert!(matches!(store.heartbeat(silent, LEASE, Vec::new()).await, Err(StoreError::LeaseLost)));
+    assert_eq!(
+        store
+            .claim_abandoned(Claim {
+                limit: 1,
+                ..claim(worker)
+            })
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(matches!(
+        store.heartbeat(silent, LEASE, Vec::new()).await,
+        Err(StoreError::LeaseLost)
+    ));
     // What it still held can be claimed too.
     assert_eq!(store.claim_abandoned(claim(worker)).await.unwrap().len(), 1);
-    assert!(matches!(store.heartbeat(WorkerId(id()), LEASE, Vec::new()).await, Err(StoreError::LeaseLost)));
+    assert!(matches!(
+        store.heartbeat(WorkerId(id()), LEASE, Vec::new()).await,
+        Err(StoreError::LeaseLost)
+    ));
 }
 
 /// The registration of another worker does not forget one whose lease has just ended.
@@ -503,40 +964,126 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
     let second = running(store.begin_turn(new_conversation(worker, "two")).await);
     let foreign = running(store.begin_turn(new_conversation(other, "three")).await);
-    let draft = |text: &str| Draft { message: MessageId(id()), text: text.to_owned() };
+    let draft = |text: &str| Draft {
+        message: MessageId(id()),
+        text: text.to_owned(),
+    };
     let (one, two) = (draft("Half a wo"), draft("Zwei 日本"));
     let drafts = vec![(first.lease, one.clone()), (second.lease, two.clone())];
-    assert!(store.heartbeat(worker, LEASE, drafts).await.unwrap().cancel.is_empty());
-    assert_eq!(store.turn(&ann(), first.turn.id, Position(1)).await.unwrap().draft, Some(one.clone()));
-    assert_eq!(store.turn(&ann(), second.turn.id, Position(1)).await.unwrap().draft, Some(two.clone()));
+    assert!(
+        store
+            .heartbeat(worker, LEASE, drafts)
+            .await
+            .unwrap()
+            .cancel
+            .is_empty()
+    );
+    assert_eq!(
+        store
+            .turn(&ann(), first.turn.id, Position(1))
+            .await
+            .unwrap()
+            .draft,
+        Some(one.clone())
+    );
+    assert_eq!(
+        store
+            .turn(&ann(), second.turn.id, Position(1))
+            .await
+            .unwrap()
+            .draft,
+        Some(two.clone())
+    );
 
     // The message becomes an item: the draft is gone, and a late one does not bring it back.
-    let said = NewItem { at: Timestamp(1), body: ItemBody::Message(Message::assistant(one.message, one.text.clone())) };
+    let said = NewItem {
+        at: Timestamp(1),
+        body: ItemBody::Message(Message::assistant(one.message, one.text.clone())),
+    };
     store.append(&first.lease, vec![said]).await.unwrap();
-    assert_eq!(store.turn(&ann(), first.turn.id, Position(1)).await.unwrap().draft, None);
-    store.heartbeat(worker, LEASE, vec![(first.lease, one)]).await.unwrap();
-    assert_eq!(store.turn(&ann(), first.turn.id, Position(2)).await.unwrap().draft, None);
+    assert_eq!(
+        store
+            .turn(&ann(), first.turn.id, Position(1))
+            .await
+            .unwrap()
+            .draft,
+        None
+    );
+    store
+        .heartbeat(worker, LEASE, vec![(first.lease, one)])
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .turn(&ann(), first.turn.id, Position(2))
+            .await
+            .unwrap()
+            .draft,
+        None
+    );
     let next = draft("next");
-    store.heartbeat(worker, LEASE, vec![(first.lease, next.clone())]).await.unwrap();
-    assert_eq!(store.turn(&ann(), first.turn.id, Position(2)).await.unwrap().draft, Some(next));
+    store
+        .heartbeat(worker, LEASE, vec![(first.lease, next.clone())])
+        .await
+        .unwrap();
+    assert_eq!(
+        store
+            .turn(&ann(), first.turn.id, Position(2))
+            .await
+            .unwrap()
+            .draft,
+        Some(next)
+    );
 
     store.request_cancel(&ann(), second.turn.id).await.unwrap();
     store.request_cancel(&ann(), foreign.turn.id).await.unwrap();
-    assert_eq!(store.heartbeat(worker, LEASE, Vec::new()).await.unwrap().cancel, [second.turn.id]);
+    assert_eq!(
+        store
+            .heartbeat(worker, LEASE, Vec::new())
+            .await
+            .unwrap()
+            .cancel,
+        [second.turn.id]
+    );
     complete(&store, &second).await;
-    assert!(store.heartbeat(worker, LEASE, Vec::new()).await.unwrap().cancel.is_empty());
-    assert_eq!(store.turn(&ann(), second.turn.id, Position(1)).await.unwrap().draft, None);
+    assert!(
+        store
+            .heartbeat(worker, LEASE, Vec::new())
+            .await
+            .unwrap()
+            .cancel
+            .is_empty()
+    );
+    assert_eq!(
+        store
+            .turn(&ann(), second.turn.id, Position(1))
+            .await
+            .unwrap()
+            .draft,
+        None
+    );
 }
 
 /// While a turn's mark is the same nothing has happened; whatever happens changes it.
 pub async fn a_mark_changes_with_its_turn(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin_turn(new_conversation(worker, "one")).await);
-    let second = queued(store.begin_turn(message_to(Target::Existing(first.turn.conversation), worker, "two")).await);
+    let second = queued(
+        store
+            .begin_turn(message_to(
+                Target::Existing(first.turn.conversation),
+                worker,
+                "two",
+            ))
+            .await,
+    );
     let other = running(store.begin_turn(new_conversation(worker, "other")).await);
     let (one, two) = (first.turn.id, second.id);
     let marks = async || {
-        let marks = store.marks(vec![one, two, TurnId(id()), other.turn.id]).await.unwrap();
+        let marks = store
+            .marks(vec![one, two, TurnId(id()), other.turn.id])
+            .await
+            .unwrap();
         assert_eq!(marks.len(), 3, "{marks:?}");
         marks
     };
@@ -544,21 +1091,39 @@ pub async fn a_mark_changes_with_its_turn(store: Store) {
     assert_eq!(before, marks().await);
     let mut changed = async |what: &str, turns: &[TurnId]| {
         let now = marks().await;
-        turns.iter().for_each(|turn| assert_ne!(now[turn], before[turn], "{what}"));
+        turns
+            .iter()
+            .for_each(|turn| assert_ne!(now[turn], before[turn], "{what}"));
         assert_eq!(now[&other.turn.id], before[&other.turn.id], "{what}");
         before = now;
     };
     let (message, last) = assistant("One, ");
     for text in ["One", "One, "] {
-        let draft = Draft { message, text: text.to_owned() };
-        store.heartbeat(worker, LEASE, vec![(first.lease, draft)]).await.unwrap();
+        let draft = Draft {
+            message,
+            text: text.to_owned(),
+        };
+        store
+            .heartbeat(worker, LEASE, vec![(first.lease, draft)])
+            .await
+            .unwrap();
         changed("a draft has grown", &[one]).await;
     }
     store.append(&first.lease, vec![last]).await.unwrap();
     changed("an item was added", &[one]).await;
-    let next = end(&store, &first.lease, answer("Done.")).await.unwrap().next.unwrap();
+    let next = end(&store, &first.lease, answer("Done."))
+        .await
+        .unwrap()
+        .next
+        .unwrap();
     changed("one has ended, the other begun", &[one, two]).await;
-    let found = store.claim_abandoned(Claim { holding: Some(vec![other.turn.id]), ..claim(worker) }).await.unwrap();
+    let found = store
+        .claim_abandoned(Claim {
+            holding: Some(vec![other.turn.id]),
+            ..claim(worker)
+        })
+        .await
+        .unwrap();
     assert_eq!(found.len(), 1);
     changed("it was claimed", &[two]).await;
     assert!(next.lease != found[0].lease);
@@ -569,11 +1134,20 @@ pub async fn a_mark_changes_with_its_turn(store: Store) {
     assert_eq!(store.marks(Vec::new()).await.unwrap(), HashMap::new());
 }
 
-/// The same key and request give one turn, however many ask at once; another request is refused; owners do not share keys.
+/// The same key and request give one turn, however many ask at once; another request is refused;
+/// owners do not share keys.
 pub async fn one_idempotency_key_gives_one_turn(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let key = |fingerprint: u8| Some(IdempotencyKey { key: "key-1".to_owned(), fingerprint: [fingerprint; 32] });
-    let asked = (0..20).map(|_| BeginTurn { idempotency: key(1), ..new_conversation(worker, "once") });
+    let key = |fingerprint: u8| {
+        Some(IdempotencyKey {
+            key: "key-1".to_owned(),
+            fingerprint: [fingerprint; 32],
+        })
+    };
+    let asked = (0..20).map(|_| BeginTurn {
+        idempotency: key(1),
+        ..new_conversation(worker, "once")
+    });
     let begun = futures_util::future::join_all(asked.map(|begin| store.begin_turn(begin))).await;
     let mut first = None;
     let mut existing = Vec::new();
@@ -586,10 +1160,19 @@ pub async fn one_idempotency_key_gives_one_turn(store: Store) {
     }
     let first = first.expect("one turn");
     assert_eq!(existing, vec![first.turn.id; 19]);
-    let page = ConversationPage { after: None, limit: 100 };
+    let page = ConversationPage {
+        after: None,
+        limit: 100,
+    };
     assert_eq!(store.conversations(&ann(), page).await.unwrap().len(), 1);
-    let other = BeginTurn { idempotency: key(2), ..new_conversation(worker, "other") };
-    assert!(matches!(store.begin_turn(other).await, Err(StoreError::IdempotencyMismatch)));
+    let other = BeginTurn {
+        idempotency: key(2),
+        ..new_conversation(worker, "other")
+    };
+    assert!(matches!(
+        store.begin_turn(other).await,
+        Err(StoreError::IdempotencyMismatch)
+    ));
     let full = BeginTurn {
         idempotency: key(1),
         queue_limit: 0,
@@ -597,64 +1180,138 @@ pub async fn one_idempotency_key_gives_one_turn(store: Store) {
         ..message_to(Target::Existing(first.turn.conversation), worker, "once")
     };
     let ended = complete(&store, &first).await;
-    assert!(matches!(store.begin_turn(full).await, Ok(Begun::Existing(turn)) if turn == ended.turn));
-    let bob = BeginTurn { owner: owner("bob"), idempotency: key(2), ..new_conversation(worker, "mine") };
+    assert!(
+        matches!(store.begin_turn(full).await, Ok(Begun::Existing(turn)) if turn == ended.turn)
+    );
+    let bob = BeginTurn {
+        owner: owner("bob"),
+        idempotency: key(2),
+        ..new_conversation(worker, "mine")
+    };
     running(store.begin_turn(bob).await);
 }
 
 /// The same turn id again gives the same turn: a lost answer can be asked for once more.
 pub async fn beginning_is_repeatable(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let key = IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] };
-    let begin = BeginTurn { idempotency: Some(key), ..new_conversation(worker, "one") };
+    let key = IdempotencyKey {
+        key: "k".to_owned(),
+        fingerprint: [1; 32],
+    };
+    let begin = BeginTurn {
+        idempotency: Some(key),
+        ..new_conversation(worker, "one")
+    };
     let held = running(store.begin_turn(begin.clone()).await);
     assert_eq!(running(store.begin_turn(begin.clone()).await), held);
     // Under another worker's name, the turn is not given away.
-    let stranger = BeginTurn { worker: WorkerId(id()), ..begin.clone() };
+    let stranger = BeginTurn {
+        worker: WorkerId(id()),
+        ..begin.clone()
+    };
     assert_eq!(queued(store.begin_turn(stranger).await).id, held.turn.id);
     let second = message_to(Target::Existing(held.turn.conversation), worker, "two");
     let waiting = queued(store.begin_turn(second.clone()).await);
     assert_eq!(queued(store.begin_turn(second).await), waiting);
-    assert_eq!(store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 /// A retry takes the place of its turn and all after it when it starts to run, not before.
 pub async fn a_retry_supersedes_when_it_starts(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let mut held = vec![running(store.begin_turn(new_conversation(worker, "t1")).await)];
+    let mut held = vec![running(
+        store.begin_turn(new_conversation(worker, "t1")).await,
+    )];
     let conversation = held[0].turn.conversation;
     let target = || Target::Existing(conversation);
     complete(&store, &held[0]).await;
     for text in ["t2", "t3"] {
-        held.push(running(store.begin_turn(message_to(target(), worker, text)).await));
+        held.push(running(
+            store.begin_turn(message_to(target(), worker, text)).await,
+        ));
         complete(&store, held.last().unwrap()).await;
     }
     let fourth = running(store.begin_turn(message_to(target(), worker, "t4")).await);
-    let retry = BeginTurn { retry_of: Some(held[1].turn.id), ..message_to(target(), worker, "t2") };
+    let retry = BeginTurn {
+        retry_of: Some(held[1].turn.id),
+        ..message_to(target(), worker, "t2")
+    };
     let waiting = queued(store.begin_turn(retry).await);
     assert_eq!(waiting.retry_of, Some(held[1].turn.id));
-    let seen = async |superseded| store.turns(&ann(), conversation, TurnPage { superseded, ..TurnPage::ALL }).await;
+    let seen = async |superseded| {
+        store
+            .turns(
+                &ann(),
+                conversation,
+                TurnPage {
+                    superseded,
+                    ..TurnPage::ALL
+                },
+            )
+            .await
+    };
     assert_eq!(seen(false).await.unwrap().len(), 5);
     let next = complete(&store, &fourth).await.next.expect("the retry");
     assert_eq!(next.turn.id, waiting.id);
-    let ordinals = |logs: Vec<crate::TurnLog>| logs.iter().map(|log| log.turn.ordinal.0).collect::<Vec<_>>();
+    let ordinals = |logs: Vec<crate::TurnLog>| {
+        logs.iter()
+            .map(|log| log.turn.ordinal.0)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ordinals(seen(false).await.unwrap()), [1, 5]);
     let all = seen(true).await.unwrap();
-    assert_eq!(all.iter().map(|log| log.turn.superseded).collect::<Vec<_>>(), [false, true, true, true, false]);
+    assert_eq!(
+        all.iter()
+            .map(|log| log.turn.superseded)
+            .collect::<Vec<_>>(),
+        [false, true, true, true, false]
+    );
     assert_eq!(texts(&all[2].items), ["t3", "Done."]);
     complete(&store, &next).await;
-    let key = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] });
-    let again = BeginTurn { retry_of: Some(next.turn.id), idempotency: key, ..message_to(target(), worker, "t2") };
+    let key = Some(IdempotencyKey {
+        key: "k".to_owned(),
+        fingerprint: [1; 32],
+    });
+    let again = BeginTurn {
+        retry_of: Some(next.turn.id),
+        idempotency: key,
+        ..message_to(target(), worker, "t2")
+    };
     complete(&store, &running(store.begin_turn(again.clone()).await)).await;
     // What is superseded cannot be retried, but the request that superseded it can be repeated.
-    let repeated = BeginTurn { turn: TurnId(id()), message: MessageId(id()), ..again };
-    assert!(matches!(store.begin_turn(repeated.clone()).await, Ok(Begun::Existing(turn)) if turn.retry_of == Some(next.turn.id)));
-    let late = BeginTurn { idempotency: None, ..repeated };
-    assert!(matches!(store.begin_turn(late).await, Err(StoreError::Superseded)));
+    let repeated = BeginTurn {
+        turn: TurnId(id()),
+        message: MessageId(id()),
+        ..again
+    };
+    assert!(
+        matches!(store.begin_turn(repeated.clone()).await, Ok(Begun::Existing(turn)) if turn.retry_of == Some(next.turn.id))
+    );
+    let late = BeginTurn {
+        idempotency: None,
+        ..repeated
+    };
+    assert!(matches!(
+        store.begin_turn(late).await,
+        Err(StoreError::Superseded)
+    ));
     assert_eq!(ordinals(seen(false).await.unwrap()), [1, 6]);
     let elsewhere = running(store.begin_turn(new_conversation(worker, "other")).await);
-    let wrong = BeginTurn { retry_of: Some(elsewhere.turn.id), ..message_to(target(), worker, "t2") };
-    assert!(matches!(store.begin_turn(wrong).await, Err(StoreError::NotFound)));
+    let wrong = BeginTurn {
+        retry_of: Some(elsewhere.turn.id),
+        ..message_to(target(), worker, "t2")
+    };
+    assert!(matches!(
+        store.begin_turn(wrong).await,
+        Err(StoreError::NotFound)
+    ));
 }
 
 /// Lists page by activity without loss or double, ties included.
@@ -663,25 +1320,69 @@ pub async fn conversations_come_last_active_first(store: Store) {
     let mut all = Vec::new();
     for n in 0..25 {
         // Five at each moment, so that ties are crossed by the pages.
-        let begin = BeginTurn { at: Timestamp(1_000 + n / 5), ..new_conversation(worker, "hello") };
+        let begin = BeginTurn {
+            at: Timestamp(1_000 + n / 5),
+            ..new_conversation(worker, "hello")
+        };
         all.push((begin.at, begin.target.id()));
         store.begin_turn(begin).await.unwrap();
     }
     all.sort_unstable_by(|a, b| b.cmp(a));
     let mut listed = Vec::new();
     loop {
-        let page = store.conversations(&ann(), ConversationPage { after: listed.last().copied(), limit: 7 }).await.unwrap();
+        let page = store
+            .conversations(
+                &ann(),
+                ConversationPage {
+                    after: listed.last().copied(),
+                    limit: 7,
+                },
+            )
+            .await
+            .unwrap();
         if page.is_empty() {
             break;
         }
         assert!(page.len() <= 7);
-        listed.extend(page.iter().map(|conversation| (conversation.updated_at, conversation.id)));
+        listed.extend(
+            page.iter()
+                .map(|conversation| (conversation.updated_at, conversation.id)),
+        );
     }
     assert_eq!(listed, all);
-    assert!(store.conversations(&owner("bob"), ConversationPage { after: None, limit: 7 }).await.unwrap().is_empty());
+    assert!(
+        store
+            .conversations(
+                &owner("bob"),
+                ConversationPage {
+                    after: None,
+                    limit: 7
+                }
+            )
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let oldest = all.last().unwrap().1;
-    store.rename(&ann(), oldest, &Title::new("Awake").unwrap(), Timestamp(9_000)).await.unwrap();
-    let first = store.conversations(&ann(), ConversationPage { after: None, limit: 1 }).await.unwrap();
+    store
+        .rename(
+            &ann(),
+            oldest,
+            &Title::new("Awake").unwrap(),
+            Timestamp(9_000),
+        )
+        .await
+        .unwrap();
+    let first = store
+        .conversations(
+            &ann(),
+            ConversationPage {
+                after: None,
+                limit: 1,
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!((first[0].id, first[0].title.as_str()), (oldest, "Awake"));
 }
 
@@ -692,22 +1393,79 @@ pub async fn turns_come_in_pages_both_ways(store: Store) {
     let conversation = first.turn.conversation;
     complete(&store, &first).await;
     for n in 2..=9 {
-        let held = running(store.begin_turn(message_to(Target::Existing(conversation), worker, &n.to_string())).await);
+        let held = running(
+            store
+                .begin_turn(message_to(
+                    Target::Existing(conversation),
+                    worker,
+                    &n.to_string(),
+                ))
+                .await,
+        );
         complete(&store, &held).await;
     }
     let page = async |page: TurnPage| {
         let logs = store.turns(&ann(), conversation, page).await.unwrap();
         assert!(logs.iter().all(|log| log.items.len() == 2));
-        logs.iter().map(|log| log.turn.ordinal.0).collect::<Vec<_>>()
+        logs.iter()
+            .map(|log| log.turn.ordinal.0)
+            .collect::<Vec<_>>()
     };
     let limit = 4;
     assert_eq!(page(TurnPage::ALL).await, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
-    assert_eq!(page(TurnPage { limit, ..TurnPage::ALL }).await, [1, 2, 3, 4]);
-    assert_eq!(page(TurnPage { limit, after: Some(Ordinal(4)), ..TurnPage::ALL }).await, [5, 6, 7, 8]);
-    assert_eq!(page(TurnPage { limit, newest: true, ..TurnPage::ALL }).await, [6, 7, 8, 9]);
-    assert_eq!(page(TurnPage { limit, newest: true, before: Some(Ordinal(6)), ..TurnPage::ALL }).await, [2, 3, 4, 5]);
-    assert_eq!(page(TurnPage { after: Some(Ordinal(2)), before: Some(Ordinal(5)), ..TurnPage::ALL }).await, [3, 4]);
-    assert!(page(TurnPage { after: Some(Ordinal(9)), ..TurnPage::ALL }).await.is_empty());
+    assert_eq!(
+        page(TurnPage {
+            limit,
+            ..TurnPage::ALL
+        })
+        .await,
+        [1, 2, 3, 4]
+    );
+    assert_eq!(
+        page(TurnPage {
+            limit,
+            after: Some(Ordinal(4)),
+            ..TurnPage::ALL
+        })
+        .await,
+        [5, 6, 7, 8]
+    );
+    assert_eq!(
+        page(TurnPage {
+            limit,
+            newest: true,
+            ..TurnPage::ALL
+        })
+        .await,
+        [6, 7, 8, 9]
+    );
+    assert_eq!(
+        page(TurnPage {
+            limit,
+            newest: true,
+            before: Some(Ordinal(6)),
+            ..TurnPage::ALL
+        })
+        .await,
+        [2, 3, 4, 5]
+    );
+    assert_eq!(
+        page(TurnPage {
+            after: Some(Ordinal(2)),
+            before: Some(Ordinal(5)),
+            ..TurnPage::ALL
+        })
+        .await,
+        [3, 4]
+    );
+    assert!(
+        page(TurnPage {
+            after: Some(Ordinal(9)),
+            ..TurnPage::ALL
+        })
+        .await
+        .is_empty()
+    );
 }
 
 /// Arguments and answers come back byte for byte, and every outcome as it was.
@@ -716,80 +1474,208 @@ pub async fn tool_calls_keep_every_byte(store: Store) {
     let held = running(store.begin_turn(new_conversation(worker, "one")).await);
     let (message, said) = assistant("Working.");
     let odd = "{\"b\": 1e400, \"a\": 123456789012345678901234567890, \"b\": [ ], \"s\":\"\\u00e9\\n 日本\"}";
-    let mut calls = [odd, "{}", "\"not an object\"", "{}", "{}"].map(|arguments| tool_call(message, arguments));
+    let mut calls =
+        [odd, "{}", "\"not an object\"", "{}", "{}"].map(|arguments| tool_call(message, arguments));
     calls[4].ran_by = RanBy::Agent;
     let failed = |kind, message: &str| ToolOutcome::Failed(ToolError::new(kind, message));
     let outcomes = [
         Some(ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(odd)))),
         Some(ToolOutcome::Unknown(UnknownCause::TimedOut)),
-        Some(failed(ToolErrorKind::TimedOut, "No answer in 30 s: \"add\"")),
+        Some(failed(
+            ToolErrorKind::TimedOut,
+            "No answer in 30 s: \"add\"",
+        )),
         None,
-        Some(ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("null")))),
+        Some(ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(
+            "null",
+        )))),
     ];
     let mut items = vec![said];
-    items.extend(calls.iter().cloned().map(|call| new(ItemBody::ToolCall(call))));
+    items.extend(
+        calls
+            .iter()
+            .cloned()
+            .map(|call| new(ItemBody::ToolCall(call))),
+    );
     store.append(&held.lease, items).await.unwrap();
-    let results: Vec<_> = calls.iter().zip(&outcomes).filter_map(|(call, outcome)| Some(result(call, outcome.clone()?))).collect();
+    let results: Vec<_> = calls
+        .iter()
+        .zip(&outcomes)
+        .filter_map(|(call, outcome)| Some(result(call, outcome.clone()?)))
+        .collect();
     store.append(&held.lease, results).await.unwrap();
 
-    let view = store.turn(&ann(), held.turn.id, Position::START).await.unwrap();
+    let view = store
+        .turn(&ann(), held.turn.id, Position::START)
+        .await
+        .unwrap();
     assert_eq!(positions(&view.items), (1..=11).collect::<Vec<_>>());
-    let logs = store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap();
+    let logs = store
+        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap();
     assert_eq!(logs[0].items, view.items);
-    let page = async |after, limit| store.tool_calls(&ann(), held.turn.conversation, ToolCallPage { after, limit }).await.unwrap();
+    let page = async |after, limit| {
+        store
+            .tool_calls(
+                &ann(),
+                held.turn.conversation,
+                ToolCallPage { after, limit },
+            )
+            .await
+            .unwrap()
+    };
     let records = page(Position::START, 100).await;
-    assert_eq!(records.iter().map(|record| record.call.clone()).collect::<Vec<_>>(), calls);
-    let seen: Vec<_> = records.iter().map(|record| record.result.as_ref().map(|result| result.outcome.clone())).collect();
+    assert_eq!(
+        records
+            .iter()
+            .map(|record| record.call.clone())
+            .collect::<Vec<_>>(),
+        calls
+    );
+    let seen: Vec<_> = records
+        .iter()
+        .map(|record| record.result.as_ref().map(|result| result.outcome.clone()))
+        .collect();
     assert_eq!(seen, outcomes);
     let first = &records[0];
     assert_eq!(
         (first.position, first.turn, first.superseded, first.at),
-        (Position(3), held.turn.id, false, Timestamp(1_770_069_602_000_002))
+        (
+            Position(3),
+            held.turn.id,
+            false,
+            Timestamp(1_770_069_602_000_002)
+        )
     );
     let result = first.result.as_ref().unwrap();
-    assert_eq!((result.started_at, result.took), (Timestamp(1_770_069_602_500_000), Duration::from_micros(3_141)));
+    assert_eq!(
+        (result.started_at, result.took),
+        (
+            Timestamp(1_770_069_602_500_000),
+            Duration::from_micros(3_141)
+        )
+    );
     let two = page(Position::START, 2).await;
     assert_eq!(two, records[..2]);
     assert_eq!(page(two[1].position, 100).await, records[2..]);
 }
 
-/// Renaming and deleting; a deleted conversation's turn can write nothing, and nothing of it can be read.
+/// Renaming and deleting; a deleted conversation's turn can write nothing, and nothing of it can be
+/// read.
 pub async fn titles_change_and_conversations_go(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(worker, "one")).await);
     let conversation = held.turn.conversation;
-    let waiting = queued(store.begin_turn(message_to(Target::Existing(conversation), worker, "two")).await);
-    let renamed = store.rename(&ann(), conversation, &Title::new("Новое").unwrap(), Timestamp(77)).await.unwrap();
-    assert_eq!((renamed.title.as_str(), renamed.updated_at), ("Новое", Timestamp(77)));
-    assert_eq!(store.conversation(&ann(), conversation).await.unwrap(), renamed);
+    let waiting = queued(
+        store
+            .begin_turn(message_to(Target::Existing(conversation), worker, "two"))
+            .await,
+    );
+    let renamed = store
+        .rename(
+            &ann(),
+            conversation,
+            &Title::new("Новое").unwrap(),
+            Timestamp(77),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (renamed.title.as_str(), renamed.updated_at),
+        ("Новое", Timestamp(77))
+    );
+    assert_eq!(
+        store.conversation(&ann(), conversation).await.unwrap(),
+        renamed
+    );
     let (message, said) = assistant("Calling.");
-    store.append(&held.lease, vec![said, new(ItemBody::ToolCall(tool_call(message, "{}")))]).await.unwrap();
+    store
+        .append(
+            &held.lease,
+            vec![said, new(ItemBody::ToolCall(tool_call(message, "{}")))],
+        )
+        .await
+        .unwrap();
 
     store.delete(&ann(), conversation).await.unwrap();
-    assert!(matches!(store.append(&held.lease, answer("late")).await, Err(StoreError::LeaseLost)));
-    assert!(matches!(end(&store, &held.lease, answer("late")).await, Err(StoreError::LeaseLost)));
-    assert!(matches!(store.conversation(&ann(), conversation).await, Err(StoreError::NotFound)));
-    assert!(matches!(store.turn(&ann(), waiting.id, Position::START).await, Err(StoreError::NotFound)));
-    assert!(matches!(store.delete(&ann(), conversation).await, Err(StoreError::NotFound)));
-    assert!(store.claim_abandoned(claim(WorkerId(id()))).await.unwrap().is_empty());
-    assert!(store.conversations(&ann(), ConversationPage { after: None, limit: 9 }).await.unwrap().is_empty());
+    assert!(matches!(
+        store.append(&held.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
+    assert!(matches!(
+        end(&store, &held.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
+    assert!(matches!(
+        store.conversation(&ann(), conversation).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        store.turn(&ann(), waiting.id, Position::START).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        store.delete(&ann(), conversation).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(
+        store
+            .claim_abandoned(claim(WorkerId(id())))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        store
+            .conversations(
+                &ann(),
+                ConversationPage {
+                    after: None,
+                    limit: 9
+                }
+            )
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// A cancel returns the turn as it stands: queued, running or ended.
 pub async fn a_cancel_tells_what_it_saw(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(worker, "one")).await);
-    let waiting = queued(store.begin_turn(message_to(Target::Existing(held.turn.conversation), worker, "two")).await);
+    let waiting = queued(
+        store
+            .begin_turn(message_to(
+                Target::Existing(held.turn.conversation),
+                worker,
+                "two",
+            ))
+            .await,
+    );
     let seen = store.request_cancel(&ann(), waiting.id).await.unwrap();
-    assert_eq!((&seen.status, seen.cancel_requested), (&TurnStatus::Queued, true));
+    assert_eq!(
+        (&seen.status, seen.cancel_requested),
+        (&TurnStatus::Queued, true)
+    );
     let seen = store.request_cancel(&ann(), held.turn.id).await.unwrap();
-    assert_eq!((&seen.status, seen.cancel_requested), (&TurnStatus::Running, true));
+    assert_eq!(
+        (&seen.status, seen.cancel_requested),
+        (&TurnStatus::Running, true)
+    );
     let ended = complete(&store, &held).await.turn;
-    assert_eq!(store.request_cancel(&ann(), held.turn.id).await.unwrap(), ended);
+    assert_eq!(
+        store.request_cancel(&ann(), held.turn.id).await.unwrap(),
+        ended
+    );
     // A claimed turn still knows that it should be cancelled.
     let dead = enrolled(&store, EXPIRED).await;
     let abandoned = running(store.begin_turn(new_conversation(dead, "three")).await);
-    store.request_cancel(&ann(), abandoned.turn.id).await.unwrap();
+    store
+        .request_cancel(&ann(), abandoned.turn.id)
+        .await
+        .unwrap();
     let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
     assert!(claimed[0].turn.cancel_requested);
 }
@@ -800,8 +1686,10 @@ pub async fn concurrent_messages_keep_order(store: Store) {
     let first = running(store.begin_turn(new_conversation(worker, "first")).await);
     let conversation = first.turn.conversation;
     complete(&store, &first).await;
-    let messages = (0..128).map(|n| message_to(Target::Existing(conversation), worker, &n.to_string()));
-    let begun = futures_util::future::join_all(messages.map(|message| store.begin_turn(message))).await;
+    let messages =
+        (0..128).map(|n| message_to(Target::Existing(conversation), worker, &n.to_string()));
+    let begun =
+        futures_util::future::join_all(messages.map(|message| store.begin_turn(message))).await;
     let mut current: Vec<HeldTurn> = begun
         .into_iter()
         .filter_map(|begun| match begun.unwrap() {
@@ -816,11 +1704,25 @@ pub async fn concurrent_messages_keep_order(store: Store) {
         current.extend(complete(&store, &held).await.next);
     }
     assert_eq!(runs, 128);
-    let logs = store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
+    let logs = store
+        .turns(&ann(), conversation, TurnPage::ALL)
+        .await
+        .unwrap();
     let all: Vec<_> = logs.iter().flat_map(|log| positions(&log.items)).collect();
     assert_eq!(all, (1..=258).collect::<Vec<_>>());
-    assert!(logs.iter().enumerate().all(|(n, log)| log.turn.ordinal.0 == n as u64 + 1 && log.items.len() == 2));
-    assert_eq!(logs.iter().skip(1).map(|log| texts(&log.items)[0].to_owned()).collect::<HashSet<_>>().len(), 128);
+    assert!(
+        logs.iter()
+            .enumerate()
+            .all(|(n, log)| log.turn.ordinal.0 == n as u64 + 1 && log.items.len() == 2)
+    );
+    assert_eq!(
+        logs.iter()
+            .skip(1)
+            .map(|log| texts(&log.items)[0].to_owned())
+            .collect::<HashSet<_>>()
+            .len(),
+        128
+    );
 }
 
 /// Another owner's ids are as unknown as ids that never were.
@@ -832,44 +1734,162 @@ pub async fn owners_are_kept_apart(store: Store) {
     let bob = owner("bob");
     for (conversation, turn) in [(conversation, turn), (ConversationId(id()), TurnId(id()))] {
         let title = Title::new("Theirs").unwrap();
-        let page = ToolCallPage { after: Position::START, limit: 9 };
-        assert!(matches!(store.conversation(&bob, conversation).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.rename(&bob, conversation, &title, Timestamp(1)).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.delete(&bob, conversation).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.turns(&bob, conversation, TurnPage::ALL).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.tool_calls(&bob, conversation, page).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.turn(&bob, turn, Position::START).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.request_cancel(&bob, turn).await, Err(StoreError::NotFound)));
-        assert!(matches!(store.turn_of(&bob, conversation, question).await, Err(StoreError::NotFound)));
-        assert!(store.first_asked(&bob, vec![turn]).await.unwrap().is_empty());
-        assert!(matches!(store.forget_key(&bob, turn).await, Err(StoreError::NotFound)));
-        let given = store.give_feedback(&bob, conversation, vec![question], Feedback::Negative, Timestamp(1)).await;
+        let page = ToolCallPage {
+            after: Position::START,
+            limit: 9,
+        };
+        assert!(matches!(
+            store.conversation(&bob, conversation).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.rename(&bob, conversation, &title, Timestamp(1)).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.delete(&bob, conversation).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.turns(&bob, conversation, TurnPage::ALL).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.tool_calls(&bob, conversation, page).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.turn(&bob, turn, Position::START).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.request_cancel(&bob, turn).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(matches!(
+            store.turn_of(&bob, conversation, question).await,
+            Err(StoreError::NotFound)
+        ));
+        assert!(
+            store
+                .first_asked(&bob, vec![turn])
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(matches!(
+            store.forget_key(&bob, turn).await,
+            Err(StoreError::NotFound)
+        ));
+        let given = store
+            .give_feedback(
+                &bob,
+                conversation,
+                vec![question],
+                Feedback::Negative,
+                Timestamp(1),
+            )
+            .await;
         assert!(matches!(given, Err(StoreError::NotFound)));
-        assert!(matches!(store.feedback(&bob, conversation).await, Err(StoreError::NotFound)));
-        let theirs = BeginTurn { owner: bob.clone(), ..message_to(Target::Existing(conversation), worker, "hi") };
-        assert!(matches!(store.begin_turn(theirs).await, Err(StoreError::NotFound)));
+        assert!(matches!(
+            store.feedback(&bob, conversation).await,
+            Err(StoreError::NotFound)
+        ));
+        let theirs = BeginTurn {
+            owner: bob.clone(),
+            ..message_to(Target::Existing(conversation), worker, "hi")
+        };
+        assert!(matches!(
+            store.begin_turn(theirs).await,
+            Err(StoreError::NotFound)
+        ));
     }
-    assert!(store.conversations(&bob, ConversationPage { after: None, limit: 9 }).await.unwrap().is_empty());
-    assert!(store.conversations_begun(&bob, BegunPage { after: None, limit: 9, newest_first: true }).await.unwrap().is_empty());
+    assert!(
+        store
+            .conversations(
+                &bob,
+                ConversationPage {
+                    after: None,
+                    limit: 9
+                }
+            )
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        store
+            .conversations_begun(
+                &bob,
+                BegunPage {
+                    after: None,
+                    limit: 9,
+                    newest_first: true
+                }
+            )
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let view = store.turn(&ann(), turn, Position::START).await.unwrap();
-    assert_eq!((view.turn.cancel_requested, texts(&view.items)), (false, vec!["mine"]));
-    assert_eq!(store.conversation(&ann(), conversation).await.unwrap().title.as_str(), "mine");
+    assert_eq!(
+        (view.turn.cancel_requested, texts(&view.items)),
+        (false, vec!["mine"])
+    );
+    assert_eq!(
+        store
+            .conversation(&ann(), conversation)
+            .await
+            .unwrap()
+            .title
+            .as_str(),
+        "mine"
+    );
 }
 
-/// A message to a conversation that is not there leaves no trace, and its idempotency key stays free.
+/// A message to a conversation that is not there leaves no trace, and its idempotency key stays
+/// free.
 pub async fn an_unknown_target_stores_nothing(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let key = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [7; 32] });
-    let lost = BeginTurn { idempotency: key.clone(), ..message_to(Target::Existing(ConversationId(id())), worker, "hi") };
+    let key = Some(IdempotencyKey {
+        key: "k".to_owned(),
+        fingerprint: [7; 32],
+    });
+    let lost = BeginTurn {
+        idempotency: key.clone(),
+        ..message_to(Target::Existing(ConversationId(id())), worker, "hi")
+    };
     let turn = lost.turn;
-    assert!(matches!(store.begin_turn(lost).await, Err(StoreError::NotFound)));
-    assert!(matches!(store.turn(&ann(), turn, Position::START).await, Err(StoreError::NotFound)));
-    let held = running(store.begin_turn(BeginTurn { idempotency: key, ..new_conversation(worker, "hi") }).await);
+    assert!(matches!(
+        store.begin_turn(lost).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        store.turn(&ann(), turn, Position::START).await,
+        Err(StoreError::NotFound)
+    ));
+    let held = running(
+        store
+            .begin_turn(BeginTurn {
+                idempotency: key,
+                ..new_conversation(worker, "hi")
+            })
+            .await,
+    );
     // Nor does a new conversation whose turn would answer another's anew.
-    let odd = BeginTurn { retry_of: Some(held.turn.id), ..new_conversation(worker, "hi") };
+    let odd = BeginTurn {
+        retry_of: Some(held.turn.id),
+        ..new_conversation(worker, "hi")
+    };
     let conversation = odd.target.id();
-    assert!(matches!(store.begin_turn(odd).await, Err(StoreError::NotFound)));
-    assert!(matches!(store.conversation(&ann(), conversation).await, Err(StoreError::NotFound)));
+    assert!(matches!(
+        store.begin_turn(odd).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        store.conversation(&ann(), conversation).await,
+        Err(StoreError::NotFound)
+    ));
 }
 
 /// The user's message among items.
@@ -880,17 +1900,36 @@ fn asked(items: &[Item]) -> MessageId {
     }
 }
 
-/// The order of beginnings is the same whatever happens, and pages go on after a conversation that is gone.
+/// The order of beginnings is the same whatever happens, and pages go on after a conversation that
+/// is gone.
 pub async fn conversations_begun_keep_their_order(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let mut all = Vec::new();
     for n in 0..5 {
-        all.push(running(store.begin_turn(new_conversation(worker, &n.to_string())).await).turn.conversation);
+        all.push(
+            running(
+                store
+                    .begin_turn(new_conversation(worker, &n.to_string()))
+                    .await,
+            )
+            .turn
+            .conversation,
+        );
     }
     let pages = async |newest_first: bool, gone: Option<ConversationId>| {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let page = store.conversations_begun(&ann(), BegunPage { after, limit: 2, newest_first }).await.unwrap();
+            let page = store
+                .conversations_begun(
+                    &ann(),
+                    BegunPage {
+                        after,
+                        limit: 2,
+                        newest_first,
+                    },
+                )
+                .await
+                .unwrap();
             assert!(page.len() <= 2);
             let Some(last) = page.last() else { return seen };
             after = Some(last.id);
@@ -901,24 +1940,49 @@ pub async fn conversations_begun_keep_their_order(store: Store) {
         }
     };
     assert_eq!(pages(false, None).await, all);
-    store.rename(&ann(), all[1], &Title::new("new").unwrap(), Timestamp(i64::MAX)).await.unwrap();
-    assert_eq!(pages(true, None).await, all.iter().rev().copied().collect::<Vec<_>>());
-    assert_eq!(pages(true, Some(all[3])).await, all.iter().rev().copied().collect::<Vec<_>>());
+    store
+        .rename(
+            &ann(),
+            all[1],
+            &Title::new("new").unwrap(),
+            Timestamp(i64::MAX),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        pages(true, None).await,
+        all.iter().rev().copied().collect::<Vec<_>>()
+    );
+    assert_eq!(
+        pages(true, Some(all[3])).await,
+        all.iter().rev().copied().collect::<Vec<_>>()
+    );
     all.remove(3);
     assert_eq!(pages(false, None).await, all);
 }
 
-/// Each message leads to its turn, superseded or queued too; each retry, of a retry too, to the message that was asked first.
+/// Each message leads to its turn, superseded or queued too; each retry, of a retry too, to the
+/// message that was asked first.
 pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(BeginTurn { at: Timestamp(7), ..new_conversation(worker, "one") }).await);
+    let first = running(
+        store
+            .begin_turn(BeginTurn {
+                at: Timestamp(7),
+                ..new_conversation(worker, "one")
+            })
+            .await,
+    );
     let conversation = first.turn.conversation;
     let question = asked(&first.items);
     let (answer, said) = assistant("Hello.");
     end(&store, &first.lease, vec![said]).await.unwrap();
     let again = |turn: &HeldTurn| {
         let retry_of = Some(turn.turn.id);
-        store.begin_turn(BeginTurn { retry_of, ..message_to(Target::Existing(conversation), worker, "one") })
+        store.begin_turn(BeginTurn {
+            retry_of,
+            ..message_to(Target::Existing(conversation), worker, "one")
+        })
     };
     let second = running(again(&first).await);
     complete(&store, &second).await;
@@ -934,33 +1998,111 @@ pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Stor
         (asked(&third.items), third.turn.id),
         (waiting_message, waiting.id),
     ] {
-        assert_eq!(store.turn_of(&ann(), conversation, message).await.unwrap().id, turn);
+        assert_eq!(
+            store
+                .turn_of(&ann(), conversation, message)
+                .await
+                .unwrap()
+                .id,
+            turn
+        );
     }
-    assert!(store.turn_of(&ann(), conversation, question).await.unwrap().superseded);
-    assert!(matches!(store.turn_of(&ann(), conversation, MessageId(id())).await, Err(StoreError::NotFound)));
-    assert!(matches!(store.turn_of(&ann(), ConversationId(id()), question).await, Err(StoreError::NotFound)));
-    let turns = vec![first.turn.id, second.turn.id, third.turn.id, waiting.id, TurnId(id())];
-    let mut found: Vec<_> = store.first_asked(&ann(), turns.clone()).await.unwrap().into_iter().collect();
+    assert!(
+        store
+            .turn_of(&ann(), conversation, question)
+            .await
+            .unwrap()
+            .superseded
+    );
+    assert!(matches!(
+        store.turn_of(&ann(), conversation, MessageId(id())).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        store.turn_of(&ann(), ConversationId(id()), question).await,
+        Err(StoreError::NotFound)
+    ));
+    let turns = vec![
+        first.turn.id,
+        second.turn.id,
+        third.turn.id,
+        waiting.id,
+        TurnId(id()),
+    ];
+    let mut found: Vec<_> = store
+        .first_asked(&ann(), turns.clone())
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
     found.sort_unstable();
     let same = (question, Timestamp(7));
-    let mut expected = vec![(turns[0], same), (turns[1], same), (turns[2], same), (waiting.id, (waiting_message, waiting_at))];
+    let mut expected = vec![
+        (turns[0], same),
+        (turns[1], same),
+        (turns[2], same),
+        (waiting.id, (waiting_message, waiting_at)),
+    ];
     expected.sort_unstable();
     assert_eq!(found, expected);
-    assert!(store.first_asked(&ann(), Vec::new()).await.unwrap().is_empty());
+    assert!(
+        store
+            .first_asked(&ann(), Vec::new())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// A key that is forgotten is free, and the turn that it began stays.
 pub async fn a_forgotten_key_begins_anew(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let key = || Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [7; 32] });
-    let first = running(store.begin_turn(BeginTurn { idempotency: key(), ..new_conversation(worker, "hi") }).await);
+    let key = || {
+        Some(IdempotencyKey {
+            key: "k".to_owned(),
+            fingerprint: [7; 32],
+        })
+    };
+    let first = running(
+        store
+            .begin_turn(BeginTurn {
+                idempotency: key(),
+                ..new_conversation(worker, "hi")
+            })
+            .await,
+    );
     store.forget_key(&ann(), first.turn.id).await.unwrap();
     store.forget_key(&ann(), first.turn.id).await.unwrap();
-    let second = running(store.begin_turn(BeginTurn { idempotency: key(), ..new_conversation(worker, "hi") }).await);
-    let third = store.begin_turn(BeginTurn { idempotency: key(), ..new_conversation(worker, "hi") }).await.unwrap();
+    let second = running(
+        store
+            .begin_turn(BeginTurn {
+                idempotency: key(),
+                ..new_conversation(worker, "hi")
+            })
+            .await,
+    );
+    let third = store
+        .begin_turn(BeginTurn {
+            idempotency: key(),
+            ..new_conversation(worker, "hi")
+        })
+        .await
+        .unwrap();
     assert!(matches!(third, Begun::Existing(turn) if turn.id == second.turn.id));
-    assert_eq!(texts(&store.turn(&ann(), first.turn.id, Position::START).await.unwrap().items), ["hi"]);
-    assert!(matches!(store.forget_key(&ann(), TurnId(id())).await, Err(StoreError::NotFound)));
+    assert_eq!(
+        texts(
+            &store
+                .turn(&ann(), first.turn.id, Position::START)
+                .await
+                .unwrap()
+                .items
+        ),
+        ["hi"]
+    );
+    assert!(matches!(
+        store.forget_key(&ann(), TurnId(id())).await,
+        Err(StoreError::NotFound)
+    ));
 }
 
 /// The last word counts; nothing is kept unless all messages are in the conversation.
@@ -971,16 +2113,34 @@ pub async fn feedback_is_kept_and_replaced(store: Store) {
     let question = asked(&held.items);
     let (answer, said) = assistant("Hello.");
     end(&store, &held.lease, vec![said]).await.unwrap();
-    let give = async |messages: Vec<MessageId>, feedback| store.give_feedback(&ann(), conversation, messages, feedback, Timestamp(9)).await;
+    let give = async |messages: Vec<MessageId>, feedback| {
+        store
+            .give_feedback(&ann(), conversation, messages, feedback, Timestamp(9))
+            .await
+    };
     let elsewhere = asked(&running(store.begin_turn(new_conversation(worker, "hi")).await).items);
-    assert!(matches!(give(vec![answer, elsewhere], Feedback::Positive).await, Err(StoreError::NotFound)));
-    assert!(matches!(give(Vec::new(), Feedback::Positive).await, Err(StoreError::NotFound)));
+    assert!(matches!(
+        give(vec![answer, elsewhere], Feedback::Positive).await,
+        Err(StoreError::NotFound)
+    ));
+    assert!(matches!(
+        give(Vec::new(), Feedback::Positive).await,
+        Err(StoreError::NotFound)
+    ));
     assert_eq!(store.feedback(&ann(), conversation).await.unwrap(), []);
-    give(vec![answer, question, answer], Feedback::Positive).await.unwrap();
+    give(vec![answer, question, answer], Feedback::Positive)
+        .await
+        .unwrap();
     give(vec![answer], Feedback::Negative).await.unwrap();
     let mut expected = vec![(question, Feedback::Positive), (answer, Feedback::Negative)];
     expected.sort_unstable_by_key(|(message, _)| *message);
-    assert_eq!(store.feedback(&ann(), conversation).await.unwrap(), expected);
+    assert_eq!(
+        store.feedback(&ann(), conversation).await.unwrap(),
+        expected
+    );
     store.delete(&ann(), conversation).await.unwrap();
-    assert!(matches!(store.feedback(&ann(), conversation).await, Err(StoreError::NotFound)));
+    assert!(matches!(
+        store.feedback(&ann(), conversation).await,
+        Err(StoreError::NotFound)
+    ));
 }

@@ -4,9 +4,12 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use crate::{CallError, Invocation, RawJson, ToolError, ToolErrorKind, ToolOutput, ToolSpec, Toolset, UserId};
+use crate::{
+    CallError, Invocation, RawJson, ToolError, ToolErrorKind, ToolOutput, ToolSpec, Toolset, UserId,
+};
 
-type Behaviour = Box<dyn Fn(Invocation) -> BoxFuture<'static, Result<ToolOutput, CallError>> + Send + Sync>;
+type Behaviour =
+    Box<dyn Fn(Invocation) -> BoxFuture<'static, Result<ToolOutput, CallError>> + Send + Sync>;
 
 /// Tools that do what the test wrote down, and remember who called them.
 #[derive(Default)]
@@ -23,7 +26,9 @@ impl FakeTools {
 
     /// Adds a tool that answers this JSON.
     pub fn answering(self, name: &str, repeatable: bool, answer: &'static str) -> Self {
-        self.with(name, repeatable, move |_| Box::pin(async move { Ok(ToolOutput(RawJson::from_valid(answer))) }))
+        self.with(name, repeatable, move |_| {
+            Box::pin(async move { Ok(ToolOutput(RawJson::from_valid(answer))) })
+        })
     }
 
     /// Adds a tool.
@@ -31,7 +36,10 @@ impl FakeTools {
         mut self,
         name: &str,
         repeatable: bool,
-        behaviour: impl Fn(Invocation) -> BoxFuture<'static, Result<ToolOutput, CallError>> + Send + Sync + 'static,
+        behaviour: impl Fn(Invocation) -> BoxFuture<'static, Result<ToolOutput, CallError>>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         let spec = ToolSpec {
             name: name.to_owned(),
@@ -39,13 +47,17 @@ impl FakeTools {
             input_schema: RawJson::from_valid(r#"{"type":"object"}"#),
             repeatable,
         };
-        self.tools.insert(name.to_owned(), (spec, Box::new(behaviour)));
+        self.tools
+            .insert(name.to_owned(), (spec, Box::new(behaviour)));
         self
     }
 
     /// The calls so far.
     pub fn calls(&self) -> Vec<Invocation> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -61,9 +73,16 @@ impl Toolset for FakeTools {
             return Err(ToolError::new(ToolErrorKind::UnknownTool, message).into());
         };
         if !invocation.arguments.as_str().trim_start().starts_with('{') {
-            return Err(ToolError::new(ToolErrorKind::InvalidArguments, "The arguments are not a JSON object.").into());
+            return Err(ToolError::new(
+                ToolErrorKind::InvalidArguments,
+                "The arguments are not a JSON object.",
+            )
+            .into());
         }
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(invocation.clone());
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(invocation.clone());
         behaviour(invocation).await
     }
 }

@@ -1,13 +1,22 @@
-//! What every [`Toolset`] does, case by case. [`toolset_contract!`](crate::toolset_contract) runs them all.
+//! What every [`Toolset`] does, case by case. [`toolset_contract!`](crate::toolset_contract) runs
+//! them all.
 // A failed case is a failed test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::{CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErrorKind, ToolOutput, Toolset, TurnId, UserId};
+use crate::{
+    CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErrorKind, ToolOutput, Toolset,
+    TurnId, UserId,
+};
 
 /// Makes one test of each case of the toolset's contract.
 ///
@@ -77,39 +86,68 @@ pub async fn tools_are_described(under_test: ToolsetUnderTest) {
     let specs = under_test.toolset.specs(&ann()).await;
     let names: HashSet<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
     assert_eq!(names.len(), specs.len());
-    assert!(names.contains(under_test.echo.as_str()) && names.contains(under_test.failing.as_str()));
-    assert!(specs.iter().all(|spec| spec.input_schema.as_str().trim_start().starts_with('{')));
+    assert!(
+        names.contains(under_test.echo.as_str()) && names.contains(under_test.failing.as_str())
+    );
+    assert!(
+        specs
+            .iter()
+            .all(|spec| spec.input_schema.as_str().trim_start().starts_with('{'))
+    );
 }
 
 /// A call gives the tool's answer.
 pub async fn a_tool_answers(under_test: ToolsetUnderTest) {
-    let output = under_test.call(&under_test.echo, r#"{"text":"Hello 日本"}"#).await.unwrap();
+    let output = under_test
+        .call(&under_test.echo, r#"{"text":"Hello 日本"}"#)
+        .await
+        .unwrap();
     assert!(output.0.as_str().contains("Hello 日本"), "{output:?}");
 }
 
 /// A failure comes as an answer for the agent.
 pub async fn a_failing_tool_says_so(under_test: ToolsetUnderTest) {
-    assert_eq!(under_test.refused(&under_test.failing, "{}").await, ToolErrorKind::Failed);
+    assert_eq!(
+        under_test.refused(&under_test.failing, "{}").await,
+        ToolErrorKind::Failed
+    );
 }
 
 /// A tool that is not there is refused.
 pub async fn an_unknown_tool_is_refused(under_test: ToolsetUnderTest) {
-    assert_eq!(under_test.refused("no_such_tool", "{}").await, ToolErrorKind::UnknownTool);
+    assert_eq!(
+        under_test.refused("no_such_tool", "{}").await,
+        ToolErrorKind::UnknownTool
+    );
 }
 
 /// Arguments that are not an object are refused before the tool sees them.
 pub async fn arguments_are_objects(under_test: ToolsetUnderTest) {
     for nonsense in [r#""{\"text\":""#, "[]", "7", "null"] {
-        assert_eq!(under_test.refused(&under_test.echo, nonsense).await, ToolErrorKind::InvalidArguments);
+        assert_eq!(
+            under_test.refused(&under_test.echo, nonsense).await,
+            ToolErrorKind::InvalidArguments
+        );
     }
 }
 
 /// Calls at the same time get each its own answer.
 pub async fn calls_do_not_mix(under_test: ToolsetUnderTest) {
-    let arguments: Vec<_> = (0..16).map(|n| format!(r#"{{"text":"call {n}."}}"#)).collect();
-    let calls = arguments.iter().map(|arguments| under_test.call(&under_test.echo, arguments));
-    for (n, output) in futures_util::future::join_all(calls).await.into_iter().enumerate() {
+    let arguments: Vec<_> = (0..16)
+        .map(|n| format!(r#"{{"text":"call {n}."}}"#))
+        .collect();
+    let calls = arguments
+        .iter()
+        .map(|arguments| under_test.call(&under_test.echo, arguments));
+    for (n, output) in futures_util::future::join_all(calls)
+        .await
+        .into_iter()
+        .enumerate()
+    {
         let output = output.unwrap();
-        assert!(output.0.as_str().contains(&format!("call {n}.")), "{output:?}");
+        assert!(
+            output.0.as_str().contains(&format!("call {n}.")),
+            "{output:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! News of turns that do not run here, for all their readers here at once: one question to the store, however many wait.
+//! News of turns that do not run here, for all their readers here at once: one question to the
+//! store, however many wait.
 
 use std::collections::HashMap;
 
@@ -17,18 +18,27 @@ pub(crate) async fn follow(deps: &Deps, live: &LiveTurns) {
         ticks.tick().await;
         match look(deps, &live.awaited()).await {
             Ok(marks) => {
-                // Of a turn that is new here nobody knows whether it changed after its reader looked.
-                let changed = marks.iter().filter(|(turn, mark)| known.get(*turn) != Some(*mark));
+                // Of a turn that is new here nobody knows whether it changed after its reader
+                // looked.
+                let changed = marks
+                    .iter()
+                    .filter(|(turn, mark)| known.get(*turn) != Some(*mark));
                 changed.for_each(|(turn, _)| live.wake(*turn));
                 known = marks;
             }
-            Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "watch", error: &error }),
+            Err(error) => deps.observer.observe(Signal::StoreFailed {
+                doing: "watch",
+                error: &error,
+            }),
         }
     }
 }
 
 /// How each of these turns stands; `None` if it is gone.
-async fn look(deps: &Deps, turns: &[TurnId]) -> Result<HashMap<TurnId, Option<TurnMark>>, StoreError> {
+async fn look(
+    deps: &Deps,
+    turns: &[TurnId],
+) -> Result<HashMap<TurnId, Option<TurnMark>>, StoreError> {
     let mut marks = HashMap::new();
     for turns in turns.chunks(AT_ONCE) {
         let mut found = deps.store.marks(turns.to_vec()).await?;

@@ -2,12 +2,16 @@
 //!
 //! This is all that is known outside the store, and it goes when a turn does.
 //!
-//! - A [`Seat`] belongs to one turn id. Readers and the run hold it; the map in [`LiveTurns`] only points to it. It goes with the last of them.
-//! - A [`Run`] sits in the seat while the turn runs here: it puts a [`LiveTurn`] there, changes what readers see of it, and takes it away when
-//!   it lets go. A run with a newer lease takes the seat over.
-//! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that was lost, a run that was dropped): the next sweeps then
-//!   tell the store which turns are running here, and get the others back (ADR 4). It lasts until the store has answered such a sweep that
-//!   began a lease later: what was sent to the store may be done only after the answer was given up.
+//! - A [`Seat`] belongs to one turn id. Readers and the run hold it; the map in [`LiveTurns`] only
+//!   points to it. It goes with the last of them.
+//! - A [`Run`] sits in the seat while the turn runs here: it puts a [`LiveTurn`] there, changes
+//!   what readers see of it, and takes it away when it lets go. A run with a newer lease takes the
+//!   seat over.
+//! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that
+//!   was lost, a run that was dropped): the next sweeps then tell the store which turns are running
+//!   here, and get the others back (ADR 4). It lasts until the store has answered such a sweep that
+//!   began a lease later: what was sent to the store may be done only after the answer was given
+//!   up.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,7 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::{ConversationId, Draft, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId};
+use crate::{
+    ConversationId, Draft, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId,
+};
 
 /// Why a run should stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +77,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(turns) = self.turns.upgrade() {
             let mut seats = turns.seats();
-            if seats.get(&self.turn).is_some_and(|seat| seat.strong_count() == 0) {
+            if seats
+                .get(&self.turn)
+                .is_some_and(|seat| seat.strong_count() == 0)
+            {
                 seats.remove(&self.turn);
             }
         }
@@ -90,7 +99,12 @@ pub(crate) struct LiveTurns {
 
 impl LiveTurns {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { seats: Mutex::default(), running: watch::Sender::new(0), doubt: Mutex::default(), handed_over: Mutex::default() })
+        Arc::new(Self {
+            seats: Mutex::default(),
+            running: watch::Sender::new(0),
+            doubt: Mutex::default(),
+            handed_over: Mutex::default(),
+        })
     }
 
     fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<Seat>>> {
@@ -103,7 +117,11 @@ impl LiveTurns {
         if let Some(seat) = seats.get(&turn).and_then(Weak::upgrade) {
             return seat;
         }
-        let seat = Arc::new(Seat { turn, live: watch::Sender::new(None), turns: Arc::downgrade(self) });
+        let seat = Arc::new(Seat {
+            turn,
+            live: watch::Sender::new(None),
+            turns: Arc::downgrade(self),
+        });
         seats.insert(turn, Arc::downgrade(&seat));
         seat
     }
@@ -111,9 +129,23 @@ impl LiveTurns {
     /// Seats a turn that is to run here. `None` if it is seated under a newer lease already.
     pub(crate) fn start(self: &Arc<Self>, held: &HeldTurn) -> Option<Run> {
         let seat = self.seat(held.turn.id);
-        let (stop, stopped) = watch::channel(if held.turn.cancel_requested { Stop::Cancel } else { Stop::Not });
-        let view = TurnView { turn: held.turn.clone(), items: held.items.clone(), draft: None };
-        let live = LiveTurn { owner: held.owner.clone(), view, lease: held.lease, stop, saved: None };
+        let (stop, stopped) = watch::channel(if held.turn.cancel_requested {
+            Stop::Cancel
+        } else {
+            Stop::Not
+        });
+        let view = TurnView {
+            turn: held.turn.clone(),
+            items: held.items.clone(),
+            draft: None,
+        };
+        let live = LiveTurn {
+            owner: held.owner.clone(),
+            view,
+            lease: held.lease,
+            stop,
+            saved: None,
+        };
         let seated = seat.live.send_if_modified(|slot| match slot {
             Some(other) if other.lease.epoch >= live.lease.epoch => false,
             slot => {
@@ -123,7 +155,12 @@ impl LiveTurns {
         });
         seated.then(|| {
             self.running.send_modify(|running| *running += 1);
-            Run { turns: Arc::clone(self), seat, lease: held.lease, stopped }
+            Run {
+                turns: Arc::clone(self),
+                seat,
+                lease: held.lease,
+                stopped,
+            }
         })
     }
 
@@ -151,17 +188,24 @@ impl LiveTurns {
 
     /// Cancels a conversation's turn if it runs here and came before `before`.
     pub(crate) fn cancel_in(&self, conversation: ConversationId, before: Ordinal) {
-        self.stop_if(Stop::Cancel, |live| live.view.turn.conversation == conversation && live.view.turn.ordinal < before);
+        self.stop_if(Stop::Cancel, |live| {
+            live.view.turn.conversation == conversation && live.view.turn.ordinal < before
+        });
     }
 
     /// Lets go of a conversation's turn if it runs here.
     pub(crate) fn release_in(&self, conversation: ConversationId) {
-        self.stop_if(Stop::Release, |live| live.view.turn.conversation == conversation);
+        self.stop_if(Stop::Release, |live| {
+            live.view.turn.conversation == conversation
+        });
     }
 
     /// Releases all turns for other workers to run.
     pub(crate) fn hand_over_all(&self) {
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        self.handed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_default();
         self.release_all();
     }
 
@@ -173,28 +217,54 @@ impl LiveTurns {
     /// Returns when no turn runs here.
     pub(crate) async fn idle(&self) {
         // The sender is ours, so waiting cannot fail.
-        let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
+        let _ = self
+            .running
+            .subscribe()
+            .wait_for(|running| *running == 0)
+            .await;
     }
 
-    /// Notes the release of a turn. It is a hand-over if this worker hands over all: then the attempt does not count.
+    /// Notes the release of a turn. It is a hand-over if this worker hands over all: then the
+    /// attempt does not count.
     pub(crate) fn note_release(&self, turn: TurnId) {
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(|turns| turns.push(turn));
+        self.handed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter_mut()
+            .for_each(|turns| turns.push(turn));
     }
 
     /// The turns that were handed over.
     pub(crate) fn handed_over(&self) -> Vec<TurnId> {
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+        self.handed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .unwrap_or_default()
     }
 
     /// The turns that run here.
     pub(crate) fn running(&self) -> Vec<TurnId> {
-        let runs = |seat: &Arc<Seat>| seat.live.borrow().as_ref().is_some_and(LiveTurn::is_running);
-        self.all().iter().filter(|seat| runs(seat)).map(|seat| seat.turn).collect()
+        let runs = |seat: &Arc<Seat>| {
+            seat.live
+                .borrow()
+                .as_ref()
+                .is_some_and(LiveTurn::is_running)
+        };
+        self.all()
+            .iter()
+            .filter(|seat| runs(seat))
+            .map(|seat| seat.turn)
+            .collect()
     }
 
     /// The turns whose readers wait here for what happens elsewhere.
     pub(crate) fn awaited(&self) -> Vec<TurnId> {
-        self.all().iter().filter(|seat| seat.live.borrow().is_none()).map(|seat| seat.turn).collect()
+        self.all()
+            .iter()
+            .filter(|seat| seat.live.borrow().is_none())
+            .map(|seat| seat.turn)
+            .collect()
     }
 
     /// Lets the readers of a turn look again.
@@ -211,7 +281,10 @@ impl LiveTurns {
             let live = seat.live.borrow();
             let live = live.as_ref()?;
             let draft = live.view.draft.as_ref()?;
-            let now = SeenText { message: draft.message, bytes: draft.text.len() };
+            let now = SeenText {
+                message: draft.message,
+                bytes: draft.text.len(),
+            };
             (live.saved != Some(now)).then(|| (live.lease, draft.clone()))
         };
         self.all().iter().filter_map(unsaved).collect()
@@ -244,7 +317,10 @@ impl LiveTurns {
 
     /// Settles the doubt of that moment. Doubt that was noted since stays.
     pub(crate) fn settle_doubt(&self, since: Instant) {
-        self.doubt.lock().unwrap_or_else(PoisonError::into_inner).take_if(|noted| *noted == since);
+        self.doubt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|noted| *noted == since);
     }
 }
 
@@ -272,13 +348,20 @@ impl Run {
     pub(crate) async fn stopped(&self) -> Stop {
         let mut stopped = self.stopped.clone();
         // The sender goes when the seat is given to a newer lease.
-        stopped.wait_for(|stop| *stop != Stop::Not).await.map_or(Stop::Release, |stop| *stop)
+        stopped
+            .wait_for(|stop| *stop != Stop::Not)
+            .await
+            .map_or(Stop::Release, |stop| *stop)
     }
 
     /// Returns when the run is let go of, even if it was cancelled before.
     pub(crate) async fn let_go(&self) {
         // An error means that the seat was given to a newer lease.
-        let _ = self.stopped.clone().wait_for(|stop| *stop == Stop::Release).await;
+        let _ = self
+            .stopped
+            .clone()
+            .wait_for(|stop| *stop == Stop::Release)
+            .await;
     }
 }
 
@@ -299,7 +382,8 @@ impl Drop for Run {
     }
 }
 
-/// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn may be lost to us.
+/// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn
+/// may be lost to us.
 pub(crate) struct Doubt<'a>(Option<&'a LiveTurns>);
 
 impl<'a> Doubt<'a> {
@@ -332,8 +416,19 @@ mod tests {
         let mut log = LogBuilder::new();
         log.user("Hello");
         let log = log.log(1, TurnStatus::Running);
-        let lease = TurnLease { turn: log.turn.id, worker: WorkerId(log.turn.id.0), epoch };
-        HeldTurn { turn: log.turn, owner: UserId::new("ann").unwrap(), lease, attempt: 1, spent: Duration::ZERO, items: log.items }
+        let lease = TurnLease {
+            turn: log.turn.id,
+            worker: WorkerId(log.turn.id.0),
+            epoch,
+        };
+        HeldTurn {
+            turn: log.turn,
+            owner: UserId::new("ann").unwrap(),
+            lease,
+            attempt: 1,
+            spent: Duration::ZERO,
+            items: log.items,
+        }
     }
 
     #[tokio::test]
@@ -342,7 +437,10 @@ mod tests {
         let first = turns.start(&held(1)).unwrap();
         let second = turns.start(&held(2)).unwrap();
         assert_eq!(first.stopped().await, Stop::Release);
-        assert!(turns.start(&held(1)).is_none(), "an answer that came late took the seat");
+        assert!(
+            turns.start(&held(1)).is_none(),
+            "an answer that came late took the seat"
+        );
         // Neither what the old run says nor its end touches the new one.
         first.update(|view| view.items.clear());
         drop(first);

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::{FailureKind, Item, ItemBody, RanBy, Role, ToolCall, ToolCallId, TurnFailure, TurnOutcome};
+use crate::{
+    FailureKind, Item, ItemBody, RanBy, Role, ToolCall, ToolCallId, TurnFailure, TurnOutcome,
+};
 
 /// What a turn does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +50,12 @@ pub fn next(items: &[Item], max_steps: usize) -> Next {
     } else if answered {
         Next::End(TurnOutcome::Completed)
     } else if steps >= max_steps {
-        let message = format!("The turn was stopped after {steps} steps, because more are not allowed.");
-        Next::End(TurnOutcome::Failed(TurnFailure { kind: FailureKind::StepLimit, message }))
+        let message =
+            format!("The turn was stopped after {steps} steps, because more are not allowed.");
+        Next::End(TurnOutcome::Failed(TurnFailure {
+            kind: FailureKind::StepLimit,
+            message,
+        }))
     } else {
         Next::CallAgent
     }
@@ -69,12 +75,21 @@ mod tests {
         assert_eq!(next(log.items(), 9), Next::End(TurnOutcome::Completed));
         let first = log.call(message, "add_task");
         let second = log.call(message, "add_task");
-        assert_eq!(next(log.items(), 9), Next::CallTools(vec![first.clone(), second.clone()]));
+        assert_eq!(
+            next(log.items(), 9),
+            Next::CallTools(vec![first.clone(), second.clone()])
+        );
         log.result(second.id);
         assert_eq!(next(log.items(), 9), Next::CallTools(vec![first.clone()]));
         log.result(first.id);
         assert_eq!(next(log.items(), 9), Next::CallAgent);
-        assert!(matches!(next(log.items(), 1), Next::End(TurnOutcome::Failed(TurnFailure { kind: FailureKind::StepLimit, .. }))));
+        assert!(matches!(
+            next(log.items(), 1),
+            Next::End(TurnOutcome::Failed(TurnFailure {
+                kind: FailureKind::StepLimit,
+                ..
+            }))
+        ));
         log.assistant("Done.");
         assert_eq!(next(log.items(), 1), Next::End(TurnOutcome::Completed));
     }

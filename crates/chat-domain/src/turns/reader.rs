@@ -8,7 +8,10 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::live::{LiveTurn, Seat};
-use crate::{ChatError, ConversationStore, Cursor, InvalidInput, StoreError, TurnEvent, TurnId, TurnStream, UserId};
+use crate::{
+    ChatError, ConversationStore, Cursor, InvalidInput, StoreError, TurnEvent, TurnId, TurnStream,
+    UserId,
+};
 
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn ConversationStore>,
@@ -38,11 +41,19 @@ impl Reader {
             if self.cursor.ended {
                 return Ok(None);
             }
-            let live = self.live.borrow_and_update().as_ref().map(|live| live.view.events_after(self.cursor));
+            let live = self
+                .live
+                .borrow_and_update()
+                .as_ref()
+                .map(|live| live.view.events_after(self.cursor));
             let events = match live {
                 Some(events) => events,
                 None => {
-                    let view = self.store.turn(&self.owner, self.turn, self.cursor.position).await.map_err(unreadable)?;
+                    let view = self
+                        .store
+                        .turn(&self.owner, self.turn, self.cursor.position)
+                        .await
+                        .map_err(unreadable)?;
                     view.events_after(self.cursor)
                 }
             };

@@ -19,8 +19,9 @@ use super::plan::{self, Next};
 use super::transcript::{self, Window};
 use super::worker::Worker;
 use crate::{
-    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn, Invocation, Item, ItemBody, MessageId, NewItem,
-    RanBy, Signal, StepEvent, StepRequest, Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSpec,
+    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn,
+    Invocation, Item, ItemBody, MessageId, NewItem, RanBy, Signal, StepEvent, StepRequest,
+    Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSpec,
     TurnFailure, TurnLog, TurnOutcome, UnknownCause, Usage, without_nul,
 };
 
@@ -29,9 +30,19 @@ const TOO_LONG_ALONE: &str = "The message, with what was done for it, is longer 
 
 /// Runs a turn to its end; gives the next turn of the conversation, if one waits.
 /// `None` also if the turn was let go of.
-pub(crate) async fn run(deps: &Deps, worker: &Worker, held: HeldTurn, run: Run) -> Option<HeldTurn> {
+pub(crate) async fn run(
+    deps: &Deps,
+    worker: &Worker,
+    held: HeldTurn,
+    run: Run,
+) -> Option<HeldTurn> {
     let started = Instant::now();
-    let signal = Signal::TurnStarted { turn: &held.turn, owner: &held.owner, lease: &held.lease, attempt: held.attempt };
+    let signal = Signal::TurnStarted {
+        turn: &held.turn,
+        owner: &held.owner,
+        lease: &held.lease,
+        attempt: held.attempt,
+    };
     deps.observer.observe(signal);
     let attempt = held.attempt;
     let mut runner = Runner {
@@ -48,17 +59,26 @@ pub(crate) async fn run(deps: &Deps, worker: &Worker, held: HeldTurn, run: Run) 
         usage: Usage::default(),
         refused: Vec::new(),
     };
-    let ended = match if attempt > deps.limits.attempts { runner.give_up().await } else { runner.drive().await } {
+    let ended = match if attempt > deps.limits.attempts {
+        runner.give_up().await
+    } else {
+        runner.drive().await
+    } {
         Err(Halt::StoreFault) => runner.end_after_fault().await,
         ended => ended,
     };
     match ended {
         Ok(ended) => {
-            deps.observer.observe(Signal::TurnEnded { turn: &ended.turn, took: started.elapsed() });
+            deps.observer.observe(Signal::TurnEnded {
+                turn: &ended.turn,
+                took: started.elapsed(),
+            });
             ended.next
         }
         Err(Halt::Released | Halt::StoreFault) => {
-            deps.observer.observe(Signal::TurnReleased { lease: &runner.run.lease });
+            deps.observer.observe(Signal::TurnReleased {
+                lease: &runner.run.lease,
+            });
             None
         }
     }
@@ -72,7 +92,8 @@ enum Halt {
     StoreFault,
 }
 
-/// What came of listening to the agent: whether it ended its answer, unless listening was broken off.
+/// What came of listening to the agent: whether it ended its answer, unless listening was broken
+/// off.
 type Heard = Result<Result<(), AgentError>, Interrupt>;
 
 /// Why work was broken off.
@@ -123,10 +144,16 @@ impl Runner<'_> {
             Next::CallTools(calls) => calls,
             Next::CallAgent | Next::End(_) => Vec::new(),
         };
-        let last = unfinished.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
+        let last = unfinished
+            .iter()
+            .map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted)))
+            .collect();
         let attempts = self.held.attempt - 1;
-        let message = format!("The turn was given up after {attempts} attempts, each of which was broken off.");
-        self.end(last, failed(FailureKind::TooManyAttempts, message)).await
+        let message = format!(
+            "The turn was given up after {attempts} attempts, each of which was broken off."
+        );
+        self.end(last, failed(FailureKind::TooManyAttempts, message))
+            .await
     }
 
     /// One answer of the agent. `Some` if the turn ended with it.
@@ -135,35 +162,61 @@ impl Runner<'_> {
             Ok(asked) => asked,
             Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
         };
-        self.usage += answer.end.as_ref().map_or(Usage::default(), |end| end.usage);
+        self.usage += answer
+            .end
+            .as_ref()
+            .map_or(Usage::default(), |end| end.usage);
         match heard {
             Ok(Ok(())) => {
                 if answer.calls.is_empty() {
-                    return self.end(answer.items(), TurnOutcome::Completed).await.map(Some);
+                    return self
+                        .end(answer.items(), TurnOutcome::Completed)
+                        .await
+                        .map(Some);
                 }
-                self.recorded_here.extend(answer.calls.iter().map(|call| call.id));
-                // The wrong way round, in a build that shows that the fault campaign notices it: docs/TORTURE.md.
+                self.recorded_here
+                    .extend(answer.calls.iter().map(|call| call.id));
+                // The wrong way round, in a build that shows that the fault campaign notices it:
+                // docs/TORTURE.md.
                 #[cfg(sabotage = "write-before-run")]
                 for call in std::mem::take(&mut answer.calls) {
-                    let result = invoke(self.deps, self.worker, self.invocation(&call), Arc::default(), Arc::default()).await;
+                    let result = invoke(
+                        self.deps,
+                        self.worker,
+                        self.invocation(&call),
+                        Arc::default(),
+                        Arc::default(),
+                    )
+                    .await;
                     answer.ran.push((call, result));
                 }
                 for result in &answer.refused {
-                    let tool = answer.calls.iter().find(|call| call.id == result.call).map_or("", |call| call.tool.as_str());
+                    let tool = answer
+                        .calls
+                        .iter()
+                        .find(|call| call.id == result.call)
+                        .map_or("", |call| call.tool.as_str());
                     self.called(tool, &result.outcome, result.took);
                 }
                 self.append(answer.items()).await.map(|()| None)
             }
             Ok(Err(error)) => {
-                self.deps.observer.observe(Signal::StepFailed { lease: &self.run.lease, error: &error });
+                self.deps.observer.observe(Signal::StepFailed {
+                    lease: &self.run.lease,
+                    error: &error,
+                });
                 let outcome = failed(error.kind.into(), door::failure(error.message));
                 self.end(answer.broken_off(), outcome).await.map(Some)
             }
-            Err(interrupt) => self.interrupted(interrupt, answer.broken_off()).await.map(Some),
+            Err(interrupt) => self
+                .interrupted(interrupt, answer.broken_off())
+                .await
+                .map(Some),
         }
     }
 
-    /// Asks the agent until it accepts the length of the conversation, or refuses the current turn alone.
+    /// Asks the agent until it accepts the length of the conversation, or refuses the current turn
+    /// alone.
     async fn ask(&mut self) -> Result<Result<(Answer, Heard), Interrupt>, Halt> {
         let mut refusals = 0;
         loop {
@@ -185,12 +238,26 @@ impl Runner<'_> {
             refusals += 1;
             // The tools are part of what the agent reads.
             let tools = transcript::tools_size(&self.tools);
-            let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(tools));
+            let limit = limit.map(|limit| {
+                usize::try_from(limit)
+                    .unwrap_or(usize::MAX)
+                    .saturating_sub(tools)
+            });
             let Some(turns_left_out) = window.shorter(refusals, limit) else {
-                return Ok(Ok((answer, Ok(Err(AgentError { message: TOO_LONG_ALONE.to_owned(), ..error })))));
+                return Ok(Ok((
+                    answer,
+                    Ok(Err(AgentError {
+                        message: TOO_LONG_ALONE.to_owned(),
+                        ..error
+                    })),
+                )));
             };
             self.left_out = turns_left_out;
-            self.deps.observer.observe(Signal::ContextShortened { lease: &self.run.lease, error: &error, turns_left_out });
+            self.deps.observer.observe(Signal::ContextShortened {
+                lease: &self.run.lease,
+                error: &error,
+                turns_left_out,
+            });
         }
     }
 
@@ -203,7 +270,10 @@ impl Runner<'_> {
             window.fit(budget);
         }
         window.leave_out(self.left_out);
-        self.tools = match self.unless_stopped(self.deps.tools.specs(&self.held.owner)).await {
+        self.tools = match self
+            .unless_stopped(self.deps.tools.specs(&self.held.owner))
+            .await
+        {
             Ok(tools) => tools,
             Err(interrupt) => return Ok(Err(interrupt)),
         };
@@ -226,69 +296,141 @@ impl Runner<'_> {
                 StepEvent::Text(delta) => {
                     let delta = without_nul(delta);
                     if answer.text.len() + delta.len() > limits.answer_bytes {
-                        return Err(too_much(format!("The agent's answer is longer than {} bytes.", limits.answer_bytes)));
+                        return Err(too_much(format!(
+                            "The agent's answer is longer than {} bytes.",
+                            limits.answer_bytes
+                        )));
                     }
                     answer.text.push_str(&delta);
                     self.show(answer.message, &delta);
                 }
-                StepEvent::Call { tool, arguments, agent_data } => {
+                StepEvent::Call {
+                    tool,
+                    arguments,
+                    agent_data,
+                } => {
                     let id = ToolCallId(self.deps.environment.fresh_id());
                     let arguments = door::arguments(arguments).unwrap_or_else(|(kept, error)| {
-                        let (outcome, started_at) = (ToolOutcome::Failed(error), self.deps.environment.now());
-                        answer.refused.push(ToolResult { call: id, outcome, started_at, took: Duration::ZERO });
+                        let (outcome, started_at) =
+                            (ToolOutcome::Failed(error), self.deps.environment.now());
+                        answer.refused.push(ToolResult {
+                            call: id,
+                            outcome,
+                            started_at,
+                            took: Duration::ZERO,
+                        });
                         kept
                     });
                     let (message, tool) = (answer.message, door::name(tool));
-                    answer.calls.push(ToolCall { id, message, tool, arguments, ran_by: RanBy::Us, agent_data });
+                    answer.calls.push(ToolCall {
+                        id,
+                        message,
+                        tool,
+                        arguments,
+                        ran_by: RanBy::Us,
+                        agent_data,
+                    });
                 }
-                StepEvent::Ran { tool, arguments, outcome, took } => {
+                StepEvent::Ran {
+                    tool,
+                    arguments,
+                    outcome,
+                    took,
+                } => {
                     let id = ToolCallId(self.deps.environment.fresh_id());
                     let arguments = door::arguments(arguments).unwrap_or_else(|(kept, _)| kept);
                     let (message, tool) = (answer.message, door::name(tool));
-                    let call = ToolCall { id, message, tool, arguments, ran_by: RanBy::Agent, agent_data: None };
+                    let call = ToolCall {
+                        id,
+                        message,
+                        tool,
+                        arguments,
+                        ran_by: RanBy::Agent,
+                        agent_data: None,
+                    };
                     let outcome = door::outcome(outcome, limits.tool_output_bytes);
                     let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-                    let started_at = Timestamp(self.deps.environment.now().0.saturating_sub(micros));
-                    answer.ran.push((call, ToolResult { call: id, outcome, started_at, took }));
+                    let started_at =
+                        Timestamp(self.deps.environment.now().0.saturating_sub(micros));
+                    answer.ran.push((
+                        call,
+                        ToolResult {
+                            call: id,
+                            outcome,
+                            started_at,
+                            took,
+                        },
+                    ));
                 }
                 StepEvent::Done(end) => return answer.finish(end),
             }
             if answer.calls.len() + answer.ran.len() > limits.calls_per_step {
-                return Err(too_much(format!("The agent asked for more than {} tool calls at once.", limits.calls_per_step)));
+                return Err(too_much(format!(
+                    "The agent asked for more than {} tool calls at once.",
+                    limits.calls_per_step
+                )));
             }
         }
-        Err(AgentError::new(AgentErrorKind::Unavailable, "The agent's answer was cut off before its end."))
+        Err(AgentError::new(
+            AgentErrorKind::Unavailable,
+            "The agent's answer was cut off before its end.",
+        ))
     }
 
     /// Shows text that is not an item yet.
     fn show(&self, message: MessageId, delta: &str) {
         self.run.update(|view| match &mut view.draft {
             Some(draft) if draft.message == message => draft.text.push_str(delta),
-            draft => *draft = Some(Draft { message, text: delta.to_owned() }),
+            draft => {
+                *draft = Some(Draft {
+                    message,
+                    text: delta.to_owned(),
+                })
+            }
         });
     }
 
     /// Brings calls to their results. `Some` if the turn ended meanwhile.
     async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Option<EndedTurn>, Halt> {
-        let (fresh, found): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| self.recorded_here.contains(&call.id));
+        let (fresh, found): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .partition(|call| self.recorded_here.contains(&call.id));
         let mut waiting = VecDeque::from(fresh);
         if !found.is_empty() {
             // Another attempt recorded these: they may have run.
             if self.tools.is_empty() {
-                match self.unless_stopped(self.deps.tools.specs(&self.held.owner)).await {
+                match self
+                    .unless_stopped(self.deps.tools.specs(&self.held.owner))
+                    .await
+                {
                     Ok(tools) => self.tools = tools,
                     Err(interrupt) => {
-                        let last = found.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
+                        let last = found
+                            .iter()
+                            .map(|call| {
+                                self.result(
+                                    call.id,
+                                    ToolOutcome::Unknown(UnknownCause::Interrupted),
+                                )
+                            })
+                            .collect();
                         return self.interrupted(interrupt, last).await.map(Some);
                     }
                 }
             }
-            let (again, unknown): (Vec<_>, Vec<_>) =
-                found.into_iter().partition(|call| call.ran_by == RanBy::Us && self.is_repeatable(call));
-            let results: Vec<_> =
-                unknown.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
+            let (again, unknown): (Vec<_>, Vec<_>) = found
+                .into_iter()
+                .partition(|call| call.ran_by == RanBy::Us && self.is_repeatable(call));
+            let results: Vec<_> = unknown
+                .iter()
+                .map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted)))
+                .collect();
             for call in &unknown {
-                self.called(&call.tool, &ToolOutcome::Unknown(UnknownCause::Interrupted), Duration::ZERO);
+                self.called(
+                    &call.tool,
+                    &ToolOutcome::Unknown(UnknownCause::Interrupted),
+                    Duration::ZERO,
+                );
             }
             if !results.is_empty() {
                 self.append(results).await?;
@@ -299,15 +441,26 @@ impl Runner<'_> {
     }
 
     /// Runs calls, some at a time, and records each result as it comes.
-    async fn run_calls(&mut self, mut waiting: VecDeque<ToolCall>) -> Result<Option<EndedTurn>, Halt> {
+    async fn run_calls(
+        &mut self,
+        mut waiting: VecDeque<ToolCall>,
+    ) -> Result<Option<EndedTurn>, Halt> {
         let (deps, worker, halt) = (self.deps, self.worker, Arc::new(AtomicBool::new(false)));
         let mut in_flight: Vec<InFlight> = Vec::new();
         let mut running: FuturesUnordered<BoxFuture<'_, ToolResult>> = FuturesUnordered::new();
         loop {
             while running.len() < deps.limits.calls_at_once {
-                let Some(call) = waiting.pop_front() else { break };
+                let Some(call) = waiting.pop_front() else {
+                    break;
+                };
                 let sent = Arc::new(AtomicBool::new(false));
-                running.push(Box::pin(invoke(deps, worker, self.invocation(&call), Arc::clone(&halt), Arc::clone(&sent))));
+                running.push(Box::pin(invoke(
+                    deps,
+                    worker,
+                    self.invocation(&call),
+                    Arc::clone(&halt),
+                    Arc::clone(&sent),
+                )));
                 in_flight.push(InFlight { call, sent });
             }
             let (mut results, interrupt) = match self.unless_stopped(running.next()).await {
@@ -315,7 +468,8 @@ impl Runner<'_> {
                 Ok(Some(first)) => (vec![first], None),
                 Err(interrupt) => (Vec::new(), Some(interrupt)),
             };
-            // From here on nothing more is sent if the turn is to stop, but what is known already counts.
+            // From here on nothing more is sent if the turn is to stop, but what is known already
+            // counts.
             halt.store(interrupt.is_some(), Ordering::Relaxed);
             while let Some(Some(another)) = running.next().now_or_never() {
                 results.push(another);
@@ -323,7 +477,10 @@ impl Runner<'_> {
             let mut recorded = Vec::new();
             for mut result in results {
                 result.outcome = door::outcome(result.outcome, deps.limits.tool_output_bytes);
-                if let Some(at) = in_flight.iter().position(|flight| flight.call.id == result.call) {
+                if let Some(at) = in_flight
+                    .iter()
+                    .position(|flight| flight.call.id == result.call)
+                {
                     let call = in_flight.swap_remove(at).call;
                     result.outcome = self.judged(&call, result.outcome);
                     self.called(&call.tool, &result.outcome, result.took);
@@ -340,11 +497,24 @@ impl Runner<'_> {
                 Interrupt::TimeLimit => UnknownCause::TurnTimeLimit,
                 Interrupt::Release => UnknownCause::Interrupted,
             };
-            let unsent = waiting.into_iter().map(|call| InFlight { call, sent: Arc::default() });
+            let unsent = waiting.into_iter().map(|call| InFlight {
+                call,
+                sent: Arc::default(),
+            });
             for InFlight { call, sent } in in_flight.into_iter().chain(unsent) {
-                let may_have_run = sent.load(Ordering::Relaxed) || !self.recorded_here.contains(&call.id);
-                let not_run = || ToolError::new(ToolErrorKind::NotRun, "Not run: the turn was stopped before.");
-                let outcome = if may_have_run { ToolOutcome::Unknown(cause) } else { ToolOutcome::Failed(not_run()) };
+                let may_have_run =
+                    sent.load(Ordering::Relaxed) || !self.recorded_here.contains(&call.id);
+                let not_run = || {
+                    ToolError::new(
+                        ToolErrorKind::NotRun,
+                        "Not run: the turn was stopped before.",
+                    )
+                };
+                let outcome = if may_have_run {
+                    ToolOutcome::Unknown(cause)
+                } else {
+                    ToolOutcome::Failed(not_run())
+                };
                 recorded.push(self.result(call.id, outcome));
             }
             return self.interrupted(interrupt, recorded).await.map(Some);
@@ -352,15 +522,19 @@ impl Runner<'_> {
     }
 
     fn is_repeatable(&self, call: &ToolCall) -> bool {
-        self.tools.iter().any(|tool| tool.name == call.tool && tool.repeatable)
+        self.tools
+            .iter()
+            .any(|tool| tool.name == call.tool && tool.repeatable)
     }
 
-    /// What an outcome means for the agent: a tool that gave no answer in time may have done its work, or do it yet.
+    /// What an outcome means for the agent: a tool that gave no answer in time may have done its
+    /// work, or do it yet.
     fn judged(&self, call: &ToolCall, outcome: ToolOutcome) -> ToolOutcome {
         match outcome {
-            ToolOutcome::Failed(ToolError { kind: ToolErrorKind::TimedOut, .. }) if !self.is_repeatable(call) => {
-                ToolOutcome::Unknown(UnknownCause::TimedOut)
-            }
+            ToolOutcome::Failed(ToolError {
+                kind: ToolErrorKind::TimedOut,
+                ..
+            }) if !self.is_repeatable(call) => ToolOutcome::Unknown(UnknownCause::TimedOut),
             outcome => outcome,
         }
     }
@@ -377,17 +551,30 @@ impl Runner<'_> {
     }
 
     fn called(&self, tool: &str, outcome: &ToolOutcome, took: Duration) {
-        self.deps.observer.observe(Signal::ToolCalled { lease: &self.run.lease, tool, outcome, took });
+        self.deps.observer.observe(Signal::ToolCalled {
+            lease: &self.run.lease,
+            tool,
+            outcome,
+            took,
+        });
     }
 
     fn item(&self, body: ItemBody) -> NewItem {
-        NewItem { at: self.deps.environment.now(), body }
+        NewItem {
+            at: self.deps.environment.now(),
+            body,
+        }
     }
 
     /// A result that was not measured.
     fn result(&self, call: ToolCallId, outcome: ToolOutcome) -> NewItem {
         let started_at = self.deps.environment.now();
-        self.item(ItemBody::ToolResult(ToolResult { call, outcome, started_at, took: Duration::ZERO }))
+        self.item(ItemBody::ToolResult(ToolResult {
+            call,
+            outcome,
+            started_at,
+            took: Duration::ZERO,
+        }))
     }
 
     /// Does work that may be broken off. Never a write: those are always waited for.
@@ -401,12 +588,18 @@ impl Runner<'_> {
     }
 
     /// Ends a turn whose work was broken off, unless it is let go of.
-    async fn interrupted(&mut self, interrupt: Interrupt, last: Vec<NewItem>) -> Result<EndedTurn, Halt> {
+    async fn interrupted(
+        &mut self,
+        interrupt: Interrupt,
+        last: Vec<NewItem>,
+    ) -> Result<EndedTurn, Halt> {
         let outcome = match interrupt {
             Interrupt::Cancel => TurnOutcome::Cancelled,
             Interrupt::TimeLimit => {
-                let message =
-                    format!("The turn was stopped after {} seconds, because more are not allowed.", self.deps.limits.turn.as_secs());
+                let message = format!(
+                    "The turn was stopped after {} seconds, because more are not allowed.",
+                    self.deps.limits.turn.as_secs()
+                );
                 failed(FailureKind::TimeLimit, message)
             }
             Interrupt::Release => return Err(Halt::Released),
@@ -423,7 +616,13 @@ struct InFlight {
 }
 
 /// Runs one tool; says in `sent` that it does, and does not begin any more once `halt` is set.
-async fn invoke(deps: &Deps, worker: &Worker, invocation: Invocation, halt: Arc<AtomicBool>, sent: Arc<AtomicBool>) -> ToolResult {
+async fn invoke(
+    deps: &Deps,
+    worker: &Worker,
+    invocation: Invocation,
+    halt: Arc<AtomicBool>,
+    sent: Arc<AtomicBool>,
+) -> ToolResult {
     // A worker that lost its lease without knowing would run the call beside its successor.
     worker.lease_is_safe().await;
     if halt.load(Ordering::Relaxed) {
@@ -437,7 +636,12 @@ async fn invoke(deps: &Deps, worker: &Worker, invocation: Invocation, halt: Arc<
         Err(CallError::Failed(error)) => ToolOutcome::Failed(error),
         Err(CallError::Unknown) => ToolOutcome::Unknown(UnknownCause::AnswerLost),
     };
-    ToolResult { call, outcome, started_at, took: started.elapsed() }
+    ToolResult {
+        call,
+        outcome,
+        started_at,
+        took: started.elapsed(),
+    }
 }
 
 fn failed(kind: FailureKind, message: String) -> TurnOutcome {

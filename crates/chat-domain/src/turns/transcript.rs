@@ -1,15 +1,16 @@
 //! What the agent reads: a total projection of the log.
 //!
-//! From any log, whatever was cut, cancelled or crashed, each call has exactly one result, directly after its message; turns
-//! keep their order; and an ended turn gives the same bytes for ever, so that providers can cache the prefix.
+//! From any log, whatever was cut, cancelled or crashed, each call has exactly one result, directly
+//! after its message; turns keep their order; and an ended turn gives the same bytes for ever, so
+//! that providers can cache the prefix.
 
 mod window;
 
 use std::collections::HashMap;
 
 use crate::{
-    AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, ToolSpec, TurnLog, TurnOutcome, TurnStatus,
-    UnknownCause,
+    AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, ToolSpec,
+    TurnLog, TurnOutcome, TurnStatus, UnknownCause,
 };
 
 pub use window::Window;
@@ -61,7 +62,8 @@ const STOPPED: &str = "[The user stopped this answer.]";
 const FAILED: &str = "[This answer failed and was not finished.]";
 const SILENT: &str = "[No answer.]";
 
-/// The transcript for a turn with the items `current`, after the turns of `history`, within a budget of tokens: see [`Window::fit`].
+/// The transcript for a turn with the items `current`, after the turns of `history`, within a
+/// budget of tokens: see [`Window::fit`].
 pub fn project(history: &[TurnLog], current: &[Item], budget: Option<usize>) -> Transcript {
     let mut window = Window::new(history, current);
     if let Some(budget) = budget {
@@ -70,16 +72,23 @@ pub fn project(history: &[TurnLog], current: &[Item], budget: Option<usize>) -> 
     window.take_transcript()
 }
 
-/// How many tokens a text is counted as: one for each three bytes of UTF-8, and four for the frame around it.
+/// How many tokens a text is counted as: one for each three bytes of UTF-8, and four for the frame
+/// around it.
 ///
-/// An estimate that errs upwards: English has about four bytes a token, code and Chinese about three, with the tokenizers in use.
+/// An estimate that errs upwards: English has about four bytes a token, code and Chinese about
+/// three, with the tokenizers in use.
 pub fn estimate_tokens(text: &str) -> usize {
     text.len().div_ceil(3) + 4
 }
 
 /// How many tokens these tools are counted as.
 pub(super) fn tools_size(tools: &[ToolSpec]) -> usize {
-    let size = |tool: &ToolSpec| [&tool.name, &tool.description, tool.input_schema.as_str()].map(estimate_tokens).iter().sum::<usize>();
+    let size = |tool: &ToolSpec| {
+        [&tool.name, &tool.description, tool.input_schema.as_str()]
+            .map(estimate_tokens)
+            .iter()
+            .sum::<usize>()
+    };
     tools.iter().map(size).sum()
 }
 
@@ -87,32 +96,64 @@ pub(super) fn tools_size(tools: &[ToolSpec]) -> usize {
 fn size(entry: &Entry) -> usize {
     match entry {
         Entry::User { text } => estimate_tokens(text),
-        Entry::Assistant { text, calls, agent_data } => {
-            let data_size = |data: &Option<AgentData>| data.as_ref().map_or(0, |data| estimate_tokens(data.as_str()));
-            let call_size =
-                |call: &Call| estimate_tokens(&call.tool) + estimate_tokens(call.arguments.as_str()) + data_size(&call.agent_data);
-            estimate_tokens(text) + data_size(agent_data) + calls.iter().map(call_size).sum::<usize>()
+        Entry::Assistant {
+            text,
+            calls,
+            agent_data,
+        } => {
+            let data_size = |data: &Option<AgentData>| {
+                data.as_ref()
+                    .map_or(0, |data| estimate_tokens(data.as_str()))
+            };
+            let call_size = |call: &Call| {
+                estimate_tokens(&call.tool)
+                    + estimate_tokens(call.arguments.as_str())
+                    + data_size(&call.agent_data)
+            };
+            estimate_tokens(text)
+                + data_size(agent_data)
+                + calls.iter().map(call_size).sum::<usize>()
         }
         Entry::ToolResult { content, .. } => estimate_tokens(content),
     }
 }
 
-/// The entries of a turn that is over. They end with words of the agent, so that the next user's message never follows another.
+/// The entries of a turn that is over. They end with words of the agent, so that the next user's
+/// message never follows another.
 fn ended_turn(log: &TurnLog) -> Vec<Entry> {
     let mut entries = entries(&log.items);
     let note = match &log.turn.status {
-        TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => None,
-        TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => Some(STOPPED),
-        TurnStatus::Ended { outcome: TurnOutcome::Failed(_), .. } | TurnStatus::Queued | TurnStatus::Running => Some(FAILED),
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Completed,
+            ..
+        } => None,
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Cancelled,
+            ..
+        } => Some(STOPPED),
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Failed(_),
+            ..
+        }
+        | TurnStatus::Queued
+        | TurnStatus::Running => Some(FAILED),
     };
     match (entries.last_mut(), note) {
         (Some(Entry::Assistant { text, calls, .. }), note) if calls.is_empty() => {
             if let Some(note) = note {
-                *text = if text == SILENT { note.to_owned() } else { format!("{text}\n\n{note}") };
+                *text = if text == SILENT {
+                    note.to_owned()
+                } else {
+                    format!("{text}\n\n{note}")
+                };
             }
         }
         (_, note) => {
-            entries.push(Entry::Assistant { text: note.unwrap_or(SILENT).to_owned(), calls: Vec::new(), agent_data: None });
+            entries.push(Entry::Assistant {
+                text: note.unwrap_or(SILENT).to_owned(),
+                calls: Vec::new(),
+                agent_data: None,
+            });
         }
     }
     entries
@@ -140,8 +181,12 @@ fn entries(items: &[Item]) -> Vec<Entry> {
                 }),
             }),
             ItemBody::ToolCall(call) => {
-                let entry =
-                    Call { id: call.id, tool: call.tool.clone(), arguments: call.arguments.clone(), agent_data: call.agent_data.clone() };
+                let entry = Call {
+                    id: call.id,
+                    tool: call.tool.clone(),
+                    arguments: call.arguments.clone(),
+                    agent_data: call.agent_data.clone(),
+                };
                 let step = said.iter_mut().rev().find_map(|said| match said {
                     Said::Step(step) if step.message == call.message => Some(step),
                     _ => None,
@@ -154,7 +199,13 @@ fn entries(items: &[Item]) -> Vec<Entry> {
                     Some(step) => calls(step),
                     None => {
                         let (ran, calls_of_us) = (Vec::new(), Vec::new());
-                        let mut step = Step { message: call.message, text: String::new(), agent_data: None, ran, calls: calls_of_us };
+                        let mut step = Step {
+                            message: call.message,
+                            text: String::new(),
+                            agent_data: None,
+                            ran,
+                            calls: calls_of_us,
+                        };
                         calls(&mut step);
                         said.push(Said::Step(step));
                     }
@@ -163,7 +214,9 @@ fn entries(items: &[Item]) -> Vec<Entry> {
             ItemBody::ToolResult(_) => {}
         }
     }
-    said.into_iter().flat_map(|said| said.into_entries(&results)).collect()
+    said.into_iter()
+        .flat_map(|said| said.into_entries(&results))
+        .collect()
 }
 
 enum Said {
@@ -183,21 +236,38 @@ struct Step {
 
 impl Said {
     fn into_entries(self, results: &HashMap<ToolCallId, &ToolOutcome>) -> Vec<Entry> {
-        let Step { text, agent_data, ran, calls, .. } = match self {
+        let Step {
+            text,
+            agent_data,
+            ran,
+            calls,
+            ..
+        } = match self {
             Self::User(text) => return vec![Entry::User { text }],
             Self::Step(step) => step,
         };
         let mut entries = Vec::new();
         let mut push = |text: String, calls: Vec<Call>, agent_data: Option<AgentData>| {
-            let answer = |call: &Call| Entry::ToolResult { call: call.id, content: content(results.get(&call.id).copied()) };
+            let answer = |call: &Call| Entry::ToolResult {
+                call: call.id,
+                content: content(results.get(&call.id).copied()),
+            };
             let answers: Vec<Entry> = calls.iter().map(answer).collect();
-            entries.push(Entry::Assistant { text, calls, agent_data });
+            entries.push(Entry::Assistant {
+                text,
+                calls,
+                agent_data,
+            });
             entries.extend(answers);
         };
         if !ran.is_empty() {
             push(String::new(), ran, None);
         }
-        let text = if text.is_empty() && calls.is_empty() { SILENT.to_owned() } else { text };
+        let text = if text.is_empty() && calls.is_empty() {
+            SILENT.to_owned()
+        } else {
+            text
+        };
         push(text, calls, agent_data);
         entries
     }
@@ -205,13 +275,18 @@ impl Said {
 
 /// What the agent is told of a call whose outcome nobody knows.
 fn unknown(cause: UnknownCause) -> String {
-    format!("Outcome unknown: {}. It may or may not have taken effect. Check before you repeat it.", cause.phrase())
+    format!(
+        "Outcome unknown: {}. It may or may not have taken effect. Check before you repeat it.",
+        cause.phrase()
+    )
 }
 
 fn content(outcome: Option<&ToolOutcome>) -> String {
     match outcome {
         Some(ToolOutcome::Succeeded(output)) => output.0.as_str().to_owned(),
-        Some(ToolOutcome::Failed(error)) => format!("Error ({}): {}", error.kind.code(), error.message),
+        Some(ToolOutcome::Failed(error)) => {
+            format!("Error ({}): {}", error.kind.code(), error.message)
+        }
         Some(ToolOutcome::Unknown(cause)) => unknown(*cause),
         None => unknown(UnknownCause::Interrupted),
     }

@@ -37,7 +37,11 @@ impl Worker {
         let id = WorkerId(deps.environment.fresh_id());
         let sent = Instant::now();
         deps.store.enroll(id, deps.limits.lease).await?;
-        Ok(Self { id: Mutex::new(id), safe_until: watch::Sender::new(sent + margin(deps)), returned: Mutex::new(Returned::NeverAway) })
+        Ok(Self {
+            id: Mutex::new(id),
+            safe_until: watch::Sender::new(sent + margin(deps)),
+            returned: Mutex::new(Returned::NeverAway),
+        })
     }
 
     pub(crate) fn id(&self) -> WorkerId {
@@ -47,7 +51,11 @@ impl Worker {
     /// Returns when nobody can have taken our turns for some time to come.
     pub(crate) async fn lease_is_safe(&self) {
         // The sender is ours, so waiting cannot fail.
-        let _ = self.safe_until.subscribe().wait_for(|until| Instant::now() < *until).await;
+        let _ = self
+            .safe_until
+            .subscribe()
+            .wait_for(|until| Instant::now() < *until)
+            .await;
     }
 
     /// Heartbeats for ever.
@@ -61,16 +69,36 @@ impl Worker {
 
     async fn beat_once(&self, deps: &Deps, live: &LiveTurns) {
         let drafts = live.unsaved_drafts();
-        let saved: Vec<_> =
-            drafts.iter().map(|(lease, draft)| (*lease, SeenText { message: draft.message, bytes: draft.text.len() })).collect();
+        let saved: Vec<_> = drafts
+            .iter()
+            .map(|(lease, draft)| {
+                (
+                    *lease,
+                    SeenText {
+                        message: draft.message,
+                        bytes: draft.text.len(),
+                    },
+                )
+            })
+            .collect();
         let sent = Instant::now();
-        let mut beaten = deps.store.heartbeat(self.id(), deps.limits.lease, drafts).await;
+        let mut beaten = deps
+            .store
+            .heartbeat(self.id(), deps.limits.lease, drafts)
+            .await;
         if let Err(error @ StoreError::Internal(_)) = &beaten
             && !saved.is_empty()
         {
-            // A draft that the store refuses must not cost the worker its lease. The item that it becomes will tell.
-            deps.observer.observe(Signal::StoreFailed { doing: "save drafts", error });
-            beaten = deps.store.heartbeat(self.id(), deps.limits.lease, Vec::new()).await;
+            // A draft that the store refuses must not cost the worker its lease. The item that it
+            // becomes will tell.
+            deps.observer.observe(Signal::StoreFailed {
+                doing: "save drafts",
+                error,
+            });
+            beaten = deps
+                .store
+                .heartbeat(self.id(), deps.limits.lease, Vec::new())
+                .await;
         }
         match beaten {
             Ok(heard) => {
@@ -85,7 +113,10 @@ impl Worker {
             }
             Err(error) => {
                 self.note(false);
-                deps.observer.observe(Signal::StoreFailed { doing: "heartbeat", error: &error });
+                deps.observer.observe(Signal::StoreFailed {
+                    doing: "heartbeat",
+                    error: &error,
+                });
             }
         }
     }
@@ -100,8 +131,8 @@ impl Worker {
         }
     }
 
-    /// Whether those who live can have said so. While the store was away they could not: their leases, and ours, ran out without
-    /// anybody's death.
+    /// Whether those who live can have said so. While the store was away they could not: their
+    /// leases, and ours, ran out without anybody's death.
     fn others_were_heard(&self, deps: &Deps) -> bool {
         match &*self.returned.lock().unwrap_or_else(PoisonError::into_inner) {
             Returned::NeverAway => true,
@@ -110,10 +141,14 @@ impl Worker {
         }
     }
 
-    /// Goes on under a new name, because the store has forgotten the old one, and lets go of what was held under that.
+    /// Goes on under a new name, because the store has forgotten the old one, and lets go of what
+    /// was held under that.
     async fn replace(&self, deps: &Deps, live: &LiveTurns) {
         let new = WorkerId(deps.environment.fresh_id());
-        let old = std::mem::replace(&mut *self.id.lock().unwrap_or_else(PoisonError::into_inner), new);
+        let old = std::mem::replace(
+            &mut *self.id.lock().unwrap_or_else(PoisonError::into_inner),
+            new,
+        );
         live.release_all();
         deps.observer.observe(Signal::WorkerReplaced { old, new });
         let sent = Instant::now();
@@ -121,7 +156,10 @@ impl Worker {
         self.safe_until.send_replace(sent);
         match deps.store.enroll(new, deps.limits.lease).await {
             Ok(()) => drop(self.safe_until.send_replace(sent + margin(deps))),
-            Err(error) => deps.observer.observe(Signal::StoreFailed { doing: "enroll", error: &error }),
+            Err(error) => deps.observer.observe(Signal::StoreFailed {
+                doing: "enroll",
+                error: &error,
+            }),
         }
     }
 
@@ -137,12 +175,22 @@ impl Worker {
             let (doubt, asked) = (live.doubt_since(), Instant::now());
             loop {
                 let holding = doubt.map(|_| live.running());
-                match deps.store.claim_abandoned(Claim { worker: self.id(), limit: CLAIM_BITE, holding }).await {
+                match deps
+                    .store
+                    .claim_abandoned(Claim {
+                        worker: self.id(),
+                        limit: CLAIM_BITE,
+                        holding,
+                    })
+                    .await
+                {
                     Ok(claimed) => {
                         let more = claimed.len() >= CLAIM_BITE as usize;
                         claimed.into_iter().for_each(&run);
                         if !more {
-                            if let Some(since) = doubt.filter(|since| asked >= *since + deps.limits.lease) {
+                            if let Some(since) =
+                                doubt.filter(|since| asked >= *since + deps.limits.lease)
+                            {
                                 live.settle_doubt(since);
                             }
                             break;
@@ -151,7 +199,10 @@ impl Worker {
                     Err(error) => {
                         // The answer may have been lost, and turns with it.
                         live.doubt();
-                        deps.observer.observe(Signal::StoreFailed { doing: "claim", error: &error });
+                        deps.observer.observe(Signal::StoreFailed {
+                            doing: "claim",
+                            error: &error,
+                        });
                         break;
                     }
                 }
@@ -160,7 +211,8 @@ impl Worker {
     }
 }
 
-/// How long after a heartbeat was sent nobody can take our turns, with a heartbeat to spare for the tool call that starts then.
+/// How long after a heartbeat was sent nobody can take our turns, with a heartbeat to spare for the
+/// tool call that starts then.
 fn margin(deps: &Deps) -> Duration {
     deps.limits.lease.saturating_sub(deps.limits.heartbeat)
 }

@@ -20,7 +20,11 @@ fn views(changes: &[Change], answered: bool) -> Vec<TurnView> {
     let mut log = LogBuilder::new();
     log.user("Hello");
     let log = log.log(1, TurnStatus::Running);
-    let mut view = TurnView { turn: log.turn, items: log.items, draft: None };
+    let mut view = TurnView {
+        turn: log.turn,
+        items: log.items,
+        draft: None,
+    };
     let mut ids = 1_000;
     let mut fresh = || {
         ids += 1;
@@ -31,12 +35,21 @@ fn views(changes: &[Change], answered: bool) -> Vec<TurnView> {
         match change {
             Change::Write(text) => match &mut view.draft {
                 Some(draft) => draft.text.push_str(text),
-                None => view.draft = Some(Draft { message: fresh(), text: text.clone() }),
+                None => {
+                    view.draft = Some(Draft {
+                        message: fresh(),
+                        text: text.clone(),
+                    })
+                }
             },
             Change::Record => record(&mut view, &mut fresh),
             Change::Call => {
                 record(&mut view, &mut fresh);
-                let Some(ItemBody::Message(message)) = view.items.last().map(|item| item.body.clone()) else { unreachable!() };
+                let Some(ItemBody::Message(message)) =
+                    view.items.last().map(|item| item.body.clone())
+                else {
+                    unreachable!()
+                };
                 let mut log = LogBuilder::new();
                 let call = log.call(message.id, "look");
                 push(&mut view, ItemBody::ToolCall(call));
@@ -49,22 +62,34 @@ fn views(changes: &[Change], answered: bool) -> Vec<TurnView> {
         record(&mut view, &mut fresh);
     }
     view.draft = None;
-    view.turn.status = TurnStatus::Ended { at: Timestamp(9), outcome: TurnOutcome::Completed };
+    view.turn.status = TurnStatus::Ended {
+        at: Timestamp(9),
+        outcome: TurnOutcome::Completed,
+    };
     all.push(view);
     all
 }
 
 fn record(view: &mut TurnView, fresh: &mut impl FnMut() -> MessageId) {
-    let Draft { message, text } = view.draft.take().unwrap_or_else(|| Draft { message: fresh(), text: String::new() });
+    let Draft { message, text } = view.draft.take().unwrap_or_else(|| Draft {
+        message: fresh(),
+        text: String::new(),
+    });
     push(view, ItemBody::Message(Message::assistant(message, text)));
 }
 
 fn push(view: &mut TurnView, body: ItemBody) {
     let position = Position(view.items.len() as u64 + 1);
-    view.items.push(Item { position, turn: view.turn.id, at: Timestamp(1), body });
+    view.items.push(Item {
+        position,
+        turn: view.turn.id,
+        at: Timestamp(1),
+        body,
+    });
 }
 
-/// What a reader makes of the events: text by message, items in order, the end. Checks the laws of the stream on the way.
+/// What a reader makes of the events: text by message, items in order, the end. Checks the laws of
+/// the stream on the way.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     open: BTreeMap<MessageId, String>,
@@ -81,13 +106,23 @@ impl Seen {
                 self.open.entry(message).or_default().push_str(&delta);
                 assert_eq!(self.open.len(), 1, "two messages are written at once");
             }
-            TurnEvent::Discarded { message } => assert!(self.open.remove(&message).is_some(), "discarded what was not shown"),
+            TurnEvent::Discarded { message } => assert!(
+                self.open.remove(&message).is_some(),
+                "discarded what was not shown"
+            ),
             TurnEvent::Item(item) => {
-                assert!(self.items.last().is_none_or(|last| last.position < item.position));
+                assert!(
+                    self.items
+                        .last()
+                        .is_none_or(|last| last.position < item.position)
+                );
                 if let ItemBody::Message(message) = &item.body
                     && message.role == Role::Assistant
                 {
-                    assert_eq!(self.open.remove(&message.id).unwrap_or_default(), message.text);
+                    assert_eq!(
+                        self.open.remove(&message.id).unwrap_or_default(),
+                        message.text
+                    );
                 }
                 self.items.push(item);
             }
@@ -110,7 +145,8 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 proptest! {
-    /// A reader who looks at any moments, from whole views or only what is after its cursor, sees all of the log.
+    /// A reader who looks at any moments, from whole views or only what is after its cursor, sees
+    /// all of the log.
     #[test]
     fn every_reader_sees_the_log(changes in changes(), looks in prop::collection::vec(any::<bool>(), 14), (partial, answered) in any::<(bool, bool)>()) {
         let views = views(&changes, answered);
@@ -173,7 +209,11 @@ fn cursors_of_no_reader_are_refused() {
     let views = views(&[Change::Write("日本".to_owned())], true);
     let view = views.last().unwrap();
     let message = views[1].draft.as_ref().unwrap().message;
-    let at = |position, text, ended| Cursor { position: Position(position), text, ended };
+    let at = |position, text, ended| Cursor {
+        position: Position(position),
+        text,
+        ended,
+    };
     assert_eq!(view.news(at(3, None, false)), Err(CursorMismatch));
     assert_eq!(views[1].news(at(1, None, true)), Err(CursorMismatch));
     assert_eq!(view.news(at(1, None, true)), Err(CursorMismatch));
@@ -188,10 +228,26 @@ fn a_queued_message_is_told_when_it_has_a_place() {
     let mut log = LogBuilder::new();
     log.user("Hello");
     let log = log.log(2, TurnStatus::Queued);
-    let mut view = TurnView { turn: log.turn, items: log.items, draft: None };
+    let mut view = TurnView {
+        turn: log.turn,
+        items: log.items,
+        draft: None,
+    };
     view.items[0].position = Position::START;
     assert_eq!(view.events_after(Cursor::START), Ok(Vec::new()));
     view.items[0].position = Position(7);
     let events = view.events_after(Cursor::START).unwrap();
-    assert!(matches!(events.as_slice(), [(Cursor { position: Position(7), .. }, TurnEvent::Item(_))]), "{events:?}");
+    assert!(
+        matches!(
+            events.as_slice(),
+            [(
+                Cursor {
+                    position: Position(7),
+                    ..
+                },
+                TurnEvent::Item(_)
+            )]
+        ),
+        "{events:?}"
+    );
 }

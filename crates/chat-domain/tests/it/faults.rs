@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Refused, Script, ScriptedAgent};
-use chat_domain::{Cursor, FailureKind, TurnEvent, TurnFailure, TurnLimits, TurnOutcome, TurnStatus};
+use chat_domain::{
+    Cursor, FailureKind, TurnEvent, TurnFailure, TurnLimits, TurnOutcome, TurnStatus,
+};
 use futures_util::StreamExt;
 
 use crate::world::{Setup, World, ann};
@@ -16,7 +18,9 @@ fn internal(outcome: &TurnOutcome) -> bool {
 async fn calling(setup: &Setup) -> World {
     let tools = FakeTools::new().answering("look", true, "1");
     let agent = ScriptedAgent::answering(|request| match request.transcript.0.last() {
-        Some(chat_domain::transcript::Entry::User { .. }) => vec![Script::text("Looking."), Script::call("look", "{}")],
+        Some(chat_domain::transcript::Entry::User { .. }) => {
+            vec![Script::text("Looking."), Script::call("look", "{}")]
+        }
         _ => vec![Script::text("Done.")],
     });
     setup.start(agent, tools).await
@@ -37,20 +41,36 @@ async fn a_turn_that_the_store_refuses_for_good_ends_and_its_queue_goes_on() {
         setup.store.refuse(refused.clone());
         let first = world.send(None, "1").await;
         let second = world.send(Some(first.conversation), "2").await;
-        let stream = world.service.watch_turn(&ann(), first.id, Cursor::START).await.unwrap();
+        let stream = world
+            .service
+            .watch_turn(&ann(), first.id, Cursor::START)
+            .await
+            .unwrap();
         gate.open();
         let news: Vec<_> = stream.map(|news| news.unwrap().1).collect().await;
-        let Some(TurnEvent::Ended(ended)) = news.last() else { panic!("{refused:?}: no end: {news:?}") };
-        let TurnStatus::Ended { outcome, .. } = &ended.status else { panic!("{ended:?}") };
+        let Some(TurnEvent::Ended(ended)) = news.last() else {
+            panic!("{refused:?}: no end: {news:?}")
+        };
+        let TurnStatus::Ended { outcome, .. } = &ended.status else {
+            panic!("{ended:?}")
+        };
         assert!(internal(outcome), "{refused:?}: {outcome:?}");
         setup.store.refuse([]);
-        assert_eq!(world.outcome(first.id).await, *outcome, "{refused:?}: the store says otherwise");
+        assert_eq!(
+            world.outcome(first.id).await,
+            *outcome,
+            "{refused:?}: the store says otherwise"
+        );
         let asked = world.agent.requests().len();
         assert!(asked <= 2, "{refused:?}: the agent was asked {asked} times");
         // The queue and the conversation go on, whatever came of the second turn meanwhile.
         world.outcome(second.id).await;
         let third = world.send(Some(first.conversation), "3").await;
-        assert_eq!(world.outcome(third.id).await, TurnOutcome::Completed, "{refused:?}");
+        assert_eq!(
+            world.outcome(third.id).await,
+            TurnOutcome::Completed,
+            "{refused:?}"
+        );
     }
 }
 
@@ -61,22 +81,37 @@ async fn what_was_said_is_kept_if_the_store_takes_that() {
     setup.store.refuse([Refused::Appends]);
     let turn = world.send(None, "Go").await;
     assert!(internal(&world.outcome(turn.id).await));
-    assert_eq!(world.log(turn.conversation).await, ["User: Go", "Assistant: Looking."]);
+    assert_eq!(
+        world.log(turn.conversation).await,
+        ["User: Go", "Assistant: Looking."]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_draft_that_the_store_refuses_costs_no_worker_its_lease() {
     let (setup, gate) = (Setup::new(), Gate::new());
     setup.store.refuse([Refused::Drafts]);
-    let world = setup.saying([vec![Script::text("Hel"), Script::Wait(gate.clone()), Script::text("lo.")]]).await;
+    let world = setup
+        .saying([vec![
+            Script::text("Hel"),
+            Script::Wait(gate.clone()),
+            Script::text("lo."),
+        ]])
+        .await;
     let other = setup.saying([]).await;
     let turn = world.send(None, "Hi").await;
     gate.reached_by(1).await;
     tokio::time::sleep(setup.limits.lease * 3).await;
     gate.open();
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
-    assert_eq!(world.log(turn.conversation).await, ["User: Hi", "Assistant: Hello."]);
-    assert!(other.agent.requests().is_empty(), "another worker took the turn");
+    assert_eq!(
+        world.log(turn.conversation).await,
+        ["User: Hi", "Assistant: Hello."]
+    );
+    assert!(
+        other.agent.requests().is_empty(),
+        "another worker took the turn"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,8 +128,15 @@ async fn a_transient_error_of_any_length_is_no_permanent_one() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_limit_is_of_the_turn_and_not_of_its_attempts() {
-    let limits = TurnLimits { turn: Duration::from_secs(60), attempts: 9, ..TurnLimits::default() };
-    let setup = Setup { limits, ..Setup::new() };
+    let limits = TurnLimits {
+        turn: Duration::from_secs(60),
+        attempts: 9,
+        ..TurnLimits::default()
+    };
+    let setup = Setup {
+        limits,
+        ..Setup::new()
+    };
     let hanging = || ScriptedAgent::answering(|_| vec![Script::Wait(Gate::new())]);
     let mut world = setup.start(hanging(), FakeTools::new()).await;
     let begun = tokio::time::Instant::now();
@@ -105,7 +147,16 @@ async fn the_time_limit_is_of_the_turn_and_not_of_its_attempts() {
         world = setup.start(hanging(), FakeTools::new()).await;
     }
     let outcome = world.outcome(turn.id).await;
-    assert!(matches!(&outcome, TurnOutcome::Failed(TurnFailure { kind: FailureKind::TimeLimit, .. })), "{outcome:?}");
+    assert!(
+        matches!(
+            &outcome,
+            TurnOutcome::Failed(TurnFailure {
+                kind: FailureKind::TimeLimit,
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
     // Nobody held the turn for at most a lease and a sweep after each crash.
     let most = setup.limits.turn + 3 * (setup.limits.lease + setup.limits.sweep);
     assert!(begun.elapsed() <= most, "it took {:?}", begun.elapsed());
@@ -113,9 +164,22 @@ async fn the_time_limit_is_of_the_turn_and_not_of_its_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_waits_has_all_its_time_when_it_starts() {
-    let limits = TurnLimits { turn: Duration::from_secs(60), ..TurnLimits::default() };
-    let (setup, first, second) = (Setup { limits, ..Setup::new() }, Gate::new(), Gate::new());
-    let script = [vec![Script::Wait(first.clone())], vec![Script::Wait(second.clone()), Script::text("Done.")]];
+    let limits = TurnLimits {
+        turn: Duration::from_secs(60),
+        ..TurnLimits::default()
+    };
+    let (setup, first, second) = (
+        Setup {
+            limits,
+            ..Setup::new()
+        },
+        Gate::new(),
+        Gate::new(),
+    );
+    let script = [
+        vec![Script::Wait(first.clone())],
+        vec![Script::Wait(second.clone()), Script::text("Done.")],
+    ];
     let world = setup.saying(script).await;
     let running = world.send(None, "1").await;
     let waiting = world.send(Some(running.conversation), "2").await;
@@ -129,9 +193,23 @@ async fn a_turn_that_waits_has_all_its_time_when_it_starts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_was_released_counts_as_an_attempt() {
-    let limits = TurnLimits { turn: Duration::from_secs(20), ..TurnLimits::default() };
-    let (setup, gate) = (Setup { limits, ..Setup::new() }, Gate::new());
-    let world = setup.saying([vec![Script::text("Hello."), Script::Wait(gate.clone())], vec![Script::text("At last.")]]).await;
+    let limits = TurnLimits {
+        turn: Duration::from_secs(20),
+        ..TurnLimits::default()
+    };
+    let (setup, gate) = (
+        Setup {
+            limits,
+            ..Setup::new()
+        },
+        Gate::new(),
+    );
+    let world = setup
+        .saying([
+            vec![Script::text("Hello."), Script::Wait(gate.clone())],
+            vec![Script::text("At last.")],
+        ])
+        .await;
     let turn = world.send(None, "Hi").await;
     gate.reached_by(1).await;
     setup.store.be_away(true);
@@ -140,7 +218,24 @@ async fn a_run_that_was_released_counts_as_an_attempt() {
     tokio::time::sleep(Duration::from_secs(40)).await;
     setup.store.be_away(false);
     let outcome = world.outcome(turn.id).await;
-    assert!(matches!(&outcome, TurnOutcome::Failed(TurnFailure { kind: FailureKind::TimeLimit, .. })), "{outcome:?}");
-    let started: Vec<_> = world.signals.heard().into_iter().filter(|signal| signal.starts_with("TurnStarted")).collect();
-    assert!(started.len() == 2 && started[1].contains("attempt: 2"), "{started:?}");
+    assert!(
+        matches!(
+            &outcome,
+            TurnOutcome::Failed(TurnFailure {
+                kind: FailureKind::TimeLimit,
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
+    let started: Vec<_> = world
+        .signals
+        .heard()
+        .into_iter()
+        .filter(|signal| signal.starts_with("TurnStarted"))
+        .collect();
+    assert!(
+        started.len() == 2 && started[1].contains("attempt: 2"),
+        "{started:?}"
+    );
 }

@@ -9,11 +9,14 @@ use futures_util::future::join_all;
 
 use crate::world::{Setup, ann};
 
-/// How often the store is asked in a minute while so many turns wait, each with a reader where it runs and one at another server.
+/// How often the store is asked in a minute while so many turns wait, each with a reader where it
+/// runs and one at another server.
 async fn asked_while_waiting(turns: usize) -> u64 {
     let (setup, gate) = (Setup::new(), Gate::new());
     let held = gate.clone();
-    let agent = ScriptedAgent::answering(move |_| vec![Script::Wait(held.clone()), Script::text("At last.")]);
+    let agent = ScriptedAgent::answering(move |_| {
+        vec![Script::Wait(held.clone()), Script::text("At last.")]
+    });
     let here = setup.start(agent, FakeTools::new()).await;
     let there = setup.saying([]).await;
     let mut readers = Vec::new();
@@ -21,7 +24,14 @@ async fn asked_while_waiting(turns: usize) -> u64 {
     for _ in 0..turns {
         let turn = here.send(None, "Hi").await;
         for server in [&here, &there] {
-            readers.push(tokio::spawn(server.service.watch_turn(&ann(), turn.id, Cursor::START).await.unwrap().count()));
+            readers.push(tokio::spawn(
+                server
+                    .service
+                    .watch_turn(&ann(), turn.id, Cursor::START)
+                    .await
+                    .unwrap()
+                    .count(),
+            ));
         }
         begun.push(turn.id);
     }

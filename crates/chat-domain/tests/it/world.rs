@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use chat_domain::testing::{FakeTools, FixedEnvironment, MemoryStore, Script, ScriptedAgent, Signals};
+use chat_domain::testing::{
+    FakeTools, FixedEnvironment, MemoryStore, Script, ScriptedAgent, Signals,
+};
 use chat_domain::transcript::Entry;
 use chat_domain::{
-    Agent, BusyPolicy, ChatError, ChatService, ConversationId, Cursor, Deps, Item, ItemBody, StartTurn, StartedTurn, ToolOutcome, Turn,
-    TurnEvent, TurnId, TurnLimits, TurnOutcome, TurnPage, TurnStatus, UserId,
+    Agent, BusyPolicy, ChatError, ChatService, ConversationId, Cursor, Deps, Item, ItemBody,
+    StartTurn, StartedTurn, ToolOutcome, Turn, TurnEvent, TurnId, TurnLimits, TurnOutcome,
+    TurnPage, TurnStatus, UserId,
 };
 use futures_util::StreamExt;
 use tokio::task::{AbortHandle, JoinSet};
@@ -34,7 +37,11 @@ pub struct Setup {
 
 impl Setup {
     pub fn new() -> Self {
-        Self { store: Arc::default(), environment: Arc::default(), limits: TurnLimits::default() }
+        Self {
+            store: Arc::default(),
+            environment: Arc::default(),
+            limits: TurnLimits::default(),
+        }
     }
 
     /// Starts a server. Several may run over one store, and a new one after a crash of the old.
@@ -52,13 +59,26 @@ impl Setup {
         .unwrap();
         let tasks = Arc::new(std::sync::Mutex::new(JoinSet::new()));
         let spawned = tasks.clone();
-        let worker = tokio::spawn(service.clone().work(move |task| drop(spawned.lock().unwrap().spawn(task)))).abort_handle();
-        World { agent, tools, signals, service, tasks, worker }
+        let worker = tokio::spawn(
+            service
+                .clone()
+                .work(move |task| drop(spawned.lock().unwrap().spawn(task))),
+        )
+        .abort_handle();
+        World {
+            agent,
+            tools,
+            signals,
+            service,
+            tasks,
+            worker,
+        }
     }
 
     /// A server whose agent says this, and no tools.
     pub async fn saying(&self, steps: impl IntoIterator<Item = Vec<Script>>) -> World {
-        self.start(ScriptedAgent::new(steps), FakeTools::new()).await
+        self.start(ScriptedAgent::new(steps), FakeTools::new())
+            .await
     }
 }
 
@@ -76,24 +96,47 @@ impl World {
         started.turn
     }
 
-    pub async fn try_send(&self, conversation: Option<ConversationId>, text: &str, busy: BusyPolicy) -> Result<Turn, ChatError> {
-        let request = StartTurn { owner: ann(), conversation, text: text.to_owned(), busy, idempotency: None };
-        self.service.start_turn(request).await.map(|started| self.spawn(started))
+    pub async fn try_send(
+        &self,
+        conversation: Option<ConversationId>,
+        text: &str,
+        busy: BusyPolicy,
+    ) -> Result<Turn, ChatError> {
+        let request = StartTurn {
+            owner: ann(),
+            conversation,
+            text: text.to_owned(),
+            busy,
+            idempotency: None,
+        };
+        self.service
+            .start_turn(request)
+            .await
+            .map(|started| self.spawn(started))
     }
 
     pub async fn send(&self, conversation: Option<ConversationId>, text: &str) -> Turn {
-        self.try_send(conversation, text, BusyPolicy::Enqueue).await.unwrap()
+        self.try_send(conversation, text, BusyPolicy::Enqueue)
+            .await
+            .unwrap()
     }
 
     /// All the news of a turn, until its end.
     pub async fn news(&self, turn: TurnId) -> Vec<TurnEvent> {
-        let stream = self.service.watch_turn(&ann(), turn, Cursor::START).await.unwrap();
+        let stream = self
+            .service
+            .watch_turn(&ann(), turn, Cursor::START)
+            .await
+            .unwrap();
         stream.map(|news| news.unwrap().1).collect().await
     }
 
     pub async fn outcome(&self, turn: TurnId) -> TurnOutcome {
         match self.news(turn).await.pop() {
-            Some(TurnEvent::Ended(Turn { status: TurnStatus::Ended { outcome, .. }, .. })) => outcome,
+            Some(TurnEvent::Ended(Turn {
+                status: TurnStatus::Ended { outcome, .. },
+                ..
+            })) => outcome,
             other => panic!("no end: {other:?}"),
         }
     }
@@ -105,9 +148,18 @@ impl World {
 
     /// The conversation's log, one line an item, superseded turns included.
     pub async fn log(&self, conversation: ConversationId) -> Vec<String> {
-        let page = TurnPage { superseded: true, ..TurnPage::ALL };
-        let logs = self.service.turns(&ann(), conversation, page).await.unwrap();
-        logs.iter().flat_map(|log| log.items.iter().map(line)).collect()
+        let page = TurnPage {
+            superseded: true,
+            ..TurnPage::ALL
+        };
+        let logs = self
+            .service
+            .turns(&ann(), conversation, page)
+            .await
+            .unwrap();
+        logs.iter()
+            .flat_map(|log| log.items.iter().map(line))
+            .collect()
     }
 }
 

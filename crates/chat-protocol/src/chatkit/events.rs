@@ -1,9 +1,12 @@
 //! A turn as ChatKit's stream of events: `data:` frames alone, told apart by `type`.
 //!
-//! A question, then `stream_options`, then what the turn brings: of an answer its begin, its deltas and the whole of it, of the tool calls of
-//! a step a workflow that grows. What is `done` is durable.
+//! A question, then `stream_options`, then what the turn brings: of an answer its begin, its deltas
+//! and the whole of it, of the tool calls of a step a workflow that grows. What is `done` is
+//! durable.
 
-use chat_domain::{Conversation, ItemBody, MessageId, Role, Timestamp, Turn, TurnEvent, TurnOutcome, TurnStatus};
+use chat_domain::{
+    Conversation, ItemBody, MessageId, Role, Timestamp, Turn, TurnEvent, TurnOutcome, TurnStatus,
+};
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
@@ -31,7 +34,11 @@ enum Event {
     #[serde(rename = "stream_options")]
     StreamOptions { stream_options: StreamOptions },
     #[serde(rename = "error")]
-    Error { code: &'static str, message: String, allow_retry: bool },
+    Error {
+        code: &'static str,
+        message: String,
+        allow_retry: bool,
+    },
 }
 
 #[derive(Serialize)]
@@ -43,11 +50,17 @@ struct StreamOptions {
 #[serde(tag = "type")]
 enum Update {
     #[serde(rename = "assistant_message.content_part.added")]
-    PartAdded { content_index: u32, content: OutputText },
+    PartAdded {
+        content_index: u32,
+        content: OutputText,
+    },
     #[serde(rename = "assistant_message.content_part.text_delta")]
     TextDelta { content_index: u32, delta: String },
     #[serde(rename = "assistant_message.content_part.done")]
-    PartDone { content_index: u32, content: OutputText },
+    PartDone {
+        content_index: u32,
+        content: OutputText,
+    },
     #[serde(rename = "workflow.task.added")]
     TaskAdded { task_index: usize, task: Task },
     #[serde(rename = "workflow.task.updated")]
@@ -61,17 +74,23 @@ fn frame(event: &Event) -> String {
 
 /// A thread that was begun.
 pub fn thread_created(conversation: &Conversation) -> String {
-    frame(&Event::ThreadCreated { thread: conversation.into() })
+    frame(&Event::ThreadCreated {
+        thread: conversation.into(),
+    })
 }
 
 /// A thread whose title has changed.
 pub fn thread_updated(conversation: &Conversation) -> String {
-    frame(&Event::ThreadUpdated { thread: conversation.into() })
+    frame(&Event::ThreadUpdated {
+        thread: conversation.into(),
+    })
 }
 
 /// What the client may do with the stream: stop it, and with it the turn.
 pub fn stream_options() -> String {
-    frame(&Event::StreamOptions { stream_options: StreamOptions { allow_cancel: true } })
+    frame(&Event::StreamOptions {
+        stream_options: StreamOptions { allow_cancel: true },
+    })
 }
 
 /// Something that was refused, for the user to read.
@@ -82,11 +101,20 @@ pub fn refused(problem: &Problem) -> String {
 /// The stream ends before the turn that it tells of.
 pub fn broken(problem: &Problem) -> String {
     let title = problem.code.row().title;
-    error(format!("{title}. Your message is kept, and its answer goes on: open the conversation again to see it."), false)
+    error(
+        format!(
+            "{title}. Your message is kept, and its answer goes on: open the conversation again to see it."
+        ),
+        false,
+    )
 }
 
 fn error(message: String, allow_retry: bool) -> String {
-    frame(&Event::Error { code: "custom", message, allow_retry })
+    frame(&Event::Error {
+        code: "custom",
+        message,
+        allow_retry,
+    })
 }
 
 /// Writes the events of one turn, from its start.
@@ -105,12 +133,20 @@ pub struct Encoder {
 impl Encoder {
     /// For a reader of this turn.
     pub fn new(turn: &Turn) -> Self {
-        Self { thread: ThreadId(turn.conversation), at: turn.created_at, writing: None, calls: None, last: None }
+        Self {
+            thread: ThreadId(turn.conversation),
+            at: turn.created_at,
+            writing: None,
+            calls: None,
+            last: None,
+        }
     }
 
     /// The user's message, which is durable.
     pub fn echo(&self, items: &[chat_domain::Item]) -> String {
-        question(self.thread, items, None).map(|item| frame(&Event::Done { item })).unwrap_or_default()
+        question(self.thread, items, None)
+            .map(|item| frame(&Event::Done { item }))
+            .unwrap_or_default()
     }
 
     /// The frames of an event; none if it tells nothing that a thread shows.
@@ -119,7 +155,12 @@ impl Encoder {
             TurnEvent::Text { message, delta } => self.text(*message, delta),
             TurnEvent::Discarded { message } => {
                 self.writing = None;
-                frame(&Event::Removed { item_id: ItemId { kind: ItemKind::Message, message: *message } })
+                frame(&Event::Removed {
+                    item_id: ItemId {
+                        kind: ItemKind::Message,
+                        message: *message,
+                    },
+                })
             }
             TurnEvent::Item(item) => {
                 self.at = item.at;
@@ -127,7 +168,11 @@ impl Encoder {
                     ItemBody::Message(message) => {
                         self.last = Some(message.id);
                         // The user's message was echoed when it was taken.
-                        if message.role == Role::User { String::new() } else { self.answered(message.id, item.at, &message.text) }
+                        if message.role == Role::User {
+                            String::new()
+                        } else {
+                            self.answered(message.id, item.at, &message.text)
+                        }
                     }
                     ItemBody::ToolCall(call) => self.called(call, item.at),
                     ItemBody::ToolResult(result) => self.result(result),
@@ -142,10 +187,24 @@ impl Encoder {
         if self.writing != Some(message) {
             frames.push_str(&self.close_calls());
             self.writing = Some(message);
-            frames.push_str(&frame(&Event::Added { item: answer(self.thread, message, Time(self.at), None) }));
-            frames.push_str(&self.update(message, Update::PartAdded { content_index: 0, content: OutputText::new("") }));
+            frames.push_str(&frame(&Event::Added {
+                item: answer(self.thread, message, Time(self.at), None),
+            }));
+            frames.push_str(&self.update(
+                message,
+                Update::PartAdded {
+                    content_index: 0,
+                    content: OutputText::new(""),
+                },
+            ));
         }
-        frames.push_str(&self.update(message, Update::TextDelta { content_index: 0, delta: delta.to_owned() }));
+        frames.push_str(&self.update(
+            message,
+            Update::TextDelta {
+                content_index: 0,
+                delta: delta.to_owned(),
+            },
+        ));
         frames
     }
 
@@ -154,41 +213,86 @@ impl Encoder {
         if text.is_empty() {
             return String::new();
         }
-        let part = self.update(message, Update::PartDone { content_index: 0, content: OutputText::new(text) });
-        part + &frame(&Event::Done { item: answer(self.thread, message, Time(at), Some(text)) })
+        let part = self.update(
+            message,
+            Update::PartDone {
+                content_index: 0,
+                content: OutputText::new(text),
+            },
+        );
+        part + &frame(&Event::Done {
+            item: answer(self.thread, message, Time(at), Some(text)),
+        })
     }
 
     fn update(&self, message: MessageId, update: Update) -> String {
-        frame(&Event::Updated { item_id: ItemId { kind: ItemKind::Message, message }, update })
+        frame(&Event::Updated {
+            item_id: ItemId {
+                kind: ItemKind::Message,
+                message,
+            },
+            update,
+        })
     }
 
     fn called(&mut self, call: &chat_domain::ToolCall, at: Timestamp) -> String {
-        if let Some(calls) = self.calls.as_mut().filter(|calls| calls.message == call.message) {
+        if let Some(calls) = self
+            .calls
+            .as_mut()
+            .filter(|calls| calls.message == call.message)
+        {
             let place = calls.add(call);
-            return self.task(place, |task_index, task| Update::TaskAdded { task_index, task });
+            return self.task(place, |task_index, task| Update::TaskAdded {
+                task_index,
+                task,
+            });
         }
         let before = self.close_calls();
         let calls = Calls::new(call, at);
-        let begun = frame(&Event::Added { item: calls.item(self.thread) });
+        let begun = frame(&Event::Added {
+            item: calls.item(self.thread),
+        });
         self.calls = Some(calls);
         before + &begun
     }
 
     fn result(&mut self, result: &chat_domain::ToolResult) -> String {
         let place = self.calls.as_mut().and_then(|calls| calls.note(result));
-        place.map(|place| self.task(place, |task_index, task| Update::TaskUpdated { task_index, task })).unwrap_or_default()
+        place
+            .map(|place| {
+                self.task(place, |task_index, task| Update::TaskUpdated {
+                    task_index,
+                    task,
+                })
+            })
+            .unwrap_or_default()
     }
 
     fn task(&self, place: usize, update: impl FnOnce(usize, Task) -> Update) -> String {
-        let Some(calls) = &self.calls else { return String::new() };
-        let item_id = ItemId { kind: ItemKind::Workflow, message: calls.message };
-        let event = calls.task(place).map(|task| Event::Updated { item_id, update: update(place, task) });
+        let Some(calls) = &self.calls else {
+            return String::new();
+        };
+        let item_id = ItemId {
+            kind: ItemKind::Workflow,
+            message: calls.message,
+        };
+        let event = calls.task(place).map(|task| Event::Updated {
+            item_id,
+            update: update(place, task),
+        });
         event.as_ref().map(frame).unwrap_or_default()
     }
 
     /// The tool calls have all come to their end.
     fn close_calls(&mut self) -> String {
-        self.calls.take().map(|calls| frame(&Event::Done { item: calls.item(self.thread) })).unwrap_or_default()
+        self.calls
+            .take()
+            .map(|calls| {
+                frame(&Event::Done {
+                    item: calls.item(self.thread),
+                })
+            })
+            .unwrap_or_default()
     }
 
     fn ended(&mut self, turn: &Turn) -> String {
@@ -197,11 +301,16 @@ impl Encoder {
             frames.push_str(&frame(&Event::Done { item }));
         }
         match &turn.status {
-            TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => {
+            TurnStatus::Ended {
+                outcome: TurnOutcome::Failed(failure),
+                ..
+            } => {
                 frames.push_str(&error(Problem::of_failed_turn(failure).detail(), true));
             }
             TurnStatus::Ended { .. } => {}
-            TurnStatus::Queued | TurnStatus::Running => frames.push_str(&broken(&Code::Internal.into())),
+            TurnStatus::Queued | TurnStatus::Running => {
+                frames.push_str(&broken(&Code::Internal.into()))
+            }
         }
         frames
     }

@@ -66,7 +66,10 @@ impl ItemId {
     pub fn parse(text: &str) -> Option<Self> {
         ItemKind::ALL.into_iter().find_map(|kind| {
             let id = uuid(text.strip_prefix(kind.prefix())?)?;
-            Some(Self { kind, message: MessageId(id) })
+            Some(Self {
+                kind,
+                message: MessageId(id),
+            })
         })
     }
 }
@@ -85,7 +88,9 @@ impl Serialize for ItemId {
 
 /// 32 hexadecimal digits in lower case; no other spelling.
 fn uuid(text: &str) -> Option<Uuid> {
-    Uuid::try_parse(text).ok().filter(|id| id.simple().to_string() == text)
+    Uuid::try_parse(text)
+        .ok()
+        .filter(|id| id.simple().to_string() == text)
 }
 
 #[cfg(test)]
@@ -99,12 +104,26 @@ mod tests {
         assert_eq!(thread.to_string(), "thr_0190a1b20000700080000000000000ff");
         assert_eq!(ThreadId::parse(&thread.to_string()), Some(thread));
         for kind in ItemKind::ALL {
-            let item = ItemId { kind, message: MessageId(id) };
+            let item = ItemId {
+                kind,
+                message: MessageId(id),
+            };
             assert_eq!(ItemId::parse(&item.to_string()), Some(item));
             assert_eq!(ThreadId::parse(&item.to_string()), None);
         }
-        for other in ["", "thr_", "thr_x", "client_1", "thr_0190A1B20000700080000000000000FF", "thr_0190a1b2-0000-7000-8000-0000000000ff"] {
-            assert_eq!((ThreadId::parse(other), ItemId::parse(other)), (None, None), "{other}");
+        for other in [
+            "",
+            "thr_",
+            "thr_x",
+            "client_1",
+            "thr_0190A1B20000700080000000000000FF",
+            "thr_0190a1b2-0000-7000-8000-0000000000ff",
+        ] {
+            assert_eq!(
+                (ThreadId::parse(other), ItemId::parse(other)),
+                (None, None),
+                "{other}"
+            );
         }
     }
 }

@@ -7,10 +7,13 @@
 //! | the tool calls of a step | a `workflow` with a `custom` task for each |
 //! | an end before its time | a `task` that says so |
 //!
-//! Of a turn that a retry has superseded nothing is shown. The retry's question keeps the id of the message that was asked first:
-//! for the user it is the same item.
+//! Of a turn that a retry has superseded nothing is shown. The retry's question keeps the id of the
+//! message that was asked first: for the user it is the same item.
 
-use chat_domain::{Conversation, FinishReason, Item, ItemBody, MessageId, Role, Timestamp, Turn, TurnLog, TurnOutcome, TurnStatus};
+use chat_domain::{
+    Conversation, FinishReason, Item, ItemBody, MessageId, Role, Timestamp, Turn, TurnLog,
+    TurnOutcome, TurnStatus,
+};
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
@@ -44,7 +47,14 @@ impl Thread {
 
 impl From<&Conversation> for Thread {
     fn from(conversation: &Conversation) -> Self {
-        Self::new(conversation, Page { data: Vec::new(), has_more: false, after: None })
+        Self::new(
+            conversation,
+            Page {
+                data: Vec::new(),
+                has_more: false,
+                after: None,
+            },
+        )
     }
 }
 
@@ -87,10 +97,20 @@ pub struct ThreadItem {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Body {
-    UserMessage { content: Vec<InputText>, attachments: Vec<Empty>, inference_options: Empty },
-    AssistantMessage { content: Vec<OutputText> },
-    Workflow { workflow: Workflow },
-    Task { task: Task },
+    UserMessage {
+        content: Vec<InputText>,
+        attachments: Vec<Empty>,
+        inference_options: Empty,
+    },
+    AssistantMessage {
+        content: Vec<OutputText>,
+    },
+    Workflow {
+        workflow: Workflow,
+    },
+    Task {
+        task: Task,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -110,74 +130,148 @@ pub(super) struct OutputText {
 
 impl OutputText {
     pub(super) fn new(text: &str) -> Self {
-        Self { annotations: Vec::new(), text: text.to_owned(), kind: "output_text" }
+        Self {
+            annotations: Vec::new(),
+            text: text.to_owned(),
+            kind: "output_text",
+        }
     }
 }
 
-/// The user's message among some items, under the id and the time of the message that was `asked` first.
-pub(super) fn question(thread: ThreadId, items: &[Item], asked: Option<(MessageId, Timestamp)>) -> Option<ThreadItem> {
+/// The user's message among some items, under the id and the time of the message that was `asked`
+/// first.
+pub(super) fn question(
+    thread: ThreadId,
+    items: &[Item],
+    asked: Option<(MessageId, Timestamp)>,
+) -> Option<ThreadItem> {
     items.iter().find_map(|item| match &item.body {
         ItemBody::Message(message) if message.role == Role::User => {
-            let content = vec![InputText { kind: "input_text", text: message.text.clone() }];
-            let body = Body::UserMessage { content, attachments: Vec::new(), inference_options: Empty {} };
+            let content = vec![InputText {
+                kind: "input_text",
+                text: message.text.clone(),
+            }];
+            let body = Body::UserMessage {
+                content,
+                attachments: Vec::new(),
+                inference_options: Empty {},
+            };
             let (message, at) = asked.unwrap_or((message.id, item.at));
-            let id = ItemId { kind: ItemKind::Message, message };
-            Some(ThreadItem { id, thread_id: thread, created_at: Time(at), body })
+            let id = ItemId {
+                kind: ItemKind::Message,
+                message,
+            };
+            Some(ThreadItem {
+                id,
+                thread_id: thread,
+                created_at: Time(at),
+                body,
+            })
         }
         _ => None,
     })
 }
 
 /// An assistant's message, begun or whole.
-pub(super) fn answer(thread: ThreadId, message: MessageId, created_at: Time, text: Option<&str>) -> ThreadItem {
-    let body = Body::AssistantMessage { content: text.map(OutputText::new).into_iter().collect() };
-    ThreadItem { id: ItemId { kind: ItemKind::Message, message }, thread_id: thread, created_at, body }
+pub(super) fn answer(
+    thread: ThreadId,
+    message: MessageId,
+    created_at: Time,
+    text: Option<&str>,
+) -> ThreadItem {
+    let body = Body::AssistantMessage {
+        content: text.map(OutputText::new).into_iter().collect(),
+    };
+    ThreadItem {
+        id: ItemId {
+            kind: ItemKind::Message,
+            message,
+        },
+        thread_id: thread,
+        created_at,
+        body,
+    }
 }
 
-/// The mark of a turn whose answer is not whole, or whose conversation was not read as a whole, behind its `last` message.
+/// The mark of a turn whose answer is not whole, or whose conversation was not read as a whole,
+/// behind its `last` message.
 pub(super) fn mark(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
-    let TurnStatus::Ended { at, outcome } = &turn.status else { return None };
+    let TurnStatus::Ended { at, outcome } = &turn.status else {
+        return None;
+    };
     let task = match outcome {
         TurnOutcome::Completed => incomplete(turn)?,
         TurnOutcome::Cancelled => Task::mark("Stopped", None),
         TurnOutcome::Failed(failure) => Task::mark("Failed", Some(failure.message.clone())),
     };
-    let id = ItemId { kind: ItemKind::Mark, message: last };
-    Some(ThreadItem { id, thread_id: thread, created_at: Time(*at), body: Body::Task { task } })
+    let id = ItemId {
+        kind: ItemKind::Mark,
+        message: last,
+    };
+    Some(ThreadItem {
+        id,
+        thread_id: thread,
+        created_at: Time(*at),
+        body: Body::Task { task },
+    })
 }
 
 /// The mark of a turn that completed, if there is something to say of its answer.
 fn incomplete(turn: &Turn) -> Option<Task> {
     let cut_off = match turn.finish {
         Some(FinishReason::Length) => Some("The answer was cut off at the model's limit."),
-        Some(FinishReason::ContentFilter) => Some("A content filter withheld the rest of the answer."),
+        Some(FinishReason::ContentFilter) => {
+            Some("A content filter withheld the rest of the answer.")
+        }
         Some(FinishReason::Complete) | None => None,
     };
     let left_out = match turn.turns_left_out {
         0 => None,
-        1 => Some("The conversation is longer than the agent can read: its oldest turn was left out.".to_owned()),
-        turns => Some(format!("The conversation is longer than the agent can read: its {turns} oldest turns were left out.")),
+        1 => Some(
+            "The conversation is longer than the agent can read: its oldest turn was left out."
+                .to_owned(),
+        ),
+        turns => Some(format!(
+            "The conversation is longer than the agent can read: its {turns} oldest turns were left out."
+        )),
     };
-    let title = if cut_off.is_some() { "Cut off" } else { "Shortened" };
-    let content: Vec<String> = cut_off.map(str::to_owned).into_iter().chain(left_out).collect();
+    let title = if cut_off.is_some() {
+        "Cut off"
+    } else {
+        "Shortened"
+    };
+    let content: Vec<String> = cut_off
+        .map(str::to_owned)
+        .into_iter()
+        .chain(left_out)
+        .collect();
     (!content.is_empty()).then(|| Task::mark(title, Some(content.join("\n\n"))))
 }
 
-/// All items of a turn, in order; if it is a retry, its question was `asked` first under this id, at this time.
+/// All items of a turn, in order; if it is a retry, its question was `asked` first under this id,
+/// at this time.
 pub fn items(log: &TurnLog, asked: Option<(MessageId, Timestamp)>) -> Vec<ThreadItem> {
     enum Entry {
         Item(ThreadItem),
         Calls(Calls),
     }
     let thread = ThreadId(log.turn.conversation);
-    let mut entries: Vec<Entry> = question(thread, &log.items, asked).map(Entry::Item).into_iter().collect();
+    let mut entries: Vec<Entry> = question(thread, &log.items, asked)
+        .map(Entry::Item)
+        .into_iter()
+        .collect();
     let mut last = None;
     for item in &log.items {
         match &item.body {
             ItemBody::Message(message) => {
                 last = Some(message.id);
                 if message.role == Role::Assistant && !message.text.is_empty() {
-                    entries.push(Entry::Item(answer(thread, message.id, Time(item.at), Some(&message.text))));
+                    entries.push(Entry::Item(answer(
+                        thread,
+                        message.id,
+                        Time(item.at),
+                        Some(&message.text),
+                    )));
                 }
             }
             ItemBody::ToolCall(call) => match entries.last_mut() {

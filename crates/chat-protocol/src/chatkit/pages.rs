@@ -1,8 +1,12 @@
-//! Lists, page by page. A cursor is the id of the last object of the page before, as ChatKit's front end wants it.
+//! Lists, page by page. A cursor is the id of the last object of the page before, as ChatKit's
+//! front end wants it.
 
 use std::collections::HashMap;
 
-use chat_domain::{BegunPage, Conversation, ConversationId, MessageId, Ordinal, Timestamp, Turn, TurnId, TurnLog, TurnPage};
+use chat_domain::{
+    BegunPage, Conversation, ConversationId, MessageId, Ordinal, Timestamp, Turn, TurnId, TurnLog,
+    TurnPage,
+};
 
 use serde::Serialize;
 
@@ -26,7 +30,10 @@ impl Extent {
     /// At most `limit` objects; 0 stands for the usual number.
     pub(super) fn new(limit: Option<u32>, newest_first: bool) -> Self {
         let limit = limit.filter(|limit| *limit > 0).unwrap_or(USUAL).min(MOST);
-        Self { limit, newest_first }
+        Self {
+            limit,
+            newest_first,
+        }
     }
 }
 
@@ -40,12 +47,21 @@ pub struct Threads {
 impl Threads {
     /// What to ask for: one more than the page has, to know whether another follows.
     pub fn page(&self) -> BegunPage {
-        BegunPage { after: self.after, limit: self.extent.limit + 1, newest_first: self.extent.newest_first }
+        BegunPage {
+            after: self.after,
+            limit: self.extent.limit + 1,
+            newest_first: self.extent.newest_first,
+        }
     }
 
     /// The answer.
     pub fn encode(&self, found: &[Conversation]) -> Page<Thread> {
-        let threads = found.iter().map(|conversation| (ThreadId(conversation.id).to_string(), Thread::from(conversation)));
+        let threads = found.iter().map(|conversation| {
+            (
+                ThreadId(conversation.id).to_string(),
+                Thread::from(conversation),
+            )
+        });
         page(threads, self.extent.limit)
     }
 }
@@ -63,41 +79,83 @@ pub struct Items {
 impl Items {
     /// The first page of a thread, as it comes with the thread itself.
     pub fn first(conversation: ConversationId) -> Self {
-        Self { conversation, after: None, extent: Extent::new(None, false) }
+        Self {
+            conversation,
+            after: None,
+            extent: Extent::new(None, false),
+        }
     }
 
     /// What to ask for. `of` is the turn of the item in `after`.
     ///
-    /// As many turns as there may be items, for a turn has at least one, one more to know whether another page follows, and the
-    /// turn of the cursor, which may have nothing more.
+    /// As many turns as there may be items, for a turn has at least one, one more to know whether
+    /// another page follows, and the turn of the cursor, which may have nothing more.
     pub fn page(&self, of: Option<&Turn>) -> TurnPage {
-        let Extent { limit, newest_first } = self.extent;
-        let page = TurnPage { limit: limit + 2, newest: newest_first, ..TurnPage::ALL };
+        let Extent {
+            limit,
+            newest_first,
+        } = self.extent;
+        let page = TurnPage {
+            limit: limit + 2,
+            newest: newest_first,
+            ..TurnPage::ALL
+        };
         match of.map(|turn| turn.ordinal.0) {
             None => page,
-            Some(ordinal) if newest_first => TurnPage { before: Some(Ordinal(ordinal.saturating_add(1))), ..page },
-            Some(ordinal) => TurnPage { after: Some(Ordinal(ordinal.saturating_sub(1))), ..page },
+            Some(ordinal) if newest_first => TurnPage {
+                before: Some(Ordinal(ordinal.saturating_add(1))),
+                ..page
+            },
+            Some(ordinal) => TurnPage {
+                after: Some(Ordinal(ordinal.saturating_sub(1))),
+                ..page
+            },
         }
     }
 
     /// The answer; `asked` has the first questions of the turns that are retries.
-    pub fn encode(&self, found: &[TurnLog], asked: &HashMap<TurnId, (MessageId, Timestamp)>) -> Page<ThreadItem> {
-        let mut all: Vec<_> = found.iter().flat_map(|log| items(log, asked.get(&log.turn.id).copied())).collect();
+    pub fn encode(
+        &self,
+        found: &[TurnLog],
+        asked: &HashMap<TurnId, (MessageId, Timestamp)>,
+    ) -> Page<ThreadItem> {
+        let mut all: Vec<_> = found
+            .iter()
+            .flat_map(|log| items(log, asked.get(&log.turn.id).copied()))
+            .collect();
         if self.extent.newest_first {
             all.reverse();
         }
-        // An item that is not there any more belonged to a turn that was superseded: all that is here comes behind it.
-        let known = all.iter().position(|item| Some(item.id) == self.after).map_or(0, |place| place + 1);
-        page(all.into_iter().skip(known).map(|item| (item.id.to_string(), item)), self.extent.limit)
+        // An item that is not there any more belonged to a turn that was superseded: all that is
+        // here comes behind it.
+        let known = all
+            .iter()
+            .position(|item| Some(item.id) == self.after)
+            .map_or(0, |place| place + 1);
+        page(
+            all.into_iter()
+                .skip(known)
+                .map(|item| (item.id.to_string(), item)),
+            self.extent.limit,
+        )
     }
 }
 
 /// The first of some objects, each with its id, as many as fit on a page.
 fn page<T: Serialize>(objects: impl Iterator<Item = (String, T)>, limit: u32) -> Page<T> {
     let mut objects: Vec<_> = objects.collect();
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(entries_that_fit(objects.iter().map(|(_, object)| object)));
+    let limit = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .min(entries_that_fit(objects.iter().map(|(_, object)| object)));
     let has_more = objects.len() > limit;
     objects.truncate(limit);
-    let after = objects.last().map(|(id, _)| id.clone()).filter(|_| has_more);
-    Page { data: objects.into_iter().map(|(_, object)| object).collect(), has_more, after }
+    let after = objects
+        .last()
+        .map(|(id, _)| id.clone())
+        .filter(|_| has_more);
+    Page {
+        data: objects.into_iter().map(|(_, object)| object).collect(),
+        has_more,
+        after,
+    }
 }

@@ -232,86 +232,170 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::
     };
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
-        value => read(&value).map(Some).ok_or_else(|| serde::de::Error::custom("`limit` is not a whole number from 0")),
+        value => read(&value)
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::custom("`limit` is not a whole number from 0")),
     }
 }
 
 /// Reads a request.
 ///
 /// # Errors
-/// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`, `invalid_cursor`; `conversation_not_found` for what cannot be the id of
-/// a thread; `unsupported`.
+/// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`, `invalid_cursor`;
+/// `conversation_not_found` for what cannot be the id of a thread; `unsupported`.
 pub fn read(body: &[u8]) -> Result<Request, Problem> {
     let Value::Object(mut members) = json::read(body)? else {
-        return Err(Problem::at_member(Code::InvalidRequest, "", "The body is not a JSON object"));
+        return Err(Problem::at_member(
+            Code::InvalidRequest,
+            "",
+            "The body is not a JSON object",
+        ));
     };
-    if members.get("metadata").is_some_and(|metadata| !metadata.is_object()) {
-        return Err(Problem::at_member(Code::InvalidRequest, "/metadata", "The member `/metadata` is not an object"));
+    if members
+        .get("metadata")
+        .is_some_and(|metadata| !metadata.is_object())
+    {
+        return Err(Problem::at_member(
+            Code::InvalidRequest,
+            "/metadata",
+            "The member `/metadata` is not an object",
+        ));
     }
     let Some(Value::String(kind)) = members.remove("type") else {
-        return Err(Problem::at_member(Code::InvalidRequest, "/type", "The member `/type` is missing, or not a string"));
+        return Err(Problem::at_member(
+            Code::InvalidRequest,
+            "/type",
+            "The member `/type` is missing, or not a string",
+        ));
     };
     let params = members.remove("params").unwrap_or_default();
     let nothing = |what: &str| Problem::new(Code::Unsupported, what);
     Ok(match kind.as_str() {
         "threads.create" => {
             let Create { input } = decode(params)?;
-            Request::Stream(input.text().map_or_else(Streamed::Refused, |text| Streamed::Create { text }))
+            Request::Stream(
+                input
+                    .text()
+                    .map_or_else(Streamed::Refused, |text| Streamed::Create { text }),
+            )
         }
         "threads.add_user_message" => {
             let AddUserMessage { thread_id, input } = decode(params)?;
             let thread = thread(&thread_id)?;
-            Request::Stream(input.text().map_or_else(Streamed::Refused, |text| Streamed::AddUserMessage { thread, text }))
+            Request::Stream(input.text().map_or_else(Streamed::Refused, |text| {
+                Streamed::AddUserMessage { thread, text }
+            }))
         }
         "threads.retry_after_item" => {
             let OfItem { thread_id, item_id } = decode(params)?;
             let thread = thread(&thread_id)?;
             let question = ItemId::parse(&item_id).ok_or(Code::TurnNotFound)?;
             if question.kind != ItemKind::Message {
-                return Err(Problem::at_member(Code::InvalidRequest, "/params/item_id", "Only a message of the user can be answered anew"));
+                return Err(Problem::at_member(
+                    Code::InvalidRequest,
+                    "/params/item_id",
+                    "Only a message of the user can be answered anew",
+                ));
             }
-            Request::Stream(Streamed::Retry { thread, question: question.message })
+            Request::Stream(Streamed::Retry {
+                thread,
+                question: question.message,
+            })
         }
         "threads.add_client_tool_output" => {
             let ToolOutput { thread_id, .. } = decode(params)?;
-            unawaited(&thread_id, "The conversation waits for no tool of the browser")?
+            unawaited(
+                &thread_id,
+                "The conversation waits for no tool of the browser",
+            )?
         }
         "threads.add_structured_input" => {
             let StructuredInput { thread_id, .. } = decode(params)?;
-            unawaited(&thread_id, "The conversation waits for no form to be filled in")?
+            unawaited(
+                &thread_id,
+                "The conversation waits for no form to be filled in",
+            )?
         }
         "threads.custom_action" => {
             let CustomAction { thread_id, .. } = decode(params)?;
             unawaited(&thread_id, "The conversation has no widgets that could act")?
         }
-        "threads.get_by_id" => Request::Answer(Answered::Get(thread(&decode::<OfThread>(params)?.thread_id)?)),
+        "threads.get_by_id" => Request::Answer(Answered::Get(thread(
+            &decode::<OfThread>(params)?.thread_id,
+        )?)),
         "threads.list" => {
             let list: List = decode(params)?;
-            let after = list.after.as_deref().map(|id| ThreadId::parse(id).map(|thread| thread.0).ok_or_else(not_a_cursor)).transpose()?;
-            Request::Answer(Answered::List(Threads { extent: list.extent(), after }))
+            let after = list
+                .after
+                .as_deref()
+                .map(|id| {
+                    ThreadId::parse(id)
+                        .map(|thread| thread.0)
+                        .ok_or_else(not_a_cursor)
+                })
+                .transpose()?;
+            Request::Answer(Answered::List(Threads {
+                extent: list.extent(),
+                after,
+            }))
         }
         "items.list" => {
             let ItemList { thread_id, list } = decode(params)?;
-            let after = list.after.as_deref().map(|id| ItemId::parse(id).ok_or_else(not_a_cursor)).transpose()?;
-            Request::Answer(Answered::Items(Items { conversation: thread(&thread_id)?, after, extent: list.extent() }))
+            let after = list
+                .after
+                .as_deref()
+                .map(|id| ItemId::parse(id).ok_or_else(not_a_cursor))
+                .transpose()?;
+            Request::Answer(Answered::Items(Items {
+                conversation: thread(&thread_id)?,
+                after,
+                extent: list.extent(),
+            }))
         }
         "items.feedback" => {
-            let Rate { thread_id, item_ids, kind } = decode(params)?;
+            let Rate {
+                thread_id,
+                item_ids,
+                kind,
+            } = decode(params)?;
             let feedback = Feedback::from_code(&kind);
-            let feedback = feedback.ok_or_else(|| wrong("The member `/params/kind` is neither `positive` nor `negative`"))?;
-            let messages = item_ids.iter().map(|id| ItemId::parse(id).map(|item| item.message).ok_or(Code::ConversationNotFound));
-            Request::Answer(Answered::Feedback { thread: thread(&thread_id)?, messages: messages.collect::<Result<_, _>>()?, feedback })
+            let feedback = feedback.ok_or_else(|| {
+                wrong("The member `/params/kind` is neither `positive` nor `negative`")
+            })?;
+            let messages = item_ids.iter().map(|id| {
+                ItemId::parse(id)
+                    .map(|item| item.message)
+                    .ok_or(Code::ConversationNotFound)
+            });
+            Request::Answer(Answered::Feedback {
+                thread: thread(&thread_id)?,
+                messages: messages.collect::<Result<_, _>>()?,
+                feedback,
+            })
         }
         "threads.update" => {
             let Rename { thread_id, title } = decode(params)?;
             let title = Title::new(&title).map_err(|_| InvalidInput::Title)?;
-            Request::Answer(Answered::Rename { thread: thread(&thread_id)?, title })
+            Request::Answer(Answered::Rename {
+                thread: thread(&thread_id)?,
+                title,
+            })
         }
-        "threads.delete" => Request::Answer(Answered::Delete(thread(&decode::<OfThread>(params)?.thread_id)?)),
+        "threads.delete" => Request::Answer(Answered::Delete(thread(
+            &decode::<OfThread>(params)?.thread_id,
+        )?)),
         "threads.sync_custom_action" => return Err(nothing("There are no widgets that could act")),
-        "attachments.create" | "attachments.delete" => return Err(nothing("This server takes no attachments")),
+        "attachments.create" | "attachments.delete" => {
+            return Err(nothing("This server takes no attachments"));
+        }
         "input.transcribe" => return Err(nothing("This server does not turn speech into text")),
-        _ => return Err(Problem::at_member(Code::InvalidRequest, "/type", "The member `/type` is no request of the ChatKit protocol")),
+        _ => {
+            return Err(Problem::at_member(
+                Code::InvalidRequest,
+                "/type",
+                "The member `/type` is no request of the ChatKit protocol",
+            ));
+        }
     })
 }
 
@@ -326,16 +410,25 @@ fn wrong(what: &str) -> Problem {
 }
 
 fn not_a_cursor() -> Problem {
-    Problem::at_member(Code::InvalidCursor, "/params/after", "The member `/params/after` is not the id of an object of this list")
+    Problem::at_member(
+        Code::InvalidCursor,
+        "/params/after",
+        "The member `/params/after` is not the id of an object of this list",
+    )
 }
 
 /// A thread's id. What is none of ours names a thread that there is not.
 fn thread(id: &str) -> Result<ConversationId, Problem> {
-    ThreadId::parse(id).map(|thread| thread.0).ok_or_else(|| Code::ConversationNotFound.into())
+    ThreadId::parse(id)
+        .map(|thread| thread.0)
+        .ok_or_else(|| Code::ConversationNotFound.into())
 }
 
 fn unawaited(thread_id: &str, why: &str) -> Result<Request, Problem> {
-    Ok(Request::Stream(Streamed::Unawaited { thread: thread(thread_id)?, why: Problem::new(Code::Unsupported, why) }))
+    Ok(Request::Stream(Streamed::Unawaited {
+        thread: thread(thread_id)?,
+        why: Problem::new(Code::Unsupported, why),
+    }))
 }
 
 impl List {
@@ -348,7 +441,10 @@ impl Input {
     /// The message as one text: what is quoted first, tags by their names.
     fn text(self) -> Result<String, Problem> {
         if !self.attachments.is_empty() {
-            return Err(Problem::new(Code::Unsupported, "This server takes no attachments"));
+            return Err(Problem::new(
+                Code::Unsupported,
+                "This server takes no attachments",
+            ));
         }
         let mut text = String::new();
         for line in self.quoted_text.iter().flat_map(|quoted| quoted.lines()) {
@@ -365,8 +461,9 @@ impl Input {
     }
 }
 
-/// A key by which a repetition is recognised. The front end repeats a request that may not have been taken with the same body and the same
-/// `frame`, which is its own for as long as its page is open.
+/// A key by which a repetition is recognised. The front end repeats a request that may not have
+/// been taken with the same body and the same `frame`, which is its own for as long as its page is
+/// open.
 pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     let mut digest = Sha256::new();
     digest.update(u64::try_from(frame.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -374,10 +471,16 @@ pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     digest.update(body);
     let digest: [u8; 32] = digest.finalize().into();
     let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    IdempotencyKey { key: format!("chatkit {name}"), fingerprint: digest }
+    IdempotencyKey {
+        key: format!("chatkit {name}"),
+        fingerprint: digest,
+    }
 }
 
 /// The key that a client chose itself.
 pub fn chosen(key: String, body: &[u8]) -> IdempotencyKey {
-    IdempotencyKey { key, fingerprint: fingerprint("POST /chatkit", body) }
+    IdempotencyKey {
+        key,
+        fingerprint: fingerprint("POST /chatkit", body),
+    }
 }

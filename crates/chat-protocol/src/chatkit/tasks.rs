@@ -53,7 +53,13 @@ enum Indicator {
 impl Task {
     /// The mark of a turn that did not come to its end.
     pub(super) fn mark(title: &str, content: Option<String>) -> Self {
-        Self { kind: "custom", status_indicator: Indicator::None, title: title.to_owned(), icon: "info", content }
+        Self {
+            kind: "custom",
+            status_indicator: Indicator::None,
+            title: title.to_owned(),
+            icon: "info",
+            content,
+        }
     }
 
     /// A tool call with what came of it, as far as is known.
@@ -69,7 +75,11 @@ impl Task {
             // ChatKit has no state for these: the title says it.
             Some(ToolOutcome::Failed(error)) => {
                 content.push_str("\n\n");
-                content.push_str(&section(&format!("Error `{}`", error.kind.code()), "", &error.message));
+                content.push_str(&section(
+                    &format!("Error `{}`", error.kind.code()),
+                    "",
+                    &error.message,
+                ));
                 (Indicator::None, " (failed)")
             }
             Some(ToolOutcome::Unknown(cause)) => {
@@ -79,7 +89,13 @@ impl Task {
             }
         };
         let title = format!("{}{state}", call.tool);
-        Self { kind: "custom", status_indicator, title, icon: ICON, content: Some(content) }
+        Self {
+            kind: "custom",
+            status_indicator,
+            title,
+            icon: ICON,
+            content: Some(content),
+        }
     }
 }
 
@@ -89,10 +105,20 @@ fn output_section(output: &RawJson) -> String {
 
 /// A heading and a text in a fence that nothing in the text can close.
 fn section(heading: &str, language: &str, text: &str) -> String {
-    let shown = text.get(..text.floor_char_boundary(SHOWN_BYTES)).unwrap_or(text);
-    let longest = shown.split(|char| char != '`').map(str::len).max().unwrap_or(0);
+    let shown = text
+        .get(..text.floor_char_boundary(SHOWN_BYTES))
+        .unwrap_or(text);
+    let longest = shown
+        .split(|char| char != '`')
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let cut = if shown.len() < text.len() { format!("\n\nThe first {} of {} bytes.", shown.len(), text.len()) } else { String::new() };
+    let cut = if shown.len() < text.len() {
+        format!("\n\nThe first {} of {} bytes.", shown.len(), text.len())
+    } else {
+        String::new()
+    };
     format!("**{heading}**\n\n{fence}{language}\n{shown}\n{fence}{cut}")
 }
 
@@ -106,7 +132,11 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(call: &ToolCall, at: Timestamp) -> Self {
-        Self { message: call.message, at, calls: vec![(call.clone(), None)] }
+        Self {
+            message: call.message,
+            at,
+            calls: vec![(call.clone(), None)],
+        }
     }
 
     /// Adds a call; gives its place.
@@ -117,35 +147,74 @@ impl Calls {
 
     /// Notes a result; gives the place of its call, if it is one of these.
     pub(super) fn note(&mut self, result: &ToolResult) -> Option<usize> {
-        let place = self.calls.iter().position(|(call, _)| call.id == result.call)?;
+        let place = self
+            .calls
+            .iter()
+            .position(|(call, _)| call.id == result.call)?;
         self.calls.get_mut(place)?.1 = Some(result.clone());
         Some(place)
     }
 
     pub(super) fn task(&self, place: usize) -> Option<Task> {
-        self.calls.get(place).map(|(call, result)| Task::call(call, result.as_ref()))
+        self.calls
+            .get(place)
+            .map(|(call, result)| Task::call(call, result.as_ref()))
     }
 
     /// The workflow as it stands. It is summed up once all calls have results.
     pub(super) fn item(&self, thread: ThreadId) -> ThreadItem {
-        let tasks = self.calls.iter().map(|(call, result)| Task::call(call, result.as_ref())).collect();
-        let workflow = Workflow { kind: "custom", tasks, summary: self.summary(), expanded: false };
-        let id = ItemId { kind: ItemKind::Workflow, message: self.message };
-        ThreadItem { id, thread_id: thread, created_at: Time(self.at), body: Body::Workflow { workflow } }
+        let tasks = self
+            .calls
+            .iter()
+            .map(|(call, result)| Task::call(call, result.as_ref()))
+            .collect();
+        let workflow = Workflow {
+            kind: "custom",
+            tasks,
+            summary: self.summary(),
+            expanded: false,
+        };
+        let id = ItemId {
+            kind: ItemKind::Workflow,
+            message: self.message,
+        };
+        ThreadItem {
+            id,
+            thread_id: thread,
+            created_at: Time(self.at),
+            body: Body::Workflow { workflow },
+        }
     }
 
     fn summary(&self) -> Option<Summary> {
         let count = |wanted: fn(&ToolOutcome) -> bool| {
-            self.calls.iter().filter(|(_, result)| result.as_ref().is_some_and(|result| wanted(&result.outcome))).count()
+            self.calls
+                .iter()
+                .filter(|(_, result)| {
+                    result
+                        .as_ref()
+                        .is_some_and(|result| wanted(&result.outcome))
+                })
+                .count()
         };
         let all = self.calls.len();
         if count(|_| true) < all {
             return None;
         }
-        let mut title = if all == 1 { "Used 1 tool".to_owned() } else { format!("Used {all} tools") };
+        let mut title = if all == 1 {
+            "Used 1 tool".to_owned()
+        } else {
+            format!("Used {all} tools")
+        };
         for (count, what) in [
-            (count(|outcome| matches!(outcome, ToolOutcome::Failed(_))), "failed"),
-            (count(|outcome| matches!(outcome, ToolOutcome::Unknown(_))), "unknown"),
+            (
+                count(|outcome| matches!(outcome, ToolOutcome::Failed(_))),
+                "failed",
+            ),
+            (
+                count(|outcome| matches!(outcome, ToolOutcome::Unknown(_))),
+                "unknown",
+            ),
         ] {
             if count > 0 {
                 title.push_str(&format!(", {count} {what}"));
@@ -161,8 +230,14 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_closes_its_fence() {
-        assert_eq!(section("Result", "json", "{}"), "**Result**\n\n```json\n{}\n```");
-        assert_eq!(section("Error", "", "a ```` b"), "**Error**\n\n`````\na ```` b\n`````");
+        assert_eq!(
+            section("Result", "json", "{}"),
+            "**Result**\n\n```json\n{}\n```"
+        );
+        assert_eq!(
+            section("Error", "", "a ```` b"),
+            "**Error**\n\n`````\na ```` b\n`````"
+        );
     }
 
     #[test]
@@ -170,6 +245,12 @@ mod tests {
         let text = "é".repeat(SHOWN_BYTES);
         let shown = section("Result", "json", &text);
         assert!(shown.len() < SHOWN_BYTES + 100, "{}", shown.len());
-        assert!(shown.ends_with(&format!("The first {SHOWN_BYTES} of {} bytes.", 2 * SHOWN_BYTES)), "{shown}");
+        assert!(
+            shown.ends_with(&format!(
+                "The first {SHOWN_BYTES} of {} bytes.",
+                2 * SHOWN_BYTES
+            )),
+            "{shown}"
+        );
     }
 }

@@ -11,8 +11,8 @@
 //! | `done` | [`DoneEvent`] | the turn completed or was cancelled; the last event |
 //! | `error` | a problem | with an id: the turn failed; the last event. Without: reading failed; go on from the last id |
 //!
-//! The `id` of each event is a cursor. What a reader got up to some id and what it gets after it are together what an uninterrupted
-//! reader gets, but for where the deltas of one message are cut.
+//! The `id` of each event is a cursor. What a reader got up to some id and what it gets after it
+//! are together what an uninterrupted reader gets, but for where the deltas of one message are cut.
 
 use chat_domain::{Cursor, Item, ItemBody, Turn, TurnEvent, TurnId, TurnOutcome, TurnStatus};
 use serde::Serialize;
@@ -39,7 +39,8 @@ pub struct StateEvent {
     pub status: TurnState,
 }
 
-/// A turn completed or was cancelled. Tells only what never changes, so that it is the same whenever it is read.
+/// A turn completed or was cancelled. Tells only what never changes, so that it is the same
+/// whenever it is read.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DoneEvent {
     /// The turn.
@@ -75,7 +76,8 @@ pub struct MessageEvent {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
-    /// Why the agent stopped writing this step. Absent on the user's message, and if the agent did not end the step itself.
+    /// Why the agent stopped writing this step. Absent on the user's message, and if the agent did
+    /// not end the step itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
 }
@@ -101,8 +103,8 @@ pub struct DiscardedEvent {
 pub struct ToolCallEvent {
     /// The call's id.
     pub id: Uuid,
-    /// The message of the step that made it. A stream tells each step's message; JSON replies and lists make one of all the messages
-    /// of a turn's steps.
+    /// The message of the step that made it. A stream tells each step's message; JSON replies and
+    /// lists make one of all the messages of a turn's steps.
     pub message_id: Uuid,
     /// The tool.
     pub tool_name: String,
@@ -126,7 +128,11 @@ pub struct ToolResultEvent {
 
 /// The first frame for a reader that begins at the start.
 pub fn opening(turn: &Turn) -> String {
-    let state = StateEvent { turn_id: turn.id.0, conversation_id: turn.conversation.0, status: (&turn.status).into() };
+    let state = StateEvent {
+        turn_id: turn.id.0,
+        conversation_id: turn.conversation.0,
+        status: (&turn.status).into(),
+    };
     named(None, "turn", &state)
 }
 
@@ -135,8 +141,21 @@ pub fn event(turn: TurnId, cursor: Cursor, event: &TurnEvent) -> String {
     let id = write_turn(turn, cursor);
     let id = Some(id.as_str());
     match event {
-        TurnEvent::Text { message, delta } => named(id, "text", &TextEvent { message_id: message.0, delta: delta.clone() }),
-        TurnEvent::Discarded { message } => named(id, "discarded", &DiscardedEvent { message_id: message.0 }),
+        TurnEvent::Text { message, delta } => named(
+            id,
+            "text",
+            &TextEvent {
+                message_id: message.0,
+                delta: delta.clone(),
+            },
+        ),
+        TurnEvent::Discarded { message } => named(
+            id,
+            "discarded",
+            &DiscardedEvent {
+                message_id: message.0,
+            },
+        ),
         TurnEvent::Item(entry) => item(id, entry),
         TurnEvent::Ended(turn) => ended(id, turn),
     }
@@ -148,7 +167,13 @@ fn ended(id: Option<&str>, turn: &Turn) -> String {
         return broken(&Problem::from(Code::Internal).in_turn(turn.conversation, turn.id));
     };
     if let TurnOutcome::Failed(failure) = outcome {
-        return named(id, "error", &Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id).body());
+        return named(
+            id,
+            "error",
+            &Problem::of_failed_turn(failure)
+                .in_turn(turn.conversation, turn.id)
+                .body(),
+        );
     }
     let done = DoneEvent {
         turn_id,
@@ -173,15 +198,39 @@ fn item(id: Option<&str>, item: &Item) -> String {
             let created_at = Time(item.at);
             let content = said.text.clone();
             let (role, finish_reason) = (said.role.into(), said.finish.map(Into::into));
-            named(id, "message", &MessageEvent { id: said.id.0, turn_id: item.turn.0, role, content, created_at, finish_reason })
+            named(
+                id,
+                "message",
+                &MessageEvent {
+                    id: said.id.0,
+                    turn_id: item.turn.0,
+                    role,
+                    content,
+                    created_at,
+                    finish_reason,
+                },
+            )
         }
         ItemBody::ToolCall(call) => {
             let parameters = raw(&call.arguments);
             let created_at = Time(item.at);
-            let call = ToolCallEvent { id: call.id.0, message_id: call.message.0, tool_name: call.tool.clone(), parameters, created_at };
+            let call = ToolCallEvent {
+                id: call.id.0,
+                message_id: call.message.0,
+                tool_name: call.tool.clone(),
+                parameters,
+                created_at,
+            };
             named(id, "tool_call", &call)
         }
-        ItemBody::ToolResult(result) => named(id, "tool_result", &ToolResultEvent { id: result.call.0, outcome: result.into() }),
+        ItemBody::ToolResult(result) => named(
+            id,
+            "tool_result",
+            &ToolResultEvent {
+                id: result.call.0,
+                outcome: result.into(),
+            },
+        ),
     }
 }
 

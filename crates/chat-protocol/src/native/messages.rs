@@ -6,7 +6,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::native::tool_calls::{ToolCallObject, tool_calls};
-use crate::native::turns::{ContextObject, FinishReasonName, TurnErrorObject, TurnState, UsageObject, context, ended_at, failure};
+use crate::native::turns::{
+    ContextObject, FinishReasonName, TurnErrorObject, TurnState, UsageObject, context, ended_at,
+    failure,
+};
 use crate::time::Time;
 
 /// Who speaks.
@@ -29,7 +32,8 @@ impl From<Role> for RoleName {
     }
 }
 
-/// A message. A turn has one of the user and at most one of the assistant, with all the turn's text and tool calls.
+/// A message. A turn has one of the user and at most one of the assistant, with all the turn's text
+/// and tool calls.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Message)]
 pub struct MessageObject {
@@ -39,7 +43,8 @@ pub struct MessageObject {
     pub turn_id: Uuid,
     /// Who speaks.
     pub role: RoleName,
-    /// What is said; of an assistant's message, the texts of the turn's steps, with a blank line between them.
+    /// What is said; of an assistant's message, the texts of the turn's steps, with a blank line
+    /// between them.
     pub content: String,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -61,10 +66,12 @@ pub struct MessageObject {
     /// Tokens that its turn used: on the turn's last message, once the turn has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageObject>,
-    /// Why the agent stopped writing: on an assistant's message whose turn has ended. Absent if the agent did not end the answer itself.
+    /// Why the agent stopped writing: on an assistant's message whose turn has ended. Absent if the
+    /// agent did not end the answer itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
-    /// What the agent did not read for its answer: on an assistant's message. Absent if it read the whole conversation.
+    /// What the agent did not read for its answer: on an assistant's message. Absent if it read the
+    /// whole conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
     /// The turn that its turn answers anew.
@@ -94,7 +101,8 @@ pub enum Part {
 
 /// The messages of a turn: the user's, and the assistant's once it has said or done something.
 ///
-/// An assistant's message without text and calls is shown only if it is the whole answer of a turn that completed.
+/// An assistant's message without text and calls is shown only if it is the whole answer of a turn
+/// that completed.
 pub fn messages(log: &TurnLog) -> [Option<MessageObject>; 2] {
     let mut user = user_message(log);
     let mut assistant = assistant_message(log);
@@ -128,7 +136,9 @@ fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) ->
 
 fn user_message(log: &TurnLog) -> Option<MessageObject> {
     log.items.iter().find_map(|item| match &item.body {
-        ItemBody::Message(said) if said.role == Role::User => Some(message(log, item, said.id.0, said.role, said.text.clone())),
+        ItemBody::Message(said) if said.role == Role::User => {
+            Some(message(log, item, said.id.0, said.role, said.text.clone()))
+        }
         _ => None,
     })
 }
@@ -143,7 +153,9 @@ fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
                 last = Some((item, said.id));
                 if !said.text.is_empty() {
                     texts.push(said.text.as_str());
-                    parts.push(Part::Text { text: said.text.clone() });
+                    parts.push(Part::Text {
+                        text: said.text.clone(),
+                    });
                 }
             }
             ItemBody::ToolCall(call) => parts.push(Part::ToolCall { id: call.id.0 }),
@@ -155,8 +167,18 @@ fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
     if parts.is_empty() && TurnState::from(&log.turn.status) != TurnState::Completed {
         return None;
     }
-    let parts = if tool_calls.is_empty() { Vec::new() } else { parts };
+    let parts = if tool_calls.is_empty() {
+        Vec::new()
+    } else {
+        parts
+    };
     let (finish_reason, context) = (log.turn.finish.map(Into::into), context(&log.turn));
     let said = message(log, item, id.0, Role::Assistant, texts.join("\n\n"));
-    Some(MessageObject { tool_calls, parts, finish_reason, context, ..said })
+    Some(MessageObject {
+        tool_calls,
+        parts,
+        finish_reason,
+        context,
+        ..said
+    })
 }

@@ -1,22 +1,64 @@
 //! Names that a client may have misspelt.
 
-/// Names of other APIs for what a parameter of ours does, and ours in the order in which they are looked for.
+/// Names of other APIs for what a parameter of ours does, and ours in the order in which they are
+/// looked for.
 const OTHER_NAMES: &[(&[&str], &[&str])] = &[
-    (&["after", "cursor", "next", "nextcursor", "offset", "page", "pagetoken", "startingafter", "lasteventid"], &["cursor", "after"]),
-    (&["before", "endingbefore", "previouscursor", "prev", "previous"], &["before", "cursor"]),
-    (&["count", "first", "max", "maxresults", "n", "pagesize", "perpage", "size", "take", "top"], &["limit"]),
+    (
+        &[
+            "after",
+            "cursor",
+            "next",
+            "nextcursor",
+            "offset",
+            "page",
+            "pagetoken",
+            "startingafter",
+            "lasteventid",
+        ],
+        &["cursor", "after"],
+    ),
+    (
+        &[
+            "before",
+            "endingbefore",
+            "previouscursor",
+            "prev",
+            "previous",
+        ],
+        &["before", "cursor"],
+    ),
+    (
+        &[
+            "count",
+            "first",
+            "max",
+            "maxresults",
+            "n",
+            "pagesize",
+            "perpage",
+            "size",
+            "take",
+            "top",
+        ],
+        &["limit"],
+    ),
 ];
 
 /// A name without what people write differently: case, underscores, hyphens and a final `s`.
 fn folded(name: &str) -> String {
-    let mut folded: String = name.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect();
+    let mut folded: String = name
+        .chars()
+        .filter(|letter| !matches!(letter, '_' | '-'))
+        .flat_map(char::to_lowercase)
+        .collect();
     if folded.len() > 1 && folded.ends_with('s') {
         folded.pop();
     }
     folded
 }
 
-/// The name among `known` that a client probably meant by an unknown one: the same but for its case, underscores, a plural or one letter.
+/// The name among `known` that a client probably meant by an unknown one: the same but for its
+/// case, underscores, a plural or one letter.
 pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     // Longer names are not ours, and need not be looked at letter by letter.
     if given.len() > 64 {
@@ -32,17 +74,29 @@ pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
 /// The same, or the name that other APIs have for it.
 pub fn meant<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     misspelt(given, known).or_else(|| {
-        let plain: String = given.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).take(64).collect();
-        let (_, ours) = OTHER_NAMES.iter().find(|(others, _)| others.contains(&plain.as_str()))?;
-        ours.iter().find_map(|name| known.iter().copied().find(|known| known == name))
+        let plain: String = given
+            .chars()
+            .filter(|letter| !matches!(letter, '_' | '-'))
+            .flat_map(char::to_lowercase)
+            .take(64)
+            .collect();
+        let (_, ours) = OTHER_NAMES
+            .iter()
+            .find(|(others, _)| others.contains(&plain.as_str()))?;
+        ours.iter()
+            .find_map(|name| known.iter().copied().find(|known| known == name))
     })
 }
 
-/// Whether two words differ by one letter that is other, missing, too many, or two neighbours that have changed places.
+/// Whether two words differ by one letter that is other, missing, too many, or two neighbours that
+/// have changed places.
 fn is_one_edit_away(one: &str, other: &str) -> bool {
     let (one, other): (Vec<_>, Vec<_>) = (one.chars().collect(), other.chars().collect());
     let begin = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
-    let (one, other) = (one.get(begin..).unwrap_or_default(), other.get(begin..).unwrap_or_default());
+    let (one, other) = (
+        one.get(begin..).unwrap_or_default(),
+        other.get(begin..).unwrap_or_default(),
+    );
     match (one, other) {
         ([_, one @ ..], [_, other @ ..]) if one == other => true,
         ([_, one @ ..], other) if one == other => true,
@@ -74,8 +128,19 @@ mod tests {
         ] {
             assert_eq!(misspelt(given, &known), Some(meant), "{given}");
         }
-        for other in ["", "m", "msg", "text", "content", "metadata", "conversation", "id", "x", "message_conversation_id", &"m".repeat(100)]
-        {
+        for other in [
+            "",
+            "m",
+            "msg",
+            "text",
+            "content",
+            "metadata",
+            "conversation",
+            "id",
+            "x",
+            "message_conversation_id",
+            &"m".repeat(100),
+        ] {
             assert_eq!(misspelt(other, &known), None, "{other}");
         }
     }
@@ -83,8 +148,14 @@ mod tests {
     #[test]
     fn names_of_other_apis_lead_to_ours() {
         assert_eq!(meant("after", &["limit", "cursor"]), Some("cursor"));
-        assert_eq!(meant("starting_after", &["limit", "before", "after"]), Some("after"));
-        assert_eq!(meant("cursor", &["limit", "before", "after"]), Some("after"));
+        assert_eq!(
+            meant("starting_after", &["limit", "before", "after"]),
+            Some("after")
+        );
+        assert_eq!(
+            meant("cursor", &["limit", "before", "after"]),
+            Some("after")
+        );
         assert_eq!(meant("pageSize", &["limit", "cursor"]), Some("limit"));
         assert_eq!(meant("before", &["limit", "cursor"]), Some("cursor"));
         assert_eq!(meant("after", &["busy"]), None);

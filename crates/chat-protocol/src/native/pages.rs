@@ -1,9 +1,11 @@
-//! Lists, page by page. Each type decodes a request, says what to ask the domain for, and encodes what it gave.
+//! Lists, page by page. Each type decodes a request, says what to ask the domain for, and encodes
+//! what it gave.
 //!
 //! The domain is asked for one entry more than a page has, to know whether another page follows.
 
 use chat_domain::{
-    Conversation, ConversationId, ConversationPage, Ordinal, Position, Timestamp, ToolCallPage, ToolCallRecord, TurnLog, TurnPage,
+    Conversation, ConversationId, ConversationPage, Ordinal, Position, Timestamp, ToolCallPage,
+    ToolCallRecord, TurnLog, TurnPage,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -42,19 +44,31 @@ impl Conversations {
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
     pub fn decode(query: &Query) -> Result<Self, Problem> {
-        Ok(Self { limit: query.limit(20, Self::MOST)?, after: query.cursor("cursor", read_conversation)? })
+        Ok(Self {
+            limit: query.limit(20, Self::MOST)?,
+            after: query.cursor("cursor", read_conversation)?,
+        })
     }
 
     /// What to ask for.
     pub fn page(&self) -> ConversationPage {
-        ConversationPage { after: self.after, limit: self.limit + 1 }
+        ConversationPage {
+            after: self.after,
+            limit: self.limit + 1,
+        }
     }
 
     /// The answer.
     pub fn encode(&self, mut found: Vec<Conversation>) -> ConversationList {
         let more = cut(&mut found, self.limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| write_conversation(last.updated_at, last.id));
-        ConversationList { conversations: found.iter().map(ConversationObject::from).collect(), next_cursor }
+        let next_cursor = found
+            .last()
+            .filter(|_| more)
+            .map(|last| write_conversation(last.updated_at, last.id));
+        ConversationList {
+            conversations: found.iter().map(ConversationObject::from).collect(),
+            next_cursor,
+        }
     }
 }
 
@@ -85,13 +99,22 @@ impl ToolCalls {
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
     pub fn decode(conversation: ConversationId, query: &Query) -> Result<Self, Problem> {
-        let after = query.cursor("cursor", |text| read_place(List::ToolCalls, conversation, text))?;
-        Ok(Self { conversation, limit: query.limit(50, Self::MOST)?, after: after.map_or(Position::START, Position) })
+        let after = query.cursor("cursor", |text| {
+            read_place(List::ToolCalls, conversation, text)
+        })?;
+        Ok(Self {
+            conversation,
+            limit: query.limit(50, Self::MOST)?,
+            after: after.map_or(Position::START, Position),
+        })
     }
 
     /// What to ask for.
     pub fn page(&self) -> ToolCallPage {
-        ToolCallPage { after: self.after, limit: self.limit + 1 }
+        ToolCallPage {
+            after: self.after,
+            limit: self.limit + 1,
+        }
     }
 
     /// The answer.
@@ -102,8 +125,12 @@ impl ToolCalls {
         more |= fit < tool_calls.len();
         tool_calls.truncate(fit);
         let last = found.get(tool_calls.len().wrapping_sub(1)).filter(|_| more);
-        let next_cursor = last.map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
-        ToolCallList { tool_calls, next_cursor }
+        let next_cursor =
+            last.map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
+        ToolCallList {
+            tool_calls,
+            next_cursor,
+        }
     }
 }
 
@@ -151,27 +178,52 @@ impl Messages {
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
     pub fn decode(conversation: ConversationId, query: &Query) -> Result<Self, Problem> {
-        let place = |name| query.cursor(name, |text| read_place(List::Messages, conversation, text));
+        let place =
+            |name| query.cursor(name, |text| read_place(List::Messages, conversation, text));
         let from = match (place("before")?, place("after")?) {
             (None, None) => From::End,
             (Some(place), None) => From::Before(place),
             (None, Some(place)) => From::After(place),
-            (Some(_), Some(_)) => return Err(wrong("after", "`before` and `after` are given both; a page lies on one side".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(wrong(
+                    "after",
+                    "`before` and `after` are given both; a page lies on one side".to_owned(),
+                ));
+            }
         };
-        Ok(Self { conversation, limit: query.limit(50, Self::MOST)?, from, superseded: query.superseded()? })
+        Ok(Self {
+            conversation,
+            limit: query.limit(50, Self::MOST)?,
+            from,
+            superseded: query.superseded()?,
+        })
     }
 
     /// What to ask for: as many turns as there may be messages, for a turn has at least one.
     pub fn page(&self) -> TurnPage {
-        let page = TurnPage { after: None, before: None, limit: self.limit + 1, newest: true, superseded: self.superseded };
+        let page = TurnPage {
+            after: None,
+            before: None,
+            limit: self.limit + 1,
+            newest: true,
+            superseded: self.superseded,
+        };
         match self.from {
             From::End => page,
-            // The turn of the assistant's message at this place also has the user's message before it.
-            From::Before(place) => TurnPage { before: Some(Ordinal(place.div_ceil(2))), ..page },
-            // The turn of the user's message at this place also has the assistant's message after it, or nothing more.
-            From::After(place) => {
-                TurnPage { after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))), limit: self.limit + 2, newest: false, ..page }
-            }
+            // The turn of the assistant's message at this place also has the user's message before
+            // it.
+            From::Before(place) => TurnPage {
+                before: Some(Ordinal(place.div_ceil(2))),
+                ..page
+            },
+            // The turn of the user's message at this place also has the assistant's message after
+            // it, or nothing more.
+            From::After(place) => TurnPage {
+                after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))),
+                limit: self.limit + 2,
+                newest: false,
+                ..page
+            },
         }
     }
 
@@ -180,14 +232,22 @@ impl Messages {
         let placed = |log: &TurnLog| {
             let first = log.turn.ordinal.0.saturating_mul(2);
             let [user, assistant] = messages(log);
-            [user.map(|message| (first, message)), assistant.map(|message| (first.saturating_add(1), message))]
+            [
+                user.map(|message| (first, message)),
+                assistant.map(|message| (first.saturating_add(1), message)),
+            ]
         };
         let wanted = |place: u64| match self.from {
             From::End => true,
             From::Before(end) => place < end,
             From::After(start) => place > start,
         };
-        let mut found: Vec<_> = found.iter().flat_map(placed).flatten().filter(|(place, _)| wanted(*place)).collect();
+        let mut found: Vec<_> = found
+            .iter()
+            .flat_map(placed)
+            .flatten()
+            .filter(|(place, _)| wanted(*place))
+            .collect();
         let entries = found.iter().map(|(_, message)| message);
         let fit = match self.from {
             From::After(_) => entries_that_fit(entries),
@@ -204,10 +264,16 @@ impl Messages {
             From::After(_) => found.truncate(limit),
             From::End | From::Before(_) => drop(found.drain(..found.len().saturating_sub(limit))),
         }
-        let cursor = |entry: Option<&(u64, MessageObject)>| entry.map(|(place, _)| write_place(List::Messages, self.conversation, *place));
+        let cursor = |entry: Option<&(u64, MessageObject)>| {
+            entry.map(|(place, _)| write_place(List::Messages, self.conversation, *place))
+        };
         let previous_cursor = cursor(found.first()).filter(|_| earlier);
         let next_cursor = cursor(found.last()).filter(|_| later);
-        MessageList { messages: found.into_iter().map(|(_, message)| message).collect(), previous_cursor, next_cursor }
+        MessageList {
+            messages: found.into_iter().map(|(_, message)| message).collect(),
+            previous_cursor,
+            next_cursor,
+        }
     }
 }
 

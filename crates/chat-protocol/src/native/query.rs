@@ -14,7 +14,11 @@ pub struct Query(Vec<(String, String)>);
 impl Query {
     /// Reads what stands behind the question mark.
     pub fn new(text: &str) -> Self {
-        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+        Self(
+            form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// Refuses a parameter that is none of `known`, the parameters that the route has.
@@ -22,9 +26,17 @@ impl Query {
     /// # Errors
     /// `invalid_request`, with the names that there are and the one that was probably meant.
     pub fn check(&self, known: &[&'static str]) -> Result<(), Problem> {
-        let Some((given, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
+        let Some((given, _)) = self
+            .0
+            .iter()
+            .find(|(name, _)| !known.contains(&name.as_str()))
+        else {
+            return Ok(());
+        };
         let shown = Quoted(given);
-        let hint = meant(given, known).map(|name| format!("; use `{name}`")).unwrap_or_default();
+        let hint = meant(given, known)
+            .map(|name| format!("; use `{name}`"))
+            .unwrap_or_default();
         let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
         let there_are = match names.as_slice() {
             [] => "the route has no parameters".to_owned(),
@@ -32,7 +44,11 @@ impl Query {
             names => format!("the route has the parameters {}", names.join(", ")),
         };
         let what = format!("There is no parameter {shown}{hint}: {there_are}");
-        Err(Problem::at_parameter(Code::InvalidRequest, shown.to_string().trim_matches('"').to_owned(), what))
+        Err(Problem::at_parameter(
+            Code::InvalidRequest,
+            shown.to_string().trim_matches('"').to_owned(),
+            what,
+        ))
     }
 
     /// The value of a parameter.
@@ -40,20 +56,41 @@ impl Query {
     /// # Errors
     /// `invalid_request` if it is given twice.
     pub fn get(&self, name: &'static str) -> Result<Option<&str>, Problem> {
-        let mut values = self.0.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let mut values = self
+            .0
+            .iter()
+            .filter(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str());
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
-            _ => Err(wrong(name, format!("The parameter `{name}` is given twice"))),
+            _ => Err(wrong(
+                name,
+                format!("The parameter `{name}` is given twice"),
+            )),
         }
     }
 
     /// The value of a parameter that is one of some words; the first if it is not given.
-    fn word<T: Copy>(&self, name: &'static str, words: &[(&str, T)], otherwise: T) -> Result<T, Problem> {
-        let Some(given) = self.get(name)? else { return Ok(otherwise) };
-        words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value).ok_or_else(|| {
-            let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-            wrong(name, format!("The parameter `{name}` is none of {}", known.join(", ")))
-        })
+    fn word<T: Copy>(
+        &self,
+        name: &'static str,
+        words: &[(&str, T)],
+        otherwise: T,
+    ) -> Result<T, Problem> {
+        let Some(given) = self.get(name)? else {
+            return Ok(otherwise);
+        };
+        words
+            .iter()
+            .find(|(word, _)| *word == given)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+                wrong(
+                    name,
+                    format!("The parameter `{name}` is none of {}", known.join(", ")),
+                )
+            })
     }
 
     /// `busy`: what to do with a message when a turn of its conversation runs already.
@@ -61,7 +98,11 @@ impl Query {
     /// # Errors
     /// `invalid_request` for an unknown word.
     pub fn busy(&self) -> Result<BusyPolicy, Problem> {
-        let words = [("enqueue", BusyPolicy::Enqueue), ("reject", BusyPolicy::Reject), ("interrupt", BusyPolicy::Interrupt)];
+        let words = [
+            ("enqueue", BusyPolicy::Enqueue),
+            ("reject", BusyPolicy::Reject),
+            ("interrupt", BusyPolicy::Interrupt),
+        ];
         self.word("busy", &words, BusyPolicy::default())
     }
 
@@ -70,7 +111,11 @@ impl Query {
     /// # Errors
     /// `invalid_request` for an unknown word.
     pub fn shown(&self) -> Result<Shown, Problem> {
-        self.word("messages", &[("all", Shown::Conversation), ("turn", Shown::Turn)], Shown::Conversation)
+        self.word(
+            "messages",
+            &[("all", Shown::Conversation), ("turn", Shown::Turn)],
+            Shown::Conversation,
+        )
     }
 
     /// `superseded=include`: whether turns that a retry has replaced are listed too.
@@ -78,7 +123,11 @@ impl Query {
     /// # Errors
     /// `invalid_request` for an unknown word.
     pub fn superseded(&self) -> Result<bool, Problem> {
-        self.word("superseded", &[("include", true), ("exclude", false)], false)
+        self.word(
+            "superseded",
+            &[("include", true), ("exclude", false)],
+            false,
+        )
     }
 
     /// `limit`: how many entries a page has at most.
@@ -86,11 +135,16 @@ impl Query {
     /// # Errors
     /// `invalid_request` unless it is a number from 1 to `most`.
     pub fn limit(&self, otherwise: u32, most: u32) -> Result<u32, Problem> {
-        let Some(given) = self.get("limit")? else { return Ok(otherwise) };
+        let Some(given) = self.get("limit")? else {
+            return Ok(otherwise);
+        };
         let digits = given.bytes().all(|byte| byte.is_ascii_digit());
         match given.parse() {
             Ok(limit) if digits && (1..=most).contains(&limit) => Ok(limit),
-            _ => Err(wrong("limit", format!("The parameter `limit` is not a number from 1 to {most}"))),
+            _ => Err(wrong(
+                "limit",
+                format!("The parameter `limit` is not a number from 1 to {most}"),
+            )),
         }
     }
 
@@ -98,7 +152,11 @@ impl Query {
     ///
     /// # Errors
     /// `invalid_cursor` for any other text.
-    pub fn cursor<T>(&self, name: &'static str, read: impl FnOnce(&str) -> Result<T, NotACursor>) -> Result<Option<T>, Problem> {
+    pub fn cursor<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, NotACursor>,
+    ) -> Result<Option<T>, Problem> {
         let read = |text| read(text).map_err(|_| not_a_cursor(name));
         self.get(name)?.map(read).transpose()
     }
@@ -115,7 +173,11 @@ pub enum Shown {
 
 /// A parameter holds what is no cursor of its route.
 pub fn not_a_cursor(parameter: &'static str) -> Problem {
-    Problem::at_parameter(Code::InvalidCursor, parameter, format!("`{parameter}` is no cursor of this route"))
+    Problem::at_parameter(
+        Code::InvalidCursor,
+        parameter,
+        format!("`{parameter}` is no cursor of this route"),
+    )
 }
 
 pub(crate) fn wrong(parameter: &'static str, what: String) -> Problem {
@@ -133,7 +195,10 @@ mod tests {
     #[test]
     fn words_and_numbers_are_read() {
         assert_eq!(query("").busy().unwrap(), BusyPolicy::Enqueue);
-        assert_eq!(query("x=1&busy=interrupt").busy().unwrap(), BusyPolicy::Interrupt);
+        assert_eq!(
+            query("x=1&busy=interrupt").busy().unwrap(),
+            BusyPolicy::Interrupt
+        );
         assert_eq!(query("messages=turn").shown().unwrap(), Shown::Turn);
         assert!(query("superseded=include").superseded().unwrap());
         assert_eq!(query("").limit(20, 100).unwrap(), 20);
@@ -142,26 +207,62 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_by_name() {
-        let refused = |problem: Problem| (problem.code, problem.members.parameter.as_deref().map(str::to_owned));
-        for text in
-            ["limit=", "limit=0", "limit=101", "limit=-1", "limit=+1", "limit=1.0", "limit=ten", "limit=99999999999", "limit=1&limit=1"]
-        {
-            assert_eq!(refused(query(text).limit(20, 100).unwrap_err()), (Code::InvalidRequest, Some("limit".to_owned())), "{text}");
+        let refused = |problem: Problem| {
+            (
+                problem.code,
+                problem.members.parameter.as_deref().map(str::to_owned),
+            )
+        };
+        for text in [
+            "limit=",
+            "limit=0",
+            "limit=101",
+            "limit=-1",
+            "limit=+1",
+            "limit=1.0",
+            "limit=ten",
+            "limit=99999999999",
+            "limit=1&limit=1",
+        ] {
+            assert_eq!(
+                refused(query(text).limit(20, 100).unwrap_err()),
+                (Code::InvalidRequest, Some("limit".to_owned())),
+                "{text}"
+            );
         }
-        for text in ["busy=", "busy=ENQUEUE", "busy=wait", "busy=reject&busy=reject"] {
-            assert_eq!(refused(query(text).busy().unwrap_err()), (Code::InvalidRequest, Some("busy".to_owned())), "{text}");
+        for text in [
+            "busy=",
+            "busy=ENQUEUE",
+            "busy=wait",
+            "busy=reject&busy=reject",
+        ] {
+            assert_eq!(
+                refused(query(text).busy().unwrap_err()),
+                (Code::InvalidRequest, Some("busy".to_owned())),
+                "{text}"
+            );
         }
         let cursor = query("after=7").cursor("after", crate::cursor::read_conversation);
-        assert_eq!(refused(cursor.unwrap_err()), (Code::InvalidCursor, Some("after".to_owned())));
+        assert_eq!(
+            refused(cursor.unwrap_err()),
+            (Code::InvalidCursor, Some("after".to_owned()))
+        );
     }
 
     #[test]
     fn parameters_that_a_route_does_not_have_are_refused_with_those_that_it_has() {
         let refused = |text: &str, known: &[&'static str]| {
             let problem = query(text).check(known).unwrap_err();
-            (problem.members.parameter.as_deref().unwrap().to_owned(), problem.detail())
+            (
+                problem.members.parameter.as_deref().unwrap().to_owned(),
+                problem.detail(),
+            )
         };
-        assert!(query("limit=5&cursor=x").check(&["limit", "cursor"]).is_ok());
+        assert!(
+            query("limit=5&cursor=x")
+                .check(&["limit", "cursor"])
+                .is_ok()
+        );
         assert!(query("").check(&[]).is_ok());
         let (parameter, detail) = refused("limit=5&after=x", &["limit", "cursor"]);
         assert_eq!(parameter, "after");
@@ -169,8 +270,16 @@ mod tests {
             detail.starts_with("There is no parameter \"after\"; use `cursor`: the route has the parameters `limit`, `cursor`."),
             "{detail}"
         );
-        assert!(refused("x", &[]).1.starts_with("There is no parameter \"x\": the route has no parameters."));
-        assert!(refused("Busy=reject", &["busy"]).1.contains("use `busy`: the route has the parameter `busy`"));
+        assert!(
+            refused("x", &[])
+                .1
+                .starts_with("There is no parameter \"x\": the route has no parameters.")
+        );
+        assert!(
+            refused("Busy=reject", &["busy"])
+                .1
+                .contains("use `busy`: the route has the parameter `busy`")
+        );
         assert!(refused(&"x".repeat(5_000), &[]).1.len() < 500);
     }
 }

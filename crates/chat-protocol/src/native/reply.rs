@@ -40,31 +40,48 @@ pub struct ChatReply {
     /// What the agent did not read for its answer. Absent if it read the whole conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
-    /// The conversation up to this turn, in order, without superseded turns; or this turn alone, as asked for.
+    /// The conversation up to this turn, in order, without superseded turns; or this turn alone, as
+    /// asked for.
     pub messages: Vec<MessageObject>,
 }
 
-/// What [`reply`] needs of a conversation: all up to the turn that is replied to, so that a repeated request gets the same answer.
+/// What [`reply`] needs of a conversation: all up to the turn that is replied to, so that a
+/// repeated request gets the same answer.
 pub fn turns_up_to(turn: &Turn) -> TurnPage {
-    TurnPage { before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)), superseded: true, ..TurnPage::ALL }
+    TurnPage {
+        before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)),
+        superseded: true,
+        ..TurnPage::ALL
+    }
 }
 
 /// The end of the text that [`begin`] begins.
 pub const END: &str = "]}";
 
-/// The text of a reply up to its first message: what follows are the messages of the turns that it shows ([`append_messages`]), and [`END`].
+/// The text of a reply up to its first message: what follows are the messages of the turns that it
+/// shows ([`append_messages`]), and [`END`].
 ///
 /// # Errors
 /// The problem of a turn that failed.
 pub fn begin(turn: Turn, items: Vec<Item>) -> Result<String, Problem> {
-    let mut text = serde_json::to_string(&reply(turn, items, Some(&[]))?).map_err(|_| Code::Internal)?;
-    // The messages are the last member, so that a reply can be written before all of them are known.
+    let mut text =
+        serde_json::to_string(&reply(turn, items, Some(&[]))?).map_err(|_| Code::Internal)?;
+    // The messages are the last member, so that a reply can be written before all of them are
+    // known.
     let whole = text.len();
-    text.truncate(text.strip_suffix(r#""messages":[]}"#).map_or(0, |_| whole - END.len()));
-    if text.is_empty() { Err(Code::Internal.into()) } else { Ok(text) }
+    text.truncate(
+        text.strip_suffix(r#""messages":[]}"#)
+            .map_or(0, |_| whole - END.len()),
+    );
+    if text.is_empty() {
+        Err(Code::Internal.into())
+    } else {
+        Ok(text)
+    }
 }
 
-/// The messages of a turn as they stand in the text of a reply, behind `before`, which ends with `[` or with another message.
+/// The messages of a turn as they stand in the text of a reply, behind `before`, which ends with
+/// `[` or with another message.
 ///
 /// # Errors
 /// `internal`: never with what the domain gives.
@@ -78,16 +95,30 @@ pub fn append_messages(before: &mut String, is_first: bool, log: &TurnLog) -> Re
     Ok(())
 }
 
-/// The reply to the message of a turn with these items; `conversation` is what [`turns_up_to`] asks for, if it is to be shown: without the
-/// turns that were superseded when it was read, unless the one that is replied to is among them.
+/// The reply to the message of a turn with these items; `conversation` is what [`turns_up_to`] asks
+/// for, if it is to be shown: without the turns that were superseded when it was read, unless the
+/// one that is replied to is among them.
 ///
 /// # Errors
 /// The problem of a turn that failed.
-pub fn reply(turn: Turn, items: Vec<Item>, conversation: Option<&[TurnLog]>) -> Result<ChatReply, Problem> {
+pub fn reply(
+    turn: Turn,
+    items: Vec<Item>,
+    conversation: Option<&[TurnLog]>,
+) -> Result<ChatReply, Problem> {
     let status = match &turn.status {
-        TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => ReplyStatus::Success,
-        TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => ReplyStatus::Cancelled,
-        TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => {
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Completed,
+            ..
+        } => ReplyStatus::Success,
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Cancelled,
+            ..
+        } => ReplyStatus::Cancelled,
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Failed(failure),
+            ..
+        } => {
             return Err(Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id));
         }
         TurnStatus::Queued | TurnStatus::Running => return Err(Code::Internal.into()),
@@ -98,8 +129,12 @@ pub fn reply(turn: Turn, items: Vec<Item>, conversation: Option<&[TurnLog]>) -> 
         _ => Default::default(),
     };
     let read = conversation.unwrap_or(std::slice::from_ref(&log));
-    let all = read.iter().any(|read| read.turn.id == log.turn.id && read.turn.superseded);
-    let shown = read.iter().filter(|read| all || !read.turn.superseded || read.turn.id == log.turn.id);
+    let all = read
+        .iter()
+        .any(|read| read.turn.id == log.turn.id && read.turn.superseded);
+    let shown = read
+        .iter()
+        .filter(|read| all || !read.turn.superseded || read.turn.id == log.turn.id);
     Ok(ChatReply {
         status,
         conversation_id: log.turn.conversation.0,

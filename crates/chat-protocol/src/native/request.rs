@@ -1,6 +1,9 @@
 //! What clients send: bytes in, commands of the domain out.
 
-use chat_domain::{BusyPolicy, ConversationId, Cursor, IdempotencyKey, InvalidInput, RetryTurn, StartTurn, Title, TurnId, UserId};
+use chat_domain::{
+    BusyPolicy, ConversationId, Cursor, IdempotencyKey, InvalidInput, RetryTurn, StartTurn, Title,
+    TurnId, UserId,
+};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -20,7 +23,8 @@ const KEY_BYTES: usize = 255;
 #[derive(ToSchema)]
 #[schema(as = ChatRequest, example = json!({"message": "Add task: Buy groceries"}))]
 pub struct ChatRequest {
-    /// What the user says: 1 to 5,000 characters (the limit is configurable), not only white space, without U+0000.
+    /// What the user says: 1 to 5,000 characters (the limit is configurable), not only white space,
+    /// without U+0000.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub message: String,
     /// The conversation to go on with. Without it, or with `null`, a new one begins.
@@ -54,22 +58,48 @@ pub struct SignInRequest {
 ///
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`. What the domain forbids, the domain refuses.
-pub fn start_turn(owner: UserId, body: &[u8], busy: BusyPolicy, key: Option<String>) -> Result<StartTurn, Problem> {
+pub fn start_turn(
+    owner: UserId,
+    body: &[u8],
+    busy: BusyPolicy,
+    key: Option<String>,
+) -> Result<StartTurn, Problem> {
     let members = object(body, &["message", "conversation_id"])?;
     let text = text(&members, "message", "/message")?;
     let conversation = match members.get("conversation_id") {
         None | Some(Value::Null) => None,
-        Some(Value::String(id)) => Some(ConversationId(uuid(id).ok_or_else(|| member("/conversation_id", "is not a UUID"))?)),
+        Some(Value::String(id)) => {
+            Some(ConversationId(uuid(id).ok_or_else(|| {
+                member("/conversation_id", "is not a UUID")
+            })?))
+        }
         Some(_) => return Err(member("/conversation_id", "is not a string")),
     };
-    let idempotency = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint("POST /chat", body) });
-    Ok(StartTurn { owner, conversation, text, busy, idempotency })
+    let idempotency = key.map(|key| IdempotencyKey {
+        key,
+        fingerprint: fingerprint("POST /chat", body),
+    });
+    Ok(StartTurn {
+        owner,
+        conversation,
+        text,
+        busy,
+        idempotency,
+    })
 }
 
 /// A turn to answer anew. The request has no body.
 pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<String>) -> RetryTurn {
-    let idempotency = key.map(|key| IdempotencyKey { key, fingerprint: fingerprint(&format!("POST /turns/{turn}/retry"), b"") });
-    RetryTurn { owner, turn, busy, idempotency }
+    let idempotency = key.map(|key| IdempotencyKey {
+        key,
+        fingerprint: fingerprint(&format!("POST /turns/{turn}/retry"), b""),
+    });
+    RetryTurn {
+        owner,
+        turn,
+        busy,
+        idempotency,
+    }
 }
 
 /// A new title.
@@ -94,34 +124,58 @@ pub fn sign_in_code(body: &[u8]) -> Result<String, Problem> {
 /// # Errors
 /// `invalid_request`.
 pub fn path_id(parameter: &'static str, text: &str) -> Result<Uuid, Problem> {
-    uuid(text).ok_or_else(|| wrong(parameter, format!("`{parameter}` in the path is not a UUID")))
+    uuid(text).ok_or_else(|| {
+        wrong(
+            parameter,
+            format!("`{parameter}` in the path is not a UUID"),
+        )
+    })
 }
 
-/// How far a reader of a turn has come, from the header `Last-Event-ID` or else from the parameter `after`. `None`: not at all. An empty
-/// header is as if it were absent: clients send it before they have read the first event.
+/// How far a reader of a turn has come, from the header `Last-Event-ID` or else from the parameter
+/// `after`. `None`: not at all. An empty header is as if it were absent: clients send it before
+/// they have read the first event.
 ///
 /// # Errors
 /// `invalid_cursor`.
-pub fn resume(turn: TurnId, last_event_id: Option<&[u8]>, after: Option<&str>) -> Result<Option<Cursor>, Problem> {
-    let read = |text: &str, parameter| cursor::read_turn(turn, text).map_err(|_| not_a_cursor(parameter));
-    match (last_event_id.map(<[u8]>::trim_ascii).filter(|id| !id.is_empty()), after) {
-        (Some(id), _) => read(std::str::from_utf8(id).unwrap_or_default(), "Last-Event-ID").map(Some),
+pub fn resume(
+    turn: TurnId,
+    last_event_id: Option<&[u8]>,
+    after: Option<&str>,
+) -> Result<Option<Cursor>, Problem> {
+    let read =
+        |text: &str, parameter| cursor::read_turn(turn, text).map_err(|_| not_a_cursor(parameter));
+    match (
+        last_event_id
+            .map(<[u8]>::trim_ascii)
+            .filter(|id| !id.is_empty()),
+        after,
+    ) {
+        (Some(id), _) => {
+            read(std::str::from_utf8(id).unwrap_or_default(), "Last-Event-ID").map(Some)
+        }
         (None, Some(after)) => read(after, "after").map(Some),
         (None, None) => Ok(None),
     }
 }
 
-/// The key in the header `Idempotency-Key`: the value as it is, or between quotes as a string of RFC 9651.
+/// The key in the header `Idempotency-Key`: the value as it is, or between quotes as a string of
+/// RFC 9651.
 ///
 /// # Errors
 /// `invalid_idempotency_key`.
 pub fn idempotency_key(header: &[u8]) -> Result<String, Problem> {
     let refuse = |what| Problem::at_parameter(Code::InvalidIdempotencyKey, "Idempotency-Key", what);
-    let text = std::str::from_utf8(header).ok().filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
-    let text = text.ok_or_else(|| refuse("The idempotency key holds other than printable ASCII characters"))?.trim_matches(' ');
+    let text = std::str::from_utf8(header)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    let text = text
+        .ok_or_else(|| refuse("The idempotency key holds other than printable ASCII characters"))?
+        .trim_matches(' ');
     let key = match text.strip_prefix('"') {
         None => text.to_owned(),
-        Some(rest) => unquoted(rest).ok_or_else(|| refuse("The quotes around the idempotency key do not match"))?,
+        Some(rest) => unquoted(rest)
+            .ok_or_else(|| refuse("The quotes around the idempotency key do not match"))?,
     };
     match key.len() {
         0 => Err(refuse("The idempotency key is empty")),
@@ -137,13 +191,18 @@ fn unquoted(rest: &str) -> Option<String> {
     loop {
         match characters.next()? {
             '"' => return characters.next().is_none().then_some(key),
-            '\\' => key.push(characters.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            '\\' => key.push(
+                characters
+                    .next()
+                    .filter(|escaped| matches!(escaped, '"' | '\\'))?,
+            ),
             other => key.push(other),
         }
     }
 }
 
-/// A digest of what a request asks for: its method and route with the ids in it, and its body, byte for byte.
+/// A digest of what a request asks for: its method and route with the ids in it, and its body, byte
+/// for byte.
 pub(crate) fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(route.as_bytes());
@@ -155,20 +214,34 @@ pub(crate) fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
 /// The members of a body. One that is not `known` is ignored, unless it is close to one that is.
 fn object(body: &[u8], known: &[&'static str]) -> Result<Map<String, Value>, Problem> {
     let Value::Object(members) = json::read(body)? else {
-        return Err(Problem::at_member(Code::InvalidRequest, "", "The body is not a JSON object"));
+        return Err(Problem::at_member(
+            Code::InvalidRequest,
+            "",
+            "The body is not a JSON object",
+        ));
     };
-    let mut unknown = members.keys().filter(|name| !known.contains(&name.as_str()));
-    let Some((name, meant)) = unknown.find_map(|name| Some((name, misspelt(name, known)?))) else { return Ok(members) };
+    let mut unknown = members
+        .keys()
+        .filter(|name| !known.contains(&name.as_str()));
+    let Some((name, meant)) = unknown.find_map(|name| Some((name, misspelt(name, known)?))) else {
+        return Ok(members);
+    };
     // RFC 6901 §3; a name that is close to one of ours is short.
     let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-    Err(Problem::at_member(Code::InvalidRequest, path, format!("There is no member {}; use `{meant}`", Quoted(name))))
+    Err(Problem::at_member(
+        Code::InvalidRequest,
+        path,
+        format!("There is no member {}; use `{meant}`", Quoted(name)),
+    ))
 }
 
 fn text(members: &Map<String, Value>, name: &str, path: &'static str) -> Result<String, Problem> {
     match members.get(name) {
-        Some(Value::String(text)) if text.contains('\0') => {
-            Err(Problem::at_member(Code::InvalidText, path, format!("The member `{path}` holds the character U+0000")))
-        }
+        Some(Value::String(text)) if text.contains('\0') => Err(Problem::at_member(
+            Code::InvalidText,
+            path,
+            format!("The member `{path}` holds the character U+0000"),
+        )),
         Some(Value::String(text)) => Ok(text.clone()),
         Some(_) => Err(member(path, "is not a string")),
         None => Err(member(path, "is missing")),
@@ -176,7 +249,11 @@ fn text(members: &Map<String, Value>, name: &str, path: &'static str) -> Result<
 }
 
 fn member(path: &'static str, what: &str) -> Problem {
-    Problem::at_member(Code::InvalidRequest, path, format!("The member `{path}` {what}"))
+    Problem::at_member(
+        Code::InvalidRequest,
+        path,
+        format!("The member `{path}` {what}"),
+    )
 }
 
 /// A UUID as RFC 9562 writes it, with hyphens; no other spelling.
@@ -200,9 +277,13 @@ mod tests {
 
     #[test]
     fn a_message_is_read_and_unknown_members_are_not_looked_at() {
-        let turn = read(r#"{"message": " Hi\n", "conversation_id": null, "x": {"y": "\u0000"}}"#).unwrap();
+        let turn =
+            read(r#"{"message": " Hi\n", "conversation_id": null, "x": {"y": "\u0000"}}"#).unwrap();
         assert_eq!((turn.text.as_str(), turn.conversation), (" Hi\n", None));
-        let turn = read(&format!(r#"{{"message": "Hi", "conversation_id": "{ID}"}}"#)).unwrap();
+        let turn = read(&format!(
+            r#"{{"message": "Hi", "conversation_id": "{ID}"}}"#
+        ))
+        .unwrap();
         assert_eq!(turn.conversation.unwrap().to_string(), ID);
     }
 
@@ -215,29 +296,72 @@ mod tests {
             (r#"{"message": null}"#, Code::InvalidRequest, "/message"),
             (r#"{"message": 7}"#, Code::InvalidRequest, "/message"),
             (r#"{"message": "a\u0000b"}"#, Code::InvalidText, "/message"),
-            (r#"{"message": "Hi", "conversation_id": 7}"#, Code::InvalidRequest, "/conversation_id"),
-            (r#"{"message": "Hi", "conversation_id": ""}"#, Code::InvalidRequest, "/conversation_id"),
-            (r#"{"message": "Hi", "conversation_id": "0190a1b20000700080000000000000001"}"#, Code::InvalidRequest, "/conversation_id"),
+            (
+                r#"{"message": "Hi", "conversation_id": 7}"#,
+                Code::InvalidRequest,
+                "/conversation_id",
+            ),
+            (
+                r#"{"message": "Hi", "conversation_id": ""}"#,
+                Code::InvalidRequest,
+                "/conversation_id",
+            ),
+            (
+                r#"{"message": "Hi", "conversation_id": "0190a1b20000700080000000000000001"}"#,
+                Code::InvalidRequest,
+                "/conversation_id",
+            ),
         ] {
             let problem = read(body).unwrap_err();
-            assert_eq!((problem.code, problem.members.path.as_deref()), (code, Some(path)), "{body}");
+            assert_eq!(
+                (problem.code, problem.members.path.as_deref()),
+                (code, Some(path)),
+                "{body}"
+            );
         }
-        assert_eq!(title(br#"{"title": " "}"#).unwrap_err().code, Code::InvalidTitle);
-        assert_eq!(title(br#"{"title": "a\u0000"}"#).unwrap_err().code, Code::InvalidText);
-        assert_eq!(path_id("turn_id", "x").unwrap_err().members.parameter.as_deref(), Some("turn_id"));
+        assert_eq!(
+            title(br#"{"title": " "}"#).unwrap_err().code,
+            Code::InvalidTitle
+        );
+        assert_eq!(
+            title(br#"{"title": "a\u0000"}"#).unwrap_err().code,
+            Code::InvalidText
+        );
+        assert_eq!(
+            path_id("turn_id", "x")
+                .unwrap_err()
+                .members
+                .parameter
+                .as_deref(),
+            Some("turn_id")
+        );
     }
 
     #[test]
     fn members_close_to_a_known_one_are_refused_with_a_hint() {
         for (body, path, hint) in [
-            (format!(r#"{{"message": "Hi", "conversationId": "{ID}"}}"#), "/conversationId", "use `conversation_id`"),
             (
-                format!(r#"{{"message": "Hi", "conversation_id": null, "conversation-ids": "{ID}"}}"#),
+                format!(r#"{{"message": "Hi", "conversationId": "{ID}"}}"#),
+                "/conversationId",
+                "use `conversation_id`",
+            ),
+            (
+                format!(
+                    r#"{{"message": "Hi", "conversation_id": null, "conversation-ids": "{ID}"}}"#
+                ),
                 "/conversation-ids",
                 "use `conversation_id`",
             ),
-            (r#"{"Message": "Hi"}"#.to_owned(), "/Message", "use `message`"),
-            (r#"{"message": "Hi", "messages": []}"#.to_owned(), "/messages", "use `message`"),
+            (
+                r#"{"Message": "Hi"}"#.to_owned(),
+                "/Message",
+                "use `message`",
+            ),
+            (
+                r#"{"message": "Hi", "messages": []}"#.to_owned(),
+                "/messages",
+                "use `message`",
+            ),
             (r#"{"message": "Hi", "~mess/age": []}"#.to_owned(), "", ""),
         ] {
             let read = read(&body);
@@ -246,11 +370,29 @@ mod tests {
                 continue;
             }
             let problem = read.unwrap_err();
-            assert_eq!((problem.code, problem.members.path.as_deref()), (Code::InvalidRequest, Some(path)), "{body}");
+            assert_eq!(
+                (problem.code, problem.members.path.as_deref()),
+                (Code::InvalidRequest, Some(path)),
+                "{body}"
+            );
             assert!(problem.detail().contains(hint), "{}", problem.detail());
         }
-        assert_eq!(title(br#"{"titel": "x"}"#).unwrap_err().members.path.as_deref(), Some("/titel"));
-        assert_eq!(sign_in_code(br#"{"Code": "x"}"#).unwrap_err().members.path.as_deref(), Some("/Code"));
+        assert_eq!(
+            title(br#"{"titel": "x"}"#)
+                .unwrap_err()
+                .members
+                .path
+                .as_deref(),
+            Some("/titel")
+        );
+        assert_eq!(
+            sign_in_code(br#"{"Code": "x"}"#)
+                .unwrap_err()
+                .members
+                .path
+                .as_deref(),
+            Some("/Code")
+        );
     }
 
     #[test]
@@ -259,21 +401,49 @@ mod tests {
         let after = cursor::write_turn(turn, Cursor::START);
         for empty in [b"".as_slice(), b" "] {
             assert_eq!(resume(turn, Some(empty), None).unwrap(), None);
-            assert_eq!(resume(turn, Some(empty), Some(&after)).unwrap(), Some(Cursor::START));
+            assert_eq!(
+                resume(turn, Some(empty), Some(&after)).unwrap(),
+                Some(Cursor::START)
+            );
         }
-        assert_eq!(resume(turn, Some(b"x"), None).unwrap_err().code, Code::InvalidCursor);
+        assert_eq!(
+            resume(turn, Some(b"x"), None).unwrap_err().code,
+            Code::InvalidCursor
+        );
     }
 
     #[test]
     fn idempotency_keys_come_with_and_without_quotes() {
-        for (header, key) in
-            [("a", "a"), ("\"a\"", "a"), (r#""a \"b\" \\""#, r#"a "b" \"#), (" a b ", "a b"), (r"a\", r"a\"), ("a\"", "a\"")]
-        {
+        for (header, key) in [
+            ("a", "a"),
+            ("\"a\"", "a"),
+            (r#""a \"b\" \\""#, r#"a "b" \"#),
+            (" a b ", "a b"),
+            (r"a\", r"a\"),
+            ("a\"", "a\""),
+        ] {
             assert_eq!(idempotency_key(header.as_bytes()).unwrap(), key);
         }
         assert!(idempotency_key("k".repeat(255).as_bytes()).is_ok());
-        for header in ["", " ", "\"\"", "\"", "\"a", "\"a\"b", r#""a\"#, r#""\a""#, "é", "a\tb", "a\u{7f}", &"k".repeat(256)] {
-            assert_eq!(idempotency_key(header.as_bytes()).unwrap_err().code, Code::InvalidIdempotencyKey, "{header:?}");
+        for header in [
+            "",
+            " ",
+            "\"\"",
+            "\"",
+            "\"a",
+            "\"a\"b",
+            r#""a\"#,
+            r#""\a""#,
+            "é",
+            "a\tb",
+            "a\u{7f}",
+            &"k".repeat(256),
+        ] {
+            assert_eq!(
+                idempotency_key(header.as_bytes()).unwrap_err().code,
+                Code::InvalidIdempotencyKey,
+                "{header:?}"
+            );
         }
         assert!(idempotency_key(b"\xff").is_err());
     }

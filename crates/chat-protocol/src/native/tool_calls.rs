@@ -1,6 +1,8 @@
 //! Tool calls, as clients are shown them.
 
-use chat_domain::{Item, ItemBody, RawJson, Timestamp, ToolCall, ToolCallRecord, ToolOutcome, ToolResult};
+use chat_domain::{
+    Item, ItemBody, RawJson, Timestamp, ToolCall, ToolCallRecord, ToolOutcome, ToolResult,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -19,7 +21,8 @@ pub enum CallState {
     Succeeded,
     /// The tool did not do it, or said that it failed.
     Failed,
-    /// Nobody knows whether it did its work: it was stopped, gave no usable answer or its server went away. Repeating it might do harm.
+    /// Nobody knows whether it did its work: it was stopped, gave no usable answer or its server
+    /// went away. Repeating it might do harm.
     Unknown,
 }
 
@@ -27,7 +30,8 @@ pub enum CallState {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ToolError)]
 pub struct ToolErrorObject {
-    /// The cause: `unknown_tool`, `invalid_arguments`, `failed`, `timed_out`, `unavailable`, `too_large`, `not_run` or `unknown_outcome`.
+    /// The cause: `unknown_tool`, `invalid_arguments`, `failed`, `timed_out`, `unavailable`,
+    /// `too_large`, `not_run` or `unknown_outcome`.
     pub code: &'static str,
     /// What happened.
     pub message: String,
@@ -59,16 +63,38 @@ impl From<&ToolResult> for OutcomeObject {
         let took = u64::try_from(result.took.as_millis()).unwrap_or(u64::MAX);
         let executed_at = Time(result.started_at);
         match &result.outcome {
-            ToolOutcome::Succeeded(output) => {
-                Self { status: CallState::Succeeded, result: Some(raw(&output.0)), error: None, executed_at, duration_ms: Some(took) }
-            }
+            ToolOutcome::Succeeded(output) => Self {
+                status: CallState::Succeeded,
+                result: Some(raw(&output.0)),
+                error: None,
+                executed_at,
+                duration_ms: Some(took),
+            },
             ToolOutcome::Failed(error) => {
-                let error = ToolErrorObject { code: error.kind.code(), message: error.message.clone() };
-                Self { status: CallState::Failed, result: None, error: Some(error), executed_at, duration_ms: Some(took) }
+                let error = ToolErrorObject {
+                    code: error.kind.code(),
+                    message: error.message.clone(),
+                };
+                Self {
+                    status: CallState::Failed,
+                    result: None,
+                    error: Some(error),
+                    executed_at,
+                    duration_ms: Some(took),
+                }
             }
             ToolOutcome::Unknown(cause) => {
-                let error = ToolErrorObject { code: "unknown_outcome", message: cause.message() };
-                Self { status: CallState::Unknown, result: None, error: Some(error), executed_at, duration_ms: None }
+                let error = ToolErrorObject {
+                    code: "unknown_outcome",
+                    message: cause.message(),
+                };
+                Self {
+                    status: CallState::Unknown,
+                    result: None,
+                    error: Some(error),
+                    executed_at,
+                    duration_ms: None,
+                }
             }
         }
     }
@@ -92,8 +118,13 @@ pub struct ToolCallObject {
 
 impl ToolCallObject {
     fn new(call: &ToolCall, recorded: Timestamp, result: Option<&ToolResult>) -> Self {
-        let running =
-            || OutcomeObject { status: CallState::Running, result: None, error: None, executed_at: Time(recorded), duration_ms: None };
+        let running = || OutcomeObject {
+            status: CallState::Running,
+            result: None,
+            error: None,
+            executed_at: Time(recorded),
+            duration_ms: None,
+        };
         Self {
             id: call.id.0,
             tool_name: call.tool.clone(),

@@ -1,6 +1,9 @@
 //! Conversations and turns, as clients are shown them.
 
-use chat_domain::{Conversation, FinishReason, Turn, TurnFailure, TurnLog, TurnOutcome, TurnStatus, TurnView, Usage};
+use chat_domain::{
+    Conversation, FinishReason, Turn, TurnFailure, TurnLog, TurnOutcome, TurnStatus, TurnView,
+    Usage,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -58,9 +61,18 @@ impl From<&TurnStatus> for TurnState {
         match status {
             TurnStatus::Queued => Self::Queued,
             TurnStatus::Running => Self::Running,
-            TurnStatus::Ended { outcome: TurnOutcome::Completed, .. } => Self::Completed,
-            TurnStatus::Ended { outcome: TurnOutcome::Cancelled, .. } => Self::Cancelled,
-            TurnStatus::Ended { outcome: TurnOutcome::Failed(_), .. } => Self::Failed,
+            TurnStatus::Ended {
+                outcome: TurnOutcome::Completed,
+                ..
+            } => Self::Completed,
+            TurnStatus::Ended {
+                outcome: TurnOutcome::Cancelled,
+                ..
+            } => Self::Cancelled,
+            TurnStatus::Ended {
+                outcome: TurnOutcome::Failed(_),
+                ..
+            } => Self::Failed,
         }
     }
 }
@@ -77,7 +89,10 @@ pub struct TurnErrorObject {
 
 impl From<&TurnFailure> for TurnErrorObject {
     fn from(failure: &TurnFailure) -> Self {
-        Self { code: Code::from(failure.kind).row().code, message: failure.message.clone() }
+        Self {
+            code: Code::from(failure.kind).row().code,
+            message: failure.message.clone(),
+        }
     }
 }
 
@@ -90,7 +105,10 @@ pub(super) fn ended_at(turn: &Turn) -> Option<Time> {
 
 pub(super) fn failure(turn: &Turn) -> Option<TurnErrorObject> {
     match &turn.status {
-        TurnStatus::Ended { outcome: TurnOutcome::Failed(failure), .. } => Some(failure.into()),
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Failed(failure),
+            ..
+        } => Some(failure.into()),
         _ => None,
     }
 }
@@ -107,7 +125,10 @@ pub struct UsageObject {
 
 impl From<Usage> for UsageObject {
     fn from(usage: Usage) -> Self {
-        Self { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens }
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+        }
     }
 }
 
@@ -144,7 +165,9 @@ pub struct ContextObject {
 
 /// What the agent did not read for the answer of a turn; `None` if it read everything.
 pub(super) fn context(turn: &Turn) -> Option<ContextObject> {
-    (turn.turns_left_out > 0).then_some(ContextObject { turns_left_out: turn.turns_left_out })
+    (turn.turns_left_out > 0).then_some(ContextObject {
+        turns_left_out: turn.turns_left_out,
+    })
 }
 
 /// Everything done in answer to one user message.
@@ -229,8 +252,18 @@ pub struct DraftObject {
 
 impl From<TurnView> for TurnDetailObject {
     fn from(view: TurnView) -> Self {
-        let draft = view.draft.map(|draft| DraftObject { message_id: draft.message.0, content: draft.text });
-        let log = TurnLog { turn: view.turn, items: view.items };
-        Self { turn: (&log.turn).into(), messages: messages(&log).into_iter().flatten().collect(), draft }
+        let draft = view.draft.map(|draft| DraftObject {
+            message_id: draft.message.0,
+            content: draft.text,
+        });
+        let log = TurnLog {
+            turn: view.turn,
+            items: view.items,
+        };
+        Self {
+            turn: (&log.turn).into(),
+            messages: messages(&log).into_iter().flatten().collect(),
+            draft,
+        }
     }
 }

@@ -7,17 +7,22 @@ use super::{Code, Problem};
 impl From<InvalidInput> for Problem {
     fn from(input: InvalidInput) -> Self {
         match input {
-            InvalidInput::MessageEmpty => Self::at_member(Code::MessageEmpty, "/message", input.to_string()),
+            InvalidInput::MessageEmpty => {
+                Self::at_member(Code::MessageEmpty, "/message", input.to_string())
+            }
             InvalidInput::MessageTooLong { limit, length } => {
-                let mut problem = Self::at_member(Code::MessageTooLong, "/message", input.to_string());
+                let mut problem =
+                    Self::at_member(Code::MessageTooLong, "/message", input.to_string());
                 problem.members.limit = Some(limit);
                 problem.members.length = Some(length);
                 problem
             }
             InvalidInput::Nul => Self::at_member(Code::InvalidText, "/message", input.to_string()),
-            InvalidInput::Title => {
-                Self::at_member(Code::InvalidTitle, "/title", "The title is empty, too long or holds control characters")
-            }
+            InvalidInput::Title => Self::at_member(
+                Code::InvalidTitle,
+                "/title",
+                "The title is empty, too long or holds control characters",
+            ),
             InvalidInput::Cursor => Self::from(Code::InvalidCursor),
         }
     }

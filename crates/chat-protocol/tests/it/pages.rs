@@ -1,4 +1,5 @@
-//! Pages of messages: whatever the turns and the sizes, walking through them shows every message once, in order.
+//! Pages of messages: whatever the turns and the sizes, walking through them shows every message
+//! once, in order.
 
 use chat_domain::testing::LogBuilder;
 use chat_domain::{ConversationId, TurnLog, TurnOutcome, TurnPage};
@@ -30,11 +31,16 @@ fn turns() -> impl Strategy<Value = Vec<TurnLog>> {
 /// What a store gives for a page, after the port's contract.
 fn store(turns: &[TurnLog], page: TurnPage) -> Vec<TurnLog> {
     let within = |log: &&TurnLog| {
-        page.after.is_none_or(|after| log.turn.ordinal > after) && page.before.is_none_or(|before| log.turn.ordinal < before)
+        page.after.is_none_or(|after| log.turn.ordinal > after)
+            && page.before.is_none_or(|before| log.turn.ordinal < before)
     };
     let found: Vec<_> = turns.iter().filter(within).cloned().collect();
     let limit = page.limit as usize;
-    if page.newest { found[found.len().saturating_sub(limit)..].to_vec() } else { found.into_iter().take(limit).collect() }
+    if page.newest {
+        found[found.len().saturating_sub(limit)..].to_vec()
+    } else {
+        found.into_iter().take(limit).collect()
+    }
 }
 
 fn page(turns: &[TurnLog], query: &str) -> MessageList {
@@ -43,7 +49,10 @@ fn page(turns: &[TurnLog], query: &str) -> MessageList {
 }
 
 fn contents(list: &MessageList) -> Vec<String> {
-    list.messages.iter().map(|message| message.content.clone()).collect()
+    list.messages
+        .iter()
+        .map(|message| message.content.clone())
+        .collect()
 }
 
 proptest! {

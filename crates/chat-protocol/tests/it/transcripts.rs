@@ -1,12 +1,16 @@
-//! Every kind of answer and event, as clients see it, over the real use case and the domain's fakes.
+//! Every kind of answer and event, as clients see it, over the real use case and the domain's
+//! fakes.
 
 use std::sync::Arc;
 
-use chat_domain::testing::{FakeTools, FixedEnvironment, Gate, LogBuilder, MemoryStore, Script, ScriptedAgent, Signals};
+use chat_domain::testing::{
+    FakeTools, FixedEnvironment, Gate, LogBuilder, MemoryStore, Script, ScriptedAgent, Signals,
+};
 use chat_domain::{
-    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor, Deps, FailureKind, FinishReason,
-    InvalidInput, Item, Position, RetryTurn, StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId,
-    TurnLimits, TurnOutcome, TurnPage, TurnStatus, UnknownCause, UserId,
+    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor,
+    Deps, FailureKind, FinishReason, InvalidInput, Item, Position, RetryTurn, StartTurn, ToolError,
+    ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId, TurnLimits, TurnOutcome,
+    TurnPage, TurnStatus, UnknownCause, UserId,
 };
 use chat_protocol::chatkit;
 use chat_protocol::native::messages::messages;
@@ -27,22 +31,40 @@ impl Chat {
     async fn new(agent: impl Agent + 'static) -> Self {
         let tools = FakeTools::new()
             .answering("add_task", false, r#"{"task_id": 1,  "status": "created"}"#)
-            .with("fail", false, |_| Box::pin(async { Err(ToolError::new(ToolErrorKind::Failed, "The list is full.").into()) }))
-            .with("vanish", false, |_| Box::pin(async { Err(CallError::Unknown) }));
+            .with("fail", false, |_| {
+                Box::pin(async {
+                    Err(ToolError::new(ToolErrorKind::Failed, "The list is full.").into())
+                })
+            })
+            .with("vanish", false, |_| {
+                Box::pin(async { Err(CallError::Unknown) })
+            });
         let deps = Deps {
             store: Arc::new(MemoryStore::new()),
             agent: Arc::new(agent),
             tools: Arc::new(tools),
             environment: Arc::new(FixedEnvironment::new()),
             observer: Arc::new(Signals::default()),
-            limits: TurnLimits { calls_at_once: 1, ..TurnLimits::default() },
+            limits: TurnLimits {
+                calls_at_once: 1,
+                ..TurnLimits::default()
+            },
         };
-        Self { service: ChatService::open(deps).await.unwrap(), owner: UserId::new("ada").unwrap() }
+        Self {
+            service: ChatService::open(deps).await.unwrap(),
+            owner: UserId::new("ada").unwrap(),
+        }
     }
 
     async fn begin(&self, text: &str, conversation: Option<ConversationId>) -> Turn {
         let (owner, text) = (self.owner.clone(), text.to_owned());
-        let started = StartTurn { owner, conversation, text, busy: BusyPolicy::Enqueue, idempotency: None };
+        let started = StartTurn {
+            owner,
+            conversation,
+            text,
+            busy: BusyPolicy::Enqueue,
+            idempotency: None,
+        };
         let started = self.service.start_turn(started).await.unwrap();
         if let Some(task) = started.task {
             tokio::spawn(task);
@@ -52,13 +74,23 @@ impl Chat {
 
     /// All events of a turn, each with the cursor after it.
     async fn events(&self, turn: TurnId) -> Vec<(Cursor, TurnEvent)> {
-        let news = self.service.watch_turn(&self.owner, turn, Cursor::START).await.unwrap();
+        let news = self
+            .service
+            .watch_turn(&self.owner, turn, Cursor::START)
+            .await
+            .unwrap();
         news.map(Result::unwrap).collect().await
     }
 
     async fn frames(&self, turn: &Turn) -> String {
-        let frames = self.events(turn.id).await.into_iter().map(|(cursor, event)| events::event(turn.id, cursor, &event));
-        std::iter::once(events::opening(turn)).chain(frames).collect()
+        let frames = self
+            .events(turn.id)
+            .await
+            .into_iter()
+            .map(|(cursor, event)| events::event(turn.id, cursor, &event));
+        std::iter::once(events::opening(turn))
+            .chain(frames)
+            .collect()
     }
 
     /// A turn as it is at its end, and its items.
@@ -82,7 +114,11 @@ impl Chat {
     }
 
     async fn reply_to(&self, ended: Turn, items: Vec<Item>) -> Result<reply::ChatReply, Problem> {
-        let logs = self.service.turns(&self.owner, ended.conversation, reply::turns_up_to(&ended)).await.unwrap();
+        let logs = self
+            .service
+            .turns(&self.owner, ended.conversation, reply::turns_up_to(&ended))
+            .await
+            .unwrap();
         reply::reply(ended, items, Some(&logs))
     }
 }
@@ -109,13 +145,23 @@ async fn a_turn_with_tools() {
     let chat = Chat::new(with_tools()).await;
     let turn = chat.begin("Add task: Milk", None).await;
     insta::assert_snapshot!("turn_with_tools_events", chat.frames(&turn).await);
-    insta::assert_snapshot!("turn_with_tools_reply", pretty(&chat.reply(&turn).await.unwrap()));
+    insta::assert_snapshot!(
+        "turn_with_tools_reply",
+        pretty(&chat.reply(&turn).await.unwrap())
+    );
     let view = chat.service.turn(&chat.owner, turn.id).await.unwrap();
-    insta::assert_snapshot!("turn_with_tools_detail", pretty(&TurnDetailObject::from(view)));
+    insta::assert_snapshot!(
+        "turn_with_tools_detail",
+        pretty(&TurnDetailObject::from(view))
+    );
 
     let query = Query::new("limit=2");
     let wanted = ToolCalls::decode(turn.conversation, &query).unwrap();
-    let found = chat.service.tool_calls(&chat.owner, turn.conversation, wanted.page()).await.unwrap();
+    let found = chat
+        .service
+        .tool_calls(&chat.owner, turn.conversation, wanted.page())
+        .await
+        .unwrap();
     insta::assert_snapshot!("tool_calls_page", pretty(&wanted.encode(found)));
 }
 
@@ -127,23 +173,42 @@ async fn conversations_and_messages() {
     let second = chat.begin("More", Some(first.conversation)).await;
     chat.events(second.id).await;
     chat.begin("Another", None).await;
-    let conversation = chat.service.conversation(&chat.owner, first.conversation).await.unwrap();
-    insta::assert_snapshot!("conversation", pretty(&ConversationObject::from(&conversation)));
+    let conversation = chat
+        .service
+        .conversation(&chat.owner, first.conversation)
+        .await
+        .unwrap();
+    insta::assert_snapshot!(
+        "conversation",
+        pretty(&ConversationObject::from(&conversation))
+    );
     let wanted = Conversations::decode(&Query::new("limit=1")).unwrap();
-    let found = chat.service.conversations(&chat.owner, wanted.page()).await.unwrap();
+    let found = chat
+        .service
+        .conversations(&chat.owner, wanted.page())
+        .await
+        .unwrap();
     insta::assert_snapshot!("conversations_page", pretty(&wanted.encode(found)));
     let wanted = Messages::decode(first.conversation, &Query::new("limit=3")).unwrap();
-    let found = chat.service.turns(&chat.owner, first.conversation, wanted.page()).await.unwrap();
+    let found = chat
+        .service
+        .turns(&chat.owner, first.conversation, wanted.page())
+        .await
+        .unwrap();
     insta::assert_snapshot!("messages_page", pretty(&wanted.encode(&found)));
 }
 
-/// Answers that are not whole, and one for which the oldest turns were left out: in the stream, in the reply, in the list, in ChatKit.
+/// Answers that are not whole, and one for which the oldest turns were left out: in the stream, in
+/// the reply, in the list, in ChatKit.
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_not_whole() {
     let too_long = || vec![Script::Fail(AgentErrorKind::ContextTooLong { limit: None })];
     let chat = Chat::new(ScriptedAgent::new([
         vec![Script::text("Half of"), Script::done(FinishReason::Length)],
-        vec![Script::text("I may"), Script::done(FinishReason::ContentFilter)],
+        vec![
+            Script::text("I may"),
+            Script::done(FinishReason::ContentFilter),
+        ],
         too_long(),
         vec![Script::text("Yes.")],
     ]))
@@ -156,8 +221,15 @@ async fn answers_that_are_not_whole() {
     }
     insta::assert_snapshot!("not_whole_events", chat.frames(&turn).await);
     insta::assert_snapshot!("not_whole_reply", pretty(&chat.reply(&turn).await.unwrap()));
-    let logs = chat.service.turns(&chat.owner, turn.conversation, TurnPage::ALL).await.unwrap();
-    let items: Vec<_> = logs.iter().flat_map(|log| chatkit::items::items(log, None)).collect();
+    let logs = chat
+        .service
+        .turns(&chat.owner, turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap();
+    let items: Vec<_> = logs
+        .iter()
+        .flat_map(|log| chatkit::items::items(log, None))
+        .collect();
     insta::assert_snapshot!("not_whole_chatkit", pretty(&items));
 }
 
@@ -172,22 +244,43 @@ async fn failed_cancelled_and_superseded_turns() {
     .await;
     let failed = chat.begin("First", None).await;
     insta::assert_snapshot!("failed_events", chat.frames(&failed).await);
-    insta::assert_snapshot!("failed_reply", pretty(&chat.reply(&failed).await.unwrap_err().body()));
+    insta::assert_snapshot!(
+        "failed_reply",
+        pretty(&chat.reply(&failed).await.unwrap_err().body())
+    );
 
     let cancelled = chat.begin("Second", Some(failed.conversation)).await;
     gate.reached_by(1).await;
     let view = chat.service.turn(&chat.owner, cancelled.id).await.unwrap();
     insta::assert_snapshot!("running_detail", pretty(&TurnDetailObject::from(view)));
-    chat.service.cancel_turn(&chat.owner, cancelled.id).await.unwrap();
+    chat.service
+        .cancel_turn(&chat.owner, cancelled.id)
+        .await
+        .unwrap();
     insta::assert_snapshot!("cancelled_events", chat.frames(&cancelled).await);
-    insta::assert_snapshot!("cancelled_reply", pretty(&chat.reply(&cancelled).await.unwrap()));
+    insta::assert_snapshot!(
+        "cancelled_reply",
+        pretty(&chat.reply(&cancelled).await.unwrap())
+    );
 
-    let retry = RetryTurn { owner: chat.owner.clone(), turn: cancelled.id, busy: BusyPolicy::Enqueue, idempotency: None };
+    let retry = RetryTurn {
+        owner: chat.owner.clone(),
+        turn: cancelled.id,
+        busy: BusyPolicy::Enqueue,
+        idempotency: None,
+    };
     let started = chat.service.retry_turn(retry).await.unwrap();
     tokio::spawn(started.task.unwrap());
     chat.events(started.turn.id).await;
-    let all = TurnPage { superseded: true, ..TurnPage::ALL };
-    let logs = chat.service.turns(&chat.owner, failed.conversation, all).await.unwrap();
+    let all = TurnPage {
+        superseded: true,
+        ..TurnPage::ALL
+    };
+    let logs = chat
+        .service
+        .turns(&chat.owner, failed.conversation, all)
+        .await
+        .unwrap();
     let shown: Vec<_> = logs.iter().flat_map(messages).flatten().collect();
     insta::assert_snapshot!("all_messages", pretty(&shown));
 }
@@ -199,10 +292,20 @@ async fn a_turn_that_is_superseded_while_its_reply_is_made_is_in_it() {
     chat.events(first.id).await;
     let second = chat.begin("Second", Some(first.conversation)).await;
     let (ended, items) = chat.ended(&second).await;
-    let retry = RetryTurn { owner: chat.owner.clone(), turn: first.id, busy: BusyPolicy::Enqueue, idempotency: None };
+    let retry = RetryTurn {
+        owner: chat.owner.clone(),
+        turn: first.id,
+        busy: BusyPolicy::Enqueue,
+        idempotency: None,
+    };
     chat.service.retry_turn(retry).await.unwrap();
     let reply = chat.reply_to(ended, items).await.unwrap();
-    assert!(reply.messages.iter().any(|message| message.turn_id == second.id.0));
+    assert!(
+        reply
+            .messages
+            .iter()
+            .any(|message| message.turn_id == second.id.0)
+    );
 }
 
 #[test]
@@ -211,27 +314,48 @@ fn a_draft_that_leads_nowhere() {
     log.user("Hi");
     let log = log.ended(1, TurnOutcome::Completed);
     let message = chat_domain::MessageId(FixedEnvironment::id(9));
-    let cursor = Cursor { position: Position(1), text: None, ended: false };
-    insta::assert_snapshot!("discarded", events::event(log.turn.id, cursor, &TurnEvent::Discarded { message }));
+    let cursor = Cursor {
+        position: Position(1),
+        text: None,
+        ended: false,
+    };
+    insta::assert_snapshot!(
+        "discarded",
+        events::event(log.turn.id, cursor, &TurnEvent::Discarded { message })
+    );
 }
 
 #[test]
 fn a_reader_that_cannot_be_served() {
-    let problem = Problem::from(Code::StoreUnavailable).in_turn(ConversationId(FixedEnvironment::id(1)), TurnId(FixedEnvironment::id(2)));
+    let problem = Problem::from(Code::StoreUnavailable).in_turn(
+        ConversationId(FixedEnvironment::id(1)),
+        TurnId(FixedEnvironment::id(2)),
+    );
     insta::assert_snapshot!("broken", events::broken(&problem));
 }
 
 #[test]
 fn which_turns_have_an_assistant_message() {
-    let failed = || TurnOutcome::Failed(TurnFailure { kind: FailureKind::AgentTimeout, message: "The agent took too long.".into() });
+    let failed = || {
+        TurnOutcome::Failed(TurnFailure {
+            kind: FailureKind::AgentTimeout,
+            message: "The agent took too long.".into(),
+        })
+    };
     let shown = |build: &dyn Fn(&mut LogBuilder), status: TurnStatus| {
         let mut log = LogBuilder::new();
         log.user("Hi");
         build(&mut log);
         let [user, assistant] = messages(&log.log(1, status));
-        (user.unwrap().error.is_some(), assistant.map(|message| message.error.is_some()))
+        (
+            user.unwrap().error.is_some(),
+            assistant.map(|message| message.error.is_some()),
+        )
     };
-    let ended = |outcome| TurnStatus::Ended { at: FixedEnvironment::START, outcome };
+    let ended = |outcome| TurnStatus::Ended {
+        at: FixedEnvironment::START,
+        outcome,
+    };
     let nothing = |_: &mut LogBuilder| {};
     let says = |text: &'static str| {
         move |log: &mut LogBuilder| {
@@ -249,7 +373,10 @@ fn which_turns_have_an_assistant_message() {
     assert_eq!(shown(&nothing, ended(failed())), (true, None));
     assert_eq!(shown(&empty, ended(failed())), (true, None));
     assert_eq!(shown(&empty, ended(TurnOutcome::Cancelled)), (false, None));
-    assert_eq!(shown(&empty, ended(TurnOutcome::Completed)), (false, Some(false)));
+    assert_eq!(
+        shown(&empty, ended(TurnOutcome::Completed)),
+        (false, Some(false))
+    );
     assert_eq!(shown(&text, ended(failed())), (false, Some(true)));
     assert_eq!(shown(&call, ended(failed())), (false, Some(true)));
     assert_eq!(shown(&call, TurnStatus::Running), (false, Some(false)));
@@ -259,7 +386,10 @@ fn which_turns_have_an_assistant_message() {
 fn refusals_of_the_domain() {
     let errors = [
         ChatError::Invalid(InvalidInput::MessageEmpty),
-        ChatError::Invalid(InvalidInput::MessageTooLong { limit: 5, length: 6 }),
+        ChatError::Invalid(InvalidInput::MessageTooLong {
+            limit: 5,
+            length: 6,
+        }),
         ChatError::Invalid(InvalidInput::Nul),
         ChatError::Invalid(InvalidInput::Title),
         ChatError::Invalid(InvalidInput::Cursor),
@@ -271,7 +401,10 @@ fn refusals_of_the_domain() {
         ChatError::ShuttingDown,
         ChatError::Store(chat_domain::StoreError::Internal("a secret".into())),
     ];
-    let bodies: Vec<_> = errors.iter().map(|error| Problem::from(error).body()).collect();
+    let bodies: Vec<_> = errors
+        .iter()
+        .map(|error| Problem::from(error).body())
+        .collect();
     insta::assert_snapshot!("refusals", pretty(&bodies));
 }
 

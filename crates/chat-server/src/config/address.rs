@@ -9,14 +9,15 @@ use super::value::{self, Setting};
 pub struct Address(pub String);
 
 impl Setting for Address {
-    const EXPECTED: &'static str =
-        "an address that begins with https:// or http://, without # and spaces, such as https://login.example/chat";
+    const EXPECTED: &'static str = "an address that begins with https:// or http://, without # and spaces, such as https://login.example/chat";
 
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (_, rest) = split_scheme(text)?;
         let (host, _) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let plain = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"#\"'<>\\^`{|}".contains(&byte));
+        let plain = rest
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"#\"'<>\\^`{|}".contains(&byte));
         (is_host(host) && plain).then(|| Self(text.to_owned()))
     }
 }
@@ -27,7 +28,11 @@ pub struct Origins(pub Vec<String>);
 
 impl Origins {
     fn of(origins: impl Iterator<Item = String>) -> Option<Self> {
-        let origin = |text: String| Some(text.trim()).filter(|text| is_origin(text)).map(str::to_owned);
+        let origin = |text: String| {
+            Some(text.trim())
+                .filter(|text| is_origin(text))
+                .map(str::to_owned)
+        };
         let origins: Vec<_> = origins.map(origin).collect::<Option<_>>()?;
         (!origins.is_empty()).then_some(Self(origins))
     }
@@ -38,7 +43,8 @@ fn is_origin(text: &str) -> bool {
 }
 
 impl Setting for Origins {
-    const EXPECTED: &'static str = "a list of origins without paths, such as https://app.example.com,http://localhost:3000";
+    const EXPECTED: &'static str =
+        "a list of origins without paths, such as https://app.example.com,http://localhost:3000";
 
     fn parse(text: &str) -> Option<Self> {
         Self::of(text.split(',').map(str::to_owned))
@@ -46,17 +52,23 @@ impl Setting for Origins {
 
     fn read(value: Option<&Value>) -> Option<Self> {
         match value? {
-            Value::Array(_, origins) => Self::of(origins.iter().map(|origin| value::text(origin).unwrap_or_default())),
+            Value::Array(_, origins) => Self::of(
+                origins
+                    .iter()
+                    .map(|origin| value::text(origin).unwrap_or_default()),
+            ),
             value => Self::parse(&value::text(value)?),
         }
     }
 }
 
 fn split_scheme(text: &str) -> Option<(&str, &str)> {
-    text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+    text.split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
 }
 
-/// A host name or address as browsers write it in an origin, and perhaps a port. No `*`: who may embed is named one by one.
+/// A host name or address as browsers write it in an origin, and perhaps a port. No `*`: who may
+/// embed is named one by one.
 fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -65,8 +77,15 @@ fn is_host(text: &str) -> bool {
         },
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
-    let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte));
-    named && (port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|number| number > 0)))
+    let named = !name.is_empty()
+        && name.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte)
+        });
+    named
+        && (port.is_empty()
+            || port
+                .strip_prefix(':')
+                .is_some_and(|port| port.parse::<u16>().is_ok_and(|number| number > 0)))
 }
 
 #[cfg(test)]
@@ -78,7 +97,11 @@ mod tests {
         let read = |text: &str| Origins::parse(text).map(|origins| origins.0);
         assert_eq!(
             read(" https://a.example,http://127.0.0.1:3000 , http://[::1]:80"),
-            Some(vec!["https://a.example".into(), "http://127.0.0.1:3000".into(), "http://[::1]:80".into()])
+            Some(vec![
+                "https://a.example".into(),
+                "http://127.0.0.1:3000".into(),
+                "http://[::1]:80".into()
+            ])
         );
         for bad in [
             "",
@@ -107,7 +130,11 @@ mod tests {
 
     #[test]
     fn an_address_has_no_fragment_and_no_quotes() {
-        for good in ["https://login.example", "https://login.example/chat?tenant=a&x=%20", "http://127.0.0.1:9000/in"] {
+        for good in [
+            "https://login.example",
+            "https://login.example/chat?tenant=a&x=%20",
+            "http://127.0.0.1:9000/in",
+        ] {
             assert_eq!(Address::parse(good), Some(Address(good.to_owned())));
         }
         for bad in [

@@ -40,7 +40,8 @@ impl ConfiguredServer {
 }
 
 impl Setting for McpServers {
-    const EXPECTED: &'static str = "a list of MCP servers, or an object `mcpServers` of servers by name";
+    const EXPECTED: &'static str =
+        "a list of MCP servers, or an object `mcpServers` of servers by name";
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -52,7 +53,10 @@ impl Setting for McpServers {
     }
 
     fn faults(value: &Layered) -> Vec<String> {
-        json(value).map_or_else(|fault| vec![fault], |json| read(&json).err().unwrap_or_default())
+        json(value).map_or_else(
+            |fault| vec![fault],
+            |json| read(&json).err().unwrap_or_default(),
+        )
     }
 }
 
@@ -60,21 +64,40 @@ fn json(value: &Layered) -> Result<Value, String> {
     match text(value) {
         // The parser's message tells the place, and nothing of the text.
         Some(text) => serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}")),
-        None => value.deserialize().map_err(|_| format!("is not {}", McpServers::EXPECTED)),
+        None => value
+            .deserialize()
+            .map_err(|_| format!("is not {}", McpServers::EXPECTED)),
     }
 }
 
-/// Reads all servers; else says what is wrong, with the server and the key, and without any value that may be a secret.
+/// Reads all servers; else says what is wrong, with the server and the key, and without any value
+/// that may be a secret.
 fn read(json: &Value) -> Result<McpServers, Vec<String>> {
     let mut read = McpServers::default();
     let mut faults = Vec::new();
     let named: Vec<(String, Option<&Map<String, Value>>)> = match json {
-        Value::Array(servers) => servers.iter().enumerate().map(|(index, server)| label(index, server)).collect(),
+        Value::Array(servers) => servers
+            .iter()
+            .enumerate()
+            .map(|(index, server)| label(index, server))
+            .collect(),
         Value::Object(object) => {
-            let inner = ["mcpServers", "mcp_servers", "servers"].into_iter().find(|key| object.get(*key).is_some_and(Value::is_object));
-            read.ignored_keys.extend(object.keys().filter(|key| inner.is_some_and(|inner| inner != *key)).cloned());
-            let servers = inner.and_then(|inner| object.get(inner)?.as_object()).unwrap_or(object);
-            let mut servers: Vec<_> = servers.iter().map(|(name, server)| (name.clone(), server.as_object())).collect();
+            let inner = ["mcpServers", "mcp_servers", "servers"]
+                .into_iter()
+                .find(|key| object.get(*key).is_some_and(Value::is_object));
+            read.ignored_keys.extend(
+                object
+                    .keys()
+                    .filter(|key| inner.is_some_and(|inner| inner != *key))
+                    .cloned(),
+            );
+            let servers = inner
+                .and_then(|inner| object.get(inner)?.as_object())
+                .unwrap_or(object);
+            let mut servers: Vec<_> = servers
+                .iter()
+                .map(|(name, server)| (name.clone(), server.as_object()))
+                .collect();
             servers.sort_by(|(one, _), (other, _)| one.cmp(other));
             servers
         }
@@ -85,24 +108,54 @@ fn read(json: &Value) -> Result<McpServers, Vec<String>> {
             faults.push(format!("{label}: is not an object with a `command`"));
             continue;
         };
-        let mut server = Reader { label: &label, members, faults: &mut faults };
+        let mut server = Reader {
+            label: &label,
+            members,
+            faults: &mut faults,
+        };
         if let Some(configured) = server.configured(json.is_array()) {
             read.servers.push(configured);
         }
-        read.ignored_keys.extend(members.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| format!("{label}.{key}")));
+        read.ignored_keys.extend(
+            members
+                .keys()
+                .filter(|key| !KEYS.contains(&key.as_str()))
+                .map(|key| format!("{label}.{key}")),
+        );
     }
-    if faults.is_empty() { Ok(read) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(read)
+    } else {
+        Err(faults)
+    }
 }
 
 /// The keys of a server that mean something. `type` and `transport` may only say `stdio`.
-const KEYS: [&str; 10] = ["name", "command", "args", "env", "cwd", "start_timeout", "call_timeout", "disabled", "type", "transport"];
+const KEYS: [&str; 10] = [
+    "name",
+    "command",
+    "args",
+    "env",
+    "cwd",
+    "start_timeout",
+    "call_timeout",
+    "disabled",
+    "type",
+    "transport",
+];
 
 /// The keys under which other programs name a server that is reached over HTTP.
 const ADDRESSES: [&str; 4] = ["url", "serverUrl", "httpUrl", "headers"];
 
 fn label(index: usize, server: &Value) -> (String, Option<&Map<String, Value>>) {
-    let name = server.get("name").and_then(Value::as_str).filter(|name| !name.trim().is_empty());
-    (name.map_or(format!("the server at index {index}"), str::to_owned), server.as_object())
+    let name = server
+        .get("name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.trim().is_empty());
+    (
+        name.map_or(format!("the server at index {index}"), str::to_owned),
+        server.as_object(),
+    )
 }
 
 /// Reads one server, and notes what is wrong with it.
@@ -126,8 +179,12 @@ impl Reader<'_> {
         if is_named_by_member && self.text("name").is_none() {
             self.fault("name", "is not a text that is more than white space");
         }
-        let remote = ADDRESSES.into_iter().find(|key| self.members.contains_key(*key));
-        let kind = ["type", "transport"].into_iter().find(|key| self.members.get(*key).is_some_and(|kind| kind != "stdio"));
+        let remote = ADDRESSES
+            .into_iter()
+            .find(|key| self.members.contains_key(*key));
+        let kind = ["type", "transport"]
+            .into_iter()
+            .find(|key| self.members.get(*key).is_some_and(|kind| kind != "stdio"));
         if let Some(key) = remote.or(kind) {
             self.fault(key, "is refused: streamable HTTP is not supported yet; name a `command` that bridges to it, such as mcp-remote");
             return None;
@@ -146,11 +203,19 @@ impl Reader<'_> {
             }
         }
         let (start_timeout, call_timeout) = (self.time("start_timeout"), self.time("call_timeout"));
-        (self.faults.len() == before).then_some(ConfiguredServer { server, start_timeout, call_timeout })
+        (self.faults.len() == before).then_some(ConfiguredServer {
+            server,
+            start_timeout,
+            call_timeout,
+        })
     }
 
     fn text(&self, key: &str) -> Option<String> {
-        self.members.get(key)?.as_str().filter(|text| !text.trim().is_empty()).map(str::to_owned)
+        self.members
+            .get(key)?
+            .as_str()
+            .filter(|text| !text.trim().is_empty())
+            .map(str::to_owned)
     }
 
     fn args(&mut self) -> Vec<String> {
@@ -177,17 +242,28 @@ impl Reader<'_> {
         let mut env = std::collections::BTreeMap::new();
         for (name, value) in members {
             match scalar(value) {
-                Some(_) if name.is_empty() || name.contains(['=', '\0']) => self.fault("env", "has a name that no variable can have"),
-                Some(value) if value.contains('\0') => self.fault(&format!("env.{name}"), "holds U+0000"),
+                Some(_) if name.is_empty() || name.contains(['=', '\0']) => {
+                    self.fault("env", "has a name that no variable can have")
+                }
+                Some(value) if value.contains('\0') => {
+                    self.fault(&format!("env.{name}"), "holds U+0000")
+                }
                 Some(value) => drop(env.insert(name.clone(), value)),
-                None => self.fault(&format!("env.{name}"), "is not a text, a number or a boolean"),
+                None => self.fault(
+                    &format!("env.{name}"),
+                    "is not a text, a number or a boolean",
+                ),
             }
         }
         env
     }
 
     fn time(&mut self, key: &str) -> Option<Duration> {
-        let written = self.members.get(key).filter(|value| !value.is_null()).map(|value| scalar(value).unwrap_or_default())?;
+        let written = self
+            .members
+            .get(key)
+            .filter(|value| !value.is_null())
+            .map(|value| scalar(value).unwrap_or_default())?;
         let time = Duration::parse(&written);
         if time.is_none() {
             self.fault(key, &Duration::fault(&written));
@@ -213,7 +289,11 @@ mod tests {
     use super::*;
 
     fn names(servers: &McpServers) -> Vec<&str> {
-        servers.servers.iter().map(|server| server.server.name.as_str()).collect()
+        servers
+            .servers
+            .iter()
+            .map(|server| server.server.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -225,16 +305,31 @@ mod tests {
         }, "inputs": [] });
         let read = read(&servers).unwrap();
         assert_eq!(names(&read), ["files", "time"]);
-        assert_eq!(read.ignored_keys, ["inputs", "files.autoApprove", "files.icon"]);
-        let [files, time] = read.servers.as_slice() else { panic!("two servers") };
+        assert_eq!(
+            read.ignored_keys,
+            ["inputs", "files.autoApprove", "files.icon"]
+        );
+        let [files, time] = read.servers.as_slice() else {
+            panic!("two servers")
+        };
         let limits = |server: &ConfiguredServer| {
             let server = server.with_limits(Duration::from_secs(60), Duration::from_secs(30));
-            (server.start_timeout.as_secs(), server.call_timeout.as_secs())
+            (
+                server.start_timeout.as_secs(),
+                server.call_timeout.as_secs(),
+            )
         };
         assert_eq!((limits(files), limits(time)), ((90, 120), (60, 30)));
-        assert_eq!((time.server.args.join(" "), time.server.cwd.clone()), ("mcp-server-time 7".to_owned(), Some("/srv".into())));
         assert_eq!(
-            time.server.env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            (time.server.args.join(" "), time.server.cwd.clone()),
+            ("mcp-server-time 7".to_owned(), Some("/srv".into()))
+        );
+        assert_eq!(
+            time.server
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>(),
             ["DEBUG=true", "KEY=k", "PORT=8080"]
         );
         let plain = json!({ "time": { "command": "uvx" } });
@@ -243,31 +338,77 @@ mod tests {
 
     #[test]
     fn a_list_keeps_its_order() {
-        let servers = json!([{ "name": "b", "command": "x" }, { "name": "a", "command": "y", "colour": 1 }]);
+        let servers =
+            json!([{ "name": "b", "command": "x" }, { "name": "a", "command": "y", "colour": 1 }]);
         let read = read(&servers).unwrap();
-        assert_eq!((names(&read), read.ignored_keys.as_slice()), (vec!["b", "a"], ["a.colour".to_owned()].as_slice()));
+        assert_eq!(
+            (names(&read), read.ignored_keys.as_slice()),
+            (vec!["b", "a"], ["a.colour".to_owned()].as_slice())
+        );
     }
 
     #[test]
     fn faults_name_the_server_and_the_key_and_no_value() {
         for (servers, expected) in [
-            (json!({ "mcpServers": { "a": { "url": "https://hunter2" } } }), "a: `url` is refused: streamable HTTP is not supported yet"),
-            (json!([{ "name": "a", "type": "http", "command": "x" }]), "a: `type` is refused: streamable HTTP"),
+            (
+                json!({ "mcpServers": { "a": { "url": "https://hunter2" } } }),
+                "a: `url` is refused: streamable HTTP is not supported yet",
+            ),
+            (
+                json!([{ "name": "a", "type": "http", "command": "x" }]),
+                "a: `type` is refused: streamable HTTP",
+            ),
             (json!([{ "name": "a" }]), "a: `command` is not a text"),
-            (json!([{ "name": "a", "command": " " }]), "a: `command` is not a text"),
-            (json!([{ "command": "hunter2" }]), "the server at index 0: `name` is not a text"),
-            (json!([{ "name": "a", "command": "x" }, "hunter2"]), "the server at index 1: is not an object"),
-            (json!([{ "name": "a", "command": "x", "args": "hunter2" }]), "a: `args` is not a list of texts"),
-            (json!([{ "name": "a", "command": "x", "args": [["hunter2"]] }]), "a: `args` is not a list of texts"),
-            (json!([{ "name": "a", "command": "x", "env": "hunter2" }]), "a: `env` is not an object"),
-            (json!([{ "name": "a", "command": "x", "env": { "KEY": ["hunter2"] } }]), "a: `env.KEY` is not a text, a number or a boolean"),
-            (json!([{ "name": "a", "command": "x", "cwd": 7 }]), "a: `cwd` is not a path"),
-            (json!([{ "name": "a", "command": "x", "start_timeout": 90 }]), "a: `start_timeout` has no unit"),
-            (json!([{ "name": "a", "command": "x", "call_timeout": "soon" }]), "a: `call_timeout` is not a time"),
-            (json!("hunter2"), "is not a list of MCP servers, or an object"),
+            (
+                json!([{ "name": "a", "command": " " }]),
+                "a: `command` is not a text",
+            ),
+            (
+                json!([{ "command": "hunter2" }]),
+                "the server at index 0: `name` is not a text",
+            ),
+            (
+                json!([{ "name": "a", "command": "x" }, "hunter2"]),
+                "the server at index 1: is not an object",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "args": "hunter2" }]),
+                "a: `args` is not a list of texts",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "args": [["hunter2"]] }]),
+                "a: `args` is not a list of texts",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "env": "hunter2" }]),
+                "a: `env` is not an object",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "env": { "KEY": ["hunter2"] } }]),
+                "a: `env.KEY` is not a text, a number or a boolean",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "cwd": 7 }]),
+                "a: `cwd` is not a path",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "start_timeout": 90 }]),
+                "a: `start_timeout` has no unit",
+            ),
+            (
+                json!([{ "name": "a", "command": "x", "call_timeout": "soon" }]),
+                "a: `call_timeout` is not a time",
+            ),
+            (
+                json!("hunter2"),
+                "is not a list of MCP servers, or an object",
+            ),
         ] {
             let faults = read(&servers).unwrap_err().join("\n");
-            assert!(faults.contains(expected) && !faults.contains("hunter2"), "{servers}: {faults}");
+            assert!(
+                faults.contains(expected) && !faults.contains("hunter2"),
+                "{servers}: {faults}"
+            );
         }
         let both = json!([{ "name": "a", "command": "x", "args": 1, "env": 2 }, { "name": "b" }]);
         assert_eq!(read(&both).unwrap_err().len(), 3);
@@ -275,7 +416,9 @@ mod tests {
 
     #[test]
     fn values_are_never_shown() {
-        let servers = McpServers::parse(r#"[{"name": "a", "command": "x", "env": {"TOKEN": "hunter2"}}]"#).unwrap();
+        let servers =
+            McpServers::parse(r#"[{"name": "a", "command": "x", "env": {"TOKEN": "hunter2"}}]"#)
+                .unwrap();
         assert!(!format!("{servers:?}").contains("hunter2"));
         assert!(McpServers::parse("files").is_none());
     }

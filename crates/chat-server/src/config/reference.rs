@@ -12,11 +12,26 @@ pub fn reference() -> String {
         if row.section != section {
             section = row.section;
             // Writing to a string cannot fail.
-            let _ = write!(page, "\n## {section}\n\n| variable | key | default | meaning |\n|---|---|---|---|\n");
+            let _ = write!(
+                page,
+                "\n## {section}\n\n| variable | key | default | meaning |\n|---|---|---|---|\n"
+            );
         }
-        let default = row.default.map_or("unset".to_owned(), |default| format!("`{default}`"));
-        let meaning = row.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").replace('|', "\\|");
-        let _ = writeln!(page, "| `{}` | `{}` | {default} | {meaning} |", row.variable, row.key);
+        let default = row
+            .default
+            .map_or("unset".to_owned(), |default| format!("`{default}`"));
+        let meaning = row
+            .doc
+            .iter()
+            .map(|line| line.trim())
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace('|', "\\|");
+        let _ = writeln!(
+            page,
+            "| `{}` | `{}` | {default} | {meaning} |",
+            row.variable, row.key
+        );
     }
     page.push_str(TAIL);
     page

@@ -10,7 +10,11 @@ fn the_defaults_are_those_of_the_code() {
 #[test]
 fn variables_are_the_keys_in_capitals() {
     for row in ROWS {
-        let expected = if row.key == "database_url" { "DATABASE_URL".to_owned() } else { format!("CHAT_{}", row.key.to_uppercase()) };
+        let expected = if row.key == "database_url" {
+            "DATABASE_URL".to_owned()
+        } else {
+            format!("CHAT_{}", row.key.to_uppercase())
+        };
         assert_eq!(row.variable, expected);
     }
 }
@@ -18,5 +22,8 @@ fn variables_are_the_keys_in_capitals() {
 #[test]
 fn a_quoted_line_is_left_out_of_the_parsers_message() {
     let message = "TOML parse error at line 1, column 14\n  |\n1 | jwt_secret = hunter2\n  |              ^\ninvalid string\n";
-    assert_eq!(without_excerpt(message), "TOML parse error at line 1, column 14, invalid string");
+    assert_eq!(
+        without_excerpt(message),
+        "TOML parse error at line 1, column 14, invalid string"
+    );
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use figment::value::{Num, Value};
 use secrecy::{ExposeSecret, SecretString};
 
-/// A kind of setting. It is written as text; a TOML file may also write numbers and booleans as such.
+/// A kind of setting. It is written as text; a TOML file may also write numbers and booleans as
+/// such.
 pub(super) trait Setting: Sized {
     /// What is expected, fit for "… is not …".
     const EXPECTED: &'static str;
@@ -25,7 +26,8 @@ pub(super) trait Setting: Sized {
         format!("is not {}", Self::EXPECTED)
     }
 
-    /// What exactly is wrong with a value that is none, if more can be said than what is expected. Holds nothing of a secret.
+    /// What exactly is wrong with a value that is none, if more can be said than what is expected.
+    /// Holds nothing of a secret.
     fn faults(_value: &Value) -> Vec<String> {
         Vec::new()
     }
@@ -44,7 +46,10 @@ pub(super) fn text(value: &Value) -> Option<String> {
         Value::Bool(_, bool) => Some(bool.to_string()),
         Value::Num(_, Num::F32(number)) => Some(number.to_string()),
         Value::Num(_, Num::F64(number)) => Some(number.to_string()),
-        Value::Num(_, number) => number.to_i128().map(|n| n.to_string()).or_else(|| number.to_u128().map(|n| n.to_string())),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map(|n| n.to_string())
+            .or_else(|| number.to_u128().map(|n| n.to_string())),
         Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
     }
 }
@@ -142,10 +147,16 @@ impl Setting for Duration {
     }
 
     fn fault(text: &str) -> String {
-        let behind_digits = text.trim().trim_start_matches(|char: char| char.is_ascii_digit());
+        let behind_digits = text
+            .trim()
+            .trim_start_matches(|char: char| char.is_ascii_digit());
         match behind_digits.trim_start() {
             "" if !text.trim().is_empty() => "has no unit; write 500ms, 5s, 5m or 1h".to_owned(),
-            unit if millis(unit).is_some() && text.contains(|char: char| matches!(char, '1'..='9')) => "is longer than a year".to_owned(),
+            unit if millis(unit).is_some()
+                && text.contains(|char: char| matches!(char, '1'..='9')) =>
+            {
+                "is longer than a year".to_owned()
+            }
             _ => format!("is not {}", Self::EXPECTED),
         }
     }
@@ -186,7 +197,10 @@ impl Setting for Bytes {
 
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
-    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len()));
+    let (number, unit) = text.split_at(
+        text.find(|char: char| !char.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
@@ -237,7 +251,8 @@ impl FromStr for LogFormat {
 pub struct LogFilter(pub String);
 
 impl Setting for LogFilter {
-    const EXPECTED: &'static str = "a level such as info, or levels by module such as info,chat_domain=debug";
+    const EXPECTED: &'static str =
+        "a level such as info, or levels by module such as info,chat_domain=debug";
 
     fn parse(text: &str) -> Option<Self> {
         tracing_subscriber::EnvFilter::builder().parse(text).ok()?;
@@ -280,11 +295,16 @@ impl DatabaseUrl {
         self.0.expose_secret()
     }
 
-    /// A file beside the database, for what belongs to it: `chat.db` has `chat.db-tasks`. In the working directory if the
-    /// database is no file.
+    /// A file beside the database, for what belongs to it: `chat.db` has `chat.db-tasks`. In the
+    /// working directory if the database is no file.
     pub fn beside(&self, suffix: &str) -> PathBuf {
-        let path = self.expose().strip_prefix("sqlite:").map(|rest| rest.strip_prefix("//").unwrap_or(rest));
-        let path = path.and_then(|path| path.split('?').next()).filter(|path| !path.is_empty() && !path.contains(":memory:"));
+        let path = self
+            .expose()
+            .strip_prefix("sqlite:")
+            .map(|rest| rest.strip_prefix("//").unwrap_or(rest));
+        let path = path
+            .and_then(|path| path.split('?').next())
+            .filter(|path| !path.is_empty() && !path.contains(":memory:"));
         PathBuf::from(format!("{}-{suffix}", path.unwrap_or("chat")))
     }
 }
@@ -308,7 +328,10 @@ impl Setting for DatabaseUrl {
 
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)).then(|| Self(text.into()))
+        ["sqlite:", "postgres:", "postgresql:"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
+            .then(|| Self(text.into()))
     }
 }
 
@@ -318,7 +341,9 @@ pub struct Suggestions(pub Vec<String>);
 
 impl Suggestions {
     fn of(texts: impl Iterator<Item = String>) -> Option<Self> {
-        let texts: Vec<_> = texts.map(|text| String::parse(text.trim())).collect::<Option<_>>()?;
+        let texts: Vec<_> = texts
+            .map(|text| String::parse(text.trim()))
+            .collect::<Option<_>>()?;
         (!texts.is_empty()).then_some(Self(texts))
     }
 }
@@ -332,7 +357,9 @@ impl Setting for Suggestions {
 
     fn read(value: Option<&Value>) -> Option<Self> {
         match value? {
-            Value::Array(_, texts) => Self::of(texts.iter().map(|item| text(item).unwrap_or_default())),
+            Value::Array(_, texts) => {
+                Self::of(texts.iter().map(|item| text(item).unwrap_or_default()))
+            }
             value => Self::parse(&text(value)?),
         }
     }
@@ -346,7 +373,17 @@ mod tests {
     fn durations_have_units_and_are_longer_than_nothing() {
         assert_eq!(Duration::parse("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(Duration::parse(" 5 m "), Some(Duration::from_secs(300)));
-        for wrong in ["", "10", "0s", "-1s", "1.5s", "10 parsecs", "99999999999999999999s", "18446744073709551615h", "9000h"] {
+        for wrong in [
+            "",
+            "10",
+            "0s",
+            "-1s",
+            "1.5s",
+            "10 parsecs",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "9000h",
+        ] {
             assert_eq!(Duration::parse(wrong), None, "{wrong}");
         }
     }
@@ -360,16 +397,26 @@ mod tests {
             assert_eq!(Duration::fault(long), "is longer than a year", "{long}");
         }
         for wrong in ["", "0s", "00 m", "1.5s", "-1s", "soon", "10 parsecs"] {
-            assert!(Duration::fault(wrong).starts_with("is not a time longer than nothing"), "{wrong}");
+            assert!(
+                Duration::fault(wrong).starts_with("is not a time longer than nothing"),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn numbers_stay_within_their_bounds() {
-        assert_eq!((Threads::parse("1"), Threads::parse(" 512 ")), (Some(Threads(1)), Some(Threads(512))));
+        assert_eq!(
+            (Threads::parse("1"), Threads::parse(" 512 ")),
+            (Some(Threads(1)), Some(Threads(512)))
+        );
         assert_eq!(Connections::parse("256"), Some(Connections(256)));
         for wrong in ["0", "513", "-1", "", "x", "99999999999999999999999"] {
-            assert_eq!((Threads::parse(wrong), Connections::parse(wrong)), (None, None), "{wrong}");
+            assert_eq!(
+                (Threads::parse(wrong), Connections::parse(wrong)),
+                (None, None),
+                "{wrong}"
+            );
         }
         assert_eq!(Connections::parse("257"), None);
     }
@@ -387,7 +434,10 @@ mod tests {
     fn files_stand_beside_the_database() {
         let beside = |url: &str| DatabaseUrl::parse(url).unwrap().beside("tasks");
         assert_eq!(beside("sqlite://chat.db"), PathBuf::from("chat.db-tasks"));
-        assert_eq!(beside("sqlite:///var/chat.db?mode=rwc"), PathBuf::from("/var/chat.db-tasks"));
+        assert_eq!(
+            beside("sqlite:///var/chat.db?mode=rwc"),
+            PathBuf::from("/var/chat.db-tasks")
+        );
         assert_eq!(beside("sqlite::memory:"), PathBuf::from("chat-tasks"));
     }
 }

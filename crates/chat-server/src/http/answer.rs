@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
-use chat_domain::{ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId};
+use chat_domain::{
+    ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId,
+};
 use chat_protocol::native::events;
 use chat_protocol::native::query::Shown;
 use chat_protocol::problem::Code;
@@ -29,7 +31,8 @@ pub struct Wanted {
 /// Begins a turn and answers with it. The turn goes on when the client does not wait.
 ///
 /// # Errors
-/// What `begin` refuses; the problem of a turn that failed; `ReplyTimeout` if a reply would take longer than the limit.
+/// What `begin` refuses; the problem of a turn that failed; `ReplyTimeout` if a reply would take
+/// longer than the limit.
 pub async fn answer<F>(
     state: &AppState,
     request: &HttpRequest,
@@ -50,13 +53,16 @@ where
     });
     let turn = turn.await?;
     let (conversation, id) = (turn.conversation, turn.id);
-    follow(state, request, owner, wanted, turn).await.map_err(|refusal| match refusal.0.code {
-        Code::ConversationNotFound => refusal,
-        _ => refusal.in_turn(conversation, id),
-    })
+    follow(state, request, owner, wanted, turn)
+        .await
+        .map_err(|refusal| match refusal.0.code {
+            Code::ConversationNotFound => refusal,
+            _ => refusal.in_turn(conversation, id),
+        })
 }
 
-/// The same error, for a client whose request has begun the turn: the turn disappears only with its conversation.
+/// The same error, for a client whose request has begun the turn: the turn disappears only with its
+/// conversation.
 pub fn of_new_turn(error: ChatError) -> ChatError {
     match error {
         ChatError::TurnNotFound => ChatError::ConversationNotFound,
@@ -64,16 +70,40 @@ pub fn of_new_turn(error: ChatError) -> ChatError {
     }
 }
 
-async fn follow(state: &AppState, request: &HttpRequest, owner: UserId, wanted: Wanted, turn: Turn) -> Result<HttpResponse, Refusal> {
+async fn follow(
+    state: &AppState,
+    request: &HttpRequest,
+    owner: UserId,
+    wanted: Wanted,
+    turn: Turn,
+) -> Result<HttpResponse, Refusal> {
     let (id, reader) = (turn.id, owner.clone());
-    let news = state.call(move |service| async move { service.watch_turn(&reader, id, Cursor::START).await.map_err(of_new_turn) }).await?;
+    let news = state
+        .call(move |service| async move {
+            service
+                .watch_turn(&reader, id, Cursor::START)
+                .await
+                .map_err(of_new_turn)
+        })
+        .await?;
     let news = news.map(|event| event.map_err(of_new_turn)).boxed();
     if wanted.form == Form::Events {
         let request = request.extensions().get::<RequestId>().map(|id| id.0);
         let opening = events::opening(&turn);
-        return Ok(sse::stream(state, Subject { request, turn: id, conversation: Some(turn.conversation) }, Some(opening), news));
+        return Ok(sse::stream(
+            state,
+            Subject {
+                request,
+                turn: id,
+                conversation: Some(turn.conversation),
+            },
+            Some(opening),
+            news,
+        ));
     }
-    let (turn, items) = timeout(state.limits.reply_time, ended(state, news)).await.map_err(|_| Refusal::from(Code::ReplyTimeout))??;
+    let (turn, items) = timeout(state.limits.reply_time, ended(state, news))
+        .await
+        .map_err(|_| Refusal::from(Code::ReplyTimeout))??;
     reply::answer(state, owner, wanted.shown, turn, items).await
 }
 
@@ -82,7 +112,8 @@ async fn ended(state: &AppState, mut news: TurnStream) -> Result<(Turn, Vec<Item
     let mut items = Vec::new();
     loop {
         let next = tokio::select! {
-            // What is known goes first: who has waited for the end gets it, even from a server that leaves.
+            // What is known goes first: who has waited for the end gets it, even from a server that
+            // leaves.
             biased;
             next = news.next() => next,
             () = state.leaving.cancelled() => return Err(Code::ShuttingDown.into()),

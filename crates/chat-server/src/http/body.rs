@@ -13,12 +13,24 @@ use crate::app::AppState;
 /// The JSON text that a request carries.
 ///
 /// # Errors
-/// `unsupported_media_type`, `body_too_large`, `body_timeout`, `server_overloaded`; `invalid_json` if there is none or it breaks off.
-pub async fn read_json(request: &HttpRequest, payload: web::Payload, state: &AppState) -> Result<Bytes, Problem> {
+/// `unsupported_media_type`, `body_too_large`, `body_timeout`, `server_overloaded`; `invalid_json`
+/// if there is none or it breaks off.
+pub async fn read_json(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &AppState,
+) -> Result<Bytes, Problem> {
     let headers = request.headers();
-    let encoded = headers.get_all(header::CONTENT_ENCODING).any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded = headers
+        .get_all(header::CONTENT_ENCODING)
+        .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
     let types = headers.get_all(header::CONTENT_TYPE).count();
-    let is_json = types == 1 && request.mime_type().ok().flatten().is_some_and(|mime| is_json(&mime));
+    let is_json = types == 1
+        && request
+            .mime_type()
+            .ok()
+            .flatten()
+            .is_some_and(|mime| is_json(&mime));
     if encoded || (types > 0 && !is_json) {
         return Err(Code::UnsupportedMediaType.into());
     }
@@ -31,24 +43,36 @@ pub async fn read_json(request: &HttpRequest, payload: web::Payload, state: &App
     }
 }
 
-/// RFC 8259 §8.1 and §11: JSON is UTF-8, and a `charset` says nothing; one that says something else is a mistake.
+/// RFC 8259 §8.1 and §11: JSON is UTF-8, and a `charset` says nothing; one that says something else
+/// is a mistake.
 fn is_json(mime: &Mime) -> bool {
     let charset = mime.get_param(mime::CHARSET);
-    mime.essence_str() == "application/json" && charset.is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"))
+    mime.essence_str() == "application/json"
+        && charset.is_none_or(|charset| charset.as_str().eq_ignore_ascii_case("utf-8"))
 }
 
-async fn read(request: &HttpRequest, mut payload: web::Payload, state: &AppState) -> Result<Bytes, Problem> {
+async fn read(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    state: &AppState,
+) -> Result<Bytes, Problem> {
     let limit = state.limits.body_bytes;
     let too_large = || Problem::over(Code::BodyTooLarge, limit);
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     let mut body = BytesMut::new();
     let mut reservation = state.memory.reserve(0).ok_or(Code::ServerOverloaded)?;
-    // The HTTP library takes the body of a request that asks for WebSocket as endless, whatever its length says.
+    // The HTTP library takes the body of a request that asks for WebSocket as endless, whatever its
+    // length says.
     while announced.is_none_or(|length| body.len() < length) {
-        let Some(chunk) = payload.next().await else { break };
+        let Some(chunk) = payload.next().await else {
+            break;
+        };
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
             _ => broken_off(),

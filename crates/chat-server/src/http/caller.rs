@@ -24,8 +24,8 @@ pub struct OfUser {
     user_id: String,
 }
 
-/// Lets a request pass that carries a valid token of the user in its path, and answers 401 or 403 to others.
-/// Stands before everything else, bodies included.
+/// Lets a request pass that carries a valid token of the user in its path, and answers 401 or 403
+/// to others. Stands before everything else, bodies included.
 ///
 /// # Errors
 /// Those of the layers below.
@@ -66,33 +66,52 @@ async fn admit(
             let challenge = challenge(problem.code);
             let mut answer = request.error_response(Refusal(problem));
             if let Some(challenge) = challenge {
-                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                answer.headers_mut().insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static(challenge),
+                );
             }
             Ok(answer)
         }
     }
 }
 
-fn caller(state: &AppState, path_user: Option<&str>, headers: &HeaderMap) -> Result<UserId, Problem> {
+fn caller(
+    state: &AppState,
+    path_user: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<UserId, Problem> {
     let subject = state.tokens.verify(bearer(headers)?)?;
-    let Some(path_user) = path_user else { return Ok(subject) };
-    // actix-web puts this character where a path is not UTF-8: several paths would look like one user's.
+    let Some(path_user) = path_user else {
+        return Ok(subject);
+    };
+    // actix-web puts this character where a path is not UTF-8: several paths would look like one
+    // user's.
     let readable = !path_user.contains(char::REPLACEMENT_CHARACTER);
-    if readable && subject.as_str() == path_user { Ok(subject) } else { Err(Code::WrongUser.into()) }
+    if readable && subject.as_str() == path_user {
+        Ok(subject)
+    } else {
+        Err(Code::WrongUser.into())
+    }
 }
 
-/// The token of the one `Authorization: Bearer` header (RFC 6750 §2.1). The scheme's case does not matter (RFC 9110 §11.1).
+/// The token of the one `Authorization: Bearer` header (RFC 6750 §2.1). The scheme's case does not
+/// matter (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let missing = |why| Problem::new(Code::MissingToken, why);
     let mut values = headers.get_all(header::AUTHORIZATION);
     let value = match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().map_err(|_| missing("The `Authorization` header is not text"))?,
+        (Some(value), None) => value
+            .to_str()
+            .map_err(|_| missing("The `Authorization` header is not text"))?,
         (Some(_), Some(_)) => return Err(missing("There is more than one `Authorization` header")),
         (None, _) => return Err(Code::MissingToken.into()),
     };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(missing("The `Authorization` header has another scheme than `Bearer`"));
+        return Err(missing(
+            "The `Authorization` header has another scheme than `Bearer`",
+        ));
     }
     match token.trim_matches(' ') {
         "" => Err(missing("The bearer token is empty")),
@@ -100,13 +119,18 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// The value of `WWW-Authenticate` (RFC 6750 §3); none where another token of the same user would not help.
+/// The value of `WWW-Authenticate` (RFC 6750 §3); none where another token of the same user would
+/// not help.
 fn challenge(code: Code) -> Option<&'static str> {
     match code {
         Code::MissingToken => Some("Bearer"),
         Code::InvalidToken => Some(r#"Bearer error="invalid_token""#),
-        Code::TokenExpired => Some(r#"Bearer error="invalid_token", error_description="the token has expired""#),
-        Code::TokenNotYetValid => Some(r#"Bearer error="invalid_token", error_description="the token is not valid yet""#),
+        Code::TokenExpired => {
+            Some(r#"Bearer error="invalid_token", error_description="the token has expired""#)
+        }
+        Code::TokenNotYetValid => {
+            Some(r#"Bearer error="invalid_token", error_description="the token is not valid yet""#)
+        }
         _ => None,
     }
 }
@@ -116,6 +140,12 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(request.extensions().get::<Self>().cloned().ok_or_else(|| Code::MissingToken.into()))
+        ready(
+            request
+                .extensions()
+                .get::<Self>()
+                .cloned()
+                .ok_or_else(|| Code::MissingToken.into()),
+        )
     }
 }

@@ -2,7 +2,9 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chat_protocol::native::pages::{ConversationList, Conversations, MessageList, Messages, ToolCallList, ToolCalls};
+use chat_protocol::native::pages::{
+    ConversationList, Conversations, MessageList, Messages, ToolCallList, ToolCalls,
+};
 use chat_protocol::native::request::{self, RenameRequest};
 use chat_protocol::native::turns::ConversationObject;
 
@@ -25,9 +27,15 @@ use crate::problem::Refusal;
     ),
     responses((status = 200, description = "A page of conversations.", body = ConversationList))
 )]
-pub async fn list(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn list(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let wanted = Conversations::decode(&parameters::query(&request))?;
-    let found = state.call(move |service| async move { service.conversations(&owner, wanted.page()).await }).await?;
+    let found = state
+        .call(move |service| async move { service.conversations(&owner, wanted.page()).await })
+        .await?;
     Ok(HttpResponse::Ok().json(wanted.encode(found)))
 }
 
@@ -39,9 +47,15 @@ pub async fn list(state: web::Data<AppState>, Caller(owner): Caller, request: Ht
     tag = "conversations",
     responses((status = 200, description = "The conversation.", body = ConversationObject))
 )]
-pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn get(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let id = parameters::conversation(&request)?;
-    let found = state.call(move |service| async move { service.conversation(&owner, id).await }).await?;
+    let found = state
+        .call(move |service| async move { service.conversation(&owner, id).await })
+        .await?;
     Ok(HttpResponse::Ok().json(ConversationObject::from(&found)))
 }
 
@@ -62,7 +76,9 @@ pub async fn rename(
 ) -> Result<HttpResponse, Refusal> {
     let id = parameters::conversation(&request)?;
     let title = request::title(&read_json(&request, payload, &state).await?)?;
-    let renamed = state.call(move |service| async move { service.rename(&owner, id, &title).await }).await?;
+    let renamed = state
+        .call(move |service| async move { service.rename(&owner, id, &title).await })
+        .await?;
     Ok(HttpResponse::Ok().json(ConversationObject::from(&renamed)))
 }
 
@@ -76,17 +92,24 @@ pub async fn rename(
     tag = "conversations",
     responses((status = 204, description = "It is gone."))
 )]
-pub async fn delete(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn delete(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let id = parameters::conversation(&request)?;
-    state.call(move |service| async move { service.delete(&owner, id).await }).await?;
+    state
+        .call(move |service| async move { service.delete(&owner, id).await })
+        .await?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
 }
 
 /// List a conversation's messages
 ///
-/// In chronological order, page by page in both directions; the newest page if neither `before` nor `after` is given. A turn has one
-/// message of the user and at most one of the assistant, with all the turn's text and tool calls. A turn that failed or was
-/// cancelled before the assistant said or did anything has the user's message alone, which then says so.
+/// In chronological order, page by page in both directions; the newest page if neither `before` nor
+/// `after` is given. A turn has one message of the user and at most one of the assistant, with all
+/// the turn's text and tool calls. A turn that failed or was cancelled before the assistant said or
+/// did anything has the user's message alone, which then says so.
 #[utoipa::path(
     get,
     operation_id = "listMessages",
@@ -100,16 +123,23 @@ pub async fn delete(state: web::Data<AppState>, Caller(owner): Caller, request: 
     ),
     responses((status = 200, description = "A page of messages.", body = MessageList))
 )]
-pub async fn messages(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn messages(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let id = parameters::conversation(&request)?;
     let wanted = Messages::decode(id, &parameters::query(&request))?;
-    let found = state.call(move |service| async move { service.turns(&owner, id, wanted.page()).await }).await?;
+    let found = state
+        .call(move |service| async move { service.turns(&owner, id, wanted.page()).await })
+        .await?;
     Ok(HttpResponse::Ok().json(wanted.encode(&found)))
 }
 
 /// List a conversation's tool calls
 ///
-/// In the order in which they were recorded, those of superseded turns included: the audit of what was done.
+/// In the order in which they were recorded, those of superseded turns included: the audit of what
+/// was done.
 #[utoipa::path(
     get,
     operation_id = "listToolCalls",
@@ -121,9 +151,15 @@ pub async fn messages(state: web::Data<AppState>, Caller(owner): Caller, request
     ),
     responses((status = 200, description = "A page of tool calls.", body = ToolCallList))
 )]
-pub async fn tool_calls(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn tool_calls(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let id = parameters::conversation(&request)?;
     let wanted = ToolCalls::decode(id, &parameters::query(&request))?;
-    let found = state.call(move |service| async move { service.tool_calls(&owner, id, wanted.page()).await }).await?;
+    let found = state
+        .call(move |service| async move { service.tool_calls(&owner, id, wanted.page()).await })
+        .await?;
     Ok(HttpResponse::Ok().json(wanted.encode(found)))
 }

@@ -19,28 +19,41 @@ use crate::http::files::{self, Coded, Served};
 use crate::openapi;
 use crate::problem::Refusal;
 
-/// What the pages may do: their own scripts, styles and requests. Swagger UI sets styles from its scripts and draws with `data:`.
+/// What the pages may do: their own scripts, styles and requests. Swagger UI sets styles from its
+/// scripts and draws with `data:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                       font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 static DOCUMENT: LazyLock<PageFile> = LazyLock::new(|| {
     let text = Bytes::from(openapi::document().to_json().unwrap_or_default());
     let (media_type, tag) = ("application/json".to_owned(), String::new());
-    PageFile::new(media_type.clone(), text.clone()).unwrap_or(PageFile { media_type, tag, identity: text, gzip: None })
+    PageFile::new(media_type.clone(), text.clone()).unwrap_or(PageFile {
+        media_type,
+        tag,
+        identity: text,
+        gzip: None,
+    })
 });
-static PAGES: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
+static PAGES: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
 /// The API's description
 #[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
 pub async fn document(request: HttpRequest) -> HttpResponse {
-    let served = Served { media_type: &DOCUMENT.media_type, tag: DOCUMENT.tag.clone(), kept: "no-cache" };
+    let served = Served {
+        media_type: &DOCUMENT.media_type,
+        tag: DOCUMENT.tag.clone(),
+        kept: "no-cache",
+    };
     files::answer(&request, served, DOCUMENT.contents(&request))
 }
 
 /// The documentation without its slash
 #[utoipa::path(get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
 pub async fn front() -> HttpResponse {
-    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+    HttpResponse::PermanentRedirect()
+        .insert_header((header::LOCATION, "/docs/"))
+        .finish()
 }
 
 /// The documentation's pages and their files
@@ -55,11 +68,21 @@ pub async fn front() -> HttpResponse {
 )]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let file = file(request.match_info().query("file"))?.ok_or(Code::NotFound)?;
-    let served = Served { media_type: &file.media_type, tag: file.tag.clone(), kept: "no-cache" };
+    let served = Served {
+        media_type: &file.media_type,
+        tag: file.tag.clone(),
+        kept: "no-cache",
+    };
     let mut response = files::answer(&request, served, file.contents(&request));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(HeaderName::from_static("x-frame-options"), HeaderValue::from_static("DENY"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        HeaderName::from_static("x-frame-options"),
+        HeaderValue::from_static("DENY"),
+    );
     Ok(response)
 }
 
@@ -80,13 +103,24 @@ impl PageFile {
         let mut hash = DefaultHasher::new();
         hash.write(&identity);
         let gzip = (gzip.len() < identity.len()).then(|| Bytes::from(gzip));
-        Ok(Self { media_type, tag: format!("{:016x}", hash.finish()), identity, gzip })
+        Ok(Self {
+            media_type,
+            tag: format!("{:016x}", hash.finish()),
+            identity,
+            gzip,
+        })
     }
 
     fn contents(&self, request: &HttpRequest) -> Coded {
         match &self.gzip {
-            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => Coded { encoding: ContentEncoding::Gzip, bytes: gzip.clone() },
-            _ => Coded { encoding: ContentEncoding::Identity, bytes: self.identity.clone() },
+            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => Coded {
+                encoding: ContentEncoding::Gzip,
+                bytes: gzip.clone(),
+            },
+            _ => Coded {
+                encoding: ContentEncoding::Identity,
+                bytes: self.identity.clone(),
+            },
         }
     }
 }
@@ -99,14 +133,20 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     if let Some(file) = files.get(name) {
         return Ok(Some(file.clone()));
     }
-    let Some(file) = utoipa_swagger_ui::serve(name, PAGES.clone()).map_err(|_| Code::Internal)? else { return Ok(None) };
+    let Some(file) = utoipa_swagger_ui::serve(name, PAGES.clone()).map_err(|_| Code::Internal)?
+    else {
+        return Ok(None);
+    };
     let mut bytes = file.bytes.into_owned();
     if file.gzpipped {
         let mut plain = Vec::new();
-        GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).map_err(|_| Code::Internal)?;
+        GzDecoder::new(bytes.as_slice())
+            .read_to_end(&mut plain)
+            .map_err(|_| Code::Internal)?;
         bytes = plain;
     }
-    let file = Arc::new(PageFile::new(file.content_type, bytes.into()).map_err(|_| Code::Internal)?);
+    let file =
+        Arc::new(PageFile::new(file.content_type, bytes.into()).map_err(|_| Code::Internal)?);
     files.insert(name.to_owned(), file.clone());
     Ok(Some(file))
 }
@@ -125,5 +165,7 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
 )]
 pub async fn problem(request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let text = explanation(request.match_info().query("code")).ok_or(Code::NotFound)?;
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body(text))
 }

@@ -1,4 +1,5 @@
-//! What every request and every answer has in common: an id, a span in the log, headers, and problems instead of bare errors.
+//! What every request and every answer has in common: an id, a span in the log, headers, and
+//! problems instead of bare errors.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -26,21 +27,30 @@ use crate::problem::Refusal;
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId(pub Uuid);
 
-/// The largest headers taken, all together, in bytes. (actix-web itself refuses from 128 KiB, before there is a request to answer.)
+/// The largest headers taken, all together, in bytes. (actix-web itself refuses from 128 KiB,
+/// before there is a request to answer.)
 const HEADER_BYTES: usize = 16 << 10;
 
 fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum()
 }
 
 /// The outermost layer.
 ///
 /// # Errors
 /// A panic below becomes [`Code::Internal`]; every other error becomes an answer.
-pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+pub async fn envelope(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = Uuid::now_v7();
     let unread = unread::keep(&mut request);
-    let memory = request.app_data::<web::Data<AppState>>().map(|state| state.memory.clone());
+    let memory = request
+        .app_data::<web::Data<AppState>>()
+        .map(|state| state.memory.clone());
     request.extensions_mut().insert(RequestId(id));
     let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
     let answer = async {
@@ -48,9 +58,12 @@ pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody +
         let too_large = header_bytes(request.headers()) > HEADER_BYTES;
         let below = async {
             if too_large {
-                return Ok(request.error_response(Refusal(Problem::over(Code::HeadersTooLarge, HEADER_BYTES))));
+                return Ok(request
+                    .error_response(Refusal(Problem::over(Code::HeadersTooLarge, HEADER_BYTES))));
             }
-            next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+            next.call(request)
+                .await
+                .map(ServiceResponse::map_into_boxed_body)
         };
         let answer = AssertUnwindSafe(below).catch_unwind().await;
         let answer = match answer {
@@ -58,10 +71,11 @@ pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody +
             Ok(Err(error)) => return Err(enclosed(refusal_of(&error), id)),
             Err(_) => return Err(enclosed(Code::Internal.into(), id)),
         };
-        let answer = sent_in_pieces(as_problem(answer, id), id, &memory).map_body(|_, body| match unread {
-            Some(unread) => unread.with(body),
-            None => body,
-        });
+        let answer =
+            sent_in_pieces(as_problem(answer, id), id, &memory).map_body(|_, body| match unread {
+                Some(unread) => unread.with(body),
+                None => body,
+            });
         let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(status = answer.status().as_u16(), took_us, "answered");
         Ok(answer)
@@ -69,7 +83,8 @@ pub async fn envelope(mut request: ServiceRequest, next: Next<impl MessageBody +
     answer.instrument(span).await
 }
 
-/// Turns the error of an answer into a problem that carries the request's id, and adds the headers that all answers have.
+/// Turns the error of an answer into a problem that carries the request's id, and adds the headers
+/// that all answers have.
 fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<BoxBody> {
     let status = answer.status();
     let refusal = match answer.response().error() {
@@ -93,11 +108,19 @@ fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<Box
 }
 
 /// Counts the memory that the answer holds until it is read, and shapes its body for its client.
-fn sent_in_pieces(answer: ServiceResponse<BoxBody>, id: Uuid, memory: &Option<MemoryLimit>) -> ServiceResponse<BoxBody> {
+fn sent_in_pieces(
+    answer: ServiceResponse<BoxBody>,
+    id: Uuid,
+    memory: &Option<MemoryLimit>,
+) -> ServiceResponse<BoxBody> {
     let (request, mut response) = answer.into_parts();
-    let counted = memory.as_ref().map_or(Ok(None), |memory| held::count(&mut response, memory));
+    let counted = memory
+        .as_ref()
+        .map_or(Ok(None), |memory| held::count(&mut response, memory));
     let reservation = counted.unwrap_or_else(|held::Exceeded| {
-        tracing::warn!("the memory limit for bodies and replies is reached; the answer is not sent");
+        tracing::warn!(
+            "the memory limit for bodies and replies is reached; the answer is not sent"
+        );
         response = Refusal::from(Code::ServerOverloaded).response(Some(id));
         add_headers(&mut response, id);
         None
@@ -108,12 +131,15 @@ fn sent_in_pieces(answer: ServiceResponse<BoxBody>, id: Uuid, memory: &Option<Me
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
-    ServiceResponse::new(request, response).map_body(|_, body| BoxBody::new(Held::new(body, reservation)))
+    ServiceResponse::new(request, response)
+        .map_body(|_, body| BoxBody::new(Held::new(body, reservation)))
 }
 
-/// What an error's own answer says besides its body. Without the headers of CORS no page of another origin could read the problem.
+/// What an error's own answer says besides its body. Without the headers of CORS no page of another
+/// origin could read the problem.
 fn is_kept(name: &HeaderName) -> bool {
-    [header::ALLOW, header::WWW_AUTHENTICATE, header::VARY].contains(name) || name.as_str().starts_with("access-control-")
+    [header::ALLOW, header::WWW_AUTHENTICATE, header::VARY].contains(name)
+        || name.as_str().starts_with("access-control-")
 }
 
 /// An error that has no request to answer any more, with its whole answer.
@@ -134,8 +160,11 @@ fn refusal_of(error: &Error) -> Refusal {
 fn foreign(status: StatusCode, error: Option<&Error>) -> Refusal {
     if status == StatusCode::NOT_ACCEPTABLE {
         // Of the compression; our own routes refuse for themselves.
-        return Problem::new(Code::NotAcceptable, "`Accept-Encoding` names no encoding that this server has, and refuses none at all")
-            .into();
+        return Problem::new(
+            Code::NotAcceptable,
+            "`Accept-Encoding` names no encoding that this server has, and refuses none at all",
+        )
+        .into();
     }
     let code = match status {
         StatusCode::NOT_FOUND => Code::NotFound,
@@ -157,8 +186,14 @@ fn add_headers(response: &mut HttpResponse, id: Uuid) {
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }

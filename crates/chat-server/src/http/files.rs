@@ -1,6 +1,9 @@
-//! Files that are the same for everyone: sent from one buffer, in the coding that the client accepts.
+//! Files that are the same for everyone: sent from one buffer, in the coding that the client
+//! accepts.
 
-use actix_web::http::header::{self, AcceptEncoding, ContentEncoding, Encoding, EntityTag, Header, IfNoneMatch};
+use actix_web::http::header::{
+    self, AcceptEncoding, ContentEncoding, Encoding, EntityTag, Header, IfNoneMatch,
+};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 
@@ -43,7 +46,11 @@ pub fn answer(request: &HttpRequest, file: Served<'_>, contents: Coded) -> HttpR
         Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
         Err(_) => false,
     };
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let mut response = if known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
     response
         .insert_header(header::ETag(tag))
         .insert_header((header::CACHE_CONTROL, file.kept))

@@ -24,11 +24,17 @@ pub struct Health {
 
 impl Health {
     fn ok() -> Self {
-        Self { status: "ok", lost_log_lines: logging::lost_lines() }
+        Self {
+            status: "ok",
+            lost_log_lines: logging::lost_lines(),
+        }
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -47,6 +53,8 @@ pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Refusal> 
     if state.draining.load(Ordering::Relaxed) {
         return Err(Code::ShuttingDown.into());
     }
-    state.call(|service| async move { service.ready().await }).await?;
+    state
+        .call(|service| async move { service.ready().await })
+        .await?;
     Ok(HttpResponse::Ok().json(Health::ok()))
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::memory::{MemoryLimit, Reservation};
 
-/// The largest piece of a body that is given to the HTTP library at once, in bytes: the library copies each piece into the
-/// connection's own buffer.
+/// The largest piece of a body that is given to the HTTP library at once, in bytes: the library
+/// copies each piece into the connection's own buffer.
 pub const PIECE: usize = 32 << 10;
 
 /// Bodies up to this size are not counted, in bytes: no problem is ever too large to be sent.
@@ -27,12 +27,17 @@ pub struct Exceeded;
 ///
 /// # Errors
 /// Too much memory is held already.
-pub fn count(response: &mut HttpResponse<BoxBody>, memory: &MemoryLimit) -> Result<Option<Reservation>, Exceeded> {
+pub fn count(
+    response: &mut HttpResponse<BoxBody>,
+    memory: &MemoryLimit,
+) -> Result<Option<Reservation>, Exceeded> {
     if let Some(own) = response.extensions_mut().remove::<Reservation>() {
         return Ok(Some(own));
     }
     match response.body().size() {
-        BodySize::Sized(size) if size > UNCOUNTED && !response.extensions().contains::<Shared>() => {
+        BodySize::Sized(size)
+            if size > UNCOUNTED && !response.extensions().contains::<Shared>() =>
+        {
             let size = usize::try_from(size).map_err(|_| Exceeded)?;
             memory.reserve(size).map(Some).ok_or(Exceeded)
         }
@@ -50,7 +55,11 @@ pub struct Held {
 impl Held {
     /// Sends `body`, and holds its reservation until the body is dropped.
     pub fn new(body: BoxBody, reservation: Option<Reservation>) -> Self {
-        Self { body, rest: Bytes::new(), _reservation: reservation }
+        Self {
+            body,
+            rest: Bytes::new(),
+            _reservation: reservation,
+        }
     }
 }
 
@@ -61,7 +70,10 @@ impl MessageBody for Held {
         self.body.size()
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_next(context)) {
                 Some(Ok(chunk)) => self.rest = chunk,
@@ -85,10 +97,20 @@ mod tests {
         let mut body = Held::new(BoxBody::new(whole.clone()), None);
         let mut start = 0;
         for size in [PIECE, PIECE, PIECE, 1] {
-            let piece = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await.unwrap().unwrap();
-            assert_eq!((piece.as_ptr(), piece.len()), (whole[start..].as_ptr(), size));
+            let piece = poll_fn(|context| Pin::new(&mut body).poll_next(context))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (piece.as_ptr(), piece.len()),
+                (whole[start..].as_ptr(), size)
+            );
             start += size;
         }
-        assert!(poll_fn(|context| Pin::new(&mut body).poll_next(context)).await.is_none());
+        assert!(
+            poll_fn(|context| Pin::new(&mut body).poll_next(context))
+                .await
+                .is_none()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The routes. One route or family of routes per file; each handler decodes, makes one call and encodes.
+//! The routes. One route or family of routes per file; each handler decodes, makes one call and
+//! encodes.
 
 mod accept;
 mod answer;

@@ -26,7 +26,10 @@ pub struct SignInReply {
 
 /// The chat page
 #[utoipa::path(get, operation_id = "getChatPage", path = "/", tag = "server", security(()), responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
-pub async fn front(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn front(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     if let Some(elsewhere) = example::away_from_example(&state, &request) {
         return Ok(elsewhere);
     }
@@ -37,7 +40,10 @@ pub async fn front(state: web::Data<AppState>, request: HttpRequest) -> Result<H
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     if state.page.settings.embedders.is_empty() {
-        headers.insert(HeaderName::from_static("x-frame-options"), header::HeaderValue::from_static("DENY"));
+        headers.insert(
+            HeaderName::from_static("x-frame-options"),
+            header::HeaderValue::from_static("DENY"),
+        );
     }
     Ok(response)
 }
@@ -51,7 +57,10 @@ pub async fn front(state: web::Data<AppState>, request: HttpRequest) -> Result<H
     security(()),
     responses((status = 200, description = "The page, which then shows the conversation to its owner.", body = String, content_type = "text/html"))
 )]
-pub async fn conversation(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn conversation(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     front(state, request).await
 }
 
@@ -69,7 +78,8 @@ pub async fn conversation(state: web::Data<AppState>, request: HttpRequest) -> R
     )
 )]
 pub async fn file(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let file = chat_web::find(request.match_info().query("file")).filter(|file| file.path != "index.html");
+    let file =
+        chat_web::find(request.match_info().query("file")).filter(|file| file.path != "index.html");
     Ok(answer(&request, file.ok_or(Code::NotFound)?))
 }
 
@@ -83,7 +93,10 @@ pub async fn file(request: HttpRequest) -> Result<HttpResponse, Refusal> {
     responses((status = 200, description = "The script, which defines the element `<chat-panel>`.", body = String, content_type = "text/javascript"))
 )]
 pub async fn embed(request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    Ok(answer(&request, chat_web::find("embed.js").ok_or(Code::NotFound)?))
+    Ok(answer(
+        &request,
+        chat_web::find("embed.js").ok_or(Code::NotFound)?,
+    ))
 }
 
 /// The settings of the chat page
@@ -96,7 +109,8 @@ pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
 
 /// Sign a browser in
 ///
-/// In development mode: gives a token for the one-time code in the address that the server printed when it started.
+/// In development mode: gives a token for the one-time code in the address that the server printed
+/// when it started.
 #[utoipa::path(
     post,
     operation_id = "signIn",
@@ -106,10 +120,20 @@ pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     request_body = SignInRequest,
     responses((status = 200, description = "A token. The code is worth nothing from now on.", body = SignInReply))
 )]
-pub async fn sign_in(state: web::Data<AppState>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+pub async fn sign_in(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
     let given = request::sign_in_code(&read_json(&request, payload, &state).await?)?;
-    let token = state.page.code.as_ref().and_then(|code| code.redeem(&given, SystemEnvironment.now()));
-    Ok(HttpResponse::Ok().json(SignInReply { token: token.ok_or(Code::InvalidSignInCode)? }))
+    let token = state
+        .page
+        .code
+        .as_ref()
+        .and_then(|code| code.redeem(&given, SystemEnvironment.now()));
+    Ok(HttpResponse::Ok().json(SignInReply {
+        token: token.ok_or(Code::InvalidSignInCode)?,
+    }))
 }
 
 /// A file, in the coding the client likes; or that it has not changed.
@@ -120,7 +144,22 @@ fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
         Coding::Identity => ContentEncoding::Identity,
     };
     let (coding, bytes) = file.contents(|coding| files::accepts(request, content_encoding(coding)));
-    let kept = if file.is_immutable() { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let contents = Coded { encoding: content_encoding(coding), bytes: Bytes::from_static(bytes) };
-    files::answer(request, Served { media_type: file.media_type, tag: file.tag.to_owned(), kept }, contents)
+    let kept = if file.is_immutable() {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    let contents = Coded {
+        encoding: content_encoding(coding),
+        bytes: Bytes::from_static(bytes),
+    };
+    files::answer(
+        request,
+        Served {
+            media_type: file.media_type,
+            tag: file.tag.to_owned(),
+            kept,
+        },
+        contents,
+    )
 }

@@ -35,8 +35,17 @@ pub fn turn(request: &HttpRequest) -> Result<TurnId, Problem> {
 /// # Errors
 /// `invalid_idempotency_key`.
 pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let twice = || Problem::at_parameter(Code::InvalidIdempotencyKey, "Idempotency-Key", "There is more than one idempotency key");
-    only(request, &HeaderName::from_static("idempotency-key")).map_err(|_| twice())?.map(request::idempotency_key).transpose()
+    let twice = || {
+        Problem::at_parameter(
+            Code::InvalidIdempotencyKey,
+            "Idempotency-Key",
+            "There is more than one idempotency key",
+        )
+    };
+    only(request, &HeaderName::from_static("idempotency-key"))
+        .map_err(|_| twice())?
+        .map(request::idempotency_key)
+        .transpose()
 }
 
 /// How far the client has read a turn.
@@ -44,7 +53,13 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem>
 /// # Errors
 /// `invalid_cursor`, `invalid_request`.
 pub fn resume(request: &HttpRequest, turn: TurnId) -> Result<Option<Cursor>, Problem> {
-    let twice = || Problem::at_parameter(Code::InvalidCursor, "Last-Event-ID", "There is more than one `Last-Event-ID`");
+    let twice = || {
+        Problem::at_parameter(
+            Code::InvalidCursor,
+            "Last-Event-ID",
+            "There is more than one `Last-Event-ID`",
+        )
+    };
     let last = only(request, &HeaderName::from_static("last-event-id")).map_err(|_| twice())?;
     request::resume(turn, last, query(request).get("after")?)
 }
@@ -53,7 +68,10 @@ pub fn resume(request: &HttpRequest, turn: TurnId) -> Result<Option<Cursor>, Pro
 struct Twice;
 
 fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a [u8]>, Twice> {
-    let mut values = request.headers().get_all(name).map(|value| value.as_bytes());
+    let mut values = request
+        .headers()
+        .get_all(name)
+        .map(|value| value.as_bytes());
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
         _ => Err(Twice),

@@ -1,7 +1,8 @@
 //! The whole reply to a message, written page by page as its client reads it.
 //!
-//! A reply shows the conversation up to its turn, as it was when the turn ended: the turns that had been superseded by then are not
-//! shown. Turns do not change once they have ended, so a page can be dropped and read again while the client does not read.
+//! A reply shows the conversation up to its turn, as it was when the turn ended: the turns that had
+//! been superseded by then are not shown. Turns do not change once they have ended, so a page can
+//! be dropped and read again while the client does not read.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,7 +36,8 @@ const KEPT_BYTES: usize = 128 << 10;
 /// Pieces that are on their way to the connection.
 const PIECES_AHEAD: usize = 2;
 
-/// What a long reply holds at most in all, in bytes: its text, the pieces on their way, and the connection's own buffer.
+/// What a long reply holds at most in all, in bytes: its text, the pieces on their way, and the
+/// connection's own buffer.
 const HELD_BYTES: usize = KEPT_BYTES + (PIECES_AHEAD + 2) * PIECE;
 
 /// How many turns the first page reads, and any page at most.
@@ -46,7 +48,13 @@ const MOST_TURNS: u32 = 128;
 ///
 /// # Errors
 /// The problem of a turn that failed; the store's; `server_overloaded`.
-pub async fn answer(state: &AppState, owner: UserId, shown: Shown, turn: Turn, items: Vec<Item>) -> Result<HttpResponse, Refusal> {
+pub async fn answer(
+    state: &AppState,
+    owner: UserId,
+    shown: Shown,
+    turn: Turn,
+    items: Vec<Item>,
+) -> Result<HttpResponse, Refusal> {
     let question = items.iter().find_map(|item| match &item.body {
         ItemBody::Message(message) => Some(message.id),
         _ => None,
@@ -64,21 +72,35 @@ pub async fn answer(state: &AppState, owner: UserId, shown: Shown, turn: Turn, i
     };
     let page = reply.page(Place::START, None).await?;
     if page.next.is_none() && page.text.len() <= SMALL_REPLY {
-        let reservation = state.memory.reserve(page.text.len()).ok_or(Code::ServerOverloaded)?;
-        let mut response = HttpResponse::Ok().insert_header(ContentType::json()).body(page.text);
+        let reservation = state
+            .memory
+            .reserve(page.text.len())
+            .ok_or(Code::ServerOverloaded)?;
+        let mut response = HttpResponse::Ok()
+            .insert_header(ContentType::json())
+            .body(page.text);
         response.extensions_mut().insert(reservation);
         return Ok(response);
     }
-    let reservation = state.memory.reserve(HELD_BYTES).ok_or(Code::ServerOverloaded)?;
+    let reservation = state
+        .memory
+        .reserve(HELD_BYTES)
+        .ok_or(Code::ServerOverloaded)?;
     let (pieces, mut body) = channel(PIECES_AHEAD);
-    state.readers.spawn(reply.write(page, pieces).instrument(tracing::Span::current()));
-    let mut response =
-        HttpResponse::Ok().insert_header(ContentType::json()).streaming(stream::poll_fn(move |context| body.poll_recv(context)));
+    state.readers.spawn(
+        reply
+            .write(page, pieces)
+            .instrument(tracing::Span::current()),
+    );
+    let mut response = HttpResponse::Ok()
+        .insert_header(ContentType::json())
+        .streaming(stream::poll_fn(move |context| body.poll_recv(context)));
     response.extensions_mut().insert(reservation);
     Ok(response)
 }
 
-/// A reply that cannot be written to its end: the connection is closed, so that the client sees that the body is incomplete.
+/// A reply that cannot be written to its end: the connection is closed, so that the client sees
+/// that the body is incomplete.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the rest of the reply cannot be read from the store")]
 struct Incomplete;
@@ -93,7 +115,10 @@ struct Place {
 }
 
 impl Place {
-    const START: Self = Self { after: None, has_messages: false };
+    const START: Self = Self {
+        after: None,
+        has_messages: false,
+    };
 }
 
 /// A part of the text.
@@ -122,7 +147,9 @@ impl Hidden {
             && match self {
                 Self::Nothing => false,
                 Self::SupersededNow => true,
-                Self::Ranges(ranges) => ranges.iter().any(|(from, to)| (*from..*to).contains(&turn.ordinal)),
+                Self::Ranges(ranges) => ranges
+                    .iter()
+                    .any(|(from, to)| (*from..*to).contains(&turn.ordinal)),
             }
     }
 }
@@ -162,14 +189,27 @@ impl Reply {
     }
 
     /// Writes a page; false if the client is gone.
-    async fn write_page(&mut self, page: Page, pieces: &Sender<Result<Bytes, Incomplete>>) -> Result<bool, Refusal> {
+    async fn write_page(
+        &mut self,
+        page: Page,
+        pieces: &Sender<Result<Bytes, Incomplete>>,
+    ) -> Result<bool, Refusal> {
         let (at, turns, length) = (page.at, page.turns, page.text.len());
         let mut kept = Some(page.text);
         let mut offset = 0;
         while offset < length {
-            // A text that is larger than what every reply may hold counts for as long as it is kept, and is not kept if there is no room.
-            let larger = if length > KEPT_BYTES && kept.is_some() { Some(self.state.memory.reserve(length)) } else { None };
-            let stall_time = if matches!(larger, Some(None)) { Duration::ZERO } else { self.state.limits.stall_time };
+            // A text that is larger than what every reply may hold counts for as long as it is
+            // kept, and is not kept if there is no room.
+            let larger = if length > KEPT_BYTES && kept.is_some() {
+                Some(self.state.memory.reserve(length))
+            } else {
+                None
+            };
+            let stall_time = if matches!(larger, Some(None)) {
+                Duration::ZERO
+            } else {
+                self.state.limits.stall_time
+            };
             let room = match timeout(stall_time, pieces.reserve()).await {
                 Ok(room) => room,
                 Err(_) => {
@@ -185,7 +225,11 @@ impl Reply {
             };
             let end = length.min(offset + PIECE);
             // A page that was read again must be the same.
-            let piece = text.as_bytes().get(offset..end).filter(|_| text.len() == length).ok_or(Code::Internal)?;
+            let piece = text
+                .as_bytes()
+                .get(offset..end)
+                .filter(|_| text.len() == length)
+                .ok_or(Code::Internal)?;
             // A copy, so that the piece does not keep the whole text.
             room.send(Ok(Bytes::copy_from_slice(piece)));
             (kept, offset) = (Some(text), end);
@@ -207,7 +251,12 @@ impl Reply {
                 text = begin(turn.clone(), items.clone())?;
                 append_messages(&mut text, true, &TurnLog { turn, items })?;
                 text.push_str(END);
-                return Ok(Page { at, turns: 0, text, next: None });
+                return Ok(Page {
+                    at,
+                    turns: 0,
+                    text,
+                    next: None,
+                });
             }
             text = begin(turn, items)?;
         }
@@ -223,7 +272,12 @@ impl Reply {
                 break;
             }
             (last, turns) = (Some(log.turn.ordinal), turns + 1);
-            if log.turn.id != self.id && self.hidden.as_ref().is_some_and(|hidden| hidden.hides(&log.turn)) {
+            if log.turn.id != self.id
+                && self
+                    .hidden
+                    .as_ref()
+                    .is_some_and(|hidden| hidden.hides(&log.turn))
+            {
                 continue;
             }
             if !matches!(self.hidden, Some(Hidden::Nothing)) {
@@ -241,15 +295,30 @@ impl Reply {
             (false, true) => (limit * 2).min(MOST_TURNS),
             (false, false) => limit,
         };
-        Ok(Page { at, turns, text, next: (!is_end).then_some(Place { after: last, has_messages }) })
+        Ok(Page {
+            at,
+            turns,
+            text,
+            next: (!is_end).then_some(Place {
+                after: last,
+                has_messages,
+            }),
+        })
     }
 
     /// Decides which turns are hidden, once `logs` have been read.
-    async fn decide_hidden(&mut self, after: Option<Ordinal>, logs: &[TurnLog]) -> Result<(), Refusal> {
+    async fn decide_hidden(
+        &mut self,
+        after: Option<Ordinal>,
+        logs: &[TurnLog],
+    ) -> Result<(), Refusal> {
         let needs_decision = match &self.hidden {
             None => true,
-            // What supersedes any turn of the reply after its own turn has ended supersedes that one too.
-            Some(Hidden::SupersededNow) => logs.iter().any(|log| log.turn.superseded && log.turn.id != self.id),
+            // What supersedes any turn of the reply after its own turn has ended supersedes that
+            // one too.
+            Some(Hidden::SupersededNow) => logs
+                .iter()
+                .any(|log| log.turn.superseded && log.turn.id != self.id),
             Some(_) => false,
         };
         if !needs_decision {
@@ -258,10 +327,14 @@ impl Reply {
         let is_superseded = match logs.iter().find(|log| log.turn.id == self.id) {
             Some(log) => log.turn.superseded,
             None => {
-                let (owner, conversation, question) = (self.owner.clone(), self.turn.conversation, self.question);
-                let turn = self
-                    .state
-                    .call(move |service| async move { service.turn_of(&owner, conversation, question).await.map_err(of_new_turn) });
+                let (owner, conversation, question) =
+                    (self.owner.clone(), self.turn.conversation, self.question);
+                let turn = self.state.call(move |service| async move {
+                    service
+                        .turn_of(&owner, conversation, question)
+                        .await
+                        .map_err(of_new_turn)
+                });
                 turn.await?.superseded
             }
         };
@@ -273,8 +346,12 @@ impl Reply {
         Ok(())
     }
 
-    /// What the retries up to the reply's turn superseded after a place: from the retried turn up to the retry.
-    async fn superseded_ranges(&self, mut after: Option<Ordinal>) -> Result<Vec<(Ordinal, Ordinal)>, Refusal> {
+    /// What the retries up to the reply's turn superseded after a place: from the retried turn up
+    /// to the retry.
+    async fn superseded_ranges(
+        &self,
+        mut after: Option<Ordinal>,
+    ) -> Result<Vec<(Ordinal, Ordinal)>, Refusal> {
         let (mut places, mut retries) = (HashMap::new(), Vec::new());
         loop {
             let logs = self.read_turns(after, FIRST_TURNS).await?;
@@ -292,16 +369,31 @@ impl Reply {
 
     async fn read_turn(&self) -> Result<(Turn, Vec<Item>), Refusal> {
         let (owner, id) = (self.owner.clone(), self.id);
-        let view = self.state.call(move |service| async move { service.turn(&owner, id).await.map_err(of_new_turn) }).await?;
+        let view = self
+            .state
+            .call(move |service| async move { service.turn(&owner, id).await.map_err(of_new_turn) })
+            .await?;
         // As it was when the reply began.
         Ok((self.turn.clone(), view.items))
     }
 
-    async fn read_turns(&self, after: Option<Ordinal>, limit: u32) -> Result<Vec<TurnLog>, Refusal> {
+    async fn read_turns(
+        &self,
+        after: Option<Ordinal>,
+        limit: u32,
+    ) -> Result<Vec<TurnLog>, Refusal> {
         let (owner, conversation) = (self.owner.clone(), self.turn.conversation);
         let before = Some(Ordinal(self.turn.ordinal.0 + 1));
-        let page = TurnPage { after, before, limit, newest: false, superseded: true };
-        self.state.call(move |service| async move { service.turns(&owner, conversation, page).await }).await
+        let page = TurnPage {
+            after,
+            before,
+            limit,
+            newest: false,
+            superseded: true,
+        };
+        self.state
+            .call(move |service| async move { service.turns(&owner, conversation, page).await })
+            .await
     }
 }
 

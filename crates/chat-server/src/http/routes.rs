@@ -27,7 +27,8 @@ pub struct Endpoint {
     pub path: &'static str,
     /// What it may refuse or fail at, besides what [`Endpoint::codes`] adds.
     own_codes: &'static [&'static [Code]],
-    /// The parameters of its query; `None` for pages and their files, whose links may carry anything.
+    /// The parameters of its query; `None` for pages and their files, whose links may carry
+    /// anything.
     pub query: Option<&'static [&'static str]>,
     route: fn() -> Route,
 }
@@ -45,10 +46,28 @@ impl Endpoint {
 
     /// All that it may refuse or fail at.
     pub fn codes(&self) -> Vec<Code> {
-        let everywhere = [Code::NotAcceptable, Code::HeadersTooLarge, Code::ServerOverloaded, Code::TooManyConnections, Code::Internal];
-        let token: &[Code] = if self.is_of_user() || self.is_of_token() { IDENTITY } else { &[] };
-        let user: &[Code] = if self.is_of_user() { &[Code::WrongUser] } else { &[] };
-        let query: &[Code] = if self.query.is_some() { &[Code::InvalidRequest] } else { &[] };
+        let everywhere = [
+            Code::NotAcceptable,
+            Code::HeadersTooLarge,
+            Code::ServerOverloaded,
+            Code::TooManyConnections,
+            Code::Internal,
+        ];
+        let token: &[Code] = if self.is_of_user() || self.is_of_token() {
+            IDENTITY
+        } else {
+            &[]
+        };
+        let user: &[Code] = if self.is_of_user() {
+            &[Code::WrongUser]
+        } else {
+            &[]
+        };
+        let query: &[Code] = if self.query.is_some() {
+            &[Code::InvalidRequest]
+        } else {
+            &[]
+        };
         everywhere
             .into_iter()
             .chain(query.iter().copied())
@@ -58,10 +77,26 @@ impl Endpoint {
     }
 }
 
-const IDENTITY: &[Code] = &[Code::MissingToken, Code::InvalidToken, Code::TokenExpired, Code::TokenNotYetValid];
-const READ: &[Code] = &[Code::InvalidRequest, Code::StoreUnavailable, Code::StoreTimeout, Code::StoreCorrupt];
+const IDENTITY: &[Code] = &[
+    Code::MissingToken,
+    Code::InvalidToken,
+    Code::TokenExpired,
+    Code::TokenNotYetValid,
+];
+const READ: &[Code] = &[
+    Code::InvalidRequest,
+    Code::StoreUnavailable,
+    Code::StoreTimeout,
+    Code::StoreCorrupt,
+];
 const WRITE: &[Code] = &[Code::StoreFull, Code::StoreReadOnly];
-const BODY: &[Code] = &[Code::UnsupportedMediaType, Code::BodyTooLarge, Code::BodyTimeout, Code::InvalidJson, Code::InvalidText];
+const BODY: &[Code] = &[
+    Code::UnsupportedMediaType,
+    Code::BodyTooLarge,
+    Code::BodyTimeout,
+    Code::InvalidJson,
+    Code::InvalidText,
+];
 const CURSOR: &[Code] = &[Code::InvalidCursor];
 const CONVERSATION: &[Code] = &[Code::ConversationNotFound];
 const TURN: &[Code] = &[Code::TurnNotFound];
@@ -93,8 +128,13 @@ const ANSWER: &[Code] = &[
 ];
 
 /// Of ChatKit's requests; what the user should read is told in a stream instead.
-const CHATKIT: &[Code] =
-    &[Code::Unsupported, Code::InvalidIdempotencyKey, Code::IdempotencyMismatch, Code::TooManyQueued, Code::ShuttingDown];
+const CHATKIT: &[Code] = &[
+    Code::Unsupported,
+    Code::InvalidIdempotencyKey,
+    Code::IdempotencyMismatch,
+    Code::TooManyQueued,
+    Code::ShuttingDown,
+];
 
 /// No parameters, and any.
 const NONE: Option<&[&str]> = Some(&[]);
@@ -144,13 +184,18 @@ pub fn endpoints() -> &'static [Endpoint] {
     }
 }
 
-/// Whether a route answers HEAD too, as RFC 9110 §9.1 asks: with the head that GET would have. A stream has none to speak of.
+/// Whether a route answers HEAD too, as RFC 9110 §9.1 asks: with the head that GET would have. A
+/// stream has none to speak of.
 fn has_head(method: &Method, path: &str) -> bool {
     method == Method::GET && !path.ends_with("/events")
 }
 
 fn route(method: &Method, path: &str) -> Route {
-    if has_head(method, path) { web::route().guard(guard::Any(guard::Get()).or(guard::Head())) } else { web::method(method.clone()) }
+    if has_head(method, path) {
+        web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+    } else {
+        web::method(method.clone())
+    }
 }
 
 /// Registers every route. Below a user's path, unknown ones need a token too.
@@ -158,13 +203,23 @@ pub fn configure(config: &mut ServiceConfig) {
     let of_user = endpoints().iter().filter(|endpoint| endpoint.is_of_user());
     let mut user = web::scope(USER);
     for (path, endpoints) in by_path(of_user) {
-        user = user.service(resource(path.strip_prefix(USER).unwrap_or(path), &endpoints));
+        user = user.service(resource(
+            path.strip_prefix(USER).unwrap_or(path),
+            &endpoints,
+        ));
     }
-    config.service(user.default_service(web::to(not_found)).wrap(from_fn(caller::authenticate)));
+    config.service(
+        user.default_service(web::to(not_found))
+            .wrap(from_fn(caller::authenticate)),
+    );
     for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| endpoint.is_of_token())) {
         config.service(resource(path, &endpoints).wrap(from_fn(caller::identify)));
     }
-    for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| !endpoint.is_of_user() && !endpoint.is_of_token())) {
+    for (path, endpoints) in by_path(
+        endpoints()
+            .iter()
+            .filter(|endpoint| !endpoint.is_of_user() && !endpoint.is_of_token()),
+    ) {
         // The pages' first file has no name.
         config.service(resource(&path.replace("{file}", "{file:.*}"), &endpoints));
     }
@@ -172,7 +227,9 @@ pub fn configure(config: &mut ServiceConfig) {
 }
 
 /// Endpoints that stand together in the table and have the same path.
-fn by_path<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<(&'static str, Vec<&'a Endpoint>)> {
+fn by_path<'a>(
+    endpoints: impl Iterator<Item = &'a Endpoint>,
+) -> Vec<(&'static str, Vec<&'a Endpoint>)> {
     let mut paths: Vec<(&'static str, Vec<&Endpoint>)> = Vec::new();
     for endpoint in endpoints {
         match paths.last_mut() {
@@ -184,7 +241,13 @@ fn by_path<'a>(endpoints: impl Iterator<Item = &'a Endpoint>) -> Vec<(&'static s
 }
 
 fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
-    let methods = |endpoint: &&Endpoint| if has_head(endpoint.method, path) { "GET, HEAD" } else { endpoint.method.as_str() };
+    let methods = |endpoint: &&Endpoint| {
+        if has_head(endpoint.method, path) {
+            "GET, HEAD"
+        } else {
+            endpoint.method.as_str()
+        }
+    };
     let allowed = endpoints.iter().map(methods).collect::<Vec<_>>().join(", ");
     let other_method = move || {
         let mut answer = HttpResponse::from_error(Refusal::from(Code::MethodNotAllowed));
@@ -194,12 +257,16 @@ fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
         std::future::ready(answer)
     };
     let resource = web::resource(path.to_owned()).default_service(web::to(other_method));
-    endpoints.iter().fold(resource, |resource, endpoint| resource.route(checked(endpoint)))
+    endpoints.iter().fold(resource, |resource, endpoint| {
+        resource.route(checked(endpoint))
+    })
 }
 
 /// The route of an endpoint, which refuses parameters that it does not have.
 fn checked(endpoint: &Endpoint) -> Route {
-    let Some(known) = endpoint.query else { return (endpoint.route)() };
+    let Some(known) = endpoint.query else {
+        return (endpoint.route)();
+    };
     let check = move |request: ServiceRequest, next: Next<BoxBody>| async move {
         match Query::new(request.query_string()).check(known) {
             Ok(()) => next.call(request).await,

@@ -21,12 +21,14 @@ use uuid::Uuid;
 use crate::app::AppState;
 use crate::problem::Refusal;
 
-/// How many frames may wait for a client. Few, for what a slow client gets later comes in fewer and larger pieces.
+/// How many frames may wait for a client. Few, for what a slow client gets later comes in fewer and
+/// larger pieces.
 const FRAMES_AHEAD: usize = 4;
 
 /// Writes the news of a turn in one protocol.
 pub trait Encoder: Send + 'static {
-    /// The frames of an event, after which the reader has come to `cursor`; nothing if the protocol does not tell it.
+    /// The frames of an event, after which the reader has come to `cursor`; nothing if the protocol
+    /// does not tell it.
     fn event(&mut self, cursor: Cursor, event: &TurnEvent) -> String;
 
     /// The last frame for a client that is to read on elsewhere or later.
@@ -46,20 +48,29 @@ pub enum End {
     Stuck,
 }
 
-/// The news of a turn in the protocol of our own, behind the frame `first`, until its end, until this server leaves, or until the client is
-/// too slow: then it goes on with another request.
-pub fn stream(state: &AppState, subject: Subject, first: Option<String>, news: TurnStream) -> HttpResponse {
+/// The news of a turn in the protocol of our own, behind the frame `first`, until its end, until
+/// this server leaves, or until the client is too slow: then it goes on with another request.
+pub fn stream(
+    state: &AppState,
+    subject: Subject,
+    first: Option<String>,
+    news: TurnStream,
+) -> HttpResponse {
     let (pump, body) = Pump::new(state, subject);
-    // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it would keep the news for ever.
+    // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it
+    // would keep the news for ever.
     let run = async move {
         let mut pump = pump;
         pump.run(first.unwrap_or_default(), news).await;
     };
-    state.readers.spawn(run.instrument(tracing::Span::current()));
+    state
+        .readers
+        .spawn(run.instrument(tracing::Span::current()));
     response(body, CancellationToken::new())
 }
 
-/// The answer that a pump fills. `taken` is cancelled when the client has taken its head and the first frames.
+/// The answer that a pump fills. `taken` is cancelled when the client has taken its head and the
+/// first frames.
 pub fn response(mut body: Receiver<Bytes>, taken: CancellationToken) -> HttpResponse {
     let frames = stream::poll_fn(move |context| {
         let next = body.poll_recv(context);
@@ -70,7 +81,8 @@ pub fn response(mut body: Receiver<Bytes>, taken: CancellationToken) -> HttpResp
     });
     HttpResponse::Ok()
         .content_type("text/event-stream")
-        // Proxies are not to hold anything back, and our own compression is to leave the stream alone.
+        // Proxies are not to hold anything back, and our own compression is to leave the stream
+        // alone.
         .insert_header(("X-Accel-Buffering", "no"))
         .insert_header(ContentEncoding::Identity)
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -114,7 +126,16 @@ impl<E: Encoder> Pump<E> {
     pub fn new(state: &AppState, encoder: E) -> (Self, Receiver<Bytes>) {
         let (frames, body) = channel(FRAMES_AHEAD);
         let (keep_alive, write_time) = (state.limits.keep_alive, state.limits.write_time);
-        (Self { encoder, frames, keep_alive, write_time, leaving: state.leaving.clone() }, body)
+        (
+            Self {
+                encoder,
+                frames,
+                keep_alive,
+                write_time,
+                leaving: state.leaving.clone(),
+            },
+            body,
+        )
     }
 
     /// Runs until nothing more is to be told, or nobody hears it.
@@ -122,7 +143,8 @@ impl<E: Encoder> Pump<E> {
         let mut told = self.write(first).await;
         while told == End::Told {
             let next = tokio::select! {
-                // What is known goes first: who has waited for the end of a turn gets it, even from a server that leaves.
+                // What is known goes first: who has waited for the end of a turn gets it, even from
+                // a server that leaves.
                 biased;
                 next = timeout(self.keep_alive, news.next()) => next,
                 () = self.leaving.cancelled() => return self.break_off(Code::ShuttingDown.into()).await,
@@ -144,12 +166,17 @@ impl<E: Encoder> Pump<E> {
         End::Broken
     }
 
-    /// Sends frames, if there are any; [`End::Told`] if they found their way before the client's time was over.
+    /// Sends frames, if there are any; [`End::Told`] if they found their way before the client's
+    /// time was over.
     pub async fn write(&self, frames: String) -> End {
         if frames.is_empty() {
             return End::Told;
         }
-        match self.frames.send_timeout(frames.into(), self.write_time).await {
+        match self
+            .frames
+            .send_timeout(frames.into(), self.write_time)
+            .await
+        {
             Ok(()) => End::Told,
             Err(SendTimeoutError::Closed(_)) => End::Gone,
             Err(SendTimeoutError::Timeout(_)) => {
@@ -172,15 +199,31 @@ mod tests {
 
     fn pump(keep_alive: Duration) -> (Pump<Subject>, Receiver<Bytes>) {
         let (frames, body) = channel(1);
-        let subject = Subject { request: None, turn: TurnId(Uuid::from_u128(1)), conversation: None };
+        let subject = Subject {
+            request: None,
+            turn: TurnId(Uuid::from_u128(1)),
+            conversation: None,
+        };
         let write_time = Duration::from_millis(1);
-        (Pump { encoder: subject, frames, keep_alive, write_time, leaving: CancellationToken::new() }, body)
+        (
+            Pump {
+                encoder: subject,
+                frames,
+                keep_alive,
+                write_time,
+                leaving: CancellationToken::new(),
+            },
+            body,
+        )
     }
 
     #[tokio::test]
     async fn signs_of_life_must_be_read_too() {
         let (mut pump, mut body) = pump(Duration::from_millis(1));
-        assert_eq!(pump.run(String::new(), stream::pending().boxed()).await, End::Stuck);
+        assert_eq!(
+            pump.run(String::new(), stream::pending().boxed()).await,
+            End::Stuck
+        );
         drop(pump);
         assert_eq!(body.recv().await.as_deref(), Some(KEEP_ALIVE.as_bytes()));
         assert_eq!(body.recv().await, None);
@@ -190,6 +233,9 @@ mod tests {
     async fn who_is_gone_is_told_nothing() {
         let (mut pump, body) = pump(Duration::from_secs(3600));
         drop(body);
-        assert_eq!(pump.run(String::new(), stream::pending().boxed()).await, End::Gone);
+        assert_eq!(
+            pump.run(String::new(), stream::pending().boxed()).await,
+            End::Gone
+        );
     }
 }

@@ -18,7 +18,8 @@ use crate::problem::Refusal;
 
 /// Get a turn
 ///
-/// As it stands in the database: its status, its messages with their tool calls, and the text that is being written.
+/// As it stands in the database: its status, its messages with their tool calls, and the text that
+/// is being written.
 #[utoipa::path(
     get,
     operation_id = "getTurn",
@@ -26,21 +27,29 @@ use crate::problem::Refusal;
     tag = "turns",
     responses((status = 200, description = "The turn.", body = TurnDetailObject))
 )]
-pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn get(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let turn = parameters::turn(&request)?;
-    let view = state.call(move |service| async move { service.turn(&owner, turn).await }).await?;
+    let view = state
+        .call(move |service| async move { service.turn(&owner, turn).await })
+        .await?;
     Ok(HttpResponse::Ok().json(TurnDetailObject::from(view)))
 }
 
 /// Read a turn's events
 ///
-/// From the start, or after the cursor in `Last-Event-ID` or `after`, until the turn's end, wherever it runs; also long after it
-/// ended. Each event's `id` is a cursor: what came before it and what comes after it are together what an uninterrupted reader gets.
+/// From the start, or after the cursor in `Last-Event-ID` or `after`, until the turn's end,
+/// wherever it runs; also long after it ended. Each event's `id` is a cursor: what came before it
+/// and what comes after it are together what an uninterrupted reader gets.
 ///
-/// Events: `turn` (`StateEvent`; only when reading from the start; without id), `message` (`MessageEvent`), `text` (`TextEvent`),
-/// `discarded` (`DiscardedEvent`), `tool_call` (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (`DoneEvent`) or
-/// `error` (a `Problem`). An `error` without id is about reading, not about the turn: go on from the last id. A comment is sent
-/// every 15 seconds while nothing happens.
+/// Events: `turn` (`StateEvent`; only when reading from the start; without id), `message`
+/// (`MessageEvent`), `text` (`TextEvent`), `discarded` (`DiscardedEvent`), `tool_call`
+/// (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (`DoneEvent`) or `error`
+/// (a `Problem`). An `error` without id is about reading, not about the turn: go on from the last
+/// id. A comment is sent every 15 seconds while nothing happens.
 #[utoipa::path(
     get,
     operation_id = "readTurnEvents",
@@ -55,13 +64,26 @@ pub async fn get(state: web::Data<AppState>, Caller(owner): Caller, request: Htt
         (status = 204, description = "The end of the turn has been read already: nothing can follow."),
     )
 )]
-pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn events(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let id = parameters::turn(&request)?;
     let cursor = parameters::resume(&request, id)?;
     let watched = state.call(move |service| async move {
         // Who reads on knows the turn.
-        let turn = if cursor.is_none() { Some(service.turn(&owner, id).await?.turn) } else { None };
-        Ok((turn, service.watch_turn(&owner, id, cursor.unwrap_or(Cursor::START)).await?))
+        let turn = if cursor.is_none() {
+            Some(service.turn(&owner, id).await?.turn)
+        } else {
+            None
+        };
+        Ok((
+            turn,
+            service
+                .watch_turn(&owner, id, cursor.unwrap_or(Cursor::START))
+                .await?,
+        ))
     });
     let (turn, news) = watched.await?;
     if cursor.is_some_and(|cursor| cursor.ended) {
@@ -69,14 +91,19 @@ pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: 
     }
     let opening = turn.as_ref().map(events::opening);
     let request = request.extensions().get::<RequestId>().map(|id| id.0);
-    let subject = Subject { request, turn: id, conversation: turn.map(|turn| turn.conversation) };
+    let subject = Subject {
+        request,
+        turn: id,
+        conversation: turn.map(|turn| turn.conversation),
+    };
     Ok(sse::stream(&state, subject, opening, news))
 }
 
 /// Cancel a turn
 ///
-/// Records the wish and returns the turn as it stood then: one that was `running` ends soon, one that was `queued` ends when its
-/// turn comes, one that had ended stays as it is. What was said and done is kept.
+/// Records the wish and returns the turn as it stood then: one that was `running` ends soon, one
+/// that was `queued` ends when its turn comes, one that had ended stays as it is. What was said and
+/// done is kept.
 #[utoipa::path(
     post,
     operation_id = "cancelTurn",
@@ -84,16 +111,23 @@ pub async fn events(state: web::Data<AppState>, Caller(owner): Caller, request: 
     tag = "turns",
     responses((status = 200, description = "The turn as it stood when the wish was recorded.", body = TurnObject))
 )]
-pub async fn cancel(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn cancel(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let turn = parameters::turn(&request)?;
-    let observed = state.call(move |service| async move { service.cancel_turn(&owner, turn).await }).await?;
+    let observed = state
+        .call(move |service| async move { service.cancel_turn(&owner, turn).await })
+        .await?;
     Ok(HttpResponse::Ok().json(TurnObject::from(&observed)))
 }
 
 /// Retry a turn
 ///
-/// Begins a new turn from the same user message and answers as sending a message does. When the new turn starts to run, it
-/// supersedes the old one and all after it: they stay in the log, marked, and leave the agent's context and the default view.
+/// Begins a new turn from the same user message and answers as sending a message does. When the new
+/// turn starts to run, it supersedes the old one and all after it: they stay in the log, marked,
+/// and leave the agent's context and the default view.
 #[utoipa::path(
     post,
     operation_id = "retryTurn",
@@ -109,12 +143,21 @@ pub async fn cancel(state: web::Data<AppState>, Caller(owner): Caller, request: 
         (String = "text/event-stream"),
     )))
 )]
-pub async fn retry(state: web::Data<AppState>, Caller(owner): Caller, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn retry(
+    state: web::Data<AppState>,
+    Caller(owner): Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let form = accept::choose(&request, &[Form::Json, Form::Events])?;
     let turn = parameters::turn(&request)?;
     let query = parameters::query(&request);
     let (busy, shown) = (query.busy()?, query.shown()?);
-    let command = request::retry_turn(owner.clone(), turn, busy, parameters::idempotency_key(&request)?);
+    let command = request::retry_turn(
+        owner.clone(),
+        turn,
+        busy,
+        parameters::idempotency_key(&request)?,
+    );
     let begin = |service: Arc<ChatService>| async move { service.retry_turn(command).await };
     answer(&state, &request, owner, Wanted { form, shown }, begin).await
 }

@@ -1,8 +1,9 @@
 //! Bodies that nobody reads to their end.
 //!
-//! actix-http goes on reading a chunked body after its reader was dropped, for as long as the client keeps sending or keeps silent,
-//! so that anybody could hold connections. A body that is still there when the answer has been sent makes it close the connection,
-//! and that is what is done here.
+//! actix-http goes on reading a chunked body after its reader was dropped, for as long as the
+//! client keeps sending or keeps silent, so that anybody could hold connections. A body that is
+//! still there when the answer has been sent makes it close the connection, and that is what is
+//! done here.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -24,14 +25,19 @@ pub struct Kept(Rc<RefCell<Payload>>);
 pub fn keep(request: &mut ServiceRequest) -> Option<Kept> {
     request.headers().get(header::TRANSFER_ENCODING)?;
     let payload = Rc::new(RefCell::new(request.take_payload()));
-    request.set_payload(Payload::Stream { payload: Box::pin(Reader(payload.clone())) });
+    request.set_payload(Payload::Stream {
+        payload: Box::pin(Reader(payload.clone())),
+    });
     Some(Kept(payload))
 }
 
 impl Kept {
     /// The answer's body, which from now on keeps the request's.
     pub fn with(self, body: BoxBody) -> BoxBody {
-        BoxBody::new(Answer { body, _request: self.0 })
+        BoxBody::new(Answer {
+            body,
+            _request: self.0,
+        })
     }
 }
 
@@ -57,7 +63,10 @@ impl MessageBody for Answer {
         self.body.size()
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Pin::new(&mut self.body).poll_next(cx)
     }
 }

@@ -15,7 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// How much of the library's message is shown, in bytes.
 const SHOWN: usize = 200;
 
-/// Drops the library's error line for each request that it cannot parse, and logs their number as a warning, at most once a minute.
+/// Drops the library's error line for each request that it cannot parse, and logs their number as a
+/// warning, at most once a minute.
 #[derive(Default)]
 pub(super) struct Summary(Mutex<Count>);
 
@@ -29,7 +30,10 @@ impl Count {
     /// Counts a request; returns the requests since the last report if it is time for one.
     fn add(&mut self, now: Instant) -> Option<u64> {
         self.requests += 1;
-        if self.reported.is_some_and(|reported| now.duration_since(reported) < INTERVAL) {
+        if self
+            .reported
+            .is_some_and(|reported| now.duration_since(reported) < INTERVAL)
+        {
             return None;
         }
         self.reported = Some(now);
@@ -45,13 +49,17 @@ impl<S: Subscriber> Layer<S> for Summary {
         }
         let mut message = Message(String::new());
         event.record(&mut message);
-        let Some(error) = message.0.strip_prefix("stream error: ") else { return true };
+        let Some(error) = message.0.strip_prefix("stream error: ") else {
+            return true;
+        };
         let due = match self.0.lock() {
             Ok(mut count) => count.add(Instant::now()),
             Err(poisoned) => poisoned.into_inner().add(Instant::now()),
         };
         if let Some(requests) = due {
-            let error = error.get(..error.floor_char_boundary(SHOWN)).unwrap_or_default();
+            let error = error
+                .get(..error.floor_char_boundary(SHOWN))
+                .unwrap_or_default();
             tracing::warn!(requests, error, "malformed HTTP requests were rejected");
         }
         false

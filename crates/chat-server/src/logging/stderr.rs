@@ -1,4 +1,5 @@
-//! Standard error as the destination of log lines: a line that cannot be written is dropped and counted.
+//! Standard error as the destination of log lines: a line that cannot be written is dropped and
+//! counted.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,15 +50,21 @@ fn write_line(out: &mut impl Write, line: &[u8]) -> io::Result<()> {
         out.write_all(b"\n")?;
         TORN.store(false, Ordering::Relaxed);
     }
-    out.write_all(line).inspect_err(|_| TORN.store(true, Ordering::Relaxed))
+    out.write_all(line)
+        .inspect_err(|_| TORN.store(true, Ordering::Relaxed))
 }
 
-/// Logs how many lines were lost since the last report. Its own line comes back here and finds nothing to report.
+/// Logs how many lines were lost since the last report. Its own line comes back here and finds
+/// nothing to report.
 fn report_lost_lines() {
     let total = lost_lines();
     let lines = total.saturating_sub(REPORTED.swap(total, Ordering::Relaxed));
     if lines > 0 {
-        tracing::error!(lines, total, "log lines were lost because the log could not be written");
+        tracing::error!(
+            lines,
+            total,
+            "log lines were lost because the log could not be written"
+        );
     }
 }
 

@@ -53,7 +53,12 @@ fn signed(header: &Header, claims: &Value, secret: &str) -> String {
 fn with_raw_header(header: &str) -> String {
     let payload = token(&claims()).split('.').nth(1).unwrap().to_owned();
     let message = format!("{header}.{payload}");
-    let signature = sign(message.as_bytes(), &EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256).unwrap();
+    let signature = sign(
+        message.as_bytes(),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+        Algorithm::HS256,
+    )
+    .unwrap();
     format!("{message}.{signature}")
 }
 
@@ -65,9 +70,15 @@ fn subject(token: &str) -> Result<UserId, Code> {
 fn a_good_token_names_its_user() {
     assert_eq!(subject(&token(&claims())), Ok(UserId::new("ada").unwrap()));
     let times = json!({"iat": now() - 5, "nbf": now() - 5, "extra": [1, 2]});
-    assert_eq!(subject(&token(&but(times))), Ok(UserId::new("ada").unwrap()));
+    assert_eq!(
+        subject(&token(&but(times))),
+        Ok(UserId::new("ada").unwrap())
+    );
     let fractions = json!({"iat": now() as f64 + 0.5, "exp": now() as f64 + 60.5});
-    assert_eq!(subject(&token(&but(fractions))), Ok(UserId::new("ada").unwrap()));
+    assert_eq!(
+        subject(&token(&but(fractions))),
+        Ok(UserId::new("ada").unwrap())
+    );
 }
 
 #[test]
@@ -91,15 +102,40 @@ fn what_is_no_token_of_ours_is_invalid() {
         ("two parts", message.to_owned()),
         ("four parts", format!("{good}.{signature}")),
         ("bent signature", format!("{message}.{bent}")),
-        ("another secret", signed(&Header::new(Algorithm::HS256), &claims(), "another secret, also 32 bytes long")),
+        (
+            "another secret",
+            signed(
+                &Header::new(Algorithm::HS256),
+                &claims(),
+                "another secret, also 32 bytes long",
+            ),
+        ),
         ("alg none, unsigned", format!("{none}.{payload}.")),
         ("alg none, signed", with_raw_header(none)),
         ("RS256 over our secret", with_raw_header(rs256)),
         ("HS384 by name", with_raw_header(hs384)),
-        ("HS384 in truth", signed(&Header::new(Algorithm::HS384), &claims(), SECRET)),
-        ("HS512 in truth", signed(&Header::new(Algorithm::HS512), &claims(), SECRET)),
-        ("payload of another token", format!("{}.{signature}", token(&but(json!({"sub": "eve"}))).rsplit_once('.').unwrap().0)),
-        ("no JSON object", signed(&Header::new(Algorithm::HS256), &json!("ada"), SECRET)),
+        (
+            "HS384 in truth",
+            signed(&Header::new(Algorithm::HS384), &claims(), SECRET),
+        ),
+        (
+            "HS512 in truth",
+            signed(&Header::new(Algorithm::HS512), &claims(), SECRET),
+        ),
+        (
+            "payload of another token",
+            format!(
+                "{}.{signature}",
+                token(&but(json!({"sub": "eve"})))
+                    .rsplit_once('.')
+                    .unwrap()
+                    .0
+            ),
+        ),
+        (
+            "no JSON object",
+            signed(&Header::new(Algorithm::HS256), &json!("ada"), SECRET),
+        ),
     ];
     for (name, token) in tokens {
         assert_eq!(subject(&token), Err(Code::InvalidToken), "{name}");
@@ -120,24 +156,47 @@ fn claims_that_must_be_there_must_be_right() {
         json!({"sub": ""}),
         json!({"sub": "a\u{0}da"}),
         json!({"sub": "x".repeat(129)}),
-        // RFC 7519 §4.1.3: a token for some audience is not for whoever does not count itself to it.
+        // RFC 7519 §4.1.3: a token for some audience is not for whoever does not count itself to
+        // it.
         json!({"aud": "another service"}),
     ];
     for changes in wrong {
-        assert_eq!(subject(&token(&but(changes.clone()))), Err(Code::InvalidToken), "{changes}");
+        assert_eq!(
+            subject(&token(&but(changes.clone()))),
+            Err(Code::InvalidToken),
+            "{changes}"
+        );
     }
     let longest = "x".repeat(128);
-    assert_eq!(subject(&token(&but(json!({"sub": longest})))), Ok(UserId::new(longest).unwrap()));
+    assert_eq!(
+        subject(&token(&but(json!({"sub": longest})))),
+        Ok(UserId::new(longest).unwrap())
+    );
 }
 
 #[test]
 fn critical_headers_are_refused() {
-    let header = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
-    assert_eq!(subject(&signed(&header, &claims(), SECRET)), Err(Code::InvalidToken));
-    let none = Header { crit: Some(vec![]), ..Header::new(Algorithm::HS256) };
-    assert_eq!(subject(&signed(&none, &claims(), SECRET)), Err(Code::InvalidToken));
+    let header = Header {
+        crit: Some(vec!["exp".to_owned()]),
+        ..Header::new(Algorithm::HS256)
+    };
+    assert_eq!(
+        subject(&signed(&header, &claims(), SECRET)),
+        Err(Code::InvalidToken)
+    );
+    let none = Header {
+        crit: Some(vec![]),
+        ..Header::new(Algorithm::HS256)
+    };
+    assert_eq!(
+        subject(&signed(&none, &claims(), SECRET)),
+        Err(Code::InvalidToken)
+    );
     // {"alg":"HS256","b64":false}, {"alg":"HS256","b64":true} and {"alg":"HS256"}
-    for b64 in ["eyJhbGciOiJIUzI1NiIsImI2NCI6ZmFsc2V9", "eyJhbGciOiJIUzI1NiIsImI2NCI6dHJ1ZX0"] {
+    for b64 in [
+        "eyJhbGciOiJIUzI1NiIsImI2NCI6ZmFsc2V9",
+        "eyJhbGciOiJIUzI1NiIsImI2NCI6dHJ1ZX0",
+    ] {
         assert_eq!(subject(&with_raw_header(b64)), Err(Code::InvalidToken));
     }
     assert!(subject(&with_raw_header("eyJhbGciOiJIUzI1NiJ9")).is_ok());
@@ -161,7 +220,11 @@ fn clocks_may_differ_by_a_minute() {
         (json!({"iat": now() + 90}), Some(Code::TokenNotYetValid)),
     ];
     for (changes, error) in cases {
-        assert_eq!(subject(&token(&but(changes.clone()))).err(), error, "{changes}");
+        assert_eq!(
+            subject(&token(&but(changes.clone()))).err(),
+            error,
+            "{changes}"
+        );
     }
 }
 
@@ -180,8 +243,16 @@ fn issuer_and_audience_are_checked_when_configured() {
         (json!({"iss": 7, "aud": "chat"}), false),
     ];
     for (changes, good) in cases {
-        let expected = if good { Ok(UserId::new("ada").unwrap()) } else { Err(Code::InvalidToken) };
-        assert_eq!(strict.verify(&token(&but(changes.clone()))), expected, "{changes}");
+        let expected = if good {
+            Ok(UserId::new("ada").unwrap())
+        } else {
+            Err(Code::InvalidToken)
+        };
+        assert_eq!(
+            strict.verify(&token(&but(changes.clone()))),
+            expected,
+            "{changes}"
+        );
     }
 }
 

@@ -19,10 +19,17 @@ struct Silent {
 }
 
 impl Silent {
-    /// Starts it at an address that was free a moment ago, for it may have no way to say another, and waits until it answers.
+    /// Starts it at an address that was free a moment ago, for it may have no way to say another,
+    /// and waits until it answers.
     fn start(command: &mut Command) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = command.env("CHAT_LISTEN", address.to_string()).spawn().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let child = command
+            .env("CHAT_LISTEN", address.to_string())
+            .spawn()
+            .unwrap();
         let mut server = Self { child, address };
         let begun = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
@@ -41,7 +48,10 @@ impl Silent {
     }
 
     fn stop(mut self) -> ExitStatus {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
         self.child.wait().unwrap()
     }
@@ -56,7 +66,11 @@ impl Drop for Silent {
 }
 
 fn full() -> Stdio {
-    OpenOptions::new().write(true).open("/dev/full").unwrap().into()
+    OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap()
+        .into()
 }
 
 #[test]
@@ -64,7 +78,12 @@ fn a_full_disk_under_the_log_does_not_end_it() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = program(folder.path());
-        let server = Silent::start(command.env("CHAT_LOG_FORMAT", format).stdout(full()).stderr(full()));
+        let server = Silent::start(
+            command
+                .env("CHAT_LOG_FORMAT", format)
+                .stdout(full())
+                .stderr(full()),
+        );
         for _ in 0..3 {
             server.answers();
         }
@@ -81,7 +100,12 @@ fn pipes_whose_readers_left_do_not_end_it() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = program(folder.path());
-        let mut server = Silent::start(command.env("CHAT_LOG_FORMAT", format).stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let mut server = Silent::start(
+            command
+                .env("CHAT_LOG_FORMAT", format)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
         drop((server.child.stdout.take(), server.child.stderr.take()));
         for _ in 0..3 {
             server.answers();
@@ -95,8 +119,16 @@ fn closed_outputs_do_not_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let program = program(folder.path());
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$0\" >&- 2>&-"]).arg(program.get_program()).current_dir(folder.path()).env_clear();
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+        .args(["-c", "exec \"$0\" >&- 2>&-"])
+        .arg(program.get_program())
+        .current_dir(folder.path())
+        .env_clear();
+    shell.envs(
+        program
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     let server = Silent::start(&mut shell);
     server.answers();
     assert_eq!(server.stop().code(), Some(0));
@@ -105,7 +137,11 @@ fn closed_outputs_do_not_end_it() {
 #[test]
 fn what_is_wrong_with_the_settings_has_its_exit_code_though_nobody_can_read_it() {
     let folder = tempfile::tempdir().unwrap();
-    let status = program(folder.path()).env("CHAT_LEASE", "soon").stderr(full()).status().unwrap();
+    let status = program(folder.path())
+        .env("CHAT_LEASE", "soon")
+        .stderr(full())
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(2));
 }
 
@@ -119,13 +155,28 @@ fn lost_lines_are_counted_and_the_count_is_logged_when_writing_works_again() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("log");
-        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
         // For reading and writing, so that opening does not wait for the other end.
-        let mut both = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let mut both = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&pipe)
+            .unwrap();
         let write_end = OpenOptions::new().write(true).open(&pipe).unwrap();
         both.write_all(b"\n").unwrap();
         let mut command = program(folder.path());
-        let server = Silent::start(command.env("CHAT_LOG_FORMAT", format).stdout(Stdio::null()).stderr(write_end));
+        let server = Silent::start(
+            command
+                .env("CHAT_LOG_FORMAT", format)
+                .stdout(Stdio::null())
+                .stderr(write_end),
+        );
         drop(command);
         drop(both);
         for _ in 0..5 {
@@ -134,16 +185,36 @@ fn lost_lines_are_counted_and_the_count_is_logged_when_writing_works_again() {
         let mut log = reader(&pipe);
         server.answers();
         let mut text = String::new();
-        while !text.lines().last().is_some_and(|line| line.contains("log lines were lost")) {
-            assert!(log.read_line(&mut text).unwrap() > 0, "no line on lost lines in:\n{text}");
+        while !text
+            .lines()
+            .last()
+            .is_some_and(|line| line.contains("log lines were lost"))
+        {
+            assert!(
+                log.read_line(&mut text).unwrap() > 0,
+                "no line on lost lines in:\n{text}"
+            );
         }
         let report = text.lines().last().unwrap();
         let lines: u64 = match format {
-            "json" => serde_json::from_str::<serde_json::Value>(report).unwrap()["lines"].as_u64().unwrap(),
-            _ => report.split("lines=").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap(),
+            "json" => serde_json::from_str::<serde_json::Value>(report).unwrap()["lines"]
+                .as_u64()
+                .unwrap(),
+            _ => report
+                .split("lines=")
+                .nth(1)
+                .unwrap()
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap(),
         };
         assert!(lines >= 5, "{report}");
-        let status = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-TERM", &server.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
         let mut rest = String::new();
         log.read_to_string(&mut rest).unwrap();
@@ -165,6 +236,14 @@ fn malformed_requests_are_one_warning_not_an_error_each() {
     assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
     server.signal("TERM");
     let log = crate::process::Server::read_until(&mut server.stderr, "stopped");
-    assert_eq!(log.matches("malformed HTTP requests were rejected").count(), 1, "{log}");
-    assert!(!log.contains("ERROR") && !log.contains("request parse error: Invalid Header provided nonsense"), "{log}");
+    assert_eq!(
+        log.matches("malformed HTTP requests were rejected").count(),
+        1,
+        "{log}"
+    );
+    assert!(
+        !log.contains("ERROR")
+            && !log.contains("request parse error: Invalid Header provided nonsense"),
+        "{log}"
+    );
 }

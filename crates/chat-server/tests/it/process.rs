@@ -13,14 +13,20 @@ pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The program in this folder, on any free port, with an agent that nobody asks.
 pub fn program(folder: &Path) -> Command {
     let mut command = bare(folder);
-    command.env("CHAT_AGENT_URL", "http://127.0.0.1:9/v1").env("CHAT_AGENT_MODEL", "m");
+    command
+        .env("CHAT_AGENT_URL", "http://127.0.0.1:9/v1")
+        .env("CHAT_AGENT_MODEL", "m");
     command
 }
 
 /// The program in this folder, on any free port, with nothing else set.
 pub fn bare(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
-    command.current_dir(folder).env_clear().env("CHAT_LISTEN", "127.0.0.1:0").stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("CHAT_LISTEN", "127.0.0.1:0")
+        .stdin(Stdio::null());
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
@@ -38,7 +44,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let watchdog = Watchdog::of(&child);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -49,20 +59,32 @@ impl Server {
             stderr.read_to_string(&mut log).unwrap();
             panic!("no address in {line:?}; the log:\n{log}");
         };
-        Self { child, address: address.parse().unwrap(), stdout, stderr, _watchdog: watchdog }
+        Self {
+            child,
+            address: address.parse().unwrap(),
+            stdout,
+            stderr,
+            _watchdog: watchdog,
+        }
     }
 
     /// The text up to the line that holds `mark`.
     pub fn read_until(reader: &mut impl BufRead, mark: &str) -> String {
         let mut text = String::new();
         while !text.lines().last().is_some_and(|line| line.contains(mark)) {
-            assert!(reader.read_line(&mut text).unwrap() > 0, "no {mark:?} in:\n{text}");
+            assert!(
+                reader.read_line(&mut text).unwrap() > 0,
+                "no {mark:?} in:\n{text}"
+            );
         }
         text
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -96,7 +118,11 @@ impl Drop for Server {
 
 /// A program that is expected to end by itself, with what it said.
 pub fn refused(command: &mut Command) -> (Option<i32>, String) {
-    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let _watchdog = Watchdog::of(&child);
     let Output { status, stderr, .. } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
@@ -124,7 +150,9 @@ pub fn silent_agent() -> (TcpListener, String) {
 
 pub fn with_agent(folder: &Path, url: &str) -> Command {
     let mut command = program(folder);
-    command.env("CHAT_AGENT_URL", url).env("CHAT_JWT_SECRET", SECRET);
+    command
+        .env("CHAT_AGENT_URL", url)
+        .env("CHAT_JWT_SECRET", SECRET);
     command
 }
 
@@ -147,20 +175,47 @@ fn without_settings_it_says_how_to_begin_and_the_token_works() {
     let mut server = Server::start(&mut bare(folder.path()));
     let text = Server::read_until(&mut server.stdout, "API documentation");
     // The address signs a browser in, once.
-    let code = text.lines().find_map(|line| line.trim().strip_prefix(&format!("http://{}/#code=", server.address))).unwrap().to_owned();
+    let code = text
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix(&format!("http://{}/#code=", server.address))
+        })
+        .unwrap()
+        .to_owned();
     let mut stream = TcpStream::connect(server.address).unwrap();
     let body = format!(r#"{{"code": "{code}"}}"#);
-    let head = "POST /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json";
-    write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let head =
+        "POST /sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json";
+    write!(
+        stream,
+        "{head}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
     let mut signed_in = String::new();
     stream.read_to_string(&mut signed_in).unwrap();
-    assert!(signed_in.starts_with("HTTP/1.1 200 ") && signed_in.contains("\"token\""), "{signed_in}");
-    let token = text.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
-    assert!(text.contains(&format!("curl -s http://{}/api/demo/chat", server.address)), "{text}");
+    assert!(
+        signed_in.starts_with("HTTP/1.1 200 ") && signed_in.contains("\"token\""),
+        "{signed_in}"
+    );
+    let token = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("TOKEN="))
+        .unwrap();
+    assert!(
+        text.contains(&format!("curl -s http://{}/api/demo/chat", server.address)),
+        "{text}"
+    );
 
     let mut answer = String::new();
     server.send(token).read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("conversation_id") && answer.contains("Buy groceries"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ")
+            && answer.contains("conversation_id")
+            && answer.contains("Buy groceries"),
+        "{answer}"
+    );
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
 
@@ -174,54 +229,114 @@ fn without_settings_it_says_how_to_begin_and_the_token_works() {
 #[test]
 fn wrong_settings_are_named_without_a_backtrace() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, said) = refused(program(folder.path()).env("CHAT_LEASE", "soon").env("RUST_BACKTRACE", "1"));
+    let (code, said) = refused(
+        program(folder.path())
+            .env("CHAT_LEASE", "soon")
+            .env("RUST_BACKTRACE", "1"),
+    );
     assert_eq!(code, Some(2));
     assert_eq!(
         said,
         "chat-server: the configuration is wrong:\n  CHAT_LEASE: \"soon\" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h\n"
     );
     let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", "0.0.0.0:0"));
-    assert!(code == Some(2) && said.contains("set CHAT_JWT_SECRET"), "{said}");
-    let (code, said) = refused(program(folder.path()).env("CHAT_AGENT_URL", "https://user:hunter2@host/"));
-    assert!(code == Some(2) && said.contains("CHAT_AGENT_URL: ") && !said.contains("hunter2"), "{said}");
+    assert!(
+        code == Some(2) && said.contains("set CHAT_JWT_SECRET"),
+        "{said}"
+    );
+    let (code, said) =
+        refused(program(folder.path()).env("CHAT_AGENT_URL", "https://user:hunter2@host/"));
+    assert!(
+        code == Some(2) && said.contains("CHAT_AGENT_URL: ") && !said.contains("hunter2"),
+        "{said}"
+    );
     let (code, _) = refused(program(folder.path()).arg("--no-such-flag"));
     assert_eq!(code, Some(2));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
-    let (code, said) = refused(program(folder.path()).env("CHAT_MCP_SERVERS", r#"[{"name": "a b", "command": "c"}]"#));
-    assert!(code == Some(2) && said.contains("CHAT_MCP_SERVERS: "), "{said}");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "something was written"
+    );
+    let (code, said) = refused(
+        program(folder.path()).env("CHAT_MCP_SERVERS", r#"[{"name": "a b", "command": "c"}]"#),
+    );
+    assert!(
+        code == Some(2) && said.contains("CHAT_MCP_SERVERS: "),
+        "{said}"
+    );
 }
 
 #[test]
 fn only_tokens_of_the_secret_and_the_user_get_in() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::start(program(folder.path()).env("CHAT_JWT_SECRET", SECRET).env("CHAT_LOG_FORMAT", "json"));
+    let mut server = Server::start(
+        program(folder.path())
+            .env("CHAT_JWT_SECRET", SECRET)
+            .env("CHAT_LOG_FORMAT", "json"),
+    );
     let later = jsonwebtoken::get_current_timestamp() + 600;
     let cases = [
-        ("garbage".to_owned(), "401", "invalid_token", r#"www-authenticate: Bearer error="invalid_token""#),
-        (token_of("demo", 1), "401", "token_expired", r#"www-authenticate: Bearer error="invalid_token""#),
+        (
+            "garbage".to_owned(),
+            "401",
+            "invalid_token",
+            r#"www-authenticate: Bearer error="invalid_token""#,
+        ),
+        (
+            token_of("demo", 1),
+            "401",
+            "token_expired",
+            r#"www-authenticate: Bearer error="invalid_token""#,
+        ),
         (token_of("eve", later), "403", "wrong_user", ""),
-        (signed(&serde_json::json!({"sub": "demo"})), "401", "invalid_token", r#"www-authenticate: Bearer error="invalid_token""#),
+        (
+            signed(&serde_json::json!({"sub": "demo"})),
+            "401",
+            "invalid_token",
+            r#"www-authenticate: Bearer error="invalid_token""#,
+        ),
     ];
     let tokens = cases.clone().map(|(token, ..)| token);
     for (token, status, code, challenge) in cases {
         let mut answer = String::new();
         server.send(&token).read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} "))
+                && answer.contains(&format!(r#""code":"{code}""#)),
+            "{answer}"
+        );
         assert!(answer.contains(challenge), "{answer}");
     }
     // What is not UTF-8 is nobody's, not even whose name looks the same once it has been mended.
     let mut stream = TcpStream::connect(server.address).unwrap();
     let token = token_of("\u{fffd}", later);
-    let head = format!("GET /api/%FF/conversations HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+    let head = format!(
+        "GET /api/%FF/conversations HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("wrong_user"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("wrong_user"),
+        "{answer}"
+    );
     let log = Server::read_until(&mut server.stderr, "the token has no `exp`");
-    assert!(log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is over"), "{log}");
-    assert!(tokens.iter().all(|token| !log.contains(token)), "a token is in the log:\n{log}");
-    let answered = log.lines().find(|line| line.contains(r#""message":"answered""#)).unwrap();
-    assert!(serde_json::from_str::<serde_json::Value>(answered).unwrap()["took_us"].is_u64(), "{answered}");
+    assert!(
+        log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is over"),
+        "{log}"
+    );
+    assert!(
+        tokens.iter().all(|token| !log.contains(token)),
+        "a token is in the log:\n{log}"
+    );
+    let answered = log
+        .lines()
+        .find(|line| line.contains(r#""message":"answered""#))
+        .unwrap();
+    assert!(
+        serde_json::from_str::<serde_json::Value>(answered).unwrap()["took_us"].is_u64(),
+        "{answered}"
+    );
 }
 
 #[test]
@@ -231,16 +346,29 @@ fn a_taken_port_has_its_own_code() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", &address));
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains(&address) && said.contains("the port is in use") && said.contains("CHAT_LISTEN"), "{said}");
+    assert!(
+        said.contains(&address)
+            && said.contains("the port is in use")
+            && said.contains("CHAT_LISTEN"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_database_that_cannot_be_opened_has_its_own_code() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("notes.txt"), "this is not a database, whatever its name says".repeat(100)).unwrap();
-    let (code, said) = refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt/chat.db"));
+    std::fs::write(
+        folder.path().join("notes.txt"),
+        "this is not a database, whatever its name says".repeat(100),
+    )
+    .unwrap();
+    let (code, said) =
+        refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt/chat.db"));
     assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("DATABASE_URL") && said.contains("notes.txt/chat.db"), "{said}");
+    assert!(
+        said.contains("DATABASE_URL") && said.contains("notes.txt/chat.db"),
+        "{said}"
+    );
     let (code, said) = refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt"));
     assert_eq!(code, Some(4), "{said}");
 }
@@ -251,7 +379,10 @@ fn a_database_in_use_has_its_own_code() {
     let _first = Server::start(&mut program(folder.path()));
     let (code, said) = refused(&mut program(folder.path()));
     assert_eq!(code, Some(5), "{said}");
-    assert!(said.contains("chat.db is in use by another server"), "{said}");
+    assert!(
+        said.contains("chat.db is in use by another server"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -288,7 +419,11 @@ fn a_client_that_says_nothing_does_not_keep_it() {
     let asked = Instant::now();
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
     drop(silent);
 }
 
@@ -297,7 +432,9 @@ fn one_reply_that_nobody_reads_ends_its_connection() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(program(folder.path()).env("CHAT_STREAM_WRITE_TIMEOUT", "1s"));
     let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
     Server::read_until(&mut server.stderr, "a client does not read its reply");
     assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
 }
@@ -306,16 +443,26 @@ fn one_reply_that_nobody_reads_ends_its_connection() {
 fn a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, url) = silent_agent();
-    let mut server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_GRACE", "1h").env("CHAT_LOG_FORMAT", "json"));
+    let mut server = Server::start(
+        with_agent(folder.path(), &url)
+            .env("CHAT_SHUTDOWN_GRACE", "1h")
+            .env("CHAT_LOG_FORMAT", "json"),
+    );
     let _request = server.send(&token());
     let _question = asked(&agent);
     server.signal("INT");
     let log = Server::read_until(&mut server.stderr, r#""message":"stopping""#);
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).expect(line);
-        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+        assert!(
+            line["timestamp"].is_string() && line["level"].is_string(),
+            "{line}"
+        );
     }
-    assert!(!log.contains("groceries"), "what was said is in the log:\n{log}");
+    assert!(
+        !log.contains("groceries"),
+        "what was said is in the log:\n{log}"
+    );
     server.signal("INT");
     assert_eq!(server.exit_code(), Some(130));
 }
@@ -323,7 +470,11 @@ fn a_second_signal_ends_it_at_once() {
 /// A `GET` whose connection ends with the answer.
 pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -343,7 +494,11 @@ fn while_a_stop_is_announced_requests_are_still_taken() {
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(130));
 
-    let brief = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_NOTICE", "10ms").env("CHAT_SHUTDOWN_GRACE", "10ms"));
+    let brief = Server::start(
+        with_agent(folder.path(), &url)
+            .env("CHAT_SHUTDOWN_NOTICE", "10ms")
+            .env("CHAT_SHUTDOWN_GRACE", "10ms"),
+    );
     brief.signal("TERM");
     assert_eq!(brief.exit_code(), Some(0));
 }
@@ -355,7 +510,10 @@ fn ca_certificates_are_needed_for_https_alone() {
     std::fs::write(&none, "").unwrap();
     let without = |url: &str| {
         let mut command = program(folder.path());
-        command.env("CHAT_AGENT_URL", url).env("SSL_CERT_FILE", &none).env("SSL_CERT_DIR", folder.path().join("no-folder"));
+        command
+            .env("CHAT_AGENT_URL", url)
+            .env("SSL_CERT_FILE", &none)
+            .env("SSL_CERT_DIR", folder.path().join("no-folder"));
         command
     };
     let server = Server::start(&mut without("http://127.0.0.1:9/v1"));
@@ -363,25 +521,44 @@ fn ca_certificates_are_needed_for_https_alone() {
 
     let (code, said) = refused(&mut without("https://127.0.0.1:9/v1"));
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("no CA certificates") && said.contains("ca-certificates") && said.contains("SSL_CERT_FILE"), "{said}");
+    assert!(
+        said.contains("no CA certificates")
+            && said.contains("ca-certificates")
+            && said.contains("SSL_CERT_FILE"),
+        "{said}"
+    );
 }
 
 /// Looks until it is so; fails if it is not within a minute.
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never came true that {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "it never came true that {what}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// A server with a tool server behind a shell that ignores the end of its input and SIGTERM, and the processes of that.
+/// A server with a tool server behind a shell that ignores the end of its input and SIGTERM, and
+/// the processes of that.
 fn with_stubborn_tools(folder: &Path) -> (Server, Vec<String>) {
     let script = "trap '' TERM; sleep 300 & echo $! $$ > pids.new; mv pids.new pids; cat > /dev/null; sleep 300; :";
     let tools = serde_json::json!({ "mcpServers": { "stubborn": { "command": "sh", "args": ["-c", script] } } });
-    let server = Server::start(program(folder).env("CHAT_JWT_SECRET", SECRET).env("CHAT_MCP_SERVERS", tools.to_string()));
-    eventually("the tool server has started", || folder.join("pids").exists());
-    let pids: Vec<String> = std::fs::read_to_string(folder.join("pids")).unwrap().split_whitespace().map(str::to_owned).collect();
+    let server = Server::start(
+        program(folder)
+            .env("CHAT_JWT_SECRET", SECRET)
+            .env("CHAT_MCP_SERVERS", tools.to_string()),
+    );
+    eventually("the tool server has started", || {
+        folder.join("pids").exists()
+    });
+    let pids: Vec<String> = std::fs::read_to_string(folder.join("pids"))
+        .unwrap()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     assert!(pids.len() == 2 && pids.iter().all(|pid| runs(pid)));
     (server, pids)
 }
@@ -389,7 +566,9 @@ fn with_stubborn_tools(folder: &Path) -> (Server, Vec<String>) {
 /// Whether a process runs: one that has ended and was not reaped yet does not.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 #[test]
@@ -398,7 +577,10 @@ fn a_stop_ends_all_processes_of_tool_servers() {
     let (server, pids) = with_stubborn_tools(folder.path());
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
-    assert!(!pids.iter().any(|pid| runs(pid)), "{pids:?} run after the stop");
+    assert!(
+        !pids.iter().any(|pid| runs(pid)),
+        "{pids:?} run after the stop"
+    );
 }
 
 #[test]
@@ -407,5 +589,7 @@ fn a_server_that_is_killed_leaves_no_process_of_a_tool_server() {
     let (mut server, pids) = with_stubborn_tools(folder.path());
     server.child.kill().unwrap();
     server.child.wait().unwrap();
-    eventually("the processes have ended", || !pids.iter().any(|pid| runs(pid)));
+    eventually("the processes have ended", || {
+        !pids.iter().any(|pid| runs(pid))
+    });
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message, MessageId, NewItem, Target, Timestamp,
-    Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message,
+    MessageId, NewItem, Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId,
+    WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use uuid::Uuid;
@@ -22,14 +23,23 @@ impl Chat {
     pub async fn open(url: &str, options: OpenOptions) -> Self {
         let store = Arc::new(SeaOrmStore::open(url, options).await.unwrap());
         let worker = WorkerId(Uuid::now_v7());
-        store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
-        Self { store, owner: UserId::new("ann").unwrap(), worker }
+        store
+            .enroll(worker, Duration::from_secs(3600))
+            .await
+            .unwrap();
+        Self {
+            store,
+            owner: UserId::new("ann").unwrap(),
+            worker,
+        }
     }
 
     /// One turn, in a new conversation or in this one.
     pub async fn turn(&self, conversation: Option<ConversationId>, read: bool) -> ConversationId {
-        let conversation =
-            conversation.map_or_else(|| Target::New(ConversationId(Uuid::now_v7()), Title::from_message("new")), Target::Existing);
+        let conversation = conversation.map_or_else(
+            || Target::New(ConversationId(Uuid::now_v7()), Title::from_message("new")),
+            Target::Existing,
+        );
         let held = self.begin_in(conversation, 0).await.unwrap();
         if read {
             assert!(self.read(held.turn.conversation).await >= 1);
@@ -41,12 +51,26 @@ impl Chat {
     /// Ends a turn; returns the one that waited for it.
     pub async fn end(&self, held: &HeldTurn) -> Option<HeldTurn> {
         let message = Message::assistant(MessageId(Uuid::now_v7()), "y".repeat(1500));
-        let last = vec![NewItem { at: Timestamp(1), body: ItemBody::Message(message) }];
-        self.store.end_turn(&held.lease, last, TurnOutcome::Completed, Usage::default(), Timestamp(1)).await.unwrap().next
+        let last = vec![NewItem {
+            at: Timestamp(1),
+            body: ItemBody::Message(message),
+        }];
+        self.store
+            .end_turn(
+                &held.lease,
+                last,
+                TurnOutcome::Completed,
+                Usage::default(),
+                Timestamp(1),
+            )
+            .await
+            .unwrap()
+            .next
     }
 
     pub async fn begin(&self, conversation: ConversationId, queue_limit: u32) -> Option<HeldTurn> {
-        self.begin_in(Target::Existing(conversation), queue_limit).await
+        self.begin_in(Target::Existing(conversation), queue_limit)
+            .await
     }
 
     /// Begins a turn, which may have to wait.
@@ -74,7 +98,11 @@ impl Chat {
 
     /// Reads a conversation; returns how many turns it has.
     pub async fn read(&self, conversation: ConversationId) -> u64 {
-        self.store.turns(&self.owner, conversation, TurnPage::ALL).await.unwrap().len() as u64
+        self.store
+            .turns(&self.owner, conversation, TurnPage::ALL)
+            .await
+            .unwrap()
+            .len() as u64
     }
 
     /// A conversation of so many turns.
@@ -87,11 +115,17 @@ impl Chat {
     }
 }
 
-/// The CPU time this process has used. Linux counts it in hundredths of a second (proc_pid_stat(5), fields 14 and 15).
+/// The CPU time this process has used. Linux counts it in hundredths of a second (proc_pid_stat(5),
+/// fields 14 and 15).
 pub fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = stat.rsplit_once(')').unwrap().1;
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum();
     Duration::from_millis(ticks * 10)
 }
 

@@ -9,7 +9,9 @@ pub(crate) fn unavailability(error: &Error) -> Option<Unavailability> {
     match error {
         Error::Database(refusal) => by_code(&code(refusal.as_ref())),
         // The connection broke, or what came was cut off.
-        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => Some(Unavailability::Unreachable),
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => {
+            Some(Unavailability::Unreachable)
+        }
         _ => None,
     }
 }
@@ -18,20 +20,23 @@ fn by_code(code: &str) -> Option<Unavailability> {
     match code {
         "53100" => Some(Unavailability::Full),
         "25006" => Some(Unavailability::ReadOnly),
-        // Cancelled by a time limit of the database; no lock within it; a transaction that was idle for too long.
+        // Cancelled by a time limit of the database; no lock within it; a transaction that was idle
+        // for too long.
         "57014" | "55P03" | "25P03" => Some(Unavailability::Timeout),
         // A page of a table or of an index.
         "XX001" | "XX002" => Some(Unavailability::Damaged),
         _ => match code.get(..2) {
-            // Connections, credentials, resources, an operator's intervention, the system below, its own faults.
+            // Connections, credentials, resources, an operator's intervention, the system below,
+            // its own faults.
             Some("08" | "28" | "53" | "57" | "58" | "XX") => Some(Unavailability::Unreachable),
             _ => None,
         },
     }
 }
 
-/// Whether the same transaction, begun anew, may well succeed: it was the victim of another one, in a deadlock, or because both stored the same
-/// key and neither saw the other's (two requests with one idempotency key: the second one then finds what the first one stored).
+/// Whether the same transaction, begun anew, may well succeed: it was the victim of another one, in
+/// a deadlock, or because both stored the same key and neither saw the other's (two requests with
+/// one idempotency key: the second one then finds what the first one stored).
 pub(crate) fn is_transient(error: &Error) -> bool {
     matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "40001" | "40P01" | "23505"))
 }
@@ -41,7 +46,8 @@ pub(crate) fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "40001" | "40P01"))
 }
 
-/// Whether something between us and the database lost a statement that was prepared, or mixed it up with another client's.
+/// Whether something between us and the database lost a statement that was prepared, or mixed it up
+/// with another client's.
 pub(crate) fn is_poolers(error: &Error) -> bool {
     matches!(error, Error::Database(refusal) if matches!(code(refusal.as_ref()).as_str(), "26000" | "42P05"))
 }

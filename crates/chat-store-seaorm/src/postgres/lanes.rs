@@ -1,7 +1,8 @@
 //! The writers of PostgreSQL: several batches at once, each in a transaction of its own.
 //!
-//! Rows are locked before they are read, conversations in order of their ids, so that batches that meet wait for each other (see
-//! `turns/load.rs`). While all lanes are busy, the next batch gathers; a lone caller never waits for company.
+//! Rows are locked before they are read, conversations in order of their ids, so that batches that
+//! meet wait for each other (see `turns/load.rs`). While all lanes are busy, the next batch
+//! gathers; a lone caller never waits for company.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,8 @@ struct Shared {
 }
 
 impl Lanes {
-    /// Lets so many `lanes` work beside each other, each on at most `batch` commands at once, for at most `limit`.
+    /// Lets so many `lanes` work beside each other, each on at most `batch` commands at once, for
+    /// at most `limit`.
     pub(crate) fn start(pool: Pool, batch: usize, lanes: u32, limit: Duration) -> Self {
         let lanes = lanes.max(1);
         let (jobs, waiting) = mpsc::channel(WAITING);
@@ -60,9 +62,15 @@ impl Lanes {
         });
         let closing = CancellationToken::new();
         for _ in 0..lanes {
-            shared.tasks.spawn(keep(Arc::clone(&shared), closing.clone(), batch));
+            shared
+                .tasks
+                .spawn(keep(Arc::clone(&shared), closing.clone(), batch));
         }
-        Self { jobs, shared, closing }
+        Self {
+            jobs,
+            shared,
+            closing,
+        }
     }
 
     pub(crate) async fn send(&self, job: Job) -> Result<(), Fault> {
@@ -71,7 +79,10 @@ impl Lanes {
         }
         if job.is_other() {
             let shared = Arc::clone(&self.shared);
-            self.shared.tasks.spawn_on(async move { shared.beside(job).await }, &self.shared.runtime);
+            self.shared.tasks.spawn_on(
+                async move { shared.beside(job).await },
+                &self.shared.runtime,
+            );
             return Ok(());
         }
         self.jobs.send(job).await.map_err(|_| Fault::Closed)
@@ -90,7 +101,10 @@ impl Lanes {
 
 /// Keeps a lane in use: a mistake in one batch must not end it for all that come later.
 async fn keep(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
-    while tokio::spawn(lane(Arc::clone(&shared), closing.clone(), batch)).await.is_err_and(|stopped| stopped.is_panic()) {}
+    while tokio::spawn(lane(Arc::clone(&shared), closing.clone(), batch))
+        .await
+        .is_err_and(|stopped| stopped.is_panic())
+    {}
 }
 
 /// Does what waits, until nobody can send any more.
@@ -106,7 +120,9 @@ async fn lane(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
                 waiting.recv_many(&mut jobs, batch).await
             }
         };
-        let Ok(_permit) = shared.permits.acquire().await else { return };
+        let Ok(_permit) = shared.permits.acquire().await else {
+            return;
+        };
         drop(waiting);
         if count == 0 {
             return;
@@ -119,7 +135,11 @@ impl Shared {
     /// Does a command that needs no lane.
     async fn beside(&self, job: Job) {
         // It decides by what was begun before it: that must have come to its end.
-        let _all = if job.is_last() { self.permits.acquire_many(self.lanes).await.ok() } else { None };
+        let _all = if job.is_last() {
+            self.permits.acquire_many(self.lanes).await.ok()
+        } else {
+            None
+        };
         write(self, vec![job]).await;
     }
 }
@@ -132,13 +152,27 @@ impl Transact for Shared {
         let mut uncertain = false;
         let mut pause = Duration::ZERO;
         for tries in 1.. {
-            let Err(fault) = batch::transact(&self.source, jobs, deadline.saturating_duration_since(Instant::now())).await else {
+            let Err(fault) = batch::transact(
+                &self.source,
+                jobs,
+                deadline.saturating_duration_since(Instant::now()),
+            )
+            .await
+            else {
                 return Ok(());
             };
-            // A COMMIT without an answer was done or not. Done again under the same ids, it says which.
+            // A COMMIT without an answer was done or not. Done again under the same ids, it says
+            // which.
             uncertain |= matches!(fault, Fault::Uncertain(_));
-            let worthwhile = if uncertain { fault.unavailability().is_some() } else { fault.is_passing() && tries < TRIES };
-            if !(worthwhile && jobs.iter().all(Job::is_repeatable) && Instant::now() + pause < deadline) {
+            let worthwhile = if uncertain {
+                fault.unavailability().is_some()
+            } else {
+                fault.is_passing() && tries < TRIES
+            };
+            if !(worthwhile
+                && jobs.iter().all(Job::is_repeatable)
+                && Instant::now() + pause < deadline)
+            {
                 return Err(fault);
             }
             tracing::warn!(error = %fault, tries, uncertain, "a transaction failed in passing; it is begun anew");

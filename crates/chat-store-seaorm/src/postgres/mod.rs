@@ -1,7 +1,7 @@
 //! All that is PostgreSQL's alone.
 //!
-//! No statement needs a session: what is set is set for one transaction, so that a pooler between us and the database may give each
-//! transaction another connection.
+//! No statement needs a session: what is set is set for one transaction, so that a pooler between
+//! us and the database may give each transaction another connection.
 
 mod errors;
 mod lanes;

@@ -26,7 +26,9 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// Joins whoever uses the database, and brings it to where the store can use it.
 pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenError> {
-    let connect = PgConnectOptions::from_str(url).map_err(|error| OpenError::Url { reason: error.to_string() })?;
+    let connect = PgConnectOptions::from_str(url).map_err(|error| OpenError::Url {
+        reason: error.to_string(),
+    })?;
     let connect = connect
         .application_name("chat-server")
         .statement_cache_capacity(PREPARED)
@@ -35,30 +37,41 @@ pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenE
         .disable_statement_logging();
     let pool = Pool::new(connect.clone(), options)?;
     check_settings(&pool).await?;
-    check_statements(&connect).await.map_err(|error| Fault::of(Arc::new(error)))?;
+    check_statements(&connect)
+        .await
+        .map_err(|error| Fault::of(Arc::new(error)))?;
     migrate(connect, options).await?;
     Ok(pool)
 }
 
-/// Refuses a database that cannot keep our text; warns of one that forgets what it said was durable.
+/// Refuses a database that cannot keep our text; warns of one that forgets what it said was
+/// durable.
 async fn check_settings(pool: &Pool) -> Result<(), OpenError> {
     let db = Db::Postgres(pool.session().await?);
     let settings = ["server_encoding", "fsync", "synchronous_commit"];
-    let names = settings.map(|name| format!("current_setting('{name}')")).join(", ");
+    let names = settings
+        .map(|name| format!("current_setting('{name}')"))
+        .join(", ");
     let found = Sql::new(format!("SELECT {names}")).all(&db).await?;
     for (place, name) in settings.into_iter().enumerate() {
-        let value: String = found.first().map_or(Ok(String::new()), |row| Row::new("settings", 0, row).get(place, name))?;
+        let value: String = found.first().map_or(Ok(String::new()), |row| {
+            Row::new("settings", 0, row).get(place, name)
+        })?;
         match (name, value.as_str()) {
             ("server_encoding", "UTF8") => {}
             ("server_encoding", _) => return Err(OpenError::Encoding(value)),
-            (_, "off") => tracing::warn!(setting = name, "the database is set to forget acknowledged messages when it crashes"),
+            (_, "off") => tracing::warn!(
+                setting = name,
+                "the database is set to forget acknowledged messages when it crashes"
+            ),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Finds out whether a prepared statement is still there in the next transaction, also when a pooler gives that one another connection.
+/// Finds out whether a prepared statement is still there in the next transaction, also when a
+/// pooler gives that one another connection.
 async fn check_statements(connect: &PgConnectOptions) -> Result<(), Error> {
     let (mut one, mut other) = (connect.connect().await?, connect.connect().await?);
     sqlx::query("SELECT 1").execute(&mut one).await?;
@@ -71,9 +84,14 @@ async fn check_statements(connect: &PgConnectOptions) -> Result<(), Error> {
     transaction.commit().await
 }
 
-/// Brings the schema up to date. Of several processes that begin at once, one does it, and the others wait.
+/// Brings the schema up to date. Of several processes that begin at once, one does it, and the
+/// others wait.
 async fn migrate(connect: PgConnectOptions, options: &OpenOptions) -> Result<(), OpenError> {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(options.connect_timeout).connect_with(connect).await;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(options.connect_timeout)
+        .connect_with(connect)
+        .await;
     let pool = pool.map_err(|error| Fault::Connect(Arc::new(error)))?;
     let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     let done = bring_up_to_date(&db, options.migrate).await;
@@ -86,7 +104,9 @@ async fn bring_up_to_date(db: &DatabaseConnection, migrate: bool) -> Result<(), 
         return Ok(());
     }
     let transaction = db.begin().await?;
-    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATING})")).await?;
+    transaction
+        .execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATING})"))
+        .await?;
     // Others may have done it meanwhile.
     if must_migrate(chat_migrations::compare(&transaction).await?, migrate)? {
         tracing::info!("migrating the database");

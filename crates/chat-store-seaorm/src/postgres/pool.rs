@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool::managed::{Manager, Metrics, Object, PoolError, QueueMode, RecycleResult, TimeoutType};
+use deadpool::managed::{
+    Manager, Metrics, Object, PoolError, QueueMode, RecycleResult, TimeoutType,
+};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Error};
 
@@ -11,7 +13,8 @@ use super::session::Session;
 use crate::fault::Fault;
 use crate::open::OpenOptions;
 
-/// A connection that was idle for longer is asked before it is used: networks forget connections without telling.
+/// A connection that was idle for longer is asked before it is used: networks forget connections
+/// without telling.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// How long that question may take.
@@ -25,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Pool {
     connections: deadpool::managed::Pool<Connector>,
     begin: Arc<str>,
-    /// How long a statement's answer is waited for. The database is asked to give up earlier, but what is silent does not hear that.
+    /// How long a statement's answer is waited for. The database is asked to give up earlier, but
+    /// what is silent does not hear that.
     patience: Duration,
 }
 
@@ -41,7 +45,11 @@ impl Manager for Connector {
         self.0.connect().await
     }
 
-    async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<Error> {
+    async fn recycle(
+        &self,
+        connection: &mut PgConnection,
+        metrics: &Metrics,
+    ) -> RecycleResult<Error> {
         if metrics.last_used() > IDLE {
             connection.ping().await?;
         }
@@ -65,24 +73,36 @@ impl Pool {
         let limit = options.statement_timeout.as_millis();
         let settings = [
             format!("statement_timeout = {limit}"),
-            // Whoever is stopped in the middle of a transaction must not keep others from the rows it has locked.
+            // Whoever is stopped in the middle of a transaction must not keep others from the rows
+            // it has locked.
             format!("idle_in_transaction_session_timeout = {limit}"),
-            // All that is written is found by index, so planning anew for each call gains nothing and costs more than the rest.
+            // All that is written is found by index, so planning anew for each call gains nothing
+            // and costs more than the rest.
             "plan_cache_mode = force_generic_plan".to_owned(),
             "enable_seqscan = off".to_owned(),
         ];
-        let begin = settings.iter().fold("BEGIN".to_owned(), |text, setting| text + "; SET LOCAL " + setting);
-        Ok(Self { connections, begin: begin.into(), patience: options.statement_timeout + GRACE })
+        let begin = settings.iter().fold("BEGIN".to_owned(), |text, setting| {
+            text + "; SET LOCAL " + setting
+        });
+        Ok(Self {
+            connections,
+            begin: begin.into(),
+            patience: options.statement_timeout + GRACE,
+        })
     }
 
     /// A connection on which each statement is a transaction of its own.
     pub(crate) async fn session(&self) -> Result<Session, Fault> {
         let connection = self.connections.get().await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => Fault::TimedOut,
-            PoolError::Timeout(_) => Fault::Connect(Arc::new(Error::Io(std::io::ErrorKind::TimedOut.into()))),
+            PoolError::Timeout(_) => {
+                Fault::Connect(Arc::new(Error::Io(std::io::ErrorKind::TimedOut.into())))
+            }
             PoolError::Backend(error) => Fault::Connect(Arc::new(error)),
             PoolError::Closed => Fault::Closed,
-            error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => Fault::Contradiction(error.to_string()),
+            error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
+                Fault::Contradiction(error.to_string())
+            }
         })?;
         Ok(Session::new(connection, self.clone()))
     }

@@ -18,9 +18,9 @@ use crate::sql::{Bound, Dialect, Row, Sql, Value};
 
 /// A connection in use, in a transaction or not.
 ///
-/// It goes back to its pool only if all that was done on it ended well. In any other case it is closed: after an error or a dropped call
-/// nobody knows what the database holds for it (a dropped `BEGIN` of sqlx 0.9 would leave the next user inside a transaction that
-/// is never committed).
+/// It goes back to its pool only if all that was done on it ended well. In any other case it is
+/// closed: after an error or a dropped call nobody knows what the database holds for it (a dropped
+/// `BEGIN` of sqlx 0.9 would leave the next user inside a transaction that is never committed).
 pub(crate) struct Session {
     /// `None` only while this is dropped.
     connection: Mutex<Option<Borrowed>>,
@@ -38,7 +38,12 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(connection: Borrowed, pool: Pool) -> Self {
-        Self { connection: Mutex::new(Some(connection)), pool, at_rest: AtomicBool::new(true), in_transaction: false }
+        Self {
+            connection: Mutex::new(Some(connection)),
+            pool,
+            at_rest: AtomicBool::new(true),
+            in_transaction: false,
+        }
     }
 
     pub(super) async fn begin(&mut self, text: &str) -> Result<(), Fault> {
@@ -50,33 +55,65 @@ impl Session {
         let committed = self.simple("COMMIT".to_owned()).await;
         self.in_transaction = committed.is_err();
         // Until it is answered, nobody knows what became of it.
-        committed.map_err(|fault| if fault.unavailability().is_some() { Fault::Uncertain(Box::new(fault)) } else { fault })
+        committed.map_err(|fault| {
+            if fault.unavailability().is_some() {
+                Fault::Uncertain(Box::new(fault))
+            } else {
+                fault
+            }
+        })
     }
 
     pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, Fault> {
         let (text, arguments) = rendered(sql)?;
-        let done = self.ask(async move |connection| sqlx::query_with(AssertSqlSafe(text), arguments).execute(connection).await);
+        let done = self.ask(async move |connection| {
+            sqlx::query_with(AssertSqlSafe(text), arguments)
+                .execute(connection)
+                .await
+        });
         Ok(done.await?.rows_affected())
     }
 
     pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, Fault> {
         let (text, arguments) = rendered(sql)?;
-        let rows = self.ask(async move |connection| sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(connection).await);
+        let rows = self.ask(async move |connection| {
+            sqlx::query_with(AssertSqlSafe(text), arguments)
+                .fetch_all(connection)
+                .await
+        });
         Ok(rows.await?.into_iter().map(QueryResult::from).collect())
     }
 
-    /// Runs statements that change rows as one: one way there and back. Returns how many rows each of the updates has changed.
-    pub(crate) async fn execute_as_one(&self, inserts: Vec<Sql>, updates: Vec<Sql>) -> Result<Vec<u64>, Fault> {
+    /// Runs statements that change rows as one: one way there and back. Returns how many rows each
+    /// of the updates has changed.
+    pub(crate) async fn execute_as_one(
+        &self,
+        inserts: Vec<Sql>,
+        updates: Vec<Sql>,
+    ) -> Result<Vec<u64>, Fault> {
         let count = updates.len();
-        let inserts = inserts.into_iter().enumerate().map(|(place, insert)| Sql::new(format!("i{place} AS (")).append(insert).push(")"));
+        let inserts = inserts
+            .into_iter()
+            .enumerate()
+            .map(|(place, insert)| Sql::new(format!("i{place} AS (")).append(insert).push(")"));
         let updates = updates.into_iter().enumerate();
-        let updates = updates.map(|(place, update)| Sql::new(format!("u{place} AS (")).append(update).push(" RETURNING 1)"));
+        let updates = updates.map(|(place, update)| {
+            Sql::new(format!("u{place} AS ("))
+                .append(update)
+                .push(" RETURNING 1)")
+        });
         let mut all = Sql::new("WITH ");
         for (place, statement) in inserts.chain(updates).enumerate() {
-            all = all.push(if place > 0 { ", " } else { "" }).append(statement);
+            all = all
+                .push(if place > 0 { ", " } else { "" })
+                .append(statement);
         }
-        let counts: Vec<_> = (0..count).map(|place| format!("(SELECT COUNT(*) FROM u{place})")).collect();
-        let rows = self.all(all.push(format!(" SELECT {}", counts.join(", ")))).await?;
+        let counts: Vec<_> = (0..count)
+            .map(|place| format!("(SELECT COUNT(*) FROM u{place})"))
+            .collect();
+        let rows = self
+            .all(all.push(format!(" SELECT {}", counts.join(", "))))
+            .await?;
         let row = rows.first().map(|row| Row::new("changes", 0, row));
         let row = row.ok_or_else(|| Fault::Contradiction("a count without a row".to_owned()))?;
         (0..count).map(|place| row.count(place, "count")).collect()
@@ -84,11 +121,18 @@ impl Session {
 
     /// Runs statements that need no preparing.
     async fn simple(&self, text: String) -> Result<(), Fault> {
-        self.ask(async move |connection| connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await).await.map(drop)
+        self.ask(async move |connection| {
+            connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await
+        })
+        .await
+        .map(drop)
     }
 
     /// Asks the database, and waits for its answer as long as is reasonable.
-    async fn ask<T>(&self, question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Fault> {
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Fault> {
         let mut connection = self.connection.lock().await;
         let connection = connection.as_mut().ok_or(Fault::Closed)?;
         self.at_rest.store(false, Ordering::Relaxed);
@@ -118,7 +162,8 @@ impl Drop for Session {
         if let Some(connection) = self.connection.get_mut().take()
             && !keep
         {
-            // Out of the pool; dropped, the socket is closed, and the database undoes what was not committed.
+            // Out of the pool; dropped, the socket is closed, and the database undoes what was not
+            // committed.
             drop(Borrowed::take(connection));
         }
     }
@@ -148,23 +193,70 @@ fn add(arguments: &mut PgArguments, value: Value) -> Result<(), sqlx::error::Box
 }
 
 /// A column has values of one type: they come from one field of one kind of row.
-fn add_column(arguments: &mut PgArguments, column: Vec<Value>) -> Result<(), sqlx::error::BoxDynError> {
+fn add_column(
+    arguments: &mut PgArguments,
+    column: Vec<Value>,
+) -> Result<(), sqlx::error::BoxDynError> {
     match column.first() {
-        Some(Value::Bool(_)) => arguments
-            .add(column.into_iter().map(|value| if let Value::Bool(value) = value { Some(value) } else { None }).collect::<Vec<_>>()),
-        Some(Value::Number(_)) => {
-            arguments.add(column.into_iter().map(|value| if let Value::Number(value) = value { value } else { None }).collect::<Vec<_>>())
-        }
+        Some(Value::Bool(_)) => arguments.add(
+            column
+                .into_iter()
+                .map(|value| {
+                    if let Value::Bool(value) = value {
+                        Some(value)
+                    } else {
+                        None
+                    }
+                })
+                .collect::<Vec<_>>(),
+        ),
+        Some(Value::Number(_)) => arguments.add(
+            column
+                .into_iter()
+                .map(|value| {
+                    if let Value::Number(value) = value {
+                        value
+                    } else {
+                        None
+                    }
+                })
+                .collect::<Vec<_>>(),
+        ),
         Some(Value::Text(_) | Value::Json(_)) => arguments.add(
             column
                 .into_iter()
-                .map(|value| if let Value::Text(value) | Value::Json(value) = value { value } else { None })
+                .map(|value| {
+                    if let Value::Text(value) | Value::Json(value) = value {
+                        value
+                    } else {
+                        None
+                    }
+                })
                 .collect::<Vec<Option<String>>>(),
         ),
-        Some(Value::Uuid(_)) => arguments
-            .add(column.into_iter().map(|value| if let Value::Uuid(value) = value { value } else { None }).collect::<Vec<Option<Uuid>>>()),
+        Some(Value::Uuid(_)) => arguments.add(
+            column
+                .into_iter()
+                .map(|value| {
+                    if let Value::Uuid(value) = value {
+                        value
+                    } else {
+                        None
+                    }
+                })
+                .collect::<Vec<Option<Uuid>>>(),
+        ),
         Some(Value::Bytes(_)) => arguments.add(
-            column.into_iter().map(|value| if let Value::Bytes(value) = value { value } else { None }).collect::<Vec<Option<Vec<u8>>>>(),
+            column
+                .into_iter()
+                .map(|value| {
+                    if let Value::Bytes(value) = value {
+                        value
+                    } else {
+                        None
+                    }
+                })
+                .collect::<Vec<Option<Vec<u8>>>>(),
         ),
         None => arguments.add(Vec::<String>::new()),
     }

@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use super::BACKEND;
 use crate::fault::Fault;
 
-/// How long a server waits for the check before it serves. The check of a larger database goes on while the server works.
+/// How long a server waits for the check before it serves. The check of a larger database goes on
+/// while the server works.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-/// How many instructions of SQLite's machine run between two looks at whether the check is still wanted.
+/// How many instructions of SQLite's machine run between two looks at whether the check is still
+/// wanted.
 const INSTRUCTIONS: i32 = 10_000;
 
 /// What a check found.
@@ -40,9 +42,19 @@ impl Check {
     pub(super) async fn start(connection: DatabaseConnection) -> Result<Self, DbErr> {
         let cancelled = Arc::new(AtomicBool::new(false));
         let is_cancelled = Arc::clone(&cancelled);
-        let conn_err = |error: sea_orm::sqlx::Error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error)));
-        let mut handled = connection.get_sqlite_connection_pool().acquire().await.map_err(conn_err)?;
-        handled.lock_handle().await.map_err(conn_err)?.set_progress_handler(INSTRUCTIONS, move || !is_cancelled.load(Ordering::Relaxed));
+        let conn_err = |error: sea_orm::sqlx::Error| {
+            DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error)))
+        };
+        let mut handled = connection
+            .get_sqlite_connection_pool()
+            .acquire()
+            .await
+            .map_err(conn_err)?;
+        handled
+            .lock_handle()
+            .await
+            .map_err(conn_err)?
+            .set_progress_handler(INSTRUCTIONS, move || !is_cancelled.load(Ordering::Relaxed));
         drop(handled);
         let work = tokio::spawn(async move {
             let finding = check(&connection).await;
@@ -56,7 +68,10 @@ impl Check {
 
     /// Waits for the finding, at most for `limit`; `None` if the check still runs then.
     pub(super) async fn finding(&mut self, limit: Duration) -> Option<Finding> {
-        timeout(limit, &mut self.work).await.ok().map(|done| done.unwrap_or_else(|error| Finding::Unknown(error.to_string())))
+        timeout(limit, &mut self.work)
+            .await
+            .ok()
+            .map(|done| done.unwrap_or_else(|error| Finding::Unknown(error.to_string())))
     }
 
     /// What cancels the check.
@@ -67,13 +82,19 @@ impl Check {
 
 async fn check(connection: &DatabaseConnection) -> Finding {
     // The first problem is enough.
-    let rows = connection.query_all_raw(Statement::from_string(BACKEND, "PRAGMA quick_check(1)")).await;
+    let rows = connection
+        .query_all_raw(Statement::from_string(BACKEND, "PRAGMA quick_check(1)"))
+        .await;
     match rows.map(|rows| rows.first().map(|row| row.try_get_by::<String, _>(0))) {
         Ok(Some(Ok(word))) if word == "ok" => Finding::Whole,
         Ok(Some(Ok(problem))) => Finding::Damaged(problem),
         Ok(Some(Err(error))) | Err(error) => {
             let fault = Fault::from(error);
-            if fault.is_damage() { Finding::Damaged(fault.to_string()) } else { Finding::Unknown(fault.to_string()) }
+            if fault.is_damage() {
+                Finding::Damaged(fault.to_string())
+            } else {
+                Finding::Unknown(fault.to_string())
+            }
         }
         Ok(None) => Finding::Unknown("no answer".to_owned()),
     }

@@ -19,7 +19,8 @@ pub(crate) fn is_damage(code: i32) -> bool {
     matches!(code & 0xff, CORRUPT | NOTADB) || matches!(code, IOERR_DATA | IOERR_CORRUPTFS)
 }
 
-/// Whether an extended result code says that a write failed, which a quota or a limit of file sizes may have caused.
+/// Whether an extended result code says that a write failed, which a quota or a limit of file sizes
+/// may have caused.
 pub(crate) fn is_failed_write(code: i32) -> bool {
     code == IOERR_WRITE
 }
@@ -56,9 +57,14 @@ mod tests {
 
     #[test]
     fn every_code_of_a_damaged_file_is_damage() {
-        // SQLITE_CORRUPT with _VTAB, _SEQUENCE and _INDEX; SQLITE_NOTADB; SQLITE_IOERR_DATA and _CORRUPTFS.
+        // SQLITE_CORRUPT with _VTAB, _SEQUENCE and _INDEX; SQLITE_NOTADB; SQLITE_IOERR_DATA and
+        // _CORRUPTFS.
         for code in [11, 267, 523, 779, 26, 8202, 8458] {
-            assert_eq!(unavailability(code), Some(Unavailability::Damaged), "{code}");
+            assert_eq!(
+                unavailability(code),
+                Some(Unavailability::Damaged),
+                "{code}"
+            );
         }
     }
 }

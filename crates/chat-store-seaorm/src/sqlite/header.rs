@@ -39,7 +39,10 @@ impl Header {
         match read {
             0 => Ok(None),
             LENGTH if bytes.starts_with(MAGIC) => Ok(Some(Self::parse(&bytes))),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not an SQLite database")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is not an SQLite database",
+            )),
         }
     }
 
@@ -66,9 +69,15 @@ impl Header {
 
 /// A big-endian number.
 pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    bytes.get(offset..).and_then(|rest| rest.first_chunk()).map_or(0, |number| u32::from_be_bytes(*number))
+    bytes
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |number| u32::from_be_bytes(*number))
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> u16 {
-    bytes.get(offset..).and_then(|rest| rest.first_chunk()).map_or(0, |number| u16::from_be_bytes(*number))
+    bytes
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |number| u16::from_be_bytes(*number))
 }

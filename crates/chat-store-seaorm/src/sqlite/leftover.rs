@@ -11,7 +11,8 @@ use crate::open::OpenError;
 /// The suffix of the write-ahead log's name.
 pub(super) const LOG: &str = "-wal";
 
-/// The suffix of the rollback journal's name. A database in write-ahead mode has one only while it is made.
+/// The suffix of the rollback journal's name. A database in write-ahead mode has one only while it
+/// is made.
 pub(super) const JOURNAL: &str = "-journal";
 
 /// The length of a write-ahead log without entries (<https://sqlite.org/walformat.html>).
@@ -48,18 +49,25 @@ impl Refused {
 pub(super) fn refuse(path: &Path) -> Result<(), Refused> {
     for (suffix, holds_data) in [(LOG, has_log(path)?), (JOURNAL, has_journal_of_data(path)?)] {
         if holds_data {
-            return Err(Refused::Leftover { path: path.to_owned(), leftover: beside(path, suffix) });
+            return Err(Refused::Leftover {
+                path: path.to_owned(),
+                leftover: beside(path, suffix),
+            });
         }
     }
     Ok(())
 }
 
-/// Refuses a database whose header shows that the write-ahead log beside it is not its own: SQLite would lay the log over it.
+/// Refuses a database whose header shows that the write-ahead log beside it is not its own: SQLite
+/// would lay the log over it.
 pub(super) fn refuse_foreign_log(path: &Path, header: &Header) -> Result<(), Refused> {
     if header.is_write_ahead || !has_log(path)? {
         return Ok(());
     }
-    Err(Refused::ForeignLog { path: path.to_owned(), log: beside(path, LOG) })
+    Err(Refused::ForeignLog {
+        path: path.to_owned(),
+        log: beside(path, LOG),
+    })
 }
 
 /// Whether a write-ahead log with entries is there.
@@ -76,9 +84,13 @@ pub(super) fn has_journal_of_data(path: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     let mut head = Vec::new();
-    File::open(&journal)?.take(PAGES_BEFORE as u64 + 4).read_to_end(&mut head)?;
+    File::open(&journal)?
+        .take(PAGES_BEFORE as u64 + 4)
+        .read_to_end(&mut head)?;
     // A journal of the transaction that made the database: there was nothing before it.
-    Ok(!(head.starts_with(MAGIC) && head.len() == PAGES_BEFORE + 4 && u32_at(&head, PAGES_BEFORE) == 0))
+    Ok(!(head.starts_with(MAGIC)
+        && head.len() == PAGES_BEFORE + 4
+        && u32_at(&head, PAGES_BEFORE) == 0))
 }
 
 fn length(path: &Path) -> io::Result<u64> {
@@ -104,7 +116,9 @@ mod tests {
     fn files_that_hold_data_are_kept() {
         assert!(refused(LOG, &[0; 33]));
         assert!(refused(JOURNAL, b"anything"));
-        let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 9];
+        let mut journal = vec![
+            0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 9,
+        ];
         assert!(refused(JOURNAL, &journal));
         // The journal of the transaction that made the database.
         journal[19] = 0;

@@ -22,7 +22,8 @@ const SALTS: u64 = 16;
 
 /// The log and its index, as they were when the database was opened.
 ///
-/// Its descriptor of the index must not be closed before SQLite's connections: see [`FileLock`](super::file::FileLock).
+/// Its descriptor of the index must not be closed before SQLite's connections: see
+/// [`FileLock`](super::file::FileLock).
 #[derive(Debug)]
 pub(super) struct LogGuard {
     path: PathBuf,
@@ -34,10 +35,15 @@ impl LogGuard {
     /// The log of a database that has an open connection.
     pub(super) fn open(database: &Path) -> io::Result<Self> {
         let path = beside(database, LOG);
-        Ok(Self { log: File::open(&path)?, index: File::open(beside(database, INDEX))?, path })
+        Ok(Self {
+            log: File::open(&path)?,
+            index: File::open(beside(database, INDEX))?,
+            path,
+        })
     }
 
-    /// Whether the log is in its place and holds what the index says: not deleted, moved away, replaced or truncated.
+    /// Whether the log is in its place and holds what the index says: not deleted, moved away,
+    /// replaced or truncated.
     pub(super) fn is_whole(&self) -> bool {
         self.look().unwrap_or(false)
     }
@@ -55,7 +61,8 @@ impl LogGuard {
         }
         let mut salts = [0; 8];
         self.log.read_exact_at(&mut salts, SALTS)?;
-        Ok(salts == index.salts && there.len() >= LOG_HEADER + index.frames * (FRAME_HEADER + index.page_size))
+        Ok(salts == index.salts
+            && there.len() >= LOG_HEADER + index.frames * (FRAME_HEADER + index.page_size))
     }
 }
 
@@ -78,5 +85,9 @@ impl IndexHeader {
 }
 
 fn at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
-    bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+    bytes
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk())
+        .copied()
+        .unwrap_or([0; N])
 }

@@ -1,8 +1,10 @@
-//! The mark of a server that serves a database: what tells afterwards whether the file is still the one that was served.
+//! The mark of a server that serves a database: what tells afterwards whether the file is still the
+//! one that was served.
 //!
-//! Each server writes a number of its own into the header of the file, and the header's numbers into a file beside it, which it removes when it
-//! has closed the database in order. A backup that is put in the place of the file has another number, or (if SQLite copied it) another
-//! schema cookie.
+//! Each server writes a number of its own into the header of the file, and the header's numbers
+//! into a file beside it, which it removes when it has closed the database in order. A backup that
+//! is put in the place of the file has another number, or (if SQLite copied it) another schema
+//! cookie.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -27,23 +29,38 @@ pub(super) struct Mark {
 
 impl From<Header> for Mark {
     fn from(header: Header) -> Self {
-        Self { schema_cookie: header.schema_cookie, user_version: header.user_version }
+        Self {
+            schema_cookie: header.schema_cookie,
+            user_version: header.user_version,
+        }
     }
 }
 
 impl Mark {
-    /// The mark that a server has left, because it was killed or is still running; `None` if there is none or it cannot be understood.
+    /// The mark that a server has left, because it was killed or is still running; `None` if there
+    /// is none or it cannot be understood.
     pub(super) fn read(database: &Path) -> Option<Self> {
         let mut text = String::new();
-        File::open(path(database)).ok()?.take(LIMIT).read_to_string(&mut text).ok()?;
+        File::open(path(database))
+            .ok()?
+            .take(LIMIT)
+            .read_to_string(&mut text)
+            .ok()?;
         let (schema_cookie, user_version) = text.trim().split_once(' ')?;
-        Some(Self { schema_cookie: schema_cookie.parse().ok()?, user_version: user_version.parse().ok()? })
+        Some(Self {
+            schema_cookie: schema_cookie.parse().ok()?,
+            user_version: user_version.parse().ok()?,
+        })
     }
 
     /// Leaves the mark beside the database.
     pub(super) fn write(self, database: &Path) -> io::Result<()> {
         Self::remove(database)?;
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path(database))?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path(database))?;
         writeln!(file, "{} {}", self.schema_cookie, self.user_version)?;
         file.sync_all()
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 use sea_orm::sqlx::Connection;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -33,7 +33,8 @@ use crate::sql::{Row, Sql};
 
 pub(crate) const BACKEND: DbBackend = DbBackend::Sqlite;
 
-/// Before this version a write-ahead log that is reset at the wrong moment can lose writes (<https://sqlite.org/wal.html#walresetbug>).
+/// Before this version a write-ahead log that is reset at the wrong moment can lose writes
+/// (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST: [u32; 3] = [3, 51, 3];
 
 /// How long a statement waits for another process's lock, a back-up's for example.
@@ -54,10 +55,15 @@ const PREPARED: usize = 256;
 /// How many rows a connection's thread may be ahead of us.
 const ROWS_AHEAD: usize = 1024;
 
-/// Begins a transaction that will write. Deferred ones fail when they try to write after they have read.
+/// Begins a transaction that will write. Deferred ones fail when they try to write after they have
+/// read.
 pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let mode = Some(SqliteTransactionMode::Immediate);
-    db.begin_with_options(TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() }).await
+    db.begin_with_options(TransactionOptions {
+        sqlite_transaction_mode: mode,
+        ..TransactionOptions::default()
+    })
+    .await
 }
 
 /// An open database file: one connection that writes, and others that read beside it.
@@ -81,14 +87,22 @@ struct Files {
 impl Sqlite {
     /// Takes the database at `url` for this process and brings it to where the store can use it.
     pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
-        let lock = FileLock::acquire(url, options.migrate)?.ok_or_else(|| OpenError::Pending(chat_migrations::names()))?;
-        lock.open(options).await.map_err(|error| lock.name_damage(error))?.serve(lock, options).await
+        let lock = FileLock::acquire(url, options.migrate)?
+            .ok_or_else(|| OpenError::Pending(chat_migrations::names()))?;
+        lock.open(options)
+            .await
+            .map_err(|error| lock.name_damage(error))?
+            .serve(lock, options)
+            .await
     }
 
-    /// Whether the files are where they were and hold what they should: not deleted, moved away, replaced or truncated.
+    /// Whether the files are where they were and hold what they should: not deleted, moved away,
+    /// replaced or truncated.
     pub(crate) fn is_in_place(&self) -> bool {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.as_ref().is_some_and(|Files { lock, log }| lock.is_in_place() && log.is_whole())
+        files
+            .as_ref()
+            .is_some_and(|Files { lock, log }| lock.is_in_place() && log.is_whole())
     }
 
     /// Whether the database is known to be damaged. Nothing is written to it any more.
@@ -96,12 +110,14 @@ impl Sqlite {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// The fault that a caller is told: the one that SQLite reported, or its cause where that is known.
+    /// The fault that a caller is told: the one that SQLite reported, or its cause where that is
+    /// known.
     ///
     /// Damage is noted, and not forgotten before the database is opened again.
     pub(crate) fn explain(&self, fault: Fault) -> Fault {
         if fault.is_damage() {
-            // Pages that are missing because somebody has cut the file are no damage: it may be put back.
+            // Pages that are missing because somebody has cut the file are no damage: it may be put
+            // back.
             if !self.is_in_place() {
                 return Fault::Misplaced;
             }
@@ -114,19 +130,32 @@ impl Sqlite {
 
     fn is_out_of_room(&self) -> bool {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.as_ref().is_some_and(|files| files.lock.is_out_of_room())
+        files
+            .as_ref()
+            .is_some_and(|files| files.lock.is_out_of_room())
     }
 
-    /// Moves the write-ahead log into the database's file, closes all connections and lets the files go.
+    /// Moves the write-ahead log into the database's file, closes all connections and lets the
+    /// files go.
     pub(crate) async fn close(&self) {
         if let Some(cancel) = &self.cancel_check {
             cancel.store(true, Ordering::Relaxed);
         }
         // The last connection must be one that writes: others cannot move the log into the file.
-        if timeout(LAST_READS, self.readers.close_by_ref()).await.is_err() {
+        if timeout(LAST_READS, self.readers.close_by_ref())
+            .await
+            .is_err()
+        {
             tracing::warn!("reads of the database take too long and are not waited for");
         }
-        let Some(files) = self.files.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(files) = self
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return;
+        };
         let is_sound = !self.is_damaged();
         let is_folded = is_sound && checkpoint(&self.writer).await;
         if let Err(error) = self.writer.close_by_ref().await {
@@ -144,7 +173,8 @@ fn note_damage(is_damaged: &AtomicBool, problem: impl std::fmt::Display) {
     }
 }
 
-/// Moves all of the write-ahead log into the database's file and empties the log. Returns whether that was possible.
+/// Moves all of the write-ahead log into the database's file and empties the log. Returns whether
+/// that was possible.
 async fn checkpoint(writer: &DatabaseConnection) -> bool {
     let statement = sea_orm::Statement::from_string(BACKEND, "PRAGMA wal_checkpoint(TRUNCATE)");
     let busy = match writer.query_one_raw(statement).await {
@@ -174,18 +204,28 @@ impl Opened {
     /// Opens the connections that read, and marks the file as served.
     async fn serve(self, lock: FileLock, options: &OpenOptions) -> Result<Sqlite, OpenError> {
         let Self { writer, check } = self;
-        let file_error = |source| OpenError::File { path: lock.path.clone(), source };
+        let file_error = |source| OpenError::File {
+            path: lock.path.clone(),
+            source,
+        };
         let served = async {
-            // An earlier server's mark would not fit the number if this server is killed before it leaves its own.
+            // An earlier server's mark would not fit the number if this server is killed before it
+            // leaves its own.
             Mark::remove(&lock.path).map_err(file_error)?;
             let number = Uuid::now_v7().as_u128() & 0x7fff_ffff;
-            writer.execute_unprepared(&format!("PRAGMA user_version = {number}")).await?;
+            writer
+                .execute_unprepared(&format!("PRAGMA user_version = {number}"))
+                .await?;
             // The number must be in the file itself.
             if checkpoint(&writer).await {
                 let header = lock.header().map_err(file_error)?;
-                header.map_or(Ok(()), |header| Mark::from(header).write(&lock.path)).map_err(file_error)?;
+                header
+                    .map_or(Ok(()), |header| Mark::from(header).write(&lock.path))
+                    .map_err(file_error)?;
             }
-            let readers = lock.readers(options.readers.max(1), options.timeout).await?;
+            let readers = lock
+                .readers(options.readers.max(1), options.timeout)
+                .await?;
             Ok::<_, OpenError>((readers, LogGuard::open(&lock.path).map_err(file_error)?))
         };
         let (readers, log) = match served.await {
@@ -206,7 +246,13 @@ impl Opened {
                 "the database file is mounted by itself, so its write-ahead log lies on another file system; mount the folder instead"
             );
         }
-        Ok(Sqlite { writer, readers, is_damaged, cancel_check, files: Mutex::new(Some(Files { lock, log })) })
+        Ok(Sqlite {
+            writer,
+            readers,
+            is_damaged,
+            cancel_check,
+            files: Mutex::new(Some(Files { lock, log })),
+        })
     }
 }
 
@@ -215,7 +261,9 @@ async fn watch(mut check: Check, is_damaged: Arc<AtomicBool>) {
     match check.finding(Duration::MAX).await {
         Some(Finding::Damaged(problem)) => note_damage(&is_damaged, problem),
         Some(Finding::Whole) => tracing::info!("the database is whole"),
-        Some(Finding::Unknown(reason)) => tracing::info!(reason, "the check of the database was not finished"),
+        Some(Finding::Unknown(reason)) => {
+            tracing::info!(reason, "the check of the database was not finished")
+        }
         None => {}
     }
 }
@@ -230,7 +278,8 @@ async fn prepare(writer: &DatabaseConnection, migrate: bool) -> Result<(), OpenE
 }
 
 impl FileLock {
-    /// Checks the database if it was not closed in order, then opens it and brings its schema up to date.
+    /// Checks the database if it was not closed in order, then opens it and brings its schema up to
+    /// date.
     async fn open(&self, options: &OpenOptions) -> Result<Opened, OpenError> {
         let check = self.check(options).await?;
         let writer = self.writer(options.timeout).await?;
@@ -243,12 +292,16 @@ impl FileLock {
         }
     }
 
-    /// Checks the database if a write-ahead log was left beside it. Returns the check if it takes longer than the server may wait.
+    /// Checks the database if a write-ahead log was left beside it. Returns the check if it takes
+    /// longer than the server may wait.
     ///
-    /// The connection only reads: whatever is wrong, the files stay as they are, so that a backup that was put beside the log of another
-    /// database is not spoiled.
+    /// The connection only reads: whatever is wrong, the files stay as they are, so that a backup
+    /// that was put beside the log of another database is not spoiled.
     async fn check(&self, options: &OpenOptions) -> Result<Option<Check>, OpenError> {
-        let io_error = |source| OpenError::File { path: self.path.clone(), source };
+        let io_error = |source| OpenError::File {
+            path: self.path.clone(),
+            source,
+        };
         let has_log = leftover::has_log(&self.path).map_err(io_error)?;
         let mark = Mark::read(&self.path);
         let is_same = match (mark, self.header().map_err(io_error)?) {
@@ -256,7 +309,10 @@ impl FileLock {
             _ => true,
         };
         if has_log && !is_same {
-            return Err(OpenError::Replaced { path: self.path.clone(), log: file::beside(&self.path, leftover::LOG) });
+            return Err(OpenError::Replaced {
+                path: self.path.clone(),
+                log: file::beside(&self.path, leftover::LOG),
+            });
         }
         if !has_log && mark.is_some() && is_same {
             tracing::warn!(
@@ -271,7 +327,10 @@ impl FileLock {
         let mut check = Check::start(self.readers(1, options.timeout).await?).await?;
         match check.finding(check::LIMIT).await {
             Some(Finding::Whole) => Ok(None),
-            Some(Finding::Damaged(problem)) => Err(OpenError::Damaged { path: self.path.clone(), problem }),
+            Some(Finding::Damaged(problem)) => Err(OpenError::Damaged {
+                path: self.path.clone(),
+                problem,
+            }),
             Some(Finding::Unknown(reason)) => Err(OpenError::Database(reason.into())),
             None => {
                 tracing::warn!(limit = ?check::LIMIT, "the check of the database takes long; it goes on while the server works");
@@ -289,7 +348,10 @@ impl FileLock {
                     (_, Some(fault)) if fault.is_damage() => fault.to_string(),
                     _ => return OpenError::Database(cause),
                 };
-                OpenError::Damaged { path: self.path.clone(), problem }
+                OpenError::Damaged {
+                    path: self.path.clone(),
+                    problem,
+                }
             }
             error => error,
         }
@@ -298,14 +360,18 @@ impl FileLock {
     /// The one connection that writes.
     async fn writer(&self, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
         self.connect(1, timeout, |options| {
-            options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
+            options
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
         })
         .await
     }
 
     /// Connections that read beside it.
     async fn readers(&self, count: u32, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
-        self.connect(count, timeout, |options| options.read_only(true)).await
+        self.connect(count, timeout, |options| options.read_only(true))
+            .await
     }
 
     async fn connect(
@@ -336,8 +402,11 @@ impl FileLock {
                     .pragma("journal_size_limit", WAL_KEPT.to_string());
                 role(options)
             })
-            // After a failed COMMIT, sqlx 0.9 goes on believing that the connection is inside a transaction: it never works again.
-            .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }));
+            // After a failed COMMIT, sqlx 0.9 goes on believing that the connection is inside a
+            // transaction: it never works again.
+            .map_sqlx_sqlite_before_acquire(|connection, _| {
+                Box::pin(async move { Ok(!connection.is_in_transaction()) })
+            });
         Database::connect(options).await
     }
 }
@@ -345,8 +414,17 @@ impl FileLock {
 /// Refuses a SQLite that may lose writes.
 async fn check_version(db: &Db) -> Result<(), OpenError> {
     let rows = Sql::new("SELECT sqlite_version()").all(db).await?;
-    let found = rows.first().map_or(Ok(String::new()), |row| Row::new("sqlite", 0, row).get(0, "version"))?;
-    if is_new_enough(&found) { Ok(()) } else { Err(OpenError::TooOld { found, oldest: OLDEST }) }
+    let found = rows.first().map_or(Ok(String::new()), |row| {
+        Row::new("sqlite", 0, row).get(0, "version")
+    })?;
+    if is_new_enough(&found) {
+        Ok(())
+    } else {
+        Err(OpenError::TooOld {
+            found,
+            oldest: OLDEST,
+        })
+    }
 }
 
 fn is_new_enough(version: &str) -> bool {
@@ -360,7 +438,12 @@ mod tests {
 
     #[test]
     fn an_old_sqlite_is_refused() {
-        for (version, good) in [("3.51.3", true), ("3.51.10", true), ("3.52.0", true), ("4.0.0", true)] {
+        for (version, good) in [
+            ("3.51.3", true),
+            ("3.51.10", true),
+            ("3.52.0", true),
+            ("4.0.0", true),
+        ] {
             assert_eq!(is_new_enough(version), good, "{version}");
         }
         for version in ["3.51.2", "3.50.99", "3.9.0", "", "nonsense"] {

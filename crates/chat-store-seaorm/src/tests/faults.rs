@@ -21,7 +21,15 @@ async fn store_with(options: OpenOptions) -> (TempDir, Arc<SeaOrmStore>, Databas
     let url = format!("sqlite://{}", folder.path().join("chat.db").display());
     let sqlite = Sqlite::open(&url, &options).await.unwrap();
     let writer = sqlite.writer.clone();
-    (folder, Arc::new(SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options).await.unwrap()), writer)
+    (
+        folder,
+        Arc::new(
+            SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options)
+                .await
+                .unwrap(),
+        ),
+        writer,
+    )
 }
 
 async fn store() -> (TempDir, Arc<SeaOrmStore>, DatabaseConnection) {
@@ -120,11 +128,26 @@ async fn a_turn_whose_caller_went_away_is_offered_to_the_next_claim_or_never_beg
     let (_folder, store, _writer) = store().await;
     let worker = enrolled(&store).await;
     let begin = first_message(worker);
-    // On this runtime the writer does not go on before the test waits: both commands are in one batch.
+    // On this runtime the writer does not go on before the test waits: both commands are in one
+    // batch.
     sent_and_dropped(store.begin_turn(begin.clone())).await;
-    let offered = store.claim_abandoned(Claim { worker, limit: 10, holding: Some(Vec::new()) }).await.unwrap();
+    let offered = store
+        .claim_abandoned(Claim {
+            worker,
+            limit: 10,
+            holding: Some(Vec::new()),
+        })
+        .await
+        .unwrap();
     let offered: Vec<_> = offered.iter().map(|held| held.turn.id).collect();
-    let later = store.claim_abandoned(Claim { worker, limit: 10, holding: None }).await.unwrap();
+    let later = store
+        .claim_abandoned(Claim {
+            worker,
+            limit: 10,
+            holding: None,
+        })
+        .await
+        .unwrap();
     assert_eq!(later, []);
     assert_eq!(offered.contains(&begin.turn), exists(&store, &begin).await);
 }
@@ -135,8 +158,13 @@ async fn reading_goes_on_while_the_writer_is_busy() {
     let worker = enrolled(&store).await;
     let held = turn(&store, first_message(worker).target, worker).await;
     let busy = writer.begin().await.unwrap();
-    busy.execute_unprepared("UPDATE turns SET status = 'failed'").await.unwrap();
-    let turns = store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap();
+    busy.execute_unprepared("UPDATE turns SET status = 'failed'")
+        .await
+        .unwrap();
+    let turns = store
+        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap();
     assert_eq!(turns[0].items.len(), 5);
     busy.rollback().await.unwrap();
 }
@@ -147,11 +175,24 @@ async fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
     let worker = enrolled(&store).await;
     let mut stored = Vec::new();
     for _ in 0..3 {
-        // Holds for this connection alone; a connection that failed must be replaced, and finds room again.
-        let pages = writer.query_one_raw(statement("PRAGMA page_count")).await.unwrap().unwrap().try_get_by::<i64, _>(0).unwrap();
-        writer.execute_unprepared(&format!("PRAGMA max_page_count = {}", pages + 20)).await.unwrap();
+        // Holds for this connection alone; a connection that failed must be replaced, and finds
+        // room again.
+        let pages = writer
+            .query_one_raw(statement("PRAGMA page_count"))
+            .await
+            .unwrap()
+            .unwrap()
+            .try_get_by::<i64, _>(0)
+            .unwrap();
+        writer
+            .execute_unprepared(&format!("PRAGMA max_page_count = {}", pages + 20))
+            .await
+            .unwrap();
         loop {
-            let begin = BeginTurn { text: "x".repeat(4_000), ..first_message(worker) };
+            let begin = BeginTurn {
+                text: "x".repeat(4_000),
+                ..first_message(worker)
+            };
             match store.begin_turn(begin.clone()).await {
                 Ok(_) => stored.push(begin),
                 failed => {
@@ -179,13 +220,29 @@ async fn a_database_that_can_only_be_read_is_read() {
     let (_folder, store, writer) = store().await;
     let worker = enrolled(&store).await;
     let held = turn(&store, first_message(worker).target, worker).await;
-    writer.execute_unprepared("PRAGMA query_only = ON").await.unwrap();
-    let refused = at_once(&store, 5, move |store, _| async move { store.begin_turn(first_message(worker)).await }).await;
+    writer
+        .execute_unprepared("PRAGMA query_only = ON")
+        .await
+        .unwrap();
+    let refused = at_once(&store, 5, move |store, _| async move {
+        store.begin_turn(first_message(worker)).await
+    })
+    .await;
     for answer in refused {
         assert_eq!(unavailable(answer), Unavailability::ReadOnly);
     }
-    assert_eq!(store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap().len(), 1);
-    writer.execute_unprepared("PRAGMA query_only = OFF").await.unwrap();
+    assert_eq!(
+        store
+            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    writer
+        .execute_unprepared("PRAGMA query_only = OFF")
+        .await
+        .unwrap();
     running(store.begin_turn(first_message(worker)).await.unwrap());
 }
 
@@ -204,10 +261,17 @@ async fn a_connection_left_inside_a_transaction_is_thrown_away() {
 #[tokio::test]
 async fn nobody_waits_for_ever() {
     let timeout = Duration::from_millis(300);
-    let (_folder, store, writer) = store_with(OpenOptions { timeout, ..OpenOptions::default() }).await;
+    let (_folder, store, writer) = store_with(OpenOptions {
+        timeout,
+        ..OpenOptions::default()
+    })
+    .await;
     let worker = enrolled(&store).await;
     let busy = writer.begin().await.unwrap();
-    let refused = at_once(&store, 3, move |store, _| async move { store.begin_turn(first_message(worker)).await }).await;
+    let refused = at_once(&store, 3, move |store, _| async move {
+        store.begin_turn(first_message(worker)).await
+    })
+    .await;
     for answer in refused {
         assert_eq!(unavailable(answer), Unavailability::Timeout);
     }
@@ -222,12 +286,39 @@ async fn a_row_that_cannot_be_is_named() {
     let begin = first_message(worker);
     let spoiled = running(store.begin_turn(begin.clone()).await.unwrap());
     let sound = running(store.begin_turn(first_message(worker)).await.unwrap());
-    writer.execute_unprepared(&format!("UPDATE messages SET role = 'nobody' WHERE text = '{}'", begin.text)).await.unwrap();
-    writer.execute_unprepared("UPDATE messages SET role = 'user' WHERE rowid = 2").await.unwrap();
-    let error = store.turns(&ann(), spoiled.turn.conversation, TurnPage::ALL).await.unwrap_err();
-    let StoreError::Internal(cause) = error else { panic!("{error:?}") };
-    assert_eq!(cause.to_string(), format!("messages.role of row {}: \"nobody\" means nothing", begin.message));
-    assert_eq!(store.turns(&ann(), sound.turn.conversation, TurnPage::ALL).await.unwrap().len(), 1);
+    writer
+        .execute_unprepared(&format!(
+            "UPDATE messages SET role = 'nobody' WHERE text = '{}'",
+            begin.text
+        ))
+        .await
+        .unwrap();
+    writer
+        .execute_unprepared("UPDATE messages SET role = 'user' WHERE rowid = 2")
+        .await
+        .unwrap();
+    let error = store
+        .turns(&ann(), spoiled.turn.conversation, TurnPage::ALL)
+        .await
+        .unwrap_err();
+    let StoreError::Internal(cause) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        cause.to_string(),
+        format!(
+            "messages.role of row {}: \"nobody\" means nothing",
+            begin.message
+        )
+    );
+    assert_eq!(
+        store
+            .turns(&ann(), sound.turn.conversation, TurnPage::ALL)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 /// Ends the writer's task in the middle.
@@ -247,9 +338,15 @@ async fn a_store_without_its_writer_does_not_answer() {
     let (_folder, store, _writer) = store().await;
     let worker = enrolled(&store).await;
     store.ping().await.unwrap();
-    assert_eq!(unavailable(store.writer.submit(Panic, Job::other).await), Unavailability::Unreachable);
+    assert_eq!(
+        unavailable(store.writer.submit(Panic, Job::other).await),
+        Unavailability::Unreachable
+    );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
-    assert_eq!(unavailable(store.begin_turn(first_message(worker)).await), Unavailability::Unreachable);
+    assert_eq!(
+        unavailable(store.begin_turn(first_message(worker)).await),
+        Unavailability::Unreachable
+    );
 }
 
 #[tokio::test]
@@ -257,7 +354,10 @@ async fn a_closed_store_says_so() {
     let (_folder, store, _writer) = store().await;
     let worker = enrolled(&store).await;
     store.close().await;
-    assert_eq!(unavailable(store.begin_turn(first_message(worker)).await), Unavailability::Unreachable);
+    assert_eq!(
+        unavailable(store.begin_turn(first_message(worker)).await),
+        Unavailability::Unreachable
+    );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
     store.close().await;
 }

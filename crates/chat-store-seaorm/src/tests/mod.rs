@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, EndedTurn, HeldTurn, IdempotencyKey, ItemBody, Message, MessageId,
-    NewItem, RanBy, RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, TurnId,
+    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, EndedTurn, HeldTurn,
+    IdempotencyKey, ItemBody, Message, MessageId, NewItem, RanBy, RawJson, StoreError, Target,
+    Timestamp, Title, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, TurnId,
     TurnOutcome, Usage, UserId, WorkerId,
 };
 use uuid::Uuid;
@@ -38,13 +39,19 @@ fn message(target: Target, worker: WorkerId) -> BeginTurn {
         worker,
         busy: BusyPolicy::Enqueue,
         queue_limit: 256,
-        idempotency: Some(IdempotencyKey { key: Uuid::now_v7().to_string(), fingerprint: [7; 32] }),
+        idempotency: Some(IdempotencyKey {
+            key: Uuid::now_v7().to_string(),
+            fingerprint: [7; 32],
+        }),
         retry_of: None,
     }
 }
 
 fn first_message(worker: WorkerId) -> BeginTurn {
-    message(Target::New(ConversationId(Uuid::now_v7()), Title::new("hello").unwrap()), worker)
+    message(
+        Target::New(ConversationId(Uuid::now_v7()), Title::new("hello").unwrap()),
+        worker,
+    )
 }
 
 fn running(begun: Begun) -> HeldTurn {
@@ -55,11 +62,17 @@ fn running(begun: Begun) -> HeldTurn {
 }
 
 fn item(body: ItemBody) -> NewItem {
-    NewItem { at: Timestamp(2), body }
+    NewItem {
+        at: Timestamp(2),
+        body,
+    }
 }
 
 fn answer() -> NewItem {
-    item(ItemBody::Message(Message::assistant(MessageId(Uuid::now_v7()), "hi")))
+    item(ItemBody::Message(Message::assistant(
+        MessageId(Uuid::now_v7()),
+        "hi",
+    )))
 }
 
 /// A step's message, its call, and the call's result.
@@ -77,32 +90,54 @@ fn step() -> [NewItem; 3] {
             ran_by: RanBy::Us,
             agent_data: None,
         })),
-        item(ItemBody::ToolResult(ToolResult { call, outcome, started_at: Timestamp(2), took: Duration::from_millis(1) })),
+        item(ItemBody::ToolResult(ToolResult {
+            call,
+            outcome,
+            started_at: Timestamp(2),
+            took: Duration::from_millis(1),
+        })),
         item(ItemBody::Message(message)),
     ]
 }
 
 async fn end(store: &SeaOrmStore, held: &HeldTurn) -> Result<EndedTurn, StoreError> {
-    store.end_turn(&held.lease, vec![answer()], TurnOutcome::Completed, Usage::default(), Timestamp(3)).await
+    store
+        .end_turn(
+            &held.lease,
+            vec![answer()],
+            TurnOutcome::Completed,
+            Usage::default(),
+            Timestamp(3),
+        )
+        .await
 }
 
 /// One whole turn.
 async fn turn(store: &SeaOrmStore, target: Target, worker: WorkerId) -> HeldTurn {
     let held = running(store.begin_turn(message(target, worker)).await.unwrap());
     let [call, result, message] = step();
-    store.append(&held.lease, vec![message, call]).await.unwrap();
+    store
+        .append(&held.lease, vec![message, call])
+        .await
+        .unwrap();
     store.append(&held.lease, vec![result]).await.unwrap();
     end(store, &held).await.unwrap();
     held
 }
 
 /// Runs something for each of many callers at once.
-async fn at_once<T, F>(store: &Arc<SeaOrmStore>, count: usize, what: impl Fn(Arc<SeaOrmStore>, usize) -> F) -> Vec<T>
+async fn at_once<T, F>(
+    store: &Arc<SeaOrmStore>,
+    count: usize,
+    what: impl Fn(Arc<SeaOrmStore>, usize) -> F,
+) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let callers: Vec<_> = (0..count).map(|number| tokio::spawn(what(Arc::clone(store), number))).collect();
+    let callers: Vec<_> = (0..count)
+        .map(|number| tokio::spawn(what(Arc::clone(store), number)))
+        .collect();
     let mut answers = Vec::new();
     for caller in callers {
         answers.push(caller.await.unwrap());

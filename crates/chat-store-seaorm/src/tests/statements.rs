@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
-use chat_domain::{BegunPage, Claim, ConversationPage, Draft, Feedback, Position, ToolCallPage, TurnPage};
+use chat_domain::{
+    BegunPage, Claim, ConversationPage, Draft, Feedback, Position, ToolCallPage, TurnPage,
+};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tempfile::TempDir;
 
@@ -42,7 +44,14 @@ async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
     let heard = Heard::default();
     heard.listen(&mut sqlite.writer);
     heard.listen(&mut sqlite.readers);
-    (folder, SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options).await.unwrap(), heard, beside)
+    (
+        folder,
+        SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options)
+            .await
+            .unwrap(),
+        heard,
+        beside,
+    )
 }
 
 /// Does everything a store can do.
@@ -50,40 +59,137 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
     let first = turn(store, first_message(worker).target, worker).await;
     let conversation = first.turn.conversation;
     let here = Target::Existing(conversation);
-    let held = running(store.begin_turn(message(here.clone(), worker)).await.unwrap());
-    let retry = BeginTurn { retry_of: Some(first.turn.id), ..message(here.clone(), worker) };
+    let held = running(
+        store
+            .begin_turn(message(here.clone(), worker))
+            .await
+            .unwrap(),
+    );
+    let retry = BeginTurn {
+        retry_of: Some(first.turn.id),
+        ..message(here.clone(), worker)
+    };
     let queued = store.begin_turn(retry).await.unwrap();
     assert!(matches!(queued, Begun::Queued(_)));
     store.request_cancel(&ann(), held.turn.id).await.unwrap();
-    let draft = Draft { message: MessageId(Uuid::now_v7()), text: "so".to_owned() };
-    store.heartbeat(worker, LEASE, vec![(held.lease, draft)]).await.unwrap();
-    store.append(&held.lease, step().into_iter().rev().take(1).collect()).await.unwrap();
+    let draft = Draft {
+        message: MessageId(Uuid::now_v7()),
+        text: "so".to_owned(),
+    };
+    store
+        .heartbeat(worker, LEASE, vec![(held.lease, draft)])
+        .await
+        .unwrap();
+    store
+        .append(&held.lease, step().into_iter().rev().take(1).collect())
+        .await
+        .unwrap();
     let next = end(store, &held).await.unwrap().next.unwrap();
     store.retire(worker, vec![next.turn.id]).await.unwrap();
     let other = enrolled(store).await;
     for holding in [None, Some(vec![next.turn.id])] {
-        store.claim_abandoned(Claim { worker: other, limit: 10, holding }).await.unwrap();
+        store
+            .claim_abandoned(Claim {
+                worker: other,
+                limit: 10,
+                holding,
+            })
+            .await
+            .unwrap();
     }
-    store.conversations(&ann(), ConversationPage { after: None, limit: 2 }).await.unwrap();
-    store.conversations(&ann(), ConversationPage { after: Some((Timestamp(9), conversation)), limit: 2 }).await.unwrap();
+    store
+        .conversations(
+            &ann(),
+            ConversationPage {
+                after: None,
+                limit: 2,
+            },
+        )
+        .await
+        .unwrap();
+    store
+        .conversations(
+            &ann(),
+            ConversationPage {
+                after: Some((Timestamp(9), conversation)),
+                limit: 2,
+            },
+        )
+        .await
+        .unwrap();
     store.conversation(&ann(), conversation).await.unwrap();
-    store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
-    let page = TurnPage { after: Some(first.turn.ordinal), before: Some(next.turn.ordinal), limit: 3, newest: true, superseded: true };
+    store
+        .turns(&ann(), conversation, TurnPage::ALL)
+        .await
+        .unwrap();
+    let page = TurnPage {
+        after: Some(first.turn.ordinal),
+        before: Some(next.turn.ordinal),
+        limit: 3,
+        newest: true,
+        superseded: true,
+    };
     store.turns(&ann(), conversation, page).await.unwrap();
     store.turn(&ann(), next.turn.id, Position(1)).await.unwrap();
-    store.tool_calls(&ann(), conversation, ToolCallPage { after: Position::START, limit: 5 }).await.unwrap();
+    store
+        .tool_calls(
+            &ann(),
+            conversation,
+            ToolCallPage {
+                after: Position::START,
+                limit: 5,
+            },
+        )
+        .await
+        .unwrap();
     for newest_first in [true, false] {
         for after in [None, Some(conversation)] {
-            store.conversations_begun(&ann(), BegunPage { after, limit: 2, newest_first }).await.unwrap();
+            store
+                .conversations_begun(
+                    &ann(),
+                    BegunPage {
+                        after,
+                        limit: 2,
+                        newest_first,
+                    },
+                )
+                .await
+                .unwrap();
         }
     }
-    let ItemBody::Message(asked) = &next.items[0].body else { panic!("{next:?}") };
+    let ItemBody::Message(asked) = &next.items[0].body else {
+        panic!("{next:?}")
+    };
     store.turn_of(&ann(), conversation, asked.id).await.unwrap();
-    assert_eq!(store.first_asked(&ann(), vec![first.turn.id, next.turn.id]).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .first_asked(&ann(), vec![first.turn.id, next.turn.id])
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
     store.forget_key(&ann(), first.turn.id).await.unwrap();
-    store.give_feedback(&ann(), conversation, vec![asked.id], Feedback::Positive, Timestamp(3)).await.unwrap();
+    store
+        .give_feedback(
+            &ann(),
+            conversation,
+            vec![asked.id],
+            Feedback::Positive,
+            Timestamp(3),
+        )
+        .await
+        .unwrap();
     store.feedback(&ann(), conversation).await.unwrap();
-    store.rename(&ann(), conversation, &Title::new("new").unwrap(), Timestamp(4)).await.unwrap();
+    store
+        .rename(
+            &ann(),
+            conversation,
+            &Title::new("new").unwrap(),
+            Timestamp(4),
+        )
+        .await
+        .unwrap();
     store.delete(&ann(), conversation).await.unwrap();
 }
 
@@ -94,53 +200,108 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
     heard.count();
     everything(&store, worker).await;
     let statements = std::mem::take(&mut *heard.lock());
-    assert!(statements.len() > 50, "only {} statements were heard", statements.len());
+    assert!(
+        statements.len() > 50,
+        "only {} statements were heard",
+        statements.len()
+    );
     let (mut scans, mut steps) = (BTreeSet::new(), BTreeSet::new());
     for statement in statements {
-        let plan = Statement { sql: format!("EXPLAIN QUERY PLAN {}", statement.sql), ..statement.clone() };
+        let plan = Statement {
+            sql: format!("EXPLAIN QUERY PLAN {}", statement.sql),
+            ..statement.clone()
+        };
         for row in beside.query_all_raw(plan).await.unwrap() {
             let step: String = row.try_get("", "detail").unwrap();
-            let tables = ["conversations", "turns", "messages", "tool_calls", "workers", "feedback", "t", "m", "k", "w"];
-            let scanned = tables.iter().any(|table| step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} ")));
-            // The sweep looks at all turns that run, which is its task, through the index of those alone; a registration at all workers, which
-            // are few because it deletes the dead.
-            if scanned && !["SCAN t USING INDEX ix_turns_running_holder", "SCAN w"].contains(&step.as_str()) {
+            let tables = [
+                "conversations",
+                "turns",
+                "messages",
+                "tool_calls",
+                "workers",
+                "feedback",
+                "t",
+                "m",
+                "k",
+                "w",
+            ];
+            let scanned = tables.iter().any(|table| {
+                step == format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} "))
+            });
+            // The sweep looks at all turns that run, which is its task, through the index of those
+            // alone; a registration at all workers, which are few because it deletes the dead.
+            if scanned
+                && !["SCAN t USING INDEX ix_turns_running_holder", "SCAN w"]
+                    .contains(&step.as_str())
+            {
                 scans.insert((step.clone(), statement.sql.clone()));
             }
             steps.insert(step);
         }
     }
     assert!(scans.is_empty(), "{scans:#?}");
-    let indexes = Statement::from_string(BACKEND, "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'ix_turns_%'");
+    let indexes = Statement::from_string(
+        BACKEND,
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'ix_turns_%'",
+    );
     for index in beside.query_all_raw(indexes).await.unwrap() {
         let index: String = index.try_get("", "name").unwrap();
-        assert!(steps.iter().any(|step| step.contains(&format!("INDEX {index} "))), "{index} is not used: {steps:#?}");
+        assert!(
+            steps
+                .iter()
+                .any(|step| step.contains(&format!("INDEX {index} "))),
+            "{index} is not used: {steps:#?}"
+        );
     }
-    assert!(steps.contains("SEARCH o USING COVERING INDEX ix_turns_open (conversation_id=?)"), "turns are read to count them: {steps:#?}");
+    assert!(
+        steps.contains("SEARCH o USING COVERING INDEX ix_turns_open (conversation_id=?)"),
+        "turns are read to count them: {steps:#?}"
+    );
 }
 
 #[tokio::test]
 async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
     let (_folder, store, heard, _beside) = heard_store().await;
     let worker = enrolled(&store).await;
-    let short = turn(&store, first_message(worker).target, worker).await.turn.conversation;
-    let long = turn(&store, first_message(worker).target, worker).await.turn.conversation;
+    let short = turn(&store, first_message(worker).target, worker)
+        .await
+        .turn
+        .conversation;
+    let long = turn(&store, first_message(worker).target, worker)
+        .await
+        .turn
+        .conversation;
     for _ in 1..1_667 {
         turn(&store, Target::Existing(long), worker).await;
     }
     let mut counts = Vec::new();
     for conversation in [short, long] {
         heard.count();
-        let held = running(store.begin_turn(message(Target::Existing(conversation), worker)).await.unwrap());
+        let held = running(
+            store
+                .begin_turn(message(Target::Existing(conversation), worker))
+                .await
+                .unwrap(),
+        );
         let begin = heard.count();
         let [call, result, answer] = step();
-        store.append(&held.lease, vec![answer, call, result]).await.unwrap();
+        store
+            .append(&held.lease, vec![answer, call, result])
+            .await
+            .unwrap();
         let append = heard.count();
         end(&store, &held).await.unwrap();
         let end = heard.count();
-        let turns = store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
+        let turns = store
+            .turns(&ann(), conversation, TurnPage::ALL)
+            .await
+            .unwrap();
         let read = heard.count();
-        let messages = turns.iter().flat_map(|log| &log.items).filter(|item| matches!(item.body, ItemBody::Message(_))).count();
+        let messages = turns
+            .iter()
+            .flat_map(|log| &log.items)
+            .filter(|item| matches!(item.body, ItemBody::Message(_)))
+            .count();
         counts.push((messages, [begin, append, end, read]));
     }
     assert!(counts[1].0 >= 5_000, "{counts:?}");
@@ -156,8 +317,14 @@ async fn a_long_queue_is_not_read() {
     for queued in [2, 200] {
         let held = running(store.begin_turn(first_message(worker)).await.unwrap());
         let here = Target::Existing(held.turn.conversation);
-        let retry = BeginTurn { retry_of: Some(held.turn.id), ..message(here.clone(), worker) };
-        for begin in [message(here.clone(), worker), retry].into_iter().chain((2..queued).map(|_| message(here.clone(), worker))) {
+        let retry = BeginTurn {
+            retry_of: Some(held.turn.id),
+            ..message(here.clone(), worker)
+        };
+        for begin in [message(here.clone(), worker), retry]
+            .into_iter()
+            .chain((2..queued).map(|_| message(here.clone(), worker)))
+        {
             store.begin_turn(begin).await.unwrap();
         }
         heard.count();
@@ -188,14 +355,26 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
     for turns in [1, 100] {
         while drafts.len() < turns {
             let held = running(store.begin_turn(first_message(worker)).await.unwrap());
-            drafts.push((held.lease, Draft { message: MessageId(Uuid::now_v7()), text: "so far".to_owned() }));
+            drafts.push((
+                held.lease,
+                Draft {
+                    message: MessageId(Uuid::now_v7()),
+                    text: "so far".to_owned(),
+                },
+            ));
         }
         heard.count();
-        store.heartbeat(worker, LEASE, drafts.clone()).await.unwrap();
+        store
+            .heartbeat(worker, LEASE, drafts.clone())
+            .await
+            .unwrap();
         counts.push(heard.count());
     }
     assert_eq!(counts[0], counts[1]);
-    let view = store.turn(&ann(), drafts[99].0.turn, Position::START).await.unwrap();
+    let view = store
+        .turn(&ann(), drafts[99].0.turn, Position::START)
+        .await
+        .unwrap();
     assert_eq!(view.draft.as_ref(), Some(&drafts[99].1));
 }
 
@@ -207,12 +386,26 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
     let mut counts = Vec::new();
     for turns in [1, 100] {
         while waiting.len() < turns {
-            waiting.push(running(store.begin_turn(first_message(worker)).await.unwrap()).turn.id);
+            waiting.push(
+                running(store.begin_turn(first_message(worker)).await.unwrap())
+                    .turn
+                    .id,
+            );
         }
         heard.count();
         store.heartbeat(worker, LEASE, Vec::new()).await.unwrap();
         for holding in [None, Some(waiting.clone())] {
-            assert_eq!(store.claim_abandoned(Claim { worker, limit: 32, holding }).await.unwrap(), []);
+            assert_eq!(
+                store
+                    .claim_abandoned(Claim {
+                        worker,
+                        limit: 32,
+                        holding
+                    })
+                    .await
+                    .unwrap(),
+                []
+            );
         }
         assert_eq!(store.marks(waiting.clone()).await.unwrap().len(), turns);
         counts.push(heard.count());
@@ -227,7 +420,10 @@ async fn callers_that_come_together_share_statements() {
     let worker = enrolled(&store).await;
     let store = Arc::new(store);
     heard.count();
-    let held = at_once(&store, 64, move |store, _| async move { running(store.begin_turn(first_message(worker)).await.unwrap()) }).await;
+    let held = at_once(&store, 64, move |store, _| async move {
+        running(store.begin_turn(first_message(worker)).await.unwrap())
+    })
+    .await;
     at_once(&store, 64, {
         let held = Arc::new(held);
         move |store, number| {
@@ -237,5 +433,8 @@ async fn callers_that_come_together_share_statements() {
     })
     .await;
     let statements = heard.count();
-    assert!(statements < 64, "{statements} statements for 128 transactions");
+    assert!(
+        statements < 64,
+        "{statements} statements for 128 transactions"
+    );
 }

@@ -14,7 +14,8 @@ pub(crate) struct Append {
 impl Ledger {
     pub(super) fn append(&mut self, append: &Append) -> Result<Vec<Item>, Stop> {
         self.leased(&append.lease)?;
-        // Written also where it had no draft: one that is being saved beside this must not come after it.
+        // Written also where it had no draft: one that is being saved beside this must not come
+        // after it.
         self.change_turn(append.lease.turn)?.has_draft = false;
         Ok(self.place(append.lease.turn, &append.items)?)
     }

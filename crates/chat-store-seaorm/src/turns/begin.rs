@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, Item, ItemBody, Message, Ordinal, Position, StoreError, Target, Turn, TurnId, TurnStatus,
-    Usage,
+    BeginTurn, Begun, BusyPolicy, ConversationId, Item, ItemBody, Message, Ordinal, Position,
+    StoreError, Target, Turn, TurnId, TurnStatus, Usage,
 };
 
 use super::ledger::{Change, ConversationRow, Ledger, TurnRow};
@@ -17,7 +17,10 @@ impl Ledger {
             return Ok(begun_before(row, begin));
         }
         if let Target::Existing(id) = begin.target
-            && self.conversations.get(&id).is_none_or(|row| row.owner != begin.owner)
+            && self
+                .conversations
+                .get(&id)
+                .is_none_or(|row| row.owner != begin.owner)
         {
             return Err(StoreError::NotFound.into());
         }
@@ -26,7 +29,11 @@ impl Ledger {
         }
         let conversation = begin.target.id();
         if let Some(retried) = begin.retry_of {
-            let row = self.turns.get(&retried).filter(|row| row.turn.conversation == conversation).ok_or(StoreError::NotFound)?;
+            let row = self
+                .turns
+                .get(&retried)
+                .filter(|row| row.turn.conversation == conversation)
+                .ok_or(StoreError::NotFound)?;
             if row.turn.superseded {
                 return Err(StoreError::Superseded.into());
             }
@@ -52,24 +59,41 @@ impl Ledger {
 
     /// The turn that the idempotency key was used for.
     fn used_key(&self, begin: &BeginTurn) -> Result<Option<Turn>, StoreError> {
-        let Some(key) = &begin.idempotency else { return Ok(None) };
-        let used = self.keys.get(&(begin.owner.clone(), key.key.clone())).and_then(|id| self.turns.get(id));
+        let Some(key) = &begin.idempotency else {
+            return Ok(None);
+        };
+        let used = self
+            .keys
+            .get(&(begin.owner.clone(), key.key.clone()))
+            .and_then(|id| self.turns.get(id));
         match used {
-            Some(row) if row.idempotency.as_ref() != Some(key) => Err(StoreError::IdempotencyMismatch),
+            Some(row) if row.idempotency.as_ref() != Some(key) => {
+                Err(StoreError::IdempotencyMismatch)
+            }
             used => Ok(used.map(|row| row.turn.clone())),
         }
     }
 
     /// Applies the busy policy; says whether the turn has to wait.
     fn make_way(&mut self, conversation: ConversationId, begin: &BeginTurn) -> Result<bool, Stop> {
-        let Some(running) = self.open_turns(conversation).find(|row| row.is_running()).map(|row| row.turn.id) else {
+        let Some(running) = self
+            .open_turns(conversation)
+            .find(|row| row.is_running())
+            .map(|row| row.turn.id)
+        else {
             return Ok(false);
         };
         if begin.busy == BusyPolicy::Reject {
             return Err(StoreError::TurnRunning(running).into());
         }
-        let open: Vec<TurnId> = self.open_turns(conversation).map(|row| row.turn.id).collect();
-        let unseen = self.conversations.get(&conversation).map_or(0, |row| row.unseen);
+        let open: Vec<TurnId> = self
+            .open_turns(conversation)
+            .map(|row| row.turn.id)
+            .collect();
+        let unseen = self
+            .conversations
+            .get(&conversation)
+            .map_or(0, |row| row.unseen);
         // One of the open ones runs; the others wait.
         if open.len() + unseen > usize::try_from(begin.queue_limit).unwrap_or(usize::MAX) {
             return Err(StoreError::QueueFull.into());
@@ -82,7 +106,12 @@ impl Ledger {
         Ok(true)
     }
 
-    fn store(&mut self, conversation: ConversationId, begin: &BeginTurn, busy: bool) -> Result<Begun, Fault> {
+    fn store(
+        &mut self,
+        conversation: ConversationId,
+        begin: &BeginTurn,
+        busy: bool,
+    ) -> Result<Begun, Fault> {
         let row = self.change_conversation(conversation)?;
         row.updated_at = begin.at;
         row.last_ordinal += 1;
@@ -112,11 +141,19 @@ impl Ledger {
             next: None,
             idempotency: begin.idempotency.clone(),
             has_draft: false,
-            retried: begin.retry_of.and_then(|id| self.turns.get(&id)).map(|row| row.turn.ordinal),
+            retried: begin
+                .retry_of
+                .and_then(|id| self.turns.get(&id))
+                .map(|row| row.turn.ordinal),
             change: Change::Insert,
         });
         let body = ItemBody::Message(Message::user(begin.message, begin.text.clone()));
-        let mut message = Item { position: Position::START, turn: begin.turn, at: begin.at, body };
+        let mut message = Item {
+            position: Position::START,
+            turn: begin.turn,
+            at: begin.at,
+            body,
+        };
         if busy {
             self.insert(message);
             return Ok(Begun::Queued(turn));
@@ -124,7 +161,8 @@ impl Ledger {
         self.insert(message.clone());
         message.position = self.start(begin.turn, begin.worker)?;
         let held = self.turns.get(&begin.turn).and_then(TurnRow::held);
-        let mut held = held.ok_or_else(|| Fault::Contradiction("a turn that was begun does not run".to_owned()))?;
+        let mut held = held
+            .ok_or_else(|| Fault::Contradiction("a turn that was begun does not run".to_owned()))?;
         held.items.push(message);
         Ok(Begun::Running(held))
     }

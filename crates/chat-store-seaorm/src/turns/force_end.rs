@@ -1,7 +1,10 @@
-//! The end of a turn by its own row alone, where its items or its conversation cannot be read or written.
+//! The end of a turn by its own row alone, where its items or its conversation cannot be read or
+//! written.
 
 use async_trait::async_trait;
-use chat_domain::{FailureKind, StoreError, Timestamp, TurnFailure, TurnId, TurnLease, UnknownCause};
+use chat_domain::{
+    FailureKind, StoreError, Timestamp, TurnFailure, TurnId, TurnLease, UnknownCause,
+};
 use uuid::Uuid;
 
 use crate::codes;
@@ -26,26 +29,59 @@ impl Command for ForceEnd {
     type Answer = ();
 
     async fn run(&self, db: &Db) -> Result<(), Stop> {
-        let TurnLease { turn, worker, epoch } = self.lease;
+        let TurnLease {
+            turn,
+            worker,
+            epoch,
+        } = self.lease;
         let by_lease = |open: &'static str| {
-            let leased = Sql::new("id = ").bind(turn.0).push(" AND holder = ").bind(worker.0);
-            leased.push(" AND epoch = ").bind(crate::sql::big(epoch)).push(open)
+            let leased = Sql::new("id = ")
+                .bind(turn.0)
+                .push(" AND holder = ")
+                .bind(worker.0);
+            leased
+                .push(" AND epoch = ")
+                .bind(crate::sql::big(epoch))
+                .push(open)
         };
         lock(db, turn).await?;
-        if end(db, by_lease(" AND ended_at IS NULL"), &self.failure, self.at).await? {
+        if end(
+            db,
+            by_lease(" AND ended_at IS NULL"),
+            &self.failure,
+            self.at,
+        )
+        .await?
+        {
             return Ok(settle(db, turn, self.at).await?);
         }
-        let ended = Sql::new("SELECT id FROM turns WHERE ").append(by_lease(" AND ended_at IS NOT NULL")).all(db).await?;
-        if ended.is_empty() { Err(StoreError::LeaseLost.into()) } else { Ok(()) }
+        let ended = Sql::new("SELECT id FROM turns WHERE ")
+            .append(by_lease(" AND ended_at IS NOT NULL"))
+            .all(db)
+            .await?;
+        if ended.is_empty() {
+            Err(StoreError::LeaseLost.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Ends a turn that this transaction has claimed and cannot load.
 pub(crate) async fn end_unloaded(db: &Db, turn: TurnId) -> Result<(), Fault> {
     let now = Sql::new("SELECT ").now().all(db).await?;
-    let at = Timestamp(now.first().map(|row| Row::new("clock", 0, row).get(0, "now")).transpose()?.unwrap_or_default());
-    let failure = TurnFailure { kind: FailureKind::Internal, message: DAMAGED.to_owned() };
-    let ended = savepoint::attempt(db, end(db, Sql::new("id = ").bind(turn.0), &failure, at)).await?;
+    let at = Timestamp(
+        now.first()
+            .map(|row| Row::new("clock", 0, row).get(0, "now"))
+            .transpose()?
+            .unwrap_or_default(),
+    );
+    let failure = TurnFailure {
+        kind: FailureKind::Internal,
+        message: DAMAGED.to_owned(),
+    };
+    let ended =
+        savepoint::attempt(db, end(db, Sql::new("id = ").bind(turn.0), &failure, at)).await?;
     match ended {
         Ok(_) => settle(db, turn, at).await,
         Err(fault) => {
@@ -57,29 +93,56 @@ pub(crate) async fn end_unloaded(db: &Db, turn: TurnId) -> Result<(), Fault> {
 
 /// Leaves a running turn to the next claim. No attempt is counted for it yet.
 pub(crate) async fn release(db: &Db, turn: TurnId) -> Result<(), Fault> {
-    let release = Sql::new("UPDATE turns SET holder = NULL, attempt = 0, attempt_started_at = NULL WHERE id = ");
+    let release = Sql::new(
+        "UPDATE turns SET holder = NULL, attempt = 0, attempt_started_at = NULL WHERE id = ",
+    );
     release.bind(turn.0).execute(db).await.map(drop)
 }
 
 /// Locks the turn's conversation, in which nobody else begins or ends a turn then.
 async fn lock(db: &Db, turn: TurnId) -> Result<(), Fault> {
     let conversation = Sql::new("SELECT conversation_id FROM turns WHERE id = ").bind(turn.0);
-    Sql::new("SELECT c.id FROM conversations c WHERE c.id").among(conversation).locking("c").all(db).await.map(drop)
+    Sql::new("SELECT c.id FROM conversations c WHERE c.id")
+        .among(conversation)
+        .locking("c")
+        .all(db)
+        .await
+        .map(drop)
 }
 
 async fn end(db: &Db, turn: Sql, failure: &TurnFailure, at: Timestamp) -> Result<bool, Fault> {
-    let end = Sql::new("UPDATE turns SET status = '").push(codes::FAILED).push("', failure_kind = ").bind(failure.kind.code());
-    let end = end.push(", failure_message = ").bind(failure.message.as_str()).push(", ended_at = ").bind(at.0);
-    let ended = end.push(", draft_message_id = NULL, draft_text = NULL WHERE ").append(turn).execute(db).await?;
+    let end = Sql::new("UPDATE turns SET status = '")
+        .push(codes::FAILED)
+        .push("', failure_kind = ")
+        .bind(failure.kind.code());
+    let end = end
+        .push(", failure_message = ")
+        .bind(failure.message.as_str())
+        .push(", ended_at = ")
+        .bind(at.0);
+    let ended = end
+        .push(", draft_message_id = NULL, draft_text = NULL WHERE ")
+        .append(turn)
+        .execute(db)
+        .await?;
     Ok(ended > 0)
 }
 
 /// Does what belongs to a turn's end, as far as the rows allow it.
 async fn settle(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
     for (part, done) in [
-        ("the conversation's time", savepoint::attempt(db, touch(db, turn, at)).await?),
-        ("open tool calls", savepoint::attempt(db, end_calls(db, turn, at)).await?),
-        ("the next turn", savepoint::attempt(db, begin_next(db, turn)).await?),
+        (
+            "the conversation's time",
+            savepoint::attempt(db, touch(db, turn, at)).await?,
+        ),
+        (
+            "open tool calls",
+            savepoint::attempt(db, end_calls(db, turn, at)).await?,
+        ),
+        (
+            "the next turn",
+            savepoint::attempt(db, begin_next(db, turn)).await?,
+        ),
     ] {
         if let Err(fault) = done {
             tracing::error!(turn_id = %turn, part, error = %fault, "turn ended, but a part of its end is missing");
@@ -89,13 +152,16 @@ async fn settle(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
 }
 
 async fn touch(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
-    let touch =
-        Sql::new("UPDATE conversations SET updated_at = ").bind(at.0).push(" WHERE id = (SELECT conversation_id FROM turns WHERE id = ");
+    let touch = Sql::new("UPDATE conversations SET updated_at = ")
+        .bind(at.0)
+        .push(" WHERE id = (SELECT conversation_id FROM turns WHERE id = ");
     touch.bind(turn.0).push(")").execute(db).await.map(drop)
 }
 
 async fn end_calls(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
-    let open = Sql::new("SELECT id FROM tool_calls WHERE outcome IS NULL AND turn_id = ").bind(turn.0).push(" ORDER BY position");
+    let open = Sql::new("SELECT id FROM tool_calls WHERE outcome IS NULL AND turn_id = ")
+        .bind(turn.0)
+        .push(" ORDER BY position");
     for call in first_ids("tool_calls", open, db).await? {
         let of_call = Sql::new("SELECT conversation_id FROM tool_calls WHERE id = ").bind(call);
         next_position(db, of_call).await?;
@@ -116,7 +182,8 @@ async fn end_calls(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Begins the turn that waits longest, in nobody's hands. If it is to be cancelled, whoever claims it does that.
+/// Begins the turn that waits longest, in nobody's hands. If it is to be cancelled, whoever claims
+/// it does that.
 async fn begin_next(db: &Db, ended: TurnId) -> Result<(), Fault> {
     let waiting = Sql::new("SELECT w.id FROM turns w WHERE w.ended_at IS NULL AND w.status = '")
         .push(codes::QUEUED)
@@ -124,14 +191,25 @@ async fn begin_next(db: &Db, ended: TurnId) -> Result<(), Fault> {
         .bind(ended.0)
         .push(") ORDER BY w.ordinal")
         .limit(1);
-    let Some(next) = first_ids("turns", waiting, db).await?.pop() else { return Ok(()) };
-    next_position(db, Sql::new("SELECT conversation_id FROM turns WHERE id = ").bind(next)).await?;
+    let Some(next) = first_ids("turns", waiting, db).await?.pop() else {
+        return Ok(());
+    };
+    next_position(
+        db,
+        Sql::new("SELECT conversation_id FROM turns WHERE id = ").bind(next),
+    )
+    .await?;
     Sql::new("UPDATE messages SET position = (SELECT c.last_position FROM conversations c WHERE c.id = messages.conversation_id)")
         .push(" WHERE position IS NULL AND turn_id = ")
         .bind(next)
         .execute(db)
         .await?;
-    Sql::new("UPDATE turns SET status = '").push(codes::RUNNING).push("' WHERE id = ").bind(next).execute(db).await?;
+    Sql::new("UPDATE turns SET status = '")
+        .push(codes::RUNNING)
+        .push("' WHERE id = ")
+        .bind(next)
+        .execute(db)
+        .await?;
     Sql::new("UPDATE turns SET superseded = TRUE WHERE conversation_id = (SELECT n.conversation_id FROM turns n WHERE n.id = ")
         .bind(next)
         .push(") AND ordinal < (SELECT n.ordinal FROM turns n WHERE n.id = ")
@@ -147,9 +225,19 @@ async fn begin_next(db: &Db, ended: TurnId) -> Result<(), Fault> {
 /// Moves the end of a conversation by one item.
 async fn next_position(db: &Db, conversation: Sql) -> Result<(), Fault> {
     let moved = Sql::new("UPDATE conversations SET last_position = last_position + 1 WHERE id = (");
-    moved.append(conversation).push(")").execute(db).await.map(drop)
+    moved
+        .append(conversation)
+        .push(")")
+        .execute(db)
+        .await
+        .map(drop)
 }
 
 async fn first_ids(table: &'static str, query: Sql, db: &Db) -> Result<Vec<Uuid>, Fault> {
-    query.all(db).await?.iter().map(|row| Row::new(table, 0, row).get(0, "id")).collect()
+    query
+        .all(db)
+        .await?
+        .iter()
+        .map(|row| Row::new(table, 0, row).get(0, "id"))
+        .collect()
 }

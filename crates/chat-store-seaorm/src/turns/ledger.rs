@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use chat_domain::{
-    ConversationId, HeldTurn, IdempotencyKey, Item, ItemBody, MessageId, NewItem, Ordinal, Position, StoreError, Timestamp, Title,
-    ToolCallId, Turn, TurnId, TurnLease, TurnStatus, UserId, WorkerId,
+    ConversationId, HeldTurn, IdempotencyKey, Item, ItemBody, MessageId, NewItem, Ordinal,
+    Position, StoreError, Timestamp, Title, ToolCallId, Turn, TurnId, TurnLease, TurnStatus,
+    UserId, WorkerId,
 };
 
 use crate::fault::Fault;
@@ -77,7 +78,11 @@ impl TurnRow {
 
     /// The turn as its holder gets it; the items are found later.
     pub(super) fn held(&self) -> Option<HeldTurn> {
-        let lease = TurnLease { turn: self.turn.id, worker: self.holder?, epoch: self.epoch };
+        let lease = TurnLease {
+            turn: self.turn.id,
+            worker: self.holder?,
+            epoch: self.epoch,
+        };
         Some(HeldTurn {
             turn: self.turn.clone(),
             owner: self.owner.clone(),
@@ -121,36 +126,58 @@ impl Ledger {
     pub(super) fn add_turn(&mut self, row: TurnRow) {
         let turn = &row.turn;
         if !turn.status.is_ended() {
-            self.open.entry(turn.conversation).or_default().insert(turn.ordinal, turn.id);
+            self.open
+                .entry(turn.conversation)
+                .or_default()
+                .insert(turn.ordinal, turn.id);
         }
         if let Some(used) = &row.idempotency {
-            self.keys.insert((row.owner.clone(), used.key.clone()), turn.id);
+            self.keys
+                .insert((row.owner.clone(), used.key.clone()), turn.id);
         }
         self.turns.entry(turn.id).or_insert(row);
     }
 
-    pub(super) fn open_turns(&self, conversation: ConversationId) -> impl Iterator<Item = &TurnRow> {
-        let ids = self.open.get(&conversation).into_iter().flat_map(BTreeMap::values);
+    pub(super) fn open_turns(
+        &self,
+        conversation: ConversationId,
+    ) -> impl Iterator<Item = &TurnRow> {
+        let ids = self
+            .open
+            .get(&conversation)
+            .into_iter()
+            .flat_map(BTreeMap::values);
         ids.filter_map(|id| self.turns.get(id))
     }
 
     /// A turn, to be changed.
     pub(super) fn change_turn(&mut self, id: TurnId) -> Result<&mut TurnRow, Fault> {
-        let row = self.turns.get_mut(&id).ok_or_else(|| Fault::Contradiction(format!("turn {id} went away")))?;
+        let row = self
+            .turns
+            .get_mut(&id)
+            .ok_or_else(|| Fault::Contradiction(format!("turn {id} went away")))?;
         row.change.touch();
         Ok(row)
     }
 
     /// A conversation, to be changed.
-    pub(super) fn change_conversation(&mut self, id: ConversationId) -> Result<&mut ConversationRow, Fault> {
-        let row = self.conversations.get_mut(&id).ok_or_else(|| Fault::Contradiction(format!("conversation {id} went away")))?;
+    pub(super) fn change_conversation(
+        &mut self,
+        id: ConversationId,
+    ) -> Result<&mut ConversationRow, Fault> {
+        let row = self
+            .conversations
+            .get_mut(&id)
+            .ok_or_else(|| Fault::Contradiction(format!("conversation {id} went away")))?;
         row.change.touch();
         Ok(row)
     }
 
     /// How far a conversation's log goes now. One that is not at hand is not changed.
     pub(super) fn end_of(&self, conversation: ConversationId) -> Option<Position> {
-        self.conversations.get(&conversation).map(|row| Position(row.last_position))
+        self.conversations
+            .get(&conversation)
+            .map(|row| Position(row.last_position))
     }
 
     /// The conversation of a turn that is at hand.
@@ -159,7 +186,10 @@ impl Ledger {
         turn.ok_or_else(|| Fault::Contradiction(format!("turn {id} is not at hand")))
     }
 
-    pub(super) fn next_position(&mut self, conversation: ConversationId) -> Result<Position, Fault> {
+    pub(super) fn next_position(
+        &mut self,
+        conversation: ConversationId,
+    ) -> Result<Position, Fault> {
         let row = self.change_conversation(conversation)?;
         row.last_position += 1;
         Ok(Position(row.last_position))
@@ -167,7 +197,10 @@ impl Ledger {
 
     /// The running turn that `lease` is the current lease of.
     pub(super) fn leased(&self, lease: &TurnLease) -> Result<&TurnRow, StoreError> {
-        let row = self.turns.get(&lease.turn).filter(|row| row.is_held_by(lease) && row.is_running());
+        let row = self
+            .turns
+            .get(&lease.turn)
+            .filter(|row| row.is_held_by(lease) && row.is_running());
         row.ok_or(StoreError::LeaseLost)
     }
 
@@ -179,8 +212,12 @@ impl Ledger {
         (row.holder, row.epoch, row.attempt) = (Some(worker), 1, 1);
         if let Some(retried) = row.retried {
             let (conversation, ordinals) = (row.turn.conversation, retried..row.turn.ordinal);
-            let rows = self.turns.values_mut().filter(|row| row.turn.conversation == conversation);
-            rows.filter(|row| ordinals.contains(&row.turn.ordinal)).for_each(|row| row.turn.superseded = true);
+            let rows = self
+                .turns
+                .values_mut()
+                .filter(|row| row.turn.conversation == conversation);
+            rows.filter(|row| ordinals.contains(&row.turn.ordinal))
+                .for_each(|row| row.turn.superseded = true);
             self.superseded.push((conversation, ordinals));
         }
         Ok(position)
@@ -190,33 +227,60 @@ impl Ledger {
     pub(super) fn place_message(&mut self, id: TurnId) -> Result<Position, Fault> {
         let conversation = self.change_turn(id)?.turn.conversation;
         let position = self.next_position(conversation)?;
-        match self.messages.values_mut().find(|row| row.item.turn == id && row.item.is_unplaced()) {
+        match self
+            .messages
+            .values_mut()
+            .find(|row| row.item.turn == id && row.item.is_unplaced())
+        {
             Some(new) => new.item.position = position,
             None => self.placed.push((id, position)),
         }
         Ok(position)
     }
 
-    /// Stores items of a turn at the end of its conversation. Those that are stored already stay as they are.
+    /// Stores items of a turn at the end of its conversation. Those that are stored already stay as
+    /// they are.
     pub(super) fn place(&mut self, id: TurnId, items: &[NewItem]) -> Result<Vec<Item>, Fault> {
         let conversation = self.conversation_of(id)?;
-        items.iter().map(|item| self.place_one(conversation, id, item)).collect()
+        items
+            .iter()
+            .map(|item| self.place_one(conversation, id, item))
+            .collect()
     }
 
-    fn place_one(&mut self, conversation: ConversationId, turn: TurnId, new: &NewItem) -> Result<Item, Fault> {
+    fn place_one(
+        &mut self,
+        conversation: ConversationId,
+        turn: TurnId,
+        new: &NewItem,
+    ) -> Result<Item, Fault> {
         let known = match &new.body {
             ItemBody::Message(message) => self.messages.get(&message.id).map(|row| &row.item),
             ItemBody::ToolCall(call) => self.calls.get(&call.id).map(|row| &row.call),
             ItemBody::ToolResult(result) => match self.calls.get(&result.call) {
                 Some(row) if row.call.turn == turn => row.result.as_ref(),
-                _ => return Err(Fault::Contradiction(format!("a result of {}, which this turn did not call", result.call))),
+                _ => {
+                    return Err(Fault::Contradiction(format!(
+                        "a result of {}, which this turn did not call",
+                        result.call
+                    )));
+                }
             },
         };
         if let Some(known) = known {
             let same = known.turn == turn;
-            return if same { Ok(known.clone()) } else { Err(Fault::Contradiction("an id is used twice".to_owned())) };
+            return if same {
+                Ok(known.clone())
+            } else {
+                Err(Fault::Contradiction("an id is used twice".to_owned()))
+            };
         }
-        let item = Item { position: self.next_position(conversation)?, turn, at: new.at, body: new.body.clone() };
+        let item = Item {
+            position: self.next_position(conversation)?,
+            turn,
+            at: new.at,
+            body: new.body.clone(),
+        };
         self.insert(item.clone());
         Ok(item)
     }
@@ -225,10 +289,23 @@ impl Ledger {
     pub(super) fn insert(&mut self, item: Item) {
         match &item.body {
             ItemBody::Message(message) => {
-                self.messages.insert(message.id, MessageRow { item, change: Change::Insert });
+                self.messages.insert(
+                    message.id,
+                    MessageRow {
+                        item,
+                        change: Change::Insert,
+                    },
+                );
             }
             ItemBody::ToolCall(call) => {
-                self.calls.insert(call.id, CallRow { call: item, result: None, change: Change::Insert });
+                self.calls.insert(
+                    call.id,
+                    CallRow {
+                        call: item,
+                        result: None,
+                        change: Change::Insert,
+                    },
+                );
             }
             ItemBody::ToolResult(result) => {
                 if let Some(row) = self.calls.get_mut(&result.call) {

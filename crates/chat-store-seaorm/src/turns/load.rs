@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chat_domain::{
-    BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target, Timestamp, ToolCallId, TurnId, UserId,
-    WorkerId,
+    BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target,
+    Timestamp, ToolCallId, TurnId, UserId, WorkerId,
 };
 use uuid::Uuid;
 
@@ -44,13 +44,22 @@ impl Wants {
                     let begin = &submission.command;
                     if let Target::Existing(id) = begin.target {
                         wants.conversations.push(id);
-                        wants.interrupted.extend((begin.busy == BusyPolicy::Interrupt).then_some(id));
+                        wants
+                            .interrupted
+                            .extend((begin.busy == BusyPolicy::Interrupt).then_some(id));
                     }
                     wants.turns.push(begin.turn);
                     wants.turns.extend(begin.retry_of);
-                    wants.keys.extend(begin.idempotency.iter().map(|used| (begin.owner.clone(), used.key.clone())));
+                    wants.keys.extend(
+                        begin
+                            .idempotency
+                            .iter()
+                            .map(|used| (begin.owner.clone(), used.key.clone())),
+                    );
                 }
-                Job::Append(submission) => wants.items(submission.command.lease.turn, &submission.command.items),
+                Job::Append(submission) => {
+                    wants.items(submission.command.lease.turn, &submission.command.items)
+                }
                 Job::End(submission) => {
                     wants.ending.push(submission.command.lease.turn);
                     wants.items(submission.command.lease.turn, &submission.command.last);
@@ -77,34 +86,59 @@ impl Wants {
         }
     }
 
-    /// Selects the conversations, and locks them until the end of the transaction: whoever else begins, grows, ends, cancels or claims a turn
-    /// of theirs waits. In order of their ids, so that no two transactions wait for each other.
+    /// Selects the conversations, and locks them until the end of the transaction: whoever else
+    /// begins, grows, ends, cancels or claims a turn of theirs waits. In order of their ids, so
+    /// that no two transactions wait for each other.
     fn conversations(&self) -> Option<Sql> {
         let named = || Sql::default().rows(self.conversations.iter().map(|id| [Value::from(id.0)]));
-        let of_leased = || Sql::new("SELECT conversation_id FROM turns WHERE id IN (").list(ids(&self.leased)).push(")");
+        let of_leased = || {
+            Sql::new("SELECT conversation_id FROM turns WHERE id IN (")
+                .list(ids(&self.leased))
+                .push(")")
+        };
         let wanted = match (self.conversations.is_empty(), self.leased.is_empty()) {
             (true, true) => return None,
             (false, true) => named(),
             (true, false) => of_leased(),
             (false, false) => of_leased().push(" UNION ALL ").append(named()),
         };
-        let select = Sql::new("SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id");
+        let select = Sql::new(
+            "SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id",
+        );
         Some(select.among(wanted).push(" ORDER BY c.id").locking("c"))
     }
 
-    /// Selects the items that are named, the turns that are, those that used the idempotency keys, and of the conversations' open ones as
-    /// few as will do: they may be many, and each batch would fetch them all again. How many there are is counted beside one of them, by a
-    /// statement that begins only when the conversations are locked.
+    /// Selects the items that are named, the turns that are, those that used the idempotency keys,
+    /// and of the conversations' open ones as few as will do: they may be many, and each batch
+    /// would fetch them all again. How many there are is counted beside one of them, by a statement
+    /// that begins only when the conversations are locked.
     fn rows(&self) -> Sql {
-        let select = |open: &'static str| Sql::new("SELECT 0, ").push(rows::TURN).push(LEDGER).push(open).push(" FROM ");
+        let select = |open: &'static str| {
+            Sql::new("SELECT 0, ")
+                .push(rows::TURN)
+                .push(LEDGER)
+                .push(open)
+                .push(" FROM ")
+        };
         let another = |open: &'static str| Sql::new(" UNION ALL ").append(select(open));
-        let mut query = select(NOT_COUNTED).push("turns t WHERE t.id IN (").list(ids(&self.turns)).push(")");
+        let mut query = select(NOT_COUNTED)
+            .push("turns t WHERE t.id IN (")
+            .list(ids(&self.turns))
+            .push(")");
         if !self.conversations.is_empty() {
-            let running = another(OPEN).push("turns t WHERE t.status = '").push(codes::RUNNING).push("' AND t.conversation_id IN (");
-            query = query.append(running.list(self.conversations.iter().map(|id| id.0)).push(")"));
+            let running = another(OPEN)
+                .push("turns t WHERE t.status = '")
+                .push(codes::RUNNING)
+                .push("' AND t.conversation_id IN (");
+            query = query.append(
+                running
+                    .list(self.conversations.iter().map(|id| id.0))
+                    .push(")"),
+            );
         }
         if !self.interrupted.is_empty() {
-            let open = another(NOT_COUNTED).push("turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (");
+            let open = another(NOT_COUNTED)
+                .push("turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (");
             query = query.append(open.list(self.interrupted.iter().map(|id| id.0)).push(")"));
         }
         if !self.ending.is_empty() {
@@ -122,17 +156,26 @@ impl Wants {
             query = query.append(next.list(ids(&self.ending)).push(")"));
         }
         if !self.keys.is_empty() {
-            let keys = self.keys.iter().map(|(owner, key)| [Value::from(owner.as_str()), Value::from(key.as_str())]);
+            let keys = self
+                .keys
+                .iter()
+                .map(|(owner, key)| [Value::from(owner.as_str()), Value::from(key.as_str())]);
             query = query.append(another(NOT_COUNTED).push("(").rows(keys).push(
                 ") AS used JOIN turns t ON t.owner = used.column1 AND t.idempotency_key = used.column2 AND t.idempotency_key IS NOT NULL",
             ));
         }
         if !self.messages.is_empty() {
-            let messages = Sql::new(" UNION ALL SELECT 1, ").push(rows::MESSAGE).push(NO_LEDGER).push(" FROM messages m WHERE m.id IN (");
+            let messages = Sql::new(" UNION ALL SELECT 1, ")
+                .push(rows::MESSAGE)
+                .push(NO_LEDGER)
+                .push(" FROM messages m WHERE m.id IN (");
             query = query.append(messages.list(self.messages.iter().map(|id| id.0)).push(")"));
         }
         if !self.calls.is_empty() {
-            let calls = Sql::new(" UNION ALL SELECT 2, ").push(rows::CALL).push(NO_LEDGER).push(" FROM tool_calls k WHERE k.id IN (");
+            let calls = Sql::new(" UNION ALL SELECT 2, ")
+                .push(rows::CALL)
+                .push(NO_LEDGER)
+                .push(" FROM tool_calls k WHERE k.id IN (");
             query = query.append(calls.list(self.calls.iter().map(|id| id.0)).push(")"));
         }
         query
@@ -185,11 +228,21 @@ pub(super) async fn load(db: &Db, wants: &Wants) -> Result<Ledger, Fault> {
             }
             1 => {
                 let row = Row::new("messages", 1, row);
-                ledger.messages.insert(MessageId(row.get(1, "id")?), MessageRow { item: rows::message(row, 1)?, change: Change::None });
+                ledger.messages.insert(
+                    MessageId(row.get(1, "id")?),
+                    MessageRow {
+                        item: rows::message(row, 1)?,
+                        change: Change::None,
+                    },
+                );
             }
             _ => {
                 let row = Row::new("tool_calls", 1, row);
-                let entry = CallRow { call: rows::call(row, 1)?, result: rows::result(row, 1)?, change: Change::None };
+                let entry = CallRow {
+                    call: rows::call(row, 1)?,
+                    result: rows::result(row, 1)?,
+                    change: Change::None,
+                };
                 ledger.calls.insert(ToolCallId(row.get(1, "id")?), entry);
             }
         }
@@ -218,7 +271,9 @@ fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
     let idempotency = match row.get::<Option<String>>(OWN + 5, "idempotency_key")? {
         Some(key) => {
             let fingerprint = row.get::<Vec<u8>>(OWN + 6, "fingerprint")?;
-            let fingerprint = fingerprint.try_into().map_err(|_| row.corrupt("fingerprint", "it is not 32 bytes long"))?;
+            let fingerprint = fingerprint
+                .try_into()
+                .map_err(|_| row.corrupt("fingerprint", "it is not 32 bytes long"))?;
             Some(IdempotencyKey { key, fingerprint })
         }
         None => None,
@@ -236,8 +291,13 @@ fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
         spent: Duration::from_micros(row.count(OWN + 7, "spent_us")?),
         next: row.get::<Option<Uuid>>(OWN + 4, "next_id")?.map(TurnId),
         idempotency,
-        has_draft: row.get::<Option<Uuid>>(1 + TURN_COLUMNS, "draft_message_id")?.is_some(),
-        retried: row.get::<Option<i64>>(OWN + 8, "retry_of")?.map(|_| row.count(OWN + 8, "retry_of").map(Ordinal)).transpose()?,
+        has_draft: row
+            .get::<Option<Uuid>>(1 + TURN_COLUMNS, "draft_message_id")?
+            .is_some(),
+        retried: row
+            .get::<Option<i64>>(OWN + 8, "retry_of")?
+            .map(|_| row.count(OWN + 8, "retry_of").map(Ordinal))
+            .transpose()?,
         change: Change::None,
     })
 }

@@ -1,7 +1,8 @@
 //! Turns that begin, grow and end: the commands that make nearly all of the load.
 //!
-//! All such commands of a batch are done together: what they need is loaded by a few statements, each is decided in memory
-//! one after another, and what has changed is written back by a few statements. What a batch costs hardly depends on its size.
+//! All such commands of a batch are done together: what they need is loaded by a few statements,
+//! each is decided in memory one after another, and what has changed is written back by a few
+//! statements. What a batch costs hardly depends on its size.
 
 mod append;
 mod begin;
@@ -39,16 +40,24 @@ pub(crate) async fn run(db: &Db, jobs: &mut [Job]) -> Result<(), Fault> {
             Job::End(submission) => submission.decide(|end| ledger.end(end))?,
             Job::Other(_) => {}
         }
-        ends.push(job.held().and_then(|held| ledger.end_of(held.turn.conversation)));
+        ends.push(
+            job.held()
+                .and_then(|held| ledger.end_of(held.turn.conversation)),
+        );
     }
     save::save(db, &ledger).await?;
     complete(db, jobs, &ends).await
 }
 
-/// Gives held turns whose items were not at hand those that the log had when their jobs were done: up to `ends`, one for each job.
+/// Gives held turns whose items were not at hand those that the log had when their jobs were done:
+/// up to `ends`, one for each job.
 async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Result<(), Fault> {
-    let held = jobs.iter_mut().zip(ends).filter_map(|(job, end)| Some((job.held()?, *end)));
-    let mut bare: Vec<(&mut HeldTurn, Option<Position>)> = held.filter(|(held, _)| held.items.is_empty()).collect();
+    let held = jobs
+        .iter_mut()
+        .zip(ends)
+        .filter_map(|(job, end)| Some((job.held()?, *end)));
+    let mut bare: Vec<(&mut HeldTurn, Option<Position>)> =
+        held.filter(|(held, _)| held.items.is_empty()).collect();
     if bare.is_empty() {
         return Ok(());
     }
@@ -59,11 +68,18 @@ async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Resul
     };
     for (held, end) in &mut bare {
         let items = items.get(&held.turn.id).into_iter().flatten();
-        held.items = items.filter(|item| end.is_none_or(|end| item.position <= end)).cloned().collect();
+        held.items = items
+            .filter(|item| end.is_none_or(|end| item.position <= end))
+            .cloned()
+            .collect();
     }
     // A running turn has its message at least: those without could not be read.
     for job in jobs {
-        if let Some(turn) = job.held().filter(|held| held.items.is_empty()).map(|held| held.turn.id) {
+        if let Some(turn) = job
+            .held()
+            .filter(|held| held.items.is_empty())
+            .map(|held| held.turn.id)
+        {
             tracing::error!(turn_id = %turn, "turn cannot be loaded, leaving it to the next claim");
             force_end::release(db, turn).await?;
             job.withdraw_held();
@@ -78,7 +94,9 @@ async fn readable_items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, 
     for turn in turns {
         match history::items_of(db, std::slice::from_ref(turn)).await {
             Ok(found) => items.extend(found),
-            Err(fault @ Fault::Corrupt { .. }) => tracing::error!(turn_id = %turn, error = %fault, "damaged row"),
+            Err(fault @ Fault::Corrupt { .. }) => {
+                tracing::error!(turn_id = %turn, error = %fault, "damaged row")
+            }
             Err(fault) => return Err(fault),
         }
     }

@@ -1,6 +1,8 @@
 //! Writing back what a batch of commands has changed.
 
-use chat_domain::{AgentData, FinishReason, Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
+use chat_domain::{
+    AgentData, FinishReason, Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus,
+};
 
 use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
@@ -13,10 +15,25 @@ const ROWS: usize = 1000;
 
 /// Writes it: one statement for each kind of change, whatever the number of commands.
 pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
-    let turns = |change: Change| ledger.turns.values().filter(move |row| row.change == change);
-    let conversations = |change: Change| ledger.conversations.values().filter(move |row| row.change == change);
-    let new_messages = ledger.messages.values().filter(|row| row.change == Change::Insert);
-    let new_messages = new_messages.map(|row| new_message(ledger, row)).collect::<Result<Vec<_>, _>>()?;
+    let turns = |change: Change| {
+        ledger
+            .turns
+            .values()
+            .filter(move |row| row.change == change)
+    };
+    let conversations = |change: Change| {
+        ledger
+            .conversations
+            .values()
+            .filter(move |row| row.change == change)
+    };
+    let new_messages = ledger
+        .messages
+        .values()
+        .filter(|row| row.change == Change::Insert);
+    let new_messages = new_messages
+        .map(|row| new_message(ledger, row))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut writes = Writes::default();
 
     writes.insert(
@@ -24,7 +41,10 @@ pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
         conversations(Change::Insert).map(new_conversation),
     );
     writes.update_turns(turns(Change::Update).filter(|row| !row.is_running()));
-    if turns(Change::Update).chain(turns(Change::Insert)).any(TurnRow::is_running) {
+    if turns(Change::Update)
+        .chain(turns(Change::Insert))
+        .any(TurnRow::is_running)
+    {
         // What stops running goes first: at no moment may two turns of a conversation run.
         writes.flush(db).await?;
     }
@@ -72,18 +92,36 @@ struct Writes {
 
 impl Writes {
     /// Inserts rows, `into` a table and its columns.
-    fn insert<const N: usize>(&mut self, into: &'static str, rows: impl Iterator<Item = [Value; N]>) {
+    fn insert<const N: usize>(
+        &mut self,
+        into: &'static str,
+        rows: impl Iterator<Item = [Value; N]>,
+    ) {
         let rows: Vec<_> = rows.collect();
-        let insert = |rows: &[[Value; N]]| Sql::new("INSERT INTO ").push(into).push(" ").rows(rows.iter().cloned());
+        let insert = |rows: &[[Value; N]]| {
+            Sql::new("INSERT INTO ")
+                .push(into)
+                .push(" ")
+                .rows(rows.iter().cloned())
+        };
         self.inserts.extend(rows.chunks(ROWS).map(insert));
     }
 
-    /// Updates rows from the new values `v`, each of which must find its row as it was read: whatever else has changed it meanwhile,
-    /// the decisions of this batch would rest on what is not so any more.
-    fn update<const N: usize>(&mut self, v: &'static str, table_set: &'static str, rows: impl Iterator<Item = [Value; N]>) {
+    /// Updates rows from the new values `v`, each of which must find its row as it was read:
+    /// whatever else has changed it meanwhile, the decisions of this batch would rest on what is
+    /// not so any more.
+    fn update<const N: usize>(
+        &mut self,
+        v: &'static str,
+        table_set: &'static str,
+        rows: impl Iterator<Item = [Value; N]>,
+    ) {
         let rows: Vec<_> = rows.collect();
         for rows in rows.chunks(ROWS) {
-            let values = Sql::new("WITH ").push(v).push(" AS (").rows(rows.iter().cloned());
+            let values = Sql::new("WITH ")
+                .push(v)
+                .push(" AS (")
+                .rows(rows.iter().cloned());
             self.updates.push(values.push(") UPDATE ").push(table_set));
             self.expected.push(rows.len());
         }
@@ -95,9 +133,23 @@ impl Writes {
              idempotency_key, fingerprint, input_tokens, output_tokens, created_at, ended_at";
         let rows: Vec<_> = new.map(new_turn).collect();
         for rows in rows.chunks(ROWS) {
-            let insert = Sql::new("INSERT INTO turns (").push(COLUMNS).push(", attempt_started_at) WITH v(").push(COLUMNS).push(") AS (");
-            let insert = insert.rows(rows.iter().cloned()).push(") SELECT ").push(COLUMNS).push(", CASE WHEN status = '");
-            self.inserts.push(insert.push(codes::RUNNING).push("' THEN ").now().push(" END FROM v"));
+            let insert = Sql::new("INSERT INTO turns (")
+                .push(COLUMNS)
+                .push(", attempt_started_at) WITH v(")
+                .push(COLUMNS)
+                .push(") AS (");
+            let insert = insert
+                .rows(rows.iter().cloned())
+                .push(") SELECT ")
+                .push(COLUMNS)
+                .push(", CASE WHEN status = '");
+            self.inserts.push(
+                insert
+                    .push(codes::RUNNING)
+                    .push("' THEN ")
+                    .now()
+                    .push(" END FROM v"),
+            );
         }
     }
 
@@ -117,7 +169,10 @@ impl Writes {
                  draft_text = CASE WHEN v.keeps_draft THEN turns.draft_text END, attempt_started_at = CASE WHEN v.status = '",
             );
             // The first write of an attempt is what begins it.
-            let update = update.push(codes::RUNNING).push("' THEN COALESCE(turns.attempt_started_at, ").now();
+            let update = update
+                .push(codes::RUNNING)
+                .push("' THEN COALESCE(turns.attempt_started_at, ")
+                .now();
             self.updates.push(update.push(
                 ") ELSE turns.attempt_started_at END FROM v WHERE turns.id = v.id AND turns.epoch = v.stored_epoch \
                  AND turns.holder IS NOT DISTINCT FROM v.stored_holder",
@@ -127,8 +182,13 @@ impl Writes {
     }
 
     fn save_calls(&mut self, ledger: &Ledger) -> Result<(), Fault> {
-        let new = ledger.calls.values().filter(|row| row.change == Change::Insert);
-        let new = new.map(|row| new_call(ledger, row)).collect::<Result<Vec<_>, _>>()?;
+        let new = ledger
+            .calls
+            .values()
+            .filter(|row| row.change == Change::Insert);
+        let new = new
+            .map(|row| new_call(ledger, row))
+            .collect::<Result<Vec<_>, _>>()?;
         self.insert(
             "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, agent_data, \
              result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
@@ -149,34 +209,70 @@ impl Writes {
 
     /// Runs what has been gathered.
     async fn flush(&mut self, db: &Db) -> Result<(), Fault> {
-        let Self { inserts, updates, expected } = std::mem::take(self);
+        let Self {
+            inserts,
+            updates,
+            expected,
+        } = std::mem::take(self);
         let changed = db.execute_all(inserts, updates).await?;
-        if changed.iter().map(|rows| usize::try_from(*rows).ok()).eq(expected.iter().copied().map(Some)) {
+        if changed
+            .iter()
+            .map(|rows| usize::try_from(*rows).ok())
+            .eq(expected.iter().copied().map(Some))
+        {
             return Ok(());
         }
-        Err(Fault::Contradiction(format!("{changed:?} of {expected:?} rows were as they had been read")))
+        Err(Fault::Contradiction(format!(
+            "{changed:?} of {expected:?} rows were as they had been read"
+        )))
     }
 }
 
 fn new_conversation(row: &ConversationRow) -> [Value; 7] {
     let title = row.title.as_ref().map(|title| title.as_str().to_owned());
     let at = row.updated_at.0;
-    [row.id.0.into(), row.owner.as_str().into(), title.into(), at.into(), at.into(), big(row.last_position), big(row.last_ordinal)]
+    [
+        row.id.0.into(),
+        row.owner.as_str().into(),
+        title.into(),
+        at.into(),
+        at.into(),
+        big(row.last_position),
+        big(row.last_ordinal),
+    ]
 }
 
-/// The columns that say where a turn stands: status, cause and message of its failure, time of its end.
+/// The columns that say where a turn stands: status, cause and message of its failure, time of its
+/// end.
 fn status_values(status: &TurnStatus) -> [Value; 4] {
     let ended = |status: &str, at: i64, kind: Option<&str>, message: Option<&str>| {
-        [status.into(), kind.map(str::to_owned).into(), message.map(str::to_owned).into(), Some(at).into()]
+        [
+            status.into(),
+            kind.map(str::to_owned).into(),
+            message.map(str::to_owned).into(),
+            Some(at).into(),
+        ]
     };
-    let open = |status: &str| [status.into(), None::<String>.into(), None::<String>.into(), None::<i64>.into()];
+    let open = |status: &str| {
+        [
+            status.into(),
+            None::<String>.into(),
+            None::<String>.into(),
+            None::<i64>.into(),
+        ]
+    };
     match status {
         TurnStatus::Queued => open(codes::QUEUED),
         TurnStatus::Running => open(codes::RUNNING),
         TurnStatus::Ended { at, outcome } => match outcome {
             TurnOutcome::Completed => ended(codes::COMPLETED, at.0, None, None),
             TurnOutcome::Cancelled => ended(codes::CANCELLED, at.0, None, None),
-            TurnOutcome::Failed(failure) => ended(codes::FAILED, at.0, Some(failure.kind.code()), Some(&failure.message)),
+            TurnOutcome::Failed(failure) => ended(
+                codes::FAILED,
+                at.0,
+                Some(failure.kind.code()),
+                Some(&failure.message),
+            ),
         },
     }
 }
@@ -222,7 +318,10 @@ fn new_turn(row: &TurnRow) -> [Value; 17] {
         turn.retry_of.map(|retried| retried.0).into(),
         turn.superseded.into(),
         row.idempotency.as_ref().map(|used| used.key.clone()).into(),
-        row.idempotency.as_ref().map(|used| used.fingerprint.to_vec()).into(),
+        row.idempotency
+            .as_ref()
+            .map(|used| used.fingerprint.to_vec())
+            .into(),
         big(turn.usage.input_tokens),
         big(turn.usage.output_tokens),
         turn.created_at.0.into(),
@@ -232,12 +331,16 @@ fn new_turn(row: &TurnRow) -> [Value; 17] {
 
 fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 10], Fault> {
     let item = &row.item;
-    let ItemBody::Message(message) = &item.body else { return Err(misplaced()) };
+    let ItemBody::Message(message) = &item.body else {
+        return Err(misplaced());
+    };
     Ok([
         message.id.0.into(),
         ledger.conversation_of(item.turn)?.0.into(),
         item.turn.0.into(),
-        (!item.is_unplaced()).then(|| i64::try_from(item.position.0).unwrap_or(i64::MAX)).into(),
+        (!item.is_unplaced())
+            .then(|| i64::try_from(item.position.0).unwrap_or(i64::MAX))
+            .into(),
         codes::role_code(message.role).into(),
         message.text.as_str().into(),
         item.at.0.into(),
@@ -248,9 +351,25 @@ fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 10], Fault> 
 }
 
 fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 18], Fault> {
-    let Item { position, turn, at, body } = &row.call;
-    let ItemBody::ToolCall(call) = body else { return Err(misplaced()) };
-    let [result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took] = result_values(row.result.as_ref());
+    let Item {
+        position,
+        turn,
+        at,
+        body,
+    } = &row.call;
+    let ItemBody::ToolCall(call) = body else {
+        return Err(misplaced());
+    };
+    let [
+        result_position,
+        result_at,
+        outcome,
+        output,
+        error_message,
+        unknown_cause,
+        started_at,
+        took,
+    ] = result_values(row.result.as_ref());
     Ok([
         call.id.0.into(),
         ledger.conversation_of(*turn)?.0.into(),
@@ -289,18 +408,57 @@ fn json(text: Option<&str>) -> Value {
     Value::Json(text.map(str::to_owned))
 }
 
-/// The columns of a result: place, time, outcome, output, message of the error, cause if it is unknown, start,
-/// microseconds taken.
+/// The columns of a result: place, time, outcome, output, message of the error, cause if it is
+/// unknown, start, microseconds taken.
 fn result_values(item: Option<&Item>) -> [Value; 8] {
     let (none, no_number) = (|| Value::from(None::<String>), || Value::from(None::<i64>));
-    let Some(Item { position, at, body: ItemBody::ToolResult(result), .. }) = item else {
-        return [no_number(), no_number(), none(), json(None), none(), none(), no_number(), no_number()];
+    let Some(Item {
+        position,
+        at,
+        body: ItemBody::ToolResult(result),
+        ..
+    }) = item
+    else {
+        return [
+            no_number(),
+            no_number(),
+            none(),
+            json(None),
+            none(),
+            none(),
+            no_number(),
+            no_number(),
+        ];
     };
-    let ToolResult { outcome, started_at, took, .. } = result;
+    let ToolResult {
+        outcome,
+        started_at,
+        took,
+        ..
+    } = result;
     let (outcome, output, error, cause) = match outcome {
-        ToolOutcome::Succeeded(output) => (codes::SUCCEEDED, json(Some(output.0.as_str())), none(), none()),
-        ToolOutcome::Failed(error) => (error.kind.code(), json(None), error.message.as_str().into(), none()),
+        ToolOutcome::Succeeded(output) => (
+            codes::SUCCEEDED,
+            json(Some(output.0.as_str())),
+            none(),
+            none(),
+        ),
+        ToolOutcome::Failed(error) => (
+            error.kind.code(),
+            json(None),
+            error.message.as_str().into(),
+            none(),
+        ),
         ToolOutcome::Unknown(cause) => (codes::UNKNOWN, json(None), none(), cause.code().into()),
     };
-    [big(position.0), at.0.into(), outcome.into(), output, error, cause, started_at.0.into(), micros(*took)]
+    [
+        big(position.0),
+        at.0.into(),
+        outcome.into(),
+        output,
+        error,
+        cause,
+        started_at.0.into(),
+        micros(*took),
+    ]
 }

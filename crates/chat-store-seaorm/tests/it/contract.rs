@@ -10,7 +10,9 @@ mod sqlite {
     async fn store() -> (TempDir, Arc<dyn ConversationStore>) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("chat.db").display());
-        let store = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
+        let store = SeaOrmStore::open(&url, OpenOptions::default())
+            .await
+            .unwrap();
         (folder, Arc::new(store))
     }
 
@@ -26,7 +28,9 @@ mod postgres {
 
     async fn store() -> (Database, Arc<dyn ConversationStore>) {
         let database = database();
-        let store = SeaOrmStore::open(database.url(), OpenOptions::default()).await.unwrap();
+        let store = SeaOrmStore::open(database.url(), OpenOptions::default())
+            .await
+            .unwrap();
         (database, Arc::new(store))
     }
 

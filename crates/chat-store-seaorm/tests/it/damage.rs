@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use chat_domain::{Claim, ConversationPage, ConversationStore, StoreError, TurnPage, Unavailability, WorkerId};
+use chat_domain::{
+    Claim, ConversationPage, ConversationStore, StoreError, TurnPage, Unavailability, WorkerId,
+};
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use chat_test_support::wait::until;
 use sea_orm::{ConnectionTrait, Database, Statement};
@@ -41,7 +43,11 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chat.db");
         let store = open(&file).await.unwrap();
-        Self { _folder: folder, file, store }
+        Self {
+            _folder: folder,
+            file,
+            store,
+        }
     }
 
     /// Stores messages in conversations of their own.
@@ -72,7 +78,10 @@ impl Served {
         for suffix in ["", LOG, INDEX, MARK] {
             fs::copy(beside(&self.file, suffix), beside(&file, suffix)).unwrap();
         }
-        Left { _folder: folder, file }
+        Left {
+            _folder: folder,
+            file,
+        }
     }
 }
 
@@ -82,7 +91,17 @@ struct Left {
 }
 
 async fn count(store: &SeaOrmStore) -> usize {
-    store.conversations(&ann(), ConversationPage { after: None, limit: 10_000 }).await.unwrap().len()
+    store
+        .conversations(
+            &ann(),
+            ConversationPage {
+                after: None,
+                limit: 10_000,
+            },
+        )
+        .await
+        .unwrap()
+        .len()
 }
 
 fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Unavailability {
@@ -93,11 +112,17 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Unavailabil
 }
 
 fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     // The index is no data: SQLite makes it again from the log.
     files.retain(|path| !path.display().to_string().ends_with(INDEX));
-    files.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    files
+        .into_iter()
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -120,7 +145,10 @@ async fn a_dropped_store_closes_its_database_too() {
     let served = Served::new().await;
     served.say(3).await;
     drop(served.store);
-    until("the end of the dropped store", async || !beside(&served.file, MARK).exists()).await;
+    until("the end of the dropped store", async || {
+        !beside(&served.file, MARK).exists()
+    })
+    .await;
     assert!(!beside(&served.file, LOG).exists());
 }
 
@@ -133,12 +161,19 @@ async fn a_database_of_a_killed_server_is_checked_and_served() {
     assert_eq!(count(&store).await, 20);
 }
 
-/// Opens what is left, which must be refused without a change; then, as the refusal says, without the log.
+/// Opens what is left, which must be refused without a change; then, as the refusal says, without
+/// the log.
 async fn is_refused_until_the_log_is_deleted(left: &Left, messages: usize) {
     let before = snapshot(left.file.parent().unwrap());
     let error = open(&left.file).await.unwrap_err();
-    assert!(matches!(&error, OpenError::Replaced { path, log } if *path == left.file && *log == beside(&left.file, LOG)), "{error:?}");
-    assert!(before == snapshot(left.file.parent().unwrap()), "a refused start has changed a file");
+    assert!(
+        matches!(&error, OpenError::Replaced { path, log } if *path == left.file && *log == beside(&left.file, LOG)),
+        "{error:?}"
+    );
+    assert!(
+        before == snapshot(left.file.parent().unwrap()),
+        "a refused start has changed a file"
+    );
     fs::remove_file(beside(&left.file, LOG)).unwrap();
     fs::remove_file(beside(&left.file, INDEX)).unwrap();
     let store = open(&left.file).await.unwrap();
@@ -153,7 +188,9 @@ async fn a_backup_beside_the_log_of_a_killed_server_is_refused() {
         served.say(5).await;
         let backups = tempfile::tempdir().unwrap();
         let backup = backups.path().join("backup.db");
-        served.run(&format!("VACUUM INTO '{}'", backup.display())).await;
+        served
+            .run(&format!("VACUUM INTO '{}'", backup.display()))
+            .await;
         served.say(later).await;
         let left = served.killed();
         fs::copy(&backup, &left.file).unwrap();
@@ -165,12 +202,20 @@ async fn a_backup_beside_the_log_of_a_killed_server_is_refused() {
 async fn a_copy_of_a_closed_database_beside_a_later_log_is_refused() {
     let served = Served::new().await;
     served.say(5).await;
-    let Served { _folder, file, store } = served;
+    let Served {
+        _folder,
+        file,
+        store,
+    } = served;
     store.close().await;
     let backup = beside(&file, ".backup");
     fs::copy(&file, &backup).unwrap();
     let store = open(&file).await.unwrap();
-    let served = Served { _folder, file, store };
+    let served = Served {
+        _folder,
+        file,
+        store,
+    };
     served.say(1).await;
     let left = served.killed();
     fs::copy(&backup, &left.file).unwrap();
@@ -179,19 +224,33 @@ async fn a_copy_of_a_closed_database_beside_a_later_log_is_refused() {
 
 /// Overwrites the root page of a table.
 async fn damage(file: &Path, table: &str) {
-    let db = Database::connect(format!("{}?mode=ro", url(file))).await.unwrap();
+    let db = Database::connect(format!("{}?mode=ro", url(file)))
+        .await
+        .unwrap();
     let number = |sql: String| {
         let db = db.clone();
         async move {
-            let row = db.query_one_raw(Statement::from_string(sea_orm::DbBackend::Sqlite, sql)).await.unwrap().unwrap();
+            let row = db
+                .query_one_raw(Statement::from_string(sea_orm::DbBackend::Sqlite, sql))
+                .await
+                .unwrap()
+                .unwrap();
             u64::try_from(row.try_get_by::<i64, _>(0).unwrap()).unwrap()
         }
     };
-    let page = number(format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'")).await;
+    let page = number(format!(
+        "SELECT rootpage FROM sqlite_schema WHERE name = '{table}'"
+    ))
+    .await;
     let size = number("PRAGMA page_size".to_owned()).await;
     db.close().await.unwrap();
     let garbage = vec![0xa5; usize::try_from(size).unwrap()];
-    File::options().write(true).open(file).unwrap().write_all_at(&garbage, (page - 1) * size).unwrap();
+    File::options()
+        .write(true)
+        .open(file)
+        .unwrap()
+        .write_all_at(&garbage, (page - 1) * size)
+        .unwrap();
 }
 
 #[tokio::test]
@@ -205,14 +264,23 @@ async fn a_damaged_database_of_a_killed_server_is_refused() {
     let left = served.killed();
     let before = snapshot(left.file.parent().unwrap());
     let error = open(&left.file).await.unwrap_err();
-    assert!(matches!(&error, OpenError::Damaged { path, .. } if *path == left.file), "{error:?}");
-    assert!(before == snapshot(left.file.parent().unwrap()), "a refused start has changed a file");
+    assert!(
+        matches!(&error, OpenError::Damaged { path, .. } if *path == left.file),
+        "{error:?}"
+    );
+    assert!(
+        before == snapshot(left.file.parent().unwrap()),
+        "a refused start has changed a file"
+    );
 }
 
 impl Served {
     /// Writes to the log without touching messages.
     async fn say_to_others(&self) {
-        self.store.enroll(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1)).await.unwrap();
+        self.store
+            .enroll(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
+            .await
+            .unwrap();
     }
 }
 
@@ -221,17 +289,34 @@ async fn nothing_more_is_stored_in_a_database_that_turns_out_to_be_damaged() {
     let served = Served::new().await;
     served.say(5).await;
     let held = begin(&served.store, first_message(WorkerId(Uuid::now_v7()))).await;
-    let Served { _folder, file, store } = served;
+    let Served {
+        _folder,
+        file,
+        store,
+    } = served;
     store.close().await;
     damage(&file, "messages").await;
-    let served = Served { _folder, store: open(&file).await.unwrap(), file };
+    let served = Served {
+        _folder,
+        store: open(&file).await.unwrap(),
+        file,
+    };
     served.store.ping().await.unwrap();
     served.say_to_others().await;
-    let read = served.store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await;
+    let read = served
+        .store
+        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .await;
     assert_eq!(unavailable(read), Unavailability::Damaged);
-    assert_eq!(unavailable(served.store.ping().await), Unavailability::Damaged);
+    assert_eq!(
+        unavailable(served.store.ping().await),
+        Unavailability::Damaged
+    );
     assert_eq!(unavailable(served.try_say().await), Unavailability::Damaged);
-    let worker = served.store.enroll(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1)).await;
+    let worker = served
+        .store
+        .enroll(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
+        .await;
     assert_eq!(unavailable(worker), Unavailability::Damaged);
     // What can still be read is read.
     assert_eq!(count(&served.store).await, 6);
@@ -242,13 +327,26 @@ async fn nothing_more_is_stored_in_a_database_that_turns_out_to_be_damaged() {
 async fn a_turn_that_a_damaged_file_holds_is_not_ended_in_it() {
     let served = Served::new().await;
     begin(&served.store, first_message(WorkerId(Uuid::now_v7()))).await;
-    let Served { _folder, file, store } = served;
+    let Served {
+        _folder,
+        file,
+        store,
+    } = served;
     store.close().await;
     damage(&file, "messages").await;
     let store = open(&file).await.unwrap();
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, std::time::Duration::from_secs(3_600)).await.unwrap();
-    let claimed = store.claim_abandoned(Claim { worker, limit: 10, holding: None }).await;
+    store
+        .enroll(worker, std::time::Duration::from_secs(3_600))
+        .await
+        .unwrap();
+    let claimed = store
+        .claim_abandoned(Claim {
+            worker,
+            limit: 10,
+            holding: None,
+        })
+        .await;
     assert_eq!(unavailable(claimed), Unavailability::Damaged);
     assert_eq!(unavailable(store.ping().await), Unavailability::Damaged);
 }
@@ -259,9 +357,17 @@ async fn a_damaged_database_that_was_closed_in_order_is_refused_if_it_cannot_be_
     served.say(5).await;
     served.store.close().await;
     let length = fs::metadata(&served.file).unwrap().len();
-    File::options().write(true).open(&served.file).unwrap().set_len(length - 4096).unwrap();
+    File::options()
+        .write(true)
+        .open(&served.file)
+        .unwrap()
+        .set_len(length - 4096)
+        .unwrap();
     let error = open(&served.file).await.unwrap_err();
-    assert!(matches!(&error, OpenError::Damaged { path, .. } if *path == served.file), "{error:?}");
+    assert!(
+        matches!(&error, OpenError::Damaged { path, .. } if *path == served.file),
+        "{error:?}"
+    );
 }
 
 /// Does something to the files of a server at work; nothing may be acknowledged then.
@@ -270,8 +376,16 @@ async fn is_noticed(what: &str, harm: impl FnOnce(&Path)) -> Served {
     served.say(5).await;
     served.store.ping().await.unwrap();
     harm(&served.file);
-    assert_eq!(unavailable(served.store.ping().await), Unavailability::Unreachable, "{what}");
-    assert_eq!(unavailable(served.try_say().await), Unavailability::Unreachable, "{what}");
+    assert_eq!(
+        unavailable(served.store.ping().await),
+        Unavailability::Unreachable,
+        "{what}"
+    );
+    assert_eq!(
+        unavailable(served.try_say().await),
+        Unavailability::Unreachable,
+        "{what}"
+    );
     served
 }
 
@@ -284,18 +398,34 @@ async fn nothing_is_acknowledged_once_the_log_is_gone_or_cut() {
         fs::rename(beside(&log, ".copy"), log).unwrap();
     })
     .await;
-    is_noticed("emptied", |file| File::options().write(true).open(beside(file, LOG)).unwrap().set_len(0).unwrap()).await;
+    is_noticed("emptied", |file| {
+        File::options()
+            .write(true)
+            .open(beside(file, LOG))
+            .unwrap()
+            .set_len(0)
+            .unwrap()
+    })
+    .await;
     is_noticed("cut", |file| {
         let log = File::options().write(true).open(beside(file, LOG)).unwrap();
         log.set_len(log.metadata().unwrap().len() - 1).unwrap();
     })
     .await;
     is_noticed("overwritten", |file| {
-        File::options().write(true).open(beside(file, LOG)).unwrap().write_all_at(&[0; 32], 0).unwrap();
+        File::options()
+            .write(true)
+            .open(beside(file, LOG))
+            .unwrap()
+            .write_all_at(&[0; 32], 0)
+            .unwrap();
     })
     .await;
     // What was acknowledged before the log was deleted is saved by a stop in order.
-    let served = is_noticed("deleted", |file| fs::remove_file(beside(file, LOG)).unwrap()).await;
+    let served = is_noticed("deleted", |file| {
+        fs::remove_file(beside(file, LOG)).unwrap()
+    })
+    .await;
     served.store.close().await;
     assert_eq!(count(&open(&served.file).await.unwrap()).await, 5);
 }
@@ -305,13 +435,34 @@ async fn nothing_is_acknowledged_once_the_database_is_truncated() {
     for length in [0, 4096, 8192] {
         let served = Served::new().await;
         served.say(5).await;
-        File::options().write(true).open(&served.file).unwrap().set_len(length).unwrap();
-        assert_eq!(unavailable(served.store.ping().await), Unavailability::Unreachable, "{length}");
-        assert_eq!(unavailable(served.try_say().await), Unavailability::Unreachable, "{length}");
-        // A reader may be the first to notice. It does not take the missing pages for damage, which would be final.
-        let page = ConversationPage { after: None, limit: 10 };
+        File::options()
+            .write(true)
+            .open(&served.file)
+            .unwrap()
+            .set_len(length)
+            .unwrap();
+        assert_eq!(
+            unavailable(served.store.ping().await),
+            Unavailability::Unreachable,
+            "{length}"
+        );
+        assert_eq!(
+            unavailable(served.try_say().await),
+            Unavailability::Unreachable,
+            "{length}"
+        );
+        // A reader may be the first to notice. It does not take the missing pages for damage, which
+        // would be final.
+        let page = ConversationPage {
+            after: None,
+            limit: 10,
+        };
         if let Err(error) = served.store.conversations(&ann(), page).await {
-            assert_eq!(unavailable::<()>(Err(error)), Unavailability::Unreachable, "{length}");
+            assert_eq!(
+                unavailable::<()>(Err(error)),
+                Unavailability::Unreachable,
+                "{length}"
+            );
         }
     }
 }
@@ -320,7 +471,12 @@ async fn nothing_is_acknowledged_once_the_database_is_truncated() {
 async fn other_programs_may_tidy_up_while_a_server_works() {
     let served = Served::new().await;
     served.say(100).await;
-    for sql in ["PRAGMA wal_checkpoint(TRUNCATE)", "DELETE FROM turns", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+    for sql in [
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "DELETE FROM turns",
+        "VACUUM",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+    ] {
         served.run(sql).await;
         served.store.ping().await.unwrap();
         served.say(1).await;
@@ -331,7 +487,12 @@ async fn other_programs_may_tidy_up_while_a_server_works() {
 async fn an_empty_or_missing_database_beside_the_files_of_another_is_refused() {
     let served = Served::new().await;
     served.say(5).await;
-    for (suffix, is_missing) in [(LOG, true), (LOG, false), ("-journal", true), ("-journal", false)] {
+    for (suffix, is_missing) in [
+        (LOG, true),
+        (LOG, false),
+        ("-journal", true),
+        ("-journal", false),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chat.db");
         let leftover = beside(&file, suffix);
@@ -341,9 +502,23 @@ async fn an_empty_or_missing_database_beside_the_files_of_another_is_refused() {
         }
         let before = snapshot(folder.path());
         for migrate in [true, false] {
-            let error = SeaOrmStore::open(&url(&file), OpenOptions { migrate, ..OpenOptions::default() }).await.unwrap_err();
-            assert!(matches!(&error, OpenError::Leftover { leftover: named, .. } if *named == leftover), "{error:?}");
-            assert!(before == snapshot(folder.path()), "a refused start has changed a file");
+            let error = SeaOrmStore::open(
+                &url(&file),
+                OpenOptions {
+                    migrate,
+                    ..OpenOptions::default()
+                },
+            )
+            .await
+            .unwrap_err();
+            assert!(
+                matches!(&error, OpenError::Leftover { leftover: named, .. } if *named == leftover),
+                "{error:?}"
+            );
+            assert!(
+                before == snapshot(folder.path()),
+                "a refused start has changed a file"
+            );
         }
         fs::remove_file(&leftover).unwrap();
         open(&file).await.unwrap();

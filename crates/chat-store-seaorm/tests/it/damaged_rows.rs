@@ -1,10 +1,11 @@
-//! Rows that cannot be read: their turns end as failed, their queues go on, and nobody else is kept from anything.
+//! Rows that cannot be read: their turns end as failed, their queues go on, and nobody else is kept
+//! from anything.
 
 use std::time::Duration;
 
 use chat_domain::{
-    BeginTurn, Begun, Claim, ConversationId, ConversationStore, FailureKind, HeldTurn, MessageId, StoreError, Target, Timestamp, Turn,
-    TurnFailure, TurnId, TurnOutcome, Usage, WorkerId,
+    BeginTurn, Begun, Claim, ConversationId, ConversationStore, FailureKind, HeldTurn, MessageId,
+    StoreError, Target, Timestamp, Turn, TurnFailure, TurnId, TurnOutcome, Usage, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
@@ -35,12 +36,26 @@ async fn postgres() -> World {
 
 impl World {
     async fn open(url: &str, guard: Box<dyn std::any::Any>) -> Self {
-        let store = SeaOrmStore::open(url, OpenOptions::default()).await.unwrap();
-        Self { store, beside: Database::connect(url).await.unwrap(), _guard: guard }
+        let store = SeaOrmStore::open(url, OpenOptions::default())
+            .await
+            .unwrap();
+        Self {
+            store,
+            beside: Database::connect(url).await.unwrap(),
+            _guard: guard,
+        }
     }
 
     async fn run(&self, sql: &str) {
-        assert_eq!(self.beside.execute_unprepared(sql).await.unwrap().rows_affected(), 1, "{sql}");
+        assert_eq!(
+            self.beside
+                .execute_unprepared(sql)
+                .await
+                .unwrap()
+                .rows_affected(),
+            1,
+            "{sql}"
+        );
     }
 
     async fn worker(&self, lease: Duration) -> WorkerId {
@@ -50,7 +65,10 @@ impl World {
     }
 
     async fn begin(&self, worker: WorkerId) -> HeldTurn {
-        let begin = BeginTurn { idempotency: None, ..first_message(worker) };
+        let begin = BeginTurn {
+            idempotency: None,
+            ..first_message(worker)
+        };
         match self.store.begin_turn(begin).await.unwrap() {
             Begun::Running(held) => held,
             other => panic!("not running: {other:?}"),
@@ -58,7 +76,11 @@ impl World {
     }
 
     async fn queue(&self, conversation: ConversationId, worker: WorkerId) -> (Turn, MessageId) {
-        let begin = BeginTurn { idempotency: None, target: Target::Existing(conversation), ..first_message(worker) };
+        let begin = BeginTurn {
+            idempotency: None,
+            target: Target::Existing(conversation),
+            ..first_message(worker)
+        };
         match self.store.begin_turn(begin.clone()).await.unwrap() {
             Begun::Queued(turn) => (turn, begin.message),
             other => panic!("not queued: {other:?}"),
@@ -66,11 +88,27 @@ impl World {
     }
 
     async fn claim(&self, worker: WorkerId) -> Vec<HeldTurn> {
-        self.store.claim_abandoned(Claim { worker, limit: 100, holding: None }).await.unwrap()
+        self.store
+            .claim_abandoned(Claim {
+                worker,
+                limit: 100,
+                holding: None,
+            })
+            .await
+            .unwrap()
     }
 
     async fn end(&self, held: &HeldTurn) -> Result<Option<HeldTurn>, StoreError> {
-        let ended = self.store.end_turn(&held.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await;
+        let ended = self
+            .store
+            .end_turn(
+                &held.lease,
+                answer(),
+                TurnOutcome::Completed,
+                Usage::default(),
+                Timestamp(8),
+            )
+            .await;
         ended.map(|ended| ended.next)
     }
 
@@ -78,8 +116,13 @@ impl World {
     async fn failure_of(&self, turn: TurnId) -> Option<String> {
         let backend = self.beside.get_database_backend();
         let literal = literal(backend, turn.0);
-        let query = format!("SELECT failure_kind FROM turns WHERE ended_at IS NOT NULL AND id = {literal}");
-        let row = self.beside.query_one_raw(sea_orm::Statement::from_string(backend, query)).await.unwrap();
+        let query =
+            format!("SELECT failure_kind FROM turns WHERE ended_at IS NOT NULL AND id = {literal}");
+        let row = self
+            .beside
+            .query_one_raw(sea_orm::Statement::from_string(backend, query))
+            .await
+            .unwrap();
         row.and_then(|row| row.try_get_by::<Option<String>, _>(0).unwrap())
     }
 
@@ -89,7 +132,11 @@ impl World {
 }
 
 fn literal(backend: sea_orm::DbBackend, id: Uuid) -> String {
-    if backend == sea_orm::DbBackend::Sqlite { format!("x'{}'", id.simple()) } else { format!("'{id}'") }
+    if backend == sea_orm::DbBackend::Sqlite {
+        format!("x'{}'", id.simple())
+    } else {
+        format!("'{id}'")
+    }
 }
 
 /// Damages that each make it impossible to load the running turn.
@@ -107,13 +154,29 @@ async fn one_damaged_turn_keeps_no_worker_from_the_others(world: World) {
         let damaged = world.begin(dead).await;
         let (queued, _) = world.queue(damaged.turn.conversation, dead).await;
         let behind = world.begin(dead).await;
-        world.run(&format!("{damage}{}", world.id(damaged.turn.id.0))).await;
+        world
+            .run(&format!("{damage}{}", world.id(damaged.turn.id.0)))
+            .await;
         let mut claimed: Vec<_> = world.claim(living).await;
         claimed.sort_by_key(|held| held.turn.id);
-        assert_eq!(claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [before.turn.id, behind.turn.id], "{damage}");
-        assert_eq!(world.failure_of(damaged.turn.id).await.as_deref(), Some("internal"), "{damage}");
+        assert_eq!(
+            claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
+            [before.turn.id, behind.turn.id],
+            "{damage}"
+        );
+        assert_eq!(
+            world.failure_of(damaged.turn.id).await.as_deref(),
+            Some("internal"),
+            "{damage}"
+        );
         let next = world.claim(living).await;
-        assert_eq!(next.iter().map(|held| (held.turn.id, held.attempt)).collect::<Vec<_>>(), [(queued.id, 1)], "{damage}");
+        assert_eq!(
+            next.iter()
+                .map(|held| (held.turn.id, held.attempt))
+                .collect::<Vec<_>>(),
+            [(queued.id, 1)],
+            "{damage}"
+        );
         for held in claimed.iter().chain(&next) {
             world.end(held).await.unwrap();
         }
@@ -127,16 +190,45 @@ async fn a_turn_whose_successor_is_damaged_completes(world: World) {
     let conversation = first.turn.conversation;
     let (damaged, message) = world.queue(conversation, worker).await;
     let (third, _) = world.queue(conversation, worker).await;
-    world.run(&format!("UPDATE messages SET role = 'nobody' WHERE id = {}", world.id(message.0))).await;
+    world
+        .run(&format!(
+            "UPDATE messages SET role = 'nobody' WHERE id = {}",
+            world.id(message.0)
+        ))
+        .await;
     assert_eq!(world.end(&first).await.unwrap(), None);
-    assert_eq!(world.store.turn(&ann(), first.turn.id, chat_domain::Position::START).await.unwrap().items.len(), 2);
+    assert_eq!(
+        world
+            .store
+            .turn(&ann(), first.turn.id, chat_domain::Position::START)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
     assert_eq!(world.claim(worker).await, []);
-    assert_eq!(world.failure_of(damaged.id).await.as_deref(), Some("internal"));
+    assert_eq!(
+        world.failure_of(damaged.id).await.as_deref(),
+        Some("internal")
+    );
     let next = world.claim(worker).await;
-    assert_eq!(next.iter().map(|held| held.turn.id).collect::<Vec<_>>(), [third.id]);
+    assert_eq!(
+        next.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
+        [third.id]
+    );
     assert_eq!(world.end(&next[0]).await.unwrap(), None);
-    let (after, _) =
-        (world.store.begin_turn(BeginTurn { target: Target::Existing(conversation), ..first_message(worker) }).await.unwrap(), ());
+    let (after, _) = (
+        world
+            .store
+            .begin_turn(BeginTurn {
+                target: Target::Existing(conversation),
+                ..first_message(worker)
+            })
+            .await
+            .unwrap(),
+        (),
+    );
     assert!(matches!(after, Begun::Running(_)), "{after:?}");
 }
 
@@ -144,12 +236,30 @@ async fn a_forced_end_needs_no_conversation(world: World) {
     let worker = world.worker(LEASE).await;
     let held = world.begin(worker).await;
     world.queue(held.turn.conversation, worker).await;
-    world.run(&format!("UPDATE conversations SET last_position = -5, owner = '' WHERE id = {}", world.id(held.turn.conversation.0))).await;
+    world
+        .run(&format!(
+            "UPDATE conversations SET last_position = -5, owner = '' WHERE id = {}",
+            world.id(held.turn.conversation.0)
+        ))
+        .await;
     let refused = world.end(&held).await;
-    assert!(matches!(&refused, Err(error) if !error.is_transient()), "{refused:?}");
-    let failure = TurnFailure { kind: FailureKind::Internal, message: "It cannot be stored.".to_owned() };
-    world.store.force_end(&held.lease, failure, Timestamp(9)).await.unwrap();
-    assert_eq!(world.failure_of(held.turn.id).await.as_deref(), Some("internal"));
+    assert!(
+        matches!(&refused, Err(error) if !error.is_transient()),
+        "{refused:?}"
+    );
+    let failure = TurnFailure {
+        kind: FailureKind::Internal,
+        message: "It cannot be stored.".to_owned(),
+    };
+    world
+        .store
+        .force_end(&held.lease, failure, Timestamp(9))
+        .await
+        .unwrap();
+    assert_eq!(
+        world.failure_of(held.turn.id).await.as_deref(),
+        Some("internal")
+    );
     // Another conversation of the same worker goes on.
     let other = world.begin(worker).await;
     world.end(&other).await.unwrap();

@@ -1,14 +1,16 @@
-//! Any sequence of calls, also of calls that are done together, does what it does to the store in memory, one by one in order of
-//! arrival: the same answers, and the same conversations afterwards.
+//! Any sequence of calls, also of calls that are done together, does what it does to the store in
+//! memory, one by one in order of arrival: the same answers, and the same conversations afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use chat_domain::testing::MemoryStore;
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore, Draft, FailureKind, IdempotencyKey, ItemBody,
-    Message, MessageId, NewItem, Position, RanBy, RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage,
-    ToolOutcome, ToolOutput, ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
+    BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore,
+    Draft, FailureKind, IdempotencyKey, ItemBody, Message, MessageId, NewItem, Position, RanBy,
+    RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolOutcome,
+    ToolOutput, ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId,
+    WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use futures_util::future::join_all;
@@ -56,7 +58,8 @@ enum Op {
         owner: u8,
         conversation: u8,
     },
-    /// A worker leaves, and the other one takes over. It may have mislaid turns: those it says it holds are every so many of them.
+    /// A worker leaves, and the other one takes over. It may have mislaid turns: those it says it
+    /// holds are every so many of them.
     HandOver {
         from: u8,
         holding: Option<usize>,
@@ -97,7 +100,8 @@ struct Pair {
     clock: Cell<i64>,
 }
 
-/// Asks both stores; their answers must be the same. An answer as text is enough: errors have no equality.
+/// Asks both stores; their answers must be the same. An answer as text is enough: errors have no
+/// equality.
 macro_rules! both {
     ($pair:expr, |$store:ident| $call:expr) => {{
         let expected = {
@@ -108,7 +112,10 @@ macro_rules! both {
             let $store = &$pair.database;
             $call.await.map_err(kind)
         };
-        assert_eq!(without_times(&format!("{found:?}")), without_times(&format!("{expected:?}")));
+        assert_eq!(
+            without_times(&format!("{found:?}")),
+            without_times(&format!("{expected:?}"))
+        );
         found
     }};
 }
@@ -117,7 +124,9 @@ macro_rules! both {
 fn without_times(text: &str) -> String {
     let mut parts = text.split("spent: ");
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| text + part.split_once(", ").map_or(part, |(_, rest)| rest))
+    parts.fold(first, |text, part| {
+        text + part.split_once(", ").map_or(part, |(_, rest)| rest)
+    })
 }
 
 fn kind(error: StoreError) -> String {
@@ -125,16 +134,24 @@ fn kind(error: StoreError) -> String {
 }
 
 fn pick<T: Copy>(all: &[T], number: u8) -> Option<T> {
-    all.get(usize::from(number).checked_rem(all.len())?).copied()
+    all.get(usize::from(number).checked_rem(all.len())?)
+        .copied()
 }
 
 fn owner(number: u8) -> UserId {
-    UserId::new(if number.is_multiple_of(8) { "bob" } else { "ann" }).unwrap()
+    UserId::new(if number.is_multiple_of(8) {
+        "bob"
+    } else {
+        "ann"
+    })
+    .unwrap()
 }
 
 impl Pair {
     async fn new(url: &str) -> Self {
-        let database = SeaOrmStore::open(url, OpenOptions::default()).await.unwrap();
+        let database = SeaOrmStore::open(url, OpenOptions::default())
+            .await
+            .unwrap();
         let workers = [WorkerId(Uuid::now_v7()), WorkerId(Uuid::now_v7())];
         let pair = Self {
             memory: MemoryStore::new(),
@@ -159,7 +176,13 @@ impl Pair {
     fn message(&self) -> (MessageId, NewItem) {
         let id = MessageId(Uuid::now_v7());
         let body = ItemBody::Message(Message::assistant(id, "said"));
-        (id, NewItem { at: self.now(), body })
+        (
+            id,
+            NewItem {
+                at: self.now(),
+                body,
+            },
+        )
     }
 
     /// A step's message, with a call that has a result and one that has none.
@@ -169,12 +192,30 @@ impl Pair {
         for answered in [true, false] {
             let id = ToolCallId(Uuid::now_v7());
             let arguments = RawJson::from_valid(r#"{ "b":1, "a":1e400 }"#);
-            let call = ToolCall { id, message, tool: "list".to_owned(), arguments, ran_by: RanBy::Us, agent_data: None };
-            items.push(NewItem { at: self.now(), body: ItemBody::ToolCall(call) });
+            let call = ToolCall {
+                id,
+                message,
+                tool: "list".to_owned(),
+                arguments,
+                ran_by: RanBy::Us,
+                agent_data: None,
+            };
+            items.push(NewItem {
+                at: self.now(),
+                body: ItemBody::ToolCall(call),
+            });
             if answered {
                 let outcome = ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("[]")));
-                let result = ToolResult { call: id, outcome, started_at: self.now(), took: Duration::from_micros(7) };
-                items.push(NewItem { at: self.now(), body: ItemBody::ToolResult(result) });
+                let result = ToolResult {
+                    call: id,
+                    outcome,
+                    started_at: self.now(),
+                    took: Duration::from_micros(7),
+                };
+                items.push(NewItem {
+                    at: self.now(),
+                    body: ItemBody::ToolResult(result),
+                });
             }
         }
         items
@@ -182,10 +223,21 @@ impl Pair {
 
     async fn run(&self, op: Op) {
         match op {
-            Op::Begin { owner: by, conversation, busy, key, retry, twice } => {
-                let target = match pick(&self.conversations.borrow(), conversation).filter(|_| !conversation.is_multiple_of(4)) {
+            Op::Begin {
+                owner: by,
+                conversation,
+                busy,
+                key,
+                retry,
+                twice,
+            } => {
+                let target = match pick(&self.conversations.borrow(), conversation)
+                    .filter(|_| !conversation.is_multiple_of(4))
+                {
                     Some(id) => Target::Existing(id),
-                    None => Target::New(ConversationId(Uuid::now_v7()), Title::new("talk").unwrap()),
+                    None => {
+                        Target::New(ConversationId(Uuid::now_v7()), Title::new("talk").unwrap())
+                    }
                 };
                 let fingerprint = [u8::from(conversation > 200); 32];
                 let begin = BeginTurn {
@@ -197,71 +249,145 @@ impl Pair {
                     worker: self.workers.get()[usize::from(by % 2)],
                     busy,
                     queue_limit: 3,
-                    idempotency: key.map(|key| IdempotencyKey { key: key.to_string(), fingerprint }),
-                    retry_of: retry.filter(|_| matches!(target, Target::Existing(_))).and_then(|turn| pick(&self.turns.borrow(), turn)),
+                    idempotency: key.map(|key| IdempotencyKey {
+                        key: key.to_string(),
+                        fingerprint,
+                    }),
+                    retry_of: retry
+                        .filter(|_| matches!(target, Target::Existing(_)))
+                        .and_then(|turn| pick(&self.turns.borrow(), turn)),
                     target,
                 };
                 for _ in 0..=usize::from(twice) {
                     if let Ok(begun) = both!(self, |store| store.begin_turn(begin.clone())) {
                         self.conversations.borrow_mut().push(begin.target.id());
                         self.turns.borrow_mut().push(begin.turn);
-                        self.leases.borrow_mut().extend(if let Begun::Running(held) = begun { Some(held.lease) } else { None });
+                        self.leases
+                            .borrow_mut()
+                            .extend(if let Begun::Running(held) = begun {
+                                Some(held.lease)
+                            } else {
+                                None
+                            });
                     }
                 }
             }
-            Op::Append { lease, tools, twice } => {
-                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
-                let items = if tools { self.step() } else { vec![self.message().1] };
+            Op::Append {
+                lease,
+                tools,
+                twice,
+            } => {
+                let Some(lease) = pick(&self.leases.borrow(), lease) else {
+                    return;
+                };
+                let items = if tools {
+                    self.step()
+                } else {
+                    vec![self.message().1]
+                };
                 for _ in 0..=usize::from(twice) {
                     let _ = both!(self, |store| store.append(&lease, items.clone()));
                 }
             }
             Op::End { lease, twice } => {
-                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
+                let Some(lease) = pick(&self.leases.borrow(), lease) else {
+                    return;
+                };
                 let (last, at) = (vec![self.message().1], self.now());
-                let usage = Usage { input_tokens: 3, output_tokens: 5 };
+                let usage = Usage {
+                    input_tokens: 3,
+                    output_tokens: 5,
+                };
                 for _ in 0..=usize::from(twice) {
-                    let ended = both!(self, |store| store.end_turn(&lease, last.clone(), TurnOutcome::Completed, usage, at));
-                    self.leases.borrow_mut().extend(ended.ok().and_then(|ended| ended.next).map(|next| next.lease));
+                    let ended = both!(self, |store| store.end_turn(
+                        &lease,
+                        last.clone(),
+                        TurnOutcome::Completed,
+                        usage,
+                        at
+                    ));
+                    self.leases.borrow_mut().extend(
+                        ended
+                            .ok()
+                            .and_then(|ended| ended.next)
+                            .map(|next| next.lease),
+                    );
                 }
             }
             Op::Draft { lease } => {
-                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
-                let draft = Draft { message: MessageId(Uuid::now_v7()), text: "so far".to_owned() };
-                let _ = both!(self, |store| async { store.heartbeat(lease.worker, LEASE, vec![(lease, draft.clone())]).await.map(sorted) });
+                let Some(lease) = pick(&self.leases.borrow(), lease) else {
+                    return;
+                };
+                let draft = Draft {
+                    message: MessageId(Uuid::now_v7()),
+                    text: "so far".to_owned(),
+                };
+                let _ = both!(self, |store| async {
+                    store
+                        .heartbeat(lease.worker, LEASE, vec![(lease, draft.clone())])
+                        .await
+                        .map(sorted)
+                });
             }
             Op::ForceEnd { lease } => {
-                let Some(lease) = pick(&self.leases.borrow(), lease) else { return };
-                let (failure, at) = (TurnFailure { kind: FailureKind::Internal, message: "It cannot be stored.".to_owned() }, self.now());
+                let Some(lease) = pick(&self.leases.borrow(), lease) else {
+                    return;
+                };
+                let (failure, at) = (
+                    TurnFailure {
+                        kind: FailureKind::Internal,
+                        message: "It cannot be stored.".to_owned(),
+                    },
+                    self.now(),
+                );
                 let _ = both!(self, |store| store.force_end(&lease, failure.clone(), at));
             }
             Op::Cancel { owner: by, turn } => {
-                let Some(turn) = pick(&self.turns.borrow(), turn) else { return };
+                let Some(turn) = pick(&self.turns.borrow(), turn) else {
+                    return;
+                };
                 let _ = both!(self, |store| store.request_cancel(&owner(by), turn));
             }
-            Op::Rename { owner: by, conversation } => {
-                let Some(id) = pick(&self.conversations.borrow(), conversation) else { return };
+            Op::Rename {
+                owner: by,
+                conversation,
+            } => {
+                let Some(id) = pick(&self.conversations.borrow(), conversation) else {
+                    return;
+                };
                 let (title, at) = (Title::new("renamed").unwrap(), self.now());
                 let _ = both!(self, |store| store.rename(&owner(by), id, &title, at));
             }
-            Op::Delete { owner: by, conversation } => {
-                let Some(id) = pick(&self.conversations.borrow(), conversation) else { return };
+            Op::Delete {
+                owner: by,
+                conversation,
+            } => {
+                let Some(id) = pick(&self.conversations.borrow(), conversation) else {
+                    return;
+                };
                 let _ = both!(self, |store| store.delete(&owner(by), id));
             }
             Op::HandOver { from, holding } => {
                 let from = usize::from(from);
                 let workers = self.workers.get();
                 let (leaving, staying) = (workers[from], workers[1 - from]);
-                let holding = holding.map(|every| self.turns.borrow().iter().step_by(every).copied().collect());
+                let holding = holding
+                    .map(|every| self.turns.borrow().iter().step_by(every).copied().collect());
                 let handed_over: Vec<_> = self.turns.borrow().iter().step_by(2).copied().collect();
                 both!(self, |store| store.retire(leaving, handed_over.clone())).unwrap();
-                let claim = Claim { worker: staying, limit: u32::MAX, holding };
+                let claim = Claim {
+                    worker: staying,
+                    limit: u32::MAX,
+                    holding,
+                };
                 let claimed = both!(self, |store| async {
                     let mut claimed = store.claim_abandoned(claim.clone()).await?;
                     claimed.sort_by_key(|held| held.turn.id);
                     Ok(claimed)
                 });
-                self.leases.borrow_mut().extend(claimed.unwrap().into_iter().map(|held| held.lease));
+                self.leases
+                    .borrow_mut()
+                    .extend(claimed.unwrap().into_iter().map(|held| held.lease));
                 let new = WorkerId(Uuid::now_v7());
                 let mut workers = self.workers.get();
                 workers[from] = new;
@@ -273,15 +399,27 @@ impl Pair {
 
     /// All that can be read is the same.
     async fn compare(&self) {
-        let (conversations, turns) = (self.conversations.borrow().clone(), self.turns.borrow().clone());
+        let (conversations, turns) = (
+            self.conversations.borrow().clone(),
+            self.turns.borrow().clone(),
+        );
         for owner in [owner(0), owner(1)] {
-            let page = ConversationPage { after: None, limit: 1_000 };
+            let page = ConversationPage {
+                after: None,
+                limit: 1_000,
+            };
             let _ = both!(self, |store| store.conversations(&owner, page));
             for id in &conversations {
-                let page = TurnPage { superseded: true, ..TurnPage::ALL };
+                let page = TurnPage {
+                    superseded: true,
+                    ..TurnPage::ALL
+                };
                 let _ = both!(self, |store| store.turns(&owner, *id, page));
                 let _ = both!(self, |store| store.turns(&owner, *id, TurnPage::ALL));
-                let page = ToolCallPage { after: Position::START, limit: 1_000 };
+                let page = ToolCallPage {
+                    after: Position::START,
+                    limit: 1_000,
+                };
                 let _ = both!(self, |store| store.tool_calls(&owner, *id, page));
             }
             for id in &turns {
@@ -305,8 +443,9 @@ proptest! {
             let folder = tempfile::tempdir().unwrap();
             let pair = Pair::new(&format!("sqlite://{}", folder.path().join("chat.db").display())).await;
             for batch in batches {
-                // Each is polled once before the writer, on the same thread, sees the first of them: they are one batch, in this order.
-                // The store in memory, which never waits, is asked in the same order.
+                // Each is polled once before the writer, on the same thread, sees the first of
+                // them: they are one batch, in this order. The store in memory, which never waits,
+                // is asked in the same order.
                 join_all(batch.into_iter().map(|op| pair.run(op))).await;
             }
             pair.compare().await;
@@ -333,5 +472,9 @@ proptest! {
 }
 
 fn in_a_runtime(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
 }

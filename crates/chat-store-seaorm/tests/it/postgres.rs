@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::{
-    BeginTurn, Begun, Claim, ConversationStore, HeldTurn, IdempotencyKey, Position, StoreError, Target, Timestamp, Title, TurnId,
-    TurnOutcome, TurnPage, Unavailability, Usage, WorkerId,
+    BeginTurn, Begun, Claim, ConversationStore, HeldTurn, IdempotencyKey, Position, StoreError,
+    Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Unavailability, Usage, WorkerId,
 };
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use chat_test_postgres::{Database, database};
@@ -17,7 +17,11 @@ use uuid::Uuid;
 use crate::opening::{ann, answer, begin, first_message};
 
 async fn open(url: &str) -> Arc<SeaOrmStore> {
-    Arc::new(SeaOrmStore::open(url, OpenOptions::default()).await.unwrap())
+    Arc::new(
+        SeaOrmStore::open(url, OpenOptions::default())
+            .await
+            .unwrap(),
+    )
 }
 
 /// Time limits that a test can wait for.
@@ -33,20 +37,41 @@ fn quick() -> OpenOptions {
 
 /// A store behind a network that does what the test wants.
 async fn behind(proxy: &Proxy, database: &Database) -> SeaOrmStore {
-    SeaOrmStore::open(&proxy.instead_of(server(database), database.url()), quick()).await.unwrap()
+    SeaOrmStore::open(&proxy.instead_of(server(database), database.url()), quick())
+        .await
+        .unwrap()
 }
 
 fn server(database: &Database) -> std::net::SocketAddr {
-    let authority = database.url().split('@').nth(1).unwrap().split('/').next().unwrap();
+    let authority = database
+        .url()
+        .split('@')
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap();
     authority.replace("localhost", "127.0.0.1").parse().unwrap()
 }
 
 fn fresh(like: &BeginTurn) -> BeginTurn {
-    BeginTurn { idempotency: None, ..first_message(like.worker) }
+    BeginTurn {
+        idempotency: None,
+        ..first_message(like.worker)
+    }
 }
 
 async fn end(store: &SeaOrmStore, held: &HeldTurn) -> Result<(), StoreError> {
-    store.end_turn(&held.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await.map(drop)
+    store
+        .end_turn(
+            &held.lease,
+            answer(),
+            TurnOutcome::Completed,
+            Usage::default(),
+            Timestamp(8),
+        )
+        .await
+        .map(drop)
 }
 
 fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Unavailability {
@@ -59,11 +84,18 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Unavailabil
 #[tokio::test(flavor = "multi_thread")]
 async fn several_that_open_an_empty_database_at_once_migrate_it_once() {
     let database = database();
-    let opened = join_all((0..6).map(|_| SeaOrmStore::open(database.url(), OpenOptions::default()))).await;
+    let opened =
+        join_all((0..6).map(|_| SeaOrmStore::open(database.url(), OpenOptions::default()))).await;
     for store in opened {
         store.unwrap().ping().await.unwrap();
     }
-    assert_eq!(database.query("SELECT COUNT(*) FROM seaql_migrations").unwrap().trim(), chat_migrations::names().len().to_string());
+    assert_eq!(
+        database
+            .query("SELECT COUNT(*) FROM seaql_migrations")
+            .unwrap()
+            .trim(),
+        chat_migrations::names().len().to_string()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,12 +103,21 @@ async fn one_key_at_the_same_time_in_two_processes_gives_one_turn() {
     let database = database();
     let stores = [open(database.url()).await, open(database.url()).await];
     let worker = WorkerId(Uuid::now_v7());
-    stores[0].enroll(worker, Duration::from_secs(3600)).await.unwrap();
+    stores[0]
+        .enroll(worker, Duration::from_secs(3600))
+        .await
+        .unwrap();
     for round in 0..20 {
-        let key = Some(IdempotencyKey { key: format!("key {round}"), fingerprint: [round; 32] });
+        let key = Some(IdempotencyKey {
+            key: format!("key {round}"),
+            fingerprint: [round; 32],
+        });
         let calls = (0..12).map(|number| {
             let store = Arc::clone(&stores[number % 2]);
-            let begin = BeginTurn { idempotency: key.clone(), ..first_message(worker) };
+            let begin = BeginTurn {
+                idempotency: key.clone(),
+                ..first_message(worker)
+            };
             tokio::spawn(async move { store.begin_turn(begin).await.unwrap() })
         });
         let mut turns = Vec::new();
@@ -103,25 +144,45 @@ async fn two_processes_claim_each_turn_once_and_the_dead_one_hears_of_it() {
     database.query("UPDATE workers SET expires_at = 0").unwrap();
     let workers = [WorkerId(Uuid::now_v7()), WorkerId(Uuid::now_v7())];
     for (store, worker) in stores.iter().zip(workers) {
-        store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
+        store
+            .enroll(worker, Duration::from_secs(3600))
+            .await
+            .unwrap();
     }
     let mut claimed = Vec::new();
     while claimed.len() < left.len() {
         let calls = (0..4).map(|number| {
-            let claim = Claim { worker: workers[number % 2], limit: 7, holding: None };
+            let claim = Claim {
+                worker: workers[number % 2],
+                limit: 7,
+                holding: None,
+            };
             let store = Arc::clone(&stores[number % 2]);
             tokio::spawn(async move { store.claim_abandoned(claim).await.unwrap() })
         });
         for call in calls.collect::<Vec<_>>() {
-            claimed.extend(call.await.unwrap().into_iter().map(|held| (held.turn.id, held.lease.epoch, held.attempt)));
+            claimed.extend(
+                call.await
+                    .unwrap()
+                    .into_iter()
+                    .map(|held| (held.turn.id, held.lease.epoch, held.attempt)),
+            );
         }
     }
     let mut expected: Vec<_> = left.iter().map(|held| (held.turn.id, 2, 2)).collect();
     expected.sort_by_key(|(turn, ..)| *turn);
     claimed.sort_by_key(|(turn, ..)| *turn);
     assert_eq!(claimed, expected);
-    assert!(matches!(stores[0].heartbeat(dead, Duration::from_secs(10), Vec::new()).await, Err(StoreError::LeaseLost)));
-    assert!(matches!(end(&stores[0], &left[0]).await, Err(StoreError::LeaseLost)));
+    assert!(matches!(
+        stores[0]
+            .heartbeat(dead, Duration::from_secs(10), Vec::new())
+            .await,
+        Err(StoreError::LeaseLost)
+    ));
+    assert!(matches!(
+        end(&stores[0], &left[0]).await,
+        Err(StoreError::LeaseLost)
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,11 +192,23 @@ async fn a_worker_that_renews_its_lease_in_the_meantime_keeps_its_turns() {
     let worker = WorkerId(Uuid::now_v7());
     let held = begin(&store, first_message(worker)).await;
     let other = WorkerId(Uuid::now_v7());
-    store.enroll(other, Duration::from_secs(3600)).await.unwrap();
+    store
+        .enroll(other, Duration::from_secs(3600))
+        .await
+        .unwrap();
     for _ in 0..20 {
-        database.query("UPDATE workers SET expires_at = 0 WHERE id <> gen_random_uuid()").unwrap();
-        let claim = Claim { worker: other, limit: 7, holding: None };
-        let (alive, claimed) = tokio::join!(store.heartbeat(worker, Duration::from_secs(60), Vec::new()), store.claim_abandoned(claim));
+        database
+            .query("UPDATE workers SET expires_at = 0 WHERE id <> gen_random_uuid()")
+            .unwrap();
+        let claim = Claim {
+            worker: other,
+            limit: 7,
+            holding: None,
+        };
+        let (alive, claimed) = tokio::join!(
+            store.heartbeat(worker, Duration::from_secs(60), Vec::new()),
+            store.claim_abandoned(claim)
+        );
         match (alive, claimed.unwrap().as_slice()) {
             (Ok(_), []) => {}
             // It was too late; then it knows.
@@ -155,28 +228,50 @@ async fn a_commit_whose_answer_is_lost_is_found_out() {
     let proxy = Proxy::start(server(&database));
     let store = behind(&proxy, &database).await;
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
+    store
+        .enroll(worker, Duration::from_secs(3600))
+        .await
+        .unwrap();
     for lost in [Lost::Answer, Lost::Message] {
         let lose = || proxy.set_trap(Trap::commit(lost));
         let request = fresh(&first_message(worker));
         lose();
-        let Begun::Running(held) = store.begin_turn(request.clone()).await.unwrap() else { panic!("it does not run") };
+        let Begun::Running(held) = store.begin_turn(request.clone()).await.unwrap() else {
+            panic!("it does not run")
+        };
         assert_eq!((held.turn.id, held.lease.epoch), (request.turn, 1));
         let [said] = <[_; 1]>::try_from(answer()).unwrap();
         lose();
-        assert_eq!(store.append(&held.lease, vec![said]).await.unwrap().len(), 1);
+        assert_eq!(
+            store.append(&held.lease, vec![said]).await.unwrap().len(),
+            1
+        );
         lose();
         end(&store, &held).await.unwrap();
         let conversation = held.turn.conversation;
         lose();
-        store.rename(&ann(), conversation, &Title::new("New").unwrap(), Timestamp(9)).await.unwrap();
-        let logs = store.turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
+        store
+            .rename(
+                &ann(),
+                conversation,
+                &Title::new("New").unwrap(),
+                Timestamp(9),
+            )
+            .await
+            .unwrap();
+        let logs = store
+            .turns(&ann(), conversation, TurnPage::ALL)
+            .await
+            .unwrap();
         assert_eq!(logs.len(), 1);
         let positions: Vec<_> = logs[0].items.iter().map(|item| item.position.0).collect();
         assert_eq!(positions, [1, 2, 3]);
         lose();
         store.delete(&ann(), conversation).await.unwrap();
-        assert!(matches!(store.delete(&ann(), conversation).await, Err(StoreError::NotFound)));
+        assert!(matches!(
+            store.delete(&ann(), conversation).await,
+            Err(StoreError::NotFound)
+        ));
     }
 }
 
@@ -186,24 +281,74 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
     let proxy = Proxy::start(server(&database));
     let store = behind(&proxy, &database).await;
     let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
-    store.retire(held.lease.worker, vec![held.turn.id]).await.unwrap();
+    store
+        .retire(held.lease.worker, vec![held.turn.id])
+        .await
+        .unwrap();
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
+    store
+        .enroll(worker, Duration::from_secs(3600))
+        .await
+        .unwrap();
     proxy.set_trap(Trap::commit(Lost::Answer));
-    assert_eq!(unavailable(store.claim_abandoned(Claim { worker, limit: 9, holding: None }).await), Unavailability::Unreachable);
-    assert_eq!(store.claim_abandoned(Claim { worker, limit: 9, holding: None }).await.unwrap(), []);
-    let again = store.claim_abandoned(Claim { worker, limit: 9, holding: Some(Vec::new()) }).await.unwrap();
-    assert_eq!(again.iter().map(|again| again.turn.id).collect::<Vec<_>>(), [held.turn.id]);
+    assert_eq!(
+        unavailable(
+            store
+                .claim_abandoned(Claim {
+                    worker,
+                    limit: 9,
+                    holding: None
+                })
+                .await
+        ),
+        Unavailability::Unreachable
+    );
+    assert_eq!(
+        store
+            .claim_abandoned(Claim {
+                worker,
+                limit: 9,
+                holding: None
+            })
+            .await
+            .unwrap(),
+        []
+    );
+    let again = store
+        .claim_abandoned(Claim {
+            worker,
+            limit: 9,
+            holding: Some(Vec::new()),
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        again.iter().map(|again| again.turn.id).collect::<Vec<_>>(),
+        [held.turn.id]
+    );
 }
 
-/// sqlx 0.9 gives a connection whose `BEGIN` was dropped back to its pool inside an open transaction: what the next user is told is stored
-/// is then undone.
+/// sqlx 0.9 gives a connection whose `BEGIN` was dropped back to its pool inside an open
+/// transaction: what the next user is told is stored is then undone.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
     let database = database();
-    let store = Arc::new(SeaOrmStore::open(database.url(), OpenOptions { connections: 4, ..OpenOptions::default() }).await.unwrap());
+    let store = Arc::new(
+        SeaOrmStore::open(
+            database.url(),
+            OpenOptions {
+                connections: 4,
+                ..OpenOptions::default()
+            },
+        )
+        .await
+        .unwrap(),
+    );
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, Duration::from_secs(3600)).await.unwrap();
+    store
+        .enroll(worker, Duration::from_secs(3600))
+        .await
+        .unwrap();
     let callers = (0..8_u64).map(|caller| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -211,13 +356,19 @@ async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
             for call in 0..60_u64 {
                 let request = fresh(&first_message(worker));
                 let turn = request.turn;
-                let patience = Duration::from_micros(if call % 3 == 0 { (caller * 700 + call * 97) % 6_000 } else { 30_000_000 });
+                let patience = Duration::from_micros(if call % 3 == 0 {
+                    (caller * 700 + call * 97) % 6_000
+                } else {
+                    30_000_000
+                });
                 if let Ok(begun) = tokio::time::timeout(patience, store.begin_turn(request)).await {
                     begun.unwrap();
                     stored.push(turn);
                 }
                 // Readers come and go too.
-                let _ = tokio::time::timeout(patience / 4, store.turn(&ann(), turn, Position::START)).await;
+                let _ =
+                    tokio::time::timeout(patience / 4, store.turn(&ann(), turn, Position::START))
+                        .await;
             }
             stored
         })
@@ -240,14 +391,26 @@ async fn an_outage_is_told_in_time_and_forgotten_when_it_is_over() {
     // The connections break, and no new ones come about.
     proxy.refuse();
     proxy.cut(Cut::Reset);
-    assert_eq!(unavailable(store.begin_turn(fresh(&first_message(worker))).await), Unavailability::Unreachable);
-    assert_eq!(unavailable(store.turn(&ann(), turn, Position::START).await), Unavailability::Unreachable);
+    assert_eq!(
+        unavailable(store.begin_turn(fresh(&first_message(worker))).await),
+        Unavailability::Unreachable
+    );
+    assert_eq!(
+        unavailable(store.turn(&ann(), turn, Position::START).await),
+        Unavailability::Unreachable
+    );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
     proxy.forward();
     store.turn(&ann(), turn, Position::START).await.unwrap();
     // They break, and new ones come about at once: nobody notices.
     proxy.cut(Cut::Reset);
-    let Begun::Running(_) = store.begin_turn(fresh(&first_message(worker))).await.unwrap() else { panic!("it does not run") };
+    let Begun::Running(_) = store
+        .begin_turn(fresh(&first_message(worker)))
+        .await
+        .unwrap()
+    else {
+        panic!("it does not run")
+    };
     proxy.cut(Cut::Close);
     store.turn(&ann(), turn, Position::START).await.unwrap();
     // Nothing is heard any more.
@@ -265,13 +428,30 @@ async fn what_others_have_locked_is_not_waited_for_for_ever() {
     let store = SeaOrmStore::open(database.url(), quick()).await.unwrap();
     let worker = WorkerId(Uuid::now_v7());
     let held = begin(&store, first_message(worker)).await;
-    let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
+    let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(database.url())
+        .await
+        .unwrap();
     let mut lock = sqlx::Connection::begin(&mut other).await.unwrap();
-    sqlx::query("SELECT id FROM conversations FOR UPDATE").execute(&mut *lock).await.unwrap();
-    assert_eq!(unavailable(end(&store, &held).await), Unavailability::Timeout);
+    sqlx::query("SELECT id FROM conversations FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    assert_eq!(
+        unavailable(end(&store, &held).await),
+        Unavailability::Timeout
+    );
     // Another conversation is not touched by it, and neither is a heartbeat.
-    let Begun::Running(_) = store.begin_turn(fresh(&first_message(worker))).await.unwrap() else { panic!("it does not run") };
-    store.heartbeat(worker, Duration::from_secs(60), Vec::new()).await.unwrap();
+    let Begun::Running(_) = store
+        .begin_turn(fresh(&first_message(worker)))
+        .await
+        .unwrap()
+    else {
+        panic!("it does not run")
+    };
+    store
+        .heartbeat(worker, Duration::from_secs(60), Vec::new())
+        .await
+        .unwrap();
     lock.rollback().await.unwrap();
     end(&store, &held).await.unwrap();
 }
@@ -281,16 +461,43 @@ async fn a_database_that_can_only_be_read_is_read() {
     let database = database();
     let store = open(database.url()).await;
     let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
-    let read_only = |on| database.query(&format!("ALTER DATABASE {} SET default_transaction_read_only = {on}", name(&database))).unwrap();
+    let read_only = |on| {
+        database
+            .query(&format!(
+                "ALTER DATABASE {} SET default_transaction_read_only = {on}",
+                name(&database)
+            ))
+            .unwrap()
+    };
     store.close().await;
     read_only("on");
     let store = open(database.url()).await;
-    assert_eq!(unavailable(end(&store, &held).await), Unavailability::ReadOnly);
-    assert_eq!(store.turns(&ann(), held.turn.conversation, TurnPage::ALL).await.unwrap().len(), 1);
+    assert_eq!(
+        unavailable(end(&store, &held).await),
+        Unavailability::ReadOnly
+    );
+    assert_eq!(
+        store
+            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 fn name(database: &Database) -> String {
-    format!("\"{}\"", database.url().rsplit('/').next().unwrap().split('?').next().unwrap())
+    format!(
+        "\"{}\"",
+        database
+            .url()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .split('?')
+            .next()
+            .unwrap()
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,8 +507,13 @@ async fn text_in_another_encoding_is_refused() {
     other.query(&format!("CREATE DATABASE \"{ascii}\" ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")).unwrap();
     let url = format!("{}/{ascii}", other.url().rsplit_once('/').unwrap().0);
     let refused = SeaOrmStore::open(&url, OpenOptions::default()).await;
-    other.query(&format!("DROP DATABASE \"{ascii}\" WITH (FORCE)")).unwrap();
-    assert!(matches!(&refused, Err(OpenError::Encoding(found)) if found == "SQL_ASCII"), "{refused:?}");
+    other
+        .query(&format!("DROP DATABASE \"{ascii}\" WITH (FORCE)"))
+        .unwrap();
+    assert!(
+        matches!(&refused, Err(OpenError::Encoding(found)) if found == "SQL_ASCII"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +521,9 @@ async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
     let proxy = Proxy::start("127.0.0.1:1".parse().unwrap());
     proxy.refuse();
     let url = format!("postgres://ann:hunter2@{}/chat", proxy.address());
-    let error = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap_err();
+    let error = SeaOrmStore::open(&url, OpenOptions::default())
+        .await
+        .unwrap_err();
     let mut said = format!("{error} {error:?}");
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
@@ -318,8 +532,16 @@ async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
     }
     assert!(matches!(error, OpenError::Database(_)), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
-    let wrong = SeaOrmStore::open("postgres://ann:hunter2@localhost:notaport/chat", OpenOptions::default()).await.unwrap_err();
-    assert!(matches!(wrong, OpenError::Url { .. }) && !format!("{wrong} {wrong:?}").contains("hunter2"), "{wrong:?}");
+    let wrong = SeaOrmStore::open(
+        "postgres://ann:hunter2@localhost:notaport/chat",
+        OpenOptions::default(),
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(wrong, OpenError::Url { .. }) && !format!("{wrong} {wrong:?}").contains("hunter2"),
+        "{wrong:?}"
+    );
 }
 
 /// Each of a conversation's turns begins with the conversation locked, whichever process begins it.
@@ -332,7 +554,11 @@ async fn messages_to_one_conversation_from_two_processes_keep_order() {
     let conversation = first.turn.conversation;
     let calls = (0..100).map(|number| {
         let store = Arc::clone(&stores[number % 2]);
-        let request = BeginTurn { target: Target::Existing(conversation), text: number.to_string(), ..fresh(&first_message(worker)) };
+        let request = BeginTurn {
+            target: Target::Existing(conversation),
+            text: number.to_string(),
+            ..fresh(&first_message(worker))
+        };
         tokio::spawn(async move { store.begin_turn(request).await.unwrap() })
     });
     for call in calls.collect::<Vec<_>>() {
@@ -342,21 +568,48 @@ async fn messages_to_one_conversation_from_two_processes_keep_order() {
     let mut ended = 0;
     while let Some(held) = current {
         let store = &stores[ended % 2];
-        current = store.end_turn(&held.lease, answer(), TurnOutcome::Completed, Usage::default(), Timestamp(8)).await.unwrap().next;
+        current = store
+            .end_turn(
+                &held.lease,
+                answer(),
+                TurnOutcome::Completed,
+                Usage::default(),
+                Timestamp(8),
+            )
+            .await
+            .unwrap()
+            .next;
         ended += 1;
     }
     assert_eq!(ended, 101);
-    let logs = stores[1].turns(&ann(), conversation, TurnPage::ALL).await.unwrap();
-    let positions: Vec<_> = logs.iter().flat_map(|log| log.items.iter().map(|item| item.position.0)).collect();
+    let logs = stores[1]
+        .turns(&ann(), conversation, TurnPage::ALL)
+        .await
+        .unwrap();
+    let positions: Vec<_> = logs
+        .iter()
+        .flat_map(|log| log.items.iter().map(|item| item.position.0))
+        .collect();
     assert_eq!(positions, (1..=202).collect::<Vec<_>>());
 }
 
-/// PostgreSQL checks a row again that was changed while a query waited for its lock; some queries lose it then.
+/// PostgreSQL checks a row again that was changed while a query waited for its lock; some queries
+/// lose it then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there() {
     let database = database();
     // One lane: what comes while it is busy is one batch.
-    let store = Arc::new(SeaOrmStore::open(database.url(), OpenOptions { connections: 3, ..OpenOptions::default() }).await.unwrap());
+    let store = Arc::new(
+        SeaOrmStore::open(
+            database.url(),
+            OpenOptions {
+                connections: 3,
+                ..OpenOptions::default()
+            },
+        )
+        .await
+        .unwrap(),
+    );
     let worker = WorkerId(Uuid::now_v7());
     let (mut held, mut locks) = (Vec::new(), Vec::new());
     for _ in 0..40 {
@@ -364,9 +617,13 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
     }
     let (busy, changed, ending) = (held[0].clone(), held[1].turn.conversation, held[2].clone());
     for conversation in [busy.turn.conversation, changed] {
-        let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(database.url()).await.unwrap();
+        let mut other = <sqlx::PgConnection as sqlx::Connection>::connect(database.url())
+            .await
+            .unwrap();
         sqlx::query("BEGIN").execute(&mut other).await.unwrap();
-        let change = sqlx::query("UPDATE conversations SET updated_at = updated_at + 1 WHERE id = $1").bind(conversation.0);
+        let change =
+            sqlx::query("UPDATE conversations SET updated_at = updated_at + 1 WHERE id = $1")
+                .bind(conversation.0);
         change.execute(&mut other).await.unwrap();
         locks.push(other);
     }
@@ -377,7 +634,14 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
     waits_for_a_lock(&database).await;
     let begins = tokio::spawn({
         let (store, target) = (Arc::clone(&store), Target::Existing(changed));
-        async move { store.begin_turn(BeginTurn { target, ..fresh(&first_message(worker)) }).await }
+        async move {
+            store
+                .begin_turn(BeginTurn {
+                    target,
+                    ..fresh(&first_message(worker))
+                })
+                .await
+        }
     });
     let ends = tokio::spawn({
         let store = Arc::clone(&store);
@@ -394,7 +658,10 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
 /// Returns when a transaction of a store waits for another's lock.
 async fn waits_for_a_lock(database: &Database) {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until("a transaction that waits for a lock", async || database.query(waiting).unwrap().trim() != "0").await;
+    until("a transaction that waits for a lock", async || {
+        database.query(waiting).unwrap().trim() != "0"
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -403,7 +670,12 @@ async fn a_database_that_takes_no_writes_is_not_ready() {
     let store = open(database.url()).await;
     store.ping().await.unwrap();
     let name = database.query("SELECT current_database()").unwrap();
-    database.query(&format!("ALTER DATABASE \"{}\" SET default_transaction_read_only = on", name.trim())).unwrap();
+    database
+        .query(&format!(
+            "ALTER DATABASE \"{}\" SET default_transaction_read_only = on",
+            name.trim()
+        ))
+        .unwrap();
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     database.query(others).unwrap();
     assert_eq!(unavailable(store.ping().await), Unavailability::ReadOnly);

@@ -22,7 +22,12 @@ async fn registered(store: &SeaOrmStore) -> WorkerId {
 async fn dead_idle_workers_are_forgotten(store: &SeaOrmStore, age: impl AsyncFn(u64)) {
     let idle = registered(store).await;
     let held = begin(store, first_message(WorkerId(Uuid::now_v7()))).await;
-    let is_known = async |worker| !matches!(store.heartbeat(worker, Duration::ZERO, Vec::new()).await, Err(StoreError::LeaseLost));
+    let is_known = async |worker| {
+        !matches!(
+            store.heartbeat(worker, Duration::ZERO, Vec::new()).await,
+            Err(StoreError::LeaseLost)
+        )
+    };
 
     // Not long enough.
     age(200_000_000).await;
@@ -33,8 +38,21 @@ async fn dead_idle_workers_are_forgotten(store: &SeaOrmStore, age: impl AsyncFn(
     let living = registered(store).await;
     assert!(!is_known(idle).await);
     // One that holds a turn is forgotten when somebody takes the turn.
-    let claimed = store.claim_abandoned(Claim { worker: living, limit: 10, holding: None }).await.unwrap();
-    assert_eq!(claimed.iter().map(|claimed| claimed.turn.id).collect::<Vec<_>>(), [held.turn.id]);
+    let claimed = store
+        .claim_abandoned(Claim {
+            worker: living,
+            limit: 10,
+            holding: None,
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        claimed
+            .iter()
+            .map(|claimed| claimed.turn.id)
+            .collect::<Vec<_>>(),
+        [held.turn.id]
+    );
     assert!(!is_known(held.lease.worker).await);
     assert!(is_known(living).await);
 }
@@ -43,10 +61,14 @@ async fn dead_idle_workers_are_forgotten(store: &SeaOrmStore, age: impl AsyncFn(
 async fn dead_idle_workers_are_forgotten_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("chat.db").display());
-    let store = SeaOrmStore::open(&url, OpenOptions::default()).await.unwrap();
+    let store = SeaOrmStore::open(&url, OpenOptions::default())
+        .await
+        .unwrap();
     let other = Database::connect(&url).await.unwrap();
     let age = async |age: u64| {
-        let sql = format!("UPDATE workers SET expires_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER) - {age}");
+        let sql = format!(
+            "UPDATE workers SET expires_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER) - {age}"
+        );
         other.execute_unprepared(&sql).await.unwrap();
     };
     dead_idle_workers_are_forgotten(&store, age).await;
@@ -55,10 +77,14 @@ async fn dead_idle_workers_are_forgotten_on_sqlite() {
 #[tokio::test]
 async fn dead_idle_workers_are_forgotten_on_postgres() {
     let database = database();
-    let store = SeaOrmStore::open(database.url(), OpenOptions::default()).await.unwrap();
+    let store = SeaOrmStore::open(database.url(), OpenOptions::default())
+        .await
+        .unwrap();
     let age = async |age: u64| {
         let now = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
-        database.query(&format!("UPDATE workers SET expires_at = {now} - {age}")).unwrap();
+        database
+            .query(&format!("UPDATE workers SET expires_at = {now} - {age}"))
+            .unwrap();
     };
     dead_idle_workers_are_forgotten(&store, age).await;
 }

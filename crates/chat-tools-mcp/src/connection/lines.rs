@@ -13,7 +13,8 @@ pub(super) enum Line {
     TooLong { answers: Vec<i64> },
 }
 
-/// The lines of a stream. A line that is longer than the limit is reported as soon as the id that it answers is known.
+/// The lines of a stream. A line that is longer than the limit is reported as soon as the id that
+/// it answers is known.
 pub(super) struct Lines<R> {
     read: BufReader<R>,
     longest: usize,
@@ -30,10 +31,16 @@ struct Discarding {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(read: R, longest: usize) -> Self {
-        Self { read: BufReader::with_capacity(64 << 10, read), longest, buffer: Vec::new(), discarding: None }
+        Self {
+            read: BufReader::with_capacity(64 << 10, read),
+            longest,
+            buffer: Vec::new(),
+            discarding: None,
+        }
     }
 
-    /// The next line; `None` at the end of the stream or when it cannot be read. A dropped future loses nothing.
+    /// The next line; `None` at the end of the stream or when it cannot be read. A dropped future
+    /// loses nothing.
     pub(super) async fn next(&mut self) -> Option<Line> {
         loop {
             let available = match self.read.fill_buf().await {
@@ -74,7 +81,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     fn end(&mut self) -> Option<Line> {
-        (self.discarding.is_some() || !self.buffer.is_empty()).then(|| self.line(true)).flatten()
+        (self.discarding.is_some() || !self.buffer.is_empty())
+            .then(|| self.line(true))
+            .flatten()
     }
 }
 
@@ -97,15 +106,27 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_whole_up_to_the_limit() {
-        assert_eq!(all("a\n\nlast", 100).await, [whole("a"), whole(""), whole("last")]);
-        assert_eq!(all("1234\n12345\n", 4).await, [whole("1234"), Line::TooLong { answers: vec![] }]);
+        assert_eq!(
+            all("a\n\nlast", 100).await,
+            [whole("a"), whole(""), whole("last")]
+        );
+        assert_eq!(
+            all("1234\n12345\n", 4).await,
+            [whole("1234"), Line::TooLong { answers: vec![] }]
+        );
     }
 
     #[tokio::test]
     async fn a_line_that_is_too_long_is_reported_once_with_its_id() {
         let long = "x".repeat(300_000);
-        let text = format!("{{\"id\":3,\"result\":\"{long}\"}}\n{{\"result\":\"{long}\",\"id\":4}}\nnext\n");
-        let expected = [Line::TooLong { answers: vec![3] }, Line::TooLong { answers: vec![4] }, whole("next")];
+        let text = format!(
+            "{{\"id\":3,\"result\":\"{long}\"}}\n{{\"result\":\"{long}\",\"id\":4}}\nnext\n"
+        );
+        let expected = [
+            Line::TooLong { answers: vec![3] },
+            Line::TooLong { answers: vec![4] },
+            whole("next"),
+        ];
         assert_eq!(all(&text, 1_000).await, expected);
     }
 
@@ -114,8 +135,13 @@ mod tests {
         let (mut writer, reader) = tokio::io::duplex(1 << 20);
         let mut lines = Lines::new(reader, 1_000);
         let start = format!("{{\"id\":3,\"result\":\"{}", "x".repeat(5_000));
-        tokio::io::AsyncWriteExt::write_all(&mut writer, start.as_bytes()).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut writer, start.as_bytes())
+            .await
+            .unwrap();
         assert_eq!(lines.next().await, Some(Line::TooLong { answers: vec![3] }));
-        assert!(lines.buffer.capacity() < 10_000, "a line that is dropped is not kept");
+        assert!(
+            lines.buffer.capacity() < 10_000,
+            "a line that is dropped is not kept"
+        );
     }
 }

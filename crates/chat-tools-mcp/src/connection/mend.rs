@@ -9,11 +9,14 @@ const DEEPEST: usize = 120;
 /// Stands for what is nested deeper.
 const TOO_DEEP: &str = r#""[nested too deeply]""#;
 
-/// The JSON value of a line. A line that is not JSON is mended first: invalid UTF-8, lone surrogates, invalid escapes, control
-/// characters in strings, `NaN` and `Infinity`, numbers beyond a double, and nesting beyond the parser's limit.
+/// The JSON value of a line. A line that is not JSON is mended first: invalid UTF-8, lone
+/// surrogates, invalid escapes, control characters in strings, `NaN` and `Infinity`, numbers beyond
+/// a double, and nesting beyond the parser's limit.
 pub(super) fn parse(line: &[u8]) -> Option<Value> {
     let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-    serde_json::from_slice(line).ok().or_else(|| serde_json::from_str(&mend(&String::from_utf8_lossy(line))).ok())
+    serde_json::from_slice(line)
+        .ok()
+        .or_else(|| serde_json::from_str(&mend(&String::from_utf8_lossy(line))).ok())
 }
 
 fn mend(text: &str) -> String {
@@ -54,7 +57,9 @@ fn mend(text: &str) -> String {
             }
             _ if first.is_whitespace() => rest = after,
             _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '{' | '[' | '}' | ']' | ',' | ':'));
+                let end = rest.find(|c: char| {
+                    c.is_whitespace() || matches!(c, '"' | '{' | '[' | '}' | ']' | ',' | ':')
+                });
                 let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
                 rest = after;
                 if depth <= DEEPEST {
@@ -102,15 +107,21 @@ fn string(text: &str) -> (String, &str) {
 
 /// The escape whose backslash has been read, as a valid one, and what follows it.
 fn escape(text: &str) -> (Cow<'_, str>, &str) {
-    let Some(kind) = text.chars().next() else { return ("".into(), text) };
+    let Some(kind) = text.chars().next() else {
+        return ("".into(), text);
+    };
     let (_, after) = text.split_at(kind.len_utf8());
     match kind {
         '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' => (format!("\\{kind}").into(), after),
         'u' => match code_unit(after) {
-            Some((0xD800..=0xDBFF, digits, later)) => match later.strip_prefix("\\u").and_then(code_unit) {
-                Some((0xDC00..=0xDFFF, low, after)) => (format!("\\u{digits}\\u{low}").into(), after),
-                _ => ("\\ufffd".into(), later),
-            },
+            Some((0xD800..=0xDBFF, digits, later)) => {
+                match later.strip_prefix("\\u").and_then(code_unit) {
+                    Some((0xDC00..=0xDFFF, low, after)) => {
+                        (format!("\\u{digits}\\u{low}").into(), after)
+                    }
+                    _ => ("\\ufffd".into(), later),
+                }
+            }
             Some((0xDC00..=0xDFFF, _, after)) => ("\\ufffd".into(), after),
             Some((_, digits, after)) => (format!("\\u{digits}").into(), after),
             None => ("\\\\u".into(), after),
@@ -124,7 +135,10 @@ fn escape(text: &str) -> (Cow<'_, str>, &str) {
 fn code_unit(text: &str) -> Option<(u16, &str, &str)> {
     let (digits, after) = text.split_at_checked(4)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten().map(|unit| (unit, digits, after))
+    is_hex
+        .then(|| u16::from_str_radix(digits, 16).ok())
+        .flatten()
+        .map(|unit| (unit, digits, after))
 }
 
 #[cfg(test)]
@@ -136,7 +150,10 @@ mod tests {
     #[test]
     fn valid_json_is_taken_as_it_is() {
         let line = r#"{"id":1,"result":{"a":[1.50,"\ud83d\ude00\u00e9\\ud800"]}}"#;
-        assert_eq!(parse(line.as_bytes()), Some(serde_json::from_str(line).unwrap()));
+        assert_eq!(
+            parse(line.as_bytes()),
+            Some(serde_json::from_str(line).unwrap())
+        );
         assert_eq!(mend(line), line);
         assert_eq!(parse(b"\xEF\xBB\xBF{}"), Some(json!({})));
     }
@@ -157,18 +174,36 @@ mod tests {
     #[test]
     fn other_faults_of_writers_are_mended() {
         for (line, expected) in [
-            (&br#"[NaN, Infinity, -Infinity, 1e999, undefined, True, None]"#[..], json!([null, null, null, null, null, true, null])),
-            (b"{\"a\":\"x\xff\xfey\"}", json!({ "a": "x\u{FFFD}\u{FFFD}y" })),
+            (
+                &br#"[NaN, Infinity, -Infinity, 1e999, undefined, True, None]"#[..],
+                json!([null, null, null, null, null, true, null]),
+            ),
+            (
+                b"{\"a\":\"x\xff\xfey\"}",
+                json!({ "a": "x\u{FFFD}\u{FFFD}y" }),
+            ),
             (b"{\"a\":\"tab\there\"}", json!({ "a": "tab\there" })),
-            (br#"{"a":"C:\Users\x41 \u12"}"#, json!({ "a": r"C:\Users\x41 \u12" })),
+            (
+                br#"{"a":"C:\Users\x41 \u12"}"#,
+                json!({ "a": r"C:\Users\x41 \u12" }),
+            ),
         ] {
-            assert_eq!(parse(line), Some(expected), "{}", String::from_utf8_lossy(line));
+            assert_eq!(
+                parse(line),
+                Some(expected),
+                "{}",
+                String::from_utf8_lossy(line)
+            );
         }
     }
 
     #[test]
     fn nesting_beyond_the_limit_is_replaced() {
-        let deep = format!(r#"{{"id":1,"deep":{}"]"{},"after":[2]}}"#, "[".repeat(20_000), "]".repeat(20_000));
+        let deep = format!(
+            r#"{{"id":1,"deep":{}"]"{},"after":[2]}}"#,
+            "[".repeat(20_000),
+            "]".repeat(20_000)
+        );
         let value = parse(deep.as_bytes()).unwrap();
         assert_eq!((&value["id"], &value["after"]), (&json!(1), &json!([2])));
         assert!(value["deep"].to_string().contains("nested too deeply"));
@@ -176,7 +211,13 @@ mod tests {
 
     #[test]
     fn what_is_no_json_stays_none() {
-        for line in ["", "Loading plugins...", "{\"half\": ", "{\"a\" 1}", "\"open"] {
+        for line in [
+            "",
+            "Loading plugins...",
+            "{\"half\": ",
+            "{\"a\" 1}",
+            "\"open",
+        ] {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
     }

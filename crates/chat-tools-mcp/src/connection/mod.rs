@@ -1,7 +1,8 @@
 //! The connection to a server's process: lines of JSON-RPC over its standard input and output.
 //!
-//! A transport for the library's service. It reads what servers write in practice: what can be mended is mended, and a request
-//! whose answer cannot be read fails at once. Each result reaches the caller as raw JSON, to be read part by part.
+//! A transport for the library's service. It reads what servers write in practice: what can be
+//! mended is mended, and a request whose answer cannot be read fails at once. Each result reaches
+//! the caller as raw JSON, to be read part by part.
 
 mod lines;
 mod mend;
@@ -38,8 +39,8 @@ pub(crate) struct Closer<W> {
 }
 
 impl<W> Closer<W> {
-    /// Ends reading and writing, and drops the writer, so that the server reads the end of its input. A line that is being written is
-    /// left without its end.
+    /// Ends reading and writing, and drops the writer, so that the server reads the end of its
+    /// input. A line that is being written is left without its end.
     pub(crate) async fn close(&self) {
         self.closed.cancel();
         drop(self.writer.lock().await.take());
@@ -63,7 +64,10 @@ pub(crate) struct Connection<R, W> {
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connection<R, W> {
     pub(crate) fn new(reader: R, writer: W, notices: Arc<Notices>) -> (Self, Closer<W>) {
         let (writer, closed) = (Arc::new(Mutex::new(Some(writer))), CancellationToken::new());
-        let closer = Closer { writer: Arc::clone(&writer), closed: closed.clone() };
+        let closer = Closer {
+            writer: Arc::clone(&writer),
+            closed: closed.clone(),
+        };
         let lines = Lines::new(reader, LONGEST_LINE);
         (
             Self {
@@ -87,8 +91,15 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connec
                 None => self.fail(&bytes),
             },
             Line::TooLong { answers } => {
-                self.notices.warn("line", &format!("a line of more than {LONGEST_LINE} bytes is dropped"));
-                self.read.extend(answers.into_iter().map(|id| message::failure(id, Failure::TooLarge)));
+                self.notices.warn(
+                    "line",
+                    &format!("a line of more than {LONGEST_LINE} bytes is dropped"),
+                );
+                self.read.extend(
+                    answers
+                        .into_iter()
+                        .map(|id| message::failure(id, Failure::TooLarge)),
+                );
             }
         }
     }
@@ -123,19 +134,34 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connec
         if answers.is_empty() {
             return self.noise();
         }
-        self.notices.warn("line", "a line that answers a request cannot be read: it is not JSON");
-        self.read.extend(answers.into_iter().map(|id| message::failure(id, Failure::Unreadable)));
+        self.notices.warn(
+            "line",
+            "a line that answers a request cannot be read: it is not JSON",
+        );
+        self.read.extend(
+            answers
+                .into_iter()
+                .map(|id| message::failure(id, Failure::Unreadable)),
+        );
     }
 
     fn noise(&self) {
-        self.notices.warn("noise", "a line on the standard output is no JSON-RPC message and is ignored");
+        self.notices.warn(
+            "noise",
+            "a line on the standard output is no JSON-RPC message and is ignored",
+        );
     }
 }
 
-impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Transport<RoleClient> for Connection<R, W> {
+impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Transport<RoleClient>
+    for Connection<R, W>
+{
     type Error = io::Error;
 
-    fn send(&mut self, item: ClientJsonRpcMessage) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+    fn send(
+        &mut self,
+        item: ClientJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         if let ClientJsonRpcMessage::Request(request) = &item
             && matches!(request.request, ClientRequest::InitializeRequest(_))
         {

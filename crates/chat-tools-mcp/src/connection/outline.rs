@@ -1,4 +1,5 @@
-//! Finds the ids that a JSON-RPC line answers, in lines that are too long or too broken to be parsed.
+//! Finds the ids that a JSON-RPC line answers, in lines that are too long or too broken to be
+//! parsed.
 
 /// The longest key or id that is kept, in bytes.
 const LONGEST_TOKEN: usize = 64;
@@ -8,7 +9,8 @@ const MOST_ANSWERS: usize = 1_024;
 /// A streaming scan of one line. It needs constant memory and tolerates invalid JSON.
 #[derive(Default)]
 pub(super) struct Outline {
-    /// The depth at which a message's members are: 1, or 2 within a batch. 0 until the first bracket.
+    /// The depth at which a message's members are: 1, or 2 within a batch. 0 until the first
+    /// bracket.
     members_at: usize,
     depth: usize,
     in_string: bool,
@@ -86,7 +88,9 @@ impl Outline {
 
     fn end_member(&mut self) {
         if self.key == b"id" {
-            self.id = std::str::from_utf8(&self.token).ok().and_then(|id| id.trim().parse().ok());
+            self.id = std::str::from_utf8(&self.token)
+                .ok()
+                .and_then(|id| id.trim().parse().ok());
         }
         self.key.clear();
         self.token.clear();
@@ -129,13 +133,21 @@ mod tests {
         ] {
             assert_eq!(answers(line), [7], "{line}");
         }
-        assert_eq!(answers(r#"[{"id":1,"result":{}},{"id":2,"method":"ping"},{"result":{},"id":3}]"#), [1, 3]);
+        assert_eq!(
+            answers(r#"[{"id":1,"result":{}},{"id":2,"method":"ping"},{"result":{},"id":3}]"#),
+            [1, 3]
+        );
     }
 
     #[test]
     fn requests_notifications_and_noise_answer_nothing() {
-        for line in [r#"{"id":7,"method":"ping","result":1}"#, r#"{"result":{"id":7}}"#, r#"{"id":"x","result":1}"#, "Loading: 7, ok}]", ""]
-        {
+        for line in [
+            r#"{"id":7,"method":"ping","result":1}"#,
+            r#"{"result":{"id":7}}"#,
+            r#"{"id":"x","result":1}"#,
+            "Loading: 7, ok}]",
+            "",
+        ] {
             assert_eq!(answers(line), [0_i64; 0], "{line}");
         }
     }

@@ -14,11 +14,13 @@ async fn one_that_died_is_started_again_and_works() {
     for deaths in 1..=2 {
         assert_eq!(call(&tools, "die", "{}").await, Err(CallError::Unknown));
         // Not a word of sleeping here: whoever asks waits for one that is being started again.
-        eventually("it is asked again", async || match call(&tools, "words", "{}").await {
-            Ok(_) => true,
-            // Asked in the moment between the death and our hearing of it.
-            Err(CallError::Unknown) => false,
-            Err(CallError::Failed(error)) => panic!("{error}"),
+        eventually("it is asked again", async || {
+            match call(&tools, "words", "{}").await {
+                Ok(_) => true,
+                // Asked in the moment between the death and our hearing of it.
+                Err(CallError::Unknown) => false,
+                Err(CallError::Failed(error)) => panic!("{error}"),
+            }
         })
         .await;
         assert_eq!(server.logged("start"), deaths + 1);
@@ -30,9 +32,16 @@ async fn one_that_cannot_start_comes_when_it_can() {
     let server = TestServer::new("one").with_file("needs");
     let tools = server.start();
     assert!(names(&tools).await.is_empty());
-    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::UnknownTool, "its tools were never known");
+    assert_eq!(
+        kind(call(&tools, "words", "{}").await),
+        ToolErrorKind::UnknownTool,
+        "its tools were never known"
+    );
     std::fs::write(server.file(), "").unwrap();
-    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    eventually("its tools are there", async || {
+        !names(&tools).await.is_empty()
+    })
+    .await;
     assert!(call(&tools, "words", "{}").await.is_ok());
     assert!(server.logged("start") >= 2);
 }
@@ -45,10 +54,19 @@ async fn its_tools_are_not_offered_while_it_is_away_and_keep_their_names() {
     assert_eq!(names(&tools).await.len(), ALL_TOOLS);
     std::fs::remove_file(server.file()).unwrap();
     assert_eq!(call(&tools, "die", "{}").await, Err(CallError::Unknown));
-    eventually("its tools are gone", async || names(&tools).await.is_empty()).await;
-    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable);
+    eventually("its tools are gone", async || {
+        names(&tools).await.is_empty()
+    })
+    .await;
+    assert_eq!(
+        kind(call(&tools, "words", "{}").await),
+        ToolErrorKind::Unavailable
+    );
     std::fs::write(server.file(), "").unwrap();
-    eventually("its tools are back", async || names(&tools).await.len() == ALL_TOOLS).await;
+    eventually("its tools are back", async || {
+        names(&tools).await.len() == ALL_TOOLS
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -56,12 +74,24 @@ async fn the_environment_holds_what_was_given_and_little_else() {
     let mut server = TestServer::new("one");
     server.settings.env.insert("SPECIAL".into(), "given".into());
     let tools = server.start();
-    let answer: serde_json::Value = serde_json::from_str(&call(&tools, "environment", "{}").await.unwrap()).unwrap();
+    let answer: serde_json::Value =
+        serde_json::from_str(&call(&tools, "environment", "{}").await.unwrap()).unwrap();
     assert_eq!(answer["SPECIAL"], "given");
-    let names: Vec<&str> = answer["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok(), "the tests' own environment holds more");
+    let names: Vec<&str> = answer["names"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    assert!(
+        std::env::var("CARGO_MANIFEST_DIR").is_ok(),
+        "the tests' own environment holds more"
+    );
     let expected = ["HOME", "LANG", "LC_ALL", "PATH", "SPECIAL", "TMPDIR", "TZ"];
-    assert!(names.iter().all(|name| expected.contains(name)), "{names:?}");
+    assert!(
+        names.iter().all(|name| expected.contains(name)),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
@@ -72,7 +102,10 @@ async fn shutdown_ends_the_children_gracefully() {
     tools.shutdown().await;
     assert_eq!(server.log(), ["start", "list", "end"]);
     assert!(names(&tools).await.is_empty());
-    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable);
+    assert_eq!(
+        kind(call(&tools, "words", "{}").await),
+        ToolErrorKind::Unavailable
+    );
 }
 
 #[tokio::test]
@@ -101,10 +134,28 @@ async fn a_server_that_does_not_answer_a_ping_is_started_again() {
     let tools = server.start();
     names(&tools).await;
     assert_eq!(call(&tools, "freeze", "{}").await, Err(CallError::Unknown));
-    eventually("its tools are gone", async || names(&tools).await.is_empty()).await;
-    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::Unavailable, "a known tool of a server that is away");
-    eventually("it works again", async || call(&tools, "words", "{}").await.is_ok()).await;
-    assert_eq!((server.logged("start"), logs.count("does not answer and was ended")), (2, 1), "{}", logs.text());
+    eventually("its tools are gone", async || {
+        names(&tools).await.is_empty()
+    })
+    .await;
+    assert_eq!(
+        kind(call(&tools, "words", "{}").await),
+        ToolErrorKind::Unavailable,
+        "a known tool of a server that is away"
+    );
+    eventually("it works again", async || {
+        call(&tools, "words", "{}").await.is_ok()
+    })
+    .await;
+    assert_eq!(
+        (
+            server.logged("start"),
+            logs.count("does not answer and was ended")
+        ),
+        (2, 1),
+        "{}",
+        logs.text()
+    );
 }
 
 #[tokio::test]
@@ -119,7 +170,8 @@ async fn a_server_that_answers_a_ping_is_kept() {
     assert_eq!(server.logged("start"), 1);
 }
 
-/// A server behind a shell that stays when its input ends, ignores SIGTERM, and has a child of its own.
+/// A server behind a shell that stays when its input ends, ignores SIGTERM, and has a child of its
+/// own.
 fn behind_a_shell(server: &TestServer) -> McpServer {
     let mut shell = server.settings.clone();
     let pids = server.file();
@@ -128,7 +180,9 @@ fn behind_a_shell(server: &TestServer) -> McpServer {
         pids.display(),
         shell.command.display()
     );
-    shell.args.splice(0..0, ["-c".to_owned(), script, "sh".to_owned()]);
+    shell
+        .args
+        .splice(0..0, ["-c".to_owned(), script, "sh".to_owned()]);
     shell.command = "sh".into();
     shell
 }
@@ -136,30 +190,49 @@ fn behind_a_shell(server: &TestServer) -> McpServer {
 /// The processes that [`behind_a_shell`] starts.
 async fn pids(server: &TestServer) -> Vec<u32> {
     eventually("the processes are known", async || server.file().exists()).await;
-    std::fs::read_to_string(server.file()).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    std::fs::read_to_string(server.file())
+        .unwrap()
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
 }
 
 /// Whether a process runs: one that has ended and was not reaped yet does not.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 #[tokio::test]
 async fn shutdown_ends_the_whole_process_group() {
     let server = TestServer::new("one").with("stubborn");
     let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
-    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    eventually("its tools are there", async || {
+        !names(&tools).await.is_empty()
+    })
+    .await;
     let pids = pids(&server).await;
     assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)));
-    assert!(tokio::time::timeout(McpToolset::SHUTDOWN_LIMIT * 4, tools.shutdown()).await.is_ok());
+    assert!(
+        tokio::time::timeout(McpToolset::SHUTDOWN_LIMIT * 4, tools.shutdown())
+            .await
+            .is_ok()
+    );
     assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
-    assert!(pids.iter().all(|pid| !is_child(*pid)), "none is left as a zombie of ours");
+    assert!(
+        pids.iter().all(|pid| !is_child(*pid)),
+        "none is left as a zombie of ours"
+    );
 }
 
 fn is_child(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()) == Some(std::process::id())
+    stat.rsplit(") ")
+        .next()
+        .and_then(|rest| rest.split(' ').nth(1)?.parse().ok())
+        == Some(std::process::id())
 }
 
 #[tokio::test]
@@ -168,7 +241,10 @@ async fn a_failed_start_leaves_no_process() {
     server.settings.start_timeout = Duration::from_secs(1);
     let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
     let pids = pids(&server).await;
-    eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
+    eventually("the processes have ended", async || {
+        !pids.iter().any(|pid| runs(*pid))
+    })
+    .await;
     drop(tools);
 }
 
@@ -176,27 +252,47 @@ async fn a_failed_start_leaves_no_process() {
 async fn a_group_whose_leader_has_died_ends_as_a_whole() {
     let server = TestServer::new("one");
     let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
-    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    eventually("its tools are there", async || {
+        !names(&tools).await.is_empty()
+    })
+    .await;
     let pids = pids(&server).await;
-    let killed = std::process::Command::new("sh").args(["-c", &format!("kill -KILL {}", pids[1])]).status().unwrap();
+    let killed = std::process::Command::new("sh")
+        .args(["-c", &format!("kill -KILL {}", pids[1])])
+        .status()
+        .unwrap();
     assert!(killed.success());
-    eventually("the leader has been reaped", async || !std::path::Path::new(&format!("/proc/{}", pids[1])).exists()).await;
+    eventually("the leader has been reaped", async || {
+        !std::path::Path::new(&format!("/proc/{}", pids[1])).exists()
+    })
+    .await;
     // The server itself holds the pipes and goes on.
     assert!(call(&tools, "words", "{}").await.is_ok());
     drop(tools);
-    eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
+    eventually("the processes have ended", async || {
+        !pids.iter().any(|pid| runs(*pid))
+    })
+    .await;
 }
 
 /// Run by the test below in a process of its own, which is killed.
 #[tokio::test]
 async fn helper_that_is_killed() {
-    let Some(log) = std::env::var_os("KILLED_TEST_LOG") else { return };
+    let Some(log) = std::env::var_os("KILLED_TEST_LOG") else {
+        return;
+    };
     let mut server = TestServer::new("one").with("stubborn");
     server.settings.args[0] = log.into_string().unwrap();
     let mut shell = behind_a_shell(&server);
-    shell.args[1] = shell.args[1].replace(&server.file().display().to_string(), &std::env::var("KILLED_TEST_FILE").unwrap());
+    shell.args[1] = shell.args[1].replace(
+        &server.file().display().to_string(),
+        &std::env::var("KILLED_TEST_FILE").unwrap(),
+    );
     let tools = McpToolset::start(vec![shell]).unwrap();
-    eventually("its tools are there", async || !names(&tools).await.is_empty()).await;
+    eventually("its tools are there", async || {
+        !names(&tools).await.is_empty()
+    })
+    .await;
     std::fs::write(std::env::var_os("KILLED_TEST_READY").unwrap(), "").unwrap();
     std::future::pending::<()>().await;
 }
@@ -217,5 +313,8 @@ async fn no_process_outlives_a_program_that_was_killed() {
     assert!(pids.iter().all(|pid| runs(*pid)));
     program.kill().unwrap();
     program.wait().unwrap();
-    eventually("the processes have ended", async || !pids.iter().any(|pid| runs(*pid))).await;
+    eventually("the processes have ended", async || {
+        !pids.iter().any(|pid| runs(*pid))
+    })
+    .await;
 }

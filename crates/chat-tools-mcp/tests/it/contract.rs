@@ -9,7 +9,12 @@ use crate::support::TestServer;
 async fn under_test() -> ToolsetUnderTest {
     let server = TestServer::new("one");
     let toolset = Arc::new(server.start());
-    ToolsetUnderTest { toolset, echo: "echo".into(), failing: "fail".into(), guard: Box::new(server) }
+    ToolsetUnderTest {
+        toolset,
+        echo: "echo".into(),
+        failing: "fail".into(),
+        guard: Box::new(server),
+    }
 }
 
 chat_domain::toolset_contract!(under_test());

@@ -13,65 +13,118 @@ async fn all_pages_are_listed_with_their_hints() {
     let tools = server.start();
     let specs = tools.specs(&owner()).await;
     assert_eq!(specs.len(), ALL_TOOLS);
-    let repeatable: Vec<&str> = specs.iter().filter(|spec| spec.repeatable).map(|spec| spec.name.as_str()).collect();
+    let repeatable: Vec<&str> = specs
+        .iter()
+        .filter(|spec| spec.repeatable)
+        .map(|spec| spec.name.as_str())
+        .collect();
     assert_eq!(repeatable, ["echo", "words", "raw_read"]);
     let echo = specs.iter().find(|spec| spec.name == "echo").unwrap();
-    assert_eq!((echo.description.as_str(), echo.input_schema.as_str()), ("The tool echo.", r#"{"type":"object"}"#));
+    assert_eq!(
+        (echo.description.as_str(), echo.input_schema.as_str()),
+        ("The tool echo.", r#"{"type":"object"}"#)
+    );
 }
 
 #[tokio::test]
 async fn of_two_tools_with_one_name_the_later_servers_gets_its_name() {
-    let (one, two) = (TestServer::new("one").with("tools=echo,words"), TestServer::new("two").with("tools=fail,words"));
+    let (one, two) = (
+        TestServer::new("one").with("tools=echo,words"),
+        TestServer::new("two").with("tools=fail,words"),
+    );
     let tools = McpToolset::start(vec![one.settings.clone(), two.settings.clone()]).unwrap();
     assert_eq!(names(&tools).await, ["echo", "words", "two_words", "fail"]);
     call(&tools, "two_words", "{}").await.unwrap();
-    assert_eq!((one.logged("call words {}"), two.logged("call words {}")), (0, 1));
+    assert_eq!(
+        (one.logged("call words {}"), two.logged("call words {}")),
+        (0, 1)
+    );
     call(&tools, "words", "{}").await.unwrap();
-    assert_eq!((one.logged("call words {}"), two.logged("call words {}")), (1, 1));
+    assert_eq!(
+        (one.logged("call words {}"), two.logged("call words {}")),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_is_away_lacks_its_tools_and_harms_no_other() {
     let here = TestServer::new("here").with("tools=echo");
-    let tools = McpToolset::start(vec![here.settings.clone(), McpServer::new("gone", "/no/such/program")]).unwrap();
+    let tools = McpToolset::start(vec![
+        here.settings.clone(),
+        McpServer::new("gone", "/no/such/program"),
+    ])
+    .unwrap();
     assert_eq!(names(&tools).await, ["echo"]);
     assert!(call(&tools, "echo", "{}").await.is_ok());
-    assert_eq!(kind(call(&tools, "of_nobody", "{}").await), ToolErrorKind::UnknownTool, "nothing says that it is the other server's");
+    assert_eq!(
+        kind(call(&tools, "of_nobody", "{}").await),
+        ToolErrorKind::UnknownTool,
+        "nothing says that it is the other server's"
+    );
 }
 
 #[tokio::test]
 async fn what_a_name_means_does_not_depend_on_which_server_starts_first() {
-    let (slow, quick) = (TestServer::new("slow").with("tools=words").with_file("slow"), TestServer::new("quick").with("tools=words,echo"));
+    let (slow, quick) = (
+        TestServer::new("slow")
+            .with("tools=words")
+            .with_file("slow"),
+        TestServer::new("quick").with("tools=words,echo"),
+    );
     let tools = McpToolset::start(vec![slow.settings.clone(), quick.settings.clone()]).unwrap();
-    eventually("the quick server is there", async || !names(&tools).await.is_empty()).await;
+    eventually("the quick server is there", async || {
+        !names(&tools).await.is_empty()
+    })
+    .await;
     assert_eq!(names(&tools).await, ["quick_echo", "quick_words"]);
-    assert_eq!(kind(call(&tools, "words", "{}").await), ToolErrorKind::UnknownTool);
+    assert_eq!(
+        kind(call(&tools, "words", "{}").await),
+        ToolErrorKind::UnknownTool
+    );
     call(&tools, "quick_words", "{}").await.unwrap();
     std::fs::write(slow.file(), "").unwrap();
-    eventually("the slow server is there", async || names(&tools).await.len() == 3).await;
+    eventually("the slow server is there", async || {
+        names(&tools).await.len() == 3
+    })
+    .await;
     assert_eq!(names(&tools).await, ["words", "echo", "quick_words"]);
     for name in ["words", "slow_words", "quick_words"] {
         call(&tools, name, "{}").await.unwrap();
     }
-    assert_eq!((slow.logged("call words {}"), quick.logged("call words {}")), (2, 2));
+    assert_eq!(
+        (slow.logged("call words {}"), quick.logged("call words {}")),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
 async fn one_that_starts_is_waited_for() {
     let server = TestServer::new("one");
     let tools = server.start();
-    assert_eq!(names(&tools).await.len(), ALL_TOOLS, "the first step has the tools of a server that starts quickly");
+    assert_eq!(
+        names(&tools).await.len(),
+        ALL_TOOLS,
+        "the first step has the tools of a server that starts quickly"
+    );
 }
 
 #[tokio::test]
 async fn one_that_starts_slowly_is_not_waited_for_and_appears_when_it_is_ready() {
-    let (quick, slow) = (TestServer::new("quick").with("tools=echo"), TestServer::new("slow").with("tools=words").with_file("slow"));
+    let (quick, slow) = (
+        TestServer::new("quick").with("tools=echo"),
+        TestServer::new("slow")
+            .with("tools=words")
+            .with_file("slow"),
+    );
     let tools = McpToolset::start(vec![quick.settings.clone(), slow.settings.clone()]).unwrap();
     // Returns although nothing has let the slow server start: its limit is a minute.
     assert_eq!(names(&tools).await, ["echo"]);
     assert_eq!(slow.logged("start"), 1);
     std::fs::write(slow.file(), "").unwrap();
-    eventually("its tools are there", async || names(&tools).await == ["echo", "words"]).await;
+    eventually("its tools are there", async || {
+        names(&tools).await == ["echo", "words"]
+    })
+    .await;
     assert_eq!(slow.logged("start"), 1, "it was not started twice");
 }
 
@@ -83,21 +136,42 @@ async fn one_that_never_starts_is_ended_at_its_limit() {
     let tools = server.start();
     assert!(names(&tools).await.is_empty());
     eventually("it was started again", async || server.logged("start") > 1).await;
-    assert_eq!(logs.count("a tool server did not start"), 1, "{}", logs.text());
-    assert!(logs.text().contains("it took longer than its start limit of 300ms"), "{}", logs.text());
+    assert_eq!(
+        logs.count("a tool server did not start"),
+        1,
+        "{}",
+        logs.text()
+    );
+    assert!(
+        logs.text()
+            .contains("it took longer than its start limit of 300ms"),
+        "{}",
+        logs.text()
+    );
 }
 
 #[tokio::test]
 async fn the_reason_of_a_failed_start_is_in_the_log_without_secrets() {
     let logs = Logs::capture();
     let mut failing = McpServer::new("failing", "sh");
-    failing.args = vec!["-c".into(), "echo \"no module named x; key $API_KEY\" >&2; exit 3".into()];
-    failing.env.insert("API_KEY".into(), "hunter2hunter2".into());
+    failing.args = vec![
+        "-c".into(),
+        "echo \"no module named x; key $API_KEY\" >&2; exit 3".into(),
+    ];
+    failing
+        .env
+        .insert("API_KEY".into(), "hunter2hunter2".into());
     let tools = McpToolset::start(vec![failing]).unwrap();
-    eventually("it is logged", async || logs.count("a tool server did not start") == 1).await;
+    eventually("it is logged", async || {
+        logs.count("a tool server did not start") == 1
+    })
+    .await;
     assert!(names(&tools).await.is_empty());
     let text = logs.text();
-    assert!(text.contains("no module named x; key [removed]") && text.contains("exit status: 3"), "{text}");
+    assert!(
+        text.contains("no module named x; key [removed]") && text.contains("exit status: 3"),
+        "{text}"
+    );
     assert!(!text.contains("hunter2"), "{text}");
 }
 
@@ -107,7 +181,11 @@ async fn a_listing_without_an_end_is_ended_and_keeps_what_was_listed() {
         let logs = Logs::capture();
         let server = TestServer::new("one").with(&format!("cursor={cursor}"));
         let tools = server.start();
-        assert_eq!(names(&tools).await.len(), ALL_TOOLS, "with the cursor {cursor:?}");
+        assert_eq!(
+            names(&tools).await.len(),
+            ALL_TOOLS,
+            "with the cursor {cursor:?}"
+        );
         assert_eq!(server.logged("list"), 2);
         assert_eq!(logs.count("odd listing"), 1, "{}", logs.text());
     }
@@ -122,13 +200,23 @@ async fn a_malformed_tool_hides_only_itself() {
     let list: Vec<u8> = list.iter().copied().filter(|byte| *byte != b'\n').collect();
     let server = TestServer::new("one").with_bytes("list", list);
     let tools = server.start();
-    assert_eq!(names(&tools).await, ["good", "bare", "null", "hints", "lone"]);
+    assert_eq!(
+        names(&tools).await,
+        ["good", "bare", "null", "hints", "lone"]
+    );
     let specs = tools.specs(&owner()).await;
-    assert_eq!(specs[1].input_schema.as_str(), r#"{"properties":{},"type":"object"}"#);
-    assert_eq!((specs[4].description.as_str(), specs[3].repeatable), ("\u{FFFD}", false));
-    for expected in
-        ["the tool at index 3 is left out: it has no name", r#"the tool \"list\" is left out: its input schema is not an object"#]
-    {
+    assert_eq!(
+        specs[1].input_schema.as_str(),
+        r#"{"properties":{},"type":"object"}"#
+    );
+    assert_eq!(
+        (specs[4].description.as_str(), specs[3].repeatable),
+        ("\u{FFFD}", false)
+    );
+    for expected in [
+        "the tool at index 3 is left out: it has no name",
+        r#"the tool \"list\" is left out: its input schema is not an object"#,
+    ] {
         assert_eq!(logs.count(expected), 1, "{expected}: {}", logs.text());
     }
 }
@@ -155,19 +243,31 @@ async fn a_changed_list_is_read_again() {
     let tools = server.start();
     assert!(!names(&tools).await.contains(&"grown".to_owned()));
     call(&tools, "grow", "{}").await.unwrap();
-    eventually("the new tool is listed", async || names(&tools).await.contains(&"grown".to_owned())).await;
+    eventually("the new tool is listed", async || {
+        names(&tools).await.contains(&"grown".to_owned())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn settings_that_cannot_be_start_nothing() {
     let server = |name: &str| McpServer::new(name, program());
-    assert_eq!(McpToolset::start(vec![server("a"), server("a")]).err(), Some(SettingsError::TwiceNamed("a".into())));
-    assert_eq!(McpToolset::start(vec![server("")]).err(), Some(SettingsError::Name(String::new())));
+    assert_eq!(
+        McpToolset::start(vec![server("a"), server("a")]).err(),
+        Some(SettingsError::TwiceNamed("a".into()))
+    );
+    assert_eq!(
+        McpToolset::start(vec![server("")]).err(),
+        Some(SettingsError::Name(String::new()))
+    );
 }
 
 #[tokio::test]
 async fn no_servers_no_tools() {
     let tools = McpToolset::start(Vec::new()).unwrap();
     assert!(names(&tools).await.is_empty());
-    assert_eq!(kind(call(&tools, "echo", "{}").await), ToolErrorKind::UnknownTool);
+    assert_eq!(
+        kind(call(&tools, "echo", "{}").await),
+        ToolErrorKind::UnknownTool
+    );
 }

@@ -1,13 +1,20 @@
-//! An MCP server that misbehaves on demand, for the tests beside it. It is written against the protocol's text, on purpose
-//! without the library under test: <https://modelcontextprotocol.io/specification/2025-06-18>.
+//! An MCP server that misbehaves on demand, for the tests beside it. It is written against the
+//! protocol's text, on purpose without the library under test:
+//! <https://modelcontextprotocol.io/specification/2025-06-18>.
 //!
-//! `mcp-test-server LOG [OPTION…]` writes one line to the file `LOG` for its start and for each thing it hears. Options:
-//! `tools=a,b` lists only these; `paged` lists one tool a page; `garbage` writes nonsense between its answers;
-//! `needs=FILE` dies at the start if the file is not there; `slow=FILE` answers `initialize` only when the file is there;
-//! `list=FILE`, `init=FILE` and `raw=FILE` answer `tools/list`, `initialize` and the tools `raw` and `raw_read` with the bytes of the
-//! file, in which `$ID` stands for the request's id; `cursor=TEXT` gives each page the same next cursor; `stubborn` stays when its
-//! standard input ends.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test program: it may die")]
+//! `mcp-test-server LOG [OPTION…]` writes one line to the file `LOG` for its start and for each
+//! thing it hears. Options: `tools=a,b` lists only these; `paged` lists one tool a page; `garbage`
+//! writes nonsense between its answers; `needs=FILE` dies at the start if the file is not there;
+//! `slow=FILE` answers `initialize` only when the file is there; `list=FILE`, `init=FILE` and
+//! `raw=FILE` answer `tools/list`, `initialize` and the tools `raw` and `raw_read` with the bytes
+//! of the file, in which `$ID` stands for the request's id; `cursor=TEXT` gives each page the same
+//! next cursor; `stubborn` stays when its standard input ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test program: it may die"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Write};
@@ -18,7 +25,11 @@ use serde_json::{Value, json};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let mut log = OpenOptions::new().create(true).append(true).open(args.next().unwrap()).unwrap();
+    let mut log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(args.next().unwrap())
+        .unwrap();
     let options: Vec<String> = args.collect();
     note(&mut log, "start");
     if let Some(file) = option(&options, "needs")
@@ -27,7 +38,13 @@ fn main() {
         eprintln!("cannot start without {file}");
         std::process::exit(1);
     }
-    let mut server = Server { log, options, grown: false, cancelled: Vec::new(), waiting: None };
+    let mut server = Server {
+        log,
+        options,
+        grown: false,
+        cancelled: Vec::new(),
+        waiting: None,
+    };
     for line in std::io::stdin().lock().lines() {
         server.hear(&serde_json::from_str(&line.unwrap()).unwrap());
     }
@@ -38,7 +55,9 @@ fn main() {
 }
 
 fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
-    options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
+    options
+        .iter()
+        .find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
 }
 
 fn note(log: &mut File, line: &str) {
@@ -82,7 +101,14 @@ impl Server {
                 self.answer(id, page);
             }
             Some("tools/call") => {
-                note(&mut self.log, &format!("call {} {}", params["name"].as_str().unwrap(), params["arguments"]));
+                note(
+                    &mut self.log,
+                    &format!(
+                        "call {} {}",
+                        params["name"].as_str().unwrap(),
+                        params["arguments"]
+                    ),
+                );
                 self.call(id, params);
             }
             Some("notifications/cancelled") => {
@@ -131,8 +157,14 @@ impl Server {
                 );
             }
             "words" => self.answer(id, text("just words")),
-            "nul" => self.answer(id, json!({ "content": [], "structuredContent": { "a\0": "b\0c" } })),
-            "fail" => self.answer(id, json!({ "content": [{ "type": "text", "text": "it is broken" }], "isError": true })),
+            "nul" => self.answer(
+                id,
+                json!({ "content": [], "structuredContent": { "a\0": "b\0c" } }),
+            ),
+            "fail" => self.answer(
+                id,
+                json!({ "content": [{ "type": "text", "text": "it is broken" }], "isError": true }),
+            ),
             "big" => {
                 let big = "x".repeat(10_000_000);
                 self.answer(id, text(&big));
@@ -140,7 +172,9 @@ impl Server {
             "huge" => {
                 // The id comes last, as in the output of a program that sorts its keys.
                 let mut stdout = std::io::stdout().lock();
-                stdout.write_all(br#"{"jsonrpc":"2.0","result":{"content":[{"type":"text","text":""#).unwrap();
+                stdout
+                    .write_all(br#"{"jsonrpc":"2.0","result":{"content":[{"type":"text","text":""#)
+                    .unwrap();
                 (0..60).for_each(|_| stdout.write_all("x".repeat(1 << 20).as_bytes()).unwrap());
                 writeln!(stdout, r#""}}]}},"id":{id}}}"#).unwrap();
                 stdout.flush().unwrap();
@@ -155,7 +189,9 @@ impl Server {
             "die" => std::process::exit(7),
             "grow" => {
                 self.grown = true;
-                self.say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }));
+                self.say(
+                    &json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }),
+                );
                 self.answer(id, text("grown"));
             }
             "refuse" => {
@@ -163,7 +199,8 @@ impl Server {
                 self.say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
             }
             "close_stdin" => {
-                // Answers, and from then on neither reads nor dies, so that a call's line is written and never read.
+                // Answers, and from then on neither reads nor dies, so that a call's line is
+                // written and never read.
                 self.answer(id, text("deaf"));
                 note(&mut self.log, "deaf");
                 loop {
@@ -175,7 +212,10 @@ impl Server {
     }
 
     fn tell_cancelled(&self, id: &Value) {
-        self.answer(id, json!({ "content": [], "structuredContent": { "requests": self.cancelled.len() } }));
+        self.answer(
+            id,
+            json!({ "content": [], "structuredContent": { "requests": self.cancelled.len() } }),
+        );
     }
 
     fn answer(&self, id: &Value, result: Value) {
@@ -184,9 +224,15 @@ impl Server {
 
     /// Answers with the bytes of the option's file, if there is the option.
     fn answer_raw(&self, name: &str, id: &Value) -> bool {
-        let Some(file) = option(&self.options, name) else { return false };
+        let Some(file) = option(&self.options, name) else {
+            return false;
+        };
         let mut bytes = Vec::new();
-        for (at, piece) in std::fs::read(file).unwrap().split(|byte| *byte == b'$').enumerate() {
+        for (at, piece) in std::fs::read(file)
+            .unwrap()
+            .split(|byte| *byte == b'$')
+            .enumerate()
+        {
             match piece.strip_prefix(b"ID") {
                 Some(rest) if at > 0 => bytes.extend([id.to_string().as_bytes(), rest].concat()),
                 _ => bytes.extend(piece),
@@ -202,7 +248,9 @@ impl Server {
     fn say(&self, message: &Value) {
         let mut stdout = std::io::stdout().lock();
         if self.options.iter().any(|option| option == "garbage") {
-            stdout.write_all(b"Loading\xff plugins...\n\n{\"half\": \n[]\n{\"jsonrpc\":\"2.0\"}\n").unwrap();
+            stdout
+                .write_all(b"Loading\xff plugins...\n\n{\"half\": \n[]\n{\"jsonrpc\":\"2.0\"}\n")
+                .unwrap();
         }
         writeln!(stdout, "{message}").unwrap();
         stdout.flush().unwrap();
@@ -218,11 +266,27 @@ fn all_tools() -> Vec<Value> {
         tool("echo", json!({ "readOnlyHint": true })),
         tool("words", json!({ "idempotentHint": true })),
         tool("raw_read", json!({ "readOnlyHint": true })),
-        tool("nul", json!({ "readOnlyHint": false, "idempotentHint": false })),
+        tool(
+            "nul",
+            json!({ "readOnlyHint": false, "idempotentHint": false }),
+        ),
     ];
     tools.extend(
-        ["environment", "fail", "big", "huge", "raw", "hang", "freeze", "cancelled", "die", "grow", "refuse", "close_stdin"]
-            .map(|name| tool(name, json!({}))),
+        [
+            "environment",
+            "fail",
+            "big",
+            "huge",
+            "raw",
+            "hang",
+            "freeze",
+            "cancelled",
+            "die",
+            "grow",
+            "refuse",
+            "close_stdin",
+        ]
+        .map(|name| tool(name, json!({}))),
     );
     tools
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chat_domain::{CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErrorKind, Toolset, TurnId, UserId};
+use chat_domain::{
+    CallError, ConversationId, Invocation, RawJson, ToolCallId, ToolErrorKind, Toolset, TurnId,
+    UserId,
+};
 use chat_tools_mcp::{McpServer, McpToolset};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -23,8 +26,13 @@ impl TestServer {
     pub fn new(name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = McpServer::new(name, program());
-        settings.args.push(directory.path().join("log").display().to_string());
-        Self { settings, directory }
+        settings
+            .args
+            .push(directory.path().join("log").display().to_string());
+        Self {
+            settings,
+            directory,
+        }
     }
 
     pub fn with(mut self, option: &str) -> Self {
@@ -50,7 +58,11 @@ impl TestServer {
     }
 
     pub fn log(&self) -> Vec<String> {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default().lines().map(str::to_owned).collect()
+        std::fs::read_to_string(self.directory.path().join("log"))
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// How often a line stands in the log.
@@ -66,8 +78,17 @@ impl TestServer {
 /// The test server: cargo builds it beside the tests, as an example of this package.
 pub fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let program = tests.ancestors().nth(2).unwrap().join("examples/mcp-test-server").with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(program.exists(), "{} is missing: build it with `cargo build -p chat-tools-mcp --examples`", program.display());
+    let program = tests
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/mcp-test-server")
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(
+        program.exists(),
+        "{} is missing: build it with `cargo build -p chat-tools-mcp --examples`",
+        program.display()
+    );
     program
 }
 
@@ -87,7 +108,10 @@ pub fn invocation(tool: &str, arguments: &str) -> Invocation {
 }
 
 pub async fn call(tools: &McpToolset, tool: &str, arguments: &str) -> Result<String, CallError> {
-    tools.call(invocation(tool, arguments)).await.map(|output| output.0.as_str().to_owned())
+    tools
+        .call(invocation(tool, arguments))
+        .await
+        .map(|output| output.0.as_str().to_owned())
 }
 
 pub fn kind(outcome: Result<String, CallError>) -> ToolErrorKind {
@@ -98,7 +122,12 @@ pub fn kind(outcome: Result<String, CallError>) -> ToolErrorKind {
 }
 
 pub async fn names(tools: &McpToolset) -> Vec<String> {
-    tools.specs(&owner()).await.into_iter().map(|spec| spec.name).collect()
+    tools
+        .specs(&owner())
+        .await
+        .into_iter()
+        .map(|spec| spec.name)
+        .collect()
 }
 
 /// Looks until it is so; fails if it never is.
@@ -126,7 +155,10 @@ impl Logs {
             .with_ansi(false)
             .with_writer(move || LogWriter(Arc::clone(&writer)))
             .finish();
-        Self { lines, _subscriber: tracing::subscriber::set_default(subscriber) }
+        Self {
+            lines,
+            _subscriber: tracing::subscriber::set_default(subscriber),
+        }
     }
 
     pub fn text(&self) -> String {
@@ -135,7 +167,10 @@ impl Logs {
 
     /// How many lines hold this text.
     pub fn count(&self, text: &str) -> usize {
-        self.text().lines().filter(|line| line.contains(text)).count()
+        self.text()
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
     }
 }
 

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Agent } from './support/agent';
-import { chromium, type Engine, firefox, webkit } from './support/engines';
-import { Client, Home, tokenOf } from './support/server';
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Agent } from "./support/agent";
+import { chromium, type Engine, firefox, webkit } from "./support/engines";
+import { Client, Home, tokenOf } from "./support/server";
 
 /*
  * What depends on the engine of a browser, in each of them: Chromium, Firefox and WebKit. Those that are missing make the tests fail,
@@ -12,38 +12,43 @@ const STEP = 300;
 
 let agent: Agent;
 let home: Home;
-let conversation = '';
+let conversation = "";
 
 /** Answers of very different heights. */
 const answer = (at: number) =>
-  [
-    `Answer ${at}.`,
-    'A paragraph of some words. '.repeat((at * 7) % 40),
-    at % 3 === 0 ? `\`\`\`js\n${'const line = 1;\n'.repeat((at * 5) % 30)}\`\`\`` : '',
-    at % 4 === 0 ? `| a | b |\n|---|---|\n${'| cell | another cell |\n'.repeat((at * 3) % 20)}` : '',
-    at % 5 === 0 ? '- an item\n'.repeat((at * 11) % 25) : '',
-  ].join('\n\n');
+	[
+		`Answer ${at}.`,
+		"A paragraph of some words. ".repeat((at * 7) % 40),
+		at % 3 === 0 ? `\`\`\`js\n${"const line = 1;\n".repeat((at * 5) % 30)}\`\`\`` : "",
+		at % 4 === 0
+			? `| a | b |\n|---|---|\n${"| cell | another cell |\n".repeat((at * 3) % 20)}`
+			: "",
+		at % 5 === 0 ? "- an item\n".repeat((at * 11) % 25) : "",
+	].join("\n\n");
 
 beforeAll(async () => {
-  agent = await Agent.start();
-  home = await Home.start(agent);
-  const client = new Client(home, 'ann');
-  for (let at = 0; at < TURNS; at++) {
-    agent.on(`Question ${at}`, { text: [answer(at)] });
-    ({ conversation_id: conversation } = await client.say(`Question ${at}`, conversation || undefined));
-  }
+	agent = await Agent.start();
+	home = await Home.start(agent);
+	const client = new Client(home, "ann");
+	for (let at = 0; at < TURNS; at++) {
+		agent.on(`Question ${at}`, { text: [answer(at)] });
+		({ conversation_id: conversation } = await client.say(
+			`Question ${at}`,
+			conversation || undefined,
+		));
+	}
 }, 300_000);
 afterAll(async () => {
-  await home?.remove();
-  agent?.stop();
+	await home?.remove();
+	agent?.stop();
 });
 
 /** Waits until an expression holds. */
 async function until(engine: Engine, expression: string) {
-  const limit = Date.now() + 60_000;
-  while (!(await engine.evaluate<boolean>(`Boolean(${expression})`))) {
-    if (Date.now() > limit) throw new Error(`waited for ${expression}`);
-  }
+	const limit = Date.now() + 60_000;
+	while (!(await engine.evaluate<boolean>(`Boolean(${expression})`))) {
+		if (Date.now() > limit) throw new Error(`waited for ${expression}`);
+	}
 }
 
 /** Remembers the block in the middle of the page, and where it stands. */
@@ -73,33 +78,49 @@ const PLACE = `new Promise((resolve) => {
 })`;
 
 test.each([
-  ['Chromium', chromium],
-  ['Firefox', firefox],
-  ['WebKit', webkit],
-] as const)('%s: scrolling up through a conversation moves what is read by the wheel, exactly', { timeout: 300_000 }, async (_, start) => {
-  const engine = await start();
-  try {
-    await engine.open(home.url);
-    await engine.evaluate(`localStorage.setItem('chat.token', ${JSON.stringify(tokenOf('ann'))})`);
-    await engine.open(`${home.url}/c/${conversation}`);
-    await until(engine, `document.querySelector('.turn.last .msg.bot')`);
-    await until(engine, `document.fonts.status === 'loaded' && document.querySelector('.earlier')`);
-    await until(
-      engine,
-      `(() => { const box = document.querySelector('.scroll'); return box.scrollHeight - box.scrollTop - box.clientHeight < 2; })()`,
-    );
-    const moved: number[] = [];
-    for (let step = 0; step < 400; step++) {
-      const before = await engine.evaluate<number>(MARK);
-      await engine.wheel(-STEP);
-      const { top, left, more } = await engine.evaluate<{ top: number; left: number; more: boolean }>(PLACE);
-      if (!more && left <= 0) break;
-      moved.push(Math.round(top - before));
-    }
-    expect(moved.length).toBeGreaterThan(30);
-    expect(moved.filter((by) => Math.abs(by - STEP) > 1)).toEqual([]);
-    await until(engine, `!document.querySelector('.earlier') && document.querySelector('.bubble').textContent === 'Question 0'`);
-  } finally {
-    await engine.close();
-  }
-});
+	["Chromium", chromium],
+	["Firefox", firefox],
+	["WebKit", webkit],
+] as const)(
+	"%s: scrolling up through a conversation moves what is read by the wheel, exactly",
+	{ timeout: 300_000 },
+	async (_, start) => {
+		const engine = await start();
+		try {
+			await engine.open(home.url);
+			await engine.evaluate(
+				`localStorage.setItem('chat.token', ${JSON.stringify(tokenOf("ann"))})`,
+			);
+			await engine.open(`${home.url}/c/${conversation}`);
+			await until(engine, `document.querySelector('.turn.last .msg.bot')`);
+			await until(
+				engine,
+				`document.fonts.status === 'loaded' && document.querySelector('.earlier')`,
+			);
+			await until(
+				engine,
+				`(() => { const box = document.querySelector('.scroll'); return box.scrollHeight - box.scrollTop - box.clientHeight < 2; })()`,
+			);
+			const moved: number[] = [];
+			for (let step = 0; step < 400; step++) {
+				const before = await engine.evaluate<number>(MARK);
+				await engine.wheel(-STEP);
+				const { top, left, more } = await engine.evaluate<{
+					top: number;
+					left: number;
+					more: boolean;
+				}>(PLACE);
+				if (!more && left <= 0) break;
+				moved.push(Math.round(top - before));
+			}
+			expect(moved.length).toBeGreaterThan(30);
+			expect(moved.filter((by) => Math.abs(by - STEP) > 1)).toEqual([]);
+			await until(
+				engine,
+				`!document.querySelector('.earlier') && document.querySelector('.bubble').textContent === 'Question 0'`,
+			);
+		} finally {
+			await engine.close();
+		}
+	},
+);

@@ -1,4 +1,5 @@
-//! A throw-away PostgreSQL to try things on: says where it is, and keeps it until this program ends.
+//! A throw-away PostgreSQL to try things on: says where it is, and keeps it until this program
+//! ends.
 
 use std::process::ExitCode;
 
@@ -13,7 +14,10 @@ fn main() -> ExitCode {
         }
     };
     println!("export {URL_VARIABLE}='{}'", cluster.url("postgres"));
-    println!("It is in {} and goes when this program does (Ctrl-C).", cluster.folder().display());
+    println!(
+        "It is in {} and goes when this program does (Ctrl-C).",
+        cluster.folder().display()
+    );
     loop {
         std::thread::park();
     }

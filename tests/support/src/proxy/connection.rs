@@ -21,7 +21,10 @@ pub(super) async fn serve(client: TcpStream, orders: watch::Receiver<Orders>, sh
     let cuts = orders.borrow().cuts;
     let cut = async {
         // The sender lives as long as the proxy, and this task no longer.
-        let cut = waiting.wait_for(|orders| orders.cuts != cuts).await.map(|orders| orders.cut);
+        let cut = waiting
+            .wait_for(|orders| orders.cuts != cuts)
+            .await
+            .map(|orders| orders.cut);
         cut.unwrap_or(Cut::Close)
     };
     let mut cut = pin!(cut);
@@ -30,14 +33,28 @@ pub(super) async fn serve(client: TcpStream, orders: watch::Receiver<Orders>, sh
         // Nothing but the client is there to be cut.
         how = &mut cut => return end(client, None, how),
     };
-    let Ok(server) = server else { return end(client, None, Cut::Reset) };
+    let Ok(server) = server else {
+        return end(client, None, Cut::Reset);
+    };
     let (mut client, mut server) = (client, server);
     let how = {
         let (client, server) = (client.split(), server.split());
         let dumb = AtomicBool::new(false);
         let sprung = watch::Sender::new(None);
-        let there = Pump { from: client.0, to: server.1, orders: orders.clone(), dumb: &dumb, shared: &shared };
-        let back = Pump { from: server.0, to: client.1, orders, dumb: &dumb, shared: &shared };
+        let there = Pump {
+            from: client.0,
+            to: server.1,
+            orders: orders.clone(),
+            dumb: &dumb,
+            shared: &shared,
+        };
+        let back = Pump {
+            from: server.0,
+            to: client.1,
+            orders,
+            dumb: &dumb,
+            shared: &shared,
+        };
         tokio::select! {
             ended = async { tokio::try_join!(there.send_on(&sprung), back.send_back(&sprung)) } => match ended {
                 Ok(_) => Cut::Close,
@@ -62,7 +79,9 @@ fn end(client: TcpStream, server: Option<TcpStream>, cut: Cut) {
 
 /// Connects to the server as soon as the weather lets a connection through.
 async fn connect(mut orders: watch::Receiver<Orders>) -> io::Result<TcpStream> {
-    let fair = orders.wait_for(|orders| matches!(orders.weather, Weather::Fair(_) | Weather::Refusing)).await;
+    let fair = orders
+        .wait_for(|orders| matches!(orders.weather, Weather::Fair(_) | Weather::Refusing))
+        .await;
     let orders = *fair.map_err(io::Error::other)?;
     if orders.weather == Weather::Refusing {
         return Err(io::ErrorKind::ConnectionRefused.into());
@@ -90,13 +109,23 @@ impl Pump<'_> {
             let piece = self.next(&mut buffer).await?;
             let mut trapped = None;
             if let Some(piece) = piece {
-                let mut trap = self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut trap = self
+                    .shared
+                    .trap
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 // A trap is for one message, on whatever connection.
-                if let Some(found) = trap.as_ref().and_then(|trap| search.find(&trap.message, piece)) {
+                if let Some(found) = trap
+                    .as_ref()
+                    .and_then(|trap| search.find(&trap.message, piece))
+                {
                     trapped = trap.take().map(|trap| (trap, found));
                 }
             }
-            if let Some((trap, _)) = trapped.as_ref().filter(|(trap, _)| trap.lost == Lost::Message) {
+            if let Some((trap, _)) = trapped
+                .as_ref()
+                .filter(|(trap, _)| trap.lost == Lost::Message)
+            {
                 trap.spring();
                 return Err(io::ErrorKind::ConnectionReset.into());
             }

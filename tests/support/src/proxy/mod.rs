@@ -1,6 +1,8 @@
-//! A TCP proxy between a client and its server that breaks connections as networks do, when a test says so.
+//! A TCP proxy between a client and its server that breaks connections as networks do, when a test
+//! says so.
 //!
-//! It listens on a free port of 127.0.0.1, runs in a thread of its own and stops when it is dropped.
+//! It listens on a free port of 127.0.0.1, runs in a thread of its own and stops when it is
+//! dropped.
 //!
 //! ```no_run
 //! use chat_test_support::proxy::{Cut, Proxy};
@@ -45,8 +47,8 @@ enum Weather {
     Fair(Duration),
     /// It waits. When the weather is fair again it is sent on: what TCP makes of lost packets.
     Stalled,
-    /// It is lost, in both directions. The connections that lost something stay dumb for ever, open at both ends:
-    /// what a machine leaves behind that vanished.
+    /// It is lost, in both directions. The connections that lost something stay dumb for ever, open
+    /// at both ends: what a machine leaves behind that vanished.
     Silent,
     /// New connections are reset at once; those that are there go on.
     Refusing,
@@ -97,11 +99,22 @@ impl Proxy {
         let listener = StdListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let orders = Orders { server, weather: Weather::Fair(Duration::ZERO), cuts: 0, cut: Cut::Close };
+        let orders = Orders {
+            server,
+            weather: Weather::Fair(Duration::ZERO),
+            cuts: 0,
+            cut: Cut::Close,
+        };
         let (orders, heard) = watch::channel(orders);
-        let shared = Arc::new(Shared { trap: Mutex::new(None), connections: AtomicUsize::new(0), dumb: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            trap: Mutex::new(None),
+            connections: AtomicUsize::new(0),
+            dumb: watch::Sender::new(0),
+        });
         let (end, ended) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let theirs = shared.clone();
         let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
             // Its tasks end with the runtime.
@@ -112,7 +125,13 @@ impl Proxy {
                 }
             });
         })?;
-        Ok(Self { address, orders, shared, end: Some(end), thread: Some(thread) })
+        Ok(Self {
+            address,
+            orders,
+            shared,
+            end: Some(end),
+            thread: Some(thread),
+        })
     }
 
     /// Where it listens.
@@ -125,7 +144,8 @@ impl Proxy {
         url.replacen(&server.to_string(), &self.address.to_string(), 1)
     }
 
-    /// From now on all goes through, new connections too. What was stalled is sent now; what was lost is lost.
+    /// From now on all goes through, new connections too. What was stalled is sent now; what was
+    /// lost is lost.
     pub fn forward(&self) {
         self.set(Weather::Fair(Duration::ZERO));
     }
@@ -135,13 +155,14 @@ impl Proxy {
         self.set(Weather::Fair(time));
     }
 
-    /// From now on nothing goes through, as when packets are lost for a while: what comes meanwhile is sent on afterwards.
+    /// From now on nothing goes through, as when packets are lost for a while: what comes meanwhile
+    /// is sent on afterwards.
     pub fn stall(&self) {
         self.set(Weather::Stalled);
     }
 
-    /// From now on all is lost, and nobody is told. New connections seem to succeed, and wait. A connection that lost something never
-    /// speaks again, nor does it end, until it is cut.
+    /// From now on all is lost, and nobody is told. New connections seem to succeed, and wait. A
+    /// connection that lost something never speaks again, nor does it end, until it is cut.
     pub fn silence(&self) {
         self.set(Weather::Silent);
     }
@@ -164,9 +185,14 @@ impl Proxy {
         self.orders.send_modify(|orders| orders.server = server);
     }
 
-    /// Sets a trap for one message; one that was set before is taken away. The connection that springs it is reset, others go on.
+    /// Sets a trap for one message; one that was set before is taken away. The connection that
+    /// springs it is reset, others go on.
     pub fn set_trap(&self, trap: Trap) {
-        *self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(trap);
+        *self
+            .shared
+            .trap
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(trap);
     }
 
     /// How many connections there are.
@@ -178,7 +204,14 @@ impl Proxy {
     pub async fn lost(&self, connections: usize) {
         // The sender is ours, so the channel is open.
         let lost = format!("{connections} connections that have lost something");
-        let _ = wait::within(lost, self.shared.dumb.subscribe().wait_for(|dumb| *dumb >= connections)).await;
+        let _ = wait::within(
+            lost,
+            self.shared
+                .dumb
+                .subscribe()
+                .wait_for(|dumb| *dumb >= connections),
+        )
+        .await;
     }
 
     fn set(&self, weather: Weather) {
@@ -201,7 +234,9 @@ fn unavailable(error: &io::Error) -> ! {
 }
 
 async fn accept(listener: StdListener, orders: &watch::Receiver<Orders>, shared: &Arc<Shared>) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
     // Out of sockets, say, is the only way in which this can fail.
     while let Ok((client, _)) = listener.accept().await {
         tokio::spawn(serve(client, orders.clone(), shared.clone()));

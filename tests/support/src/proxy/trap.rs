@@ -15,7 +15,8 @@ pub enum Lost {
     Answer,
 }
 
-/// Waits for one message from a client to its server. See [`Proxy::set_trap`](super::Proxy::set_trap).
+/// Waits for one message from a client to its server. See
+/// [`Proxy::set_trap`](super::Proxy::set_trap).
 #[derive(Clone, Debug)]
 pub struct Trap {
     pub(super) message: Vec<u8>,
@@ -27,7 +28,12 @@ pub struct Trap {
 impl Trap {
     /// Waits for these bytes. The answer is there when these other bytes have come back.
     pub fn new(message: impl Into<Vec<u8>>, answered: impl Into<Vec<u8>>, lost: Lost) -> Self {
-        Self { message: message.into(), answered: answered.into(), lost, sprung: watch::Sender::new(false) }
+        Self {
+            message: message.into(),
+            answered: answered.into(),
+            lost,
+            sprung: watch::Sender::new(false),
+        }
     }
 
     /// Waits for a `COMMIT` to PostgreSQL.
@@ -38,7 +44,11 @@ impl Trap {
     /// Waits until a message was lost. Of several clones of a trap each sees it.
     pub async fn sprung(&self) {
         // The sender is ours, so the channel is open.
-        let _ = wait::within("a trap that springs", self.sprung.subscribe().wait_for(|sprung| *sprung)).await;
+        let _ = wait::within(
+            "a trap that springs",
+            self.sprung.subscribe().wait_for(|sprung| *sprung),
+        )
+        .await;
     }
 
     /// Whether a message was lost.
@@ -63,7 +73,11 @@ impl Search {
     pub(super) fn find(&mut self, sought: &[u8], piece: &[u8]) -> Option<usize> {
         let seen = self.tail.len();
         self.tail.extend_from_slice(piece);
-        let found = self.tail.windows(sought.len()).position(|window| window == sought).map(|at| at + sought.len() - seen);
+        let found = self
+            .tail
+            .windows(sought.len())
+            .position(|window| window == sought)
+            .map(|at| at + sought.len() - seen);
         let keep = self.tail.len().min(sought.len().saturating_sub(1));
         self.tail.drain(..self.tail.len() - keep);
         if found.is_some() {

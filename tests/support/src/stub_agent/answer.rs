@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Gate, chunk};
 
-/// What the stub says to a request, and how badly. Bytes are counted in the body, from its beginning.
+/// What the stub says to a request, and how badly. Bytes are counted in the body, from its
+/// beginning.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub(super) status: u16,
@@ -49,9 +50,12 @@ impl Answer {
         Self::chunks(chunks)
     }
 
-    /// A stream that calls these tools, given as name and arguments, each call whole, with a usage as of [`Answer::text`].
+    /// A stream that calls these tools, given as name and arguments, each call whole, with a usage
+    /// as of [`Answer::text`].
     pub fn calls<'a>(calls: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let call = |(index, (tool, arguments)): (u64, (&str, &str))| chunk::call(index, &format!("call_stub_{index}"), tool, arguments);
+        let call = |(index, (tool, arguments)): (u64, (&str, &str))| {
+            chunk::call(index, &format!("call_stub_{index}"), tool, arguments)
+        };
         let mut chunks: Vec<Value> = (0..).zip(calls).map(call).collect();
         let written = chunks.len() as u64;
         chunks.extend([chunk::finish("tool_calls"), chunk::usage(1, written)]);
@@ -60,7 +64,10 @@ impl Answer {
 
     /// A stream of these events (see [`chunk`]), and the end mark.
     pub fn chunks(chunks: impl IntoIterator<Item = Value>) -> Self {
-        let events: String = chunks.into_iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        let events: String = chunks
+            .into_iter()
+            .map(|chunk| format!("data: {chunk}\n\n"))
+            .collect();
         Self::sse(format!("{events}data: [DONE]\n\n"))
     }
 
@@ -72,7 +79,10 @@ impl Answer {
     /// An error as OpenAI writes it. An empty code is sent as `null`.
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         let code = (!code.is_empty()).then_some(code);
-        Self::json(status, &json!({ "error": { "message": message, "type": "invalid_request_error", "param": null, "code": code } }))
+        Self::json(
+            status,
+            &json!({ "error": { "message": message, "type": "invalid_request_error", "param": null, "code": code } }),
+        )
     }
 
     /// Any JSON.
@@ -82,7 +92,8 @@ impl Answer {
 
     /// Anything at all. An empty content type is not sent.
     pub fn raw(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
-        let content_type = (!content_type.is_empty()).then(|| ("content-type".to_owned(), content_type.to_owned()));
+        let content_type = (!content_type.is_empty())
+            .then(|| ("content-type".to_owned(), content_type.to_owned()));
         Self {
             status,
             headers: content_type.into_iter().collect(),
@@ -115,7 +126,10 @@ impl Answer {
 
     /// Nothing is ever sent, not even the status line.
     pub fn hanging() -> Self {
-        Self { before: Before::Hang, ..Self::sse("") }
+        Self {
+            before: Before::Hang,
+            ..Self::sse("")
+        }
     }
 
     /// After `bytes` bytes nothing more comes, and the connection stays open.
@@ -128,9 +142,16 @@ impl Answer {
         self.ending_after(bytes, End::Cut)
     }
 
-    /// After `bytes` bytes only `drop` comes, again and again, so that a client that goes away is noticed.
+    /// After `bytes` bytes only `drop` comes, again and again, so that a client that goes away is
+    /// noticed.
     pub fn drip_after(self, bytes: usize, drop: impl Into<Bytes>, every: Duration) -> Self {
-        self.ending_after(bytes, End::Drip { bytes: drop.into(), every })
+        self.ending_after(
+            bytes,
+            End::Drip {
+                bytes: drop.into(),
+                every,
+            },
+        )
     }
 
     /// The body is written in pieces of `bytes` bytes.
@@ -155,7 +176,8 @@ impl Answer {
         self
     }
 
-    /// The body as it is written. The stream ends when everything was said, with an error if the connection is to be cut.
+    /// The body as it is written. The stream ends when everything was said, with an error if the
+    /// connection is to be cut.
     pub(super) fn into_body(self) -> impl Stream<Item = io::Result<Bytes>> {
         stream::unfold(Some((self, 0)), |state| async move {
             let (mut answer, sent) = state?;
@@ -166,12 +188,15 @@ impl Answer {
                 if sent > 0 {
                     match answer.pause {
                         Some(pause) => tokio::time::sleep(pause).await,
-                        // Gives the server the time to write what it has: else pieces would be joined.
+                        // Gives the server the time to write what it has: else pieces would be
+                        // joined.
                         None => tokio::task::yield_now().await,
                     }
                 }
                 let before_gate = answer.gate.as_ref().map_or(usize::MAX, |(at, _)| at - sent);
-                let piece = answer.body.split_to(answer.body.len().min(answer.piece).min(before_gate));
+                let piece = answer
+                    .body
+                    .split_to(answer.body.len().min(answer.piece).min(before_gate));
                 let sent = sent + piece.len();
                 return Some((Ok(piece), Some((answer, sent))));
             }

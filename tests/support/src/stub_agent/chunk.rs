@@ -9,7 +9,9 @@ pub fn text(piece: &str) -> Value {
 
 /// A whole tool call in one fragment.
 pub fn call(index: u64, id: &str, tool: &str, arguments: &str) -> Value {
-    fragment(json!({ "index": index, "id": id, "type": "function", "function": { "name": tool, "arguments": arguments } }))
+    fragment(
+        json!({ "index": index, "id": id, "type": "function", "function": { "name": tool, "arguments": arguments } }),
+    )
 }
 
 /// A further piece of a call's arguments.
@@ -24,18 +26,27 @@ pub fn fragment(fragment: Value) -> Value {
 
 /// Any change to the answer.
 pub fn delta(delta: Value) -> Value {
-    chunk(json!([{ "index": 0, "delta": delta, "finish_reason": null }]), Value::Null)
+    chunk(
+        json!([{ "index": 0, "delta": delta, "finish_reason": null }]),
+        Value::Null,
+    )
 }
 
 /// Why the answer ends: `stop`, `length`, `tool_calls` or `content_filter`.
 pub fn finish(reason: &str) -> Value {
-    chunk(json!([{ "index": 0, "delta": {}, "finish_reason": reason }]), Value::Null)
+    chunk(
+        json!([{ "index": 0, "delta": {}, "finish_reason": reason }]),
+        Value::Null,
+    )
 }
 
 /// What was used. The last event of a stream, with `include_usage`.
 pub fn usage(input_tokens: u64, output_tokens: u64) -> Value {
     let total = input_tokens + output_tokens;
-    chunk(json!([]), json!({ "prompt_tokens": input_tokens, "completion_tokens": output_tokens, "total_tokens": total }))
+    chunk(
+        json!([]),
+        json!({ "prompt_tokens": input_tokens, "completion_tokens": output_tokens, "total_tokens": total }),
+    )
 }
 
 fn chunk(choices: Value, usage: Value) -> Value {

@@ -1,7 +1,8 @@
 //! A server that speaks the OpenAI chat completions protocol as a test tells it to.
 //!
-//! It listens on a free port of 127.0.0.1, runs in threads of its own and stops when it is dropped. Each request is recorded. One
-//! that a real endpoint would refuse is answered with 400 and the reason, whatever the script says (see [`check_request`]).
+//! It listens on a free port of 127.0.0.1, runs in threads of its own and stops when it is dropped.
+//! Each request is recorded. One that a real endpoint would refuse is answered with 400 and the
+//! reason, whatever the script says (see [`check_request`]).
 //!
 //! ```
 //! use chat_test_support::stub_agent::{Answer, StubAgent};

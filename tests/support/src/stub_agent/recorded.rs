@@ -30,15 +30,18 @@ pub struct Recorded {
 pub enum Delivery {
     /// All that the script says was handed to the connection.
     Complete,
-    /// The client went away, or the stub was stopped, before that. A client that leaves is noticed only by writing to it:
-    /// see [`Answer::drip_after`](super::Answer::drip_after).
+    /// The client went away, or the stub was stopped, before that. A client that leaves is noticed
+    /// only by writing to it: see [`Answer::drip_after`](super::Answer::drip_after).
     Abandoned,
 }
 
 impl Recorded {
     /// The first header of this name, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON; `null` if it is none.
@@ -48,13 +51,22 @@ impl Recorded {
 
     /// The transcript: the messages of the body.
     pub fn messages(&self) -> Vec<Value> {
-        self.json().get("messages").and_then(Value::as_array).cloned().unwrap_or_default()
+        self.json()
+            .get("messages")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Waits until its answer has ended.
     pub async fn delivered(&self) -> Delivery {
         let mut delivery = self.delivery.clone();
-        match wait::within("the end of the stub's answer", delivery.wait_for(Option::is_some)).await {
+        match wait::within(
+            "the end of the stub's answer",
+            delivery.wait_for(Option::is_some),
+        )
+        .await
+        {
             Ok(ended) => (*ended).unwrap_or(Delivery::Abandoned),
             Err(_) => Delivery::Abandoned,
         }

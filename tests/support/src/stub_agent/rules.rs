@@ -1,8 +1,9 @@
 //! What an OpenAI endpoint refuses to read.
 //!
-//! The rules are those of the API reference (<https://platform.openai.com/docs/api-reference/chat/create>) and of the errors that the
-//! endpoint gives; a few are stricter, where other servers of the same protocol are: content is never empty without need, and the
-//! transcript ends with something to answer.
+//! The rules are those of the API reference
+//! (<https://platform.openai.com/docs/api-reference/chat/create>) and of the errors that the
+//! endpoint gives; a few are stricter, where other servers of the same protocol are: content is
+//! never empty without need, and the transcript ends with something to answer.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +15,12 @@ const MAX_CALL_ID: usize = 40;
 /// The longest name of a tool, in characters.
 const MAX_TOOL_NAME: usize = 64;
 /// Members that servers of the same protocol want back where they gave them.
-const GIVEN_BACK: &[&str] = &["extra_content", "reasoning", "reasoning_content", "reasoning_details"];
+const GIVEN_BACK: &[&str] = &[
+    "extra_content",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+];
 /// The most tools.
 const MAX_TOOLS: usize = 128;
 
@@ -40,45 +46,87 @@ impl fmt::Display for Rejection {
 pub fn check_request(body: &[u8]) -> Result<(), Rejection> {
     let body: Value = serde_json::from_slice(body).or(refuse("body", "not JSON"))?;
     let body = object(&body, "body")?;
-    known(body, "", &["model", "messages", "tools", "stream", "stream_options"])?;
+    known(
+        body,
+        "",
+        &["model", "messages", "tools", "stream", "stream_options"],
+    )?;
     string(body, "", "model").and_then(|model| require(!model.is_empty(), "model", "empty"))?;
     check_streaming(body)?;
     if let Some(tools) = body.get("tools") {
         check_tools(tools)?;
     }
     check_messages(body.get("messages").unwrap_or(&Value::Null))?;
-    require(!holds_nul(&Value::Object(body.clone())), "body", "holds U+0000")
+    require(
+        !holds_nul(&Value::Object(body.clone())),
+        "body",
+        "holds U+0000",
+    )
 }
 
 fn check_streaming(body: &Map<String, Value>) -> Result<(), Rejection> {
     let stream = body.get("stream").unwrap_or(&Value::Bool(false));
     require(stream.is_boolean(), "stream", "not a boolean")?;
-    let Some(options) = body.get("stream_options") else { return Ok(()) };
-    require(*stream == Value::Bool(true), "stream_options", "only allowed with stream")?;
+    let Some(options) = body.get("stream_options") else {
+        return Ok(());
+    };
+    require(
+        *stream == Value::Bool(true),
+        "stream_options",
+        "only allowed with stream",
+    )?;
     let options = object(options, "stream_options")?;
     known(options, "stream_options.", &["include_usage"])?;
-    require(options.get("include_usage").is_none_or(Value::is_boolean), "stream_options.include_usage", "not a boolean")
+    require(
+        options.get("include_usage").is_none_or(Value::is_boolean),
+        "stream_options.include_usage",
+        "not a boolean",
+    )
 }
 
 fn check_tools(tools: &Value) -> Result<(), Rejection> {
     let tools = array(tools, "tools")?;
-    require((1..=MAX_TOOLS).contains(&tools.len()), "tools", "1 to 128 are allowed")?;
+    require(
+        (1..=MAX_TOOLS).contains(&tools.len()),
+        "tools",
+        "1 to 128 are allowed",
+    )?;
     let mut names = HashSet::new();
     for (index, tool) in tools.iter().enumerate() {
         let at = format!("tools[{index}]");
         let tool = object(tool, &at)?;
         known(tool, &format!("{at}."), &["type", "function"])?;
-        require(string(tool, &format!("{at}."), "type")? == "function", &at, "not a function")?;
+        require(
+            string(tool, &format!("{at}."), "type")? == "function",
+            &at,
+            "not a function",
+        )?;
         let at = format!("{at}.function.");
         let function = object(tool.get("function").unwrap_or(&Value::Null), &at)?;
-        known(function, &at, &["name", "description", "parameters", "strict"])?;
+        known(
+            function,
+            &at,
+            &["name", "description", "parameters", "strict"],
+        )?;
         let name = string(function, &at, "name")?;
-        require(is_tool_name(name), &format!("{at}name"), "does not match '^[a-zA-Z0-9_-]{1,64}$'")?;
+        require(
+            is_tool_name(name),
+            &format!("{at}name"),
+            "does not match '^[a-zA-Z0-9_-]{1,64}$'",
+        )?;
         require(names.insert(name), &format!("{at}name"), "used twice")?;
-        require(function.get("description").is_none_or(Value::is_string), &format!("{at}description"), "not a string")?;
+        require(
+            function.get("description").is_none_or(Value::is_string),
+            &format!("{at}description"),
+            "not a string",
+        )?;
         if let Some(schema) = function.get("parameters") {
             let schema = object(schema, &format!("{at}parameters"))?;
-            require(schema.get("type").is_none_or(|kind| kind == "object"), &format!("{at}parameters"), "not the schema of an object")?;
+            require(
+                schema.get("type").is_none_or(|kind| kind == "object"),
+                &format!("{at}parameters"),
+                "not the schema of an object",
+            )?;
         }
     }
     Ok(())
@@ -95,7 +143,11 @@ fn check_messages(messages: &Value) -> Result<(), Rejection> {
         let message = object(message, &at)?;
         let role = string(message, &at, "role")?;
         if role != "tool" {
-            require(open.is_empty(), &format!("{at}role"), "an assistant message with 'tool_calls' must be followed by all their answers")?;
+            require(
+                open.is_empty(),
+                &format!("{at}role"),
+                "an assistant message with 'tool_calls' must be followed by all their answers",
+            )?;
         }
         match role {
             "system" | "developer" | "user" => {
@@ -103,12 +155,24 @@ fn check_messages(messages: &Value) -> Result<(), Rejection> {
                 check_content(message, &at)?;
             }
             "assistant" => {
-                known(message, &at, &[&["role", "content", "name", "refusal", "tool_calls"], GIVEN_BACK].concat())?;
+                known(
+                    message,
+                    &at,
+                    &[
+                        &["role", "content", "name", "refusal", "tool_calls"],
+                        GIVEN_BACK,
+                    ]
+                    .concat(),
+                )?;
                 match message.get("tool_calls") {
                     Some(calls) => open = check_calls(calls, &at, &mut seen)?,
                     None => check_content(message, &at)?,
                 }
-                if !open.is_empty() && message.get("content").is_some_and(|content| !content.is_null()) {
+                if !open.is_empty()
+                    && message
+                        .get("content")
+                        .is_some_and(|content| !content.is_null())
+                {
                     match message.get("content") {
                         Some(Value::Array(_)) => check_content(message, &at)?,
                         _ => string(message, &at, "content").map(drop)?,
@@ -131,30 +195,63 @@ fn check_messages(messages: &Value) -> Result<(), Rejection> {
             _ => return refuse(&format!("{at}role"), "unknown"),
         }
     }
-    require(open.is_empty(), "messages", "an assistant message with 'tool_calls' must be followed by all their answers")?;
+    require(
+        open.is_empty(),
+        "messages",
+        "an assistant message with 'tool_calls' must be followed by all their answers",
+    )?;
     let last = messages.last().and_then(|last| last.get("role"));
-    require(last.is_some_and(|role| role == "user" || role == "tool"), "messages", "there is nothing to answer at the end")
+    require(
+        last.is_some_and(|role| role == "user" || role == "tool"),
+        "messages",
+        "there is nothing to answer at the end",
+    )
 }
 
-fn check_calls<'a>(calls: &'a Value, at: &str, seen: &mut HashSet<&'a str>) -> Result<Vec<&'a str>, Rejection> {
+fn check_calls<'a>(
+    calls: &'a Value,
+    at: &str,
+    seen: &mut HashSet<&'a str>,
+) -> Result<Vec<&'a str>, Rejection> {
     let calls = array(calls, &format!("{at}tool_calls"))?;
     require(!calls.is_empty(), &format!("{at}tool_calls"), "empty")?;
     let mut ids = Vec::new();
     for (index, call) in calls.iter().enumerate() {
         let at = format!("{at}tool_calls[{index}].");
         let call = object(call, &at)?;
-        known(call, &at, &[&["id", "type", "function"], GIVEN_BACK].concat())?;
+        known(
+            call,
+            &at,
+            &[&["id", "type", "function"], GIVEN_BACK].concat(),
+        )?;
         let id = string(call, &at, "id")?;
-        require((1..=MAX_CALL_ID).contains(&id.chars().count()), &format!("{at}id"), "1 to 40 characters are allowed")?;
+        require(
+            (1..=MAX_CALL_ID).contains(&id.chars().count()),
+            &format!("{at}id"),
+            "1 to 40 characters are allowed",
+        )?;
         require(seen.insert(id), &format!("{at}id"), "used twice")?;
         ids.push(id);
-        require(string(call, &at, "type")? == "function", &format!("{at}type"), "not a function")?;
+        require(
+            string(call, &at, "type")? == "function",
+            &format!("{at}type"),
+            "not a function",
+        )?;
         let at = format!("{at}function.");
         let function = object(call.get("function").unwrap_or(&Value::Null), &at)?;
         known(function, &at, &["name", "arguments"])?;
-        require(is_tool_name(string(function, &at, "name")?), &format!("{at}name"), "does not match '^[a-zA-Z0-9_-]{1,64}$'")?;
-        let arguments: Value = serde_json::from_str(string(function, &at, "arguments")?).unwrap_or_default();
-        require(arguments.is_object(), &format!("{at}arguments"), "not the text of a JSON object")?;
+        require(
+            is_tool_name(string(function, &at, "name")?),
+            &format!("{at}name"),
+            "does not match '^[a-zA-Z0-9_-]{1,64}$'",
+        )?;
+        let arguments: Value =
+            serde_json::from_str(string(function, &at, "arguments")?).unwrap_or_default();
+        require(
+            arguments.is_object(),
+            &format!("{at}arguments"),
+            "not the text of a JSON object",
+        )?;
     }
     Ok(ids)
 }
@@ -170,7 +267,11 @@ fn check_content(message: &Map<String, Value>, at: &str) -> Result<(), Rejection
                 let part = object(part, &at)?;
                 match string(part, &at, "type")? {
                     "thinking" => Ok(()),
-                    kind => require(kind == "text" && !string(part, &at, "text")?.is_empty(), &at, "not a part with text"),
+                    kind => require(
+                        kind == "text" && !string(part, &at, "text")?.is_empty(),
+                        &at,
+                        "not a part with text",
+                    ),
                 }
             })
         }
@@ -179,20 +280,28 @@ fn check_content(message: &Map<String, Value>, at: &str) -> Result<(), Rejection
 }
 
 fn is_tool_name(name: &str) -> bool {
-    (1..=MAX_TOOL_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    (1..=MAX_TOOL_NAME).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 fn holds_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(values) => values.iter().any(holds_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
 fn refuse<T>(at: &str, reason: &'static str) -> Result<T, Rejection> {
-    Err(Rejection { at: at.to_owned(), reason })
+    Err(Rejection {
+        at: at.to_owned(),
+        reason,
+    })
 }
 
 fn require(met: bool, at: &str, reason: &'static str) -> Result<(), Rejection> {
@@ -200,15 +309,26 @@ fn require(met: bool, at: &str, reason: &'static str) -> Result<(), Rejection> {
 }
 
 fn object<'a>(value: &'a Value, at: &str) -> Result<&'a Map<String, Value>, Rejection> {
-    value.as_object().map_or_else(|| refuse(at, "not an object"), Ok)
+    value
+        .as_object()
+        .map_or_else(|| refuse(at, "not an object"), Ok)
 }
 
 fn array<'a>(value: &'a Value, at: &str) -> Result<&'a Vec<Value>, Rejection> {
-    value.as_array().map_or_else(|| refuse(at, "not an array"), Ok)
+    value
+        .as_array()
+        .map_or_else(|| refuse(at, "not an array"), Ok)
 }
 
-fn string<'a>(object: &'a Map<String, Value>, at: &str, member: &str) -> Result<&'a str, Rejection> {
-    object.get(member).and_then(Value::as_str).map_or_else(|| refuse(&format!("{at}{member}"), "not a string"), Ok)
+fn string<'a>(
+    object: &'a Map<String, Value>,
+    at: &str,
+    member: &str,
+) -> Result<&'a str, Rejection> {
+    object
+        .get(member)
+        .and_then(Value::as_str)
+        .map_or_else(|| refuse(&format!("{at}{member}"), "not a string"), Ok)
 }
 
 fn known(object: &Map<String, Value>, at: &str, members: &[&str]) -> Result<(), Rejection> {

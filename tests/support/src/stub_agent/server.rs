@@ -39,7 +39,8 @@ struct Shared {
 }
 
 impl StubAgent {
-    /// Answers each request with what `script` says to it; the script may be called by several threads at once.
+    /// Answers each request with what `script` says to it; the script may be called by several
+    /// threads at once.
     ///
     /// # Panics
     /// If there is no free port or no thread.
@@ -50,15 +51,25 @@ impl StubAgent {
         }
     }
 
-    /// Gives these answers in order, to requests in the order in which they come; to any further request 418.
+    /// Gives these answers in order, to requests in the order in which they come; to any further
+    /// request 418.
     ///
     /// # Panics
     /// If there is no free port or no thread.
     pub fn with_answers(answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers: Mutex<VecDeque<Answer>> = Mutex::new(answers.into_iter().collect());
         Self::start(move |_| {
-            let next = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            next.unwrap_or_else(|| Answer::error(418, "script_exhausted", "the test's script has no answer to this request"))
+            let next = answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            next.unwrap_or_else(|| {
+                Answer::error(
+                    418,
+                    "script_exhausted",
+                    "the test's script has no answer to this request",
+                )
+            })
         })
     }
 
@@ -69,33 +80,56 @@ impl StubAgent {
 
     /// All requests so far, in order, refused ones too.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn listen(script: Box<dyn Fn(&Recorded) -> Answer + Send + Sync>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let record = Arc::new(Mutex::new(Vec::new()));
-        let shared = web::Data::new(Shared { record: record.clone(), script });
+        let shared = web::Data::new(Shared {
+            record: record.clone(),
+            script,
+        });
         let (started, starting) = std::sync::mpsc::sync_channel(1);
-        let thread = thread::Builder::new().name("stub-agent".into()).spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                let app = move || {
-                    App::new()
-                        .app_data(shared.clone())
-                        .app_data(web::PayloadConfig::new(MAX_BODY))
-                        .route("/v1/chat/completions", web::post().to(complete))
-                };
-                let server = HttpServer::new(app).workers(2).shutdown_timeout(0).disable_signals().listen(listener);
-                let server = server.map(HttpServer::run);
-                let _ = started.send(server.as_ref().map(|server| server.handle()).map_err(|error| io::Error::other(error.to_string())));
-                if let Ok(server) = server {
-                    let _ = server.await;
-                }
-            });
-        })?;
-        let server = wait::receive("the start of the stub", &starting).ok_or_else(|| io::Error::other("the stub did not start"))??;
-        Ok(Self { address, record, server, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("stub-agent".into())
+            .spawn(move || {
+                actix_web::rt::System::new().block_on(async move {
+                    let app = move || {
+                        App::new()
+                            .app_data(shared.clone())
+                            .app_data(web::PayloadConfig::new(MAX_BODY))
+                            .route("/v1/chat/completions", web::post().to(complete))
+                    };
+                    let server = HttpServer::new(app)
+                        .workers(2)
+                        .shutdown_timeout(0)
+                        .disable_signals()
+                        .listen(listener);
+                    let server = server.map(HttpServer::run);
+                    let _ = started.send(
+                        server
+                            .as_ref()
+                            .map(|server| server.handle())
+                            .map_err(|error| io::Error::other(error.to_string())),
+                    );
+                    if let Ok(server) = server {
+                        let _ = server.await;
+                    }
+                });
+            })?;
+        let server = wait::receive("the start of the stub", &starting)
+            .ok_or_else(|| io::Error::other("the stub did not start"))??;
+        Ok(Self {
+            address,
+            record,
+            server,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -123,7 +157,14 @@ async fn complete(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) 
         let recorded = Recorded {
             number: record.len(),
             peer: request.peer_addr(),
-            headers: headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect(),
+            headers: headers
+                .map(|(name, value)| {
+                    (
+                        name.to_string(),
+                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                    )
+                })
+                .collect(),
             body,
             rejection,
             delivery: delivered,
@@ -135,17 +176,25 @@ async fn complete(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) 
         Some(rejection) => Answer::error(400, "", &rejection.to_string()),
         None => (shared.script)(&recorded),
     };
-    let guard = DeliveryGuard { delivery, ended: Delivery::Abandoned };
+    let guard = DeliveryGuard {
+        delivery,
+        ended: Delivery::Abandoned,
+    };
     match &answer.before {
         Before::Nothing => {}
         Before::Gate(gate) => gate.pass().await,
         Before::Hang => std::future::pending().await,
     }
-    let mut response = HttpResponse::build(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut response = HttpResponse::build(
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    );
     for (name, value) in &answer.headers {
         response.append_header((name.as_str(), value.as_str()));
     }
-    response.body(BodyStream::new(Watched { body: Box::pin(answer.into_body()), guard }))
+    response.body(BodyStream::new(Watched {
+        body: Box::pin(answer.into_body()),
+        guard,
+    }))
 }
 
 /// A body that tells the record how it ended.

@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A server that answers `greeting` and then each piece that it gets, and tells how each of its connections went.
+/// A server that answers `greeting` and then each piece that it gets, and tells how each of its
+/// connections went.
 struct Echo {
     address: SocketAddr,
     heard: mpsc::UnboundedReceiver<String>,
@@ -31,11 +32,14 @@ impl Echo {
                     loop {
                         let said = match stream.read(&mut buffer).await {
                             Ok(0) => "the end".to_owned(),
-                            Ok(read) => String::from_utf8_lossy(buffer.get(..read).unwrap()).into_owned(),
+                            Ok(read) => {
+                                String::from_utf8_lossy(buffer.get(..read).unwrap()).into_owned()
+                            }
                             Err(error) => format!("{:?}", error.kind()),
                         };
                         let answer = stream.write_all(said.as_bytes()).await;
-                        let over = answer.is_err() || said == "the end" || said == "ConnectionReset";
+                        let over =
+                            answer.is_err() || said == "the end" || said == "ConnectionReset";
                         let _ = tell.send(said);
                         if over {
                             return;
@@ -48,7 +52,12 @@ impl Echo {
     }
 
     async fn hears(&mut self, expected: &str) {
-        assert_eq!(wait::within("bytes at the echo", self.heard.recv()).await.unwrap(), expected);
+        assert_eq!(
+            wait::within("bytes at the echo", self.heard.recv())
+                .await
+                .unwrap(),
+            expected
+        );
     }
 }
 
@@ -86,7 +95,10 @@ async fn it_forwards_and_tells_each_end_of_the_other() {
     echo.hears("the end").await;
     hears(&mut stream, "the end").await;
     assert_eq!(ends(&mut stream).await, Ok(0));
-    assert_eq!(proxy.instead_of(echo.address, &format!("x://{}/y", echo.address)), format!("x://{}/y", proxy.address()));
+    assert_eq!(
+        proxy.instead_of(echo.address, &format!("x://{}/y", echo.address)),
+        format!("x://{}/y", proxy.address())
+    );
 }
 
 #[tokio::test]
@@ -130,7 +142,11 @@ async fn what_is_stalled_comes_later_and_whole() {
     proxy.stall();
     says(&mut stream, "one").await;
     let mut new = TcpStream::connect(proxy.address()).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(100), echo.heard.recv()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), echo.heard.recv())
+            .await
+            .is_err()
+    );
     proxy.forward();
     hears(&mut stream, "one").await;
     hears(&mut new, "hello").await;
@@ -153,7 +169,11 @@ async fn what_is_silent_stays_so_until_it_is_cut() {
     // The other is dumb; its end does not come through either.
     says(&mut stream, "lost too").await;
     stream.shutdown().await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(100), echo.heard.recv()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), echo.heard.recv())
+            .await
+            .is_err()
+    );
     proxy.cut(Cut::Reset);
     echo.hears("ConnectionReset").await;
 }

@@ -42,21 +42,44 @@ pub fn clean() -> Evidence {
         key: None,
         retry_of: None,
         rejects: true,
-        attempts: vec![attempt(9, Outcome::Refused { status: 409, code: "conversation_busy".to_owned() })],
+        attempts: vec![attempt(
+            9,
+            Outcome::Refused {
+                status: 409,
+                code: "conversation_busy".to_owned(),
+            },
+        )],
     });
-    history.cancels.push(Cancel { user: "ann".to_owned(), turn: pays, observed: "completed".to_owned() });
+    history.cancels.push(Cancel {
+        user: "ann".to_owned(),
+        turn: pays,
+        observed: "completed".to_owned(),
+    });
     let read = &world.evidence.shown[0];
-    let read = Read { user: "ann".to_owned(), conversation: read.conversation, messages: read.messages.clone() };
+    let read = Read {
+        user: "ann".to_owned(),
+        conversation: read.conversation,
+        messages: read.messages.clone(),
+    };
     world.evidence.history.reads.push(read);
     let body = json!({ "code": "turn_not_found" }).to_string();
     let request = "GET a turn of ann".to_owned();
-    world.evidence.history.intrusions.push(Intrusion { user: "bob".to_owned(), request, status: 404, body });
+    world.evidence.history.intrusions.push(Intrusion {
+        user: "bob".to_owned(),
+        request,
+        status: 404,
+        body,
+    });
     world.evidence
 }
 
 pub fn attempt(second: u64, outcome: Outcome) -> Attempt {
     let begun = Duration::from_secs(second);
-    Attempt { begun, known: begun + Duration::from_millis(500), outcome }
+    Attempt {
+        begun,
+        known: begun + Duration::from_millis(500),
+        outcome,
+    }
 }
 
 /// Builds evidence, turn by turn, from all sides at once.
@@ -69,7 +92,10 @@ pub struct World {
 impl World {
     /// To build further.
     pub fn of(evidence: Evidence) -> Self {
-        Self { evidence, ids: 0x1000 }
+        Self {
+            evidence,
+            ids: 0x1000,
+        }
     }
 
     fn id(&mut self) -> Uuid {
@@ -85,15 +111,38 @@ impl World {
             last_ordinal: 0,
         });
         let (messages, tool_calls) = (Vec::new(), Vec::new());
-        self.evidence.shown.push(Shown { user: owner.to_owned(), conversation: uuid(id), messages, tool_calls });
+        self.evidence.shown.push(Shown {
+            user: owner.to_owned(),
+            conversation: uuid(id),
+            messages,
+            tool_calls,
+        });
     }
 
     /// A turn that completed, perhaps with a tool call. A retry supersedes.
-    pub fn turn(&mut self, conversation: u128, text: &str, retry_of: Option<Uuid>, pays: bool) -> Uuid {
+    pub fn turn(
+        &mut self,
+        conversation: u128,
+        text: &str,
+        retry_of: Option<Uuid>,
+        pays: bool,
+    ) -> Uuid {
         let (turn, question, conversation) = (self.id(), self.id(), uuid(conversation));
-        let place = self.evidence.tables.conversations.iter().position(|row| row.id == conversation).unwrap();
+        let place = self
+            .evidence
+            .tables
+            .conversations
+            .iter()
+            .position(|row| row.id == conversation)
+            .unwrap();
         if let Some(retried) = retry_of {
-            for row in self.evidence.tables.turns.iter_mut().filter(|row| row.id == retried) {
+            for row in self
+                .evidence
+                .tables
+                .turns
+                .iter_mut()
+                .filter(|row| row.id == retried)
+            {
                 row.superseded = 1;
             }
         }
@@ -116,7 +165,9 @@ impl World {
         });
         let position = self.position(place);
         self.message(question, conversation, turn, position, "user", text);
-        self.evidence.shown[place].messages.push(shown(question, turn, "user", text, &[]));
+        self.evidence.shown[place]
+            .messages
+            .push(shown(question, turn, "user", text, &[]));
         let mut calls = Vec::new();
         let mut answer = self.step(turn, place, text, pays);
         if pays {
@@ -126,7 +177,13 @@ impl World {
             let (last, id) = self.step(turn, place, text, false);
             answer = (answer.0 + &last, id);
         }
-        self.evidence.shown[place].messages.push(shown(answer.1, turn, "assistant", &answer.0, &calls));
+        self.evidence.shown[place].messages.push(shown(
+            answer.1,
+            turn,
+            "assistant",
+            &answer.0,
+            &calls,
+        ));
         self.evidence.shown[place].tool_calls.extend(calls);
         turn
     }
@@ -137,9 +194,24 @@ impl World {
         row.last_position
     }
 
-    fn message(&mut self, id: Uuid, conversation: Uuid, turn: Uuid, position: i64, role: &str, text: &str) {
+    fn message(
+        &mut self,
+        id: Uuid,
+        conversation: Uuid,
+        turn: Uuid,
+        position: i64,
+        role: &str,
+        text: &str,
+    ) {
         let (role, text) = (role.to_owned(), text.to_owned());
-        self.evidence.tables.messages.push(MessageRow { id, conversation, turn, position: Some(position), role, text });
+        self.evidence.tables.messages.push(MessageRow {
+            id,
+            conversation,
+            turn,
+            position: Some(position),
+            role,
+            text,
+        });
     }
 
     /// The agent is asked, and what it says is stored.
@@ -148,8 +220,16 @@ impl World {
         let (id, conversation) = (self.id(), self.evidence.tables.conversations[place].id);
         let messages = self.transcript(conversation, turn);
         let text = format!("#{number} {}: well", asked.split(' ').next().unwrap());
-        let calls = pays.then(|| ("pay".to_owned(), "{}".to_owned())).into_iter().collect();
-        self.evidence.steps.push(Step { number, messages, text: text.clone(), calls });
+        let calls = pays
+            .then(|| ("pay".to_owned(), "{}".to_owned()))
+            .into_iter()
+            .collect();
+        self.evidence.steps.push(Step {
+            number,
+            messages,
+            text: text.clone(),
+            calls,
+        });
         let position = self.position(place);
         self.message(id, conversation, turn, position, "assistant", &text);
         (text, id)
@@ -160,7 +240,9 @@ impl World {
         let tables = &self.evidence.tables;
         let of = |id: Uuid| tables.turns.iter().find(|row| row.id == id).unwrap();
         let mut transcript = Vec::new();
-        let shown = |row: &&MessageRow| row.conversation == conversation && (row.turn == turn || of(row.turn).superseded == 0);
+        let shown = |row: &&MessageRow| {
+            row.conversation == conversation && (row.turn == turn || of(row.turn).superseded == 0)
+        };
         for row in tables.messages.iter().filter(shown) {
             let mut message = json!({ "role": row.role, "content": row.text });
             let call = tables.calls.iter().find(|call| call.message == row.id);
@@ -196,15 +278,34 @@ impl World {
             error: None,
             unknown_cause: None,
         });
-        self.evidence.runs.push(Run { tool: "pay".to_owned(), call: id, user, ended: true });
+        self.evidence.runs.push(Run {
+            tool: "pay".to_owned(),
+            call: id,
+            user,
+            ended: true,
+        });
         json!({ "id": id, "tool_name": "pay", "parameters": {}, "status": "succeeded", "result": output })
     }
 
     /// A message that was sent once, and replied to.
     pub fn sent(&mut self, turn: Uuid, key: Option<&str>, second: u64) {
         let outcome = Outcome::Replied(self.reply(turn));
-        let row = self.evidence.tables.turns.iter().find(|row| row.id == turn).unwrap();
-        let text = self.evidence.tables.messages.iter().find(|row| row.turn == turn).unwrap().text.clone();
+        let row = self
+            .evidence
+            .tables
+            .turns
+            .iter()
+            .find(|row| row.id == turn)
+            .unwrap();
+        let text = self
+            .evidence
+            .tables
+            .messages
+            .iter()
+            .find(|row| row.turn == turn)
+            .unwrap()
+            .text
+            .clone();
         self.evidence.history.messages.push(Message {
             user: row.owner.clone(),
             text,
@@ -218,10 +319,20 @@ impl World {
 
     fn reply(&self, turn: Uuid) -> Reply {
         let shown = self.evidence.shown.iter().flat_map(|shown| &shown.messages);
-        let messages: Vec<Value> = shown.filter(|message| message["turn_id"] == json!(turn)).cloned().collect();
+        let messages: Vec<Value> = shown
+            .filter(|message| message["turn_id"] == json!(turn))
+            .cloned()
+            .collect();
         let answer = messages.last().unwrap();
         Reply {
-            conversation: self.evidence.tables.turns.iter().find(|row| row.id == turn).unwrap().conversation,
+            conversation: self
+                .evidence
+                .tables
+                .turns
+                .iter()
+                .find(|row| row.id == turn)
+                .unwrap()
+                .conversation,
             turn,
             status: "success".to_owned(),
             response: answer["content"].as_str().unwrap().to_owned(),
@@ -237,27 +348,60 @@ impl World {
         for row in tables.messages.iter().filter(|row| row.turn == turn) {
             if row.role == "assistant" {
                 let (begin, end) = row.text.split_at(3);
-                frames.extend([begin, end].map(|delta| frame("text", &json!({ "message_id": row.id, "delta": delta }))));
+                frames.extend(
+                    [begin, end].map(|delta| {
+                        frame("text", &json!({ "message_id": row.id, "delta": delta }))
+                    }),
+                );
             }
-            frames.push(frame("message", &json!({ "id": row.id, "turn_id": turn, "role": row.role, "content": row.text })));
+            frames.push(frame(
+                "message",
+                &json!({ "id": row.id, "turn_id": turn, "role": row.role, "content": row.text }),
+            ));
             for call in tables.calls.iter().filter(|call| call.message == row.id) {
                 frames.push(frame("tool_call", &json!({ "id": call.id, "message_id": row.id, "tool_name": "pay", "parameters": {} })));
                 let output: Value = serde_json::from_str(call.output.as_ref().unwrap()).unwrap();
-                frames.push(frame("tool_result", &json!({ "id": call.id, "status": "succeeded", "result": output })));
+                frames.push(frame(
+                    "tool_result",
+                    &json!({ "id": call.id, "status": "succeeded", "result": output }),
+                ));
             }
         }
-        frames.push(frame("done", &json!({ "turn_id": turn, "status": "completed" })));
+        frames.push(frame(
+            "done",
+            &json!({ "turn_id": turn, "status": "completed" }),
+        ));
         let rest = frames.split_off(2);
-        let user = tables.turns.iter().find(|row| row.id == turn).unwrap().owner.clone();
-        let opening = Frame { id: None, name: "turn".to_owned(), data: "{}".to_owned() };
+        let user = tables
+            .turns
+            .iter()
+            .find(|row| row.id == turn)
+            .unwrap()
+            .owner
+            .clone();
+        let opening = Frame {
+            id: None,
+            name: "turn".to_owned(),
+            data: "{}".to_owned(),
+        };
         frames.insert(0, opening);
-        let watch = Watch { user, turn, connections: vec![frames, rest], ended: true, refusals: Vec::new() };
+        let watch = Watch {
+            user,
+            turn,
+            connections: vec![frames, rest],
+            ended: true,
+            refusals: Vec::new(),
+        };
         self.evidence.history.watches.push(watch);
     }
 }
 
 pub fn frame(name: &str, data: &Value) -> Frame {
-    Frame { id: Some("cursor".to_owned()), name: name.to_owned(), data: data.to_string() }
+    Frame {
+        id: Some("cursor".to_owned()),
+        name: name.to_owned(),
+        data: data.to_string(),
+    }
 }
 
 fn shown(id: Uuid, turn: Uuid, role: &str, content: &str, calls: &[Value]) -> Value {

@@ -59,6 +59,12 @@ pub enum Refused {
 impl State {
     pub(super) fn check(&self, refused: &[Refused]) -> Result<(), StoreError> {
         let refuses = refused.iter().any(|call| self.refused.contains(call));
-        if refuses { Err(StoreError::Internal("a permanent error that the test asked for".into())) } else { Ok(()) }
+        if refuses {
+            Err(StoreError::Internal(
+                "a permanent error that the test asked for".into(),
+            ))
+        } else {
+            Ok(())
+        }
     }
 }

@@ -7,21 +7,50 @@ pub async fn an_attempt_that_was_broken_off_counts(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
     let broken_off = running(store.begin_turn(new_conversation(leaving, "one")).await);
     let handed_over = running(store.begin_turn(new_conversation(leaving, "two")).await);
-    let found = store.claim_abandoned(Claim { holding: Some(vec![handed_over.turn.id]), ..claim(leaving) }).await.unwrap();
-    assert_eq!(found.iter().map(|held| (held.turn.id, held.attempt)).collect::<Vec<_>>(), [(broken_off.turn.id, 2)]);
-    store.retire(leaving, vec![handed_over.turn.id]).await.unwrap();
+    let found = store
+        .claim_abandoned(Claim {
+            holding: Some(vec![handed_over.turn.id]),
+            ..claim(leaving)
+        })
+        .await
+        .unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .map(|held| (held.turn.id, held.attempt))
+            .collect::<Vec<_>>(),
+        [(broken_off.turn.id, 2)]
+    );
+    store
+        .retire(leaving, vec![handed_over.turn.id])
+        .await
+        .unwrap();
     let worker = enrolled(&store, LEASE).await;
     let mut claimed = store.claim_abandoned(claim(worker)).await.unwrap();
     claimed.sort_by_key(|held| held.turn.id);
-    let attempts: Vec<_> = claimed.iter().map(|held| (held.turn.id, held.attempt)).collect();
-    assert_eq!(attempts, [(broken_off.turn.id, 3), (handed_over.turn.id, 1)]);
+    let attempts: Vec<_> = claimed
+        .iter()
+        .map(|held| (held.turn.id, held.attempt))
+        .collect();
+    assert_eq!(
+        attempts,
+        [(broken_off.turn.id, 3), (handed_over.turn.id, 1)]
+    );
 }
 
 /// The time that attempts take adds up, over claims and hand-overs. A queued turn has spent none.
 pub async fn the_time_of_all_attempts_adds_up(store: Store) {
     let mut worker = enrolled(&store, LEASE).await;
     let mut held = running(store.begin_turn(new_conversation(worker, "one")).await);
-    let waiting = queued(store.begin_turn(message_to(Target::Existing(held.turn.conversation), worker, "two")).await);
+    let waiting = queued(
+        store
+            .begin_turn(message_to(
+                Target::Existing(held.turn.conversation),
+                worker,
+                "two",
+            ))
+            .await,
+    );
     assert_eq!(held.spent, Duration::ZERO);
     let mut grown = 0;
     // Every store's clock goes on at some time.
@@ -32,10 +61,18 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
             worker = enrolled(&store, LEASE).await;
             claim(worker)
         } else {
-            Claim { holding: Some(Vec::new()), ..claim(worker) }
+            Claim {
+                holding: Some(Vec::new()),
+                ..claim(worker)
+            }
         };
         let next = store.claim_abandoned(claim).await.unwrap().pop().unwrap();
-        assert!(next.spent >= held.spent, "{:?} after {:?}", next.spent, held.spent);
+        assert!(
+            next.spent >= held.spent,
+            "{:?} after {:?}",
+            next.spent,
+            held.spent
+        );
         grown += u32::from(next.spent > held.spent);
         held = next;
     }
@@ -43,36 +80,86 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
     assert_eq!((next.turn.id, next.spent), (waiting.id, Duration::ZERO));
 }
 
-/// A forced end needs only the lease. It ends open calls, and the next turn begins in nobody's hands.
+/// A forced end needs only the lease. It ends open calls, and the next turn begins in nobody's
+/// hands.
 pub async fn a_forced_end_leaves_the_next_turn_to_a_claim(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let held = running(store.begin_turn(new_conversation(worker, "one")).await);
     let conversation = held.turn.conversation;
     let (message, said) = assistant("Working.");
     let call = tool_call(message, "{}");
-    store.append(&held.lease, vec![said, new(ItemBody::ToolCall(call.clone()))]).await.unwrap();
-    let retry = BeginTurn { retry_of: Some(held.turn.id), ..message_to(Target::Existing(conversation), worker, "two") };
+    store
+        .append(
+            &held.lease,
+            vec![said, new(ItemBody::ToolCall(call.clone()))],
+        )
+        .await
+        .unwrap();
+    let retry = BeginTurn {
+        retry_of: Some(held.turn.id),
+        ..message_to(Target::Existing(conversation), worker, "two")
+    };
     let second = queued(store.begin_turn(retry).await);
-    let third = queued(store.begin_turn(message_to(Target::Existing(conversation), worker, "three")).await);
-    let failure = TurnFailure { kind: FailureKind::Internal, message: "It cannot be stored.".to_owned() };
+    let third = queued(
+        store
+            .begin_turn(message_to(Target::Existing(conversation), worker, "three"))
+            .await,
+    );
+    let failure = TurnFailure {
+        kind: FailureKind::Internal,
+        message: "It cannot be stored.".to_owned(),
+    };
     let at = Timestamp(1_770_069_603_000_003);
-    let stale = TurnLease { epoch: held.lease.epoch + 1, ..held.lease };
-    assert!(matches!(store.force_end(&stale, failure.clone(), at).await, Err(StoreError::LeaseLost)));
+    let stale = TurnLease {
+        epoch: held.lease.epoch + 1,
+        ..held.lease
+    };
+    assert!(matches!(
+        store.force_end(&stale, failure.clone(), at).await,
+        Err(StoreError::LeaseLost)
+    ));
     for _ in 0..2 {
-        store.force_end(&held.lease, failure.clone(), at).await.unwrap();
+        store
+            .force_end(&held.lease, failure.clone(), at)
+            .await
+            .unwrap();
     }
-    assert!(matches!(store.append(&held.lease, answer("late")).await, Err(StoreError::LeaseLost)));
+    assert!(matches!(
+        store.append(&held.lease, answer("late")).await,
+        Err(StoreError::LeaseLost)
+    ));
 
-    let view = store.turn(&ann(), held.turn.id, Position::START).await.unwrap();
-    assert_eq!(view.turn.status, TurnStatus::Ended { at, outcome: TurnOutcome::Failed(failure) });
-    assert!(view.turn.superseded, "the retry runs and has not superseded it");
+    let view = store
+        .turn(&ann(), held.turn.id, Position::START)
+        .await
+        .unwrap();
+    assert_eq!(
+        view.turn.status,
+        TurnStatus::Ended {
+            at,
+            outcome: TurnOutcome::Failed(failure)
+        }
+    );
+    assert!(
+        view.turn.superseded,
+        "the retry runs and has not superseded it"
+    );
     assert_eq!(positions(&view.items), [1, 2, 3, 4]);
     assert!(
         matches!(&view.items[3].body, ItemBody::ToolResult(result) if result.call == call.id && result.outcome == ToolOutcome::Unknown(UnknownCause::Interrupted))
     );
     let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
-    assert_eq!(claimed.iter().map(|held| (held.turn.id, held.attempt)).collect::<Vec<_>>(), [(second.id, 1)]);
-    assert_eq!((positions(&claimed[0].items), texts(&claimed[0].items)), (vec![5], vec!["two"]));
+    assert_eq!(
+        claimed
+            .iter()
+            .map(|held| (held.turn.id, held.attempt))
+            .collect::<Vec<_>>(),
+        [(second.id, 1)]
+    );
+    assert_eq!(
+        (positions(&claimed[0].items), texts(&claimed[0].items)),
+        (vec![5], vec!["two"])
+    );
     let next = complete(&store, &claimed[0]).await.next.unwrap();
     assert_eq!((next.turn.id, positions(&next.items)), (third.id, vec![7]));
     complete(&store, &next).await;

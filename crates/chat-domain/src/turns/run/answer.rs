@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    AgentError, AgentErrorKind, FinishReason, ItemBody, Message, MessageId, NewItem, StepEnd, Timestamp, ToolCall, ToolError,
-    ToolErrorKind, ToolOutcome, ToolResult,
+    AgentError, AgentErrorKind, FinishReason, ItemBody, Message, MessageId, NewItem, StepEnd,
+    Timestamp, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
 };
 
 /// What a step has said so far.
@@ -28,7 +28,16 @@ impl Answer {
     /// An answer of which nothing is known yet.
     pub(super) fn new(message: MessageId, at: Timestamp, turns_left_out: usize) -> Self {
         let (calls, refused, ran) = (Vec::new(), Vec::new(), Vec::new());
-        Self { message, at, text: String::new(), turns_left_out, end: None, calls, refused, ran }
+        Self {
+            message,
+            at,
+            text: String::new(),
+            turns_left_out,
+            end: None,
+            calls,
+            refused,
+            ran,
+        }
     }
 
     /// Whether nothing of the answer was shown or done yet, so that the agent can be asked again.
@@ -52,49 +61,92 @@ impl Answer {
         Ok(())
     }
 
-    /// Refuses the calls whose arguments are not whole, because the answer was cut off, so that the agent is told why.
+    /// Refuses the calls whose arguments are not whole, because the answer was cut off, so that the
+    /// agent is told why.
     fn refuse_broken_calls(&mut self, finish: FinishReason) {
-        let cut_off = if finish == FinishReason::Length { "at the limit of tokens for an answer" } else { "by a content filter" };
+        let cut_off = if finish == FinishReason::Length {
+            "at the limit of tokens for an answer"
+        } else {
+            "by a content filter"
+        };
         for call in &self.calls {
             let is_known = self.refused.iter().any(|result| result.call == call.id);
             if !is_known && !call.arguments.as_str().trim_start().starts_with('{') {
-                let message = format!("The arguments are not whole: your answer was cut off {cut_off}. The tool was not run.");
-                let outcome = ToolOutcome::Failed(ToolError::new(ToolErrorKind::InvalidArguments, message));
-                self.refused.push(ToolResult { call: call.id, outcome, started_at: self.at, took: Duration::ZERO });
+                let message = format!(
+                    "The arguments are not whole: your answer was cut off {cut_off}. The tool was not run."
+                );
+                let outcome =
+                    ToolOutcome::Failed(ToolError::new(ToolErrorKind::InvalidArguments, message));
+                self.refused.push(ToolResult {
+                    call: call.id,
+                    outcome,
+                    started_at: self.at,
+                    took: Duration::ZERO,
+                });
             }
         }
     }
 
     pub(super) fn items(self) -> Vec<NewItem> {
-        let Self { message, at, text, turns_left_out, end, calls, refused, ran } = self;
-        let (finish, agent_data) = end.map_or((None, None), |end| (Some(end.finish), end.agent_data));
+        let Self {
+            message,
+            at,
+            text,
+            turns_left_out,
+            end,
+            calls,
+            refused,
+            ran,
+        } = self;
+        let (finish, agent_data) =
+            end.map_or((None, None), |end| (Some(end.finish), end.agent_data));
         let turns_left_out = u64::try_from(turns_left_out).unwrap_or(u64::MAX);
-        let message = Message { finish, turns_left_out, agent_data, ..Message::assistant(message, text) };
+        let message = Message {
+            finish,
+            turns_left_out,
+            agent_data,
+            ..Message::assistant(message, text)
+        };
         let mut bodies = vec![ItemBody::Message(message)];
         for (call, result) in ran {
             bodies.extend([ItemBody::ToolCall(call), ItemBody::ToolResult(result)]);
         }
         bodies.extend(calls.into_iter().map(ItemBody::ToolCall));
         bodies.extend(refused.into_iter().map(ItemBody::ToolResult));
-        bodies.into_iter().map(|body| NewItem { at, body }).collect()
+        bodies
+            .into_iter()
+            .map(|body| NewItem { at, body })
+            .collect()
     }
 
-    /// What is kept of an answer that was broken off: the calls it asked for were never recorded, so they never were.
+    /// What is kept of an answer that was broken off: the calls it asked for were never recorded,
+    /// so they never were.
     pub(super) fn broken_off(mut self) -> Vec<NewItem> {
         self.calls.clear();
         self.refused.clear();
-        if self.text.trim().is_empty() && self.ran.is_empty() { Vec::new() } else { self.items() }
+        if self.text.trim().is_empty() && self.ran.is_empty() {
+            Vec::new()
+        } else {
+            self.items()
+        }
     }
 }
 
 /// The error of an answer without text and calls.
 fn empty(finish: FinishReason) -> AgentError {
     let (kind, message) = match finish {
-        FinishReason::Complete => (AgentErrorKind::EmptyAnswer, "The agent ended its answer without text and without tool calls."),
-        FinishReason::Length => {
-            (AgentErrorKind::EmptyAnswer, "The agent reached its limit of tokens for an answer before the first word of it.")
-        }
-        FinishReason::ContentFilter => (AgentErrorKind::Refused, "The agent's content filter withheld the whole answer."),
+        FinishReason::Complete => (
+            AgentErrorKind::EmptyAnswer,
+            "The agent ended its answer without text and without tool calls.",
+        ),
+        FinishReason::Length => (
+            AgentErrorKind::EmptyAnswer,
+            "The agent reached its limit of tokens for an answer before the first word of it.",
+        ),
+        FinishReason::ContentFilter => (
+            AgentErrorKind::Refused,
+            "The agent's content filter withheld the whole answer.",
+        ),
     };
     AgentError::new(kind, message)
 }

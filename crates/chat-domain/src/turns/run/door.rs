@@ -1,4 +1,5 @@
-//! What agents and tools send is bounded here, before it is shown or stored, so that every store can keep it and every reader read it.
+//! What agents and tools send is bounded here, before it is shown or stored, so that every store
+//! can keep it and every reader read it.
 
 use crate::json::MAX_JSON_DEPTH;
 use crate::{RawJson, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, without_nul};
@@ -29,33 +30,49 @@ pub(super) fn failure(message: String) -> String {
     text(message, ERROR_BYTES)
 }
 
-/// The arguments of a call; or, if they are not acceptable, their beginning as a JSON string, and why the call fails.
+/// The arguments of a call; or, if they are not acceptable, their beginning as a JSON string, and
+/// why the call fails.
 pub(super) fn arguments(arguments: RawJson) -> Result<RawJson, (RawJson, ToolError)> {
     let size = arguments.as_str().len();
     let problem = if size > ARGUMENTS_BYTES {
-        format!("Not run: the arguments are {size} bytes long, and at most {ARGUMENTS_BYTES} are allowed.")
+        format!(
+            "Not run: the arguments are {size} bytes long, and at most {ARGUMENTS_BYTES} are allowed."
+        )
     } else if arguments.depth() > MAX_JSON_DEPTH {
         format!("Not run: the arguments are nested more than {MAX_JSON_DEPTH} levels deep.")
     } else {
         return Ok(arguments.readable());
     };
     let kept = text(arguments.as_str().to_owned(), REFUSED_BYTES);
-    Err((RawJson::string(&kept), ToolError::new(ToolErrorKind::InvalidArguments, problem)))
+    Err((
+        RawJson::string(&kept),
+        ToolError::new(ToolErrorKind::InvalidArguments, problem),
+    ))
 }
 
 /// The outcome of a call; its answer has at most so many bytes.
 pub(super) fn outcome(outcome: ToolOutcome, limit: usize) -> ToolOutcome {
-    let too_large = |message: String| ToolOutcome::Failed(ToolError::new(ToolErrorKind::TooLarge, message));
+    let too_large =
+        |message: String| ToolOutcome::Failed(ToolError::new(ToolErrorKind::TooLarge, message));
     match outcome {
         ToolOutcome::Succeeded(ToolOutput(json)) if json.as_str().len() > limit => {
             let size = json.as_str().len();
-            too_large(format!("The tool ran, but its answer of {size} bytes is larger than the {limit} that are allowed."))
+            too_large(format!(
+                "The tool ran, but its answer of {size} bytes is larger than the {limit} that are allowed."
+            ))
         }
         ToolOutcome::Succeeded(ToolOutput(json)) if json.depth() > MAX_JSON_DEPTH => {
-            too_large(format!("The tool ran, but its answer is nested more than {MAX_JSON_DEPTH} levels deep."))
+            too_large(format!(
+                "The tool ran, but its answer is nested more than {MAX_JSON_DEPTH} levels deep."
+            ))
         }
-        ToolOutcome::Succeeded(ToolOutput(json)) => ToolOutcome::Succeeded(ToolOutput(json.readable())),
-        ToolOutcome::Failed(ToolError { kind, message }) => ToolOutcome::Failed(ToolError { kind, message: failure(message) }),
+        ToolOutcome::Succeeded(ToolOutput(json)) => {
+            ToolOutcome::Succeeded(ToolOutput(json.readable()))
+        }
+        ToolOutcome::Failed(ToolError { kind, message }) => ToolOutcome::Failed(ToolError {
+            kind,
+            message: failure(message),
+        }),
         ToolOutcome::Unknown(cause) => ToolOutcome::Unknown(cause),
     }
 }

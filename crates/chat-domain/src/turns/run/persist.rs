@@ -1,4 +1,5 @@
-//! The writes of a run: repeated while the store is unavailable; and the end of a turn that the store refuses.
+//! The writes of a run: repeated while the store is unavailable; and the end of a turn that the
+//! store refuses.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Halt, Runner, failed};
 use crate::turns::plan::{self, Next};
 use crate::{
-    EndedTurn, FailureKind, ItemBody, NewItem, Signal, StoreError, ToolOutcome, TurnFailure, TurnLog, TurnOutcome, TurnPage, TurnStatus,
-    UnknownCause,
+    EndedTurn, FailureKind, ItemBody, NewItem, Signal, StoreError, ToolOutcome, TurnFailure,
+    TurnLog, TurnOutcome, TurnPage, TurnStatus, UnknownCause,
 };
 
 /// The first and the longest pause before a call of an unavailable store is repeated.
@@ -21,13 +22,22 @@ const STORE_FAULT: &str = "The server could not read or store a part of this con
 impl Runner<'_> {
     pub(super) async fn read_history(&self) -> Result<Vec<TurnLog>, Halt> {
         let (store, held) = (&self.deps.store, &self.held);
-        let page = TurnPage { before: Some(held.turn.ordinal), ..TurnPage::ALL };
-        self.persist("read the history", || store.turns(&held.owner, held.turn.conversation, page)).await
+        let page = TurnPage {
+            before: Some(held.turn.ordinal),
+            ..TurnPage::ALL
+        };
+        self.persist("read the history", || {
+            store.turns(&held.owner, held.turn.conversation, page)
+        })
+        .await
     }
 
     pub(super) async fn append(&mut self, items: Vec<NewItem>) -> Result<(), Halt> {
         let (store, lease) = (&self.deps.store, &self.run.lease);
-        let placed = match self.persist("append", || store.append(lease, items.clone())).await {
+        let placed = match self
+            .persist("append", || store.append(lease, items.clone()))
+            .await
+        {
             Ok(placed) => placed,
             Err(halt) => return Err(self.refused(halt, items)),
         };
@@ -39,9 +49,21 @@ impl Runner<'_> {
         Ok(())
     }
 
-    pub(super) async fn end(&mut self, last: Vec<NewItem>, outcome: TurnOutcome) -> Result<EndedTurn, Halt> {
-        let (store, lease, at) = (&self.deps.store, &self.run.lease, self.deps.environment.now());
-        let ended = self.persist("end the turn", || store.end_turn(lease, last.clone(), outcome.clone(), self.usage, at)).await;
+    pub(super) async fn end(
+        &mut self,
+        last: Vec<NewItem>,
+        outcome: TurnOutcome,
+    ) -> Result<EndedTurn, Halt> {
+        let (store, lease, at) = (
+            &self.deps.store,
+            &self.run.lease,
+            self.deps.environment.now(),
+        );
+        let ended = self
+            .persist("end the turn", || {
+                store.end_turn(lease, last.clone(), outcome.clone(), self.usage, at)
+            })
+            .await;
         let ended = match ended {
             Ok(ended) => ended,
             Err(halt) => return Err(self.refused(halt, last)),
@@ -65,19 +87,28 @@ impl Runner<'_> {
         halt
     }
 
-    /// Ends the turn as failed after a permanent error of the store, with as much of its items as the store takes.
+    /// Ends the turn as failed after a permanent error of the store, with as much of its items as
+    /// the store takes.
     pub(super) async fn end_after_fault(&mut self) -> Result<EndedTurn, Halt> {
         let open = match plan::next(&self.items, usize::MAX) {
             Next::CallTools(calls) => calls,
             Next::CallAgent | Next::End(_) => Vec::new(),
         };
-        let unknown: Vec<_> = open.iter().map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted))).collect();
+        let unknown: Vec<_> = open
+            .iter()
+            .map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted)))
+            .collect();
         // Calls that were not recorded were never made, so the text remains of a refused step.
         let is_text = |item: &NewItem| matches!(&item.body, ItemBody::Message(message) if !message.text.is_empty());
-        let said = std::mem::take(&mut self.refused).into_iter().filter(is_text);
+        let said = std::mem::take(&mut self.refused)
+            .into_iter()
+            .filter(is_text);
         let with_text: Vec<_> = said.chain(unknown.iter().cloned()).collect();
         for last in [with_text, unknown, Vec::new()] {
-            match self.end(last, failed(FailureKind::Internal, STORE_FAULT.to_owned())).await {
+            match self
+                .end(last, failed(FailureKind::Internal, STORE_FAULT.to_owned()))
+                .await
+            {
                 Err(Halt::StoreFault) => {}
                 ended => return ended,
             }
@@ -86,30 +117,60 @@ impl Runner<'_> {
     }
 
     async fn force_end(&self) -> Result<EndedTurn, Halt> {
-        let (store, lease, at) = (&self.deps.store, &self.run.lease, self.deps.environment.now());
-        let failure = TurnFailure { kind: FailureKind::Internal, message: STORE_FAULT.to_owned() };
-        self.persist("force the end of the turn", || store.force_end(lease, failure.clone(), at)).await?;
+        let (store, lease, at) = (
+            &self.deps.store,
+            &self.run.lease,
+            self.deps.environment.now(),
+        );
+        let failure = TurnFailure {
+            kind: FailureKind::Internal,
+            message: STORE_FAULT.to_owned(),
+        };
+        self.persist("force the end of the turn", || {
+            store.force_end(lease, failure.clone(), at)
+        })
+        .await?;
         let mut turn = self.held.turn.clone();
-        turn.status = TurnStatus::Ended { at, outcome: TurnOutcome::Failed(failure) };
-        let ended = EndedTurn { turn, items: Vec::new(), next: None };
+        turn.status = TurnStatus::Ended {
+            at,
+            outcome: TurnOutcome::Failed(failure),
+        };
+        let ended = EndedTurn {
+            turn,
+            items: Vec::new(),
+            next: None,
+        };
         self.show_end(&ended);
         Ok(ended)
     }
 
     /// Does a unit of work of the store, again and again while the store is unavailable.
-    async fn persist<'s, T>(&self, doing: &'static str, work: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>) -> Result<T, Halt> {
+    async fn persist<'s, T>(
+        &self,
+        doing: &'static str,
+        work: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>,
+    ) -> Result<T, Halt> {
         let (mut pause, longest) = STORE_PAUSE;
-        // Past the turn's own limit its readers should be told that the store is unavailable; the sweep finds the turn later.
+        // Past the turn's own limit its readers should be told that the store is unavailable; the
+        // sweep finds the turn later.
         let patience = self.deadline.max(Instant::now()) + self.deps.limits.lease;
         loop {
             match work().await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::LeaseLost | StoreError::NotFound) => return Err(Halt::Released),
                 Err(error) => {
-                    self.deps.observer.observe(Signal::StoreFailed { doing, error: &error });
+                    self.deps.observer.observe(Signal::StoreFailed {
+                        doing,
+                        error: &error,
+                    });
                     if !error.is_transient() {
-                        // Let go of in a build that shows that the fault campaign notices it: docs/TORTURE.md.
-                        return Err(if cfg!(sabotage = "refusals") { Halt::Released } else { Halt::StoreFault });
+                        // Let go of in a build that shows that the fault campaign notices it:
+                        // docs/TORTURE.md.
+                        return Err(if cfg!(sabotage = "refusals") {
+                            Halt::Released
+                        } else {
+                            Halt::StoreFault
+                        });
                     }
                 }
             }

@@ -2,21 +2,31 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::LogBuilder;
-use crate::{FailureKind, FinishReason, Message, ToolError, ToolErrorKind, ToolOutput, TurnFailure};
+use crate::{
+    FailureKind, FinishReason, Message, ToolError, ToolErrorKind, ToolOutput, TurnFailure,
+};
 
 /// What stands in a log, sound or not.
 #[derive(Clone, Debug)]
 enum Piece {
     Say(String),
-    Call { ran_by: RanBy },
-    Result { of: prop::sample::Index, outcome: ToolOutcome },
+    Call {
+        ran_by: RanBy,
+    },
+    Result {
+        of: prop::sample::Index,
+        outcome: ToolOutcome,
+    },
     Drop(prop::sample::Index),
 }
 
 fn outcome() -> impl Strategy<Value = ToolOutcome> {
     prop_oneof![
-        "[a-z]{0,9}".prop_map(|text| ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(format!("{text:?}"))))),
-        "[a-z]{0,9}".prop_map(|text| ToolOutcome::Failed(ToolError::new(ToolErrorKind::Failed, text))),
+        "[a-z]{0,9}".prop_map(
+            |text| ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(format!("{text:?}"))))
+        ),
+        "[a-z]{0,9}"
+            .prop_map(|text| ToolOutcome::Failed(ToolError::new(ToolErrorKind::Failed, text))),
         proptest::sample::select(UnknownCause::ALL).prop_map(ToolOutcome::Unknown),
     ]
 }
@@ -25,13 +35,17 @@ fn piece() -> impl Strategy<Value = Piece> {
     prop_oneof![
         "[a-z]{0,30}".prop_map(Piece::Say),
         prop_oneof![Just(RanBy::Us), Just(RanBy::Agent)].prop_map(|ran_by| Piece::Call { ran_by }),
-        (any::<prop::sample::Index>(), outcome()).prop_map(|(of, outcome)| Piece::Result { of, outcome }),
+        (any::<prop::sample::Index>(), outcome())
+            .prop_map(|(of, outcome)| Piece::Result { of, outcome }),
         any::<prop::sample::Index>().prop_map(Piece::Drop),
     ]
 }
 
 fn status() -> impl Strategy<Value = TurnStatus> {
-    let failure = TurnFailure { kind: FailureKind::AgentTimeout, message: "Too slow.".to_owned() };
+    let failure = TurnFailure {
+        kind: FailureKind::AgentTimeout,
+        message: "Too slow.".to_owned(),
+    };
     let at = crate::Timestamp(1);
     prop_oneof![
         3 => Just(TurnStatus::Ended { at, outcome: TurnOutcome::Completed }),
@@ -41,38 +55,48 @@ fn status() -> impl Strategy<Value = TurnStatus> {
     ]
 }
 
-/// Any log of a turn: results before or without their calls, calls without messages, anything cut out.
+/// Any log of a turn: results before or without their calls, calls without messages, anything cut
+/// out.
 fn any_turn() -> impl Strategy<Value = TurnLog> {
-    (prop::collection::vec(piece(), 0..12), status(), any::<u64>()).prop_map(|(pieces, status, seed)| {
-        let mut log = LogBuilder::new();
-        let mut message = log.user("Question");
-        let mut calls = Vec::new();
-        let mut cut = Vec::new();
-        for piece in pieces {
-            match piece {
-                Piece::Say(text) => message = log.assistant(&text),
-                Piece::Call { ran_by } => calls.push(log.call_by(ran_by, message, "tool").id),
-                Piece::Result { of, outcome } if !calls.is_empty() => log.outcome(*of.get(&calls), outcome),
-                Piece::Result { .. } => {}
-                Piece::Drop(at) => cut.push(at),
+    (
+        prop::collection::vec(piece(), 0..12),
+        status(),
+        any::<u64>(),
+    )
+        .prop_map(|(pieces, status, seed)| {
+            let mut log = LogBuilder::new();
+            let mut message = log.user("Question");
+            let mut calls = Vec::new();
+            let mut cut = Vec::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Say(text) => message = log.assistant(&text),
+                    Piece::Call { ran_by } => calls.push(log.call_by(ran_by, message, "tool").id),
+                    Piece::Result { of, outcome } if !calls.is_empty() => {
+                        log.outcome(*of.get(&calls), outcome)
+                    }
+                    Piece::Result { .. } => {}
+                    Piece::Drop(at) => cut.push(at),
+                }
             }
-        }
-        let mut log = log.log(seed % 3, status);
-        for at in cut {
-            if log.items.len() > 1 {
-                let at = at.index(log.items.len() - 1) + 1;
-                log.items.remove(at);
+            let mut log = log.log(seed % 3, status);
+            for at in cut {
+                if log.items.len() > 1 {
+                    let at = at.index(log.items.len() - 1) + 1;
+                    log.items.remove(at);
+                }
             }
-        }
-        log.turn.superseded = seed % 7 == 0;
-        log
-    })
+            log.turn.superseded = seed % 7 == 0;
+            log
+        })
 }
 
 /// Ids are the same in each turn that [`LogBuilder`] makes; give each turn its own.
 fn distinct(mut logs: Vec<TurnLog>) -> Vec<TurnLog> {
     for (n, log) in logs.iter_mut().enumerate() {
-        let own = |id: &mut uuid::Uuid| *id = uuid::Uuid::from_u128(id.as_u128() + ((n as u128 + 1) << 32));
+        let own = |id: &mut uuid::Uuid| {
+            *id = uuid::Uuid::from_u128(id.as_u128() + ((n as u128 + 1) << 32))
+        };
         for item in &mut log.items {
             match &mut item.body {
                 ItemBody::Message(Message { id, .. }) => own(&mut id.0),
@@ -95,7 +119,11 @@ fn check(transcript: &Transcript) {
     for entry in &transcript.0 {
         match entry {
             Entry::ToolResult { call, .. } => {
-                assert_eq!(waiting.first(), Some(call), "a result not directly after its call");
+                assert_eq!(
+                    waiting.first(),
+                    Some(call),
+                    "a result not directly after its call"
+                );
                 waiting.remove(0);
             }
             Entry::User { text } => {
@@ -103,9 +131,15 @@ fn check(transcript: &Transcript) {
             }
             Entry::Assistant { text, calls, .. } => {
                 assert!(waiting.is_empty(), "a call without its result");
-                assert!(!text.is_empty() || !calls.is_empty(), "the agent says nothing");
+                assert!(
+                    !text.is_empty() || !calls.is_empty(),
+                    "the agent says nothing"
+                );
                 waiting = calls.iter().map(|call| call.id).collect();
-                assert!(waiting.iter().all(|id| seen.insert(*id)), "a call stands twice");
+                assert!(
+                    waiting.iter().all(|id| seen.insert(*id)),
+                    "a call stands twice"
+                );
             }
         }
         user_before = matches!(entry, Entry::User { .. });
@@ -114,11 +148,15 @@ fn check(transcript: &Transcript) {
 }
 
 fn calls_of(items: &[Item]) -> usize {
-    items.iter().filter(|item| matches!(item.body, ItemBody::ToolCall(_))).count()
+    items
+        .iter()
+        .filter(|item| matches!(item.body, ItemBody::ToolCall(_)))
+        .count()
 }
 
 proptest! {
-    /// From any log, each call has exactly one result, directly after its message, and nothing is lost.
+    /// From any log, each call has exactly one result, directly after its message, and nothing is
+    /// lost.
     #[test]
     fn it_is_total(logs in prop::collection::vec(any_turn(), 1..5)) {
         let logs = distinct(logs);
@@ -156,7 +194,8 @@ proptest! {
         }
     }
 
-    /// With a budget whole turns are left out, the oldest first; the rest fits, or is the current turn alone.
+    /// With a budget whole turns are left out, the oldest first; the rest fits, or is the current
+    /// turn alone.
     #[test]
     fn it_is_cut_only_between_turns(logs in prop::collection::vec(any_turn(), 1..8), budget in 1_usize..400) {
         let logs = distinct(logs);
@@ -172,7 +211,8 @@ proptest! {
         prop_assert!(ends.contains(&cut.0.len()));
     }
 
-    /// Whatever limit the agent names, each refusal leaves out more, until nothing but the current turn is left, in few tries.
+    /// Whatever limit the agent names, each refusal leaves out more, until nothing but the current
+    /// turn is left, in few tries.
     #[test]
     fn an_agent_that_refuses_is_asked_seldom(
         logs in prop::collection::vec(any_turn(), 1..40),
@@ -215,8 +255,17 @@ fn a_conversation_reads_as_it_was() {
     let mut first = LogBuilder::new();
     first.user("Add milk");
     let message = first.assistant("Adding.");
-    let (one, two) = (first.call(message, "add_task"), first.call(message, "add_task"));
-    first.outcome(two.id, ToolOutcome::Failed(ToolError::new(ToolErrorKind::TimedOut, "No answer in 30 s.")));
+    let (one, two) = (
+        first.call(message, "add_task"),
+        first.call(message, "add_task"),
+    );
+    first.outcome(
+        two.id,
+        ToolOutcome::Failed(ToolError::new(
+            ToolErrorKind::TimedOut,
+            "No answer in 30 s.",
+        )),
+    );
     first.result(one.id);
     first.assistant("Added.");
     let mut second = LogBuilder::new();
@@ -233,10 +282,16 @@ fn a_conversation_reads_as_it_was() {
     current.user("Go on");
     let line = |entry: &Entry| match entry {
         Entry::User { text } => format!("user: {text}"),
-        Entry::Assistant { text, calls, .. } => format!("assistant: {text:?}, {} calls", calls.len()),
+        Entry::Assistant { text, calls, .. } => {
+            format!("assistant: {text:?}, {} calls", calls.len())
+        }
         Entry::ToolResult { content, .. } => format!("result: {content}"),
     };
-    let lines: Vec<_> = project(&logs, current.items(), None).0.iter().map(line).collect();
+    let lines: Vec<_> = project(&logs, current.items(), None)
+        .0
+        .iter()
+        .map(line)
+        .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     user: Add milk
     assistant: "Adding.", 2 calls
@@ -262,5 +317,8 @@ fn the_cut_stays_where_it_is_for_many_turns() {
     }
     let first = |n: usize| project(&logs[..n], &[], Some(1_000)).0.first().cloned();
     let cuts = (100..200).filter(|n| first(*n) != first(n - 1)).count();
-    assert!((10..30).contains(&cuts), "the prefix changed {cuts} times in 100 turns");
+    assert!(
+        (10..30).contains(&cuts),
+        "the prefix changed {cuts} times in 100 turns"
+    );
 }

@@ -3,7 +3,8 @@
 use super::{Entry, Transcript, ended_turn, entries, size};
 use crate::{Item, TurnLog};
 
-/// A conversation as the agent may read it: its turns before the current one, as far as none has taken their place, and the current one.
+/// A conversation as the agent may read it: its turns before the current one, as far as none has
+/// taken their place, and the current one.
 pub struct Window {
     /// The entries of each turn, the current one last.
     turns: Vec<Vec<Entry>>,
@@ -22,14 +23,26 @@ impl Window {
         let mut turns: Vec<Vec<Entry>> = counted().map(ended_turn).collect();
         turns.push(entries(current));
         let last_answer = counted().rev().find(|log| log.turn.finish.is_some());
-        let left_out_before = last_answer.map_or(0, |log| usize::try_from(log.turn.turns_left_out).unwrap_or(usize::MAX));
-        let sizes = turns.iter().map(|entries| entries.iter().map(size).sum()).collect();
-        Self { turns, sizes, left_out: 0, left_out_before }
+        let left_out_before = last_answer.map_or(0, |log| {
+            usize::try_from(log.turn.turns_left_out).unwrap_or(usize::MAX)
+        });
+        let sizes = turns
+            .iter()
+            .map(|entries| entries.iter().map(size).sum())
+            .collect();
+        Self {
+            turns,
+            sizes,
+            left_out: 0,
+            left_out_before,
+        }
     }
 
-    /// Leaves out the oldest turns until the rest fits into `budget` tokens, or is the current turn alone.
+    /// Leaves out the oldest turns until the rest fits into `budget` tokens, or is the current turn
+    /// alone.
     ///
-    /// The cut moves on in strides of a quarter of the budget, so that the text before a turn stays the same for many turns.
+    /// The cut moves on in strides of a quarter of the budget, so that the text before a turn stays
+    /// the same for many turns.
     pub fn fit(&mut self, budget: usize) {
         self.leave_out(self.over(budget));
     }
@@ -44,10 +57,12 @@ impl Window {
         self.left_out
     }
 
-    /// How many of the oldest turns to leave out after the agent has refused to read this much; `None` if this was the current turn alone.
+    /// How many of the oldest turns to leave out after the agent has refused to read this much;
+    /// `None` if this was the current turn alone.
     ///
-    /// After the first refusal: as many as the `limit` in tokens demands that the agent named; else as many as it did not read for its last
-    /// answer, so that the text before the current turn stays the same. Otherwise half of those that are left. So an agent is asked at most
+    /// After the first refusal: as many as the `limit` in tokens demands that the agent named; else
+    /// as many as it did not read for its last answer, so that the text before the current turn
+    /// stays the same. Otherwise half of those that are left. So an agent is asked at most
     /// log2(turns) + 3 times.
     pub fn shorter(&self, refusals: usize, limit: Option<usize>) -> Option<usize> {
         let kept = self.earlier() - self.left_out;
@@ -57,13 +72,23 @@ impl Window {
         let more = |turns: &usize| *turns > self.left_out;
         let named = limit.map(|limit| self.over(limit)).filter(more);
         let before = Some(self.left_out_before.min(self.earlier())).filter(more);
-        let guess = if refusals == 1 { named.or(before) } else { None };
+        let guess = if refusals == 1 {
+            named.or(before)
+        } else {
+            None
+        };
         Some(guess.unwrap_or(self.left_out + kept.div_ceil(2)))
     }
 
     /// Takes out what is left, in order.
     pub fn take_transcript(&mut self) -> Transcript {
-        Transcript(std::mem::take(&mut self.turns).into_iter().skip(self.left_out).flatten().collect())
+        Transcript(
+            std::mem::take(&mut self.turns)
+                .into_iter()
+                .skip(self.left_out)
+                .flatten()
+                .collect(),
+        )
     }
 
     /// How many turns there are before the current one.
@@ -85,6 +110,10 @@ impl Window {
             start += **size;
             begins_before
         };
-        self.sizes.iter().take(self.earlier()).take_while(begin_before_cut).count()
+        self.sizes
+            .iter()
+            .take(self.earlier())
+            .take_while(begin_before_cut)
+            .count()
     }
 }

@@ -1,7 +1,9 @@
-//! A model of the turn protocol, checked exhaustively. What it says, what it leaves out and what it has found: `docs/MODEL.md`.
+//! A model of the turn protocol, checked exhaustively. What it says, what it leaves out and what it
+//! has found: `docs/MODEL.md`.
 //!
-//! [`world`] is what there is, [`store`] the transactions, [`run`] and [`steps`] what workers do between them and what befalls them,
-//! [`properties`] what must hold, and [`checks`] the worlds that are explored.
+//! [`world`] is what there is, [`store`] the transactions, [`run`] and [`steps`] what workers do
+//! between them and what befalls them, [`properties`] what must hold, and [`checks`] the worlds
+//! that are explored.
 
 mod checks;
 mod properties;
@@ -28,7 +30,8 @@ pub struct Guards {
     pub recognition: bool,
     /// Calls of an earlier attempt that cannot be repeated end as unknown.
     pub unknown: bool,
-    /// An end that is repeated hands the next turn over only under the lease that the first one gave.
+    /// An end that is repeated hands the next turn over only under the lease that the first one
+    /// gave.
     pub handed_once: bool,
     /// A worker looks at its lease before it sends a call.
     pub look: bool,
@@ -40,7 +43,8 @@ pub struct Guards {
     pub counted: bool,
     /// The time limit is of the turn, not of the attempt.
     pub deadline: bool,
-    /// A call of the store that was given up is done before the next one of the same worker, or never.
+    /// A call of the store that was given up is done before the next one of the same worker, or
+    /// never.
     pub order: bool,
 }
 
@@ -82,7 +86,11 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(self.workers, self.messages.len() as u8, self.faults)]
+        vec![World::new(
+            self.workers,
+            self.messages.len() as u8,
+            self.faults,
+        )]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -99,9 +107,18 @@ impl Model for Protocol {
 
     fn format_action(&self, action: &Action) -> String {
         match action {
-            Action::Begin { message, worker, answer } => format!("message {message} to worker {worker}: Begin({answer:?})"),
+            Action::Begin {
+                message,
+                worker,
+                answer,
+            } => format!("message {message} to worker {worker}: Begin({answer:?})"),
             Action::HearBegin { message } => format!("message {message}: HearBegin"),
-            Action::Run { turn, name, epoch, step } => format!("{name:?}, turn {turn}, epoch {epoch}: {step:?}"),
+            Action::Run {
+                turn,
+                name,
+                epoch,
+                step,
+            } => format!("{name:?}, turn {turn}, epoch {epoch}: {step:?}"),
             other => format!("{other:?}"),
         }
     }

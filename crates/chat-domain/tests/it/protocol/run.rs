@@ -1,7 +1,9 @@
 //! What one attempt at a turn does: `turns/run.rs`, step by step.
 
 use super::store::Refusal;
-use super::world::{Body, Call, Doing, Held, Life, Outcome, Run, Stage, Status, Stop, ToolOutcome, World, Write};
+use super::world::{
+    Body, Call, Doing, Held, Life, Outcome, Run, Stage, Status, Stop, ToolOutcome, World, Write,
+};
 use super::{Answer, Protocol};
 
 /// A step of a run. Between two steps anything else may happen.
@@ -27,7 +29,10 @@ pub enum Step {
 
 impl Step {
     pub fn is_fault(self) -> bool {
-        matches!(self, Self::Write(Answer::Lost) | Self::Result(_, Answer::Lost) | Self::GiveUp)
+        matches!(
+            self,
+            Self::Write(Answer::Lost) | Self::Result(_, Answer::Lost) | Self::GiveUp
+        )
     }
 }
 
@@ -39,8 +44,18 @@ impl Protocol {
     /// The calls that a run has to bring to a result.
     fn pending(&self, world: &World, run: &Run) -> Vec<Call> {
         let known = world.known(run.lease);
-        let has_result = |call: Call| known.clone().any(|body| matches!(body, Body::Result(of, _) if of == call));
-        let calls = known.clone().filter_map(|body| if let Body::Call(call) = body { Some(call) } else { None });
+        let has_result = |call: Call| {
+            known
+                .clone()
+                .any(|body| matches!(body, Body::Result(of, _) if of == call))
+        };
+        let calls = known.clone().filter_map(|body| {
+            if let Body::Call(call) = body {
+                Some(call)
+            } else {
+                None
+            }
+        });
         let mut pending: Vec<_> = calls.filter(|call| !has_result(*call)).collect();
         if !self.guards.stored_first && self.steps_done(world, run) == 0 {
             pending.extend(self.fresh_calls(world, run));
@@ -54,30 +69,61 @@ impl Protocol {
     }
 
     fn steps_done(&self, world: &World, run: &Run) -> u8 {
-        world.known(run.lease).filter(|body| matches!(body, Body::Said(_))).count() as u8
+        world
+            .known(run.lease)
+            .filter(|body| matches!(body, Body::Said(_)))
+            .count() as u8
     }
 
     fn unknown(calls: impl IntoIterator<Item = Call>) -> Vec<Body> {
-        calls.into_iter().map(|call| Body::Result(call, ToolOutcome::Unknown)).collect()
+        calls
+            .into_iter()
+            .map(|call| Body::Result(call, ToolOutcome::Unknown))
+            .collect()
     }
 
     /// The write that comes next, unless tools are waited for.
     fn next_write(&self, world: &World, run: &Run) -> Option<Write> {
         let pending = self.pending(world, run);
         if run.attempt > self.attempts {
-            return Some(Write { items: Self::unknown(pending), end: Some(Outcome::Failed) });
+            return Some(Write {
+                items: Self::unknown(pending),
+                end: Some(Outcome::Failed),
+            });
         }
-        let stage = |call: Call| run.calls.iter().find(|(of, _)| *of == call).map(|(_, stage)| *stage);
+        let stage = |call: Call| {
+            run.calls
+                .iter()
+                .find(|(of, _)| *of == call)
+                .map(|(_, stage)| *stage)
+        };
         if run.doing == Doing::Failing {
-            return Some(Write { items: Self::unknown(pending), end: Some(Outcome::Failed) });
+            return Some(Write {
+                items: Self::unknown(pending),
+                end: Some(Outcome::Failed),
+            });
         }
         if run.stop == Stop::Cancel || run.expired {
             let result = |call: Call| {
                 let may_have_run = stage(call).is_some() || !run.recorded;
-                Body::Result(call, if may_have_run { ToolOutcome::Unknown } else { ToolOutcome::NotRun })
+                Body::Result(
+                    call,
+                    if may_have_run {
+                        ToolOutcome::Unknown
+                    } else {
+                        ToolOutcome::NotRun
+                    },
+                )
             };
-            let end = if run.stop == Stop::Cancel { Outcome::Cancelled } else { Outcome::Failed };
-            return Some(Write { items: pending.into_iter().map(result).collect(), end: Some(end) });
+            let end = if run.stop == Stop::Cancel {
+                Outcome::Cancelled
+            } else {
+                Outcome::Failed
+            };
+            return Some(Write {
+                items: pending.into_iter().map(result).collect(),
+                end: Some(end),
+            });
         }
         let steps = self.steps_done(world, run);
         let fresh: Vec<_> = self.fresh_calls(world, run).collect();
@@ -86,14 +132,20 @@ impl Protocol {
             return None;
         }
         if pending.is_empty() || ran_early {
-            // The agent answers: first it asks for the turn's tools, if it has any, then it is done.
+            // The agent answers: first it asks for the turn's tools, if it has any, then it is
+            // done.
             let asks = steps == 0 && !fresh.is_empty();
             let calls = fresh.into_iter().filter(|_| asks).map(Body::Call);
             let items = [Body::Said(steps)].into_iter().chain(calls).collect();
-            return Some(Write { items, end: (!asks).then_some(Outcome::Completed) });
+            return Some(Write {
+                items,
+                end: (!asks).then_some(Outcome::Completed),
+            });
         }
         // Calls that another attempt recorded may have run.
-        let lost = pending.into_iter().filter(|call| !run.recorded && self.guards.unknown && !self.is_repeatable(world, *call));
+        let lost = pending.into_iter().filter(|call| {
+            !run.recorded && self.guards.unknown && !self.is_repeatable(world, *call)
+        });
         let items = Self::unknown(lost);
         (!items.is_empty()).then_some(Write { items, end: None })
     }
@@ -101,11 +153,17 @@ impl Protocol {
     /// The steps that a run may take now, faults among them.
     pub fn steps(&self, world: &World, run: &Run) -> Vec<Step> {
         let losses = world.faults.losses > 0;
-        let answers = || [Answer::Heard].into_iter().chain(losses.then_some(Answer::Lost));
+        let answers = || {
+            [Answer::Heard]
+                .into_iter()
+                .chain(losses.then_some(Answer::Lost))
+        };
         match run.doing {
             Doing::Refused => return vec![Step::Drop],
             Doing::Ended(_) => return vec![Step::HearEnd],
-            Doing::Repeating(_) if run.stop == Stop::Release => return vec![Step::Repeat, Step::Drop],
+            Doing::Repeating(_) if run.stop == Stop::Release => {
+                return vec![Step::Repeat, Step::Drop];
+            }
             Doing::Repeating(_) => return vec![Step::Repeat, Step::GiveUp],
             Doing::Working | Doing::Failing => {}
         }
@@ -113,7 +171,11 @@ impl Protocol {
             return Vec::new();
         }
         // Nothing comes between the look and the sending but a frozen process.
-        if let Some((call, _)) = run.calls.iter().find(|(_, stage)| matches!(stage, Stage::Looked(_))) {
+        if let Some((call, _)) = run
+            .calls
+            .iter()
+            .find(|(_, stage)| matches!(stage, Stage::Looked(_)))
+        {
             return vec![Step::Send(*call)];
         }
         if run.stop == Stop::Release && run.attempt <= self.attempts {
@@ -180,7 +242,13 @@ impl Protocol {
         let done = world.write(self.guards, run.lease, &write);
         let records = write.items.iter().any(|body| matches!(body, Body::Call(_)));
         run.recorded |= records;
-        let results = write.items.iter().filter_map(|body| if let Body::Result(call, _) = body { Some(*call) } else { None });
+        let results = write.items.iter().filter_map(|body| {
+            if let Body::Result(call, _) = body {
+                Some(*call)
+            } else {
+                None
+            }
+        });
         results.for_each(|call| run.calls.retain(|(of, _)| *of != call));
         run.doing = match (answer, done, write.end) {
             (Answer::Lost, ..) => {
@@ -202,7 +270,10 @@ impl Protocol {
         let is_excused = run.calls.contains(&(call, Stage::Looked(true)));
         world.broken.sent_without_lease |= !world.is_current(run.lease) && !is_excused;
         world.note_sent(call);
-        run.calls.iter_mut().filter(|(of, _)| *of == call).for_each(|(_, stage)| *stage = Stage::Sent);
+        run.calls
+            .iter_mut()
+            .filter(|(of, _)| *of == call)
+            .for_each(|(_, stage)| *stage = Stage::Sent);
         world.runs.push(run);
     }
 
@@ -213,24 +284,42 @@ impl Protocol {
         }
     }
 
-    /// `ChatService::seat`: a turn that the store has given to this process runs, unless a newer lease has the seat or it is not ours any more.
+    /// `ChatService::seat`: a turn that the store has given to this process runs, unless a newer
+    /// lease has the seat or it is not ours any more.
     pub fn seat(&self, world: &mut World, held: Held) {
         let id = held.lease.name.worker;
-        let mine = |run: &&mut Run| run.seated && run.lease.name.worker == id && run.lease.turn == held.lease.turn;
+        let mine = |run: &&mut Run| {
+            run.seated && run.lease.name.worker == id && run.lease.turn == held.lease.turn
+        };
         if let Some(seated) = world.runs.iter_mut().find(mine) {
             if seated.lease.epoch >= held.lease.epoch {
                 return;
             }
             (seated.seated, seated.stop) = (false, Stop::Release);
         }
-        let Held { lease, attempt, cancel } = held;
+        let Held {
+            lease,
+            attempt,
+            cancel,
+        } = held;
         let stop = if cancel { Stop::Cancel } else { Stop::Not };
         let (worker, turn) = (world.worker(id), world.turn(lease.turn));
         let expired = turn.expired && self.guards.deadline;
-        let run = Run { lease, attempt, seated: true, stop, expired, recorded: false, calls: Vec::new(), doing: Doing::Working };
+        let run = Run {
+            lease,
+            attempt,
+            seated: true,
+            stop,
+            expired,
+            recorded: false,
+            calls: Vec::new(),
+            doing: Doing::Working,
+        };
         if worker.name == lease.name && worker.life == Life::Up {
             // Under an older lease it would be refused all it writes.
-            let is_over = matches!(turn.status, Status::Ended(_)) && turn.holder == Some(lease.name) && turn.epoch == lease.epoch;
+            let is_over = matches!(turn.status, Status::Ended(_))
+                && turn.holder == Some(lease.name)
+                && turn.epoch == lease.epoch;
             world.broken.run_after_end |= is_over;
             world.runs.push(run);
         } else {

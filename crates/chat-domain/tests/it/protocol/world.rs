@@ -12,7 +12,11 @@ pub struct Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {}", self.worker)?;
-        if self.life > 0 { write!(f, " under its name {}", self.life + 1) } else { Ok(()) }
+        if self.life > 0 {
+            write!(f, " under its name {}", self.life + 1)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -128,7 +132,8 @@ pub enum Stop {
 /// Where a call is that a run has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// The lease was looked at and seemed safe. `true` if that was no more than a belief: a clock is wrong, or the process was frozen since.
+    /// The lease was looked at and seemed safe. `true` if that was no more than a belief: a clock
+    /// is wrong, or the process was frozen since.
     Looked(bool),
     /// The tool has heard of it.
     Sent,
@@ -232,7 +237,16 @@ pub struct Faults {
 impl Faults {
     /// How many they are.
     pub fn count(self) -> u8 {
-        let Self { deaths, freezes, skews, silences, losses, cancels, refusals, timeouts } = self;
+        let Self {
+            deaths,
+            freezes,
+            skews,
+            silences,
+            losses,
+            cancels,
+            refusals,
+            timeouts,
+        } = self;
         deaths + freezes + skews + silences + losses + cancels + refusals + timeouts
     }
 }
@@ -309,26 +323,36 @@ impl World {
         &mut self.workers[usize::from(worker)]
     }
 
-    /// What the log holds of a turn, as far as the run with this lease knows: nobody wrote after it was given the turn but itself.
+    /// What the log holds of a turn, as far as the run with this lease knows: nobody wrote after it
+    /// was given the turn but itself.
     pub fn known(&self, lease: Lease) -> impl Iterator<Item = Body> + Clone {
-        self.log.iter().filter(move |item| item.turn == lease.turn && item.epoch <= lease.epoch).map(|item| item.body)
+        self.log
+            .iter()
+            .filter(move |item| item.turn == lease.turn && item.epoch <= lease.epoch)
+            .map(|item| item.body)
     }
 
     /// Whether the lease is the one that the store has.
     pub fn is_current(&self, lease: Lease) -> bool {
         let turn = self.turn(lease.turn);
-        turn.status == Status::Running && turn.holder == Some(lease.name) && turn.epoch == lease.epoch
+        turn.status == Status::Running
+            && turn.holder == Some(lease.name)
+            && turn.epoch == lease.epoch
     }
 
-    /// Whether what this run asks of the store was asked after a claim of its worker that is not done yet:
-    /// a run that the claim does not name began after it. It is of a new turn, so its first step is a write.
+    /// Whether what this run asks of the store was asked after a claim of its worker that is not
+    /// done yet: a run that the claim does not name began after it. It is of a new turn, so its
+    /// first step is a write.
     pub fn is_overtaking(&self, run: &Run) -> bool {
         let claim = &self.worker(run.lease.name.worker).claim;
         matches!(claim, Claim::Asked(_, holding) if run.seated && !holding.contains(&run.lease.turn))
     }
 
     pub fn times_sent(&self, call: Call) -> u8 {
-        self.sent.iter().find(|(sent, _)| *sent == call).map_or(0, |(_, times)| *times)
+        self.sent
+            .iter()
+            .find(|(sent, _)| *sent == call)
+            .map_or(0, |(_, times)| *times)
     }
 
     pub fn note_sent(&mut self, call: Call) {
@@ -352,10 +376,16 @@ impl World {
             match &mut worker.claim {
                 Claim::None => {}
                 Claim::Asked(name, _) => mirror(name),
-                Claim::Granted(held) => held.iter_mut().for_each(|held| mirror(&mut held.lease.name)),
+                Claim::Granted(held) => held
+                    .iter_mut()
+                    .for_each(|held| mirror(&mut held.lease.name)),
             }
         }
-        world.turns.iter_mut().filter_map(|turn| turn.holder.as_mut()).for_each(mirror);
+        world
+            .turns
+            .iter_mut()
+            .filter_map(|turn| turn.holder.as_mut())
+            .for_each(mirror);
         for client in &mut world.clients {
             if let Client::Waiting(worker, held) = client {
                 *worker = last - *worker;
@@ -373,7 +403,8 @@ impl World {
         world
     }
 
-    /// One of the worlds that differ by the numbers of the workers alone. There are two workers at most.
+    /// One of the worlds that differ by the numbers of the workers alone. There are two workers at
+    /// most.
     pub fn representative(&self) -> Self {
         self.mirrored().min(self.clone())
     }

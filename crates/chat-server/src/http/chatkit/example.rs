@@ -1,7 +1,8 @@
 //! A page that shows how the official ChatKit component is pointed at this server.
 //!
-//! The component is a foreign script, and may not run at the origin whose storage holds the chat page's token. So the example is shown at
-//! the name `localhost` alone, and the chat page, while there is an example, at any other: a browser takes the two for different origins.
+//! The component is a foreign script, and may not run at the origin whose storage holds the chat
+//! page's token. So the example is shown at the name `localhost` alone, and the chat page, while
+//! there is an example, at any other: a browser takes the two for different origins.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,16 +24,28 @@ const NAME: &str = "localhost";
 /// The host that a request names, and its port with the colon, if there is one.
 fn host(request: &HttpRequest) -> Option<(&str, &str)> {
     let host = request.headers().get(header::HOST)?.to_str().ok()?;
-    let at = host.rfind(':').filter(|at| host.get(at + 1..).is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())));
+    let at = host.rfind(':').filter(|at| {
+        host.get(at + 1..)
+            .is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    });
     Some(at.map_or((host, ""), |at| host.split_at(at)))
 }
 
 /// Leads from the example's origin to the chat page's, if the server has an example.
 pub(crate) fn away_from_example(state: &AppState, request: &HttpRequest) -> Option<HttpResponse> {
-    let (_, port) = host(request).filter(|(name, _)| state.chatkit_example && name.eq_ignore_ascii_case(NAME))?;
-    let address = if request.peer_addr().is_some_and(|peer| is_ipv6(&peer)) { "[::1]" } else { "127.0.0.1" };
+    let (_, port) = host(request)
+        .filter(|(name, _)| state.chatkit_example && name.eq_ignore_ascii_case(NAME))?;
+    let address = if request.peer_addr().is_some_and(|peer| is_ipv6(&peer)) {
+        "[::1]"
+    } else {
+        "127.0.0.1"
+    };
     let location = format!("//{address}{port}{}", request.uri());
-    Some(HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish())
+    Some(
+        HttpResponse::TemporaryRedirect()
+            .insert_header((header::LOCATION, location))
+            .finish(),
+    )
 }
 
 fn is_ipv6(peer: &SocketAddr) -> bool {
@@ -41,8 +54,10 @@ fn is_ipv6(peer: &SocketAddr) -> bool {
 
 /// An example of a ChatKit front end
 ///
-/// A page with OpenAI's ChatKit component, pointed at `POST /chatkit`. Off unless `CHAT_CHATKIT_EXAMPLE` is set: the component comes from OpenAI's
-/// network. On the server's own machine only, at the name `localhost`, so that the component cannot read what the chat page stores.
+/// A page with OpenAI's ChatKit component, pointed at `POST /chatkit`. Off unless
+/// `CHAT_CHATKIT_EXAMPLE` is set: the component comes from OpenAI's network. On the server's own
+/// machine only, at the name `localhost`, so that the component cannot read what the chat page
+/// stores.
 #[utoipa::path(
     get,
     operation_id = "getChatKitExample",
@@ -54,15 +69,27 @@ fn is_ipv6(peer: &SocketAddr) -> bool {
         (status = 307, description = "To the same at `localhost`."),
     )
 )]
-pub async fn page(state: web::Data<AppState>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
-    let (name, port) = host(&request).filter(|_| state.chatkit_example).ok_or(Code::NotFound)?;
+pub async fn page(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
+    let (name, port) = host(&request)
+        .filter(|_| state.chatkit_example)
+        .ok_or(Code::NotFound)?;
     if !name.eq_ignore_ascii_case(NAME) {
-        if !name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
-            let why = "The example is shown on the server's own machine only, at the name `localhost`";
+        if !name
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+        {
+            let why =
+                "The example is shown on the server's own machine only, at the name `localhost`";
             return Err(Problem::new(Code::NotFound, why).into());
         }
         let location = format!("//{NAME}{port}/chatkit-example");
-        return Ok(HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish());
+        return Ok(HttpResponse::TemporaryRedirect()
+            .insert_header((header::LOCATION, location))
+            .finish());
     }
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|_| Code::Internal)?;

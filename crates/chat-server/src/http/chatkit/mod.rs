@@ -20,7 +20,8 @@ use crate::http::body::read_json;
 use crate::http::parameters;
 use crate::problem::Refusal;
 
-/// Names the frame that ChatKit's front end runs in. The same for all its requests, for as long as its page is open.
+/// Names the frame that ChatKit's front end runs in. The same for all its requests, for as long as
+/// its page is open.
 pub(crate) const FRAME: HeaderName = HeaderName::from_static("chatkit-frame-instance-id");
 
 /// Whether a path is one of this protocol.
@@ -43,8 +44,9 @@ pub struct ChatKitRequest {
 
 /// Speak ChatKit
 ///
-/// The one route of the ChatKit protocol (`openai-chatkit` 1.6), for the user whose token it is. Requests that begin or go on with an answer are
-/// answered with a stream of ChatKit's events, all others with one object. A client that closes a stream stops its answer.
+/// The one route of the ChatKit protocol (`openai-chatkit` 1.6), for the user whose token it is.
+/// Requests that begin or go on with an answer are answered with a stream of ChatKit's events, all
+/// others with one object. A client that closes a stream stops its answer.
 #[utoipa::path(
     post,
     operation_id = "chatkit",
@@ -71,7 +73,9 @@ pub async fn post(
     let asked = request::read(&body)?;
     match asked {
         Request::Answer(asked) => answer(&state, caller.0, asked).await,
-        Request::Stream(asked) => stream::answer(&state, caller.0, asked, key(&request, chosen, &body)).await,
+        Request::Stream(asked) => {
+            stream::answer(&state, caller.0, asked, key(&request, chosen, &body)).await
+        }
     }
 }
 
@@ -102,9 +106,13 @@ pub async fn post_of_user(
     post(state, caller, request, payload).await
 }
 
-/// The key of a request: the one that the client chose, or that of the front end's frame, which repeats what was not answered.
+/// The key of a request: the one that the client chose, or that of the front end's frame, which
+/// repeats what was not answered.
 fn key(request: &HttpRequest, chosen: Option<String>, body: &Bytes) -> stream::Key {
-    let frame = request.headers().get(FRAME).filter(|frame| !frame.is_empty());
+    let frame = request
+        .headers()
+        .get(FRAME)
+        .filter(|frame| !frame.is_empty());
     match (chosen, frame) {
         (Some(chosen), _) => stream::Key::Chosen(request::chosen(chosen, body)),
         (None, Some(frame)) => stream::Key::OfFrame(request::repetition(frame.as_bytes(), body)),
@@ -118,40 +126,78 @@ async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<Http
         Answered::Get(id) => {
             let wanted = Items::first(id);
             let reader = owner.clone();
-            let conversation = state.call(move |service| async move { service.conversation(&reader, id).await }).await?;
+            let conversation = state
+                .call(move |service| async move { service.conversation(&reader, id).await })
+                .await?;
             let items = items(state, owner, wanted).await?;
             answer.json(Thread::new(&conversation, items))
         }
         Answered::List(wanted) => {
-            let found = state.call(move |service| async move { service.conversations_begun(&owner, wanted.page()).await }).await?;
+            let found = state
+                .call(move |service| async move {
+                    service.conversations_begun(&owner, wanted.page()).await
+                })
+                .await?;
             answer.json(wanted.encode(&found))
         }
         Answered::Items(wanted) => answer.json(items(state, owner, wanted).await?),
-        Answered::Feedback { thread, messages, feedback } => {
-            state.call(move |service| async move { service.give_feedback(&owner, thread, messages, feedback).await }).await?;
+        Answered::Feedback {
+            thread,
+            messages,
+            feedback,
+        } => {
+            state
+                .call(move |service| async move {
+                    service
+                        .give_feedback(&owner, thread, messages, feedback)
+                        .await
+                })
+                .await?;
             answer.json(Empty {})
         }
         Answered::Rename { thread, title } => {
-            let renamed = state.call(move |service| async move { service.rename(&owner, thread, &title).await }).await?;
+            let renamed = state
+                .call(move |service| async move { service.rename(&owner, thread, &title).await })
+                .await?;
             answer.json(Thread::from(&renamed))
         }
         Answered::Delete(id) => {
-            state.call(move |service| async move { service.delete(&owner, id).await }).await?;
+            state
+                .call(move |service| async move { service.delete(&owner, id).await })
+                .await?;
             answer.json(Empty {})
         }
     })
 }
 
-async fn items(state: &AppState, owner: UserId, wanted: Items) -> Result<Page<ThreadItem>, Refusal> {
+async fn items(
+    state: &AppState,
+    owner: UserId,
+    wanted: Items,
+) -> Result<Page<ThreadItem>, Refusal> {
     let (found, asked) = state
         .call(move |service| async move {
             let of = match wanted.after {
-                Some(after) => Some(service.turn_of(&owner, wanted.conversation, after.message).await?),
+                Some(after) => Some(
+                    service
+                        .turn_of(&owner, wanted.conversation, after.message)
+                        .await?,
+                ),
                 None => None,
             };
-            let found = service.turns(&owner, wanted.conversation, wanted.page(of.as_ref())).await?;
-            let retries: Vec<_> = found.iter().filter(|log| log.turn.retry_of.is_some()).map(|log| log.turn.id).collect();
-            let asked = if retries.is_empty() { HashMap::new() } else { service.first_asked(&owner, retries).await? };
+            let found = service
+                .turns(&owner, wanted.conversation, wanted.page(of.as_ref()))
+                .await?;
+            let retries: Vec<_> = found
+                .iter()
+                .filter(|log| log.turn.retry_of.is_some())
+                .map(|log| log.turn.id)
+                .collect();
+            let asked = if retries.is_empty() {
+                HashMap::new()
+            } else {
+                service.first_asked(&owner, retries).await?
+            };
             Ok((found, asked))
         })
         .await?;

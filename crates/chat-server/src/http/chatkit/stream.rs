@@ -1,11 +1,13 @@
 //! Streams of ChatKit's events, and what becomes of their turns when nobody reads them any more.
 //!
-//! - The front end repeats a request up to five times if it is answered by 5xx, or by anything but a stream. As long as the head of the answer
-//!   was not taken, the same request of the same frame is a repetition and leads to the same turn. From then on its key is forgotten, and the
-//!   same words are a new message.
-//! - The front end has no request to stop an answer: its button closes the connection. It shows the button once it has read
-//!   `stream_options`, so a client that goes away before has not pressed it, and its turn goes on. So it does when the client falls silent,
-//!   when this server leaves, and when it dies.
+//! - The front end repeats a request up to five times if it is answered by 5xx, or by anything but
+//!   a stream. As long as the head of the answer was not taken, the same request of the same frame
+//!   is a repetition and leads to the same turn. From then on its key is forgotten, and the same
+//!   words are a new message.
+//! - The front end has no request to stop an answer: its button closes the connection. It shows the
+//!   button once it has read `stream_options`, so a client that goes away before has not pressed
+//!   it, and its turn goes on. So it does when the client falls silent, when this server leaves,
+//!   and when it dies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,8 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use chat_domain::{
-    BusyPolicy, ChatError, ChatService, Conversation, ConversationId, Cursor, IdempotencyKey, RetryTurn, StartTurn, StartedTurn,
-    StoreError, Turn, TurnEvent, TurnStream, UserId,
+    BusyPolicy, ChatError, ChatService, Conversation, ConversationId, Cursor, IdempotencyKey,
+    RetryTurn, StartTurn, StartedTurn, StoreError, Turn, TurnEvent, TurnStream, UserId,
 };
 use chat_protocol::chatkit::events;
 use chat_protocol::chatkit::request::Streamed;
@@ -68,22 +70,42 @@ enum Begin {
 ///
 /// # Errors
 /// What is refused, unless the user should read it: the front end shows no 4xx of a stream.
-pub async fn answer(state: &AppState, owner: UserId, asked: Streamed, key: Key) -> Result<HttpResponse, Refusal> {
+pub async fn answer(
+    state: &AppState,
+    owner: UserId,
+    asked: Streamed,
+    key: Key,
+) -> Result<HttpResponse, Refusal> {
     let (begin, begun) = match asked {
         Streamed::Refused(problem) => return Ok(told(&problem)),
         Streamed::Unawaited { thread, why } => {
-            state.call(move |service| async move { service.conversation(&owner, thread).await }).await?;
+            state
+                .call(move |service| async move { service.conversation(&owner, thread).await })
+                .await?;
             return Ok(told(&why));
         }
-        Streamed::Create { text } => (Begin::Thread, start(state, message(&owner, None, text, &key)).await),
-        Streamed::AddUserMessage { thread, text } => (Begin::Message, start(state, message(&owner, Some(thread), text, &key)).await),
+        Streamed::Create { text } => (
+            Begin::Thread,
+            start(state, message(&owner, None, text, &key)).await,
+        ),
+        Streamed::AddUserMessage { thread, text } => (
+            Begin::Message,
+            start(state, message(&owner, Some(thread), text, &key)).await,
+        ),
         Streamed::Retry { thread, question } => {
             let (owner, idempotency) = (owner.clone(), key.idempotency());
             // All that runs and waits is about to be superseded.
             let busy = BusyPolicy::Interrupt;
             let retry = run(state, move |service| async move {
                 let turn = service.turn_answering(&owner, thread, question).await?.id;
-                service.retry_turn(RetryTurn { owner, turn, busy, idempotency }).await
+                service
+                    .retry_turn(RetryTurn {
+                        owner,
+                        turn,
+                        busy,
+                        idempotency,
+                    })
+                    .await
             });
             (Begin::Retry, retry.await)
         }
@@ -93,7 +115,8 @@ pub async fn answer(state: &AppState, owner: UserId, asked: Streamed, key: Key) 
         Err(refusal) if is_for_the_user(refusal.0.code) => return Ok(told(&refusal.0)),
         Err(refusal) => return Err(refusal),
     };
-    // From here on the message is stored, and whatever goes wrong is told in a stream: after any other answer it would come again.
+    // From here on the message is stored, and whatever goes wrong is told in a stream: after any
+    // other answer it would come again.
     let opened = open(state, &owner, &turn, begin).await;
     Ok(match opened {
         Ok(opened) => follow(state, owner, turn, key, opened),
@@ -101,16 +124,33 @@ pub async fn answer(state: &AppState, owner: UserId, asked: Streamed, key: Key) 
     })
 }
 
-fn message(owner: &UserId, conversation: Option<ConversationId>, text: String, key: &Key) -> StartTurn {
-    StartTurn { owner: owner.clone(), conversation, text, busy: BusyPolicy::Enqueue, idempotency: key.idempotency() }
+fn message(
+    owner: &UserId,
+    conversation: Option<ConversationId>,
+    text: String,
+    key: &Key,
+) -> StartTurn {
+    StartTurn {
+        owner: owner.clone(),
+        conversation,
+        text,
+        busy: BusyPolicy::Enqueue,
+        idempotency: key.idempotency(),
+    }
 }
 
 async fn start(state: &AppState, message: StartTurn) -> Result<Turn, Refusal> {
-    run(state, move |service| async move { service.start_turn(message).await }).await
+    run(state, move |service| async move {
+        service.start_turn(message).await
+    })
+    .await
 }
 
 /// Begins a turn, and runs it.
-async fn run<F>(state: &AppState, begin: impl FnOnce(Arc<ChatService>) -> F + Send + 'static) -> Result<Turn, Refusal>
+async fn run<F>(
+    state: &AppState,
+    begin: impl FnOnce(Arc<ChatService>) -> F + Send + 'static,
+) -> Result<Turn, Refusal>
 where
     F: Future<Output = Result<StartedTurn, ChatError>> + Send + 'static,
 {
@@ -127,7 +167,14 @@ where
 
 /// Refusals that the user should read, and can do something about.
 fn is_for_the_user(code: Code) -> bool {
-    matches!(code, Code::MessageEmpty | Code::MessageTooLong | Code::InvalidText | Code::TurnSuperseded | Code::Unsupported)
+    matches!(
+        code,
+        Code::MessageEmpty
+            | Code::MessageTooLong
+            | Code::InvalidText
+            | Code::TurnSuperseded
+            | Code::Unsupported
+    )
 }
 
 /// A stream that only says what is wrong.
@@ -150,20 +197,45 @@ struct Opened {
     news: TurnStream,
 }
 
-async fn open(state: &AppState, owner: &UserId, turn: &Turn, begin: Begin) -> Result<Opened, Refusal> {
+async fn open(
+    state: &AppState,
+    owner: &UserId,
+    turn: &Turn,
+    begin: Begin,
+) -> Result<Opened, Refusal> {
     let (owner, id, conversation) = (owner.clone(), turn.id, turn.conversation);
     let (conversation, asked, news) = state
         .call(move |service| async move {
             let conversation = service.conversation(&owner, conversation).await?;
-            let asked = if begin == Begin::Retry { Vec::new() } else { service.turn(&owner, id).await.map_err(of_new_turn)?.items };
-            Ok((conversation, asked, service.watch_turn(&owner, id, Cursor::START).await.map_err(of_new_turn)?))
+            let asked = if begin == Begin::Retry {
+                Vec::new()
+            } else {
+                service.turn(&owner, id).await.map_err(of_new_turn)?.items
+            };
+            Ok((
+                conversation,
+                asked,
+                service
+                    .watch_turn(&owner, id, Cursor::START)
+                    .await
+                    .map_err(of_new_turn)?,
+            ))
         })
         .await?;
     let news = news.map(|event| event.map_err(of_new_turn)).boxed();
     let encoder = events::Encoder::new(turn);
-    let created = if begin == Begin::Thread { events::thread_created(&conversation) } else { String::new() };
+    let created = if begin == Begin::Thread {
+        events::thread_created(&conversation)
+    } else {
+        String::new()
+    };
     let first = created + &encoder.echo(&asked) + &events::stream_options();
-    Ok(Opened { conversation, first, encoder, news })
+    Ok(Opened {
+        conversation,
+        first,
+        encoder,
+        news,
+    })
 }
 
 impl Encoder for events::Encoder {
@@ -178,7 +250,12 @@ impl Encoder for events::Encoder {
 
 /// The events of a turn as they come.
 fn follow(state: &AppState, owner: UserId, turn: Turn, key: Key, opened: Opened) -> HttpResponse {
-    let Opened { conversation, first, encoder, news } = opened;
+    let Opened {
+        conversation,
+        first,
+        encoder,
+        news,
+    } = opened;
     let (mut pump, body) = Pump::new(state, encoder);
     let taken = CancellationToken::new();
     let answer = sse::response(body, taken.clone());
@@ -203,11 +280,15 @@ fn follow(state: &AppState, owner: UserId, turn: Turn, key: Key, opened: Opened)
                     pump.write(events::thread_updated(&now)).await;
                 }
             }
-            End::Gone if taken.is_cancelled() && !leaving.is_cancelled() => stop(&service, &owner, &turn).await,
+            End::Gone if taken.is_cancelled() && !leaving.is_cancelled() => {
+                stop(&service, &owner, &turn).await
+            }
             End::Gone | End::Broken | End::Stuck => {}
         }
     };
-    state.readers.spawn(work.instrument(tracing::Span::current()));
+    state
+        .readers
+        .spawn(work.instrument(tracing::Span::current()));
     answer
 }
 
@@ -222,7 +303,8 @@ async fn forget_key(service: &ChatService, owner: &UserId, turn: &Turn) {
     }
 }
 
-/// The user pressed the button, or closed the page: the turn is to stop, even if the store is away at the moment.
+/// The user pressed the button, or closed the page: the turn is to stop, even if the store is away
+/// at the moment.
 async fn stop(service: &ChatService, owner: &UserId, turn: &Turn) {
     for _ in 0..STOP_TRIES {
         match service.cancel_turn(owner, turn.id).await {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
-use chat_domain::{AgentErrorKind, BusyPolicy, CallError, StartTurn, ToolError, ToolErrorKind, TurnLimits, UserId};
+use chat_domain::{
+    AgentErrorKind, BusyPolicy, CallError, StartTurn, ToolError, ToolErrorKind, TurnLimits, UserId,
+};
 use chat_protocol::chatkit::request::repetition;
 use chat_protocol::problem::Code;
 use chat_server::app::HttpLimits;
@@ -20,7 +22,10 @@ const FRAME: &str = "chatkit-frame-instance-id";
 impl Server {
     /// A request of `ada`'s front end.
     pub(super) fn chatkit(&self, kind: &str, params: Value) -> RequestBuilder {
-        let request = self.bare(Method::POST, "/chatkit").bearer_auth("token-of-ada").header(FRAME, "frame-1");
+        let request = self
+            .bare(Method::POST, "/chatkit")
+            .bearer_auth("token-of-ada")
+            .header(FRAME, "frame-1");
         request.json(&json!({ "type": kind, "params": params }))
     }
 
@@ -34,15 +39,24 @@ impl Server {
     }
 
     pub(super) async fn create(&self, text: &str) -> Vec<Value> {
-        self.events("threads.create", json!({ "input": input(text) })).await
+        self.events("threads.create", json!({ "input": input(text) }))
+            .await
     }
 
     async fn add(&self, thread: &Value, text: &str) -> Vec<Value> {
-        self.events("threads.add_user_message", json!({ "thread_id": thread, "input": input(text) })).await
+        self.events(
+            "threads.add_user_message",
+            json!({ "thread_id": thread, "input": input(text) }),
+        )
+        .await
     }
 
     pub(super) async fn items(&self, thread: &Value) -> Vec<Value> {
-        self.ask("threads.get_by_id", json!({ "thread_id": thread })).await["items"]["data"].as_array().unwrap().clone()
+        self.ask("threads.get_by_id", json!({ "thread_id": thread }))
+            .await["items"]["data"]
+            .as_array()
+            .unwrap()
+            .clone()
     }
 }
 
@@ -67,18 +81,27 @@ async fn stream_of(request: RequestBuilder) -> Response {
 
 /// Reads frames as the front end does.
 fn read(text: &str) -> Vec<Value> {
-    let frames = text.split("\n\n").filter(|frame| !frame.is_empty() && !frame.starts_with(':'));
-    frames.map(|frame| serde_json::from_str(frame.strip_prefix("data: ").unwrap()).unwrap()).collect()
+    let frames = text
+        .split("\n\n")
+        .filter(|frame| !frame.is_empty() && !frame.starts_with(':'));
+    frames
+        .map(|frame| serde_json::from_str(frame.strip_prefix("data: ").unwrap()).unwrap())
+        .collect()
 }
 
 /// Reads a stream until an event of this type.
 async fn until(response: &mut Response, wanted: &str) -> Vec<Value> {
     let mut text = String::new();
     loop {
-        text.push_str(std::str::from_utf8(&response.chunk().await.unwrap().expect("more")).unwrap());
+        text.push_str(
+            std::str::from_utf8(&response.chunk().await.unwrap().expect("more")).unwrap(),
+        );
         let whole = text.rfind("\n\n").map_or("", |end| &text[..end]);
         let events = read(whole);
-        if events.iter().any(|event| event["type"] == wanted || event["update"]["type"] == wanted) {
+        if events
+            .iter()
+            .any(|event| event["type"] == wanted || event["update"]["type"] == wanted)
+        {
             return events;
         }
     }
@@ -88,10 +111,13 @@ async fn until(response: &mut Response, wanted: &str) -> Vec<Value> {
 fn transcript(events: &[Value]) -> String {
     let mut lines: Vec<Value> = Vec::new();
     for event in events {
-        let is_delta = |event: &Value| event["update"]["type"] == "assistant_message.content_part.text_delta";
-        if let Some(before) = lines.last_mut().filter(|before| is_delta(before) && is_delta(event) && before["item_id"] == event["item_id"])
-        {
-            let joined = before["update"]["delta"].as_str().unwrap().to_owned() + event["update"]["delta"].as_str().unwrap();
+        let is_delta =
+            |event: &Value| event["update"]["type"] == "assistant_message.content_part.text_delta";
+        if let Some(before) = lines.last_mut().filter(|before| {
+            is_delta(before) && is_delta(event) && before["item_id"] == event["item_id"]
+        }) {
+            let joined = before["update"]["delta"].as_str().unwrap().to_owned()
+                + event["update"]["delta"].as_str().unwrap();
             before["update"]["delta"] = joined.into();
         } else {
             lines.push(event.clone());
@@ -105,7 +131,14 @@ fn pretty(value: &Value) -> String {
 }
 
 pub(super) fn types(events: &[Value]) -> Vec<&str> {
-    events.iter().map(|event| event["update"]["type"].as_str().unwrap_or(event["type"].as_str().unwrap())).collect()
+    events
+        .iter()
+        .map(|event| {
+            event["update"]["type"]
+                .as_str()
+                .unwrap_or(event["type"].as_str().unwrap())
+        })
+        .collect()
 }
 
 pub(super) fn thread_of(events: &[Value]) -> Value {
@@ -116,13 +149,29 @@ pub(super) fn thread_of(events: &[Value]) -> Value {
 fn tools() -> FakeTools {
     FakeTools::new()
         .answering("add_task", false, r#"{"task_id": 1,  "status": "created"}"#)
-        .with("fail", false, |_| Box::pin(async { Err(ToolError::new(ToolErrorKind::Failed, "The list is ``full``.").into()) }))
-        .with("vanish", false, |_| Box::pin(async { Err(CallError::Unknown) }))
+        .with("fail", false, |_| {
+            Box::pin(async {
+                Err(ToolError::new(ToolErrorKind::Failed, "The list is ``full``.").into())
+            })
+        })
+        .with("vanish", false, |_| {
+            Box::pin(async { Err(CallError::Unknown) })
+        })
 }
 
 pub(super) async fn server(steps: impl IntoIterator<Item = Vec<Script>>) -> Server {
-    let limits = TurnLimits { calls_at_once: 1, poll: Duration::from_millis(20), ..TurnLimits::default() };
-    Server::start(Setup { agent: Arc::new(ScriptedAgent::new(steps)), tools: tools(), limits, ..Setup::default() }).await
+    let limits = TurnLimits {
+        calls_at_once: 1,
+        poll: Duration::from_millis(20),
+        ..TurnLimits::default()
+    };
+    Server::start(Setup {
+        agent: Arc::new(ScriptedAgent::new(steps)),
+        tools: tools(),
+        limits,
+        ..Setup::default()
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,42 +200,112 @@ async fn every_request_has_its_transcript() {
         ],
         "attachments": [], "quoted_text": "One of\nthree.", "inference_options": { "model": "m", "tool_choice": null },
     });
-    let added = server.events("threads.add_user_message", json!({ "thread_id": thread, "input": tagged })).await;
+    let added = server
+        .events(
+            "threads.add_user_message",
+            json!({ "thread_id": thread, "input": tagged }),
+        )
+        .await;
     insta::assert_snapshot!("chatkit_threads_add_user_message", transcript(&added));
     let question = added[0]["item"]["id"].clone();
     let retry = || json!({ "thread_id": thread, "item_id": question });
-    insta::assert_snapshot!("chatkit_threads_retry_after_item", transcript(&server.events("threads.retry_after_item", retry()).await));
-    insta::assert_snapshot!("chatkit_failed", transcript(&server.add(&thread, "More").await));
-    insta::assert_snapshot!("chatkit_threads_get_by_id", pretty(&server.ask("threads.get_by_id", json!({ "thread_id": thread })).await));
+    insta::assert_snapshot!(
+        "chatkit_threads_retry_after_item",
+        transcript(&server.events("threads.retry_after_item", retry()).await)
+    );
+    insta::assert_snapshot!(
+        "chatkit_failed",
+        transcript(&server.add(&thread, "More").await)
+    );
+    insta::assert_snapshot!(
+        "chatkit_threads_get_by_id",
+        pretty(
+            &server
+                .ask("threads.get_by_id", json!({ "thread_id": thread }))
+                .await
+        )
+    );
 
-    let output = server.events("threads.add_client_tool_output", json!({ "thread_id": thread, "result": null })).await;
-    insta::assert_snapshot!("chatkit_threads_add_client_tool_output", transcript(&output));
+    let output = server
+        .events(
+            "threads.add_client_tool_output",
+            json!({ "thread_id": thread, "result": null }),
+        )
+        .await;
+    insta::assert_snapshot!(
+        "chatkit_threads_add_client_tool_output",
+        transcript(&output)
+    );
     let form = json!({ "thread_id": thread, "item_id": "msg_1", "input": { "status": "answered", "answers": {} } });
-    insta::assert_snapshot!("chatkit_threads_add_structured_input", transcript(&server.events("threads.add_structured_input", form).await));
+    insta::assert_snapshot!(
+        "chatkit_threads_add_structured_input",
+        transcript(&server.events("threads.add_structured_input", form).await)
+    );
     let action = || json!({ "thread_id": thread, "item_id": null, "action": { "type": "buy", "payload": { "n": 1 } } });
-    insta::assert_snapshot!("chatkit_threads_custom_action", transcript(&server.events("threads.custom_action", action()).await));
+    insta::assert_snapshot!(
+        "chatkit_threads_custom_action",
+        transcript(&server.events("threads.custom_action", action()).await)
+    );
 
-    let listed = server.ask("threads.list", json!({ "limit": 9999, "order": "desc" })).await;
+    let listed = server
+        .ask("threads.list", json!({ "limit": 9999, "order": "desc" }))
+        .await;
     insta::assert_snapshot!("chatkit_threads_list", pretty(&listed));
-    let page = server.ask("items.list", json!({ "thread_id": thread, "limit": "2", "order": "asc", "after": question })).await;
+    let page = server
+        .ask(
+            "items.list",
+            json!({ "thread_id": thread, "limit": "2", "order": "asc", "after": question }),
+        )
+        .await;
     insta::assert_snapshot!("chatkit_items_list", pretty(&page));
-    let rated = json!({ "thread_id": thread, "item_ids": [page["data"][0]["id"]], "kind": "positive" });
-    insta::assert_snapshot!("chatkit_items_feedback", pretty(&server.ask("items.feedback", rated).await));
-    let renamed = server.ask("threads.update", json!({ "thread_id": thread, "title": " Milk " })).await;
+    let rated =
+        json!({ "thread_id": thread, "item_ids": [page["data"][0]["id"]], "kind": "positive" });
+    insta::assert_snapshot!(
+        "chatkit_items_feedback",
+        pretty(&server.ask("items.feedback", rated).await)
+    );
+    let renamed = server
+        .ask(
+            "threads.update",
+            json!({ "thread_id": thread, "title": " Milk " }),
+        )
+        .await;
     insta::assert_snapshot!("chatkit_threads_update", pretty(&renamed));
     for (kind, params) in [
         ("threads.sync_custom_action", action()),
-        ("attachments.create", json!({ "name": "a.txt", "size": 1, "mime_type": "text/plain" })),
+        (
+            "attachments.create",
+            json!({ "name": "a.txt", "size": 1, "mime_type": "text/plain" }),
+        ),
         ("attachments.delete", json!({ "attachment_id": "atc_1" })),
-        ("input.transcribe", json!({ "audio_base64": "AA==", "mime_type": "audio/mp4" })),
+        (
+            "input.transcribe",
+            json!({ "audio_base64": "AA==", "mime_type": "audio/mp4" }),
+        ),
     ] {
         let mut problem = refusal(server.chatkit(kind, params), Code::Unsupported).await;
-        assert_eq!(problem["message"], problem["detail"], "where the front end looks");
+        assert_eq!(
+            problem["message"], problem["detail"],
+            "where the front end looks"
+        );
         problem["instance"].take();
-        insta::assert_snapshot!(format!("chatkit_{}", kind.replace('.', "_")), pretty(&problem));
+        insta::assert_snapshot!(
+            format!("chatkit_{}", kind.replace('.', "_")),
+            pretty(&problem)
+        );
     }
-    insta::assert_snapshot!("chatkit_threads_delete", pretty(&server.ask("threads.delete", json!({ "thread_id": thread })).await));
-    assert_eq!(server.ask("threads.list", json!({})).await, json!({ "data": [], "has_more": false }));
+    insta::assert_snapshot!(
+        "chatkit_threads_delete",
+        pretty(
+            &server
+                .ask("threads.delete", json!({ "thread_id": thread }))
+                .await
+        )
+    );
+    assert_eq!(
+        server.ask("threads.list", json!({})).await,
+        json!({ "data": [], "has_more": false })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,28 +314,58 @@ async fn a_retry_keeps_its_question_and_takes_its_answer_away() {
     let created = server.create("Hi").await;
     let (thread, question) = (thread_of(&created), created[1]["item"]["id"].clone());
     let before = server.items(&thread).await;
-    assert_eq!(types(&created[..3]), ["thread.created", "thread.item.done", "stream_options"]);
+    assert_eq!(
+        types(&created[..3]),
+        ["thread.created", "thread.item.done", "stream_options"]
+    );
     let retry = json!({ "thread_id": thread, "item_id": question });
     for _ in 0..2 {
-        let events = server.events("threads.retry_after_item", retry.clone()).await;
-        assert_eq!(types(&events[..2]), ["stream_options", "thread.item.added"], "the question is not echoed");
+        let events = server
+            .events("threads.retry_after_item", retry.clone())
+            .await;
+        assert_eq!(
+            types(&events[..2]),
+            ["stream_options", "thread.item.added"],
+            "the question is not echoed"
+        );
     }
     let after = server.items(&thread).await;
-    assert_eq!((after.len(), &after[0]["id"], &after[0]), (2, &question, &before[0]));
-    assert_ne!(after[1]["id"], before[1]["id"], "the earlier answer is still there");
+    assert_eq!(
+        (after.len(), &after[0]["id"], &after[0]),
+        (2, &question, &before[0])
+    );
+    assert_ne!(
+        after[1]["id"], before[1]["id"],
+        "the earlier answer is still there"
+    );
     // It left the thread, not the log.
     let id = uuid::Uuid::try_parse(thread.as_str().unwrap().strip_prefix("thr_").unwrap()).unwrap();
-    let log = server.get(&format!("/conversations/{id}/messages?superseded=include")).await;
+    let log = server
+        .get(&format!("/conversations/{id}/messages?superseded=include"))
+        .await;
     assert_eq!(log["messages"].as_array().unwrap().len(), 6);
 
     // What was asked after a question leaves with its answer, and cannot be asked anew.
     let second = server.add(&thread, "More").await[0]["item"]["id"].clone();
-    server.events("threads.retry_after_item", retry.clone()).await;
-    let gone = server.events("threads.retry_after_item", json!({ "thread_id": thread, "item_id": second })).await;
+    server
+        .events("threads.retry_after_item", retry.clone())
+        .await;
+    let gone = server
+        .events(
+            "threads.retry_after_item",
+            json!({ "thread_id": thread, "item_id": second }),
+        )
+        .await;
     assert_eq!(types(&gone), ["stream_options", "error"]);
     assert_eq!(server.items(&thread).await.len(), 2);
-    refusal(server.chatkit("threads.retry_after_item", json!({ "thread_id": thread, "item_id": after[1]["id"] })), Code::TurnNotFound)
-        .await;
+    refusal(
+        server.chatkit(
+            "threads.retry_after_item",
+            json!({ "thread_id": thread, "item_id": after[1]["id"] }),
+        ),
+        Code::TurnNotFound,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,20 +373,38 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
     let server = server([]).await;
     let body = json!({ "type": "threads.create", "params": { "input": input("Hi") } }).to_string();
     let post = |frame: &'static str| {
-        let request = server.bare(Method::POST, "/chatkit").bearer_auth("token-of-ada").header("content-type", "application/json");
+        let request = server
+            .bare(Method::POST, "/chatkit")
+            .bearer_auth("token-of-ada")
+            .header("content-type", "application/json");
         request.header(FRAME, frame).body(body.clone())
     };
     // A server that died when it had stored the message, before it answered.
     let idempotency = Some(repetition(b"frame-1", body.as_bytes()));
-    let lost =
-        StartTurn { owner: UserId::new("ada").unwrap(), conversation: None, text: "Hi".into(), busy: BusyPolicy::Enqueue, idempotency };
+    let lost = StartTurn {
+        owner: UserId::new("ada").unwrap(),
+        conversation: None,
+        text: "Hi".into(),
+        busy: BusyPolicy::Enqueue,
+        idempotency,
+    };
     let lost = server.state.service.start_turn(lost).await.unwrap();
     server.state.tasks.spawn(lost.task.unwrap());
     let other = thread_of(&events(post("frame-2")).await);
     let repeated = events(post("frame-1")).await;
-    assert_eq!(thread_of(&repeated), format!("thr_{}", lost.turn.conversation.0.simple()));
-    assert_eq!(types(&repeated)[1..3], ["thread.item.done", "stream_options"]);
-    assert_eq!(repeated.last().unwrap()["type"], "thread.item.done", "the whole answer");
+    assert_eq!(
+        thread_of(&repeated),
+        format!("thr_{}", lost.turn.conversation.0.simple())
+    );
+    assert_eq!(
+        types(&repeated)[1..3],
+        ["thread.item.done", "stream_options"]
+    );
+    assert_eq!(
+        repeated.last().unwrap()["type"],
+        "thread.item.done",
+        "the whole answer"
+    );
     assert_eq!(server.conversations().await, 2, "doubled");
     // Once it was answered, the same words are another message.
     let again = thread_of(&events(post("frame-1")).await);
@@ -245,7 +412,10 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
     assert_eq!(server.conversations().await, 3);
     // A key that the client chose stays.
     let chosen = || post("frame-1").header("idempotency-key", "mine");
-    assert_eq!(thread_of(&events(chosen()).await), thread_of(&events(chosen()).await));
+    assert_eq!(
+        thread_of(&events(chosen()).await),
+        thread_of(&events(chosen()).await)
+    );
     assert_eq!(server.conversations().await, 4);
 }
 
@@ -253,9 +423,13 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
 async fn a_stream_that_is_closed_stops_its_turn_and_what_was_said_is_kept() {
     let gate = Gate::new();
     let server = server([vec![Script::text("Half"), Script::Wait(gate.clone())]]).await;
-    let mut response = stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
+    let mut response =
+        stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
     let seen = until(&mut response, "assistant_message.content_part.text_delta").await;
-    assert_eq!(seen[2], json!({ "type": "stream_options", "stream_options": { "allow_cancel": true } }));
+    assert_eq!(
+        seen[2],
+        json!({ "type": "stream_options", "stream_options": { "allow_cancel": true } })
+    );
     let thread = thread_of(&seen);
     gate.reached_by(1).await;
     drop(response);
@@ -263,61 +437,116 @@ async fn a_stream_that_is_closed_stops_its_turn_and_what_was_said_is_kept() {
     let stopped = async || Some(server.items(&thread).await).filter(|items| items.len() == 3);
     let items = wait::value("the stopped turn's items", stopped).await;
     assert_eq!(items[1]["content"][0]["text"], "Half");
-    assert_eq!((&items[2]["type"], &items[2]["task"]["title"]), (&json!("task"), &json!("Stopped")));
-    assert_eq!(server.add(&thread, "Go on").await.last().unwrap()["item"]["content"][0]["text"], "Nothing is scripted.");
+    assert_eq!(
+        (&items[2]["type"], &items[2]["task"]["title"]),
+        (&json!("task"), &json!("Stopped"))
+    );
+    assert_eq!(
+        server.add(&thread, "Go on").await.last().unwrap()["item"]["content"][0]["text"],
+        "Nothing is scripted."
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_leaves_stops_nothing() {
     let gate = Gate::new();
-    let server = server([vec![Script::text("Half"), Script::Wait(gate.clone()), Script::text(" and whole")]]).await;
-    let mut response = stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
-    let thread = thread_of(&until(&mut response, "assistant_message.content_part.text_delta").await);
+    let server = server([vec![
+        Script::text("Half"),
+        Script::Wait(gate.clone()),
+        Script::text(" and whole"),
+    ]])
+    .await;
+    let mut response =
+        stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
+    let thread =
+        thread_of(&until(&mut response, "assistant_message.content_part.text_delta").await);
     server.state.leave();
     let last = read(&response.text().await.unwrap()).pop().unwrap();
-    assert_eq!((&last["type"], &last["allow_retry"]), (&json!("error"), &json!(false)), "{last}");
+    assert_eq!(
+        (&last["type"], &last["allow_retry"]),
+        (&json!("error"), &json!(false)),
+        "{last}"
+    );
     gate.open();
-    wait::until("the answer", async || server.items(&thread).await.len() >= 2).await;
-    assert_eq!(server.items(&thread).await[1]["content"][0]["text"], "Half and whole");
+    wait::until("the answer", async || {
+        server.items(&thread).await.len() >= 2
+    })
+    .await;
+    assert_eq!(
+        server.items(&thread).await[1]["content"][0]["text"],
+        "Half and whole"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_waits_is_echoed_at_once() {
     let gate = Gate::new();
     let server = server([vec![Script::Wait(gate.clone()), Script::text("First.")]]).await;
-    let mut first = stream_of(server.chatkit("threads.create", json!({ "input": input("One") }))).await;
+    let mut first =
+        stream_of(server.chatkit("threads.create", json!({ "input": input("One") }))).await;
     let thread = thread_of(&until(&mut first, "stream_options").await);
     let params = json!({ "thread_id": thread, "input": input("Two") });
     let mut second = stream_of(server.chatkit("threads.add_user_message", params)).await;
     let echoed = until(&mut second, "stream_options").await;
-    assert_eq!((types(&echoed), &echoed[0]["item"]["content"][0]["text"]), (vec!["thread.item.done", "stream_options"], &json!("Two")));
+    assert_eq!(
+        (types(&echoed), &echoed[0]["item"]["content"][0]["text"]),
+        (vec!["thread.item.done", "stream_options"], &json!("Two"))
+    );
     // Whoever looks sees it too.
-    assert_eq!(server.items(&thread).await[1]["id"], echoed[0]["item"]["id"]);
+    assert_eq!(
+        server.items(&thread).await[1]["id"],
+        echoed[0]["item"]["id"]
+    );
     gate.open();
     let rest = read(&second.text().await.unwrap());
-    assert!(!rest.iter().any(|event| event["item"]["type"] == "user_message"), "echoed twice: {rest:?}");
+    assert!(
+        !rest
+            .iter()
+            .any(|event| event["item"]["type"] == "user_message"),
+        "echoed twice: {rest:?}"
+    );
     assert_eq!(server.items(&thread).await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_title_is_told_and_silence_is_filled() {
     let gate = Gate::new();
-    let http = HttpLimits { keep_alive: Duration::from_millis(5), ..HttpLimits::default() };
-    let agent = Arc::new(ScriptedAgent::new([vec![Script::Wait(gate.clone()), Script::text("Done.")]]));
-    let server = Server::start(Setup { agent, http, ..Setup::default() }).await;
-    let response = stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
+    let http = HttpLimits {
+        keep_alive: Duration::from_millis(5),
+        ..HttpLimits::default()
+    };
+    let agent = Arc::new(ScriptedAgent::new([vec![
+        Script::Wait(gate.clone()),
+        Script::text("Done."),
+    ]]));
+    let server = Server::start(Setup {
+        agent,
+        http,
+        ..Setup::default()
+    })
+    .await;
+    let response =
+        stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
     let (mut body, mut text) = (response.bytes_stream(), String::new());
     while !text.contains(": keep-alive\n\n") {
         text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
     }
     let thread = thread_of(&read(&text));
-    server.ask("threads.update", json!({ "thread_id": thread, "title": "Renamed" })).await;
+    server
+        .ask(
+            "threads.update",
+            json!({ "thread_id": thread, "title": "Renamed" }),
+        )
+        .await;
     gate.open();
     while let Some(chunk) = body.next().await {
         text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
     }
     let last = read(&text).pop().unwrap();
-    assert_eq!((&last["type"], &last["thread"]["title"]), (&json!("thread.updated"), &json!("Renamed")));
+    assert_eq!(
+        (&last["type"], &last["thread"]["title"]),
+        (&json!("thread.updated"), &json!("Renamed"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,21 +564,37 @@ async fn pages_of_any_size_join_to_the_whole() {
     let thread = thread_of(&server.create("Tools").await);
     server.add(&thread, "Fails").await;
     let question = server.add(&thread, "Asked twice").await[0]["item"]["id"].clone();
-    server.events("threads.retry_after_item", json!({ "thread_id": thread, "item_id": question })).await;
+    server
+        .events(
+            "threads.retry_after_item",
+            json!({ "thread_id": thread, "item_id": question }),
+        )
+        .await;
     server.add(&thread, "No answer").await;
     server.add(&thread, "Half an answer").await;
     for order in ["asc", "desc"] {
-        let whole = server.ask("items.list", json!({ "thread_id": thread, "order": order, "limit": 9999 })).await["data"].clone();
+        let whole = server
+            .ask(
+                "items.list",
+                json!({ "thread_id": thread, "order": order, "limit": 9999 }),
+            )
+            .await["data"]
+            .clone();
         let whole = whole.as_array().unwrap();
         assert_eq!(whole.len(), 12, "{whole:?}");
         for limit in 1..=whole.len() {
             let (mut joined, mut after): (Vec<Value>, _) = (Vec::new(), Value::Null);
             loop {
-                let params = json!({ "thread_id": thread, "order": order, "limit": limit, "after": after });
+                let params =
+                    json!({ "thread_id": thread, "order": order, "limit": limit, "after": after });
                 let page = server.ask("items.list", params).await;
                 joined.extend(page["data"].as_array().unwrap().clone());
                 after = page["after"].clone();
-                assert_eq!(page["has_more"], joined.len() < whole.len(), "{order} {limit}");
+                assert_eq!(
+                    page["has_more"],
+                    joined.len() < whole.len(),
+                    "{order} {limit}"
+                );
                 if after.is_null() {
                     break;
                 }

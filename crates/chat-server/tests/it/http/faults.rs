@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use chat_domain::testing::{FakeTools, FixedEnvironment, ScriptedAgent, Signals};
-use chat_domain::{ChatService, Deps, MockConversationStore, StoreError, TurnLimits, Unavailability};
+use chat_domain::{
+    ChatService, Deps, MockConversationStore, StoreError, TurnLimits, Unavailability,
+};
 use chat_protocol::problem::Code;
 use chat_test_support::wait;
 use reqwest::Method;
@@ -23,12 +25,20 @@ async fn an_unavailable_store_is_told_and_service_resumes() {
         // More than one, for the worker's own calls may meet some of them.
         server.store.fail_next(std::iter::repeat_n(fault, 8));
         let problem = refusal(server.ada(Method::GET, "/conversations"), code).await;
-        assert!(!problem.to_string().contains("a fault that the test asked for"), "{problem}");
+        assert!(
+            !problem
+                .to_string()
+                .contains("a fault that the test asked for"),
+            "{problem}"
+        );
         let first = refusal(server.chat("Hi", None), code).await;
         assert!(first["turn_id"].is_null());
         let second = refusal(server.bare(Method::GET, "/health/ready"), code).await;
         assert_ne!(first["instance"], second["instance"]);
-        wait::until("service after the fault", async || server.chat("Hi", None).send().await.unwrap().status() == 200).await;
+        wait::until("service after the fault", async || {
+            server.chat("Hi", None).send().await.unwrap().status() == 200
+        })
+        .await;
         assert_eq!(server.conversations().await, 1);
     }
 }
@@ -38,8 +48,12 @@ async fn faults_of_ours_are_internal_and_say_nothing() {
     let mut store = MockConversationStore::new();
     store.expect_enroll().returning(|_, _| Ok(()));
     store.expect_ping().returning(|| Ok(()));
-    store.expect_conversation().returning(|_, _| Err(StoreError::Internal("a secret statement".into())));
-    store.expect_conversations().returning(|_, _| panic!("a secret panic"));
+    store
+        .expect_conversation()
+        .returning(|_, _| Err(StoreError::Internal("a secret statement".into())));
+    store
+        .expect_conversations()
+        .returning(|_, _| panic!("a secret panic"));
     let deps = Deps {
         store: Arc::new(store),
         agent: Arc::new(ScriptedAgent::new([])),
@@ -55,13 +69,33 @@ async fn faults_of_ours_are_internal_and_say_nothing() {
         assert!(!problem.to_string().contains("secret"), "{problem}");
     }
     // The server lives on.
-    assert_eq!(server.bare(Method::GET, "/health/ready").send().await.unwrap().status(), 200);
+    assert_eq!(
+        server
+            .bare(Method::GET, "/health/ready")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_handler_is_internal_too() {
     let server = Server::start(Setup::default()).await;
-    refusal(server.ada(Method::GET, "/conversations").bearer_auth("panic"), Code::MissingToken).await;
-    refusal(server.bare(Method::GET, "/api/ada/conversations").bearer_auth("panic"), Code::Internal).await;
+    refusal(
+        server
+            .ada(Method::GET, "/conversations")
+            .bearer_auth("panic"),
+        Code::MissingToken,
+    )
+    .await;
+    refusal(
+        server
+            .bare(Method::GET, "/api/ada/conversations")
+            .bearer_auth("panic"),
+        Code::Internal,
+    )
+    .await;
     assert_eq!(server.conversations().await, 0);
 }

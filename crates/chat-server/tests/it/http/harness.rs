@@ -24,7 +24,10 @@ impl TokenVerifier for Tokens {
             "expired" => Err(Code::TokenExpired),
             "early" => Err(Code::TokenNotYetValid),
             "panic" => panic!("on purpose"),
-            other => other.strip_prefix("token-of-").and_then(UserId::new).ok_or(Code::InvalidToken),
+            other => other
+                .strip_prefix("token-of-")
+                .and_then(UserId::new)
+                .ok_or(Code::InvalidToken),
         }
     }
 }
@@ -45,7 +48,10 @@ impl Default for Setup {
         Self {
             agent: Arc::new(ScriptedAgent::new([])),
             tools: FakeTools::new(),
-            limits: TurnLimits { poll: Duration::from_millis(20), ..TurnLimits::default() },
+            limits: TurnLimits {
+                poll: Duration::from_millis(20),
+                ..TurnLimits::default()
+            },
             http: HttpLimits::default(),
             page: Page::default(),
             origins: Vec::new(),
@@ -90,7 +96,11 @@ impl Server {
             limits: setup.limits,
         };
         let service = ChatService::open(deps).await.unwrap();
-        let mut state = AppState::new(service.clone(), Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
+        let mut state = AppState::new(
+            service.clone(),
+            Tasks::new(tokio::runtime::Handle::current()),
+            Arc::new(Tokens),
+        );
         (state.cors_origins, state.chatkit_example) = (setup.origins.into(), setup.chatkit_example);
         state.set_limits(setup.http);
         state.page = Arc::new(setup.page);
@@ -102,7 +112,11 @@ impl Server {
 
     /// A server of this service, without its worker.
     pub fn serving(service: Arc<ChatService>) -> Self {
-        let state = AppState::new(service, Tasks::new(tokio::runtime::Handle::current()), Arc::new(Tokens));
+        let state = AppState::new(
+            service,
+            Tasks::new(tokio::runtime::Handle::current()),
+            Arc::new(Tokens),
+        );
         Self::with_state(state, Arc::new(MemoryStore::new()))
     }
 
@@ -112,26 +126,48 @@ impl Server {
         let running = server(state.clone(), listener, 1, Duration::from_secs(1)).unwrap();
         let handle = running.handle();
         tokio::spawn(running);
-        Self { address, store, state, client: client(), parts: Parts { worker: None, handle } }
+        Self {
+            address,
+            store,
+            state,
+            client: client(),
+            parts: Parts {
+                worker: None,
+                handle,
+            },
+        }
     }
 
     pub async fn with_page(page: Page) -> Self {
-        Self::start(Setup { page, ..Setup::default() }).await
+        Self::start(Setup {
+            page,
+            ..Setup::default()
+        })
+        .await
     }
 
     pub async fn with_agent(agent: ScriptedAgent) -> (Self, Arc<ScriptedAgent>) {
         let agent = Arc::new(agent);
-        (Self::start(Setup { agent: agent.clone(), ..Setup::default() }).await, agent)
+        (
+            Self::start(Setup {
+                agent: agent.clone(),
+                ..Setup::default()
+            })
+            .await,
+            agent,
+        )
     }
 
     /// A request without a token.
     pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.address))
+        self.client
+            .request(method, format!("http://{}{path}", self.address))
     }
 
     /// A request of `ada` below her path.
     pub fn ada(&self, method: Method, path: &str) -> RequestBuilder {
-        self.bare(method, &format!("/api/ada{path}")).bearer_auth("token-of-ada")
+        self.bare(method, &format!("/api/ada{path}"))
+            .bearer_auth("token-of-ada")
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -139,7 +175,8 @@ impl Server {
     }
 
     pub fn chat(&self, message: &str, conversation: Option<&Value>) -> RequestBuilder {
-        self.ada(Method::POST, "/chat").json(&json!({"message": message, "conversation_id": conversation}))
+        self.ada(Method::POST, "/chat")
+            .json(&json!({"message": message, "conversation_id": conversation}))
     }
 
     /// Sends a message and returns the reply.
@@ -149,7 +186,10 @@ impl Server {
 
     /// How many conversations `ada` has.
     pub async fn conversations(&self) -> usize {
-        self.get("/conversations?limit=100").await["conversations"].as_array().unwrap().len()
+        self.get("/conversations?limit=100").await["conversations"]
+            .as_array()
+            .unwrap()
+            .len()
     }
 
     /// Writes these bytes on a connection of its own, and reads until the server closes it.
@@ -162,14 +202,19 @@ impl Server {
 
 /// A client that gives up a request whose whole answer takes too long.
 fn client() -> Client {
-    Client::builder().timeout(chat_test_support::wait::LIMIT).build().unwrap()
+    Client::builder()
+        .timeout(chat_test_support::wait::LIMIT)
+        .build()
+        .unwrap()
 }
 
 /// Reads until the other side closes or resets the connection.
 pub async fn read_to_end(mut stream: TcpStream) -> String {
     let mut read = Vec::new();
     // A reset after the answer ends it as well as a close.
-    let _ = chat_test_support::wait::within("the end of a connection", stream.read_to_end(&mut read)).await;
+    let _ =
+        chat_test_support::wait::within("the end of a connection", stream.read_to_end(&mut read))
+            .await;
     String::from_utf8_lossy(&read).into_owned()
 }
 
@@ -191,11 +236,25 @@ pub async fn check_refusal(response: Response, code: Code) -> Value {
     let chatkit = response.url().path().ends_with("/chatkit");
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
-    assert_eq!(status, StatusCode::from_u16(row.status).unwrap(), "{} {text}", row.code);
-    assert_eq!(headers["content-type"], "application/problem+json", "{text}");
-    let retry = headers.get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());
+    assert_eq!(
+        status,
+        StatusCode::from_u16(row.status).unwrap(),
+        "{} {text}",
+        row.code
+    );
+    assert_eq!(
+        headers["content-type"], "application/problem+json",
+        "{text}"
+    );
+    let retry = headers
+        .get("retry-after")
+        .map(|value| value.to_str().unwrap().parse().unwrap());
     assert_eq!(retry, row.retry_after, "{text}");
-    assert_eq!(headers.contains_key("www-authenticate"), row.status == 401, "{text}");
+    assert_eq!(
+        headers.contains_key("www-authenticate"),
+        row.status == 401,
+        "{text}"
+    );
     check_common_headers(&headers);
     let problem: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(problem["code"], row.code, "{text}");
@@ -203,14 +262,35 @@ pub async fn check_refusal(response: Response, code: Code) -> Value {
     assert_eq!(problem["title"], row.title);
     assert_eq!(problem["type"], format!("/problems/{}", row.code));
     let detail = problem["detail"].as_str().unwrap();
-    let kept = problem["conversation_id"].is_string() && detail.ends_with(Code::ReplyTimeout.row().advice);
-    let turn_ended = code == Code::Internal && problem["turn_id"].is_string() && detail.ends_with("if it fails again, tell the operator.");
+    let kept =
+        problem["conversation_id"].is_string() && detail.ends_with(Code::ReplyTimeout.row().advice);
+    let turn_ended = code == Code::Internal
+        && problem["turn_id"].is_string()
+        && detail.ends_with("if it fails again, tell the operator.");
     assert!(detail.ends_with(row.advice) || kept || turn_ended, "{text}");
-    assert_eq!(problem["instance"], format!("urn:uuid:{}", headers["x-request-id"].to_str().unwrap()));
-    assert_eq!(problem.get("message"), chatkit.then_some(&problem["detail"]), "where ChatKit's front end looks, and nowhere else");
-    let usual = ["type", "title", "status", "detail", "code", "instance", "message"];
-    for member in problem.as_object().unwrap().keys().filter(|member| !usual.contains(&member.as_str())) {
-        assert!(row.members.contains(&member.as_str()), "{} has no member {member}", row.code);
+    assert_eq!(
+        problem["instance"],
+        format!("urn:uuid:{}", headers["x-request-id"].to_str().unwrap())
+    );
+    assert_eq!(
+        problem.get("message"),
+        chatkit.then_some(&problem["detail"]),
+        "where ChatKit's front end looks, and nowhere else"
+    );
+    let usual = [
+        "type", "title", "status", "detail", "code", "instance", "message",
+    ];
+    for member in problem
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|member| !usual.contains(&member.as_str()))
+    {
+        assert!(
+            row.members.contains(&member.as_str()),
+            "{} has no member {member}",
+            row.code
+        );
     }
     problem
 }

@@ -9,8 +9,19 @@ use super::harness::{Server, Setup, answer};
 async fn a_route_with_one_form_sends_it_whatever_the_client_accepts() {
     let server = Server::start(Setup::default()).await;
     let reply = server.say("Hi", None).await;
-    let (conversation, turn) = (reply["conversation_id"].as_str().unwrap(), reply["turn_id"].as_str().unwrap());
-    for accept in ["text/html", "application/problem+json", "application/json", "text/event-stream", "image/*", "*/*;q=0", "nonsense"] {
+    let (conversation, turn) = (
+        reply["conversation_id"].as_str().unwrap(),
+        reply["turn_id"].as_str().unwrap(),
+    );
+    for accept in [
+        "text/html",
+        "application/problem+json",
+        "application/json",
+        "text/event-stream",
+        "image/*",
+        "*/*;q=0",
+        "nonsense",
+    ] {
         for path in [
             "/conversations".to_owned(),
             format!("/conversations/{conversation}"),
@@ -20,23 +31,65 @@ async fn a_route_with_one_form_sends_it_whatever_the_client_accepts() {
         ] {
             answer(server.ada(Method::GET, &path).header("accept", accept), 200).await;
         }
-        answer(server.ada(Method::POST, &format!("/turns/{turn}/cancel")).header("accept", accept), 200).await;
-        answer(server.bare(Method::GET, "/page-settings").header("accept", accept), 200).await;
-        let events = server.ada(Method::GET, &format!("/turns/{turn}/events")).header("accept", accept).send().await.unwrap();
-        assert_eq!((events.status().as_u16(), &events.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()), "{accept}");
+        answer(
+            server
+                .ada(Method::POST, &format!("/turns/{turn}/cancel"))
+                .header("accept", accept),
+            200,
+        )
+        .await;
+        answer(
+            server
+                .bare(Method::GET, "/page-settings")
+                .header("accept", accept),
+            200,
+        )
+        .await;
+        let events = server
+            .ada(Method::GET, &format!("/turns/{turn}/events"))
+            .header("accept", accept)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (events.status().as_u16(), &events.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap()),
+            "{accept}"
+        );
         assert!(events.text().await.unwrap().contains("event: done"));
-        let listed = server.bare(Method::POST, "/chatkit").bearer_auth("token-of-ada").header("accept", accept);
-        answer(listed.json(&serde_json::json!({"type": "threads.list", "params": {}})), 200).await;
+        let listed = server
+            .bare(Method::POST, "/chatkit")
+            .bearer_auth("token-of-ada")
+            .header("accept", accept);
+        answer(
+            listed.json(&serde_json::json!({"type": "threads.list", "params": {}})),
+            200,
+        )
+        .await;
     }
     // Where there is a choice, a client that names only the form of problems has not made it.
-    answer(server.chat("Hi", None).header("accept", "application/problem+json"), 200).await;
+    answer(
+        server
+            .chat("Hi", None)
+            .header("accept", "application/problem+json"),
+        200,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_last_event_id_reads_from_the_start() {
     let server = Server::start(Setup::default()).await;
-    let turn = server.say("Hi", None).await["turn_id"].as_str().unwrap().to_owned();
-    let events = server.ada(Method::GET, &format!("/turns/{turn}/events")).header("Last-Event-ID", "").send().await.unwrap();
+    let turn = server.say("Hi", None).await["turn_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let events = server
+        .ada(Method::GET, &format!("/turns/{turn}/events"))
+        .header("Last-Event-ID", "")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(events.status(), 200);
     assert!(events.text().await.unwrap().starts_with("event: turn\n"));
 }
@@ -49,24 +102,62 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
         format!(
             "POST /api/ada/chat HTTP/{version}\r\nhost: x\r\nauthorization: Bearer token-of-ada\r\ncontent-type: application/json\r\n\
              accept: {accept}\r\nconnection: {}\r\ncontent-length: {}\r\n\r\n{body}",
-            if version == "1.0" { "keep-alive" } else { "close" },
+            if version == "1.0" {
+                "keep-alive"
+            } else {
+                "close"
+            },
             body.len()
         )
     };
-    let old = server.raw(request("1.0", "text/event-stream").as_bytes()).await;
+    let old = server
+        .raw(request("1.0", "text/event-stream").as_bytes())
+        .await;
     let (head, body) = old.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.0 200 ") || head.starts_with("HTTP/1.1 200 "), "{head}");
-    assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.0 200 ") || head.starts_with("HTTP/1.1 200 "),
+        "{head}"
+    );
+    assert!(
+        !head.to_ascii_lowercase().contains("transfer-encoding"),
+        "{head}"
+    );
     assert!(!head.to_ascii_lowercase().contains("keep-alive"), "{head}");
-    assert!(body.starts_with("event: turn\n") && body.contains("event: done\n") && body.ends_with("\n\n"), "{body}");
-    let new = server.raw(request("1.1", "text/event-stream").as_bytes()).await;
-    assert!(new.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{new}");
-    let json = server.raw(request("1.0", "application/json").replace("keep-alive", "close").as_bytes()).await;
+    assert!(
+        body.starts_with("event: turn\n")
+            && body.contains("event: done\n")
+            && body.ends_with("\n\n"),
+        "{body}"
+    );
+    let new = server
+        .raw(request("1.1", "text/event-stream").as_bytes())
+        .await;
+    assert!(
+        new.to_ascii_lowercase()
+            .contains("transfer-encoding: chunked"),
+        "{new}"
+    );
+    let json = server
+        .raw(
+            request("1.0", "application/json")
+                .replace("keep-alive", "close")
+                .as_bytes(),
+        )
+        .await;
     let (_, body) = json.split_once("\r\n\r\n").unwrap();
-    assert_eq!(serde_json::from_str::<Value>(body).unwrap()["status"], "success");
+    assert_eq!(
+        serde_json::from_str::<Value>(body).unwrap()["status"],
+        "success"
+    );
     // Compressed on the way, so that its length is not known before.
     let page = "GET /openapi.json HTTP/1.0\r\nhost: x\r\naccept-encoding: gzip\r\n\r\n";
-    assert!(!server.raw(page.as_bytes()).await.to_ascii_lowercase().contains("transfer-encoding"));
+    assert!(
+        !server
+            .raw(page.as_bytes())
+            .await
+            .to_ascii_lowercase()
+            .contains("transfer-encoding")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,11 +170,17 @@ async fn a_body_ends_where_its_length_says_whatever_the_client_wants_to_upgrade_
              connection: upgrade\r\nupgrade: {upgrade}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(server.address)
+            .await
+            .unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes())
+            .await
+            .unwrap();
         let mut read = Vec::new();
         while !String::from_utf8_lossy(&read).contains("\"status\":\"success\"") {
-            let count = tokio::io::AsyncReadExt::read_buf(&mut stream, &mut read).await.unwrap();
+            let count = tokio::io::AsyncReadExt::read_buf(&mut stream, &mut read)
+                .await
+                .unwrap();
             assert!(count > 0, "{upgrade}: {}", String::from_utf8_lossy(&read));
         }
         assert!(read.starts_with(b"HTTP/1.1 200 "));

@@ -1,4 +1,5 @@
-//! Replies that show a long conversation are written as they are read, and say what they always said.
+//! Replies that show a long conversation are written as they are read, and say what they always
+//! said.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,21 @@ const LARGE: usize = 1 << 20;
 
 /// A server whose agent answers with texts of these sizes, one after another, and then briefly.
 async fn server(sizes: &[usize]) -> Server {
-    let texts = sizes.iter().enumerate().map(|(number, size)| vec![Script::text(&format!("{number} {}", "x".repeat(*size)))]);
+    let texts = sizes
+        .iter()
+        .enumerate()
+        .map(|(number, size)| vec![Script::text(&format!("{number} {}", "x".repeat(*size)))]);
     let agent = Arc::new(ScriptedAgent::new(texts));
-    let http = HttpLimits { stall_time: Duration::from_millis(1), ..HttpLimits::default() };
-    Server::start(Setup { agent, http, ..Setup::default() }).await
+    let http = HttpLimits {
+        stall_time: Duration::from_millis(1),
+        ..HttpLimits::default()
+    };
+    Server::start(Setup {
+        agent,
+        http,
+        ..Setup::default()
+    })
+    .await
 }
 
 /// Sends so many messages to a new conversation; returns the conversation.
@@ -28,7 +40,11 @@ async fn conversation(server: &Server, messages: usize) -> Value {
     let mut conversation = Value::Null;
     for number in 0..messages {
         let body = json!({"message": format!("message {number}"), "conversation_id": conversation});
-        let reply = answer(server.ada(Method::POST, "/chat?messages=turn").json(&body), 200).await;
+        let reply = answer(
+            server.ada(Method::POST, "/chat?messages=turn").json(&body),
+            200,
+        )
+        .await;
         conversation = reply["conversation_id"].clone();
     }
     conversation
@@ -57,13 +73,25 @@ async fn begin_to_read(server: &Server, conversation: &Value) -> (TcpStream, Vec
 async fn rest(mut stream: TcpStream, mut read: Vec<u8>) -> Result<Value, usize> {
     // A reset ends it as well as a close.
     let _ = stream.read_to_end(&mut read).await;
-    let head = read.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let head = read
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .unwrap()
+        + 4;
     let (head, mut chunks) = read.split_at(head);
-    assert!(String::from_utf8_lossy(head).contains("transfer-encoding: chunked"), "{}", String::from_utf8_lossy(head));
+    assert!(
+        String::from_utf8_lossy(head).contains("transfer-encoding: chunked"),
+        "{}",
+        String::from_utf8_lossy(head)
+    );
     let mut body = Vec::new();
     loop {
-        let line = chunks.windows(2).position(|bytes| bytes == b"\r\n").ok_or(body.len())?;
-        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).unwrap(), 16).unwrap();
+        let line = chunks
+            .windows(2)
+            .position(|bytes| bytes == b"\r\n")
+            .ok_or(body.len())?;
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&chunks[..line]).unwrap(), 16).unwrap();
         if size == 0 {
             return Ok(serde_json::from_slice(&body).unwrap());
         }
@@ -74,10 +102,15 @@ async fn rest(mut stream: TcpStream, mut read: Vec<u8>) -> Result<Value, usize> 
 
 /// All messages of a conversation, page by page.
 async fn pages(server: &Server, conversation: &Value, superseded: &str) -> Vec<Value> {
-    let path = format!("/conversations/{}/messages?limit=200&superseded={superseded}", conversation.as_str().unwrap());
+    let path = format!(
+        "/conversations/{}/messages?limit=200&superseded={superseded}",
+        conversation.as_str().unwrap()
+    );
     let (mut messages, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let before = cursor.map(|cursor| format!("&before={cursor}")).unwrap_or_default();
+        let before = cursor
+            .map(|cursor| format!("&before={cursor}"))
+            .unwrap_or_default();
         let page = server.get(&format!("{path}{before}")).await;
         messages.splice(0..0, page["messages"].as_array().unwrap().iter().cloned());
         cursor = page["previous_cursor"].as_str().map(str::to_owned);
@@ -90,18 +123,39 @@ async fn pages(server: &Server, conversation: &Value, superseded: &str) -> Vec<V
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_reply_shows_the_whole_conversation() {
     // Many small turns, a few large ones, and so on: pages of all kinds.
-    let sizes: Vec<_> = (0..60).map(|number| if number % 9 == 8 { 90 << 10 } else { number * 40 }).collect();
+    let sizes: Vec<_> = (0..60)
+        .map(|number| {
+            if number % 9 == 8 {
+                90 << 10
+            } else {
+                number * 40
+            }
+        })
+        .collect();
     let server = server(&sizes).await;
     let conversation = conversation(&server, 60).await;
-    let response = server.chat("last", Some(&conversation)).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.content_length()), (200, None));
+    let response = server
+        .chat("last", Some(&conversation))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.content_length()),
+        (200, None)
+    );
     assert_eq!(response.headers()["content-type"], "application/json");
     let reply: Value = response.json().await.unwrap();
-    assert_eq!(reply["messages"], Value::Array(pages(&server, &conversation, "exclude").await));
+    assert_eq!(
+        reply["messages"],
+        Value::Array(pages(&server, &conversation, "exclude").await)
+    );
     assert_eq!(reply["messages"].as_array().unwrap().len(), 122);
     assert_eq!(reply["status"], "success");
     let names: Vec<_> = reply.as_object().unwrap().keys().collect();
-    assert!(names.contains(&&"tool_calls".to_owned()) && names.contains(&&"response".to_owned()), "{names:?}");
+    assert!(
+        names.contains(&&"tool_calls".to_owned()) && names.contains(&&"response".to_owned()),
+        "{names:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,11 +166,18 @@ async fn a_client_that_reads_slowly_gets_the_same_and_the_server_holds_little_me
     // What is larger is dropped once the client is known not to read.
     let begun = std::time::Instant::now();
     while server.state.memory.used() > 256 << 10 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{} bytes are held", server.state.memory.used());
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{} bytes are held",
+            server.state.memory.used()
+        );
         tokio::task::yield_now().await;
     }
     let reply = rest(stream, read).await.unwrap();
-    assert_eq!(reply["messages"], Value::Array(pages(&server, &conversation, "exclude").await));
+    assert_eq!(
+        reply["messages"],
+        Value::Array(pages(&server, &conversation, "exclude").await)
+    );
     assert_eq!(reply["messages"].as_array().unwrap().len(), 26);
 }
 
@@ -124,14 +185,34 @@ async fn a_client_that_reads_slowly_gets_the_same_and_the_server_holds_little_me
 async fn a_reply_shows_the_conversation_as_it_was_when_its_turn_ended() {
     let server = server(&[LARGE - 10; 14]).await;
     let conversation = conversation(&server, 13).await;
-    let second = pages(&server, &conversation, "exclude").await[2]["turn_id"].as_str().unwrap().to_owned();
+    let second = pages(&server, &conversation, "exclude").await[2]["turn_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     // A retry before: hidden from the reply.
-    let seventh = pages(&server, &conversation, "exclude").await[20]["turn_id"].as_str().unwrap().to_owned();
-    answer(server.ada(Method::POST, &format!("/turns/{seventh}/retry?messages=turn")), 200).await;
+    let seventh = pages(&server, &conversation, "exclude").await[20]["turn_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    answer(
+        server.ada(
+            Method::POST,
+            &format!("/turns/{seventh}/retry?messages=turn"),
+        ),
+        200,
+    )
+    .await;
     let before = pages(&server, &conversation, "exclude").await;
     let (stream, read) = begin_to_read(&server, &conversation).await;
     // A retry while it is read: not for this reply.
-    answer(server.ada(Method::POST, &format!("/turns/{second}/retry?messages=turn")), 200).await;
+    answer(
+        server.ada(
+            Method::POST,
+            &format!("/turns/{second}/retry?messages=turn"),
+        ),
+        200,
+    )
+    .await;
     assert_eq!(pages(&server, &conversation, "exclude").await.len(), 4);
     let reply = rest(stream, read).await.unwrap();
     let messages = reply["messages"].as_array().unwrap();
@@ -158,7 +239,10 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
     drop(stream);
     let begun = std::time::Instant::now();
     while server.state.memory.used() > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the reply of a client that is gone is still held");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the reply of a client that is gone is still held"
+        );
         tokio::task::yield_now().await;
     }
 }

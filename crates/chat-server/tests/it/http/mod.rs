@@ -1,5 +1,10 @@
 //! The HTTP side over the in-memory store, through real connections.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests may panic"
+)]
 
 mod answers;
 mod bad_input;

@@ -10,7 +10,10 @@ use serde_json::Value;
 use super::harness::{Server, Setup, answer};
 
 fn path_of_a_page_file() -> String {
-    let file = chat_web::files().iter().find(|file| file.path != "index.html").unwrap();
+    let file = chat_web::files()
+        .iter()
+        .find(|file| file.path != "index.html")
+        .unwrap();
     format!("/page/{}", file.path)
 }
 
@@ -22,7 +25,11 @@ async fn document() -> Value {
 fn operations(document: &Value) -> Vec<(String, String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, item): (&String, &'_ Value)| -> Vec<_> {
-        item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())).collect()
+        item.as_object()
+            .unwrap()
+            .keys()
+            .map(|method| (method.to_uppercase(), path.clone()))
+            .collect()
     };
     paths
         .iter()
@@ -39,21 +46,45 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     let document = document().await;
     assert_eq!(document["openapi"], "3.1.0");
     assert_eq!(document["servers"][0]["url"], "/");
-    assert_eq!(document["info"]["license"]["identifier"], "MIT OR Apache-2.0");
-    let described: BTreeSet<_> = operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
-    let registered: BTreeSet<_> = endpoints().iter().map(|endpoint| (endpoint.method.to_string(), endpoint.path.to_owned())).collect();
+    assert_eq!(
+        document["info"]["license"]["identifier"],
+        "MIT OR Apache-2.0"
+    );
+    let described: BTreeSet<_> = operations(&document)
+        .into_iter()
+        .map(|(method, path, _)| (method, path))
+        .collect();
+    let registered: BTreeSet<_> = endpoints()
+        .iter()
+        .map(|endpoint| (endpoint.method.to_string(), endpoint.path.to_owned()))
+        .collect();
     assert_eq!(described, registered);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_where_it_is_described() {
-    let server = Server::start(Setup { chatkit_example: true, ..Setup::default() }).await;
+    let server = Server::start(Setup {
+        chatkit_example: true,
+        ..Setup::default()
+    })
+    .await;
     let document = answer(server.bare(Method::GET, "/openapi.json"), 200).await;
     for (method, path, _) in operations(&document) {
-        let path = path.replace("{user_id}", "ada").replace("{conversation_id}", "x").replace("{turn_id}", "x");
-        let path = if path == "/page/{file}" { path_of_a_page_file() } else { path };
-        let path = path.replace("{file}", "index.html").replace("{code}", "internal");
-        let request = server.bare(method.parse().unwrap(), &path).bearer_auth("token-of-ada");
+        let path = path
+            .replace("{user_id}", "ada")
+            .replace("{conversation_id}", "x")
+            .replace("{turn_id}", "x");
+        let path = if path == "/page/{file}" {
+            path_of_a_page_file()
+        } else {
+            path
+        };
+        let path = path
+            .replace("{file}", "index.html")
+            .replace("{code}", "internal");
+        let request = server
+            .bare(method.parse().unwrap(), &path)
+            .bearer_auth("token-of-ada");
         let status = request.send().await.unwrap().status();
         assert!(status != 404 && status != 405, "{method} {path}: {status}");
     }
@@ -63,38 +94,88 @@ async fn every_route_answers_where_it_is_described() {
 async fn descriptions_name_parameters_bodies_errors_and_headers() {
     let document = document().await;
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    assert_eq!(
+        document["components"]["securitySchemes"]["bearer"]["scheme"],
+        "bearer"
+    );
     let mut codes = BTreeSet::new();
     let choices: Vec<_> = operations(&document)
         .into_iter()
-        .flat_map(|(_, _, operation)| operation["parameters"].as_array().cloned().unwrap_or_default())
-        .filter_map(|parameter| Some((parameter["name"].as_str()?.to_owned(), parameter["schema"].get("enum")?.clone())))
+        .flat_map(|(_, _, operation)| {
+            operation["parameters"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
+        .filter_map(|parameter| {
+            Some((
+                parameter["name"].as_str()?.to_owned(),
+                parameter["schema"].get("enum")?.clone(),
+            ))
+        })
         .collect();
     assert_eq!(choices.iter().filter(|(name, _)| name == "busy").count(), 2);
-    assert!(choices.contains(&("messages".to_owned(), serde_json::json!(["all", "turn"]))), "{choices:?}");
+    assert!(
+        choices.contains(&("messages".to_owned(), serde_json::json!(["all", "turn"]))),
+        "{choices:?}"
+    );
     let mut ids = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
-        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap()),
+            "{method} {path}"
+        );
         let of_user = path.starts_with("/api/") || path == "/chatkit";
-        let secured = operation["security"].as_array().unwrap_or(document["security"].as_array().unwrap());
-        assert_eq!(secured.iter().any(|scheme| scheme.get("bearer").is_some()), of_user, "{method} {path}");
-        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        let in_path: Vec<_> =
-            parameters.iter().filter(|p| p["in"] == "path").map(|p| format!("{{{}}}", p["name"].as_str().unwrap())).collect();
-        let named: Vec<_> = path.split('/').filter(|part| part.starts_with('{')).collect();
+        let secured = operation["security"]
+            .as_array()
+            .unwrap_or(document["security"].as_array().unwrap());
+        assert_eq!(
+            secured.iter().any(|scheme| scheme.get("bearer").is_some()),
+            of_user,
+            "{method} {path}"
+        );
+        let parameters = operation["parameters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let in_path: Vec<_> = parameters
+            .iter()
+            .filter(|p| p["in"] == "path")
+            .map(|p| format!("{{{}}}", p["name"].as_str().unwrap()))
+            .collect();
+        let named: Vec<_> = path
+            .split('/')
+            .filter(|part| part.starts_with('{'))
+            .collect();
         assert_eq!(in_path, named, "{method} {path}");
         for (status, response) in operation["responses"].as_object().unwrap() {
-            assert!(response["headers"]["X-Request-Id"].is_object(), "{method} {path} {status}");
-            assert_eq!(response["headers"]["WWW-Authenticate"].is_object(), status == "401", "{method} {path} {status}");
+            assert!(
+                response["headers"]["X-Request-Id"].is_object(),
+                "{method} {path} {status}"
+            );
+            assert_eq!(
+                response["headers"]["WWW-Authenticate"].is_object(),
+                status == "401",
+                "{method} {path} {status}"
+            );
             let number: u16 = status.parse().unwrap();
             if number >= 400 {
-                assert_eq!(response["content"]["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
+                assert_eq!(
+                    response["content"]["application/problem+json"]["schema"]["$ref"],
+                    "#/components/schemas/Problem"
+                );
             }
             for code in Code::ALL.iter().filter(|code| code.row().status == number) {
                 let row = code.row();
-                if response["description"].as_str().unwrap().contains(&format!("`{}`", row.code)) {
+                if response["description"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&format!("`{}`", row.code))
+                {
                     codes.insert(row.code);
-                    assert!(row.retry_after.is_none() || response["headers"]["Retry-After"].is_object());
+                    assert!(
+                        row.retry_after.is_none() || response["headers"]["Retry-After"].is_object()
+                    );
                 }
             }
         }
@@ -102,12 +183,19 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
     let all: Vec<_> = Code::ALL.iter().map(|code| code.row().code).collect();
     assert_eq!(schemas["ProblemCode"]["enum"], serde_json::json!(all));
     // Only the answers for routes that there are not stand nowhere.
-    let nowhere: Vec<_> = Code::ALL.iter().map(|code| code.row().code).filter(|code| !codes.contains(code)).collect();
+    let nowhere: Vec<_> = Code::ALL
+        .iter()
+        .map(|code| code.row().code)
+        .filter(|code| !codes.contains(code))
+        .collect();
     assert_eq!(nowhere, ["method_not_allowed"]);
     let references = document.to_string();
     for reference in references.split("\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap();
-        assert!(schemas.contains_key(name), "{name} is referred to and not described");
+        assert!(
+            schemas.contains_key(name),
+            "{name} is referred to and not described"
+        );
     }
 }
 
@@ -127,14 +215,28 @@ async fn heads_are_those_of_the_whole_answers() {
         ("/api/ada/conversations/42", 422),
         ("/api/ada/turns/42/events", 405),
     ] {
-        let head = server.bare(Method::HEAD, path).bearer_auth("token-of-ada").send().await.unwrap();
+        let head = server
+            .bare(Method::HEAD, path)
+            .bearer_auth("token-of-ada")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(head.status(), status, "{path}");
         let headers = head.headers().clone();
         assert_eq!(head.bytes().await.unwrap().len(), 0, "{path}");
         if status != 405 {
-            let whole = server.bare(Method::GET, path).bearer_auth("token-of-ada").send().await.unwrap();
+            let whole = server
+                .bare(Method::GET, path)
+                .bearer_auth("token-of-ada")
+                .send()
+                .await
+                .unwrap();
             for name in ["content-type", "content-length", "cache-control"] {
-                assert_eq!(headers.get(name), whole.headers().get(name), "{path} {name}");
+                assert_eq!(
+                    headers.get(name),
+                    whole.headers().get(name),
+                    "{path} {name}"
+                );
             }
         }
     }
@@ -144,18 +246,40 @@ async fn heads_are_those_of_the_whole_answers() {
 async fn texts_are_described_as_narrowly_as_they_are_checked() {
     let document = document().await;
     let message = &document["components"]["schemas"]["ChatRequest"]["properties"]["message"];
-    assert!(message["minLength"] == 1 && message["pattern"].as_str().unwrap().contains("u0000"), "{message}");
+    assert!(
+        message["minLength"] == 1 && message["pattern"].as_str().unwrap().contains("u0000"),
+        "{message}"
+    );
     let title = &document["components"]["schemas"]["RenameRequest"]["properties"]["title"];
-    assert!(title["minLength"] == 1 && title["maxLength"] == 200 && title["pattern"].is_string(), "{title}");
+    assert!(
+        title["minLength"] == 1 && title["maxLength"] == 200 && title["pattern"].is_string(),
+        "{title}"
+    );
     let parameters: Vec<_> = operations(&document)
         .into_iter()
-        .flat_map(|(_, _, operation)| operation["parameters"].as_array().cloned().unwrap_or_default())
+        .flat_map(|(_, _, operation)| {
+            operation["parameters"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
         .collect();
     for parameter in &parameters {
         match parameter["name"].as_str().unwrap() {
-            "after" | "before" | "cursor" => assert_eq!(parameter["schema"]["minLength"], 1, "{parameter}"),
-            "Idempotency-Key" => assert!(parameter["schema"]["pattern"].as_str().unwrap().starts_with("^(?:[!#-~]"), "{parameter}"),
-            "limit" => assert!(parameter["schema"]["minimum"] == 1 && parameter["schema"]["maximum"].is_u64(), "{parameter}"),
+            "after" | "before" | "cursor" => {
+                assert_eq!(parameter["schema"]["minLength"], 1, "{parameter}")
+            }
+            "Idempotency-Key" => assert!(
+                parameter["schema"]["pattern"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("^(?:[!#-~]"),
+                "{parameter}"
+            ),
+            "limit" => assert!(
+                parameter["schema"]["minimum"] == 1 && parameter["schema"]["maximum"].is_u64(),
+                "{parameter}"
+            ),
             _ => {}
         }
     }
@@ -165,20 +289,58 @@ async fn texts_are_described_as_narrowly_as_they_are_checked() {
 async fn the_pages_work_offline() {
     let server = Server::start(Setup::default()).await;
     let front = server.bare(Method::GET, "/docs").send().await.unwrap();
-    assert_eq!((front.status().as_u16(), front.url().path()), (200, "/docs/"));
-    let policy = front.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
-    assert!(front.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert_eq!(
+        (front.status().as_u16(), front.url().path()),
+        (200, "/docs/")
+    );
+    let policy = front.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self'"),
+        "{policy}"
+    );
+    assert!(
+        front.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
     let html = front.text().await.unwrap();
-    assert!(!html.contains("https://") && !html.contains("http://"), "{html}");
-    let files: Vec<_> = html.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")).collect();
+    assert!(
+        !html.contains("https://") && !html.contains("http://"),
+        "{html}"
+    );
+    let files: Vec<_> = html
+        .split(['"', '\''])
+        .filter(|part| part.ends_with(".js") || part.ends_with(".css"))
+        .collect();
     assert!(files.len() >= 3, "{html}");
     for file in files {
-        let response = server.bare(Method::GET, &format!("/docs/{}", file.trim_start_matches("./"))).send().await.unwrap();
+        let response = server
+            .bare(
+                Method::GET,
+                &format!("/docs/{}", file.trim_start_matches("./")),
+            )
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200, "{file}");
     }
-    let start = server.bare(Method::GET, "/docs/swagger-initializer.js").send().await.unwrap().text().await.unwrap();
+    let start = server
+        .bare(Method::GET, "/docs/swagger-initializer.js")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(start.contains("/openapi.json"), "{start}");
-    let problem = server.bare(Method::GET, "/problems/message_empty").send().await.unwrap();
+    let problem = server
+        .bare(Method::GET, "/problems/message_empty")
+        .send()
+        .await
+        .unwrap();
     assert!(problem.text().await.unwrap().contains("not white space"));
 }

@@ -1,4 +1,5 @@
-//! The chat page is served to everybody, and what it may do is said; signing in by code gives a token once.
+//! The chat page is served to everybody, and what it may do is said; signing in by code gives a
+//! token once.
 
 use std::time::Duration;
 
@@ -25,12 +26,24 @@ async fn the_page_says_what_it_may_do_and_who_may_frame_it() {
         assert_eq!(headers["x-frame-options"], "DENY");
         assert_eq!(headers["cache-control"], "no-cache");
         assert_eq!(headers["referrer-policy"], "no-referrer");
-        assert!(headers["content-type"].to_str().unwrap().starts_with("text/html"));
+        assert!(
+            headers["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("text/html")
+        );
         assert!(response.text().await.unwrap().contains("/page/"));
     }
-    assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(
+        policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"),
+        "{policy}"
+    );
     refusal(server.bare(Method::GET, "/c/a/b"), Code::NotFound).await;
-    refusal(server.bare(Method::GET, "/page/nonsense.js"), Code::NotFound).await;
+    refusal(
+        server.bare(Method::GET, "/page/nonsense.js"),
+        Code::NotFound,
+    )
+    .await;
     // It has a policy only at its own addresses.
     refusal(server.bare(Method::GET, "/page/index.html"), Code::NotFound).await;
 }
@@ -39,40 +52,95 @@ async fn the_page_says_what_it_may_do_and_who_may_frame_it() {
 async fn embedders_are_named_in_the_policy_and_in_the_settings() {
     let mut page = Page::default();
     page.settings.embedders = vec!["https://intranet.example".to_owned()];
-    page.settings.sign_in = SignIn::Address { url: "https://login.example/chat".to_owned() };
+    page.settings.sign_in = SignIn::Address {
+        url: "https://login.example/chat".to_owned(),
+    };
     let server = Server::with_page(page).await;
     let response = server.bare(Method::GET, "/").send().await.unwrap();
-    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.ends_with("frame-ancestors https://intranet.example"), "{policy}");
+    let policy = response.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        policy.ends_with("frame-ancestors https://intranet.example"),
+        "{policy}"
+    );
     assert!(!response.headers().contains_key("x-frame-options"));
     let settings = answer(server.bare(Method::GET, "/page-settings"), 200).await;
     assert_eq!(settings["embedders"], json!(["https://intranet.example"]));
-    assert_eq!(settings["sign_in"], json!({"by": "address", "url": "https://login.example/chat"}));
-    assert_eq!((&settings["message_limit"], &settings["calls_at_once"]), (&json!(5000), &json!(8)));
+    assert_eq!(
+        settings["sign_in"],
+        json!({"by": "address", "url": "https://login.example/chat"})
+    );
+    assert_eq!(
+        (&settings["message_limit"], &settings["calls_at_once"]),
+        (&json!(5000), &json!(8))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_coded_as_the_client_likes_and_not_sent_twice() {
     let server = Server::start(Setup::default()).await;
     for file in chat_web::files() {
-        let path = if file.path == "index.html" { "/".to_owned() } else { format!("/page/{}", file.path) };
+        let path = if file.path == "index.html" {
+            "/".to_owned()
+        } else {
+            format!("/page/{}", file.path)
+        };
         let plain = server.bare(Method::GET, &path).send().await.unwrap();
-        assert!(plain.headers().get("content-encoding").is_none_or(|coding| coding == "identity"), "{path}");
+        assert!(
+            plain
+                .headers()
+                .get("content-encoding")
+                .is_none_or(|coding| coding == "identity"),
+            "{path}"
+        );
         assert_eq!(plain.headers()["content-type"], file.media_type);
-        let immutable = plain.headers()["cache-control"].to_str().unwrap().contains("immutable");
+        let immutable = plain.headers()["cache-control"]
+            .to_str()
+            .unwrap()
+            .contains("immutable");
         assert_eq!(immutable, file.path.starts_with("assets/"), "{path}");
         let tag = plain.headers()["etag"].clone();
         let length = plain.bytes().await.unwrap().len();
-        for (accepts, coding) in [("br, gzip", "br"), ("gzip", "gzip"), ("gzip;q=0, br;q=0, *;q=0.1", "")] {
-            let coded = server.bare(Method::GET, &path).header("accept-encoding", accepts).send().await.unwrap();
+        for (accepts, coding) in [
+            ("br, gzip", "br"),
+            ("gzip", "gzip"),
+            ("gzip;q=0, br;q=0, *;q=0.1", ""),
+        ] {
+            let coded = server
+                .bare(Method::GET, &path)
+                .header("accept-encoding", accepts)
+                .send()
+                .await
+                .unwrap();
             assert_eq!(coded.headers()["etag"], tag);
             // What was not compressed when the page was built is sent as it is.
-            let given = coded.headers()["content-encoding"].to_str().unwrap().to_owned();
+            let given = coded.headers()["content-encoding"]
+                .to_str()
+                .unwrap()
+                .to_owned();
             let bytes = coded.bytes().await.unwrap().len();
-            assert!(if given == "identity" { bytes == length } else { given == coding && bytes < length }, "{path} {accepts} {given}");
+            assert!(
+                if given == "identity" {
+                    bytes == length
+                } else {
+                    given == coding && bytes < length
+                },
+                "{path} {accepts} {given}"
+            );
         }
-        let again = server.bare(Method::GET, &path).header("if-none-match", tag).send().await.unwrap();
-        assert_eq!((again.status().as_u16(), again.bytes().await.unwrap().len()), (304, 0), "{path}");
+        let again = server
+            .bare(Method::GET, &path)
+            .header("if-none-match", tag)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (again.status().as_u16(), again.bytes().await.unwrap().len()),
+            (304, 0),
+            "{path}"
+        );
     }
 }
 
@@ -81,9 +149,17 @@ async fn a_code_signs_one_browser_in() {
     let secret = JwtSecret::new("0123456789abcdef0123456789abcdef").unwrap();
     let code = OneTimeCode::new(secret, "demo", Duration::from_secs(60)).unwrap();
     let text = code.text().unwrap();
-    let server = Server::with_page(Page { code: Some(code), ..Page::default() }).await;
+    let server = Server::with_page(Page {
+        code: Some(code),
+        ..Page::default()
+    })
+    .await;
     let sign_in = |body: Value| server.bare(Method::POST, "/sign-in").json(&body);
-    refusal(sign_in(json!({"code": "0".repeat(32)})), Code::InvalidSignInCode).await;
+    refusal(
+        sign_in(json!({"code": "0".repeat(32)})),
+        Code::InvalidSignInCode,
+    )
+    .await;
     refusal(sign_in(json!({})), Code::InvalidRequest).await;
     refusal(sign_in(json!({"code": 7})), Code::InvalidRequest).await;
     let reply = answer(sign_in(json!({"code": text})), 200).await;
@@ -95,6 +171,12 @@ async fn a_code_signs_one_browser_in() {
 async fn without_development_mode_no_code_signs_in() {
     let server = Server::with_page(Page::default()).await;
     for code in ["", "null", "undefined"] {
-        refusal(server.bare(Method::POST, "/sign-in").json(&json!({"code": code})), Code::InvalidSignInCode).await;
+        refusal(
+            server
+                .bare(Method::POST, "/sign-in")
+                .json(&json!({"code": code})),
+            Code::InvalidSignInCode,
+        )
+        .await;
     }
 }

@@ -1,194 +1,254 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import WebSocket from 'ws';
-import { launch } from './browser';
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import WebSocket from "ws";
+import { launch } from "./browser";
 
 /** A browser with one page, as far as the tests in all engines need it. */
 export interface Engine {
-  open(url: string): Promise<void>;
-  /** The value of an expression, which may be a promise of something that JSON can hold. */
-  evaluate<T>(expression: string): Promise<T>;
-  /** Turns the wheel over the middle of the page, in pixels. */
-  wheel(by: number): Promise<void>;
-  close(): Promise<void>;
+	open(url: string): Promise<void>;
+	/** The value of an expression, which may be a promise of something that JSON can hold. */
+	evaluate<T>(expression: string): Promise<T>;
+	/** Turns the wheel over the middle of the page, in pixels. */
+	wheel(by: number): Promise<void>;
+	close(): Promise<void>;
 }
 
 const [X, Y] = [700, 400];
 const SIZE = { width: 1_280, height: 832 };
 
 export async function chromium(): Promise<Engine> {
-  const browser = await launch();
-  const page = await browser.newPage({ viewport: SIZE });
-  return {
-    open: async (url) => void (await page.goto(url)),
-    evaluate: (expression) => page.evaluate(expression) as Promise<never>,
-    wheel: async (by) => {
-      await page.mouse.move(X, Y);
-      await page.mouse.wheel(0, by);
-    },
-    close: () => browser.close(),
-  };
+	const browser = await launch();
+	const page = await browser.newPage({ viewport: SIZE });
+	return {
+		open: async (url) => void (await page.goto(url)),
+		evaluate: (expression) => page.evaluate(expression) as Promise<never>,
+		wheel: async (by) => {
+			await page.mouse.move(X, Y);
+			await page.mouse.wheel(0, by);
+		},
+		close: () => browser.close(),
+	};
 }
 
 /** A program that is there, or how to get it. */
 function found(name: string, places: string[], how: string): string {
-  const place = places.find((one) => existsSync(one));
-  if (!place) throw new Error(`there is no ${name} for the tests in all engines; on Debian: apt-get install ${how}`);
-  return place;
+	const place = places.find((one) => existsSync(one));
+	if (!place)
+		throw new Error(
+			`there is no ${name} for the tests in all engines; on Debian: apt-get install ${how}`,
+		);
+	return place;
 }
 
 /** Ends a child process, and waits until it has. */
 async function ended(child: ChildProcess) {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  await gone;
+	if (child.exitCode !== null || child.signalCode !== null) return;
+	const gone = new Promise((resolve) => child.once("exit", resolve));
+	child.kill("SIGTERM");
+	await gone;
 }
 
 /** Waits for a line that a process writes, and gives what the pattern holds. */
 function line(child: ChildProcess, pattern: RegExp, what: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let said = '';
-    const hear = (piece: Buffer) => {
-      said += piece.toString();
-      const match = pattern.exec(said);
-      if (match) resolve(match[1] ?? '');
-    };
-    child.stdout?.on('data', hear);
-    child.stderr?.on('data', hear);
-    child.once('exit', (code) => reject(new Error(`${what}: the process ended with ${code}\n${said}`)));
-    child.once('error', reject);
-  });
+	return new Promise((resolve, reject) => {
+		let said = "";
+		const hear = (piece: Buffer) => {
+			said += piece.toString();
+			const match = pattern.exec(said);
+			if (match) resolve(match[1] ?? "");
+		};
+		child.stdout?.on("data", hear);
+		child.stderr?.on("data", hear);
+		child.once("exit", (code) =>
+			reject(new Error(`${what}: the process ended with ${code}\n${said}`)),
+		);
+		child.once("error", reject);
+	});
 }
 
 /** Firefox speaks WebDriver BiDi itself, over a WebSocket. */
 export async function firefox(): Promise<Engine> {
-  const program = found('Firefox', ['/usr/bin/firefox-esr', '/usr/bin/firefox', process.env.FIREFOX ?? ''], 'firefox-esr');
-  const profile = mkdtempSync(join(tmpdir(), 'chat-firefox-'));
-  writeFileSync(
-    join(profile, 'user.js'),
-    ['general.smoothScroll', 'datareporting.policy.dataSubmissionEnabled', 'app.update.auto', 'browser.shell.checkDefaultBrowser']
-      .map((name) => `user_pref('${name}', false);\n`)
-      .join(''),
-  );
-  const arguments_ = ['--headless', '--no-remote', '--profile', profile, '--remote-debugging-port', '0'];
-  const child = spawn(program, arguments_, {
-    env: { ...process.env, HOME: profile, MOZ_HEADLESS_WIDTH: String(SIZE.width), MOZ_HEADLESS_HEIGHT: String(SIZE.height + 100) },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const url = await line(child, /WebDriver BiDi listening on (ws:\/\/\S+)/, 'Firefox');
-  const socket = new WebSocket(`${url}/session`);
-  await new Promise((resolve, reject) => {
-    socket.once('open', resolve);
-    socket.once('error', reject);
-  });
-  const waiting = new Map<number, (answer: { result?: unknown; message?: string }) => void>();
-  socket.on('message', (data) => {
-    const answer = JSON.parse(String(data)) as { id?: number; result?: unknown; message?: string };
-    if (answer.id !== undefined) waiting.get(answer.id)?.(answer);
-  });
-  let sent = 0;
-  const command = async <T>(method: string, params: object): Promise<T> => {
-    const id = ++sent;
-    const answer = await new Promise<{ result?: unknown; message?: string }>((resolve) => {
-      waiting.set(id, resolve);
-      socket.send(JSON.stringify({ id, method, params }));
-    });
-    waiting.delete(id);
-    if (answer.result === undefined) throw new Error(`${method}: ${answer.message}`);
-    return answer.result as T;
-  };
-  await command('session.new', { capabilities: {} });
-  const { contexts } = await command<{ contexts: { context: string }[] }>('browsingContext.getTree', {});
-  const context = contexts[0]?.context ?? '';
-  return {
-    open: async (address) => void (await command('browsingContext.navigate', { context, url: address, wait: 'complete' })),
-    evaluate: async (expression) => {
-      const wrapped = `Promise.resolve(${expression}).then((value) => JSON.stringify(value ?? null))`;
-      const answer = await command<{ type: string; result?: { value: string }; exceptionDetails?: { text: string } }>('script.evaluate', {
-        expression: wrapped,
-        target: { context },
-        awaitPromise: true,
-      });
-      if (!answer.result) throw new Error(answer.exceptionDetails?.text);
-      return JSON.parse(answer.result.value);
-    },
-    wheel: async (by) => {
-      const actions = [{ type: 'scroll', x: X, y: Y, deltaX: 0, deltaY: by }];
-      await command('input.performActions', { context, actions: [{ type: 'wheel', id: 'wheel', actions }] });
-    },
-    close: async () => {
-      socket.close();
-      await ended(child);
-      rmSync(profile, { recursive: true, force: true });
-    },
-  };
+	const program = found(
+		"Firefox",
+		["/usr/bin/firefox-esr", "/usr/bin/firefox", process.env.FIREFOX ?? ""],
+		"firefox-esr",
+	);
+	const profile = mkdtempSync(join(tmpdir(), "chat-firefox-"));
+	writeFileSync(
+		join(profile, "user.js"),
+		[
+			"general.smoothScroll",
+			"datareporting.policy.dataSubmissionEnabled",
+			"app.update.auto",
+			"browser.shell.checkDefaultBrowser",
+		]
+			.map((name) => `user_pref('${name}', false);\n`)
+			.join(""),
+	);
+	const arguments_ = [
+		"--headless",
+		"--no-remote",
+		"--profile",
+		profile,
+		"--remote-debugging-port",
+		"0",
+	];
+	const child = spawn(program, arguments_, {
+		env: {
+			...process.env,
+			HOME: profile,
+			MOZ_HEADLESS_WIDTH: String(SIZE.width),
+			MOZ_HEADLESS_HEIGHT: String(SIZE.height + 100),
+		},
+		stdio: ["ignore", "pipe", "pipe"],
+	});
+	const url = await line(child, /WebDriver BiDi listening on (ws:\/\/\S+)/, "Firefox");
+	const socket = new WebSocket(`${url}/session`);
+	await new Promise((resolve, reject) => {
+		socket.once("open", resolve);
+		socket.once("error", reject);
+	});
+	const waiting = new Map<number, (answer: { result?: unknown; message?: string }) => void>();
+	socket.on("message", (data) => {
+		const answer = JSON.parse(String(data)) as { id?: number; result?: unknown; message?: string };
+		if (answer.id !== undefined) waiting.get(answer.id)?.(answer);
+	});
+	let sent = 0;
+	const command = async <T>(method: string, params: object): Promise<T> => {
+		const id = ++sent;
+		const answer = await new Promise<{ result?: unknown; message?: string }>((resolve) => {
+			waiting.set(id, resolve);
+			socket.send(JSON.stringify({ id, method, params }));
+		});
+		waiting.delete(id);
+		if (answer.result === undefined) throw new Error(`${method}: ${answer.message}`);
+		return answer.result as T;
+	};
+	await command("session.new", { capabilities: {} });
+	const { contexts } = await command<{ contexts: { context: string }[] }>(
+		"browsingContext.getTree",
+		{},
+	);
+	const context = contexts[0]?.context ?? "";
+	return {
+		open: async (address) =>
+			void (await command("browsingContext.navigate", { context, url: address, wait: "complete" })),
+		evaluate: async (expression) => {
+			const wrapped = `Promise.resolve(${expression}).then((value) => JSON.stringify(value ?? null))`;
+			const answer = await command<{
+				type: string;
+				result?: { value: string };
+				exceptionDetails?: { text: string };
+			}>("script.evaluate", {
+				expression: wrapped,
+				target: { context },
+				awaitPromise: true,
+			});
+			if (!answer.result) throw new Error(answer.exceptionDetails?.text);
+			return JSON.parse(answer.result.value);
+		},
+		wheel: async (by) => {
+			const actions = [{ type: "scroll", x: X, y: Y, deltaX: 0, deltaY: by }];
+			await command("input.performActions", {
+				context,
+				actions: [{ type: "wheel", id: "wheel", actions }],
+			});
+		},
+		close: async () => {
+			socket.close();
+			await ended(child);
+			rmSync(profile, { recursive: true, force: true });
+		},
+	};
 }
 
 async function freePort(): Promise<number> {
-  const listener = createServer();
-  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
-  const { port } = listener.address() as { port: number };
-  await new Promise((resolve) => listener.close(resolve));
-  return port;
+	const listener = createServer();
+	await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+	const { port } = listener.address() as { port: number };
+	await new Promise((resolve) => listener.close(resolve));
+	return port;
 }
 
 /** Where Debian puts WebKitGTK's small browser. */
 function miniBrowsers(): string[] {
-  const architectures = readdirSync('/usr/lib').filter((name) => name.includes('-linux-'));
-  return architectures.flatMap((name) =>
-    ['webkitgtk-6.0', 'webkit2gtk-4.1', 'webkit2gtk-4.0'].map((version) => `/usr/lib/${name}/${version}/MiniBrowser`),
-  );
+	const architectures = readdirSync("/usr/lib").filter((name) => name.includes("-linux-"));
+	return architectures.flatMap((name) =>
+		["webkitgtk-6.0", "webkit2gtk-4.1", "webkit2gtk-4.0"].map(
+			(version) => `/usr/lib/${name}/${version}/MiniBrowser`,
+		),
+	);
 }
 
 /** WebKitGTK by its own WebDriver. Its wheel moves a page only once, so that the page is scrolled by a script instead. */
 export async function webkit(): Promise<Engine> {
-  const how = 'webkit2gtk-driver xvfb';
-  const driver = found('WebKitWebDriver', ['/usr/bin/WebKitWebDriver'], how);
-  const binary = found('MiniBrowser', miniBrowsers(), how);
-  const screen = spawn(found('Xvfb', ['/usr/bin/Xvfb'], how), ['-displayfd', '1', '-screen', '0', '1400x1000x24', '-nolisten', 'tcp'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const display = `:${await line(screen, /(\d+)\n/, 'Xvfb')}`;
-  const port = await freePort();
-  const child = spawn(driver, ['--host=127.0.0.1', `--port=${port}`], {
-    env: { ...process.env, DISPLAY: display, GDK_BACKEND: 'x11', LIBGL_ALWAYS_SOFTWARE: '1', NO_AT_BRIDGE: '1' },
-    stdio: 'ignore',
-  });
-  const command = async <T>(method: string, path: string, body?: object): Promise<T> => {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, { method, body: body ? JSON.stringify(body) : null });
-    const { value } = (await response.json()) as { value: T & { error?: string; message?: string } };
-    if (!response.ok) throw new Error(`${path}: ${value.error} ${value.message}`);
-    return value;
-  };
-  const limit = Date.now() + 20_000;
-  for (let ready = false; !ready; ) {
-    ready = await command<{ ready: boolean }>('GET', '/status').then(
-      (status) => status.ready,
-      () => false,
-    );
-    if (!ready && Date.now() > limit) throw new Error('WebKitWebDriver was not ready within 20 seconds');
-  }
-  const { sessionId } = await command<{ sessionId: string }>('POST', '/session', {
-    capabilities: { alwaysMatch: { 'webkitgtk:browserOptions': { binary, args: ['--automation'] } } },
-  });
-  const at = `/session/${sessionId}`;
-  await command('POST', `${at}/window/rect`, SIZE).catch(() => {});
-  const evaluate = async <T>(expression: string): Promise<T> => {
-    const script = `const end = arguments[arguments.length - 1]; Promise.resolve(${expression}).then((value) => end(JSON.stringify(value ?? null)), (error) => end('"' + error + '"'));`;
-    return JSON.parse(await command<string>('POST', `${at}/execute/async`, { script, args: [] })) as T;
-  };
-  return {
-    open: async (url) => void (await command('POST', `${at}/url`, { url })),
-    evaluate,
-    wheel: async (by) => void (await evaluate(`(document.querySelector('.scroll').scrollTop += ${by})`)),
-    close: async () => {
-      await command('DELETE', at).catch(() => {});
-      await ended(child);
-      await ended(screen);
-    },
-  };
+	const how = "webkit2gtk-driver xvfb";
+	const driver = found("WebKitWebDriver", ["/usr/bin/WebKitWebDriver"], how);
+	const binary = found("MiniBrowser", miniBrowsers(), how);
+	const screen = spawn(
+		found("Xvfb", ["/usr/bin/Xvfb"], how),
+		["-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"],
+		{
+			stdio: ["ignore", "pipe", "ignore"],
+		},
+	);
+	const display = `:${await line(screen, /(\d+)\n/, "Xvfb")}`;
+	const port = await freePort();
+	const child = spawn(driver, ["--host=127.0.0.1", `--port=${port}`], {
+		env: {
+			...process.env,
+			DISPLAY: display,
+			GDK_BACKEND: "x11",
+			LIBGL_ALWAYS_SOFTWARE: "1",
+			NO_AT_BRIDGE: "1",
+		},
+		stdio: "ignore",
+	});
+	const command = async <T>(method: string, path: string, body?: object): Promise<T> => {
+		const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+			method,
+			body: body ? JSON.stringify(body) : null,
+		});
+		const { value } = (await response.json()) as {
+			value: T & { error?: string; message?: string };
+		};
+		if (!response.ok) throw new Error(`${path}: ${value.error} ${value.message}`);
+		return value;
+	};
+	const limit = Date.now() + 20_000;
+	for (let ready = false; !ready; ) {
+		ready = await command<{ ready: boolean }>("GET", "/status").then(
+			(status) => status.ready,
+			() => false,
+		);
+		if (!ready && Date.now() > limit)
+			throw new Error("WebKitWebDriver was not ready within 20 seconds");
+	}
+	const { sessionId } = await command<{ sessionId: string }>("POST", "/session", {
+		capabilities: {
+			alwaysMatch: { "webkitgtk:browserOptions": { binary, args: ["--automation"] } },
+		},
+	});
+	const at = `/session/${sessionId}`;
+	await command("POST", `${at}/window/rect`, SIZE).catch(() => {});
+	const evaluate = async <T>(expression: string): Promise<T> => {
+		const script = `const end = arguments[arguments.length - 1]; Promise.resolve(${expression}).then((value) => end(JSON.stringify(value ?? null)), (error) => end('"' + error + '"'));`;
+		return JSON.parse(
+			await command<string>("POST", `${at}/execute/async`, { script, args: [] }),
+		) as T;
+	};
+	return {
+		open: async (url) => void (await command("POST", `${at}/url`, { url })),
+		evaluate,
+		wheel: async (by) =>
+			void (await evaluate(`(document.querySelector('.scroll').scrollTop += ${by})`)),
+		close: async () => {
+			await command("DELETE", at).catch(() => {});
+			await ended(child);
+			await ended(screen);
+		},
+	};
 }

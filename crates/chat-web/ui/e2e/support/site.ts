@@ -1,13 +1,15 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
 
 /** Serves other people's pages. */
-export async function site(answer: (path: string) => [type: string, body: string] | null): Promise<{ url: string; server: Server }> {
-  const server = createServer((request, response) => {
-    const found = answer(new URL(request.url ?? '/', 'http://x').pathname);
-    response.writeHead(found ? 200 : 404, { 'content-type': found?.[0] ?? 'text/plain' });
-    response.end(found?.[1] ?? '');
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
+export async function site(
+	answer: (path: string) => [type: string, body: string] | null,
+): Promise<{ url: string; server: Server }> {
+	const server = createServer((request, response) => {
+		const found = answer(new URL(request.url ?? "/", "http://x").pathname);
+		response.writeHead(found ? 200 : 404, { "content-type": found?.[0] ?? "text/plain" });
+		response.end(found?.[1] ?? "");
+	});
+	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+	return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
 }

@@ -1,6 +1,6 @@
 /** Conversations as they might be, for pictures. */
-import { type Agent, Gate } from './agent';
-import type { Client } from './server';
+import { type Agent, Gate } from "./agent";
+import type { Client } from "./server";
 
 export const ROTTERDAM = `The container **MSKU 204 118-4** is still in Rotterdam. It was discharged on Tuesday evening, and customs selected it for a **document check** — not a physical inspection, so the delay should be short.
 
@@ -44,34 +44,35 @@ Two things to keep in mind:
 
 > Measured on your numbers (40 ms per read, 8 workers), the ceiling goes from about 200 to 9 600 requests per second.`;
 
-export const LATE = 'Why is order 4711 late, and when will it arrive in Duisburg?';
+export const LATE = "Why is order 4711 late, and when will it arrive in Duisburg?";
 
 export const LATE_STEPS = [
-  {
-    text: 'I will look up the order and its container first.',
-    calls: [
-      { name: 'orders_lookup', args: { order: '4711', fields: ['lines', 'shipment'] } },
-      { name: 'carrier_track', args: { container: 'MSKU2041184', events: 10 } },
-    ],
-    tokens: 61,
-  },
-  { text: ROTTERDAM, tokens: 264 },
+	{
+		text: "I will look up the order and its container first.",
+		calls: [
+			{ name: "orders_lookup", args: { order: "4711", fields: ["lines", "shipment"] } },
+			{ name: "carrier_track", args: { container: "MSKU2041184", events: 10 } },
+		],
+		tokens: 61,
+	},
+	{ text: ROTTERDAM, tokens: 264 },
 ];
 
-const CLAUSE = 'Summarise clause 14.2 of the framework contract.';
+const CLAUSE = "Summarise clause 14.2 of the framework contract.";
 
 const CLAUSE_STEPS = [
-  {
-    text: 'I will read the clause first.',
-    calls: [{ name: 'contracts_read', args: { contract: 'framework', clause: '14.2' } }],
-    tokens: 38,
-  },
-  { text: 'Clause 14.2 limits liability to the', breaks: 'server_overloaded' },
+	{
+		text: "I will read the clause first.",
+		calls: [{ name: "contracts_read", args: { contract: "framework", clause: "14.2" } }],
+		tokens: 38,
+	},
+	{ text: "Clause 14.2 limits liability to the", breaks: "server_overloaded" },
 ];
 
-export const SUGGESTIONS = 'Why is order 4711 late?|Compare the three courier offers|What did we promise Jonas?';
+export const SUGGESTIONS =
+	"Why is order 4711 late?|Compare the three courier offers|What did we promise Jonas?";
 
-export const SLOT = 'Yes, please draft it. And book the new slot.';
+export const SLOT = "Yes, please draft it. And book the new slot.";
 
 const BOOKED = `The slot is booked: **DUI-88213**, Monday 23 November, 07:30. Another truck has the one at 07:00; there is only one booking.
 
@@ -86,78 +87,91 @@ Here is the draft:
 > Mara Lindqvist`;
 
 const SLOT_STEPS = [
-  {
-    calls: [
-      { name: 'slots_book', args: { day: '2026-11-23', at: '07:00' } },
-      { name: 'slots_book', args: { day: '2026-11-23', at: '07:30' } },
-    ],
-  },
-  { text: BOOKED, tokens: 148 },
+	{
+		calls: [
+			{ name: "slots_book", args: { day: "2026-11-23", at: "07:00" } },
+			{ name: "slots_book", args: { day: "2026-11-23", at: "07:30" } },
+		],
+	},
+	{ text: BOOKED, tokens: 148 },
 ];
 
-export const TELL = 'Why is order 4711 late, and what should I tell the customer?';
+export const TELL = "Why is order 4711 late, and what should I tell the customer?";
 
 /** The answer to `TELL`, which comes no further than into its table before `rest` is opened. */
 export const tellSteps = (rest: Gate) => [
-  LATE_STEPS[0]!,
-  { text: [ROTTERDAM.slice(0, ROTTERDAM.indexOf('| Customs')), '| Customs releas', 'e | 18 Nov 12:00 |'], beforeLast: rest },
+	LATE_STEPS[0]!,
+	{
+		text: [
+			ROTTERDAM.slice(0, ROTTERDAM.indexOf("| Customs")),
+			"| Customs releas",
+			"e | 18 Nov 12:00 |",
+		],
+		beforeLast: rest,
+	},
 ];
 
 const RESULTS = {
-  contracts_read: '{"clause":"14.2","title":"Limitation of liability","words":412}',
-  orders_lookup: '{"order":"4711","container":"MSKU2041184","carrier":"Evergreen"}',
-  carrier_track:
-    '{"status":"customs_hold","location":"NLRTM","hold":"document_check","missing":["PL-4711-B"],"eta_gate_out":"2026-11-21T10:00:00+01:00"}',
+	contracts_read: '{"clause":"14.2","title":"Limitation of liability","words":412}',
+	orders_lookup: '{"order":"4711","container":"MSKU2041184","carrier":"Evergreen"}',
+	carrier_track:
+		'{"status":"customs_hold","location":"NLRTM","hold":"document_check","missing":["PL-4711-B"],"eta_gate_out":"2026-11-21T10:00:00+01:00"}',
 };
 
 export const TITLES = [
-  'Why does my actix handler block?',
-  'Monthly churn by plan',
-  'Contract clause 14.2',
-  'Release notes for 2.4',
-  'Translate the safety data sheet',
-  'Compare the three courier offers',
-  'Onboarding plan for Jonas',
-  'Regex for IBAN with spaces',
-  'Postgres: index is not used',
-  'Holiday rota December',
+	"Why does my actix handler block?",
+	"Monthly churn by plan",
+	"Contract clause 14.2",
+	"Release notes for 2.4",
+	"Translate the safety data sheet",
+	"Compare the three courier offers",
+	"Onboarding plan for Jonas",
+	"Regex for IBAN with spaces",
+	"Postgres: index is not used",
+	"Holiday rota December",
 ];
 
 /** What was said where it is not the title. */
-const MESSAGES: Record<string, string> = { 'Contract clause 14.2': CLAUSE };
+const MESSAGES: Record<string, string> = { "Contract clause 14.2": CLAUSE };
 
 /** A conversation whose answer was stopped. */
 async function stopped(agent: Agent, client: Client): Promise<string> {
-  const rest = new Gate();
-  agent.on(TELL, ...tellSteps(rest));
-  const response = await client.call('POST', '/chat', { message: TELL }, { accept: 'text/event-stream' });
-  let [heard, cancelled] = ['', false];
-  for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
-    heard += piece;
-    if (cancelled || !heard.includes('Customs')) continue;
-    cancelled = true;
-    await client.call('POST', `/turns/${/"turn_id":"([\w-]+)"/.exec(heard)?.[1]}/cancel`);
-  }
-  rest.open();
-  return /"conversation_id":"([\w-]+)"/.exec(heard)?.[1] ?? '';
+	const rest = new Gate();
+	agent.on(TELL, ...tellSteps(rest));
+	const response = await client.call(
+		"POST",
+		"/chat",
+		{ message: TELL },
+		{ accept: "text/event-stream" },
+	);
+	let [heard, cancelled] = ["", false];
+	for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+		heard += piece;
+		if (cancelled || !heard.includes("Customs")) continue;
+		cancelled = true;
+		await client.call("POST", `/turns/${/"turn_id":"([\w-]+)"/.exec(heard)?.[1]}/cancel`);
+	}
+	rest.open();
+	return /"conversation_id":"([\w-]+)"/.exec(heard)?.[1] ?? "";
 }
 
 /** Fills a user's list; gives the conversations by their titles. */
 export async function tell(agent: Agent, client: Client): Promise<Map<string, string>> {
-  const ids = new Map<string, string>();
-  agent.on(LATE, ...LATE_STEPS);
-  for (const [tool, result] of Object.entries(RESULTS)) agent.results.set(tool, result);
-  agent.on('Why does my actix handler block?', { text: RUST, tokens: 352 });
-  agent.on(CLAUSE, ...CLAUSE_STEPS);
-  const begin = async (message: string, title: string) => {
-    const { conversation_id } = await client.say(message);
-    if (title !== message) await client.call('PATCH', `/conversations/${conversation_id}`, { title });
-    ids.set(title, conversation_id);
-    return conversation_id;
-  };
-  for (const title of [...TITLES].reverse()) await begin(MESSAGES[title] ?? title, title);
-  agent.on(SLOT, ...SLOT_STEPS);
-  await client.say(SLOT, await begin(LATE, 'Order 4711 is late in Rotterdam'));
-  ids.set(TELL, await stopped(agent, client));
-  return ids;
+	const ids = new Map<string, string>();
+	agent.on(LATE, ...LATE_STEPS);
+	for (const [tool, result] of Object.entries(RESULTS)) agent.results.set(tool, result);
+	agent.on("Why does my actix handler block?", { text: RUST, tokens: 352 });
+	agent.on(CLAUSE, ...CLAUSE_STEPS);
+	const begin = async (message: string, title: string) => {
+		const { conversation_id } = await client.say(message);
+		if (title !== message)
+			await client.call("PATCH", `/conversations/${conversation_id}`, { title });
+		ids.set(title, conversation_id);
+		return conversation_id;
+	};
+	for (const title of [...TITLES].reverse()) await begin(MESSAGES[title] ?? title, title);
+	agent.on(SLOT, ...SLOT_STEPS);
+	await client.say(SLOT, await begin(LATE, "Order 4711 is late in Rotterdam"));
+	ids.set(TELL, await stopped(agent, client));
+	return ids;
 }

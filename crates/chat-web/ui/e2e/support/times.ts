@@ -1,8 +1,8 @@
-import { withDatabase } from './database';
-import type { Home } from './server';
+import { withDatabase } from "./database";
+import type { Home } from "./server";
 
 /** When the pictures are taken. */
-export const NOW = new Date('2026-11-20T14:02:00Z');
+export const NOW = new Date("2026-11-20T14:02:00Z");
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -10,41 +10,55 @@ const DAY = 24 * 60 * MINUTE;
 const TURN = 4 * MINUTE * 1_000;
 /** How long ago each conversation was active, the last one first. */
 const AGO = [
-  MINUTE,
-  5 * MINUTE,
-  81 * MINUTE,
-  DAY - 120 * MINUTE,
-  DAY + 60 * MINUTE,
-  2 * DAY,
-  2.2 * DAY,
-  3 * DAY,
-  4 * DAY,
-  5 * DAY,
-  8 * DAY,
-  14 * DAY,
-  20 * DAY,
+	MINUTE,
+	5 * MINUTE,
+	81 * MINUTE,
+	DAY - 120 * MINUTE,
+	DAY + 60 * MINUTE,
+	2 * DAY,
+	2.2 * DAY,
+	3 * DAY,
+	4 * DAY,
+	5 * DAY,
+	8 * DAY,
+	14 * DAY,
+	20 * DAY,
 ];
 
 /** Gives everything in the database times that are always the same before `now`, so that pictures are. */
 export async function settleTimes(home: Home, now = NOW) {
-  await home.stop();
-  withDatabase(home.database, (all, run) => {
-    const conversations = all('select hex(id) as id from conversations order by updated_at desc, id desc');
-    for (const [at, { id }] of conversations.entries()) {
-      const end = (now.getTime() - (AGO[at] ?? 30 * DAY)) * 1_000;
-      const of = `hex(conversation_id) = '${id}'`;
-      run(`update conversations set created_at = ${end - 20_000_000}, updated_at = ${end} where hex(id) = '${id}'`);
-      for (const { turn, before } of all(`select hex(id) as turn, max(ordinal) over () - ordinal as before from turns where ${of}`)) {
-        const ended = end - Number(before) * TURN;
-        const part = `hex(turn_id) = '${turn}'`;
-        run(`update turns set created_at = ${ended - 9_000_000}, ended_at = ${ended} where hex(id) = '${turn}'`);
-        run(`update messages set created_at = ${ended - 9_000_000} where role = 'user' and ${part}`);
-        run(`update messages set created_at = ${ended} where role <> 'user' and ${part}`);
-        const [asked, told] = [ended - 6_000_000, ended - 4_000_000];
-        run(`update tool_calls set created_at = ${asked}, started_at = ${asked}, result_at = ${told} where ${part}`);
-        run(`update tool_calls set took_us = case tool when 'orders_lookup' then 412000 else 1900000 end where ${part}`);
-      }
-    }
-  });
-  await home.run();
+	await home.stop();
+	withDatabase(home.database, (all, run) => {
+		const conversations = all(
+			"select hex(id) as id from conversations order by updated_at desc, id desc",
+		);
+		for (const [at, { id }] of conversations.entries()) {
+			const end = (now.getTime() - (AGO[at] ?? 30 * DAY)) * 1_000;
+			const of = `hex(conversation_id) = '${id}'`;
+			run(
+				`update conversations set created_at = ${end - 20_000_000}, updated_at = ${end} where hex(id) = '${id}'`,
+			);
+			for (const { turn, before } of all(
+				`select hex(id) as turn, max(ordinal) over () - ordinal as before from turns where ${of}`,
+			)) {
+				const ended = end - Number(before) * TURN;
+				const part = `hex(turn_id) = '${turn}'`;
+				run(
+					`update turns set created_at = ${ended - 9_000_000}, ended_at = ${ended} where hex(id) = '${turn}'`,
+				);
+				run(
+					`update messages set created_at = ${ended - 9_000_000} where role = 'user' and ${part}`,
+				);
+				run(`update messages set created_at = ${ended} where role <> 'user' and ${part}`);
+				const [asked, told] = [ended - 6_000_000, ended - 4_000_000];
+				run(
+					`update tool_calls set created_at = ${asked}, started_at = ${asked}, result_at = ${told} where ${part}`,
+				);
+				run(
+					`update tool_calls set took_us = case tool when 'orders_lookup' then 412000 else 1900000 end where ${part}`,
+				);
+			}
+		}
+	});
+	await home.run();
 }

@@ -1,33 +1,35 @@
 /** What the script on a host's page and the chat page in its frame say to each other. */
 
-export const HELLO = 'chat-panel:hello';
-export const CONNECT = 'chat-panel:connect';
+export const HELLO = "chat-panel:hello";
+export const CONNECT = "chat-panel:connect";
 
 /** What a host may ask of the panel. */
 export interface Methods {
-  setToken: (token: string | null) => void;
-  setTheme: (theme: string) => void;
-  setHue: (hue: number) => void;
-  openConversation: (id: string | null) => void;
-  sendMessage: (text: string) => void;
-  setDraft: (text: string) => void;
-  focusComposer: () => void;
+	setToken: (token: string | null) => void;
+	setTheme: (theme: string) => void;
+	setHue: (hue: number) => void;
+	openConversation: (id: string | null) => void;
+	sendMessage: (text: string) => void;
+	setDraft: (text: string) => void;
+	focusComposer: () => void;
 }
 
 /** What a panel tells its host. */
 export interface Events {
-  ready: Record<string, never>;
-  tokenneeded: Record<string, never>;
-  conversation: { id: string | null };
-  answerstart: { conversation: string | null; turn: string };
-  answerend: { conversation: string | null; turn: string; status: string };
-  trouble: { message: string };
+	ready: Record<string, never>;
+	tokenneeded: Record<string, never>;
+	conversation: { id: string | null };
+	answerstart: { conversation: string | null; turn: string };
+	answerend: { conversation: string | null; turn: string; status: string };
+	trouble: { message: string };
 }
 
 export interface Call {
-  id: number;
-  method: keyof Methods;
-  argument: unknown;
+	id: number;
+	method: keyof Methods;
+	argument: unknown;
 }
 
-export type FromPanel = { event: keyof Events; detail: Events[keyof Events] } | { reply: number; error?: string | undefined };
+export type FromPanel =
+	| { event: keyof Events; detail: Events[keyof Events] }
+	| { reply: number; error?: string | undefined };

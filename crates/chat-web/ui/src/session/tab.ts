@@ -1,15 +1,15 @@
-import { unique } from './unique';
+import { unique } from "./unique";
 
-const NAME = 'chat.tab';
-const LIVE = 'chat.tab-live';
+const NAME = "chat.tab";
+const LIVE = "chat.tab-live";
 
 /** `sessionStorage`, which a sandboxed frame does not have. */
 function access<T>(use: (storage: Storage) => T): T | null {
-  try {
-    return use(sessionStorage);
-  } catch {
-    return null;
-  }
+	try {
+		return use(sessionStorage);
+	} catch {
+		return null;
+	}
 }
 
 /**
@@ -17,19 +17,19 @@ function access<T>(use: (storage: Storage) => T): T | null {
  * own; then `copied` is the other's.
  */
 function identify(): { name: string; copied: string | null } {
-  const kept = access((storage) => storage.getItem(NAME));
-  const live = access((storage) => storage.getItem(LIVE)) !== null;
-  const name = kept !== null && !live ? kept : unique();
-  return { name, copied: live ? kept : null };
+	const kept = access((storage) => storage.getItem(NAME));
+	const live = access((storage) => storage.getItem(LIVE)) !== null;
+	const name = kept !== null && !live ? kept : unique();
+	return { name, copied: live ? kept : null };
 }
 
 export const tab = identify();
 
 const enter = () =>
-  access((storage) => {
-    storage.setItem(NAME, tab.name);
-    storage.setItem(LIVE, 'yes');
-  });
+	access((storage) => {
+		storage.setItem(NAME, tab.name);
+		storage.setItem(LIVE, "yes");
+	});
 enter();
-addEventListener('pageshow', enter);
-addEventListener('pagehide', () => access((storage) => storage.removeItem(LIVE)));
+addEventListener("pageshow", enter);
+addEventListener("pagehide", () => access((storage) => storage.removeItem(LIVE)));

@@ -1,21 +1,25 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { failure } from './failure';
-import { emptyTurn } from './turn';
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { failure } from "./failure";
+import { emptyTurn } from "./turn";
 
-const of = (code: string) => failure({ ...emptyTurn('t', 'failed'), error: { code, message: '' } }, 'Atlas');
+const of = (code: string) =>
+	failure({ ...emptyTurn("t", "failed"), error: { code, message: "" } }, "Atlas");
 
-test('every failure that a turn can end with has its own words, and all say that the message is saved', () => {
-  const errors = readFileSync(join(import.meta.dirname, '../../../../../docs/errors.md'), 'utf8');
-  const [, list = ''] = /Problems that a turn can end with \(([^)]+)\)/.exec(errors) ?? [];
-  const named = [...list.matchAll(/`(\w+)(…?)`/g)].map(([, name, more]) => new RegExp(`^${name}${more ? '' : '$'}`));
-  const codes = [...errors.matchAll(/^\| \d+ \| `(\w+)`/gm)]
-    .map(([, code = '']) => code)
-    .filter((code) => named.some((name) => name.test(code)));
-  expect(codes).toHaveLength(12);
-  const other = of('from_a_later_server');
-  expect(other.happened).toBe('Atlas could not answer.');
-  for (const code of codes) expect(of(code).happened, code).not.toBe(other.happened);
-  for (const code of [...codes, 'from_a_later_server']) expect(of(code).advice, code).toMatch(/^Your message .*(is|are) saved; .+\.$/);
+test("every failure that a turn can end with has its own words, and all say that the message is saved", () => {
+	const errors = readFileSync(join(import.meta.dirname, "../../../../../docs/errors.md"), "utf8");
+	const [, list = ""] = /Problems that a turn can end with \(([^)]+)\)/.exec(errors) ?? [];
+	const named = [...list.matchAll(/`(\w+)(…?)`/g)].map(
+		([, name, more]) => new RegExp(`^${name}${more ? "" : "$"}`),
+	);
+	const codes = [...errors.matchAll(/^\| \d+ \| `(\w+)`/gm)]
+		.map(([, code = ""]) => code)
+		.filter((code) => named.some((name) => name.test(code)));
+	expect(codes).toHaveLength(12);
+	const other = of("from_a_later_server");
+	expect(other.happened).toBe("Atlas could not answer.");
+	for (const code of codes) expect(of(code).happened, code).not.toBe(other.happened);
+	for (const code of [...codes, "from_a_later_server"])
+		expect(of(code).advice, code).toMatch(/^Your message .*(is|are) saved; .+\.$/);
 });

@@ -1,59 +1,72 @@
-import fc from 'fast-check';
-import { expect, test } from 'vitest';
-import { segments, withoutReasoning } from './reasoning';
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { segments, withoutReasoning } from "./reasoning";
 
-const told = (text: string, live = false) => segments(text, live).map(({ kind, text: said, open }) => [kind, said, open]);
+const told = (text: string, live = false) =>
+	segments(text, live).map(({ kind, text: said, open }) => [kind, said, open]);
 
-test('what stands between the tags was thought', () => {
-  for (const name of ['think', 'thinking', 'THINK', 'reasoning', 'thought']) {
-    expect(told(`<${name}>\nLet me see.\n</${name}>\n\nYes.`)).toEqual([
-      ['reasoning', 'Let me see.', false],
-      ['text', '\nYes.', false],
-    ]);
-  }
-  expect(told('<think>a</think>b')).toEqual([
-    ['reasoning', 'a', false],
-    ['text', 'b', false],
-  ]);
-  expect(told('First.\n<think>a</think>\nThen.').map(([kind]) => kind)).toEqual(['text', 'reasoning', 'text']);
-  expect(told('<think>\n\n</think>\n\nYes.')).toEqual([['text', '\nYes.', false]]);
+test("what stands between the tags was thought", () => {
+	for (const name of ["think", "thinking", "THINK", "reasoning", "thought"]) {
+		expect(told(`<${name}>\nLet me see.\n</${name}>\n\nYes.`)).toEqual([
+			["reasoning", "Let me see.", false],
+			["text", "\nYes.", false],
+		]);
+	}
+	expect(told("<think>a</think>b")).toEqual([
+		["reasoning", "a", false],
+		["text", "b", false],
+	]);
+	expect(told("First.\n<think>a</think>\nThen.").map(([kind]) => kind)).toEqual([
+		"text",
+		"reasoning",
+		"text",
+	]);
+	expect(told("<think>\n\n</think>\n\nYes.")).toEqual([["text", "\nYes.", false]]);
 });
 
-test('the end alone tells that all before it was thought', () => {
-  expect(told('Let me see.\n</think>\n\nYes.')[0]).toEqual(['reasoning', 'Let me see.', false]);
+test("the end alone tells that all before it was thought", () => {
+	expect(told("Let me see.\n</think>\n\nYes.")[0]).toEqual(["reasoning", "Let me see.", false]);
 });
 
-test('thought without an end is thought to the end', () => {
-  expect(told('<think>\nLet me', true)).toEqual([['reasoning', 'Let me', true]]);
-  expect(told('<think>\nLet me')).toEqual([['reasoning', 'Let me', false]]);
+test("thought without an end is thought to the end", () => {
+	expect(told("<think>\nLet me", true)).toEqual([["reasoning", "Let me", true]]);
+	expect(told("<think>\nLet me")).toEqual([["reasoning", "Let me", false]]);
 });
 
-test('a tag in code, or within a line, is text', () => {
-  for (const text of ['```html\n<think>\nx\n</think>\n```', 'Write `<think>` first.', '<thinker>x</thinker>', 'a < b', '']) {
-    expect(
-      segments(text).every(({ kind }) => kind === 'text'),
-      text,
-    ).toBe(true);
-    expect(withoutReasoning(text)).toBe(text);
-  }
+test("a tag in code, or within a line, is text", () => {
+	for (const text of [
+		"```html\n<think>\nx\n</think>\n```",
+		"Write `<think>` first.",
+		"<thinker>x</thinker>",
+		"a < b",
+		"",
+	]) {
+		expect(
+			segments(text).every(({ kind }) => kind === "text"),
+			text,
+		).toBe(true);
+		expect(withoutReasoning(text)).toBe(text);
+	}
 });
 
-test('no part of a tag is shown while it is written', () => {
-  const text = '<think>\nHm.\n</think>\n\nYes.';
-  for (let length = 1; length < text.length; length++) {
-    for (const segment of segments(text.slice(0, length), true)) {
-      if (segment.kind === 'text') expect(segment.text).not.toMatch(/[<>]/);
-    }
-  }
+test("no part of a tag is shown while it is written", () => {
+	const text = "<think>\nHm.\n</think>\n\nYes.";
+	for (let length = 1; length < text.length; length++) {
+		for (const segment of segments(text.slice(0, length), true)) {
+			if (segment.kind === "text") expect(segment.text).not.toMatch(/[<>]/);
+		}
+	}
 });
 
-test('nothing of what is said or thought is lost, whatever the tags', () => {
-  const piece = fc.constantFrom('<think>', '</think>', 'word', '\n', '```', '<', '  ', '\n\n');
-  fc.assert(
-    fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
-      const words = (text: string) => text.match(/word/g)?.length ?? 0;
-      const text = pieces.join('');
-      expect(segments(text).reduce((sum, segment) => sum + words(segment.text), 0)).toBe(words(text));
-    }),
-  );
+test("nothing of what is said or thought is lost, whatever the tags", () => {
+	const piece = fc.constantFrom("<think>", "</think>", "word", "\n", "```", "<", "  ", "\n\n");
+	fc.assert(
+		fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
+			const words = (text: string) => text.match(/word/g)?.length ?? 0;
+			const text = pieces.join("");
+			expect(segments(text).reduce((sum, segment) => sum + words(segment.text), 0)).toBe(
+				words(text),
+			);
+		}),
+	);
 });

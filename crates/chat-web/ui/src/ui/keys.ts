@@ -5,4 +5,4 @@
 export const composing = (event: KeyboardEvent) => event.isComposing || event.keyCode === 229;
 
 /** Whether the device has a touch screen and no mouse: there is no Shift key to make a new line with. */
-export const isTouch = () => matchMedia('(pointer: coarse)').matches;
+export const isTouch = () => matchMedia("(pointer: coarse)").matches;

@@ -1,33 +1,33 @@
-import { useState } from 'preact/hooks';
-import { type Segment, segments } from '../state/reasoning';
-import { Chevron } from './icons';
-import { Markdown } from './markdown';
+import { useState } from "preact/hooks";
+import { type Segment, segments } from "../state/reasoning";
+import { Chevron } from "./icons";
+import { Markdown } from "./markdown";
 
 /** What a model thought before it answered, folded away. */
 function Reasoning({ segment }: { segment: Segment }) {
-  const [open, setOpen] = useState(false);
-  return (
-    <details class="reasoning" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
-      <summary>
-        <Chevron size={15} class="chev" />
-        {segment.open ? 'Thinking …' : 'Reasoning'}
-      </summary>
-      {open && <Markdown text={segment.text} live={segment.open} />}
-    </details>
-  );
+	const [open, setOpen] = useState(false);
+	return (
+		<details class="reasoning" open={open} onToggle={(event) => setOpen(event.currentTarget.open)}>
+			<summary>
+				<Chevron size={15} class="chev" />
+				{segment.open ? "Thinking …" : "Reasoning"}
+			</summary>
+			{open && <Markdown text={segment.text} live={segment.open} />}
+		</details>
+	);
 }
 
 /** The text of an answer: what is said, and what was thought in its place. */
 export function AnswerText({ text, live }: { text: string; live: boolean }) {
-  return (
-    <>
-      {segments(text, live).map((segment, key) =>
-        segment.kind === 'reasoning' ? (
-          <Reasoning key={key} segment={segment} />
-        ) : (
-          <Markdown key={key} text={segment.text} live={segment.open} />
-        ),
-      )}
-    </>
-  );
+	return (
+		<>
+			{segments(text, live).map((segment, key) =>
+				segment.kind === "reasoning" ? (
+					<Reasoning key={key} segment={segment} />
+				) : (
+					<Markdown key={key} text={segment.text} live={segment.open} />
+				),
+			)}
+		</>
+	);
 }
