@@ -4,6 +4,7 @@ mod m20261121_000001_initial;
 mod m20261125_000001_feedback;
 mod m20261129_000001_answers;
 mod m20261129_000002_attempts;
+mod m20261129_000003_originals;
 
 use std::collections::BTreeSet;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000001_feedback::Migration),
             Box::new(m20261129_000001_answers::Migration),
             Box::new(m20261129_000002_attempts::Migration),
+            Box::new(m20261129_000003_originals::Migration),
         ]
     }
 }

@@ -1,8 +1,9 @@
 //! A long conversation.
 
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, ItemBody, Message, MessageId,
-    NewItem, Target, Timestamp, Title, TurnId, TurnOutcome, Usage, UserId, WorkerId,
+    BeginOutcome, BeginTurn, BusyPolicy, ConversationId, EndTurn, ItemBody, Message, MessageId,
+    NewItem, Target, Timestamp, Title, TurnId, TurnLog, TurnOutcome, Usage, UserId, WorkerId,
+    WorkerLeases,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use chat_test_support::stub_agent::{Answer, StubAgent};
@@ -20,7 +21,7 @@ async fn long_conversation(home: &Home) -> ConversationId {
         .unwrap();
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, std::time::Duration::from_secs(60))
+        .register(worker, std::time::Duration::from_secs(60))
         .await
         .unwrap();
     let conversation = ConversationId(Uuid::now_v7());
@@ -44,7 +45,7 @@ async fn long_conversation(home: &Home) -> ConversationId {
             idempotency: None,
             retry_of: None,
         };
-        let Ok(Begun::Running(held)) = store.begin_turn(begin).await else {
+        let Ok(BeginOutcome::Started(held)) = store.begin(begin).await else {
             panic!("turn {n} does not run")
         };
         let body = ItemBody::Message(Message::assistant(
@@ -52,13 +53,13 @@ async fn long_conversation(home: &Home) -> ConversationId {
             format!("Answer {n}"),
         ));
         store
-            .end_turn(
-                &held.lease,
-                vec![NewItem { at, body }],
-                TurnOutcome::Completed,
-                Usage::default(),
+            .end(EndTurn {
+                lease: held.lease,
+                last: vec![NewItem { at, body }],
+                outcome: TurnOutcome::Completed,
+                usage: Usage::default(),
                 at,
-            )
+            })
             .await
             .unwrap();
     }

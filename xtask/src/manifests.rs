@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chat-web",
         ],
     ),
+    ("chat-model", &[]),
     ("chat-test-postgres", &[]),
     ("chat-test-support", &["chat-domain"]),
     (

@@ -231,7 +231,7 @@ impl Answer {
         } in calls
         {
             let agent_data = of_call(&self.source, id, kept);
-            events.push_back(StepEvent::Call {
+            events.push_back(StepEvent::ToolCall {
                 tool: self.tools.own(tool),
                 arguments,
                 agent_data,

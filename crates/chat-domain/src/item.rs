@@ -125,17 +125,17 @@ pub struct ToolCall {
     /// then that text as a JSON string, which every toolset refuses.
     pub arguments: RawJson,
     /// Who runs it.
-    pub ran_by: RanBy,
+    pub executor: ToolExecutor,
     /// What the agent needs back with this call in later requests.
     pub agent_data: Option<AgentData>,
 }
 
-/// Who runs a tool call.
+/// The party that runs a tool call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RanBy {
-    /// We do, through the [`Toolset`](crate::Toolset).
-    Us,
-    /// The agent did, on its own side.
+pub enum ToolExecutor {
+    /// The server, through the [`Toolset`](crate::Toolset).
+    Server,
+    /// The agent, on its own side.
     Agent,
 }
 

@@ -3,9 +3,11 @@
 mod conversation;
 mod error;
 mod feedback;
+mod guards;
 mod item;
 mod json;
 mod limits;
+pub mod log;
 mod ports;
 mod service;
 #[cfg(feature = "testing")]
@@ -19,16 +21,22 @@ pub use conversation::{Conversation, Title};
 pub use error::{ChatError, InvalidInput};
 pub use feedback::Feedback;
 pub use item::{
-    FinishReason, Item, ItemBody, Message, NewItem, RanBy, Role, ToolCall, ToolError,
-    ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, UnknownCause,
+    FinishReason, Item, ItemBody, Message, NewItem, Role, ToolCall, ToolError, ToolErrorKind,
+    ToolExecutor, ToolOutcome, ToolOutput, ToolResult, UnknownCause,
 };
 pub use json::MAX_JSON_DEPTH;
 pub use limits::TurnLimits;
+pub use log::{
+    AppendItems, BeginOutcome, BeginTurn, BusyPolicy, EndTurn, EndedTurn, IdempotencyKey, Ledger,
+    Refusal, RetryOf, Target, TurnRow,
+};
 pub use ports::*;
-pub use service::{ChatService, Deps, RetryTurn, StartTurn, StartedTurn, TurnStream, TurnTask};
+pub use service::{
+    ChatService, ChatServiceConfig, RetryTurn, StartTurn, StartedTurn, TurnStream, TurnTask,
+};
 pub use turn::{
-    Draft, FailureKind, HeldTurn, Turn, TurnFailure, TurnLease, TurnLog, TurnOutcome, TurnStatus,
-    Usage,
+    Draft, FailureKind, HeldTurn, LoggedTurn, OriginalMessage, Turn, TurnFailure, TurnLease,
+    TurnOutcome, TurnStatus, Usage,
 };
 pub use turns::{plan, transcript};
 pub use values::{

@@ -1,28 +1,27 @@
 //! The use case: send a message, watch its turn, and all else a client may want.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
-use crate::turns::elsewhere;
-use crate::turns::live::{Doubt, LiveTurns, Run};
 use crate::turns::reader::Reader;
-use crate::turns::run;
+use crate::turns::registry::{RunHandle, TurnRegistry, UncertainOwnership};
+use crate::turns::remote;
+use crate::turns::runner;
 use crate::turns::worker::Worker;
 use crate::{
-    Agent, BeginTurn, Begun, BegunPage, BusyPolicy, ChatError, Conversation, ConversationId,
+    Agent, BeginOutcome, BeginTurn, BusyPolicy, ChatError, Conversation, ConversationId,
     ConversationPage, ConversationStore, Cursor, Environment, Feedback, HeldTurn, IdempotencyKey,
-    InvalidInput, Item, ItemBody, MessageId, Observer, Position, Role, StoreError, Target,
-    Timestamp, Title, ToolCallPage, ToolCallRecord, Toolset, Turn, TurnEvent, TurnId, TurnLimits,
-    TurnLog, TurnPage, TurnView, UserId,
+    InvalidInput, ItemBody, LoggedTurn, MessageId, Observer, OriginalMessage, Position, Refusal,
+    RetryOf, Role, StoreError, Target, Title, ToolCallPage, ToolCallRecord, Toolset, Turn,
+    TurnEvent, TurnId, TurnLimits, TurnPage, TurnRef, TurnView, UserId,
 };
 
 /// What the use case works with.
 #[derive(Clone)]
-pub struct Deps {
+pub struct ChatServiceConfig {
     /// Where conversations are kept.
     pub store: Arc<dyn ConversationStore>,
     /// What says what comes next.
@@ -87,21 +86,21 @@ pub type TurnStream = BoxStream<'static, Result<(Cursor, TurnEvent), ChatError>>
 /// The use case. Knows nothing of any conversation between calls, but for the turns that run in it
 /// at the moment.
 pub struct ChatService {
-    deps: Deps,
+    deps: ChatServiceConfig,
     worker: Worker,
-    live: Arc<LiveTurns>,
-    life: watch::Sender<Life>,
+    live: Arc<TurnRegistry>,
+    life: watch::Sender<ShutdownPhase>,
 }
 
 /// How far the service is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Life {
-    Open,
+enum ShutdownPhase {
+    Running,
     /// Nothing new is taken.
-    Closed,
+    Draining,
     /// What still runs is let go of.
-    Leaving,
-    HandedOver,
+    Releasing,
+    Released,
 }
 
 impl ChatService {
@@ -110,13 +109,13 @@ impl ChatService {
     ///
     /// # Errors
     /// The store's.
-    pub async fn open(deps: Deps) -> Result<Arc<Self>, StoreError> {
-        let worker = Worker::enroll(&deps).await?;
+    pub async fn open(deps: ChatServiceConfig) -> Result<Arc<Self>, StoreError> {
+        let worker = Worker::register(&deps).await?;
         Ok(Arc::new(Self {
             deps,
             worker,
-            live: LiveTurns::new(),
-            life: watch::Sender::new(Life::Open),
+            live: TurnRegistry::new(),
+            life: watch::Sender::new(ShutdownPhase::Running),
         }))
     }
 
@@ -171,13 +170,21 @@ impl ChatService {
         } = request;
         self.check_open()?;
         let view = self.turn(&owner, turn).await?;
-        let text = view.items.iter().find_map(|item| match &item.body {
-            ItemBody::Message(message) if message.role == Role::User => Some(message.text.clone()),
+        let message = view.items.iter().find_map(|item| match &item.body {
+            ItemBody::Message(message) if message.role == Role::User => Some((message, item.at)),
             _ => None,
         });
-        let text = text.ok_or(ChatError::TurnNotFound)?;
-        let target = Target::Existing(view.turn.conversation);
-        self.begin(owner, target, text, busy, idempotency, Some(turn))
+        let (message, at) = message.ok_or(ChatError::TurnNotFound)?;
+        let original = view
+            .turn
+            .original
+            .unwrap_or(OriginalMessage { id: message.id, at });
+        let (text, target) = (
+            message.text.clone(),
+            Target::Existing(view.turn.conversation),
+        );
+        let retry = RetryOf { turn, original };
+        self.begin(owner, target, text, busy, idempotency, Some(retry))
             .await
             .map_err(no_turn)
     }
@@ -189,7 +196,7 @@ impl ChatService {
         text: String,
         busy: BusyPolicy,
         idempotency: Option<IdempotencyKey>,
-        retry_of: Option<TurnId>,
+        retry_of: Option<RetryOf>,
     ) -> Result<StartedTurn, StoreError> {
         let environment = &self.deps.environment;
         let conversation = target.id();
@@ -206,16 +213,16 @@ impl ChatService {
             idempotency,
             retry_of,
         };
-        let doubt = Doubt::of(&self.live);
-        let begun = self.deps.store.begin_turn(begin).await;
+        let doubt = UncertainOwnership::arm(&self.live);
+        let begun = self.deps.store.begin(begin).await;
         if !matches!(
             begun,
             Err(StoreError::Unavailable(..) | StoreError::Internal(_))
         ) {
-            doubt.dispel();
+            doubt.disarm();
         }
         Ok(match begun? {
-            Begun::Running(held) => {
+            BeginOutcome::Started(held) => {
                 let turn = held.turn.clone();
                 StartedTurn {
                     turn,
@@ -223,7 +230,7 @@ impl ChatService {
                     task: self.task(held),
                 }
             }
-            Begun::Queued(turn) => {
+            BeginOutcome::Queued(turn) => {
                 if busy == BusyPolicy::Interrupt {
                     self.live.cancel_in(conversation, turn.ordinal);
                 }
@@ -233,7 +240,7 @@ impl ChatService {
                     task: None,
                 }
             }
-            Begun::Existing(turn) => StartedTurn {
+            BeginOutcome::Duplicate(turn) => StartedTurn {
                 turn,
                 repeated: true,
                 task: None,
@@ -242,10 +249,11 @@ impl ChatService {
     }
 
     /// Seats a turn to run it here, unless it is not ours any more.
-    fn seat(&self, held: &HeldTurn) -> Option<Run> {
+    fn seat(&self, held: &HeldTurn) -> Option<RunHandle> {
         let run = self.live.start(held)?;
         // Looked at only now: whoever let go of all turns before it was seated did not see it.
-        let ours = held.lease.worker == self.worker.id() && *self.life.borrow() < Life::Leaving;
+        let ours =
+            held.lease.worker == self.worker.id() && *self.life.borrow() < ShutdownPhase::Releasing;
         if !ours {
             self.live.note_release(held.turn.id);
         }
@@ -260,7 +268,7 @@ impl ChatService {
         Some(Box::pin(async move {
             let mut current = Some((held, run));
             while let Some((held, run)) = current {
-                let next = run::run(&service.deps, &service.worker, held, run).await;
+                let next = runner::run(&service.deps, &service.worker, held, run).await;
                 current = next.and_then(|held| service.seat(&held).map(|run| (held, run)));
             }
         }))
@@ -318,19 +326,40 @@ impl ChatService {
         Ok(observed)
     }
 
-    /// A turn as it stands in the store, with all its items.
+    /// A turn as it is in the store, with all its items.
     ///
     /// # Errors
     /// `TurnNotFound`; the store's.
     pub async fn turn(&self, owner: &UserId, turn: TurnId) -> Result<TurnView, ChatError> {
-        self.deps
-            .store
-            .turn(owner, turn, Position::START)
+        self.turn_by(owner, TurnRef::Id(turn), Position::START)
             .await
-            .map_err(no_turn)
     }
 
-    /// A page of an owner's conversations, the last active first.
+    /// The turn of a conversation that a message belongs to.
+    ///
+    /// # Errors
+    /// `TurnNotFound`; the store's.
+    pub async fn turn_of_message(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        message: MessageId,
+    ) -> Result<Turn, ChatError> {
+        let turn = TurnRef::Message(id, message);
+        Ok(self.turn_by(owner, turn, Position::END).await?.turn)
+    }
+
+    async fn turn_by(
+        &self,
+        owner: &UserId,
+        turn: TurnRef,
+        after: Position,
+    ) -> Result<TurnView, ChatError> {
+        let view = self.deps.store.turn(owner, turn, after).await;
+        view.map_err(no_turn)?.ok_or(ChatError::TurnNotFound)
+    }
+
+    /// A page of an owner's conversations.
     ///
     /// # Errors
     /// The store's.
@@ -339,27 +368,8 @@ impl ChatService {
         owner: &UserId,
         page: ConversationPage,
     ) -> Result<Vec<Conversation>, ChatError> {
-        self.deps
-            .store
-            .conversations(owner, page)
-            .await
-            .map_err(no_conversation)
-    }
-
-    /// A page of an owner's conversations in the order in which they were begun.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn conversations_begun(
-        &self,
-        owner: &UserId,
-        page: BegunPage,
-    ) -> Result<Vec<Conversation>, ChatError> {
-        self.deps
-            .store
-            .conversations_begun(owner, page)
-            .await
-            .map_err(no_conversation)
+        let page = self.deps.store.list(owner, page).await;
+        page.map_err(no_conversation)
     }
 
     /// One conversation.
@@ -371,11 +381,8 @@ impl ChatService {
         owner: &UserId,
         id: ConversationId,
     ) -> Result<Conversation, ChatError> {
-        self.deps
-            .store
-            .conversation(owner, id)
-            .await
-            .map_err(no_conversation)
+        let conversation = self.deps.store.get(owner, id).await;
+        found(conversation)
     }
 
     /// Renames a conversation.
@@ -388,23 +395,18 @@ impl ChatService {
         id: ConversationId,
         title: &Title,
     ) -> Result<Conversation, ChatError> {
-        self.deps
-            .store
-            .rename(owner, id, title, self.deps.environment.now())
-            .await
-            .map_err(no_conversation)
+        let now = self.deps.environment.now();
+        let renamed = self.deps.store.rename(owner, id, title, now).await;
+        renamed.map_err(no_conversation)
     }
 
-    /// Deletes a conversation; a turn that runs in it stops.
+    /// Deletes a conversation; its running turn stops.
     ///
     /// # Errors
     /// `ConversationNotFound`; the store's.
     pub async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), ChatError> {
-        self.deps
-            .store
-            .delete(owner, id)
-            .await
-            .map_err(no_conversation)?;
+        let deleted = self.deps.store.delete(owner, id).await;
+        deleted.map_err(no_conversation)?;
         self.live.release_in(id);
         Ok(())
     }
@@ -418,49 +420,11 @@ impl ChatService {
         owner: &UserId,
         id: ConversationId,
         page: TurnPage,
-    ) -> Result<Vec<TurnLog>, ChatError> {
-        self.deps
-            .store
-            .turns(owner, id, page)
-            .await
-            .map_err(no_conversation)
+    ) -> Result<Vec<LoggedTurn>, ChatError> {
+        found(self.deps.store.turns(owner, id, page).await)
     }
 
-    /// The turn of a conversation that a message belongs to.
-    ///
-    /// # Errors
-    /// `TurnNotFound`; the store's.
-    pub async fn turn_of(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-        message: MessageId,
-    ) -> Result<Turn, ChatError> {
-        self.deps
-            .store
-            .turn_of(owner, id, message)
-            .await
-            .map_err(no_turn)
-    }
-
-    /// The message that each of these turns answers in the first place, before all retries, and
-    /// when it was made.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn first_asked(
-        &self,
-        owner: &UserId,
-        turns: Vec<TurnId>,
-    ) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, ChatError> {
-        self.deps
-            .store
-            .first_asked(owner, turns)
-            .await
-            .map_err(no_turn)
-    }
-
-    /// The turn that answers a user's message now: its own, or the retry that has taken its place.
+    /// The turn that answers a user's message now: its own, or the retry that superseded it.
     ///
     /// # Errors
     /// `TurnNotFound`, `Superseded` if the message has left the conversation; the store's.
@@ -470,54 +434,46 @@ impl ChatService {
         id: ConversationId,
         question: MessageId,
     ) -> Result<Turn, ChatError> {
-        let turn = self.turn_of(owner, id, question).await?;
-        let asks = |item: &Item| matches!(&item.body, ItemBody::Message(message) if message.id == question && message.role == Role::User);
-        if !self.turn(owner, turn.id).await?.items.iter().any(asks) {
+        let turn = TurnRef::Message(id, question);
+        let TurnView { turn, items, .. } = self.turn_by(owner, turn, Position::START).await?;
+        let asks = |body: &ItemBody| matches!(body, ItemBody::Message(message) if message.id == question && message.role == Role::User);
+        if !items.iter().any(|item| asks(&item.body)) {
             return Err(ChatError::TurnNotFound);
         }
         if !turn.superseded {
             return Ok(turn);
         }
-        // If the message was asked anew, then by the first turn behind it that is left.
+        // If the message was retried, then by the first turn behind it that is not superseded.
         let behind = TurnPage {
             after: Some(turn.ordinal),
             limit: 1,
             ..TurnPage::ALL
         };
-        let next = self
-            .turns(owner, id, behind)
-            .await?
-            .pop()
-            .ok_or(ChatError::Superseded)?
-            .turn;
-        let asked = self.first_asked(owner, vec![turn.id, next.id]).await?;
-        let same = asked
-            .get(&turn.id)
-            .is_some_and(|first| asked.get(&next.id) == Some(first));
-        if same {
-            Ok(next)
-        } else {
-            Err(ChatError::Superseded)
+        let next = self.turns(owner, id, behind).await?.pop();
+        let original = turn.original.map_or(question, |original| original.id);
+        match next.map(|logged| logged.turn) {
+            Some(next) if next.original.is_some_and(|next| next.id == original) => Ok(next),
+            _ => Err(ChatError::Superseded),
         }
     }
 
-    /// Forgets by which request a turn was begun: the same request is a new one from now on.
+    /// Releases the idempotency key of a turn: the same request begins a new turn from now on.
     ///
     /// # Errors
     /// `TurnNotFound`; the store's.
-    pub async fn forget_key(&self, owner: &UserId, turn: TurnId) -> Result<(), ChatError> {
+    pub async fn release_key(&self, owner: &UserId, turn: TurnId) -> Result<(), ChatError> {
         self.deps
             .store
-            .forget_key(owner, turn)
+            .release_key(owner, turn)
             .await
             .map_err(no_turn)
     }
 
-    /// Keeps what the owner thinks of messages of a conversation.
+    /// Stores the owner's feedback on messages of a conversation.
     ///
     /// # Errors
     /// `ConversationNotFound`, also if one of the messages is not in it; the store's.
-    pub async fn give_feedback(
+    pub async fn set_feedback(
         &self,
         owner: &UserId,
         id: ConversationId,
@@ -527,23 +483,7 @@ impl ChatService {
         let at = self.deps.environment.now();
         self.deps
             .store
-            .give_feedback(owner, id, messages, feedback, at)
-            .await
-            .map_err(no_conversation)
-    }
-
-    /// What the owner thinks of the messages of a conversation.
-    ///
-    /// # Errors
-    /// `ConversationNotFound`; the store's.
-    pub async fn feedback(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-    ) -> Result<Vec<(MessageId, Feedback)>, ChatError> {
-        self.deps
-            .store
-            .feedback(owner, id)
+            .set_feedback(owner, id, messages, feedback, at)
             .await
             .map_err(no_conversation)
     }
@@ -558,11 +498,7 @@ impl ChatService {
         id: ConversationId,
         page: ToolCallPage,
     ) -> Result<Vec<ToolCallRecord>, ChatError> {
-        self.deps
-            .store
-            .tool_calls(owner, id, page)
-            .await
-            .map_err(no_conversation)
+        found(self.deps.store.tool_calls(owner, id, page).await)
     }
 
     /// Whether new turns can be taken: the store answers, and this worker is not about to stop.
@@ -582,7 +518,7 @@ impl ChatService {
                 spawn(task);
             }
         };
-        let closed = self.reached(Life::Closed);
+        let closed = self.reached(ShutdownPhase::Draining);
         let sweep = async {
             tokio::select! {
                 () = self.worker.sweep(&self.deps, &self.live, run) => {}
@@ -592,13 +528,13 @@ impl ChatService {
         let beat = async {
             tokio::select! {
                 () = self.worker.beat(&self.deps, &self.live) => {}
-                () = self.reached(Life::HandedOver) => {}
+                () = self.reached(ShutdownPhase::Released) => {}
             }
         };
         let follow = async {
             tokio::select! {
-                () = elsewhere::follow(&self.deps, &self.live) => {}
-                () = self.reached(Life::HandedOver) => {}
+                () = remote::watch_remote_turns(&self.deps, &self.live) => {}
+                () = self.reached(ShutdownPhase::Released) => {}
             }
         };
         tokio::join!(sweep, beat, follow);
@@ -607,7 +543,7 @@ impl ChatService {
     /// Refuses new turns from now on, and takes over none, while those that run go on.
     pub fn close(&self) {
         self.life
-            .send_modify(|life| *life = (*life).max(Life::Closed));
+            .send_modify(|life| *life = (*life).max(ShutdownPhase::Draining));
     }
 
     /// Lets go of the turns that still run, without ending them, and gives them to whoever claims
@@ -616,27 +552,27 @@ impl ChatService {
     /// # Errors
     /// The store's: then the turns are claimed when the lease has run out.
     pub async fn hand_over(&self) -> Result<(), StoreError> {
-        self.life.send_replace(Life::Leaving);
+        self.life.send_replace(ShutdownPhase::Releasing);
         self.live.hand_over_all();
         self.live.idle().await;
         let retired = self
             .deps
             .store
-            .retire(self.worker.id(), self.live.handed_over())
+            .deregister(self.worker.id(), self.live.handed_over())
             .await;
-        self.life.send_replace(Life::HandedOver);
+        self.life.send_replace(ShutdownPhase::Released);
         retired
     }
 
     fn check_open(&self) -> Result<(), ChatError> {
-        if *self.life.borrow() == Life::Open {
+        if *self.life.borrow() == ShutdownPhase::Running {
             Ok(())
         } else {
             Err(ChatError::ShuttingDown)
         }
     }
 
-    async fn reached(&self, life: Life) {
+    async fn reached(&self, life: ShutdownPhase) {
         // The sender is ours, so waiting cannot fail.
         let _ = self.life.subscribe().wait_for(|now| *now >= life).await;
     }
@@ -650,16 +586,20 @@ fn no_conversation(error: StoreError) -> ChatError {
     chat_error(error, ChatError::ConversationNotFound)
 }
 
+/// What was read of a conversation.
+fn found<T>(read: Result<Option<T>, StoreError>) -> Result<T, ChatError> {
+    read.map_err(no_conversation)?
+        .ok_or(ChatError::ConversationNotFound)
+}
+
 fn chat_error(error: StoreError, not_found: ChatError) -> ChatError {
-    match error {
-        StoreError::NotFound => not_found,
-        StoreError::Superseded => ChatError::Superseded,
-        StoreError::TurnRunning(turn) => ChatError::Busy(turn),
-        StoreError::QueueFull => ChatError::QueueFull,
-        StoreError::IdempotencyMismatch => ChatError::IdempotencyMismatch,
-        error @ (StoreError::LeaseLost | StoreError::Unavailable(..) | StoreError::Internal(_)) => {
-            ChatError::Store(error)
-        }
+    match error.refusal() {
+        Some(Refusal::NotFound) => not_found,
+        Some(Refusal::Superseded) => ChatError::Superseded,
+        Some(Refusal::TurnRunning(turn)) => ChatError::Busy(turn),
+        Some(Refusal::QueueFull) => ChatError::QueueFull,
+        Some(Refusal::IdempotencyMismatch) => ChatError::IdempotencyMismatch,
+        Some(Refusal::LeaseLost) | None => ChatError::Store(error),
     }
 }
 

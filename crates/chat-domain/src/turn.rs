@@ -24,6 +24,8 @@ pub struct Turn {
     /// The turn that this one answers anew. When this one starts to run, that turn and all after it
     /// are superseded.
     pub retry_of: Option<TurnId>,
+    /// Of a retry: the message it answers, before all retries.
+    pub original: Option<OriginalMessage>,
     /// Whether a retry took this turn's place: it stays in the log and leaves the transcript and
     /// the default view.
     pub superseded: bool,
@@ -37,6 +39,15 @@ pub struct Turn {
     /// How many of the conversation's turns, the oldest ones, the agent did not read for the
     /// message that ended the turn.
     pub turns_left_out: u64,
+}
+
+/// The user's message of the turn where a series of retries began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginalMessage {
+    /// The message.
+    pub id: MessageId,
+    /// When it was created.
+    pub at: Timestamp,
 }
 
 impl Turn {
@@ -186,9 +197,9 @@ pub struct Draft {
     pub text: String,
 }
 
-/// A turn and what the log holds of it.
+/// A turn with its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnLog {
+pub struct LoggedTurn {
     /// The turn.
     pub turn: Turn,
     /// Its items, in order. For a queued turn: the user's message alone, at

@@ -66,6 +66,9 @@ pub struct Position(pub u64);
 impl Position {
     /// Before the first item.
     pub const START: Self = Self(0);
+
+    /// Behind all items.
+    pub const END: Self = Self(u64::MAX);
 }
 
 /// A turn's place in its conversation: 1, 2, 3 … in the order in which their messages arrived.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use chat_domain::{Observer, Signal, ToolOutcome, TurnOutcome, TurnStatus};
+use chat_domain::{Observer, ToolOutcome, TurnLifecycleEvent, TurnOutcome, TurnStatus};
 use tracing::{error, info, warn};
 
 /// Writes a log line for each signal.
@@ -10,9 +10,9 @@ use tracing::{error, info, warn};
 pub struct LogObserver;
 
 impl Observer for LogObserver {
-    fn observe(&self, signal: Signal<'_>) {
+    fn observe(&self, signal: TurnLifecycleEvent<'_>) {
         match signal {
-            Signal::TurnStarted {
+            TurnLifecycleEvent::TurnStarted {
                 turn,
                 owner,
                 lease,
@@ -21,25 +21,25 @@ impl Observer for LogObserver {
                 turn = %turn.id, conversation = %turn.conversation, user = %owner, worker = %lease.worker, epoch = lease.epoch, attempt,
                 "turn started"
             ),
-            Signal::TurnEnded { turn, took } => info!(
+            TurnLifecycleEvent::TurnEnded { turn, took } => info!(
                 turn = %turn.id, conversation = %turn.conversation, outcome = outcome(&turn.status), ms = millis(took),
                 input_tokens = turn.usage.input_tokens, output_tokens = turn.usage.output_tokens,
                 "turn ended"
             ),
-            Signal::TurnReleased { lease } => {
+            TurnLifecycleEvent::TurnReleased { lease } => {
                 warn!(turn = %lease.turn, worker = %lease.worker, epoch = lease.epoch, "turn released")
             }
-            Signal::StepFailed { lease, error } => {
+            TurnLifecycleEvent::StepFailed { lease, error } => {
                 warn!(turn = %lease.turn, kind = ?error.kind, error = chain(error), "the agent failed");
             }
-            Signal::ContextShortened {
+            TurnLifecycleEvent::ContextShortened {
                 lease,
                 error,
                 turns_left_out,
             } => {
                 warn!(turn_id = %lease.turn, turns_left_out, error = chain(error), "conversation too long for the agent, retrying with fewer turns");
             }
-            Signal::ToolCalled {
+            TurnLifecycleEvent::ToolCalled {
                 lease,
                 tool,
                 outcome,
@@ -47,10 +47,10 @@ impl Observer for LogObserver {
             } => {
                 info!(turn = %lease.turn, tool, outcome = tool_outcome(outcome), ms = millis(took), "tool called");
             }
-            Signal::StoreFailed { doing, error } => {
+            TurnLifecycleEvent::StoreFailed { doing, error } => {
                 error!(doing, error = chain(error), "the store failed")
             }
-            Signal::WorkerReplaced { old, new } => {
+            TurnLifecycleEvent::WorkerReplaced { old, new } => {
                 warn!(%old, %new, "this worker was given up for dead and goes on under another name")
             }
         }

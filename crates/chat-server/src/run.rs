@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::{Server, ServerHandle};
-use chat_domain::{ChatService, Deps, Environment, StoreError, SystemEnvironment};
+use chat_domain::{ChatService, ChatServiceConfig, Environment, StoreError, SystemEnvironment};
 use chat_store_seaorm::{OpenError, SeaOrmStore};
 use chat_tools_mcp::McpToolset;
 use tokio::net::TcpSocket;
@@ -207,7 +207,7 @@ impl<'a> Running<'a> {
         );
         let tools = Arc::new(adapters::tools(config)?);
         let environment = Arc::new(SystemEnvironment);
-        let deps = Deps {
+        let deps = ChatServiceConfig {
             store: store.clone(),
             agent,
             tools: tools.clone(),

@@ -5,21 +5,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use crate::fault::Fault;
-use crate::job::Job;
+use crate::fault::StoreFault;
+use crate::job::BatchedWrite;
 use crate::source::Source;
 use crate::turns;
 
 /// How a batch is done.
 #[async_trait]
-pub(crate) trait Transact: Sync {
+pub(crate) trait TransactionRunner: Sync {
     /// Does these jobs as one, or nothing. Nobody is told anything yet.
-    async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault>;
+    async fn transact(&self, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault>;
 }
 
 /// Does these jobs in one transaction, and tells their callers. If one of them spoils it, each is
 /// done in its own.
-pub(crate) async fn write(way: &impl Transact, mut jobs: Vec<Job>) {
+pub(crate) async fn write(way: &impl TransactionRunner, mut jobs: Vec<BatchedWrite>) {
     // Nobody waits for these any more; whoever has seen that they came to nothing must not see them
     // done later.
     jobs.retain(|job| !job.is_abandoned());
@@ -43,16 +43,16 @@ pub(crate) async fn write(way: &impl Transact, mut jobs: Vec<Job>) {
 /// Does these jobs in one transaction, within `limit`.
 pub(crate) async fn transact(
     source: &Source,
-    jobs: &mut [Job],
+    jobs: &mut [BatchedWrite],
     limit: Duration,
-) -> Result<(), Fault> {
+) -> Result<(), StoreFault> {
     let transaction = async {
         let db = source.begin().await?;
         // In order of arrival: neighbours of the kind that can be done together are.
         for jobs in jobs.chunk_by_mut(|one, next| one.is_other() == next.is_other()) {
             for job in &mut *jobs {
-                if let Job::Other(submission) = job {
-                    submission.run(&db).await?;
+                if let BatchedWrite::Other(request) = job {
+                    request.run(&db).await?;
                 }
             }
             turns::run(&db, jobs).await?;
@@ -61,5 +61,5 @@ pub(crate) async fn transact(
     };
     timeout(limit, transaction)
         .await
-        .unwrap_or(Err(Fault::TimedOut))
+        .unwrap_or(Err(StoreFault::TimedOut))
 }

@@ -1,6 +1,6 @@
 //! The words that the database keeps for closed sets of values.
 
-use chat_domain::{RanBy, Role};
+use chat_domain::{Role, ToolExecutor};
 
 pub(crate) const QUEUED: &str = "queued";
 pub(crate) const RUNNING: &str = "running";
@@ -24,15 +24,15 @@ pub(crate) fn role(code: &str) -> Option<Role> {
         .find(|role| role_code(*role) == code)
 }
 
-pub(crate) fn ran_by_code(ran_by: RanBy) -> &'static str {
-    match ran_by {
-        RanBy::Us => "us",
-        RanBy::Agent => "agent",
+pub(crate) fn executor_code(executor: ToolExecutor) -> &'static str {
+    match executor {
+        ToolExecutor::Server => "us",
+        ToolExecutor::Agent => "agent",
     }
 }
 
-pub(crate) fn ran_by(code: &str) -> Option<RanBy> {
-    [RanBy::Us, RanBy::Agent]
+pub(crate) fn executor(code: &str) -> Option<ToolExecutor> {
+    [ToolExecutor::Server, ToolExecutor::Agent]
         .into_iter()
-        .find(|ran_by| ran_by_code(*ran_by) == code)
+        .find(|executor| executor_code(*executor) == code)
 }

@@ -3,13 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use chat_domain::{
-    Conversation, ConversationId, StoreError, Timestamp, Title, Turn, TurnId, UserId,
-};
+use chat_domain::{Conversation, ConversationId, Refusal, Timestamp, Title, Turn, TurnId, UserId};
 use sea_orm::QueryResult;
 
 use crate::db::Db;
-use crate::job::{Command, Stop};
+use crate::job::{Command, CommandError};
 use crate::rows;
 use crate::sql::{Row, Sql};
 
@@ -25,7 +23,7 @@ pub(crate) struct Rename {
 impl Command for Rename {
     type Answer = Conversation;
 
-    async fn run(&self, db: &Db) -> Result<Conversation, Stop> {
+    async fn run(&self, db: &Db) -> Result<Conversation, CommandError> {
         let renamed = Sql::new("UPDATE conversations SET title = ")
             .bind(self.title.as_str())
             .push(", updated_at = ")
@@ -38,7 +36,7 @@ impl Command for Rename {
             .push(rows::CONVERSATION)
             .all(db)
             .await?;
-        let row = renamed.first().ok_or(StoreError::NotFound)?;
+        let row = renamed.first().ok_or(Refusal::NotFound)?;
         Ok(rows::conversation(Row::new("conversations", 0, row))?)
     }
 }
@@ -65,7 +63,7 @@ impl Delete {
 impl Command for Delete {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         let delete = Sql::new("DELETE FROM conversations WHERE id = ")
             .bind(self.id.0)
             .push(" AND owner = ")
@@ -76,7 +74,7 @@ impl Command for Delete {
             self.done.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        Err(StoreError::NotFound.into())
+        Err(Refusal::NotFound.into())
     }
 }
 
@@ -90,11 +88,11 @@ pub(crate) struct Cancel {
 impl Command for Cancel {
     type Answer = Turn;
 
-    async fn run(&self, db: &Db) -> Result<Turn, Stop> {
+    async fn run(&self, db: &Db) -> Result<Turn, CommandError> {
         let lock = Sql::new("SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id WHERE t.id = ").bind(self.id.0);
         lock.push(" AND t.owner = ")
             .bind(self.owner.as_str())
-            .locking("c")
+            .for_update("c")
             .all(db)
             .await?;
         Sql::new("UPDATE turns SET cancel_requested = TRUE WHERE ended_at IS NULL AND id = ")
@@ -112,26 +110,26 @@ impl Command for Cancel {
             .bind(self.owner.as_str())
             .all(db)
             .await?;
-        let row = found.first().ok_or(StoreError::NotFound)?;
+        let row = found.first().ok_or(Refusal::NotFound)?;
         Ok(rows::turn(Row::new("turns", 0, row), 0)?)
     }
 }
 
 /// Forgets by which request a turn was begun.
-pub(crate) struct ForgetKey {
+pub(crate) struct ReleaseKey {
     pub(crate) owner: UserId,
     pub(crate) id: TurnId,
 }
 
 #[async_trait]
-impl Command for ForgetKey {
+impl Command for ReleaseKey {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         let lock = Sql::new("SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id WHERE t.id = ").bind(self.id.0);
         lock.push(" AND t.owner = ")
             .bind(self.owner.as_str())
-            .locking("c")
+            .for_update("c")
             .all(db)
             .await?;
         let forget =
@@ -143,7 +141,7 @@ impl Command for ForgetKey {
             .execute(db)
             .await?;
         if forgotten == 0 {
-            Err(StoreError::NotFound.into())
+            Err(Refusal::NotFound.into())
         } else {
             Ok(())
         }

@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
 
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::postgres::Session;
 use crate::sql::{Bound, Dialect, Sql, Value};
 use crate::sqlite;
@@ -20,7 +20,7 @@ pub(crate) enum Db {
 
 impl Db {
     /// Runs a statement; returns how many rows it changed.
-    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, Fault> {
+    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, StoreFault> {
         match self {
             Self::Sqlite(db) => Ok(db.execute_raw(for_sqlite(sql)).await?.rows_affected()),
             Self::SqliteTransaction(db) => {
@@ -35,7 +35,7 @@ impl Db {
         &self,
         inserts: Vec<Sql>,
         updates: Vec<Sql>,
-    ) -> Result<Vec<u64>, Fault> {
+    ) -> Result<Vec<u64>, StoreFault> {
         if let (Self::Postgres(session), true) = (self, inserts.len() + updates.len() > 1) {
             return session.execute_as_one(inserts, updates).await;
         }
@@ -50,7 +50,7 @@ impl Db {
     }
 
     /// Runs a query; returns its rows.
-    pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, Fault> {
+    pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, StoreFault> {
         match self {
             Self::Sqlite(db) => Ok(db.query_all_raw(for_sqlite(sql)).await?),
             Self::SqliteTransaction(db) => Ok(db.query_all_raw(for_sqlite(sql)).await?),
@@ -59,7 +59,7 @@ impl Db {
     }
 
     /// Makes durable what was done.
-    pub(crate) async fn commit(self) -> Result<(), Fault> {
+    pub(crate) async fn commit(self) -> Result<(), StoreFault> {
         match self {
             Self::Sqlite(_) => Ok(()),
             Self::SqliteTransaction(db) => Ok(db.commit().await?),

@@ -10,7 +10,7 @@ use crate::{postgres, sqlite};
 /// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails
 /// for each of its callers.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum StoreFault {
     /// SQLite refused or could not be asked.
     #[error(transparent)]
     Database(#[from] DbErr),
@@ -25,7 +25,7 @@ pub(crate) enum Fault {
     Pooler(Arc<sqlx::Error>),
     /// The answer to a COMMIT is lost: it was done or not.
     #[error("no answer to COMMIT: {0}")]
-    Uncertain(#[source] Box<Fault>),
+    CommitOutcomeUnknown(#[source] Box<StoreFault>),
     /// It did not answer in time.
     #[error("no answer within the limit")]
     TimedOut,
@@ -34,13 +34,13 @@ pub(crate) enum Fault {
     Closed,
     /// A file of the database is not in its place, or shorter than it was.
     #[error("a file of the database was deleted, moved, replaced or truncated")]
-    Misplaced,
+    FileReplaced,
     /// The database was found to be damaged before.
     #[error("the database is damaged")]
     Damaged,
     /// The file system takes no more, for a reason other than a full disk.
     #[error("no room: {0}")]
-    NoRoom(#[source] Box<Fault>),
+    NoRoom(#[source] Box<StoreFault>),
     /// The database takes no writes: it follows another one, or is set so.
     #[error("the database is a standby, or set to be read only")]
     ReadOnly,
@@ -58,10 +58,10 @@ pub(crate) enum Fault {
     },
     /// A command contradicts what is stored.
     #[error("{0}")]
-    Contradiction(String),
+    InvariantViolation(String),
 }
 
-impl Fault {
+impl StoreFault {
     /// What an error of PostgreSQL is.
     pub(crate) fn of(error: Arc<sqlx::Error>) -> Self {
         if postgres::is_poolers(&error) {
@@ -75,7 +75,7 @@ impl Fault {
     pub(crate) fn unavailability(&self) -> Option<Unavailability> {
         match self {
             Self::TimedOut => Some(Unavailability::Timeout),
-            Self::Closed | Self::Misplaced | Self::Connect(_) | Self::Pooler(_) => {
+            Self::Closed | Self::FileReplaced | Self::Connect(_) | Self::Pooler(_) => {
                 Some(Unavailability::Unreachable)
             }
             Self::ReadOnly => Some(Unavailability::ReadOnly),
@@ -83,8 +83,8 @@ impl Fault {
             Self::NoRoom(_) => Some(Unavailability::Full),
             Self::Database(error) => unavailability(error),
             Self::Postgres(error) => postgres::unavailability(error),
-            Self::Uncertain(fault) => fault.unavailability(),
-            Self::Corrupt { .. } | Self::Contradiction(_) => None,
+            Self::CommitOutcomeUnknown(fault) => fault.unavailability(),
+            Self::Corrupt { .. } | Self::InvariantViolation(_) => None,
         }
     }
 
@@ -159,8 +159,8 @@ fn sqlite_code(error: &DbErr) -> Option<i32> {
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<StoreFault> for StoreError {
+    fn from(fault: StoreFault) -> Self {
         match fault.unavailability() {
             Some(kind) => Self::Unavailable(kind, Box::new(fault)),
             // It was in the way of others for longer than it was repeated.

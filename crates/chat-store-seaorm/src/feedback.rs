@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use chat_domain::{ConversationId, Feedback, MessageId, StoreError, Timestamp, UserId};
+use chat_domain::{ConversationId, Feedback, MessageId, Refusal, Timestamp, UserId};
 
 use crate::db::Db;
-use crate::job::{Command, Stop};
-use crate::reader;
-use crate::sql::{Row, Sql, Value};
+use crate::job::{Command, CommandError};
+use crate::sql::{Sql, Value};
 
 /// Keeps what an owner thinks of messages of a conversation.
-pub(crate) struct Give {
+pub(crate) struct SetFeedback {
     pub(crate) owner: UserId,
     pub(crate) id: ConversationId,
     pub(crate) messages: BTreeSet<MessageId>,
@@ -20,15 +19,15 @@ pub(crate) struct Give {
 }
 
 #[async_trait]
-impl Command for Give {
+impl Command for SetFeedback {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         // Whoever deletes the conversation waits, or is waited for.
         let lock = Sql::new("SELECT c.id FROM conversations c WHERE c.id = ").bind(self.id.0);
         lock.push(" AND c.owner = ")
             .bind(self.owner.as_str())
-            .locking("c")
+            .for_update("c")
             .all(db)
             .await?;
         let theirs = Sql::new(
@@ -41,7 +40,7 @@ impl Command for Give {
         .list(self.messages.iter().map(|message| message.0))
         .push(")");
         if self.messages.is_empty() || theirs.all(db).await?.len() < self.messages.len() {
-            return Err(StoreError::NotFound.into());
+            return Err(Refusal::NotFound.into());
         }
         let row = |message: &MessageId| -> [Value; 4] {
             [
@@ -58,26 +57,4 @@ impl Command for Give {
             .await?;
         Ok(())
     }
-}
-
-/// What the owner thinks of the messages of a conversation.
-pub(crate) async fn read(
-    db: Db,
-    owner: UserId,
-    id: ConversationId,
-) -> Result<Vec<(MessageId, Feedback)>, Stop> {
-    let query = Sql::new("SELECT message_id, kind FROM feedback WHERE conversation_id = ")
-        .bind(id.0)
-        .push(" ORDER BY message_id");
-    let found = query.all(&db).await?;
-    reader::conversation(db, owner, id).await?;
-    let mut given = Vec::new();
-    for row in &found {
-        let row = Row::new("feedback", 0, row);
-        given.push((
-            MessageId(row.get(0, "message_id")?),
-            row.code(1, "kind", Feedback::from_code)?,
-        ));
-    }
-    Ok(given)
 }

@@ -6,7 +6,7 @@ use chat_domain::{Item, Position, Turn, TurnId, TurnView};
 use sea_orm::QueryResult;
 
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::rows;
 use crate::sql::{Row, Sql};
 
@@ -15,7 +15,11 @@ use crate::sql::{Row, Sql};
 ///
 /// One statement, whatever their number: one snapshot, and one way to the database's thread and
 /// back.
-pub(crate) async fn read(db: &Db, condition: Sql, after: Position) -> Result<Vec<TurnView>, Fault> {
+pub(crate) async fn read(
+    db: &Db,
+    condition: Sql,
+    after: Position,
+) -> Result<Vec<TurnView>, StoreFault> {
     let after = i64::try_from(after.0).unwrap_or(i64::MAX);
     let fetched = Sql::new("WITH page AS (SELECT 0, ")
         .push(rows::TURN)
@@ -43,7 +47,7 @@ pub(crate) async fn read(db: &Db, condition: Sql, after: Position) -> Result<Vec
 pub(crate) async fn items_of(
     db: &Db,
     turns: &[TurnId],
-) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
+) -> Result<HashMap<TurnId, Vec<Item>>, StoreFault> {
     let named = Sql::new("t.id IN (")
         .list(turns.iter().map(|turn| turn.0))
         .push(")");
@@ -54,7 +58,7 @@ pub(crate) async fn items_of(
         .collect())
 }
 
-fn assemble(fetched: &[QueryResult], after: Position) -> Result<Vec<TurnView>, Fault> {
+fn assemble(fetched: &[QueryResult], after: Position) -> Result<Vec<TurnView>, StoreFault> {
     let mut views: HashMap<TurnId, TurnView> = HashMap::new();
     for row in fetched {
         if row.try_get_by::<i32, _>(0)? == 0 {

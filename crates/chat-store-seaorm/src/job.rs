@@ -1,35 +1,36 @@
 //! What callers ask of the writer, and how they hear of it.
 
 use async_trait::async_trait;
-use chat_domain::{BeginTurn, Begun, EndedTurn, HeldTurn, Item, StoreError};
+use chat_domain::{
+    AppendItems, BeginOutcome, BeginTurn, EndTurn, EndedTurn, HeldTurn, Item, Refusal, StoreError,
+};
 use tokio::sync::oneshot;
 
 use crate::db::Db;
-use crate::fault::Fault;
-use crate::turns::{Append, End};
+use crate::fault::StoreFault;
 
 /// A command, and whoever waits for its answer.
-pub(crate) struct Submission<C, A> {
+pub(crate) struct WriteRequest<C, A> {
     pub(crate) command: C,
     answer: Option<Result<A, StoreError>>,
     caller: oneshot::Sender<Result<A, StoreError>>,
 }
 
 /// Why a command was not done.
-pub(crate) enum Stop {
+pub(crate) enum CommandError {
     /// The contract refuses it. It changed nothing.
-    Refused(StoreError),
+    Refused(Refusal),
     /// Something is wrong. What it changed must not be committed.
-    Fault(Fault),
+    StoreFault(StoreFault),
 }
 
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error)
+impl From<Refusal> for CommandError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
-impl<C, A> Submission<C, A> {
+impl<C, A> WriteRequest<C, A> {
     pub(crate) fn new(command: C) -> (Self, oneshot::Receiver<Result<A, StoreError>>) {
         let (caller, answer) = oneshot::channel();
         (
@@ -45,17 +46,17 @@ impl<C, A> Submission<C, A> {
     /// Does the command, and keeps the answer until it is durable.
     pub(crate) fn decide(
         &mut self,
-        decide: impl FnOnce(&C) -> Result<A, Stop>,
-    ) -> Result<(), Fault> {
+        decide: impl FnOnce(&C) -> Result<A, CommandError>,
+    ) -> Result<(), StoreFault> {
         let decided = decide(&self.command);
         self.keep(decided)
     }
 
-    fn keep(&mut self, decided: Result<A, Stop>) -> Result<(), Fault> {
+    fn keep(&mut self, decided: Result<A, CommandError>) -> Result<(), StoreFault> {
         self.answer = Some(match decided {
             Ok(answer) => Ok(answer),
-            Err(Stop::Refused(error)) => Err(error),
-            Err(Stop::Fault(fault)) => return Err(fault),
+            Err(CommandError::Refused(refusal)) => Err(refusal.into()),
+            Err(CommandError::StoreFault(fault)) => return Err(fault),
         });
         Ok(())
     }
@@ -64,9 +65,9 @@ impl<C, A> Submission<C, A> {
         self.caller.is_closed()
     }
 
-    fn tell(self, done: Result<(), Fault>) {
+    fn tell(self, done: Result<(), StoreFault>) {
         let unanswered =
-            || Err(Fault::Contradiction("a command was passed over".to_owned()).into());
+            || Err(StoreFault::InvariantViolation("a command was passed over".to_owned()).into());
         let answer = done
             .map_err(StoreError::from)
             .and_then(|()| self.answer.unwrap_or_else(unanswered));
@@ -81,7 +82,7 @@ pub(crate) trait Command: Send + Sync + 'static {
     /// What its caller hears.
     type Answer: Send + 'static;
 
-    async fn run(&self, db: &Db) -> Result<Self::Answer, Stop>;
+    async fn run(&self, db: &Db) -> Result<Self::Answer, CommandError>;
 
     /// Whether it says the same when it is done again, nobody knowing whether it was done before.
     fn is_repeatable(&self) -> bool {
@@ -94,19 +95,19 @@ pub(crate) trait Command: Send + Sync + 'static {
     }
 }
 
-/// A [`Submission`] of any [`Command`].
+/// A [`WriteRequest`] of any [`Command`].
 #[async_trait]
-pub(crate) trait AnySubmission: Send {
-    async fn run(&mut self, db: &Db) -> Result<(), Fault>;
+pub(crate) trait AnyWriteRequest: Send {
+    async fn run(&mut self, db: &Db) -> Result<(), StoreFault>;
     fn is_repeatable(&self) -> bool;
     fn is_last(&self) -> bool;
     fn is_abandoned(&self) -> bool;
-    fn tell(self: Box<Self>, done: Result<(), Fault>);
+    fn tell(self: Box<Self>, done: Result<(), StoreFault>);
 }
 
 #[async_trait]
-impl<C: Command> AnySubmission for Submission<C, C::Answer> {
-    async fn run(&mut self, db: &Db) -> Result<(), Fault> {
+impl<C: Command> AnyWriteRequest for WriteRequest<C, C::Answer> {
+    async fn run(&mut self, db: &Db) -> Result<(), StoreFault> {
         let decided = self.command.run(db).await;
         self.keep(decided)
     }
@@ -123,32 +124,32 @@ impl<C: Command> AnySubmission for Submission<C, C::Answer> {
         self.is_abandoned()
     }
 
-    fn tell(self: Box<Self>, done: Result<(), Fault>) {
+    fn tell(self: Box<Self>, done: Result<(), StoreFault>) {
         (*self).tell(done);
     }
 }
 
-/// A submission of any kind.
-pub(crate) enum Job {
-    Begin(Submission<BeginTurn, Begun>),
-    Append(Submission<Append, Vec<Item>>),
-    End(Submission<End, EndedTurn>),
-    Other(Box<dyn AnySubmission>),
+/// A request of any kind.
+pub(crate) enum BatchedWrite {
+    Begin(WriteRequest<BeginTurn, BeginOutcome>),
+    Append(WriteRequest<AppendItems, Vec<Item>>),
+    End(WriteRequest<EndTurn, EndedTurn>),
+    Other(Box<dyn AnyWriteRequest>),
 }
 
-impl Job {
-    pub(crate) fn other<C: Command>(submission: Submission<C, C::Answer>) -> Self {
-        Self::Other(Box::new(submission))
+impl BatchedWrite {
+    pub(crate) fn other<C: Command>(request: WriteRequest<C, C::Answer>) -> Self {
+        Self::Other(Box::new(request))
     }
 
     /// The turn that the answer puts into the caller's hands.
     pub(crate) fn held(&mut self) -> Option<&mut HeldTurn> {
         match self {
-            Self::Begin(Submission {
-                answer: Some(Ok(Begun::Running(held))),
+            Self::Begin(WriteRequest {
+                answer: Some(Ok(BeginOutcome::Started(held))),
                 ..
             }) => Some(held),
-            Self::End(Submission {
+            Self::End(WriteRequest {
                 answer: Some(Ok(EndedTurn { next, .. })),
                 ..
             }) => next.as_mut(),
@@ -159,15 +160,15 @@ impl Job {
     /// Takes the held turn out of the answer: the caller cannot run it.
     pub(crate) fn withdraw_held(&mut self) {
         match self {
-            Self::Begin(Submission {
+            Self::Begin(WriteRequest {
                 answer: Some(Ok(begun)),
                 ..
             }) => {
-                if let Begun::Running(held) = begun {
-                    *begun = Begun::Queued(held.turn.clone());
+                if let BeginOutcome::Started(held) = begun {
+                    *begun = BeginOutcome::Queued(held.turn.clone());
                 }
             }
-            Self::End(Submission {
+            Self::End(WriteRequest {
                 answer: Some(Ok(ended)),
                 ..
             }) => ended.next = None,
@@ -178,10 +179,10 @@ impl Job {
     /// Whether the caller has gone away.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
-            Self::Begin(submission) => submission.is_abandoned(),
-            Self::Append(submission) => submission.is_abandoned(),
-            Self::End(submission) => submission.is_abandoned(),
-            Self::Other(submission) => submission.is_abandoned(),
+            Self::Begin(request) => request.is_abandoned(),
+            Self::Append(request) => request.is_abandoned(),
+            Self::End(request) => request.is_abandoned(),
+            Self::Other(request) => request.is_abandoned(),
         }
     }
 
@@ -194,23 +195,23 @@ impl Job {
     /// were chosen before.
     pub(crate) fn is_repeatable(&self) -> bool {
         match self {
-            Self::Other(submission) => submission.is_repeatable(),
+            Self::Other(request) => request.is_repeatable(),
             Self::Begin(_) | Self::Append(_) | Self::End(_) => true,
         }
     }
 
     /// Whether it must see the outcome of all that was begun before it.
     pub(crate) fn is_last(&self) -> bool {
-        matches!(self, Self::Other(submission) if submission.is_last())
+        matches!(self, Self::Other(request) if request.is_last())
     }
 
     /// Answers the caller, now that what was decided is durable, or will never be.
-    pub(crate) fn tell(self, done: Result<(), Fault>) {
+    pub(crate) fn tell(self, done: Result<(), StoreFault>) {
         match self {
-            Self::Begin(submission) => submission.tell(done),
-            Self::Append(submission) => submission.tell(done),
-            Self::End(submission) => submission.tell(done),
-            Self::Other(submission) => submission.tell(done),
+            Self::Begin(request) => request.tell(done),
+            Self::Append(request) => request.tell(done),
+            Self::End(request) => request.tell(done),
+            Self::Other(request) => request.tell(done),
         }
     }
 }

@@ -6,9 +6,10 @@ mod conversations;
 mod db;
 mod fault;
 mod feedback;
+mod guards;
 mod history;
 mod job;
-mod lookups;
+
 mod open;
 mod postgres;
 mod reader;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_migrations::Comparison;
 use sea_orm::DbErr;
 
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::postgres;
 use crate::source::Source;
 use crate::sqlite::Sqlite;
@@ -127,10 +127,10 @@ pub enum OpenError {
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl From<Fault> for OpenError {
-    fn from(fault: Fault) -> Self {
+impl From<StoreFault> for OpenError {
+    fn from(fault: StoreFault) -> Self {
         match fault {
-            Fault::Pooler(error) => Self::Pooler(Box::new(error)),
+            StoreFault::Pooler(error) => Self::Pooler(Box::new(error)),
             fault => Self::Database(Box::new(fault)),
         }
     }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use chat_domain::{
-    Conversation, ConversationId, ConversationPage, ItemBody, Position, StoreError, ToolCallPage,
-    ToolCallRecord, TurnId, TurnLog, TurnPage, TurnView, UserId,
+    Conversation, ConversationCursor, ConversationId, ConversationOrder, ConversationPage,
+    ItemBody, LoggedTurn, PageOrder, Position, StoreError, ToolCallPage, ToolCallRecord, TurnPage,
+    TurnRef, TurnView, UserId,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::history;
-use crate::job::Stop;
+use crate::job::CommandError;
 use crate::rows::{self, CALL_COLUMNS};
 use crate::source::Source;
 use crate::sql::{Row, Sql, big};
@@ -42,21 +43,25 @@ impl Reader {
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Stop>> + Send + 'static,
+        F: Future<Output = Result<T, CommandError>> + Send + 'static,
     {
         let source = self.source.clone();
         let work = async move {
             match read(source.reader().await?).await {
-                Err(Stop::Fault(fault)) if fault.is_passing() => read(source.reader().await?).await,
+                Err(CommandError::StoreFault(fault)) if fault.is_passing() => {
+                    read(source.reader().await?).await
+                }
                 done => done,
             }
         };
         match self.runtime.spawn(timeout(self.timeout, work)).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(Stop::Refused(error)))) => Err(error),
-            Ok(Ok(Err(Stop::Fault(fault)))) => Err(self.source.explain(fault).into()),
-            Ok(Err(_)) => Err(Fault::TimedOut.into()),
-            Err(stopped) => Err(Fault::Contradiction(format!("a read stopped: {stopped}")).into()),
+            Ok(Ok(Err(CommandError::Refused(refusal)))) => Err(refusal.into()),
+            Ok(Ok(Err(CommandError::StoreFault(fault)))) => Err(self.source.explain(fault).into()),
+            Ok(Err(_)) => Err(StoreFault::TimedOut.into()),
+            Err(stopped) => {
+                Err(StoreFault::InvariantViolation(format!("a read stopped: {stopped}")).into())
+            }
         }
     }
 }
@@ -65,23 +70,28 @@ pub(crate) async fn conversations(
     db: Db,
     owner: UserId,
     page: ConversationPage,
-) -> Result<Vec<Conversation>, Stop> {
+) -> Result<Vec<Conversation>, CommandError> {
     let mut query = Sql::new("SELECT ")
         .push(rows::CONVERSATION)
         .push(" FROM conversations WHERE owner = ")
         .bind(owner.as_str());
-    if let Some((updated_at, id)) = page.after {
-        query = query
-            .push(" AND (updated_at, id) < (")
-            .bind(updated_at.0)
-            .push(", ")
-            .bind(id.0)
-            .push(")");
+    let (only_after, order) = match page.order {
+        ConversationOrder::LastActivity { after } => {
+            if let Some(ConversationCursor { updated_at, id }) = after {
+                query = query.push(" AND (updated_at, id) < (").bind(updated_at.0);
+                query = query.push(", ").bind(id.0).push(")");
+            }
+            (None, " ORDER BY updated_at DESC, id DESC")
+        }
+        ConversationOrder::Created { after, order } => match order {
+            PageOrder::OldestFirst => (after.map(|id| (" AND id > ", id)), " ORDER BY id"),
+            PageOrder::NewestFirst => (after.map(|id| (" AND id < ", id)), " ORDER BY id DESC"),
+        },
+    };
+    if let Some((condition, id)) = only_after {
+        query = query.push(condition).bind(id.0);
     }
-    let query = query
-        .push(" ORDER BY updated_at DESC, id DESC")
-        .limit(page.limit);
-    let found = query.all(&db).await?;
+    let found = query.push(order).limit(page.limit).all(&db).await?;
     Ok(found
         .iter()
         .map(|row| rows::conversation(Row::new("conversations", 0, row)))
@@ -92,7 +102,7 @@ pub(crate) async fn conversation(
     db: Db,
     owner: UserId,
     id: ConversationId,
-) -> Result<Conversation, Stop> {
+) -> Result<Option<Conversation>, CommandError> {
     let query = Sql::new("SELECT ")
         .push(rows::CONVERSATION)
         .push(" FROM conversations WHERE id = ")
@@ -102,8 +112,8 @@ pub(crate) async fn conversation(
         .bind(owner.as_str())
         .all(&db)
         .await?;
-    let row = found.first().ok_or(StoreError::NotFound)?;
-    Ok(rows::conversation(Row::new("conversations", 0, row))?)
+    let row = found.first().map(|row| Row::new("conversations", 0, row));
+    Ok(row.map(rows::conversation).transpose()?)
 }
 
 pub(crate) async fn turns(
@@ -111,7 +121,7 @@ pub(crate) async fn turns(
     owner: UserId,
     id: ConversationId,
     page: TurnPage,
-) -> Result<Vec<TurnLog>, Stop> {
+) -> Result<Option<Vec<LoggedTurn>>, CommandError> {
     let mut wanted = Sql::new("t.conversation_id = ")
         .bind(id.0)
         .push(" AND t.owner = ")
@@ -135,27 +145,31 @@ pub(crate) async fn turns(
             .limit(page.limit);
     }
     let views = history::read(&db, wanted, Position::START).await?;
-    if views.is_empty() {
-        conversation(db, owner, id).await?;
+    if views.is_empty() && conversation(db, owner, id).await?.is_none() {
+        return Ok(None);
     }
-    Ok(views
-        .into_iter()
-        .map(|TurnView { turn, items, .. }| TurnLog { turn, items })
-        .collect())
+    let logged = |TurnView { turn, items, .. }| LoggedTurn { turn, items };
+    Ok(Some(views.into_iter().map(logged).collect()))
 }
 
 pub(crate) async fn turn(
     db: Db,
     owner: UserId,
-    id: TurnId,
+    turn: TurnRef,
     after: Position,
-) -> Result<TurnView, Stop> {
-    let wanted = Sql::new("t.id = ")
-        .bind(id.0)
-        .push(" AND t.owner = ")
-        .bind(owner.as_str());
+) -> Result<Option<TurnView>, CommandError> {
+    let wanted = match turn {
+        TurnRef::Id(id) => Sql::new("t.id = ").bind(id.0),
+        TurnRef::Message(conversation, message) => {
+            let of_message = Sql::new("t.id = (SELECT m.turn_id FROM messages m WHERE m.id = ")
+                .bind(message.0)
+                .push(") AND t.conversation_id = ");
+            of_message.bind(conversation.0)
+        }
+    };
+    let wanted = wanted.push(" AND t.owner = ").bind(owner.as_str());
     let views = history::read(&db, wanted, after).await?;
-    Ok(views.into_iter().next().ok_or(StoreError::NotFound)?)
+    Ok(views.into_iter().next())
 }
 
 pub(crate) async fn tool_calls(
@@ -163,7 +177,7 @@ pub(crate) async fn tool_calls(
     owner: UserId,
     id: ConversationId,
     page: ToolCallPage,
-) -> Result<Vec<ToolCallRecord>, Stop> {
+) -> Result<Option<Vec<ToolCallRecord>>, CommandError> {
     let found = Sql::new("SELECT ")
         .push(rows::CALL)
         .push(", t.superseded FROM tool_calls k JOIN turns t ON t.id = k.turn_id WHERE k.conversation_id = ")
@@ -176,8 +190,8 @@ pub(crate) async fn tool_calls(
         .limit(page.limit)
         .all(&db)
         .await?;
-    if found.is_empty() {
-        conversation(db, owner, id).await?;
+    if found.is_empty() && conversation(db, owner, id).await?.is_none() {
+        return Ok(None);
     }
     let mut records = Vec::new();
     for row in &found {
@@ -202,5 +216,5 @@ pub(crate) async fn tool_calls(
             });
         }
     }
-    Ok(records)
+    Ok(Some(records))
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use chat_domain::{
     AgentData, Conversation, ConversationId, Draft, FailureKind, FinishReason, Item, ItemBody,
-    Message, MessageId, Ordinal, Position, RawJson, Timestamp, Title, ToolCall, ToolCallId,
-    ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure, TurnId,
-    TurnOutcome, TurnStatus, UnknownCause, Usage, UserId,
+    Message, MessageId, Ordinal, OriginalMessage, Position, RawJson, Timestamp, Title, ToolCall,
+    ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, ToolResult, Turn, TurnFailure,
+    TurnId, TurnOutcome, TurnStatus, UnknownCause, Usage, UserId,
 };
 use uuid::Uuid;
 
 use crate::codes;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::sql::Row;
 
 /// What [`conversation`] reads, of `conversations`.
@@ -23,35 +23,34 @@ pub(crate) const CONVERSATION: &str = "id, owner, title, created_at, updated_at"
 /// What [`turn`] reads, of `turns t`; [`draft`] reads on.
 pub(crate) const TURN: &str = "t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, t.retry_of, t.superseded, t.created_at, \
     t.input_tokens, t.output_tokens, t.failure_kind, t.failure_message, t.ended_at, \
-    t.finish_reason, t.turns_left_out";
+    t.finish_reason, t.turns_left_out, t.original_at, t.original_message_id";
 
 /// What follows [`TURN`] where messages and calls are fetched with it.
-pub(crate) const DRAFT: &str =
-    "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT), CAST(NULL AS BIGINT)";
+pub(crate) const DRAFT: &str = "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT)";
 
 /// What [`message`] reads, of `messages m`.
 pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, \
-    m.finish_reason, m.turns_left_out, NULL, m.agent_data, NULL, NULL";
+    m.finish_reason, m.turns_left_out, NULL, NULL, NULL, m.agent_data, NULL";
 
 /// What [`call`] and [`result`] read, of `tool_calls k`.
 pub(crate) const CALL: &str = "k.id, k.turn_id, k.position, k.ran_by, NULL, k.message_id, NULL, k.created_at, \
-    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, k.agent_data, NULL, NULL, CAST(k.arguments AS TEXT), \
-    COALESCE(CAST(k.output AS TEXT), k.error_message, k.unknown_cause), k.took_us";
+    k.result_position, k.result_at, k.outcome, k.tool, k.started_at, k.agent_data, NULL, k.took_us, NULL, NULL, CAST(k.arguments AS TEXT), \
+    COALESCE(CAST(k.output AS TEXT), k.error_message, k.unknown_cause)";
 
 /// How many columns [`TURN`] has.
-pub(crate) const TURN_COLUMNS: usize = 15;
+pub(crate) const TURN_COLUMNS: usize = 17;
 
 /// How many columns [`CALL`] has.
-pub(crate) const CALL_COLUMNS: usize = 19;
+pub(crate) const CALL_COLUMNS: usize = 20;
 
 /// The owner of a row.
-pub(crate) fn owner(row: Row<'_>, place: usize) -> Result<UserId, Fault> {
+pub(crate) fn owner(row: Row<'_>, place: usize) -> Result<UserId, StoreFault> {
     UserId::new(row.get::<String>(place, "owner")?)
         .ok_or_else(|| row.corrupt("owner", "not a user's id"))
 }
 
 /// A row of [`CONVERSATION`].
-pub(crate) fn conversation(row: Row<'_>) -> Result<Conversation, Fault> {
+pub(crate) fn conversation(row: Row<'_>) -> Result<Conversation, StoreFault> {
     let title = row.get::<String>(2, "title")?;
     Ok(Conversation {
         id: ConversationId(row.get(0, "id")?),
@@ -63,7 +62,7 @@ pub(crate) fn conversation(row: Row<'_>) -> Result<Conversation, Fault> {
 }
 
 /// A row of [`TURN`] from place `at` on.
-pub(crate) fn turn(row: Row<'_>, at: usize) -> Result<Turn, Fault> {
+pub(crate) fn turn(row: Row<'_>, at: usize) -> Result<Turn, StoreFault> {
     Ok(Turn {
         id: TurnId(row.get(at, "id")?),
         conversation: ConversationId(row.get(at + 1, "conversation_id")?),
@@ -79,11 +78,21 @@ pub(crate) fn turn(row: Row<'_>, at: usize) -> Result<Turn, Fault> {
         },
         finish: finish(row, at)?,
         turns_left_out: row.count(at + 14, "turns_left_out")?,
+        original: original(row, at)?,
     })
 }
 
+fn original(row: Row<'_>, at: usize) -> Result<Option<OriginalMessage>, StoreFault> {
+    let id = row.get::<Option<Uuid>>(at + 16, "original_message_id")?;
+    let created_at = row.get::<Option<i64>>(at + 15, "original_at")?;
+    Ok(id.zip(created_at).map(|(id, at)| OriginalMessage {
+        id: MessageId(id),
+        at: Timestamp(at),
+    }))
+}
+
 /// The finish reason of a row of [`TURN`] or [`MESSAGE`] from place `at` on.
-fn finish(row: Row<'_>, at: usize) -> Result<Option<FinishReason>, Fault> {
+fn finish(row: Row<'_>, at: usize) -> Result<Option<FinishReason>, StoreFault> {
     let Some(code) = row.get::<Option<String>>(at + 13, "finish_reason")? else {
         return Ok(None);
     };
@@ -94,12 +103,12 @@ fn finish(row: Row<'_>, at: usize) -> Result<Option<FinishReason>, Fault> {
 
 /// What an agent attached to a message or a call. Data that is not within its bounds is left out: a
 /// turn can do without.
-fn agent_data(row: Row<'_>, place: usize) -> Result<Option<AgentData>, Fault> {
+fn agent_data(row: Row<'_>, place: usize) -> Result<Option<AgentData>, StoreFault> {
     let data = row.get::<Option<String>>(place, "agent_data")?;
     Ok(data.and_then(|data| AgentData::new(data).ok()))
 }
 
-fn status(row: Row<'_>, at: usize) -> Result<TurnStatus, Fault> {
+fn status(row: Row<'_>, at: usize) -> Result<TurnStatus, StoreFault> {
     let code = row.get::<String>(at + 3, "status")?;
     let outcome = match code.as_str() {
         codes::QUEUED => return Ok(TurnStatus::Queued),
@@ -122,7 +131,7 @@ fn status(row: Row<'_>, at: usize) -> Result<TurnStatus, Fault> {
 }
 
 /// The draft of a row of [`TURN`] and [`DRAFT`] from place `at` on.
-pub(crate) fn draft(row: Row<'_>, at: usize) -> Result<Option<Draft>, Fault> {
+pub(crate) fn draft(row: Row<'_>, at: usize) -> Result<Option<Draft>, StoreFault> {
     let Some(message) = row.get::<Option<Uuid>>(at + TURN_COLUMNS, "draft_message_id")? else {
         return Ok(None);
     };
@@ -133,14 +142,14 @@ pub(crate) fn draft(row: Row<'_>, at: usize) -> Result<Option<Draft>, Fault> {
 }
 
 /// A row of [`MESSAGE`] from place `at` on.
-pub(crate) fn message(row: Row<'_>, at: usize) -> Result<Item, Fault> {
+pub(crate) fn message(row: Row<'_>, at: usize) -> Result<Item, StoreFault> {
     let body = ItemBody::Message(Message {
         id: MessageId(row.get(at, "id")?),
         role: row.code(at + 3, "role", codes::role)?,
         text: row.get(at + 11, "text")?,
         finish: finish(row, at)?,
         turns_left_out: row.count(at + 14, "turns_left_out")?,
-        agent_data: agent_data(row, at + 16)?,
+        agent_data: agent_data(row, at + 18)?,
     });
     let position = row
         .get::<Option<i64>>(at + 2, "position")?
@@ -156,13 +165,13 @@ pub(crate) fn message(row: Row<'_>, at: usize) -> Result<Item, Fault> {
 }
 
 /// The call of a row of [`CALL`] from place `at` on.
-pub(crate) fn call(row: Row<'_>, at: usize) -> Result<Item, Fault> {
+pub(crate) fn call(row: Row<'_>, at: usize) -> Result<Item, StoreFault> {
     let body = ItemBody::ToolCall(ToolCall {
         id: ToolCallId(row.get(at, "id")?),
         message: MessageId(row.get(at + 5, "message_id")?),
         tool: row.get(at + 11, "tool")?,
-        arguments: RawJson::from_valid(row.get::<String>(at + 16, "arguments")?),
-        ran_by: row.code(at + 3, "ran_by", codes::ran_by)?,
+        arguments: RawJson::from_valid(row.get::<String>(at + 18, "arguments")?),
+        executor: row.code(at + 3, "ran_by", codes::executor)?,
         agent_data: agent_data(row, at + 13)?,
     });
     Ok(Item {
@@ -174,18 +183,18 @@ pub(crate) fn call(row: Row<'_>, at: usize) -> Result<Item, Fault> {
 }
 
 /// The result in a row of [`CALL`] from place `at` on, if there is one yet.
-pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
+pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, StoreFault> {
     let Some(code) = row.get::<Option<String>>(at + 10, "outcome")? else {
         return Ok(None);
     };
     let outcome = match code.as_str() {
         codes::SUCCEEDED => ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(
-            row.get::<String>(at + 17, "output")?,
+            row.get::<String>(at + 19, "output")?,
         ))),
         codes::UNKNOWN => {
             // Earlier versions kept no cause, and later ones may have more.
             let cause = row
-                .get::<Option<String>>(at + 17, "unknown_cause")?
+                .get::<Option<String>>(at + 19, "unknown_cause")?
                 .and_then(|code| UnknownCause::from_code(&code));
             ToolOutcome::Unknown(cause.unwrap_or(UnknownCause::Interrupted))
         }
@@ -193,7 +202,7 @@ pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
             let kind = row.code(at + 10, "outcome", ToolErrorKind::from_code)?;
             ToolOutcome::Failed(ToolError::new(
                 kind,
-                row.get::<String>(at + 17, "error_message")?,
+                row.get::<String>(at + 19, "error_message")?,
             ))
         }
     };
@@ -201,7 +210,7 @@ pub(crate) fn result(row: Row<'_>, at: usize) -> Result<Option<Item>, Fault> {
         call: ToolCallId(row.get(at, "id")?),
         outcome,
         started_at: Timestamp(row.get(at + 12, "started_at")?),
-        took: Duration::from_micros(row.count(at + 18, "took_us")?),
+        took: Duration::from_micros(row.count(at + 15, "took_us")?),
     });
     Ok(Some(Item {
         position: Position(row.count(at + 8, "result_position")?),

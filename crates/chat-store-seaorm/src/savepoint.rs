@@ -1,7 +1,7 @@
 //! Parts of a transaction that may fail by themselves.
 
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::sql::Sql;
 
 /// Does a part of a transaction. If it fails for good, it is undone, and the transaction goes on.
@@ -11,8 +11,8 @@ use crate::sql::Sql;
 /// whole transaction.
 pub(crate) async fn attempt<T>(
     db: &Db,
-    part: impl Future<Output = Result<T, Fault>>,
-) -> Result<Result<T, Fault>, Fault> {
+    part: impl Future<Output = Result<T, StoreFault>>,
+) -> Result<Result<T, StoreFault>, StoreFault> {
     Sql::new("SAVEPOINT part").execute(db).await?;
     let done = part.await;
     match &done {

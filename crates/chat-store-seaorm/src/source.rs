@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::postgres::Pool;
 use crate::sql::{Row, Sql};
 use crate::sqlite::{self, Sqlite};
@@ -17,7 +17,7 @@ pub(crate) enum Source {
 
 impl Source {
     /// A transaction that will write.
-    pub(crate) async fn begin(&self) -> Result<Db, Fault> {
+    pub(crate) async fn begin(&self) -> Result<Db, StoreFault> {
         match self {
             Self::Sqlite(sqlite) => Ok(Db::SqliteTransaction(sqlite::begin(&sqlite.writer).await?)),
             Self::Postgres(pool) => Ok(Db::Postgres(pool.begin().await?)),
@@ -25,7 +25,7 @@ impl Source {
     }
 
     /// A connection that reads; each statement sees what was committed when it began.
-    pub(crate) async fn reader(&self) -> Result<Db, Fault> {
+    pub(crate) async fn reader(&self) -> Result<Db, StoreFault> {
         match self {
             Self::Sqlite(sqlite) => Ok(Db::Sqlite(sqlite.readers.clone())),
             Self::Postgres(pool) => Ok(Db::Postgres(pool.session().await?)),
@@ -33,16 +33,16 @@ impl Source {
     }
 
     /// Refuses a database to which nothing can be written durably.
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    pub(crate) fn check(&self) -> Result<(), StoreFault> {
         match self {
-            Self::Sqlite(sqlite) if !sqlite.is_in_place() => Err(Fault::Misplaced),
-            Self::Sqlite(sqlite) if sqlite.is_damaged() => Err(Fault::Damaged),
+            Self::Sqlite(sqlite) if !sqlite.is_in_place() => Err(StoreFault::FileReplaced),
+            Self::Sqlite(sqlite) if sqlite.is_damaged() => Err(StoreFault::Damaged),
             _ => Ok(()),
         }
     }
 
     /// The fault that a caller is told: see [`Sqlite::explain`].
-    pub(crate) fn explain(&self, fault: Fault) -> Fault {
+    pub(crate) fn explain(&self, fault: StoreFault) -> StoreFault {
         match self {
             Self::Sqlite(sqlite) => sqlite.explain(fault),
             Self::Postgres(_) => fault,
@@ -50,7 +50,7 @@ impl Source {
     }
 
     /// Whether the database answers, and takes writes.
-    pub(crate) async fn ping(&self, db: &Db) -> Result<(), Fault> {
+    pub(crate) async fn ping(&self, db: &Db) -> Result<(), StoreFault> {
         // A page of the file or the table, not only of the database's mind.
         Sql::new("SELECT id FROM workers LIMIT 1").all(db).await?;
         if matches!(self, Self::Postgres(_)) {
@@ -61,7 +61,7 @@ impl Source {
                     .await?;
             let row = found.first().map(|row| Row::new("settings", 0, row));
             if row.is_some_and(|row| row.get(0, "transaction_read_only").unwrap_or(false)) {
-                return Err(Fault::ReadOnly);
+                return Err(StoreFault::ReadOnly);
             }
         }
         Ok(())

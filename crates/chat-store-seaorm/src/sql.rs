@@ -8,7 +8,7 @@ use sea_orm::{QueryResult, TryGetable};
 use uuid::Uuid;
 
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 
 /// Whose words a statement is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Sql {
 
     /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for
     /// others. Only where there are others: on SQLite whoever writes is alone.
-    pub(crate) fn locking(self, tables: &'static str) -> Self {
+    pub(crate) fn for_update(self, tables: &'static str) -> Self {
         self.with(Part::Words("", " FOR NO KEY UPDATE OF "))
             .with(Part::Words("", tables))
     }
@@ -122,15 +122,16 @@ impl Sql {
     /// Adds that the column before is among what `query` selects, and selects that once. Where a
     /// row was changed while [`locking`](Self::locking) waited for it, PostgreSQL checks it again,
     /// and loses it if it selects a `UNION ALL` again too.
-    pub(crate) fn among(self, query: Self) -> Self {
+    pub(crate) fn in_array(self, query: Self) -> Self {
         self.with(Part::Words(" IN (", " = ANY(ARRAY("))
             .append(query)
             .with(Part::Words(")", "))"))
     }
 
     /// The same, leaving out rows that others have locked.
-    pub(crate) fn locking_free(self, tables: &'static str) -> Self {
-        self.locking(tables).with(Part::Words("", " SKIP LOCKED"))
+    pub(crate) fn for_update_skip_locked(self, tables: &'static str) -> Self {
+        self.for_update(tables)
+            .with(Part::Words("", " SKIP LOCKED"))
     }
 
     fn with(mut self, part: Part) -> Self {
@@ -150,12 +151,12 @@ impl Sql {
     }
 
     /// Runs it; returns how many rows it changed.
-    pub(crate) async fn execute(self, db: &Db) -> Result<u64, Fault> {
+    pub(crate) async fn execute(self, db: &Db) -> Result<u64, StoreFault> {
         db.execute(self).await
     }
 
     /// Runs it; returns its rows.
-    pub(crate) async fn all(self, db: &Db) -> Result<Vec<QueryResult>, Fault> {
+    pub(crate) async fn all(self, db: &Db) -> Result<Vec<QueryResult>, StoreFault> {
         db.all(self).await
     }
 }
@@ -327,7 +328,7 @@ impl<'a> Row<'a> {
         &self,
         place: usize,
         column: &'static str,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, StoreFault> {
         self.row
             .try_get_by(place)
             .map_err(|error| self.corrupt(column, &error.to_string()))
@@ -338,7 +339,7 @@ impl<'a> Row<'a> {
         &self,
         place: usize,
         column: &'static str,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, StoreFault> {
         let number: i64 = self.get(place, column)?;
         T::try_from(number).map_err(|_| self.corrupt(column, &format!("{number} is out of range")))
     }
@@ -349,17 +350,17 @@ impl<'a> Row<'a> {
         place: usize,
         column: &'static str,
         meaning: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, StoreFault> {
         let code: String = self.get(place, column)?;
         meaning(&code).ok_or_else(|| self.corrupt(column, &format!("{code:?} means nothing")))
     }
 
-    pub(crate) fn corrupt(&self, column: &'static str, problem: &str) -> Fault {
+    pub(crate) fn corrupt(&self, column: &'static str, problem: &str) -> StoreFault {
         let row = self
             .row
             .try_get_by::<Uuid, _>(self.id)
             .map_or_else(|_| "?".to_owned(), |id| id.to_string());
-        Fault::Corrupt {
+        StoreFault::Corrupt {
             table: self.table,
             column,
             row,
@@ -386,12 +387,15 @@ mod tests {
         let rows = numbers
             .iter()
             .map(|number| [Value::from(*number), Value::Json(Some("{}".to_owned()))]);
-        let named = Sql::new("SELECT id FROM t WHERE id").among(
+        let named = Sql::new("SELECT id FROM t WHERE id").in_array(
             Sql::new("SELECT id FROM u WHERE id IN (")
                 .list(numbers.to_vec())
                 .push(")"),
         );
-        let named = named.push(" AND name = ").bind("ann").locking_free("t");
+        let named = named
+            .push(" AND name = ")
+            .bind("ann")
+            .for_update_skip_locked("t");
         Sql::new("WITH v(id, json) AS (")
             .rows(rows)
             .push("), n AS (")

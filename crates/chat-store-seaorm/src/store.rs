@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::{
-    BeginTurn, Begun, BegunPage, Claim, Conversation, ConversationId, ConversationPage,
-    ConversationStore, Draft, EndedTurn, Feedback, Heartbeat, HeldTurn, Item, MessageId, NewItem,
-    Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord, Turn, TurnFailure,
-    TurnId, TurnLease, TurnLog, TurnMark, TurnOutcome, TurnPage, TurnView, Usage, UserId, WorkerId,
+    AppendItems, BeginOutcome, BeginTurn, Claim, Conversation, ConversationId, ConversationPage,
+    Conversations, DraftUpdate, EndTurn, EndedTurn, Feedback, Heartbeat, HeldTurn, Item,
+    LoggedTurn, MessageId, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord,
+    Turn, TurnFailure, TurnId, TurnLease, TurnLog, TurnPage, TurnRef, TurnVersion, TurnView,
+    UserId, WorkerId, WorkerLeases,
 };
 
-use crate::conversations::{Cancel, Delete, ForgetKey, Rename};
-use crate::fault::Fault;
-use crate::feedback::{self, Give};
-use crate::job::Job;
-use crate::lookups;
+use crate::conversations::{Cancel, Delete, ReleaseKey, Rename};
+use crate::fault::StoreFault;
+use crate::feedback::SetFeedback;
+use crate::guards;
+use crate::job::BatchedWrite;
 use crate::open::{self, OpenError, OpenOptions};
 use crate::reader::{self, Reader};
 use crate::source::Source;
-use crate::turns::{Append, End, ForceEnd};
-use crate::workers::{Beat, Enroll, ForgetAll, Retire, TakeOver};
+use crate::turns::ForceEnd;
+use crate::workers::{self, ClaimAbandoned, DeleteAllWorkers, Deregister, Register, RenewLease};
 use crate::writer::Writer;
 
 /// How many batches are written at the same time, at most: more of them are smaller, and each costs
@@ -31,7 +32,7 @@ const MOST_LANES: u32 = 8;
 /// One lane for so many connections: readers and whoever is beside the lanes need some too.
 const CONNECTIONS: u32 = 3;
 
-/// A [`ConversationStore`] in a database.
+/// A [`ConversationStore`](chat_domain::ConversationStore) in a database.
 ///
 /// What many callers ask at the same time is committed as one transaction; reading goes on beside
 /// it. Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
@@ -76,7 +77,7 @@ impl SeaOrmStore {
         if matches!(store.source, Source::Sqlite(_)) {
             store
                 .writer
-                .submit(ForgetAll, Job::other)
+                .submit(DeleteAllWorkers, BatchedWrite::other)
                 .await
                 .map_err(|error| OpenError::Database(Box::new(error)))?;
         }
@@ -92,38 +93,25 @@ impl SeaOrmStore {
 }
 
 #[async_trait]
-impl ConversationStore for SeaOrmStore {
-    async fn conversations(
+impl Conversations for SeaOrmStore {
+    async fn list(
         &self,
         owner: &UserId,
         page: ConversationPage,
     ) -> Result<Vec<Conversation>, StoreError> {
         let owner = owner.clone();
-        self.reader
-            .run(move |db| reader::conversations(db, owner.clone(), page))
-            .await
+        let read = move |db| reader::conversations(db, owner.clone(), page);
+        self.reader.run(read).await
     }
 
-    async fn conversations_begun(
-        &self,
-        owner: &UserId,
-        page: BegunPage,
-    ) -> Result<Vec<Conversation>, StoreError> {
-        let owner = owner.clone();
-        self.reader
-            .run(move |db| lookups::conversations_begun(db, owner.clone(), page))
-            .await
-    }
-
-    async fn conversation(
+    async fn get(
         &self,
         owner: &UserId,
         id: ConversationId,
-    ) -> Result<Conversation, StoreError> {
+    ) -> Result<Option<Conversation>, StoreError> {
         let owner = owner.clone();
-        self.reader
-            .run(move |db| reader::conversation(db, owner.clone(), id))
-            .await
+        let read = move |db| reader::conversation(db, owner.clone(), id);
+        self.reader.run(read).await
     }
 
     async fn rename(
@@ -133,24 +121,18 @@ impl ConversationStore for SeaOrmStore {
         title: &Title,
         at: Timestamp,
     ) -> Result<Conversation, StoreError> {
-        let (owner, title) = (owner.clone(), title.clone());
-        self.writer
-            .submit(
-                Rename {
-                    owner,
-                    id,
-                    title,
-                    at,
-                },
-                Job::other,
-            )
-            .await
+        let rename = Rename {
+            owner: owner.clone(),
+            id,
+            title: title.clone(),
+            at,
+        };
+        self.writer.submit(rename, BatchedWrite::other).await
     }
 
     async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
-        self.writer
-            .submit(Delete::new(owner.clone(), id), Job::other)
-            .await
+        let delete = Delete::new(owner.clone(), id);
+        self.writer.submit(delete, BatchedWrite::other).await
     }
 
     async fn turns(
@@ -158,46 +140,21 @@ impl ConversationStore for SeaOrmStore {
         owner: &UserId,
         id: ConversationId,
         page: TurnPage,
-    ) -> Result<Vec<TurnLog>, StoreError> {
+    ) -> Result<Option<Vec<LoggedTurn>>, StoreError> {
         let owner = owner.clone();
-        self.reader
-            .run(move |db| reader::turns(db, owner.clone(), id, page))
-            .await
+        let read = move |db| reader::turns(db, owner.clone(), id, page);
+        self.reader.run(read).await
     }
 
     async fn turn(
         &self,
         owner: &UserId,
-        id: TurnId,
+        turn: TurnRef,
         after: Position,
-    ) -> Result<TurnView, StoreError> {
+    ) -> Result<Option<TurnView>, StoreError> {
         let owner = owner.clone();
-        self.reader
-            .run(move |db| reader::turn(db, owner.clone(), id, after))
-            .await
-    }
-
-    async fn turn_of(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-        message: MessageId,
-    ) -> Result<Turn, StoreError> {
-        let owner = owner.clone();
-        self.reader
-            .run(move |db| lookups::turn_of(db, owner.clone(), id, message))
-            .await
-    }
-
-    async fn first_asked(
-        &self,
-        owner: &UserId,
-        turns: Vec<TurnId>,
-    ) -> Result<HashMap<TurnId, (MessageId, Timestamp)>, StoreError> {
-        let owner = owner.clone();
-        self.reader
-            .run(move |db| lookups::first_asked(db, owner.clone(), turns.clone()))
-            .await
+        let read = move |db| reader::turn(db, owner.clone(), turn, after);
+        self.reader.run(read).await
     }
 
     async fn tool_calls(
@@ -205,38 +162,27 @@ impl ConversationStore for SeaOrmStore {
         owner: &UserId,
         id: ConversationId,
         page: ToolCallPage,
-    ) -> Result<Vec<ToolCallRecord>, StoreError> {
+    ) -> Result<Option<Vec<ToolCallRecord>>, StoreError> {
         let owner = owner.clone();
-        self.reader
-            .run(move |db| reader::tool_calls(db, owner.clone(), id, page))
-            .await
+        let read = move |db| reader::tool_calls(db, owner.clone(), id, page);
+        self.reader.run(read).await
     }
 
     async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
+        let owner = owner.clone();
         self.writer
-            .submit(
-                Cancel {
-                    owner: owner.clone(),
-                    id,
-                },
-                Job::other,
-            )
+            .submit(Cancel { owner, id }, BatchedWrite::other)
             .await
     }
 
-    async fn forget_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
+    async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
+        let owner = owner.clone();
         self.writer
-            .submit(
-                ForgetKey {
-                    owner: owner.clone(),
-                    id,
-                },
-                Job::other,
-            )
+            .submit(ReleaseKey { owner, id }, BatchedWrite::other)
             .await
     }
 
-    async fn give_feedback(
+    async fn set_feedback(
         &self,
         owner: &UserId,
         id: ConversationId,
@@ -244,77 +190,33 @@ impl ConversationStore for SeaOrmStore {
         feedback: Feedback,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let messages = messages.into_iter().collect();
-        self.writer
-            .submit(
-                Give {
-                    owner: owner.clone(),
-                    id,
-                    messages,
-                    feedback,
-                    at,
-                },
-                Job::other,
-            )
-            .await
+        let set = SetFeedback {
+            owner: owner.clone(),
+            id,
+            messages: messages.into_iter().collect(),
+            feedback,
+            at,
+        };
+        self.writer.submit(set, BatchedWrite::other).await
     }
+}
 
-    async fn feedback(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-    ) -> Result<Vec<(MessageId, Feedback)>, StoreError> {
-        let owner = owner.clone();
-        self.reader
-            .run(move |db| feedback::read(db, owner.clone(), id))
-            .await
-    }
-
-    async fn begin_turn(&self, turn: BeginTurn) -> Result<Begun, StoreError> {
-        // Taken out of a build that shows that the fault campaign notices it: docs/TORTURE.md.
+#[async_trait]
+impl TurnLog for SeaOrmStore {
+    async fn begin(&self, turn: BeginTurn) -> Result<BeginOutcome, StoreError> {
         let turn = BeginTurn {
-            idempotency: turn.idempotency.filter(|_| !cfg!(sabotage = "idempotency")),
+            idempotency: turn.idempotency.filter(|_| guards::RECOGNISES_KEYS),
             ..turn
         };
-        self.writer.submit(turn, Job::Begin).await
+        self.writer.submit(turn, BatchedWrite::Begin).await
     }
 
-    async fn append(
-        &self,
-        lease: &TurnLease,
-        items: Vec<NewItem>,
-    ) -> Result<Vec<Item>, StoreError> {
-        self.writer
-            .submit(
-                Append {
-                    lease: *lease,
-                    items,
-                },
-                Job::Append,
-            )
-            .await
+    async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError> {
+        self.writer.submit(append, BatchedWrite::Append).await
     }
 
-    async fn end_turn(
-        &self,
-        lease: &TurnLease,
-        last: Vec<NewItem>,
-        outcome: TurnOutcome,
-        usage: Usage,
-        at: Timestamp,
-    ) -> Result<EndedTurn, StoreError> {
-        self.writer
-            .submit(
-                End {
-                    lease: *lease,
-                    last,
-                    outcome,
-                    usage,
-                    at,
-                },
-                Job::End,
-            )
-            .await
+    async fn end(&self, end: EndTurn) -> Result<EndedTurn, StoreError> {
+        self.writer.submit(end, BatchedWrite::End).await
     }
 
     async fn force_end(
@@ -323,75 +225,69 @@ impl ConversationStore for SeaOrmStore {
         failure: TurnFailure,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        self.writer
-            .submit(
-                ForceEnd {
-                    lease: *lease,
-                    failure,
-                    at,
-                },
-                Job::other,
-            )
-            .await
+        let lease = *lease;
+        let end = ForceEnd { lease, failure, at };
+        self.writer.submit(end, BatchedWrite::other).await
     }
+}
 
-    async fn enroll(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
-        self.writer
-            .submit(Enroll { worker, lease }, Job::other)
-            .await
+#[async_trait]
+impl WorkerLeases for SeaOrmStore {
+    async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
+        let register = Register { worker, lease };
+        self.writer.submit(register, BatchedWrite::other).await
     }
 
     async fn heartbeat(
         &self,
         worker: WorkerId,
         lease: Duration,
-        drafts: Vec<(TurnLease, Draft)>,
+        drafts: Vec<DraftUpdate>,
     ) -> Result<Heartbeat, StoreError> {
+        let renew = RenewLease {
+            worker,
+            lease,
+            drafts,
+        };
+        self.writer.submit(renew, BatchedWrite::other).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
         self.writer
-            .submit(
-                Beat {
-                    worker,
-                    lease,
-                    drafts,
-                },
-                Job::other,
-            )
+            .submit(ClaimAbandoned(claim), BatchedWrite::other)
             .await
     }
 
-    async fn claim_abandoned(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
-        self.writer.submit(TakeOver(claim), Job::other).await
+    async fn deregister(
+        &self,
+        worker: WorkerId,
+        handed_over: Vec<TurnId>,
+    ) -> Result<(), StoreError> {
+        let deregister = Deregister {
+            worker,
+            handed_over,
+        };
+        self.writer.submit(deregister, BatchedWrite::other).await
     }
 
-    async fn retire(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> Result<(), StoreError> {
-        self.writer
-            .submit(
-                Retire {
-                    worker,
-                    handed_over,
-                },
-                Job::other,
-            )
-            .await
-    }
-
-    async fn marks(&self, turns: Vec<TurnId>) -> Result<HashMap<TurnId, TurnMark>, StoreError> {
-        self.reader
-            .run(move |db| lookups::marks(db, turns.clone()))
-            .await
+    async fn turn_versions(
+        &self,
+        turns: Vec<TurnId>,
+    ) -> Result<HashMap<TurnId, TurnVersion>, StoreError> {
+        let read = move |db| workers::turn_versions(db, turns.clone());
+        self.reader.run(read).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         if self.writer.is_gone() {
-            return Err(Fault::Closed.into());
+            return Err(StoreFault::Closed.into());
         }
         self.source.check()?;
         let source = self.source.clone();
-        self.reader
-            .run(move |db| {
-                let source = source.clone();
-                async move { Ok(source.ping(&db).await?) }
-            })
-            .await
+        let ping = move |db| {
+            let source = source.clone();
+            async move { Ok(source.ping(&db).await?) }
+        };
+        self.reader.run(ping).await
     }
 }

@@ -4,14 +4,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_domain::{Claim, Draft, Heartbeat, HeldTurn, StoreError, TurnId, TurnLease, WorkerId};
+use chat_domain::{
+    Claim, DraftUpdate, Heartbeat, HeldTurn, Position, Refusal, TurnId, TurnLease, TurnVersion,
+    WorkerId,
+};
 use uuid::Uuid;
 
 use crate::codes;
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
+use crate::guards;
 use crate::history;
-use crate::job::{Command, Stop};
+use crate::job::{Command, CommandError};
 use crate::rows::{self, TURN_COLUMNS};
 use crate::savepoint;
 use crate::sql::{Row, Sql, Value, big, micros};
@@ -22,19 +26,19 @@ const DRAFTS: usize = 4000;
 
 /// How long after the end of its lease a worker without turns is deleted. Until then it may come
 /// back under its id.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+const DEAD_AFTER: Duration = Duration::from_secs(300);
 
 /// Makes a worker known.
-pub(crate) struct Enroll {
+pub(crate) struct Register {
     pub(crate) worker: WorkerId,
     pub(crate) lease: Duration,
 }
 
 #[async_trait]
-impl Command for Enroll {
+impl Command for Register {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         Sql::new("INSERT INTO workers (id, expires_at) VALUES (")
             .bind(self.worker.0)
             .push(", ")
@@ -44,22 +48,22 @@ impl Command for Enroll {
             .push(") ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at")
             .execute(db)
             .await?;
-        forget_dead(db).await?;
+        delete_dead_workers(db).await?;
         Ok(())
     }
 }
 
 /// Deletes the rows of workers that died while they held no turn: nothing else would ever delete
 /// them.
-async fn forget_dead(db: &Db) -> Result<(), Fault> {
+async fn delete_dead_workers(db: &Db) -> Result<(), StoreFault> {
     Sql::new("DELETE FROM workers WHERE id IN (SELECT w.id FROM workers w WHERE w.expires_at < ")
         .now()
         .push(" - ")
-        .bind(micros(FORGOTTEN_AFTER))
+        .bind(micros(DEAD_AFTER))
         .push(" AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.holder = w.id AND t.status = '")
         .push(codes::RUNNING)
         .push("')")
-        .locking_free("w")
+        .for_update_skip_locked("w")
         .push(")")
         .execute(db)
         .await?;
@@ -67,17 +71,17 @@ async fn forget_dead(db: &Db) -> Result<(), Fault> {
 }
 
 /// Renews a worker's lease, saves drafts, brings back cancels.
-pub(crate) struct Beat {
+pub(crate) struct RenewLease {
     pub(crate) worker: WorkerId,
     pub(crate) lease: Duration,
-    pub(crate) drafts: Vec<(TurnLease, Draft)>,
+    pub(crate) drafts: Vec<DraftUpdate>,
 }
 
 #[async_trait]
-impl Command for Beat {
+impl Command for RenewLease {
     type Answer = Heartbeat;
 
-    async fn run(&self, db: &Db) -> Result<Heartbeat, Stop> {
+    async fn run(&self, db: &Db) -> Result<Heartbeat, CommandError> {
         let renew = Sql::new("UPDATE workers SET expires_at = ")
             .now()
             .push(" + ")
@@ -89,7 +93,7 @@ impl Command for Beat {
             .await?
             == 0
         {
-            return Err(StoreError::LeaseLost.into());
+            return Err(Refusal::LeaseLost.into());
         }
         for drafts in self.drafts.chunks(DRAFTS) {
             self.save(drafts, db).await?;
@@ -104,19 +108,22 @@ impl Command for Beat {
     }
 }
 
-impl Beat {
+impl RenewLease {
     /// Saves drafts. A turn that somebody writes at this moment is left out: its draft becomes an
     /// item, or the turn ends.
-    async fn save(&self, drafts: &[(TurnLease, Draft)], db: &Db) -> Result<(), Fault> {
-        let turns = drafts.iter().map(|(lease, _)| lease.turn.0);
+    async fn save(&self, drafts: &[DraftUpdate], db: &Db) -> Result<(), StoreFault> {
+        let turns = drafts.iter().map(|update| update.lease.turn.0);
         let lock = Sql::new("SELECT t.id FROM turns t WHERE t.ended_at IS NULL AND t.id IN (")
             .list(turns)
             .push(")");
-        let locked: HashSet<TurnId> = ids(lock.locking_free("t"), db).await?.into_iter().collect();
+        let locked: HashSet<TurnId> = ids(lock.for_update_skip_locked("t"), db)
+            .await?
+            .into_iter()
+            .collect();
         let rows = drafts
             .iter()
-            .filter(|(lease, _)| locked.contains(&lease.turn))
-            .map(|(lease, draft)| -> [Value; 5] {
+            .filter(|update| locked.contains(&update.lease.turn))
+            .map(|DraftUpdate { lease, draft }| -> [Value; 5] {
                 [
                     lease.turn.0.into(),
                     lease.worker.0.into(),
@@ -140,7 +147,7 @@ impl Beat {
     }
 }
 
-async fn ids(query: Sql, db: &Db) -> Result<Vec<TurnId>, Fault> {
+async fn ids(query: Sql, db: &Db) -> Result<Vec<TurnId>, StoreFault> {
     query
         .all(db)
         .await?
@@ -150,13 +157,13 @@ async fn ids(query: Sql, db: &Db) -> Result<Vec<TurnId>, Fault> {
 }
 
 /// Takes over turns that no living worker holds.
-pub(crate) struct TakeOver(pub(crate) Claim);
+pub(crate) struct ClaimAbandoned(pub(crate) Claim);
 
 #[async_trait]
-impl Command for TakeOver {
+impl Command for ClaimAbandoned {
     type Answer = Vec<HeldTurn>;
 
-    async fn run(&self, db: &Db) -> Result<Vec<HeldTurn>, Stop> {
+    async fn run(&self, db: &Db) -> Result<Vec<HeldTurn>, CommandError> {
         let mut abandoned = self.abandoned(db).await?;
         if abandoned.is_empty() {
             return Ok(Vec::new());
@@ -181,11 +188,10 @@ impl Command for TakeOver {
             return Ok(Vec::new());
         }
         let turns: Vec<TurnId> = abandoned.iter().map(|(turn, _)| *turn).collect();
-        // Not counted in a build that shows that the fault campaign notices it: docs/TORTURE.md.
-        let counts = if cfg!(sabotage = "refusals") {
-            "attempt = attempt"
-        } else {
+        let counts = if guards::COUNTS_ATTEMPTS {
             "attempt = attempt + 1"
+        } else {
+            "attempt = attempt"
         };
         Sql::new(
             "UPDATE turns SET epoch = epoch + 1, draft_message_id = NULL, draft_text = NULL, ",
@@ -230,13 +236,18 @@ impl Command for TakeOver {
 
 /// Those of the workers whose lease runs. None of them can renew it, or let it go, until the end of
 /// the transaction.
-async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault> {
+async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, StoreFault> {
     let query = Sql::new("SELECT w.id, w.expires_at > ")
         .now()
         .push(" FROM workers w WHERE w.id IN (")
         .list(workers);
     let mut alive = BTreeSet::new();
-    for row in &query.push(") ORDER BY w.id").locking("w").all(db).await? {
+    for row in &query
+        .push(") ORDER BY w.id")
+        .for_update("w")
+        .all(db)
+        .await?
+    {
         let row = Row::new("workers", 0, row);
         if row.get(1, "expires_at")? {
             alive.insert(row.get(0, "id")?);
@@ -245,10 +256,10 @@ async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Fault
     Ok(alive)
 }
 
-impl TakeOver {
+impl ClaimAbandoned {
     /// Turns that run in nobody's hands, and who held them; locked, with their conversations. Those
     /// that others have locked are left for the next sweep.
-    async fn abandoned(&self, db: &Db) -> Result<Vec<(TurnId, Option<Uuid>)>, Fault> {
+    async fn abandoned(&self, db: &Db) -> Result<Vec<(TurnId, Option<Uuid>)>, StoreFault> {
         let Claim {
             worker,
             limit,
@@ -271,7 +282,7 @@ impl TakeOver {
         let found = query
             .push(") ORDER BY t.holder")
             .limit(enough)
-            .locking_free("c, t")
+            .for_update_skip_locked("c, t")
             .all(db)
             .await?;
         let mut abandoned = Vec::new();
@@ -285,7 +296,11 @@ impl TakeOver {
     }
 
     /// Loads claimed turns. One that cannot be loaded is ended instead, so that it stops no worker.
-    async fn held_or_ended(&self, db: &Db, turns: &[TurnId]) -> Result<Vec<HeldTurn>, Stop> {
+    async fn held_or_ended(
+        &self,
+        db: &Db,
+        turns: &[TurnId],
+    ) -> Result<Vec<HeldTurn>, CommandError> {
         match savepoint::attempt(db, self.held(db, turns)).await? {
             Ok(held) => return Ok(held),
             Err(fault) if turns.len() > 1 => {
@@ -306,7 +321,7 @@ impl TakeOver {
         Ok(loaded)
     }
 
-    async fn held(&self, db: &Db, turns: &[TurnId]) -> Result<Vec<HeldTurn>, Fault> {
+    async fn held(&self, db: &Db, turns: &[TurnId]) -> Result<Vec<HeldTurn>, StoreFault> {
         let query = Sql::new("SELECT ")
             .push(rows::TURN)
             .push(", t.owner, t.epoch, t.attempt, t.spent_us FROM turns t WHERE t.id IN (");
@@ -343,16 +358,16 @@ impl TakeOver {
 
 /// Deregisters a worker and releases its turns. The attempt at those that it hands over does not
 /// count.
-pub(crate) struct Retire {
+pub(crate) struct Deregister {
     pub(crate) worker: WorkerId,
     pub(crate) handed_over: Vec<TurnId>,
 }
 
 #[async_trait]
-impl Command for Retire {
+impl Command for Deregister {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         Sql::new("UPDATE turns SET holder = NULL, attempt = attempt - CASE WHEN id IN (")
             .list(self.handed_over.iter().map(|turn| turn.0))
             .push(") THEN 1 ELSE 0 END, spent_us = spent_us + ")
@@ -372,13 +387,13 @@ impl Command for Retire {
 }
 
 /// Forgets all workers: right after the database was taken for this process, none can be alive.
-pub(crate) struct ForgetAll;
+pub(crate) struct DeleteAllWorkers;
 
 #[async_trait]
-impl Command for ForgetAll {
+impl Command for DeleteAllWorkers {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         // What the leases say of their turns' time is lost with them.
         let settle = Sql::new("UPDATE turns SET spent_us = spent_us + ").attempt_time();
         settle
@@ -390,4 +405,31 @@ impl Command for ForgetAll {
         Sql::new("DELETE FROM workers").execute(db).await?;
         Ok(())
     }
+}
+
+pub(crate) async fn turn_versions(
+    db: Db,
+    turns: Vec<TurnId>,
+) -> Result<HashMap<TurnId, TurnVersion>, CommandError> {
+    let found = Sql::new("SELECT t.id, t.epoch, t.ended_at IS NOT NULL, c.last_position, ")
+        // The length is known without reading the text.
+        .push("CAST(COALESCE(octet_length(t.draft_text), 0) AS BIGINT) FROM turns t JOIN conversations c ON c.id = t.conversation_id ")
+        .push("WHERE t.id IN (")
+        .list(turns.into_iter().map(|turn| turn.0))
+        .push(")")
+        .all(&db)
+        .await?;
+    let mut versions = HashMap::new();
+    for row in &found {
+        let row = Row::new("turns", 0, row);
+        let (epoch, ended) = (row.count(1, "epoch")?, row.get(2, "ended_at")?);
+        let version = TurnVersion {
+            epoch,
+            ended,
+            last: Position(row.count(3, "last_position")?),
+            draft_bytes: row.count(4, "draft_text")?,
+        };
+        versions.insert(TurnId(row.get(0, "id")?), version);
+    }
+    Ok(versions)
 }

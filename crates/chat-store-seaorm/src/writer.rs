@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::batch::{Transact, transact, write};
-use crate::fault::Fault;
-use crate::job::{Job, Submission};
+use crate::batch::{TransactionRunner, transact, write};
+use crate::fault::StoreFault;
+use crate::job::{BatchedWrite, WriteRequest};
 use crate::postgres::Lanes;
 use crate::source::Source;
 use crate::sqlite::Sqlite;
@@ -53,19 +53,19 @@ impl Writer {
     pub(crate) async fn submit<C, A>(
         &self,
         command: C,
-        job: impl FnOnce(Submission<C, A>) -> Job,
+        job: impl FnOnce(WriteRequest<C, A>) -> BatchedWrite,
     ) -> Result<A, StoreError> {
-        let (submission, answer) = Submission::new(command);
+        let (request, answer) = WriteRequest::new(command);
         let done = async {
             match &self.way {
-                Way::One(one) => one.send(job(submission)).await?,
-                Way::Lanes(lanes) => lanes.send(job(submission)).await?,
+                Way::One(one) => one.send(job(request)).await?,
+                Way::Lanes(lanes) => lanes.send(job(request)).await?,
             }
-            answer.await.map_err(|_| Fault::Closed)
+            answer.await.map_err(|_| StoreFault::Closed)
         };
         timeout(self.timeout, done)
             .await
-            .map_err(|_| Fault::TimedOut)??
+            .map_err(|_| StoreFault::TimedOut)??
     }
 
     /// Whether there is nobody any more who would do a command.
@@ -86,7 +86,7 @@ impl Writer {
 }
 
 struct One {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<BatchedWrite>,
     work: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
@@ -101,8 +101,8 @@ impl One {
         }
     }
 
-    async fn send(&self, job: Job) -> Result<(), Fault> {
-        self.jobs.send(job).await.map_err(|_| Fault::Closed)
+    async fn send(&self, job: BatchedWrite) -> Result<(), StoreFault> {
+        self.jobs.send(job).await.map_err(|_| StoreFault::Closed)
     }
 
     async fn close(&self) {
@@ -121,12 +121,12 @@ impl One {
 
 async fn work(
     sqlite: Arc<Sqlite>,
-    mut waiting: mpsc::Receiver<Job>,
+    mut waiting: mpsc::Receiver<BatchedWrite>,
     mut closing: oneshot::Receiver<()>,
     batch: usize,
     limit: Duration,
 ) {
-    let alone = Alone {
+    let alone = SingleTransactions {
         source: Source::Sqlite(Arc::clone(&sqlite)),
         limit,
     };
@@ -148,14 +148,14 @@ async fn work(
 }
 
 /// One transaction after another.
-struct Alone {
+struct SingleTransactions {
     source: Source,
     limit: Duration,
 }
 
 #[async_trait]
-impl Transact for Alone {
-    async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault> {
+impl TransactionRunner for SingleTransactions {
+    async fn transact(&self, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault> {
         // Data written to a file that has no name any more is lost with the process.
         self.source.check()?;
         transact(&self.source, jobs, self.limit)

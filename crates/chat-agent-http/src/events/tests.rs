@@ -33,9 +33,9 @@ async fn heard(
 /// The event without what is kept for the server.
 fn without_data(event: StepEvent) -> StepEvent {
     match event {
-        StepEvent::Call {
+        StepEvent::ToolCall {
             tool, arguments, ..
-        } => StepEvent::Call {
+        } => StepEvent::ToolCall {
             tool,
             arguments,
             agent_data: None,
@@ -53,7 +53,7 @@ fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Call {
+    Ok(StepEvent::ToolCall {
         tool: tool.to_owned(),
         arguments: RawJson::from_valid(arguments),
         agent_data: None,

@@ -64,7 +64,7 @@ fn answer(script: &[Script]) -> Answer {
     for act in script {
         let said = match act {
             Script::Say(StepEvent::Text(text)) => chunk::text(text),
-            Script::Say(StepEvent::Call {
+            Script::Say(StepEvent::ToolCall {
                 tool, arguments, ..
             }) => chunk::call(
                 calls.next().expect("a number"),

@@ -17,7 +17,7 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
     while let Some(event) = stream.next().await {
         match event.expect("an event") {
             StepEvent::Text(text) => said += &text,
-            StepEvent::Call {
+            StepEvent::ToolCall {
                 tool,
                 arguments,
                 agent_data,

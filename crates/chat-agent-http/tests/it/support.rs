@@ -84,9 +84,9 @@ pub async fn rest(stream: StepStream) -> Events {
 /// The event without what is kept for the server.
 fn without_data(event: StepEvent) -> StepEvent {
     match event {
-        StepEvent::Call {
+        StepEvent::ToolCall {
             tool, arguments, ..
-        } => StepEvent::Call {
+        } => StepEvent::ToolCall {
             tool,
             arguments,
             agent_data: None,
@@ -112,7 +112,7 @@ pub fn text(text: &str) -> Result<StepEvent, AgentErrorKind> {
 }
 
 pub fn call(tool: &str, arguments: &str) -> Result<StepEvent, AgentErrorKind> {
-    Ok(StepEvent::Call {
+    Ok(StepEvent::ToolCall {
         tool: tool.to_owned(),
         arguments: RawJson::from_valid(arguments),
         agent_data: None,

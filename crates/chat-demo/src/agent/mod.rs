@@ -36,7 +36,7 @@ impl Agent for DemoAgent {
         let is_offered = |name: &str| request.tools.iter().any(|tool| tool.name == name);
         let (output, mut events) = match plan::next(&request.transcript) {
             Next::Call { tool, arguments } if is_offered(tool) => {
-                let call = StepEvent::Call {
+                let call = StepEvent::ToolCall {
                     tool: tool.to_owned(),
                     arguments: RawJson::from_valid(arguments.as_str()),
                     agent_data: None,

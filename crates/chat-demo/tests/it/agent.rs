@@ -72,7 +72,7 @@ async fn next(turns: &[Turn<'_>]) -> String {
     let events = heard(&DemoAgent::new(Duration::ZERO), request(turns, &TOOLS)).await;
     let text = |event: &StepEvent| match event {
         StepEvent::Text(word) => word.clone(),
-        StepEvent::Call {
+        StepEvent::ToolCall {
             tool, arguments, ..
         } => format!("{tool} {}", arguments.as_str()),
         _ => String::new(),
@@ -136,7 +136,7 @@ async fn a_call_comes_whole() {
     let expected = RawJson::from_valid(r#"{"title":"\"Buy 'milk'\" 🥛"}"#);
     assert_eq!(
         events.first(),
-        Some(&StepEvent::Call {
+        Some(&StepEvent::ToolCall {
             tool: "add_task".into(),
             arguments: expected,
             agent_data: None
@@ -155,7 +155,7 @@ async fn a_tool_that_is_not_offered_is_not_called() {
     assert!(
         events
             .iter()
-            .all(|event| !matches!(event, StepEvent::Call { .. }))
+            .all(|event| !matches!(event, StepEvent::ToolCall { .. }))
     );
     assert_eq!(events.first(), Some(&StepEvent::Text("The ".into())));
 }

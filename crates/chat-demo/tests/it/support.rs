@@ -7,8 +7,8 @@ use std::time::Duration;
 use chat_demo::DemoAgent;
 use chat_domain::testing::MemoryStore;
 use chat_domain::{
-    BusyPolicy, ChatService, ConversationId, Cursor, Deps, Invocation, RawJson, StartTurn,
-    SystemEnvironment, ToolCallId, Toolset, TurnEvent, TurnId, TurnLimits, UserId,
+    BusyPolicy, ChatService, ChatServiceConfig, ConversationId, Cursor, Invocation, RawJson,
+    StartTurn, SystemEnvironment, ToolCallId, Toolset, TurnEvent, TurnId, TurnLimits, UserId,
 };
 use chat_tools_mcp::{McpServer, McpToolset};
 use futures_util::StreamExt;
@@ -57,7 +57,7 @@ pub struct Chat(Arc<ChatService>);
 impl Chat {
     pub async fn new(store: Arc<MemoryStore>, tools: Arc<McpToolset>) -> Self {
         let agent = Arc::new(DemoAgent::new(Duration::ZERO));
-        let deps = Deps {
+        let deps = ChatServiceConfig {
             store,
             agent,
             tools,

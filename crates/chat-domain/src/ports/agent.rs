@@ -29,7 +29,6 @@ use crate::{
 ///   enough), and an adapter ignores data that it did not write or cannot read.
 ///
 /// The suite [`agent_contract!`](crate::agent_contract) checks an implementation.
-#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait Agent: Send + Sync {
     /// One request to the agent, and its answer as it comes.
@@ -60,7 +59,7 @@ pub enum StepEvent {
     /// Text, to be shown at once. Never empty.
     Text(String),
     /// A whole tool call, for us to run when the step is done.
-    Call {
+    ToolCall {
         /// The tool's name.
         tool: String,
         /// The arguments: a JSON object; or, if the agent wrote something else, that text as a JSON
@@ -70,7 +69,7 @@ pub enum StepEvent {
         agent_data: Option<AgentData>,
     },
     /// A tool call that the agent ran on its own side.
-    Ran {
+    ExecutedTool {
         /// The tool's name.
         tool: String,
         /// The arguments.

@@ -6,18 +6,12 @@ mod observer;
 mod store;
 mod toolset;
 
-#[cfg(feature = "testing")]
-pub use agent::MockAgent;
 pub use agent::{Agent, AgentError, AgentErrorKind, StepEnd, StepEvent, StepRequest, StepStream};
 pub use environment::{Environment, SystemEnvironment};
-pub use observer::{Observer, Signal};
-#[cfg(feature = "testing")]
-pub use store::MockConversationStore;
+pub use observer::{Observer, TurnLifecycleEvent};
 pub use store::{
-    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationPage, ConversationStore, EndedTurn,
-    Heartbeat, IdempotencyKey, StoreError, Target, ToolCallPage, ToolCallRecord, TurnMark,
-    TurnPage, Unavailability,
+    Claim, ConversationCursor, ConversationOrder, ConversationPage, ConversationStore,
+    Conversations, DraftUpdate, Heartbeat, PageOrder, StoreError, ToolCallPage, ToolCallRecord,
+    TurnLog, TurnPage, TurnRef, TurnVersion, Unavailability, WorkerLeases,
 };
-#[cfg(feature = "testing")]
-pub use toolset::MockToolset;
 pub use toolset::{CallError, Invocation, ToolSpec, Toolset};

@@ -7,17 +7,17 @@ use crate::{AgentError, StoreError, ToolOutcome, Turn, TurnLease, UserId, Worker
 /// Hears what turns do. Must not block.
 pub trait Observer: Send + Sync {
     /// Something happened.
-    fn observe(&self, signal: Signal<'_>);
+    fn observe(&self, signal: TurnLifecycleEvent<'_>);
 }
 
 /// Hears nothing.
 impl Observer for () {
-    fn observe(&self, _: Signal<'_>) {}
+    fn observe(&self, _: TurnLifecycleEvent<'_>) {}
 }
 
 /// What can be heard. Ids and causes only: never what was said.
 #[derive(Debug)]
-pub enum Signal<'a> {
+pub enum TurnLifecycleEvent<'a> {
     /// A worker starts to run a turn.
     TurnStarted {
         /// The turn.

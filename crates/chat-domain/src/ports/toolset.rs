@@ -15,7 +15,6 @@ use crate::{ConversationId, RawJson, ToolCallId, ToolError, ToolOutput, TurnId, 
 /// - Dropping the future gives the call up; the tool may go on.
 ///
 /// The suite [`toolset_contract!`](crate::toolset_contract) checks an implementation.
-#[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait Toolset: Send + Sync {
     /// The tools this user's agent may call now. A tool whose server is away is simply not there.

@@ -31,7 +31,7 @@ impl Script {
 
     /// A tool call.
     pub fn call(tool: &str, arguments: &str) -> Self {
-        Self::Say(StepEvent::Call {
+        Self::Say(StepEvent::ToolCall {
             tool: tool.to_owned(),
             arguments: RawJson::from_valid(arguments),
             agent_data: None,

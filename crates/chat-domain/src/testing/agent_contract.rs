@@ -148,7 +148,7 @@ pub async fn calls_come_whole_and_byte_for_byte(under_test: impl AgentUnderTest)
     let calls: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            StepEvent::Call {
+            StepEvent::ToolCall {
                 tool, arguments, ..
             } => Some((tool.as_str(), arguments.as_str())),
             _ => None,

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use crate::testing::FixedEnvironment;
 use crate::{
-    ConversationId, Environment, Item, ItemBody, Message, MessageId, Ordinal, Position, RanBy,
-    RawJson, Role, Timestamp, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, Turn,
-    TurnId, TurnLog, TurnOutcome, TurnStatus, Usage,
+    ConversationId, Environment, Item, ItemBody, LoggedTurn, Message, MessageId, Ordinal, Position,
+    RawJson, Role, Timestamp, ToolCall, ToolCallId, ToolExecutor, ToolOutcome, ToolOutput,
+    ToolResult, Turn, TurnId, TurnOutcome, TurnStatus, Usage,
 };
 
 /// Builds the items of one turn.
@@ -69,18 +69,18 @@ impl LogBuilder {
 
     /// A call of that step, with `{}` as arguments.
     pub fn call(&mut self, message: MessageId, tool: &str) -> ToolCall {
-        self.call_by(RanBy::Us, message, tool)
+        self.call_by(ToolExecutor::Server, message, tool)
     }
 
     /// The same, run by somebody.
-    pub fn call_by(&mut self, ran_by: RanBy, message: MessageId, tool: &str) -> ToolCall {
+    pub fn call_by(&mut self, executor: ToolExecutor, message: MessageId, tool: &str) -> ToolCall {
         let id = ToolCallId(self.environment.fresh_id());
         let call = ToolCall {
             id,
             message,
             tool: tool.to_owned(),
             arguments: RawJson::from_valid("{}"),
-            ran_by,
+            executor,
             agent_data: None,
         };
         self.push(ItemBody::ToolCall(call.clone()));
@@ -107,7 +107,7 @@ impl LogBuilder {
     }
 
     /// The turn's log, ended so.
-    pub fn ended(self, ordinal: u64, outcome: TurnOutcome) -> TurnLog {
+    pub fn ended(self, ordinal: u64, outcome: TurnOutcome) -> LoggedTurn {
         self.log(
             ordinal,
             TurnStatus::Ended {
@@ -118,7 +118,7 @@ impl LogBuilder {
     }
 
     /// The turn's log, with this status.
-    pub fn log(self, ordinal: u64, status: TurnStatus) -> TurnLog {
+    pub fn log(self, ordinal: u64, status: TurnStatus) -> LoggedTurn {
         let turn = Turn {
             id: self.turn,
             conversation: ConversationId(FixedEnvironment::id(u64::MAX)),
@@ -126,13 +126,14 @@ impl LogBuilder {
             status,
             cancel_requested: false,
             retry_of: None,
+            original: None,
             superseded: false,
             created_at: Timestamp::default(),
             usage: Usage::default(),
             finish: None,
             turns_left_out: 0,
         };
-        TurnLog {
+        LoggedTurn {
             turn,
             items: self.items,
         }

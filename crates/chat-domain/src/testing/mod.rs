@@ -4,16 +4,22 @@
 mod agent;
 pub mod agent_contract;
 mod environment;
+mod key_value;
 mod log;
 mod memory;
+mod mock;
 pub mod store_contract;
+mod store_ext;
 mod tools;
 pub mod toolset_contract;
 
 pub use agent::{Script, ScriptedAgent};
 pub use environment::FixedEnvironment;
+pub use key_value::KeyValueStore;
 pub use log::LogBuilder;
-pub use memory::{MemoryStore, Refused};
+pub use memory::{MemoryStore, RefusedCall};
+pub use mock::MockConversationStore;
+pub use store_ext::{StoreExt, retry_of};
 pub use tools::FakeTools;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -22,7 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::{Observer, Signal};
+use crate::{Observer, TurnLifecycleEvent};
 
 /// Holds something back until the test lets it go.
 #[derive(Clone, Debug)]
@@ -99,10 +105,16 @@ impl Signals {
 }
 
 impl Observer for Signals {
-    fn observe(&self, signal: Signal<'_>) {
+    fn observe(&self, signal: TurnLifecycleEvent<'_>) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(format!("{signal:?}"));
     }
+}
+
+/// The traits that a test of a store calls.
+pub mod prelude {
+    pub use super::StoreExt;
+    pub use crate::{Conversations, TurnLog, WorkerLeases};
 }

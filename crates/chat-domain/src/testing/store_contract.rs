@@ -20,14 +20,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::{
-    BeginTurn, Begun, BegunPage, BusyPolicy, Claim, ConversationId, ConversationPage,
-    ConversationStore, Draft, EndedTurn, FailureKind, Feedback, HeldTurn, IdempotencyKey, Item,
-    ItemBody, Message, MessageId, NewItem, Ordinal, Position, RanBy, RawJson, StoreError, Target,
-    Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolError, ToolErrorKind, ToolOutcome,
-    ToolOutput, ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus,
-    UnknownCause, Usage, UserId, WorkerId,
-};
+use super::StoreExt;
+use crate::*;
 
 /// Makes one test of each case of the store's contract.
 ///
@@ -70,10 +64,10 @@ macro_rules! store_contract {
             concurrent_messages_keep_order
             owners_are_kept_apart
             an_unknown_target_stores_nothing
-            conversations_begun_keep_their_order
-            a_message_leads_to_its_turn_and_a_retry_to_its_question
-            a_forgotten_key_begins_anew
-            feedback_is_kept_and_replaced
+            creation_order_does_not_change
+            a_message_identifies_its_turn_and_a_retry_its_original_message
+            a_released_key_begins_a_new_turn
+            feedback_needs_messages_of_the_conversation
             answers_keep_what_the_agent_says_of_them
             what_was_broken_off_has_no_finish_reason
         }
@@ -110,7 +104,7 @@ fn id() -> Uuid {
 
 async fn enrolled(store: &Store, lease: Duration) -> WorkerId {
     let worker = WorkerId(id());
-    store.enroll(worker, lease).await.unwrap();
+    store.register(worker, lease).await.unwrap();
     worker
 }
 
@@ -138,16 +132,16 @@ fn new_conversation(worker: WorkerId, text: &str) -> BeginTurn {
     )
 }
 
-fn running(begun: Result<Begun, StoreError>) -> HeldTurn {
+fn running(begun: Result<BeginOutcome, StoreError>) -> HeldTurn {
     match begun {
-        Ok(Begun::Running(held)) => held,
+        Ok(BeginOutcome::Started(held)) => held,
         other => panic!("not running: {other:?}"),
     }
 }
 
-fn queued(begun: Result<Begun, StoreError>) -> crate::Turn {
+fn queued(begun: Result<BeginOutcome, StoreError>) -> crate::Turn {
     match begun {
-        Ok(Begun::Queued(turn)) => turn,
+        Ok(BeginOutcome::Queued(turn)) => turn,
         other => panic!("not queued: {other:?}"),
     }
 }
@@ -175,7 +169,7 @@ fn tool_call(message: MessageId, arguments: &str) -> ToolCall {
         message,
         tool: "add_task".to_owned(),
         arguments,
-        ran_by: RanBy::Us,
+        executor: ToolExecutor::Server,
         agent_data: None,
     }
 }
@@ -251,7 +245,7 @@ pub async fn a_new_conversation_begins_running(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let text = "Ünïcode \u{1F980} \u{200B} \"quotes\" \\ and\nlines 日本";
     let begin = new_conversation(worker, text);
-    let held = running(store.begin_turn(begin.clone()).await);
+    let held = running(store.begin(begin.clone()).await);
     assert_eq!(held.owner, ann());
     assert_eq!(
         held.lease,
@@ -310,12 +304,12 @@ pub async fn a_new_conversation_begins_running(store: Store) {
     assert_eq!((positions(&ended.items), ended.next), (vec![2], None));
 
     let view = store
-        .turn(&ann(), begin.turn, Position::START)
+        .view(&ann(), begin.turn, Position::START)
         .await
         .unwrap();
     assert_eq!((&view.turn, view.draft), (&ended.turn, None));
     assert_eq!(texts(&view.items), [text, "Hello."]);
-    let view = store.turn(&ann(), begin.turn, Position(1)).await.unwrap();
+    let view = store.view(&ann(), begin.turn, Position(1)).await.unwrap();
     assert_eq!(view.items, ended.items);
     let updated = store
         .conversation(&ann(), begin.target.id())
@@ -329,22 +323,18 @@ pub async fn a_new_conversation_begins_running(store: Store) {
 /// turn ends.
 pub async fn a_second_message_waits_and_runs_next(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
     let target = || Target::Existing(first.turn.conversation);
     let second = message_to(target(), worker, "two");
-    let waiting = queued(store.begin_turn(second.clone()).await);
+    let waiting = queued(store.begin(second.clone()).await);
     assert_eq!(
         (&waiting.status, waiting.ordinal),
         (&TurnStatus::Queued, Ordinal(2))
     );
-    let third = queued(
-        store
-            .begin_turn(message_to(target(), worker, "three"))
-            .await,
-    );
+    let third = queued(store.begin(message_to(target(), worker, "three")).await);
 
     let view = store
-        .turn(&ann(), waiting.id, Position::START)
+        .view(&ann(), waiting.id, Position::START)
         .await
         .unwrap();
     assert_eq!(
@@ -352,7 +342,7 @@ pub async fn a_second_message_waits_and_runs_next(store: Store) {
         (vec![0], vec!["two"])
     );
     let logs = store
-        .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), first.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert_eq!(
@@ -383,7 +373,7 @@ pub async fn a_second_message_waits_and_runs_next(store: Store) {
     assert_eq!(complete(&store, &next).await.next, None);
 
     let logs = store
-        .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), first.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert_eq!(
@@ -392,7 +382,7 @@ pub async fn a_second_message_waits_and_runs_next(store: Store) {
             .collect::<Vec<_>>(),
         [1, 2, 3, 4, 5, 6]
     );
-    let fourth = running(store.begin_turn(message_to(target(), worker, "four")).await);
+    let fourth = running(store.begin(message_to(target(), worker, "four")).await);
     assert_eq!(
         (fourth.turn.ordinal, positions(&fourth.items)),
         (Ordinal(4), vec![7])
@@ -402,34 +392,34 @@ pub async fn a_second_message_waits_and_runs_next(store: Store) {
 /// `Reject` and a full queue refuse a message, and nothing of it is stored.
 pub async fn reject_refuses_and_a_full_queue_refuses(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
     let target = || Target::Existing(first.turn.conversation);
     let rejected = BeginTurn {
         busy: BusyPolicy::Reject,
         ..message_to(target(), worker, "no")
     };
     assert!(
-        matches!(store.begin_turn(rejected).await, Err(StoreError::TurnRunning(turn)) if turn == first.turn.id)
+        matches!(store.begin(rejected).await, Err(StoreError::Refused(Refusal::TurnRunning(turn))) if turn == first.turn.id)
     );
     let limited = |text: &str| BeginTurn {
         queue_limit: 1,
         ..message_to(target(), worker, text)
     };
-    queued(store.begin_turn(limited("two")).await);
+    queued(store.begin(limited("two")).await);
     assert!(matches!(
-        store.begin_turn(limited("three")).await,
-        Err(StoreError::QueueFull)
+        store.begin(limited("three")).await,
+        Err(StoreError::Refused(Refusal::QueueFull))
     ));
     let interrupt = BeginTurn {
         busy: BusyPolicy::Interrupt,
         ..limited("four")
     };
     assert!(matches!(
-        store.begin_turn(interrupt).await,
-        Err(StoreError::QueueFull)
+        store.begin(interrupt).await,
+        Err(StoreError::Refused(Refusal::QueueFull))
     ));
     let logs = store
-        .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), first.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert_eq!(
@@ -445,7 +435,7 @@ pub async fn reject_refuses_and_a_full_queue_refuses(store: Store) {
         ..message_to(target(), worker, "now")
     };
     assert_eq!(
-        running(store.begin_turn(rejecting).await).turn.ordinal,
+        running(store.begin(rejecting).await).turn.ordinal,
         Ordinal(3)
     );
 }
@@ -454,12 +444,12 @@ pub async fn reject_refuses_and_a_full_queue_refuses(store: Store) {
 /// messages in the log.
 pub async fn interrupt_cancels_the_running_and_the_waiting(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
     let target = || Target::Existing(first.turn.conversation);
-    let second = queued(store.begin_turn(message_to(target(), worker, "two")).await);
+    let second = queued(store.begin(message_to(target(), worker, "two")).await);
     let third = queued(
         store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 busy: BusyPolicy::Interrupt,
                 ..message_to(target(), worker, "three")
             })
@@ -467,16 +457,12 @@ pub async fn interrupt_cancels_the_running_and_the_waiting(store: Store) {
     );
     assert!(!third.cancel_requested);
     assert_eq!(
-        store
-            .heartbeat(worker, LEASE, Vec::new())
-            .await
-            .unwrap()
-            .cancel,
+        store.beat(worker, LEASE, Vec::new()).await.unwrap().cancel,
         [first.turn.id]
     );
     assert!(
         store
-            .turn(&ann(), second.id, Position::START)
+            .view(&ann(), second.id, Position::START)
             .await
             .unwrap()
             .turn
@@ -497,7 +483,7 @@ pub async fn interrupt_cancels_the_running_and_the_waiting(store: Store) {
     let next = ended.next.expect("the last turn");
     assert_eq!((next.turn.id, positions(&next.items)), (third.id, vec![4]));
     let skipped = store
-        .turn(&ann(), second.id, Position::START)
+        .view(&ann(), second.id, Position::START)
         .await
         .unwrap();
     assert_eq!(
@@ -512,36 +498,39 @@ pub async fn interrupt_cancels_the_running_and_the_waiting(store: Store) {
     );
     assert!(
         store
-            .heartbeat(worker, LEASE, Vec::new())
+            .beat(worker, LEASE, Vec::new())
             .await
             .unwrap()
             .cancel
             .is_empty()
     );
     // When every waiting turn is cancelled, the conversation is idle afterwards.
-    let fourth = queued(store.begin_turn(message_to(target(), worker, "four")).await);
+    let fourth = queued(store.begin(message_to(target(), worker, "four")).await);
     store.request_cancel(&ann(), fourth.id).await.unwrap();
     assert_eq!(complete(&store, &next).await.next, None);
     assert!(
         store
-            .turn(&ann(), fourth.id, Position::START)
+            .view(&ann(), fourth.id, Position::START)
             .await
             .unwrap()
             .turn
             .status
             .is_ended()
     );
-    running(store.begin_turn(message_to(target(), worker, "five")).await);
+    running(store.begin(message_to(target(), worker, "five")).await);
 }
 
 /// Items get the next places, all or none; storing them again changes nothing.
 pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let held = running(store.begin(new_conversation(worker, "one")).await);
     let (message, said) = assistant("");
     let call = tool_call(message, "{}");
     let items = vec![said, new(ItemBody::ToolCall(call.clone()))];
-    let placed = store.append(&held.lease, items.clone()).await.unwrap();
+    let placed = store
+        .append_items(&held.lease, items.clone())
+        .await
+        .unwrap();
     assert_eq!(positions(&placed), [2, 3]);
     assert_eq!(
         placed
@@ -553,12 +542,15 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
             .map(|item| (item.at, &item.body))
             .collect::<Vec<_>>()
     );
-    assert_eq!(store.append(&held.lease, items).await.unwrap(), placed);
+    assert_eq!(
+        store.append_items(&held.lease, items).await.unwrap(),
+        placed
+    );
     let outcome = ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("1")));
     let done = vec![result(&call, outcome)];
-    let placed = store.append(&held.lease, done.clone()).await.unwrap();
+    let placed = store.append_items(&held.lease, done.clone()).await.unwrap();
     assert_eq!(positions(&placed), [4]);
-    assert_eq!(store.append(&held.lease, done).await.unwrap(), placed);
+    assert_eq!(store.append_items(&held.lease, done).await.unwrap(), placed);
     // A result of a call that is not there cannot be stored; nor is what came with it.
     let orphan = result(
         &tool_call(message, "{}"),
@@ -566,12 +558,12 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
     );
     assert!(
         store
-            .append(&held.lease, vec![assistant("lost").1, orphan])
+            .append_items(&held.lease, vec![assistant("lost").1, orphan])
             .await
             .is_err()
     );
     let view = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(positions(&view.items), [1, 2, 3, 4]);
@@ -581,10 +573,10 @@ pub async fn append_is_all_or_nothing_and_repeatable(store: Store) {
 /// The same end again gives the same answer; items after it are refused.
 pub async fn ending_is_repeatable_and_final(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
     queued(
         store
-            .begin_turn(message_to(
+            .begin(message_to(
                 Target::Existing(first.turn.conversation),
                 worker,
                 "two",
@@ -626,11 +618,11 @@ pub async fn ending_is_repeatable_and_final(store: Store) {
         }
     );
     assert!(matches!(
-        store.append(&first.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        store.append_items(&first.lease, answer("late")).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     let view = store
-        .turn(&ann(), first.turn.id, Position::START)
+        .view(&ann(), first.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(
@@ -639,7 +631,7 @@ pub async fn ending_is_repeatable_and_final(store: Store) {
     );
     assert_eq!(
         store
-            .turns(&ann(), first.turn.conversation, TurnPage::ALL)
+            .logged_turns(&ann(), first.turn.conversation, TurnPage::ALL)
             .await
             .unwrap()
             .len(),
@@ -651,10 +643,10 @@ pub async fn ending_is_repeatable_and_final(store: Store) {
 /// the end.
 pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
     let second = queued(
         store
-            .begin_turn(message_to(
+            .begin(message_to(
                 Target::Existing(first.turn.conversation),
                 worker,
                 "two",
@@ -665,7 +657,7 @@ pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
     let once = end(&store, &first.lease, last.clone()).await.unwrap();
     assert_eq!(once.next.map(|next| next.turn.id), Some(second.id));
     let found = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             holding: Some(vec![first.turn.id]),
             ..claim(worker)
         })
@@ -686,20 +678,20 @@ pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
 /// Once a turn was claimed, the old lease writes nothing, not even a draft.
 pub async fn an_old_epoch_writes_nothing(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
-    let old = running(store.begin_turn(new_conversation(dead, "one")).await);
+    let old = running(store.begin(new_conversation(dead, "one")).await);
     let draft = |text: &str| Draft {
         message: MessageId(id()),
         text: text.to_owned(),
     };
     store
-        .heartbeat(dead, EXPIRED, vec![(old.lease, draft("left behind"))])
+        .beat(dead, EXPIRED, vec![(old.lease, draft("left behind"))])
         .await
         .unwrap();
     let worker = enrolled(&store, LEASE).await;
-    let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
+    let claimed = store.claim(claim(worker)).await.unwrap();
     assert_eq!(claimed.len(), 1);
     let view = store
-        .turn(&ann(), old.turn.id, Position::START)
+        .view(&ann(), old.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(view.draft, None, "a draft outlives its attempt");
@@ -711,19 +703,19 @@ pub async fn an_old_epoch_writes_nothing(store: Store) {
     assert_eq!(new.owner, ann());
     assert!(new.lease.epoch > old.lease.epoch);
     assert!(matches!(
-        store.append(&old.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        store.append_items(&old.lease, answer("late")).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     assert!(matches!(
         end(&store, &old.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     store
-        .heartbeat(worker, LEASE, vec![(old.lease, draft("old"))])
+        .beat(worker, LEASE, vec![(old.lease, draft("old"))])
         .await
         .unwrap();
     let view = store
-        .turn(&ann(), old.turn.id, Position::START)
+        .view(&ann(), old.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(
@@ -733,7 +725,7 @@ pub async fn an_old_epoch_writes_nothing(store: Store) {
     complete(&store, new).await;
     assert!(matches!(
         end(&store, &old.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
 }
 
@@ -743,7 +735,7 @@ pub async fn each_abandoned_turn_is_claimed_once(store: Store) {
     let mut abandoned = HashSet::new();
     for _ in 0..20 {
         abandoned.insert(
-            running(store.begin_turn(new_conversation(dead, "one")).await)
+            running(store.begin(new_conversation(dead, "one")).await)
                 .turn
                 .id,
         );
@@ -756,7 +748,7 @@ pub async fn each_abandoned_turn_is_claimed_once(store: Store) {
     let mut claimed = Vec::new();
     while claimed.len() < 20 {
         let bites = workers.map(|worker| {
-            store.claim_abandoned(Claim {
+            store.claim(Claim {
                 limit: 3,
                 ..claim(worker)
             })
@@ -776,23 +768,17 @@ pub async fn each_abandoned_turn_is_claimed_once(store: Store) {
     }
     assert_eq!(claimed.len(), 20);
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), abandoned);
-    assert!(
-        store
-            .claim_abandoned(claim(workers[0]))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(store.claim(claim(workers[0])).await.unwrap().is_empty());
 }
 
 /// Turns of a worker that lives, and of the claimer itself, are not claimed; queued and ended ones
 /// never are.
 pub async fn a_living_workers_turns_are_safe(store: Store) {
     let living = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(living, "one")).await);
+    let held = running(store.begin(new_conversation(living, "one")).await);
     queued(
         store
-            .begin_turn(message_to(
+            .begin(message_to(
                 Target::Existing(held.turn.conversation),
                 living,
                 "two",
@@ -800,36 +786,24 @@ pub async fn a_living_workers_turns_are_safe(store: Store) {
             .await,
     );
     let expired = enrolled(&store, EXPIRED).await;
-    let own = running(store.begin_turn(new_conversation(expired, "mine")).await);
-    assert!(
-        store
-            .claim_abandoned(claim(expired))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let own = running(store.begin(new_conversation(expired, "mine")).await);
+    assert!(store.claim(claim(expired)).await.unwrap().is_empty());
     // Nobody claimed its turn, so the silent worker may come back to life.
-    store.heartbeat(expired, LEASE, Vec::new()).await.unwrap();
+    store.beat(expired, LEASE, Vec::new()).await.unwrap();
     let worker = enrolled(&store, LEASE).await;
-    assert!(
-        store
-            .claim_abandoned(claim(worker))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(store.claim(claim(worker)).await.unwrap().is_empty());
     complete(&store, &own).await;
 }
 
 /// A worker that was given a turn without hearing of it finds it by saying what it holds.
 pub async fn a_claim_finds_mislaid_turns(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let known = running(store.begin_turn(new_conversation(worker, "known")).await);
-    let mislaid = running(store.begin_turn(new_conversation(worker, "mislaid")).await);
+    let known = running(store.begin(new_conversation(worker, "known")).await);
+    let mislaid = running(store.begin(new_conversation(worker, "mislaid")).await);
     let other = enrolled(&store, LEASE).await;
-    let foreign = running(store.begin_turn(new_conversation(other, "foreign")).await);
+    let foreign = running(store.begin(new_conversation(other, "foreign")).await);
     let found = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             holding: Some(vec![known.turn.id]),
             ..claim(worker)
         })
@@ -853,13 +827,13 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
 /// A worker whose own lease has run out takes nothing over until it has said that it lives.
 pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
-    let left = running(store.begin_turn(new_conversation(dead, "one")).await);
+    let left = running(store.begin(new_conversation(dead, "one")).await);
     let silent = enrolled(&store, EXPIRED).await;
-    let own = running(store.begin_turn(new_conversation(silent, "own")).await);
+    let own = running(store.begin(new_conversation(silent, "own")).await);
     for holding in [None, Some(vec![own.turn.id])] {
         assert_eq!(
             store
-                .claim_abandoned(Claim {
+                .claim(Claim {
                     holding,
                     ..claim(silent)
                 })
@@ -868,13 +842,10 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
             []
         );
     }
-    assert_eq!(
-        store.claim_abandoned(claim(WorkerId(id()))).await.unwrap(),
-        []
-    );
+    assert_eq!(store.claim(claim(WorkerId(id()))).await.unwrap(), []);
     // What it has mislaid itself it gets all the same, and nobody is forgotten for that.
     let found = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             holding: Some(Vec::new()),
             ..claim(silent)
         })
@@ -884,9 +855,9 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
         found.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
         [own.turn.id]
     );
-    store.heartbeat(dead, EXPIRED, Vec::new()).await.unwrap();
-    store.heartbeat(silent, LEASE, Vec::new()).await.unwrap();
-    let claimed = store.claim_abandoned(claim(silent)).await.unwrap();
+    store.beat(dead, EXPIRED, Vec::new()).await.unwrap();
+    store.beat(silent, LEASE, Vec::new()).await.unwrap();
+    let claimed = store.claim(claim(silent)).await.unwrap();
     assert_eq!(
         claimed.iter().map(|held| held.turn.id).collect::<Vec<_>>(),
         [left.turn.id]
@@ -898,18 +869,18 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
 /// A retired worker's turns can be claimed at once, and its attempt at them is not counted.
 pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(leaving, "one")).await);
-    store.retire(leaving, vec![held.turn.id]).await.unwrap();
+    let held = running(store.begin(new_conversation(leaving, "one")).await);
+    store.deregister(leaving, vec![held.turn.id]).await.unwrap();
     assert!(matches!(
-        store.heartbeat(leaving, LEASE, Vec::new()).await,
-        Err(StoreError::LeaseLost)
+        store.beat(leaving, LEASE, Vec::new()).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     assert!(matches!(
-        store.append(&held.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        store.append_items(&held.lease, answer("late")).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     let worker = enrolled(&store, LEASE).await;
-    let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
+    let claimed = store.claim(claim(worker)).await.unwrap();
     assert_eq!(
         claimed
             .iter()
@@ -923,12 +894,12 @@ pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
 /// A worker whose turn was claimed is forgotten, and hears of it.
 pub async fn a_forgotten_worker_hears_of_it(store: Store) {
     let silent = enrolled(&store, EXPIRED).await;
-    running(store.begin_turn(new_conversation(silent, "one")).await);
-    running(store.begin_turn(new_conversation(silent, "two")).await);
+    running(store.begin(new_conversation(silent, "one")).await);
+    running(store.begin(new_conversation(silent, "two")).await);
     let worker = enrolled(&store, LEASE).await;
     assert_eq!(
         store
-            .claim_abandoned(Claim {
+            .claim(Claim {
                 limit: 1,
                 ..claim(worker)
             })
@@ -938,14 +909,14 @@ pub async fn a_forgotten_worker_hears_of_it(store: Store) {
         1
     );
     assert!(matches!(
-        store.heartbeat(silent, LEASE, Vec::new()).await,
-        Err(StoreError::LeaseLost)
+        store.beat(silent, LEASE, Vec::new()).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     // What it still held can be claimed too.
-    assert_eq!(store.claim_abandoned(claim(worker)).await.unwrap().len(), 1);
+    assert_eq!(store.claim(claim(worker)).await.unwrap().len(), 1);
     assert!(matches!(
-        store.heartbeat(WorkerId(id()), LEASE, Vec::new()).await,
-        Err(StoreError::LeaseLost)
+        store.beat(WorkerId(id()), LEASE, Vec::new()).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
 }
 
@@ -953,17 +924,17 @@ pub async fn a_forgotten_worker_hears_of_it(store: Store) {
 pub async fn an_idle_worker_may_return_soon_after_its_lease(store: Store) {
     let late = enrolled(&store, EXPIRED).await;
     let other = enrolled(&store, LEASE).await;
-    store.heartbeat(late, LEASE, Vec::new()).await.unwrap();
-    store.heartbeat(other, LEASE, Vec::new()).await.unwrap();
+    store.beat(late, LEASE, Vec::new()).await.unwrap();
+    store.beat(other, LEASE, Vec::new()).await.unwrap();
 }
 
 /// One heartbeat saves the drafts of many turns and brings the cancels of its own.
 pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let other = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
-    let second = running(store.begin_turn(new_conversation(worker, "two")).await);
-    let foreign = running(store.begin_turn(new_conversation(other, "three")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
+    let second = running(store.begin(new_conversation(worker, "two")).await);
+    let foreign = running(store.begin(new_conversation(other, "three")).await);
     let draft = |text: &str| Draft {
         message: MessageId(id()),
         text: text.to_owned(),
@@ -972,7 +943,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     let drafts = vec![(first.lease, one.clone()), (second.lease, two.clone())];
     assert!(
         store
-            .heartbeat(worker, LEASE, drafts)
+            .beat(worker, LEASE, drafts)
             .await
             .unwrap()
             .cancel
@@ -980,7 +951,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     );
     assert_eq!(
         store
-            .turn(&ann(), first.turn.id, Position(1))
+            .view(&ann(), first.turn.id, Position(1))
             .await
             .unwrap()
             .draft,
@@ -988,7 +959,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     );
     assert_eq!(
         store
-            .turn(&ann(), second.turn.id, Position(1))
+            .view(&ann(), second.turn.id, Position(1))
             .await
             .unwrap()
             .draft,
@@ -1000,22 +971,22 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
         at: Timestamp(1),
         body: ItemBody::Message(Message::assistant(one.message, one.text.clone())),
     };
-    store.append(&first.lease, vec![said]).await.unwrap();
+    store.append_items(&first.lease, vec![said]).await.unwrap();
     assert_eq!(
         store
-            .turn(&ann(), first.turn.id, Position(1))
+            .view(&ann(), first.turn.id, Position(1))
             .await
             .unwrap()
             .draft,
         None
     );
     store
-        .heartbeat(worker, LEASE, vec![(first.lease, one)])
+        .beat(worker, LEASE, vec![(first.lease, one)])
         .await
         .unwrap();
     assert_eq!(
         store
-            .turn(&ann(), first.turn.id, Position(2))
+            .view(&ann(), first.turn.id, Position(2))
             .await
             .unwrap()
             .draft,
@@ -1023,12 +994,12 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     );
     let next = draft("next");
     store
-        .heartbeat(worker, LEASE, vec![(first.lease, next.clone())])
+        .beat(worker, LEASE, vec![(first.lease, next.clone())])
         .await
         .unwrap();
     assert_eq!(
         store
-            .turn(&ann(), first.turn.id, Position(2))
+            .view(&ann(), first.turn.id, Position(2))
             .await
             .unwrap()
             .draft,
@@ -1038,17 +1009,13 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     store.request_cancel(&ann(), second.turn.id).await.unwrap();
     store.request_cancel(&ann(), foreign.turn.id).await.unwrap();
     assert_eq!(
-        store
-            .heartbeat(worker, LEASE, Vec::new())
-            .await
-            .unwrap()
-            .cancel,
+        store.beat(worker, LEASE, Vec::new()).await.unwrap().cancel,
         [second.turn.id]
     );
     complete(&store, &second).await;
     assert!(
         store
-            .heartbeat(worker, LEASE, Vec::new())
+            .beat(worker, LEASE, Vec::new())
             .await
             .unwrap()
             .cancel
@@ -1056,7 +1023,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     );
     assert_eq!(
         store
-            .turn(&ann(), second.turn.id, Position(1))
+            .view(&ann(), second.turn.id, Position(1))
             .await
             .unwrap()
             .draft,
@@ -1067,21 +1034,21 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
 /// While a turn's mark is the same nothing has happened; whatever happens changes it.
 pub async fn a_mark_changes_with_its_turn(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let first = running(store.begin(new_conversation(worker, "one")).await);
     let second = queued(
         store
-            .begin_turn(message_to(
+            .begin(message_to(
                 Target::Existing(first.turn.conversation),
                 worker,
                 "two",
             ))
             .await,
     );
-    let other = running(store.begin_turn(new_conversation(worker, "other")).await);
+    let other = running(store.begin(new_conversation(worker, "other")).await);
     let (one, two) = (first.turn.id, second.id);
     let marks = async || {
         let marks = store
-            .marks(vec![one, two, TurnId(id()), other.turn.id])
+            .turn_versions(vec![one, two, TurnId(id()), other.turn.id])
             .await
             .unwrap();
         assert_eq!(marks.len(), 3, "{marks:?}");
@@ -1104,12 +1071,12 @@ pub async fn a_mark_changes_with_its_turn(store: Store) {
             text: text.to_owned(),
         };
         store
-            .heartbeat(worker, LEASE, vec![(first.lease, draft)])
+            .beat(worker, LEASE, vec![(first.lease, draft)])
             .await
             .unwrap();
         changed("a draft has grown", &[one]).await;
     }
-    store.append(&first.lease, vec![last]).await.unwrap();
+    store.append_items(&first.lease, vec![last]).await.unwrap();
     changed("an item was added", &[one]).await;
     let next = end(&store, &first.lease, answer("Done."))
         .await
@@ -1118,7 +1085,7 @@ pub async fn a_mark_changes_with_its_turn(store: Store) {
         .unwrap();
     changed("one has ended, the other begun", &[one, two]).await;
     let found = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             holding: Some(vec![other.turn.id]),
             ..claim(worker)
         })
@@ -1130,8 +1097,14 @@ pub async fn a_mark_changes_with_its_turn(store: Store) {
     complete(&store, &found[0]).await;
     changed("it has ended", &[two]).await;
     store.delete(&ann(), first.turn.conversation).await.unwrap();
-    assert_eq!(store.marks(vec![one, two]).await.unwrap(), HashMap::new());
-    assert_eq!(store.marks(Vec::new()).await.unwrap(), HashMap::new());
+    assert_eq!(
+        store.turn_versions(vec![one, two]).await.unwrap(),
+        HashMap::new()
+    );
+    assert_eq!(
+        store.turn_versions(Vec::new()).await.unwrap(),
+        HashMap::new()
+    );
 }
 
 /// The same key and request give one turn, however many ask at once; another request is refused;
@@ -1148,30 +1121,29 @@ pub async fn one_idempotency_key_gives_one_turn(store: Store) {
         idempotency: key(1),
         ..new_conversation(worker, "once")
     });
-    let begun = futures_util::future::join_all(asked.map(|begin| store.begin_turn(begin))).await;
+    let begun = futures_util::future::join_all(asked.map(|begin| store.begin(begin))).await;
     let mut first = None;
     let mut existing = Vec::new();
     for begun in begun {
         match begun.unwrap() {
-            Begun::Running(held) => assert!(first.replace(held).is_none(), "two turns for one key"),
-            Begun::Existing(turn) => existing.push(turn.id),
-            Begun::Queued(turn) => panic!("queued: {turn:?}"),
+            BeginOutcome::Started(held) => {
+                assert!(first.replace(held).is_none(), "two turns for one key")
+            }
+            BeginOutcome::Duplicate(turn) => existing.push(turn.id),
+            BeginOutcome::Queued(turn) => panic!("queued: {turn:?}"),
         }
     }
     let first = first.expect("one turn");
     assert_eq!(existing, vec![first.turn.id; 19]);
-    let page = ConversationPage {
-        after: None,
-        limit: 100,
-    };
-    assert_eq!(store.conversations(&ann(), page).await.unwrap().len(), 1);
+    let page = ConversationPage::last_active(None, 100);
+    assert_eq!(store.list(&ann(), page).await.unwrap().len(), 1);
     let other = BeginTurn {
         idempotency: key(2),
         ..new_conversation(worker, "other")
     };
     assert!(matches!(
-        store.begin_turn(other).await,
-        Err(StoreError::IdempotencyMismatch)
+        store.begin(other).await,
+        Err(StoreError::Refused(Refusal::IdempotencyMismatch))
     ));
     let full = BeginTurn {
         idempotency: key(1),
@@ -1181,14 +1153,14 @@ pub async fn one_idempotency_key_gives_one_turn(store: Store) {
     };
     let ended = complete(&store, &first).await;
     assert!(
-        matches!(store.begin_turn(full).await, Ok(Begun::Existing(turn)) if turn == ended.turn)
+        matches!(store.begin(full).await, Ok(BeginOutcome::Duplicate(turn)) if turn == ended.turn)
     );
     let bob = BeginTurn {
         owner: owner("bob"),
         idempotency: key(2),
         ..new_conversation(worker, "mine")
     };
-    running(store.begin_turn(bob).await);
+    running(store.begin(bob).await);
 }
 
 /// The same turn id again gives the same turn: a lost answer can be asked for once more.
@@ -1202,20 +1174,20 @@ pub async fn beginning_is_repeatable(store: Store) {
         idempotency: Some(key),
         ..new_conversation(worker, "one")
     };
-    let held = running(store.begin_turn(begin.clone()).await);
-    assert_eq!(running(store.begin_turn(begin.clone()).await), held);
+    let held = running(store.begin(begin.clone()).await);
+    assert_eq!(running(store.begin(begin.clone()).await), held);
     // Under another worker's name, the turn is not given away.
     let stranger = BeginTurn {
         worker: WorkerId(id()),
         ..begin.clone()
     };
-    assert_eq!(queued(store.begin_turn(stranger).await).id, held.turn.id);
+    assert_eq!(queued(store.begin(stranger).await).id, held.turn.id);
     let second = message_to(Target::Existing(held.turn.conversation), worker, "two");
-    let waiting = queued(store.begin_turn(second.clone()).await);
-    assert_eq!(queued(store.begin_turn(second).await), waiting);
+    let waiting = queued(store.begin(second.clone()).await);
+    assert_eq!(queued(store.begin(second).await), waiting);
     assert_eq!(
         store
-            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
             .await
             .unwrap()
             .len(),
@@ -1226,28 +1198,26 @@ pub async fn beginning_is_repeatable(store: Store) {
 /// A retry takes the place of its turn and all after it when it starts to run, not before.
 pub async fn a_retry_supersedes_when_it_starts(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let mut held = vec![running(
-        store.begin_turn(new_conversation(worker, "t1")).await,
-    )];
+    let mut held = vec![running(store.begin(new_conversation(worker, "t1")).await)];
     let conversation = held[0].turn.conversation;
     let target = || Target::Existing(conversation);
     complete(&store, &held[0]).await;
     for text in ["t2", "t3"] {
         held.push(running(
-            store.begin_turn(message_to(target(), worker, text)).await,
+            store.begin(message_to(target(), worker, text)).await,
         ));
         complete(&store, held.last().unwrap()).await;
     }
-    let fourth = running(store.begin_turn(message_to(target(), worker, "t4")).await);
-    let retry = BeginTurn {
-        retry_of: Some(held[1].turn.id),
+    let fourth = running(store.begin(message_to(target(), worker, "t4")).await);
+    let first_retry = BeginTurn {
+        retry_of: retry(&held[1]),
         ..message_to(target(), worker, "t2")
     };
-    let waiting = queued(store.begin_turn(retry).await);
+    let waiting = queued(store.begin(first_retry).await);
     assert_eq!(waiting.retry_of, Some(held[1].turn.id));
     let seen = async |superseded| {
         store
-            .turns(
+            .logged_turns(
                 &ann(),
                 conversation,
                 TurnPage {
@@ -1260,7 +1230,7 @@ pub async fn a_retry_supersedes_when_it_starts(store: Store) {
     assert_eq!(seen(false).await.unwrap().len(), 5);
     let next = complete(&store, &fourth).await.next.expect("the retry");
     assert_eq!(next.turn.id, waiting.id);
-    let ordinals = |logs: Vec<crate::TurnLog>| {
+    let ordinals = |logs: Vec<crate::LoggedTurn>| {
         logs.iter()
             .map(|log| log.turn.ordinal.0)
             .collect::<Vec<_>>()
@@ -1280,11 +1250,11 @@ pub async fn a_retry_supersedes_when_it_starts(store: Store) {
         fingerprint: [1; 32],
     });
     let again = BeginTurn {
-        retry_of: Some(next.turn.id),
+        retry_of: retry(&next),
         idempotency: key,
         ..message_to(target(), worker, "t2")
     };
-    complete(&store, &running(store.begin_turn(again.clone()).await)).await;
+    complete(&store, &running(store.begin(again.clone()).await)).await;
     // What is superseded cannot be retried, but the request that superseded it can be repeated.
     let repeated = BeginTurn {
         turn: TurnId(id()),
@@ -1292,25 +1262,25 @@ pub async fn a_retry_supersedes_when_it_starts(store: Store) {
         ..again
     };
     assert!(
-        matches!(store.begin_turn(repeated.clone()).await, Ok(Begun::Existing(turn)) if turn.retry_of == Some(next.turn.id))
+        matches!(store.begin(repeated.clone()).await, Ok(BeginOutcome::Duplicate(turn)) if turn.retry_of == Some(next.turn.id))
     );
     let late = BeginTurn {
         idempotency: None,
         ..repeated
     };
     assert!(matches!(
-        store.begin_turn(late).await,
-        Err(StoreError::Superseded)
+        store.begin(late).await,
+        Err(StoreError::Refused(Refusal::Superseded))
     ));
     assert_eq!(ordinals(seen(false).await.unwrap()), [1, 6]);
-    let elsewhere = running(store.begin_turn(new_conversation(worker, "other")).await);
+    let elsewhere = running(store.begin(new_conversation(worker, "other")).await);
     let wrong = BeginTurn {
-        retry_of: Some(elsewhere.turn.id),
+        retry_of: retry(&elsewhere),
         ..message_to(target(), worker, "t2")
     };
     assert!(matches!(
-        store.begin_turn(wrong).await,
-        Err(StoreError::NotFound)
+        store.begin(wrong).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
 }
 
@@ -1324,19 +1294,19 @@ pub async fn conversations_come_last_active_first(store: Store) {
             at: Timestamp(1_000 + n / 5),
             ..new_conversation(worker, "hello")
         };
-        all.push((begin.at, begin.target.id()));
-        store.begin_turn(begin).await.unwrap();
+        all.push(ConversationCursor {
+            updated_at: begin.at,
+            id: begin.target.id(),
+        });
+        store.begin(begin).await.unwrap();
     }
     all.sort_unstable_by(|a, b| b.cmp(a));
     let mut listed = Vec::new();
     loop {
         let page = store
-            .conversations(
+            .list(
                 &ann(),
-                ConversationPage {
-                    after: listed.last().copied(),
-                    limit: 7,
-                },
+                ConversationPage::last_active(listed.last().copied(), 7),
             )
             .await
             .unwrap();
@@ -1344,26 +1314,20 @@ pub async fn conversations_come_last_active_first(store: Store) {
             break;
         }
         assert!(page.len() <= 7);
-        listed.extend(
-            page.iter()
-                .map(|conversation| (conversation.updated_at, conversation.id)),
-        );
+        listed.extend(page.iter().map(|conversation| ConversationCursor {
+            updated_at: conversation.updated_at,
+            id: conversation.id,
+        }));
     }
     assert_eq!(listed, all);
     assert!(
         store
-            .conversations(
-                &owner("bob"),
-                ConversationPage {
-                    after: None,
-                    limit: 7
-                }
-            )
+            .list(&owner("bob"), ConversationPage::last_active(None, 7))
             .await
             .unwrap()
             .is_empty()
     );
-    let oldest = all.last().unwrap().1;
+    let oldest = all.last().unwrap().id;
     store
         .rename(
             &ann(),
@@ -1374,13 +1338,7 @@ pub async fn conversations_come_last_active_first(store: Store) {
         .await
         .unwrap();
     let first = store
-        .conversations(
-            &ann(),
-            ConversationPage {
-                after: None,
-                limit: 1,
-            },
-        )
+        .list(&ann(), ConversationPage::last_active(None, 1))
         .await
         .unwrap();
     assert_eq!((first[0].id, first[0].title.as_str()), (oldest, "Awake"));
@@ -1389,13 +1347,13 @@ pub async fn conversations_come_last_active_first(store: Store) {
 /// Turns page forwards and backwards, always in order.
 pub async fn turns_come_in_pages_both_ways(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "1")).await);
+    let first = running(store.begin(new_conversation(worker, "1")).await);
     let conversation = first.turn.conversation;
     complete(&store, &first).await;
     for n in 2..=9 {
         let held = running(
             store
-                .begin_turn(message_to(
+                .begin(message_to(
                     Target::Existing(conversation),
                     worker,
                     &n.to_string(),
@@ -1405,7 +1363,10 @@ pub async fn turns_come_in_pages_both_ways(store: Store) {
         complete(&store, &held).await;
     }
     let page = async |page: TurnPage| {
-        let logs = store.turns(&ann(), conversation, page).await.unwrap();
+        let logs = store
+            .logged_turns(&ann(), conversation, page)
+            .await
+            .unwrap();
         assert!(logs.iter().all(|log| log.items.len() == 2));
         logs.iter()
             .map(|log| log.turn.ordinal.0)
@@ -1471,12 +1432,12 @@ pub async fn turns_come_in_pages_both_ways(store: Store) {
 /// Arguments and answers come back byte for byte, and every outcome as it was.
 pub async fn tool_calls_keep_every_byte(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let held = running(store.begin(new_conversation(worker, "one")).await);
     let (message, said) = assistant("Working.");
     let odd = "{\"b\": 1e400, \"a\": 123456789012345678901234567890, \"b\": [ ], \"s\":\"\\u00e9\\n 日本\"}";
     let mut calls =
         [odd, "{}", "\"not an object\"", "{}", "{}"].map(|arguments| tool_call(message, arguments));
-    calls[4].ran_by = RanBy::Agent;
+    calls[4].executor = ToolExecutor::Agent;
     let failed = |kind, message: &str| ToolOutcome::Failed(ToolError::new(kind, message));
     let outcomes = [
         Some(ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(odd)))),
@@ -1497,27 +1458,27 @@ pub async fn tool_calls_keep_every_byte(store: Store) {
             .cloned()
             .map(|call| new(ItemBody::ToolCall(call))),
     );
-    store.append(&held.lease, items).await.unwrap();
+    store.append_items(&held.lease, items).await.unwrap();
     let results: Vec<_> = calls
         .iter()
         .zip(&outcomes)
         .filter_map(|(call, outcome)| Some(result(call, outcome.clone()?)))
         .collect();
-    store.append(&held.lease, results).await.unwrap();
+    store.append_items(&held.lease, results).await.unwrap();
 
     let view = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(positions(&view.items), (1..=11).collect::<Vec<_>>());
     let logs = store
-        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert_eq!(logs[0].items, view.items);
     let page = async |after, limit| {
         store
-            .tool_calls(
+            .call_records(
                 &ann(),
                 held.turn.conversation,
                 ToolCallPage { after, limit },
@@ -1565,11 +1526,11 @@ pub async fn tool_calls_keep_every_byte(store: Store) {
 /// read.
 pub async fn titles_change_and_conversations_go(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let held = running(store.begin(new_conversation(worker, "one")).await);
     let conversation = held.turn.conversation;
     let waiting = queued(
         store
-            .begin_turn(message_to(Target::Existing(conversation), worker, "two"))
+            .begin(message_to(Target::Existing(conversation), worker, "two"))
             .await,
     );
     let renamed = store
@@ -1591,7 +1552,7 @@ pub async fn titles_change_and_conversations_go(store: Store) {
     );
     let (message, said) = assistant("Calling.");
     store
-        .append(
+        .append_items(
             &held.lease,
             vec![said, new(ItemBody::ToolCall(tool_call(message, "{}")))],
         )
@@ -1600,41 +1561,29 @@ pub async fn titles_change_and_conversations_go(store: Store) {
 
     store.delete(&ann(), conversation).await.unwrap();
     assert!(matches!(
-        store.append(&held.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        store.append_items(&held.lease, answer("late")).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     assert!(matches!(
         end(&store, &held.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     assert!(matches!(
         store.conversation(&ann(), conversation).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     assert!(matches!(
-        store.turn(&ann(), waiting.id, Position::START).await,
-        Err(StoreError::NotFound)
+        store.view(&ann(), waiting.id, Position::START).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     assert!(matches!(
         store.delete(&ann(), conversation).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
+    assert!(store.claim(claim(WorkerId(id()))).await.unwrap().is_empty());
     assert!(
         store
-            .claim_abandoned(claim(WorkerId(id())))
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert!(
-        store
-            .conversations(
-                &ann(),
-                ConversationPage {
-                    after: None,
-                    limit: 9
-                }
-            )
+            .list(&ann(), ConversationPage::last_active(None, 9))
             .await
             .unwrap()
             .is_empty()
@@ -1644,10 +1593,10 @@ pub async fn titles_change_and_conversations_go(store: Store) {
 /// A cancel returns the turn as it stands: queued, running or ended.
 pub async fn a_cancel_tells_what_it_saw(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let held = running(store.begin(new_conversation(worker, "one")).await);
     let waiting = queued(
         store
-            .begin_turn(message_to(
+            .begin(message_to(
                 Target::Existing(held.turn.conversation),
                 worker,
                 "two",
@@ -1671,29 +1620,28 @@ pub async fn a_cancel_tells_what_it_saw(store: Store) {
     );
     // A claimed turn still knows that it should be cancelled.
     let dead = enrolled(&store, EXPIRED).await;
-    let abandoned = running(store.begin_turn(new_conversation(dead, "three")).await);
+    let abandoned = running(store.begin(new_conversation(dead, "three")).await);
     store
         .request_cancel(&ann(), abandoned.turn.id)
         .await
         .unwrap();
-    let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
+    let claimed = store.claim(claim(worker)).await.unwrap();
     assert!(claimed[0].turn.cancel_requested);
 }
 
 /// 128 messages at once to one conversation: each answered once, in one order, never interleaved.
 pub async fn concurrent_messages_keep_order(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let first = running(store.begin_turn(new_conversation(worker, "first")).await);
+    let first = running(store.begin(new_conversation(worker, "first")).await);
     let conversation = first.turn.conversation;
     complete(&store, &first).await;
     let messages =
         (0..128).map(|n| message_to(Target::Existing(conversation), worker, &n.to_string()));
-    let begun =
-        futures_util::future::join_all(messages.map(|message| store.begin_turn(message))).await;
+    let begun = futures_util::future::join_all(messages.map(|message| store.begin(message))).await;
     let mut current: Vec<HeldTurn> = begun
         .into_iter()
         .filter_map(|begun| match begun.unwrap() {
-            Begun::Running(held) => Some(held),
+            BeginOutcome::Started(held) => Some(held),
             _ => None,
         })
         .collect();
@@ -1705,7 +1653,7 @@ pub async fn concurrent_messages_keep_order(store: Store) {
     }
     assert_eq!(runs, 128);
     let logs = store
-        .turns(&ann(), conversation, TurnPage::ALL)
+        .logged_turns(&ann(), conversation, TurnPage::ALL)
         .await
         .unwrap();
     let all: Vec<_> = logs.iter().flat_map(|log| positions(&log.items)).collect();
@@ -1728,7 +1676,7 @@ pub async fn concurrent_messages_keep_order(store: Store) {
 /// Another owner's ids are as unknown as ids that never were.
 pub async fn owners_are_kept_apart(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "mine")).await);
+    let held = running(store.begin(new_conversation(worker, "mine")).await);
     let (conversation, turn) = (held.turn.conversation, held.turn.id);
     let question = asked(&held.items);
     let bob = owner("bob");
@@ -1740,49 +1688,42 @@ pub async fn owners_are_kept_apart(store: Store) {
         };
         assert!(matches!(
             store.conversation(&bob, conversation).await,
-            Err(StoreError::NotFound)
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
             store.rename(&bob, conversation, &title, Timestamp(1)).await,
-            Err(StoreError::NotFound)
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
             store.delete(&bob, conversation).await,
-            Err(StoreError::NotFound)
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
-            store.turns(&bob, conversation, TurnPage::ALL).await,
-            Err(StoreError::NotFound)
+            store.logged_turns(&bob, conversation, TurnPage::ALL).await,
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
-            store.tool_calls(&bob, conversation, page).await,
-            Err(StoreError::NotFound)
+            store.call_records(&bob, conversation, page).await,
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
-            store.turn(&bob, turn, Position::START).await,
-            Err(StoreError::NotFound)
+            store.view(&bob, turn, Position::START).await,
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
             store.request_cancel(&bob, turn).await,
-            Err(StoreError::NotFound)
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         assert!(matches!(
             store.turn_of(&bob, conversation, question).await,
-            Err(StoreError::NotFound)
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
-        assert!(
-            store
-                .first_asked(&bob, vec![turn])
-                .await
-                .unwrap()
-                .is_empty()
-        );
         assert!(matches!(
-            store.forget_key(&bob, turn).await,
-            Err(StoreError::NotFound)
+            store.release_key(&bob, turn).await,
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
         let given = store
-            .give_feedback(
+            .set_feedback(
                 &bob,
                 conversation,
                 vec![question],
@@ -1790,48 +1731,40 @@ pub async fn owners_are_kept_apart(store: Store) {
                 Timestamp(1),
             )
             .await;
-        assert!(matches!(given, Err(StoreError::NotFound)));
-        assert!(matches!(
-            store.feedback(&bob, conversation).await,
-            Err(StoreError::NotFound)
-        ));
+        assert!(matches!(given, Err(StoreError::Refused(Refusal::NotFound))));
         let theirs = BeginTurn {
             owner: bob.clone(),
             ..message_to(Target::Existing(conversation), worker, "hi")
         };
         assert!(matches!(
-            store.begin_turn(theirs).await,
-            Err(StoreError::NotFound)
+            store.begin(theirs).await,
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
     }
     assert!(
         store
-            .conversations(
-                &bob,
-                ConversationPage {
-                    after: None,
-                    limit: 9
-                }
-            )
+            .list(&bob, ConversationPage::last_active(None, 9))
             .await
             .unwrap()
             .is_empty()
     );
     assert!(
         store
-            .conversations_begun(
+            .list(
                 &bob,
-                BegunPage {
-                    after: None,
+                ConversationPage {
+                    order: ConversationOrder::Created {
+                        after: None,
+                        order: PageOrder::NewestFirst,
+                    },
                     limit: 9,
-                    newest_first: true
-                }
+                },
             )
             .await
             .unwrap()
             .is_empty()
     );
-    let view = store.turn(&ann(), turn, Position::START).await.unwrap();
+    let view = store.view(&ann(), turn, Position::START).await.unwrap();
     assert_eq!(
         (view.turn.cancel_requested, texts(&view.items)),
         (false, vec!["mine"])
@@ -1861,16 +1794,16 @@ pub async fn an_unknown_target_stores_nothing(store: Store) {
     };
     let turn = lost.turn;
     assert!(matches!(
-        store.begin_turn(lost).await,
-        Err(StoreError::NotFound)
+        store.begin(lost).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     assert!(matches!(
-        store.turn(&ann(), turn, Position::START).await,
-        Err(StoreError::NotFound)
+        store.view(&ann(), turn, Position::START).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     let held = running(
         store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 idempotency: key,
                 ..new_conversation(worker, "hi")
             })
@@ -1878,21 +1811,33 @@ pub async fn an_unknown_target_stores_nothing(store: Store) {
     );
     // Nor does a new conversation whose turn would answer another's anew.
     let odd = BeginTurn {
-        retry_of: Some(held.turn.id),
+        retry_of: retry(&held),
         ..new_conversation(worker, "hi")
     };
     let conversation = odd.target.id();
     assert!(matches!(
-        store.begin_turn(odd).await,
-        Err(StoreError::NotFound)
+        store.begin(odd).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     assert!(matches!(
         store.conversation(&ann(), conversation).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
 }
 
 /// The user's message among items.
+/// A retry of this turn.
+fn retry(held: &HeldTurn) -> Option<RetryOf> {
+    let own = OriginalMessage {
+        id: asked(&held.items),
+        at: held.items[0].at,
+    };
+    Some(RetryOf {
+        turn: held.turn.id,
+        original: held.turn.original.unwrap_or(own),
+    })
+}
+
 fn asked(items: &[Item]) -> MessageId {
     match &items[0].body {
         ItemBody::Message(message) => message.id,
@@ -1902,30 +1847,25 @@ fn asked(items: &[Item]) -> MessageId {
 
 /// The order of beginnings is the same whatever happens, and pages go on after a conversation that
 /// is gone.
-pub async fn conversations_begun_keep_their_order(store: Store) {
+pub async fn creation_order_does_not_change(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let mut all = Vec::new();
     for n in 0..5 {
         all.push(
-            running(
-                store
-                    .begin_turn(new_conversation(worker, &n.to_string()))
-                    .await,
-            )
-            .turn
-            .conversation,
+            running(store.begin(new_conversation(worker, &n.to_string())).await)
+                .turn
+                .conversation,
         );
     }
-    let pages = async |newest_first: bool, gone: Option<ConversationId>| {
+    let pages = async |order: PageOrder, gone: Option<ConversationId>| {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let page = store
-                .conversations_begun(
+                .list(
                     &ann(),
-                    BegunPage {
-                        after,
+                    ConversationPage {
+                        order: ConversationOrder::Created { after, order },
                         limit: 2,
-                        newest_first,
                     },
                 )
                 .await
@@ -1939,7 +1879,7 @@ pub async fn conversations_begun_keep_their_order(store: Store) {
             }
         }
     };
-    assert_eq!(pages(false, None).await, all);
+    assert_eq!(pages(PageOrder::OldestFirst, None).await, all);
     store
         .rename(
             &ann(),
@@ -1950,24 +1890,24 @@ pub async fn conversations_begun_keep_their_order(store: Store) {
         .await
         .unwrap();
     assert_eq!(
-        pages(true, None).await,
+        pages(PageOrder::NewestFirst, None).await,
         all.iter().rev().copied().collect::<Vec<_>>()
     );
     assert_eq!(
-        pages(true, Some(all[3])).await,
+        pages(PageOrder::NewestFirst, Some(all[3])).await,
         all.iter().rev().copied().collect::<Vec<_>>()
     );
     all.remove(3);
-    assert_eq!(pages(false, None).await, all);
+    assert_eq!(pages(PageOrder::OldestFirst, None).await, all);
 }
 
 /// Each message leads to its turn, superseded or queued too; each retry, of a retry too, to the
 /// message that was asked first.
-pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Store) {
+pub async fn a_message_identifies_its_turn_and_a_retry_its_original_message(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(
         store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 at: Timestamp(7),
                 ..new_conversation(worker, "one")
             })
@@ -1978,8 +1918,8 @@ pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Stor
     let (answer, said) = assistant("Hello.");
     end(&store, &first.lease, vec![said]).await.unwrap();
     let again = |turn: &HeldTurn| {
-        let retry_of = Some(turn.turn.id);
-        store.begin_turn(BeginTurn {
+        let retry_of = retry(turn);
+        store.begin(BeginTurn {
             retry_of,
             ..message_to(Target::Existing(conversation), worker, "one")
         })
@@ -1989,7 +1929,7 @@ pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Stor
     let third = running(again(&second).await);
     let waiting = message_to(Target::Existing(conversation), worker, "two");
     let waiting_message = waiting.message;
-    let (waiting_at, waiting) = (waiting.at, queued(store.begin_turn(waiting).await));
+    let waiting = queued(store.begin(waiting).await);
 
     for (message, turn) in [
         (question, first.turn.id),
@@ -2016,46 +1956,33 @@ pub async fn a_message_leads_to_its_turn_and_a_retry_to_its_question(store: Stor
     );
     assert!(matches!(
         store.turn_of(&ann(), conversation, MessageId(id())).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     assert!(matches!(
         store.turn_of(&ann(), ConversationId(id()), question).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
-    let turns = vec![
-        first.turn.id,
-        second.turn.id,
-        third.turn.id,
-        waiting.id,
-        TurnId(id()),
-    ];
-    let mut found: Vec<_> = store
-        .first_asked(&ann(), turns.clone())
-        .await
-        .unwrap()
-        .into_iter()
-        .collect();
-    found.sort_unstable();
-    let same = (question, Timestamp(7));
-    let mut expected = vec![
-        (turns[0], same),
-        (turns[1], same),
-        (turns[2], same),
-        (waiting.id, (waiting_message, waiting_at)),
-    ];
-    expected.sort_unstable();
-    assert_eq!(found, expected);
-    assert!(
-        store
-            .first_asked(&ann(), Vec::new())
-            .await
-            .unwrap()
-            .is_empty()
+    let original = Some(OriginalMessage {
+        id: question,
+        at: Timestamp(7),
+    });
+    let page = TurnPage {
+        superseded: true,
+        ..TurnPage::ALL
+    };
+    let stored = store.logged_turns(&ann(), conversation, page).await;
+    let stored = stored.unwrap();
+    assert_eq!(
+        stored
+            .iter()
+            .map(|logged| logged.turn.original)
+            .collect::<Vec<_>>(),
+        [None, original, original, None]
     );
 }
 
 /// A key that is forgotten is free, and the turn that it began stays.
-pub async fn a_forgotten_key_begins_anew(store: Store) {
+pub async fn a_released_key_begins_a_new_turn(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let key = || {
         Some(IdempotencyKey {
@@ -2065,34 +1992,34 @@ pub async fn a_forgotten_key_begins_anew(store: Store) {
     };
     let first = running(
         store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 idempotency: key(),
                 ..new_conversation(worker, "hi")
             })
             .await,
     );
-    store.forget_key(&ann(), first.turn.id).await.unwrap();
-    store.forget_key(&ann(), first.turn.id).await.unwrap();
+    store.release_key(&ann(), first.turn.id).await.unwrap();
+    store.release_key(&ann(), first.turn.id).await.unwrap();
     let second = running(
         store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 idempotency: key(),
                 ..new_conversation(worker, "hi")
             })
             .await,
     );
     let third = store
-        .begin_turn(BeginTurn {
+        .begin(BeginTurn {
             idempotency: key(),
             ..new_conversation(worker, "hi")
         })
         .await
         .unwrap();
-    assert!(matches!(third, Begun::Existing(turn) if turn.id == second.turn.id));
+    assert!(matches!(third, BeginOutcome::Duplicate(turn) if turn.id == second.turn.id));
     assert_eq!(
         texts(
             &store
-                .turn(&ann(), first.turn.id, Position::START)
+                .view(&ann(), first.turn.id, Position::START)
                 .await
                 .unwrap()
                 .items
@@ -2100,47 +2027,40 @@ pub async fn a_forgotten_key_begins_anew(store: Store) {
         ["hi"]
     );
     assert!(matches!(
-        store.forget_key(&ann(), TurnId(id())).await,
-        Err(StoreError::NotFound)
+        store.release_key(&ann(), TurnId(id())).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
 }
 
 /// The last word counts; nothing is kept unless all messages are in the conversation.
-pub async fn feedback_is_kept_and_replaced(store: Store) {
+pub async fn feedback_needs_messages_of_the_conversation(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "hi")).await);
+    let held = running(store.begin(new_conversation(worker, "hi")).await);
     let conversation = held.turn.conversation;
     let question = asked(&held.items);
     let (answer, said) = assistant("Hello.");
     end(&store, &held.lease, vec![said]).await.unwrap();
     let give = async |messages: Vec<MessageId>, feedback| {
         store
-            .give_feedback(&ann(), conversation, messages, feedback, Timestamp(9))
+            .set_feedback(&ann(), conversation, messages, feedback, Timestamp(9))
             .await
     };
-    let elsewhere = asked(&running(store.begin_turn(new_conversation(worker, "hi")).await).items);
+    let elsewhere = asked(&running(store.begin(new_conversation(worker, "hi")).await).items);
     assert!(matches!(
         give(vec![answer, elsewhere], Feedback::Positive).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
     assert!(matches!(
         give(Vec::new(), Feedback::Positive).await,
-        Err(StoreError::NotFound)
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
-    assert_eq!(store.feedback(&ann(), conversation).await.unwrap(), []);
     give(vec![answer, question, answer], Feedback::Positive)
         .await
         .unwrap();
     give(vec![answer], Feedback::Negative).await.unwrap();
-    let mut expected = vec![(question, Feedback::Positive), (answer, Feedback::Negative)];
-    expected.sort_unstable_by_key(|(message, _)| *message);
-    assert_eq!(
-        store.feedback(&ann(), conversation).await.unwrap(),
-        expected
-    );
     store.delete(&ann(), conversation).await.unwrap();
     assert!(matches!(
-        store.feedback(&ann(), conversation).await,
-        Err(StoreError::NotFound)
+        give(vec![answer], Feedback::Positive).await,
+        Err(StoreError::Refused(Refusal::NotFound))
     ));
 }

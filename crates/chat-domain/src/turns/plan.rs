@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    FailureKind, Item, ItemBody, RanBy, Role, ToolCall, ToolCallId, TurnFailure, TurnOutcome,
+    FailureKind, Item, ItemBody, Role, ToolCall, ToolCallId, ToolExecutor, TurnFailure, TurnOutcome,
 };
 
 /// What a turn does next.
@@ -37,7 +37,7 @@ pub fn next(items: &[Item], max_steps: usize) -> Next {
             }
             ItemBody::ToolCall(call) => {
                 // A tool that the agent ran itself is part of its answer.
-                answered = answered && call.ran_by == RanBy::Agent;
+                answered = answered && call.executor == ToolExecutor::Agent;
                 if !results.contains(&call.id) {
                     pending.push(call.clone());
                 }
@@ -99,7 +99,7 @@ mod tests {
         let mut log = LogBuilder::new();
         log.user("Search");
         let message = log.assistant("Found.");
-        let call = log.call_by(RanBy::Agent, message, "search");
+        let call = log.call_by(ToolExecutor::Agent, message, "search");
         assert_eq!(next(log.items(), 9), Next::CallTools(vec![call.clone()]));
         log.result(call.id);
         assert_eq!(next(log.items(), 9), Next::End(TurnOutcome::Completed));

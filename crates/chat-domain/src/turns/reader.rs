@@ -7,9 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::live::{LiveTurn, Seat};
+use super::registry::{RunningTurn, TurnSlot};
 use crate::{
-    ChatError, ConversationStore, Cursor, InvalidInput, StoreError, TurnEvent, TurnId, TurnStream,
+    ChatError, ConversationStore, Cursor, InvalidInput, TurnEvent, TurnId, TurnRef, TurnStream,
     UserId,
 };
 
@@ -19,9 +19,9 @@ pub(crate) struct Reader {
     pub(crate) turn: TurnId,
     /// How far it has come.
     pub(crate) cursor: Cursor,
-    pub(crate) live: watch::Receiver<Option<LiveTurn>>,
+    pub(crate) live: watch::Receiver<Option<RunningTurn>>,
     /// Keeps the sender of `live`.
-    pub(crate) _seat: Arc<Seat>,
+    pub(crate) _seat: Arc<TurnSlot>,
     /// What is known and not yet told.
     pub(crate) ready: VecDeque<(Cursor, TurnEvent)>,
 }
@@ -51,9 +51,10 @@ impl Reader {
                 None => {
                     let view = self
                         .store
-                        .turn(&self.owner, self.turn, self.cursor.position)
+                        .turn(&self.owner, TurnRef::Id(self.turn), self.cursor.position)
                         .await
-                        .map_err(unreadable)?;
+                        .map_err(ChatError::Store)?
+                        .ok_or(ChatError::TurnNotFound)?;
                     view.events_after(self.cursor)
                 }
             };
@@ -63,12 +64,5 @@ impl Reader {
                 let _ = self.live.changed().await;
             }
         }
-    }
-}
-
-fn unreadable(error: StoreError) -> ChatError {
-    match error {
-        StoreError::NotFound => ChatError::TurnNotFound,
-        error => ChatError::Store(error),
     }
 }

@@ -9,8 +9,8 @@ mod window;
 use std::collections::HashMap;
 
 use crate::{
-    AgentData, Item, ItemBody, MessageId, RanBy, RawJson, Role, ToolCallId, ToolOutcome, ToolSpec,
-    TurnLog, TurnOutcome, TurnStatus, UnknownCause,
+    AgentData, Item, ItemBody, LoggedTurn, MessageId, RawJson, Role, ToolCallId, ToolExecutor,
+    ToolOutcome, ToolSpec, TurnOutcome, TurnStatus, UnknownCause,
 };
 
 pub use window::Window;
@@ -64,7 +64,7 @@ const SILENT: &str = "[No answer.]";
 
 /// The transcript for a turn with the items `current`, after the turns of `history`, within a
 /// budget of tokens: see [`Window::fit`].
-pub fn project(history: &[TurnLog], current: &[Item], budget: Option<usize>) -> Transcript {
+pub fn project(history: &[LoggedTurn], current: &[Item], budget: Option<usize>) -> Transcript {
     let mut window = Window::new(history, current);
     if let Some(budget) = budget {
         window.fit(budget);
@@ -120,7 +120,7 @@ fn size(entry: &Entry) -> usize {
 
 /// The entries of a turn that is over. They end with words of the agent, so that the next user's
 /// message never follows another.
-fn ended_turn(log: &TurnLog) -> Vec<Entry> {
+fn ended_turn(log: &LoggedTurn) -> Vec<Entry> {
     let mut entries = entries(&log.items);
     let note = match &log.turn.status {
         TurnStatus::Ended {
@@ -191,9 +191,9 @@ fn entries(items: &[Item]) -> Vec<Entry> {
                     Said::Step(step) if step.message == call.message => Some(step),
                     _ => None,
                 });
-                let calls = |step: &mut Step| match call.ran_by {
-                    RanBy::Us => step.calls.push(entry),
-                    RanBy::Agent => step.ran.push(entry),
+                let calls = |step: &mut Step| match call.executor {
+                    ToolExecutor::Server => step.calls.push(entry),
+                    ToolExecutor::Agent => step.ran.push(entry),
                 };
                 match step {
                     Some(step) => calls(step),

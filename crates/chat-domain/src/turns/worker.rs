@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::live::LiveTurns;
-use crate::{Claim, Deps, HeldTurn, SeenText, Signal, StoreError, WorkerId};
+use super::registry::TurnRegistry;
+use crate::{
+    ChatServiceConfig, Claim, DraftUpdate, HeldTurn, Refusal, SeenText, StoreError,
+    TurnLifecycleEvent, WorkerId,
+};
 
 /// How many abandoned turns are taken over at once.
-const CLAIM_BITE: u32 = 32;
+const CLAIM_BATCH: u32 = 32;
 
 /// This process as the store knows it.
 pub(crate) struct Worker {
@@ -18,11 +21,11 @@ pub(crate) struct Worker {
     /// Until when nobody can have taken our turns.
     safe_until: watch::Sender<Instant>,
     /// When the store answered again after it had not.
-    returned: Mutex<Returned>,
+    returned: Mutex<StoreOutage>,
 }
 
 /// Whether the store answers heartbeats.
-enum Returned {
+enum StoreOutage {
     /// It always did.
     NeverAway,
     /// It does not.
@@ -33,14 +36,14 @@ enum Returned {
 
 impl Worker {
     /// Makes a worker known to the store.
-    pub(crate) async fn enroll(deps: &Deps) -> Result<Self, StoreError> {
+    pub(crate) async fn register(deps: &ChatServiceConfig) -> Result<Self, StoreError> {
         let id = WorkerId(deps.environment.fresh_id());
         let sent = Instant::now();
-        deps.store.enroll(id, deps.limits.lease).await?;
+        deps.store.register(id, deps.limits.lease).await?;
         Ok(Self {
             id: Mutex::new(id),
             safe_until: watch::Sender::new(sent + margin(deps)),
-            returned: Mutex::new(Returned::NeverAway),
+            returned: Mutex::new(StoreOutage::NeverAway),
         })
     }
 
@@ -59,7 +62,7 @@ impl Worker {
     }
 
     /// Heartbeats for ever.
-    pub(crate) async fn beat(&self, deps: &Deps, live: &LiveTurns) {
+    pub(crate) async fn beat(&self, deps: &ChatServiceConfig, live: &TurnRegistry) {
         let mut ticks = every(deps.limits.heartbeat);
         loop {
             ticks.tick().await;
@@ -67,18 +70,13 @@ impl Worker {
         }
     }
 
-    async fn beat_once(&self, deps: &Deps, live: &LiveTurns) {
+    async fn beat_once(&self, deps: &ChatServiceConfig, live: &TurnRegistry) {
         let drafts = live.unsaved_drafts();
         let saved: Vec<_> = drafts
             .iter()
-            .map(|(lease, draft)| {
-                (
-                    *lease,
-                    SeenText {
-                        message: draft.message,
-                        bytes: draft.text.len(),
-                    },
-                )
+            .map(|DraftUpdate { lease, draft }| {
+                let (message, bytes) = (draft.message, draft.text.len());
+                (*lease, SeenText { message, bytes })
             })
             .collect();
         let sent = Instant::now();
@@ -91,7 +89,7 @@ impl Worker {
         {
             // A draft that the store refuses must not cost the worker its lease. The item that it
             // becomes will tell.
-            deps.observer.observe(Signal::StoreFailed {
+            deps.observer.observe(TurnLifecycleEvent::StoreFailed {
                 doing: "save drafts",
                 error,
             });
@@ -102,18 +100,18 @@ impl Worker {
         }
         match beaten {
             Ok(heard) => {
-                self.note(true);
+                self.record_heartbeat(true);
                 self.safe_until.send_replace(sent + margin(deps));
                 live.mark_saved(&saved);
                 heard.cancel.into_iter().for_each(|turn| live.cancel(turn));
             }
-            Err(StoreError::LeaseLost) => {
-                self.note(true);
+            Err(StoreError::Refused(Refusal::LeaseLost)) => {
+                self.record_heartbeat(true);
                 self.replace(deps, live).await;
             }
             Err(error) => {
-                self.note(false);
-                deps.observer.observe(Signal::StoreFailed {
+                self.record_heartbeat(false);
+                deps.observer.observe(TurnLifecycleEvent::StoreFailed {
                     doing: "heartbeat",
                     error: &error,
                 });
@@ -122,49 +120,55 @@ impl Worker {
     }
 
     /// Notes whether the store answered a heartbeat.
-    fn note(&self, answered: bool) {
+    fn record_heartbeat(&self, answered: bool) {
         let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*returned, answered) {
-            (_, false) => *returned = Returned::Away,
-            (Returned::Away, true) => *returned = Returned::At(Instant::now()),
+            (_, false) => *returned = StoreOutage::Away,
+            (StoreOutage::Away, true) => *returned = StoreOutage::At(Instant::now()),
             (_, true) => {}
         }
     }
 
     /// Whether those who live can have said so. While the store was away they could not: their
     /// leases, and ours, ran out without anybody's death.
-    fn others_were_heard(&self, deps: &Deps) -> bool {
+    fn others_were_heard(&self, deps: &ChatServiceConfig) -> bool {
         match &*self.returned.lock().unwrap_or_else(PoisonError::into_inner) {
-            Returned::NeverAway => true,
-            Returned::Away => false,
-            Returned::At(then) => then.elapsed() >= deps.limits.heartbeat * 2,
+            StoreOutage::NeverAway => true,
+            StoreOutage::Away => false,
+            StoreOutage::At(then) => then.elapsed() >= deps.limits.heartbeat * 2,
         }
     }
 
     /// Goes on under a new name, because the store has forgotten the old one, and lets go of what
     /// was held under that.
-    async fn replace(&self, deps: &Deps, live: &LiveTurns) {
+    async fn replace(&self, deps: &ChatServiceConfig, live: &TurnRegistry) {
         let new = WorkerId(deps.environment.fresh_id());
         let old = std::mem::replace(
             &mut *self.id.lock().unwrap_or_else(PoisonError::into_inner),
             new,
         );
         live.release_all();
-        deps.observer.observe(Signal::WorkerReplaced { old, new });
+        deps.observer
+            .observe(TurnLifecycleEvent::WorkerReplaced { old, new });
         let sent = Instant::now();
         // The old name's lease says nothing of the new one's.
         self.safe_until.send_replace(sent);
-        match deps.store.enroll(new, deps.limits.lease).await {
+        match deps.store.register(new, deps.limits.lease).await {
             Ok(()) => drop(self.safe_until.send_replace(sent + margin(deps))),
-            Err(error) => deps.observer.observe(Signal::StoreFailed {
-                doing: "enroll",
+            Err(error) => deps.observer.observe(TurnLifecycleEvent::StoreFailed {
+                doing: "register",
                 error: &error,
             }),
         }
     }
 
     /// Takes over abandoned turns for ever.
-    pub(crate) async fn sweep(&self, deps: &Deps, live: &Arc<LiveTurns>, run: impl Fn(HeldTurn)) {
+    pub(crate) async fn sweep(
+        &self,
+        deps: &ChatServiceConfig,
+        live: &Arc<TurnRegistry>,
+        run: impl Fn(HeldTurn),
+    ) {
         let mut ticks = every(deps.limits.sweep);
         loop {
             ticks.tick().await;
@@ -177,15 +181,15 @@ impl Worker {
                 let holding = doubt.map(|_| live.running());
                 match deps
                     .store
-                    .claim_abandoned(Claim {
+                    .claim(Claim {
                         worker: self.id(),
-                        limit: CLAIM_BITE,
+                        limit: CLAIM_BATCH,
                         holding,
                     })
                     .await
                 {
                     Ok(claimed) => {
-                        let more = claimed.len() >= CLAIM_BITE as usize;
+                        let more = claimed.len() >= CLAIM_BATCH as usize;
                         claimed.into_iter().for_each(&run);
                         if !more {
                             if let Some(since) =
@@ -199,7 +203,7 @@ impl Worker {
                     Err(error) => {
                         // The answer may have been lost, and turns with it.
                         live.doubt();
-                        deps.observer.observe(Signal::StoreFailed {
+                        deps.observer.observe(TurnLifecycleEvent::StoreFailed {
                             doing: "claim",
                             error: &error,
                         });
@@ -213,7 +217,7 @@ impl Worker {
 
 /// How long after a heartbeat was sent nobody can take our turns, with a heartbeat to spare for the
 /// tool call that starts then.
-fn margin(deps: &Deps) -> Duration {
+fn margin(deps: &ChatServiceConfig) -> Duration {
     deps.limits.lease.saturating_sub(deps.limits.heartbeat)
 }
 

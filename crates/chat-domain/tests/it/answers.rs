@@ -24,7 +24,7 @@ fn data(name: &str) -> Option<AgentData> {
 }
 
 fn call(agent_data: Option<AgentData>) -> Script {
-    Script::Say(StepEvent::Call {
+    Script::Say(StepEvent::ToolCall {
         tool: "look".to_owned(),
         arguments: RawJson::from_valid("{}"),
         agent_data,

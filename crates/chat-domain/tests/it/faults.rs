@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chat_domain::testing::{FakeTools, Gate, Refused, Script, ScriptedAgent};
+use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
 use chat_domain::{
     Cursor, FailureKind, TurnEvent, TurnFailure, TurnLimits, TurnOutcome, TurnStatus,
 };
@@ -29,11 +29,15 @@ async fn calling(setup: &Setup) -> World {
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_the_store_refuses_for_good_ends_and_its_queue_goes_on() {
     for refused in [
-        vec![Refused::Histories],
-        vec![Refused::Appends],
-        vec![Refused::Appends, Refused::EndsWithItems],
-        vec![Refused::Appends, Refused::EndsWithItems, Refused::Ends],
-        vec![Refused::Histories, Refused::Ends],
+        vec![RefusedCall::Histories],
+        vec![RefusedCall::Appends],
+        vec![RefusedCall::Appends, RefusedCall::EndsWithItems],
+        vec![
+            RefusedCall::Appends,
+            RefusedCall::EndsWithItems,
+            RefusedCall::Ends,
+        ],
+        vec![RefusedCall::Histories, RefusedCall::Ends],
     ] {
         let (setup, gate) = (Setup::new(), Gate::new());
         let world = calling(&setup).await;
@@ -78,7 +82,7 @@ async fn a_turn_that_the_store_refuses_for_good_ends_and_its_queue_goes_on() {
 async fn what_was_said_is_kept_if_the_store_takes_that() {
     let setup = Setup::new();
     let world = calling(&setup).await;
-    setup.store.refuse([Refused::Appends]);
+    setup.store.refuse([RefusedCall::Appends]);
     let turn = world.send(None, "Go").await;
     assert!(internal(&world.outcome(turn.id).await));
     assert_eq!(
@@ -90,7 +94,7 @@ async fn what_was_said_is_kept_if_the_store_takes_that() {
 #[tokio::test(start_paused = true)]
 async fn a_draft_that_the_store_refuses_costs_no_worker_its_lease() {
     let (setup, gate) = (Setup::new(), Gate::new());
-    setup.store.refuse([Refused::Drafts]);
+    setup.store.refuse([RefusedCall::Drafts]);
     let world = setup
         .saying([vec![
             Script::text("Hel"),
@@ -120,9 +124,9 @@ async fn a_transient_error_of_any_length_is_no_permanent_one() {
     let world = calling(&setup).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     let turn = world.send(None, "Go").await;
-    setup.store.be_away(true);
+    setup.store.set_unreachable(true);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    setup.store.be_away(false);
+    setup.store.set_unreachable(false);
     assert_eq!(world.outcome(turn.id).await, TurnOutcome::Completed);
 }
 
@@ -212,11 +216,11 @@ async fn a_run_that_was_released_counts_as_an_attempt() {
         .await;
     let turn = world.send(None, "Hi").await;
     gate.reached_by(1).await;
-    setup.store.be_away(true);
+    setup.store.set_unreachable(true);
     gate.open();
     // Past the limit and the lease the run gives the turn back.
     tokio::time::sleep(Duration::from_secs(40)).await;
-    setup.store.be_away(false);
+    setup.store.set_unreachable(false);
     let outcome = world.outcome(turn.id).await;
     assert!(
         matches!(

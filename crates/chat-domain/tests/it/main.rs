@@ -10,7 +10,6 @@
 mod answers;
 mod faults;
 mod policies;
-mod protocol;
 mod reading;
 mod recovery;
 mod turns;

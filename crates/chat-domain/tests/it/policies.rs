@@ -229,10 +229,7 @@ async fn bad_messages_are_refused_and_change_nothing() {
         }
     );
     world.send(None, &"é".repeat(limit)).await;
-    let page = chat_domain::ConversationPage {
-        after: None,
-        limit: 9,
-    };
+    let page = chat_domain::ConversationPage::last_active(None, 9);
     assert_eq!(
         world
             .service

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{
-    ChatError, ConversationStore, Cursor, FailureKind, RawJson, ToolOutput, TurnEvent, TurnFailure,
+    ChatError, Conversations, Cursor, FailureKind, RawJson, ToolOutput, TurnEvent, TurnFailure,
     TurnLimits, TurnOutcome, Unavailability,
 };
 use futures_util::StreamExt;
@@ -210,7 +210,7 @@ async fn a_worker_that_lost_its_turns_writes_nothing() {
         .await;
     let turn = frozen.send(None, "Hi").await;
     gate.reached_by(1).await;
-    setup.store.forget_workers();
+    setup.store.delete_workers();
     let heir = setup.saying([vec![Script::text("New.")]]).await;
     assert_eq!(heir.outcome(turn.id).await, TurnOutcome::Completed);
     // It hears of it by its heartbeat, not only when it writes.
@@ -283,9 +283,9 @@ async fn after_an_outage_those_who_live_keep_their_turns() {
     let turns = [one.send(None, "Hi").await, other.send(None, "Hi").await];
     gate.reached_by(2).await;
     // Each lease has run out by the end, though nobody died.
-    setup.store.be_away(true);
+    setup.store.set_unreachable(true);
     tokio::time::sleep(setup.limits.lease * 3).await;
-    setup.store.be_away(false);
+    setup.store.set_unreachable(false);
     tokio::time::sleep(setup.limits.lease * 3).await;
     gate.open();
     for (world, turn) in [(&one, &turns[0]), (&other, &turns[1])] {
@@ -325,7 +325,7 @@ async fn nobody_waits_for_ever_when_the_store_stays_away() {
         .await;
     let turn = world.send(None, "Hi").await;
     gate.reached_by(1).await;
-    setup.store.be_away(true);
+    setup.store.set_unreachable(true);
     gate.open();
     let stream = world
         .service
@@ -340,7 +340,7 @@ async fn nobody_waits_for_ever_when_the_store_stays_away() {
         "{:?}",
         asked.elapsed()
     );
-    setup.store.be_away(false);
+    setup.store.set_unreachable(false);
     // Its time was up before the store came back.
     let outcome = world.outcome(turn.id).await;
     assert!(
@@ -371,10 +371,7 @@ async fn a_refused_message_changes_nothing_and_says_why() {
         .try_send(None, "Hi", chat_domain::BusyPolicy::Enqueue)
         .await;
     assert!(matches!(refused, Err(ChatError::Store(_))), "{refused:?}");
-    let page = chat_domain::ConversationPage {
-        after: None,
-        limit: 9,
-    };
+    let page = chat_domain::ConversationPage::last_active(None, 9);
     assert!(
         world
             .service

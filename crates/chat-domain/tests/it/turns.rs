@@ -190,7 +190,7 @@ async fn a_tools_failure_is_an_answer_for_the_agent() {
 
 #[tokio::test(start_paused = true)]
 async fn tools_the_agent_ran_itself_are_recorded_with_its_answer() {
-    let ran = StepEvent::Ran {
+    let ran = StepEvent::ExecutedTool {
         tool: "search".to_owned(),
         arguments: RawJson::from_valid(r#"{"q":"rust"}"#),
         outcome: ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("[1]"))),
@@ -495,7 +495,7 @@ async fn an_answer_that_is_nested_too_deep_fails_and_the_turn_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn what_strict_readers_refuse_is_replaced_wherever_it_comes_from() {
     let tools = FakeTools::new().answering("look", false, r#"{"a":"\ud83d","b":"\u0000"}"#);
-    let ran = StepEvent::Ran {
+    let ran = StepEvent::ExecutedTool {
         tool: "se\0arch".to_owned(),
         arguments: RawJson::from_valid(r#"{"q":"\udc00"}"#),
         outcome: ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid(r#""\ud83d""#))),

@@ -7,9 +7,9 @@ use chat_domain::testing::{
 };
 use chat_domain::transcript::Entry;
 use chat_domain::{
-    Agent, BusyPolicy, ChatError, ChatService, ConversationId, Cursor, Deps, Item, ItemBody,
-    StartTurn, StartedTurn, ToolOutcome, Turn, TurnEvent, TurnId, TurnLimits, TurnOutcome,
-    TurnPage, TurnStatus, UserId,
+    Agent, BusyPolicy, ChatError, ChatService, ChatServiceConfig, ConversationId, Cursor, Item,
+    ItemBody, StartTurn, StartedTurn, ToolOutcome, Turn, TurnEvent, TurnId, TurnLimits,
+    TurnOutcome, TurnPage, TurnStatus, UserId,
 };
 use futures_util::StreamExt;
 use tokio::task::{AbortHandle, JoinSet};
@@ -47,7 +47,7 @@ impl Setup {
     /// Starts a server. Several may run over one store, and a new one after a crash of the old.
     pub async fn start(&self, agent: ScriptedAgent, tools: FakeTools) -> World {
         let (agent, tools, signals) = (Arc::new(agent), Arc::new(tools), Arc::<Signals>::default());
-        let service = ChatService::open(Deps {
+        let service = ChatService::open(ChatServiceConfig {
             store: self.store.clone(),
             agent: agent.clone() as Arc<dyn Agent>,
             tools: tools.clone(),

@@ -11,7 +11,7 @@
 //! message that was asked first: for the user it is the same item.
 
 use chat_domain::{
-    Conversation, FinishReason, Item, ItemBody, MessageId, Role, Timestamp, Turn, TurnLog,
+    Conversation, FinishReason, Item, ItemBody, LoggedTurn, MessageId, OriginalMessage, Role, Turn,
     TurnOutcome, TurnStatus,
 };
 use serde::Serialize;
@@ -138,12 +138,11 @@ impl OutputText {
     }
 }
 
-/// The user's message among some items, under the id and the time of the message that was `asked`
-/// first.
+/// The user's message among some items, under the id and the time of the `original` message.
 pub(super) fn question(
     thread: ThreadId,
     items: &[Item],
-    asked: Option<(MessageId, Timestamp)>,
+    original: Option<OriginalMessage>,
 ) -> Option<ThreadItem> {
     items.iter().find_map(|item| match &item.body {
         ItemBody::Message(message) if message.role == Role::User => {
@@ -156,7 +155,8 @@ pub(super) fn question(
                 attachments: Vec::new(),
                 inference_options: Empty {},
             };
-            let (message, at) = asked.unwrap_or((message.id, item.at));
+            let (message, at) =
+                original.map_or((message.id, item.at), |original| (original.id, original.at));
             let id = ItemId {
                 kind: ItemKind::Message,
                 message,
@@ -248,15 +248,15 @@ fn incomplete(turn: &Turn) -> Option<Task> {
     (!content.is_empty()).then(|| Task::mark(title, Some(content.join("\n\n"))))
 }
 
-/// All items of a turn, in order; if it is a retry, its question was `asked` first under this id,
-/// at this time.
-pub fn items(log: &TurnLog, asked: Option<(MessageId, Timestamp)>) -> Vec<ThreadItem> {
+/// All items of a turn, in order. The message of a retry has the id and the time of the original
+/// message.
+pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
     enum Entry {
         Item(ThreadItem),
         Calls(Calls),
     }
     let thread = ThreadId(log.turn.conversation);
-    let mut entries: Vec<Entry> = question(thread, &log.items, asked)
+    let mut entries: Vec<Entry> = question(thread, &log.items, log.turn.original)
         .map(Entry::Item)
         .into_iter()
         .collect();

@@ -1,11 +1,9 @@
 //! Lists, page by page. A cursor is the id of the last object of the page before, as ChatKit's
 //! front end wants it.
 
-use std::collections::HashMap;
-
 use chat_domain::{
-    BegunPage, Conversation, ConversationId, MessageId, Ordinal, Timestamp, Turn, TurnId, TurnLog,
-    TurnPage,
+    Conversation, ConversationId, ConversationOrder, ConversationPage, LoggedTurn, Ordinal,
+    PageOrder, Turn, TurnPage,
 };
 
 use serde::Serialize;
@@ -46,11 +44,18 @@ pub struct Threads {
 
 impl Threads {
     /// What to ask for: one more than the page has, to know whether another follows.
-    pub fn page(&self) -> BegunPage {
-        BegunPage {
-            after: self.after,
+    pub fn page(&self) -> ConversationPage {
+        let order = if self.extent.newest_first {
+            PageOrder::NewestFirst
+        } else {
+            PageOrder::OldestFirst
+        };
+        ConversationPage {
+            order: ConversationOrder::Created {
+                after: self.after,
+                order,
+            },
             limit: self.extent.limit + 1,
-            newest_first: self.extent.newest_first,
         }
     }
 
@@ -113,16 +118,9 @@ impl Items {
         }
     }
 
-    /// The answer; `asked` has the first questions of the turns that are retries.
-    pub fn encode(
-        &self,
-        found: &[TurnLog],
-        asked: &HashMap<TurnId, (MessageId, Timestamp)>,
-    ) -> Page<ThreadItem> {
-        let mut all: Vec<_> = found
-            .iter()
-            .flat_map(|log| items(log, asked.get(&log.turn.id).copied()))
-            .collect();
+    /// The answer.
+    pub fn encode(&self, found: &[LoggedTurn]) -> Page<ThreadItem> {
+        let mut all: Vec<_> = found.iter().flat_map(items).collect();
         if self.extent.newest_first {
             all.reverse();
         }

@@ -1,6 +1,6 @@
 //! Messages, as clients are shown them.
 
-use chat_domain::{Item, ItemBody, Role, TurnLog};
+use chat_domain::{Item, ItemBody, LoggedTurn, Role};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -103,7 +103,7 @@ pub enum Part {
 ///
 /// An assistant's message without text and calls is shown only if it is the whole answer of a turn
 /// that completed.
-pub fn messages(log: &TurnLog) -> [Option<MessageObject>; 2] {
+pub fn messages(log: &LoggedTurn) -> [Option<MessageObject>; 2] {
     let mut user = user_message(log);
     let mut assistant = assistant_message(log);
     if let Some(last) = assistant.as_mut().or(user.as_mut()) {
@@ -114,7 +114,7 @@ pub fn messages(log: &TurnLog) -> [Option<MessageObject>; 2] {
     [user, assistant]
 }
 
-fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) -> MessageObject {
+fn message(log: &LoggedTurn, item: &Item, id: Uuid, role: Role, content: String) -> MessageObject {
     MessageObject {
         id,
         turn_id: log.turn.id.0,
@@ -134,7 +134,7 @@ fn message(log: &TurnLog, item: &Item, id: Uuid, role: Role, content: String) ->
     }
 }
 
-fn user_message(log: &TurnLog) -> Option<MessageObject> {
+fn user_message(log: &LoggedTurn) -> Option<MessageObject> {
     log.items.iter().find_map(|item| match &item.body {
         ItemBody::Message(said) if said.role == Role::User => {
             Some(message(log, item, said.id.0, said.role, said.text.clone()))
@@ -143,7 +143,7 @@ fn user_message(log: &TurnLog) -> Option<MessageObject> {
     })
 }
 
-fn assistant_message(log: &TurnLog) -> Option<MessageObject> {
+fn assistant_message(log: &LoggedTurn) -> Option<MessageObject> {
     let mut last = None;
     let mut texts = Vec::new();
     let mut parts = Vec::new();

@@ -4,8 +4,8 @@
 //! The domain is asked for one entry more than a page has, to know whether another page follows.
 
 use chat_domain::{
-    Conversation, ConversationId, ConversationPage, Ordinal, Position, Timestamp, ToolCallPage,
-    ToolCallRecord, TurnLog, TurnPage,
+    Conversation, ConversationCursor, ConversationId, ConversationPage, LoggedTurn, Ordinal,
+    Position, Timestamp, ToolCallPage, ToolCallRecord, TurnPage,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -52,10 +52,10 @@ impl Conversations {
 
     /// What to ask for.
     pub fn page(&self) -> ConversationPage {
-        ConversationPage {
-            after: self.after,
-            limit: self.limit + 1,
-        }
+        let after = self
+            .after
+            .map(|(updated_at, id)| ConversationCursor { updated_at, id });
+        ConversationPage::last_active(after, self.limit + 1)
     }
 
     /// The answer.
@@ -228,8 +228,8 @@ impl Messages {
     }
 
     /// The answer.
-    pub fn encode(&self, found: &[TurnLog]) -> MessageList {
-        let placed = |log: &TurnLog| {
+    pub fn encode(&self, found: &[LoggedTurn]) -> MessageList {
+        let placed = |log: &LoggedTurn| {
             let first = log.turn.ordinal.0.saturating_mul(2);
             let [user, assistant] = messages(log);
             [

@@ -1,6 +1,6 @@
 //! The reply to a message, once its turn has ended.
 
-use chat_domain::{Item, Turn, TurnLog, TurnOutcome, TurnPage, TurnStatus};
+use chat_domain::{Item, LoggedTurn, Turn, TurnOutcome, TurnPage, TurnStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -85,7 +85,11 @@ pub fn begin(turn: Turn, items: Vec<Item>) -> Result<String, Problem> {
 ///
 /// # Errors
 /// `internal`: never with what the domain gives.
-pub fn append_messages(before: &mut String, is_first: bool, log: &TurnLog) -> Result<(), Problem> {
+pub fn append_messages(
+    before: &mut String,
+    is_first: bool,
+    log: &LoggedTurn,
+) -> Result<(), Problem> {
     let mut separator = if is_first { "" } else { "," };
     for message in messages(log).into_iter().flatten() {
         before.push_str(separator);
@@ -104,7 +108,7 @@ pub fn append_messages(before: &mut String, is_first: bool, log: &TurnLog) -> Re
 pub fn reply(
     turn: Turn,
     items: Vec<Item>,
-    conversation: Option<&[TurnLog]>,
+    conversation: Option<&[LoggedTurn]>,
 ) -> Result<ChatReply, Problem> {
     let status = match &turn.status {
         TurnStatus::Ended {
@@ -123,7 +127,7 @@ pub fn reply(
         }
         TurnStatus::Queued | TurnStatus::Running => return Err(Code::Internal.into()),
     };
-    let log = TurnLog { turn, items };
+    let log = LoggedTurn { turn, items };
     let (response, tool_calls) = match messages(&log) {
         [_, Some(answer)] => (answer.content, answer.tool_calls),
         _ => Default::default(),

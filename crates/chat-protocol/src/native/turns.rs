@@ -1,7 +1,7 @@
 //! Conversations and turns, as clients are shown them.
 
 use chat_domain::{
-    Conversation, FinishReason, Turn, TurnFailure, TurnLog, TurnOutcome, TurnStatus, TurnView,
+    Conversation, FinishReason, LoggedTurn, Turn, TurnFailure, TurnOutcome, TurnStatus, TurnView,
     Usage,
 };
 use serde::Serialize;
@@ -256,7 +256,7 @@ impl From<TurnView> for TurnDetailObject {
             message_id: draft.message.0,
             content: draft.text,
         });
-        let log = TurnLog {
+        let log = LoggedTurn {
             turn: view.turn,
             items: view.items,
         };

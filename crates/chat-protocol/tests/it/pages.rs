@@ -2,7 +2,7 @@
 //! once, in order.
 
 use chat_domain::testing::LogBuilder;
-use chat_domain::{ConversationId, TurnLog, TurnOutcome, TurnPage};
+use chat_domain::{ConversationId, LoggedTurn, TurnOutcome, TurnPage};
 use chat_protocol::native::messages::messages;
 use chat_protocol::native::pages::{MessageList, Messages};
 use chat_protocol::native::query::Query;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 const CONVERSATION: ConversationId = ConversationId(Uuid::from_u128(7));
 
 /// Turns, some answered, with gaps between their ordinals as superseded turns leave them.
-fn turns() -> impl Strategy<Value = Vec<TurnLog>> {
+fn turns() -> impl Strategy<Value = Vec<LoggedTurn>> {
     proptest::collection::vec((any::<bool>(), 1..3_u64), 0..12).prop_map(|turns| {
         let mut ordinal = 0;
         let turn = |(answered, step)| {
@@ -29,8 +29,8 @@ fn turns() -> impl Strategy<Value = Vec<TurnLog>> {
 }
 
 /// What a store gives for a page, after the port's contract.
-fn store(turns: &[TurnLog], page: TurnPage) -> Vec<TurnLog> {
-    let within = |log: &&TurnLog| {
+fn store(turns: &[LoggedTurn], page: TurnPage) -> Vec<LoggedTurn> {
+    let within = |log: &&LoggedTurn| {
         page.after.is_none_or(|after| log.turn.ordinal > after)
             && page.before.is_none_or(|before| log.turn.ordinal < before)
     };
@@ -43,7 +43,7 @@ fn store(turns: &[TurnLog], page: TurnPage) -> Vec<TurnLog> {
     }
 }
 
-fn page(turns: &[TurnLog], query: &str) -> MessageList {
+fn page(turns: &[LoggedTurn], query: &str) -> MessageList {
     let wanted = Messages::decode(CONVERSATION, &Query::new(query)).unwrap();
     wanted.encode(&store(turns, wanted.page()))
 }

@@ -7,10 +7,10 @@ use chat_domain::testing::{
     FakeTools, FixedEnvironment, Gate, LogBuilder, MemoryStore, Script, ScriptedAgent, Signals,
 };
 use chat_domain::{
-    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ConversationId, Cursor,
-    Deps, FailureKind, FinishReason, InvalidInput, Item, Position, RetryTurn, StartTurn, ToolError,
-    ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId, TurnLimits, TurnOutcome,
-    TurnPage, TurnStatus, UnknownCause, UserId,
+    Agent, AgentErrorKind, BusyPolicy, CallError, ChatError, ChatService, ChatServiceConfig,
+    ConversationId, Cursor, FailureKind, FinishReason, InvalidInput, Item, Position, RetryTurn,
+    StartTurn, ToolError, ToolErrorKind, ToolOutcome, Turn, TurnEvent, TurnFailure, TurnId,
+    TurnLimits, TurnOutcome, TurnPage, TurnStatus, UnknownCause, UserId,
 };
 use chat_protocol::chatkit;
 use chat_protocol::native::messages::messages;
@@ -39,7 +39,7 @@ impl Chat {
             .with("vanish", false, |_| {
                 Box::pin(async { Err(CallError::Unknown) })
             });
-        let deps = Deps {
+        let deps = ChatServiceConfig {
             store: Arc::new(MemoryStore::new()),
             agent: Arc::new(agent),
             tools: Arc::new(tools),
@@ -226,10 +226,7 @@ async fn answers_that_are_not_whole() {
         .turns(&chat.owner, turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
-    let items: Vec<_> = logs
-        .iter()
-        .flat_map(|log| chatkit::items::items(log, None))
-        .collect();
+    let items: Vec<_> = logs.iter().flat_map(chatkit::items::items).collect();
     insta::assert_snapshot!("not_whole_chatkit", pretty(&items));
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use bytes::Bytes;
-use chat_domain::{Item, ItemBody, MessageId, Ordinal, Turn, TurnId, TurnLog, TurnPage, UserId};
+use chat_domain::{Item, ItemBody, LoggedTurn, MessageId, Ordinal, Turn, TurnId, TurnPage, UserId};
 use chat_protocol::native::query::Shown;
 use chat_protocol::native::reply::{END, append_messages, begin};
 use chat_protocol::problem::Code;
@@ -249,7 +249,7 @@ impl Reply {
             };
             if self.shown == Shown::Turn {
                 text = begin(turn.clone(), items.clone())?;
-                append_messages(&mut text, true, &TurnLog { turn, items })?;
+                append_messages(&mut text, true, &LoggedTurn { turn, items })?;
                 text.push_str(END);
                 return Ok(Page {
                     at,
@@ -310,7 +310,7 @@ impl Reply {
     async fn decide_hidden(
         &mut self,
         after: Option<Ordinal>,
-        logs: &[TurnLog],
+        logs: &[LoggedTurn],
     ) -> Result<(), Refusal> {
         let needs_decision = match &self.hidden {
             None => true,
@@ -331,7 +331,7 @@ impl Reply {
                     (self.owner.clone(), self.turn.conversation, self.question);
                 let turn = self.state.call(move |service| async move {
                     service
-                        .turn_of(&owner, conversation, question)
+                        .turn_of_message(&owner, conversation, question)
                         .await
                         .map_err(of_new_turn)
                 });
@@ -381,7 +381,7 @@ impl Reply {
         &self,
         after: Option<Ordinal>,
         limit: u32,
-    ) -> Result<Vec<TurnLog>, Refusal> {
+    ) -> Result<Vec<LoggedTurn>, Refusal> {
         let (owner, conversation) = (self.owner.clone(), self.turn.conversation);
         let before = Some(Ordinal(self.turn.ordinal.0 + 1));
         let page = TurnPage {

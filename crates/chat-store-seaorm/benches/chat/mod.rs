@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_domain::testing::prelude::*;
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, HeldTurn, ItemBody, Message,
-    MessageId, NewItem, Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId,
-    WorkerId,
+    BeginOutcome, BeginTurn, BusyPolicy, ConversationId, HeldTurn, ItemBody, Message, MessageId,
+    NewItem, Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use uuid::Uuid;
@@ -24,7 +24,7 @@ impl Chat {
         let store = Arc::new(SeaOrmStore::open(url, options).await.unwrap());
         let worker = WorkerId(Uuid::now_v7());
         store
-            .enroll(worker, Duration::from_secs(3600))
+            .register(worker, Duration::from_secs(3600))
             .await
             .unwrap();
         Self {
@@ -89,17 +89,17 @@ impl Chat {
             idempotency: None,
             retry_of: None,
         };
-        match self.store.begin_turn(begin).await.unwrap() {
-            Begun::Running(held) => Some(held),
-            Begun::Queued(_) => None,
-            Begun::Existing(turn) => panic!("{turn:?}"),
+        match self.store.begin(begin).await.unwrap() {
+            BeginOutcome::Started(held) => Some(held),
+            BeginOutcome::Queued(_) => None,
+            BeginOutcome::Duplicate(turn) => panic!("{turn:?}"),
         }
     }
 
     /// Reads a conversation; returns how many turns it has.
     pub async fn read(&self, conversation: ConversationId) -> u64 {
         self.store
-            .turns(&self.owner, conversation, TurnPage::ALL)
+            .logged_turns(&self.owner, conversation, TurnPage::ALL)
             .await
             .unwrap()
             .len() as u64

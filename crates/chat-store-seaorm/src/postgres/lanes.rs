@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pool::Pool;
-use crate::batch::{self, Transact, write};
-use crate::fault::Fault;
-use crate::job::Job;
+use crate::batch::{self, TransactionRunner, write};
+use crate::fault::StoreFault;
+use crate::job::BatchedWrite;
 use crate::source::Source;
 use crate::writer::WAITING;
 
@@ -29,14 +29,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Does commands until it is dropped.
 pub(crate) struct Lanes {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<BatchedWrite>,
     shared: Arc<Shared>,
     closing: CancellationToken,
 }
 
 struct Shared {
     source: Source,
-    waiting: Mutex<mpsc::Receiver<Job>>,
+    waiting: Mutex<mpsc::Receiver<BatchedWrite>>,
     /// One for each lane; whoever has them all is alone.
     permits: Semaphore,
     lanes: u32,
@@ -73,9 +73,9 @@ impl Lanes {
         }
     }
 
-    pub(crate) async fn send(&self, job: Job) -> Result<(), Fault> {
+    pub(crate) async fn send(&self, job: BatchedWrite) -> Result<(), StoreFault> {
         if self.closing.is_cancelled() {
-            return Err(Fault::Closed);
+            return Err(StoreFault::Closed);
         }
         if job.is_other() {
             let shared = Arc::clone(&self.shared);
@@ -85,7 +85,7 @@ impl Lanes {
             );
             return Ok(());
         }
-        self.jobs.send(job).await.map_err(|_| Fault::Closed)
+        self.jobs.send(job).await.map_err(|_| StoreFault::Closed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -133,7 +133,7 @@ async fn lane(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
 
 impl Shared {
     /// Does a command that needs no lane.
-    async fn beside(&self, job: Job) {
+    async fn beside(&self, job: BatchedWrite) {
         // It decides by what was begun before it: that must have come to its end.
         let _all = if job.is_last() {
             self.permits.acquire_many(self.lanes).await.ok()
@@ -145,9 +145,9 @@ impl Shared {
 }
 
 #[async_trait]
-impl Transact for Shared {
+impl TransactionRunner for Shared {
     /// Begins anew what failed in passing.
-    async fn transact(&self, jobs: &mut [Job]) -> Result<(), Fault> {
+    async fn transact(&self, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault> {
         let deadline = Instant::now() + self.limit;
         let mut uncertain = false;
         let mut pause = Duration::ZERO;
@@ -163,14 +163,14 @@ impl Transact for Shared {
             };
             // A COMMIT without an answer was done or not. Done again under the same ids, it says
             // which.
-            uncertain |= matches!(fault, Fault::Uncertain(_));
+            uncertain |= matches!(fault, StoreFault::CommitOutcomeUnknown(_));
             let worthwhile = if uncertain {
                 fault.unavailability().is_some()
             } else {
                 fault.is_passing() && tries < TRIES
             };
             if !(worthwhile
-                && jobs.iter().all(Job::is_repeatable)
+                && jobs.iter().all(BatchedWrite::is_repeatable)
                 && Instant::now() + pause < deadline)
             {
                 return Err(fault);

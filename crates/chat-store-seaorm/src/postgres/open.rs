@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::pool::Pool;
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::open::{OpenError, OpenOptions, must_migrate};
 use crate::sql::{Row, Sql};
 
@@ -39,7 +39,7 @@ pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenE
     check_settings(&pool).await?;
     check_statements(&connect)
         .await
-        .map_err(|error| Fault::of(Arc::new(error)))?;
+        .map_err(|error| StoreFault::of(Arc::new(error)))?;
     migrate(connect, options).await?;
     Ok(pool)
 }
@@ -92,7 +92,7 @@ async fn migrate(connect: PgConnectOptions, options: &OpenOptions) -> Result<(),
         .acquire_timeout(options.connect_timeout)
         .connect_with(connect)
         .await;
-    let pool = pool.map_err(|error| Fault::Connect(Arc::new(error)))?;
+    let pool = pool.map_err(|error| StoreFault::Connect(Arc::new(error)))?;
     let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
     let done = bring_up_to_date(&db, options.migrate).await;
     db.close().await?;

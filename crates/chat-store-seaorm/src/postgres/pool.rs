@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Error};
 
 use super::session::Session;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::open::OpenOptions;
 
 /// A connection that was idle for longer is asked before it is used: networks forget connections
@@ -59,7 +59,10 @@ impl Manager for Connector {
 
 impl Pool {
     /// A pool that connects when it is asked to.
-    pub(crate) fn new(connect: PgConnectOptions, options: &OpenOptions) -> Result<Self, Fault> {
+    pub(crate) fn new(
+        connect: PgConnectOptions,
+        options: &OpenOptions,
+    ) -> Result<Self, StoreFault> {
         let connections = deadpool::managed::Pool::builder(Connector(connect))
             .max_size(usize::try_from(options.connections.max(1)).unwrap_or(usize::MAX))
             // Those that are used stay warm.
@@ -69,7 +72,7 @@ impl Pool {
             .recycle_timeout(Some(QUESTION))
             .runtime(deadpool::Runtime::Tokio1)
             .build()
-            .map_err(|error| Fault::Contradiction(error.to_string()))?;
+            .map_err(|error| StoreFault::InvariantViolation(error.to_string()))?;
         let limit = options.statement_timeout.as_millis();
         let settings = [
             format!("statement_timeout = {limit}"),
@@ -92,23 +95,23 @@ impl Pool {
     }
 
     /// A connection on which each statement is a transaction of its own.
-    pub(crate) async fn session(&self) -> Result<Session, Fault> {
+    pub(crate) async fn session(&self) -> Result<Session, StoreFault> {
         let connection = self.connections.get().await.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => Fault::TimedOut,
+            PoolError::Timeout(TimeoutType::Wait) => StoreFault::TimedOut,
             PoolError::Timeout(_) => {
-                Fault::Connect(Arc::new(Error::Io(std::io::ErrorKind::TimedOut.into())))
+                StoreFault::Connect(Arc::new(Error::Io(std::io::ErrorKind::TimedOut.into())))
             }
-            PoolError::Backend(error) => Fault::Connect(Arc::new(error)),
-            PoolError::Closed => Fault::Closed,
+            PoolError::Backend(error) => StoreFault::Connect(Arc::new(error)),
+            PoolError::Closed => StoreFault::Closed,
             error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
-                Fault::Contradiction(error.to_string())
+                StoreFault::InvariantViolation(error.to_string())
             }
         })?;
         Ok(Session::new(connection, self.clone()))
     }
 
     /// A connection in a transaction that will write.
-    pub(crate) async fn begin(&self) -> Result<Session, Fault> {
+    pub(crate) async fn begin(&self) -> Result<Session, StoreFault> {
         let mut session = self.session().await?;
         session.begin(&self.begin).await?;
         Ok(session)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::errors::unavailability;
 use super::pool::{Borrowed, Pool};
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::sql::{Bound, Dialect, Row, Sql, Value};
 
 /// A connection in use, in a transaction or not.
@@ -46,25 +46,25 @@ impl Session {
         }
     }
 
-    pub(super) async fn begin(&mut self, text: &str) -> Result<(), Fault> {
+    pub(super) async fn begin(&mut self, text: &str) -> Result<(), StoreFault> {
         self.in_transaction = true;
         self.simple(text.to_owned()).await
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), Fault> {
+    pub(crate) async fn commit(mut self) -> Result<(), StoreFault> {
         let committed = self.simple("COMMIT".to_owned()).await;
         self.in_transaction = committed.is_err();
         // Until it is answered, nobody knows what became of it.
         committed.map_err(|fault| {
             if fault.unavailability().is_some() {
-                Fault::Uncertain(Box::new(fault))
+                StoreFault::CommitOutcomeUnknown(Box::new(fault))
             } else {
                 fault
             }
         })
     }
 
-    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, Fault> {
+    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, StoreFault> {
         let (text, arguments) = rendered(sql)?;
         let done = self.ask(async move |connection| {
             sqlx::query_with(AssertSqlSafe(text), arguments)
@@ -74,7 +74,7 @@ impl Session {
         Ok(done.await?.rows_affected())
     }
 
-    pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, Fault> {
+    pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, StoreFault> {
         let (text, arguments) = rendered(sql)?;
         let rows = self.ask(async move |connection| {
             sqlx::query_with(AssertSqlSafe(text), arguments)
@@ -90,7 +90,7 @@ impl Session {
         &self,
         inserts: Vec<Sql>,
         updates: Vec<Sql>,
-    ) -> Result<Vec<u64>, Fault> {
+    ) -> Result<Vec<u64>, StoreFault> {
         let count = updates.len();
         let inserts = inserts
             .into_iter()
@@ -115,12 +115,13 @@ impl Session {
             .all(all.push(format!(" SELECT {}", counts.join(", "))))
             .await?;
         let row = rows.first().map(|row| Row::new("changes", 0, row));
-        let row = row.ok_or_else(|| Fault::Contradiction("a count without a row".to_owned()))?;
+        let row =
+            row.ok_or_else(|| StoreFault::InvariantViolation("a count without a row".to_owned()))?;
         (0..count).map(|place| row.count(place, "count")).collect()
     }
 
     /// Runs statements that need no preparing.
-    async fn simple(&self, text: String) -> Result<(), Fault> {
+    async fn simple(&self, text: String) -> Result<(), StoreFault> {
         self.ask(async move |connection| {
             connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await
         })
@@ -132,9 +133,9 @@ impl Session {
     async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, StoreFault> {
         let mut connection = self.connection.lock().await;
-        let connection = connection.as_mut().ok_or(Fault::Closed)?;
+        let connection = connection.as_mut().ok_or(StoreFault::Closed)?;
         self.at_rest.store(false, Ordering::Relaxed);
         let answer = timeout(self.pool.patience(), question(connection)).await;
         match answer {
@@ -146,11 +147,11 @@ impl Session {
                 if unavailability(&error).is_some() {
                     self.pool.distrust();
                 }
-                Err(Fault::of(Arc::new(error)))
+                Err(StoreFault::of(Arc::new(error)))
             }
             Err(_) => {
                 self.pool.distrust();
-                Err(Fault::TimedOut)
+                Err(StoreFault::TimedOut)
             }
         }
     }
@@ -169,7 +170,7 @@ impl Drop for Session {
     }
 }
 
-fn rendered(sql: Sql) -> Result<(String, PgArguments), Fault> {
+fn rendered(sql: Sql) -> Result<(String, PgArguments), StoreFault> {
     let (text, bound) = sql.render(Dialect::Postgres);
     let mut arguments = PgArguments::default();
     for bound in bound {
@@ -177,7 +178,9 @@ fn rendered(sql: Sql) -> Result<(String, PgArguments), Fault> {
             Bound::One(value) => add(&mut arguments, value),
             Bound::Column(column) => add_column(&mut arguments, column),
         };
-        added.map_err(|error| Fault::Contradiction(format!("a value cannot be sent: {error}")))?;
+        added.map_err(|error| {
+            StoreFault::InvariantViolation(format!("a value cannot be sent: {error}"))
+        })?;
     }
     Ok((text, arguments))
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::BACKEND;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 
 /// How long a server waits for the check before it serves. The check of a larger database goes on
 /// while the server works.
@@ -89,7 +89,7 @@ async fn check(connection: &DatabaseConnection) -> Finding {
         Ok(Some(Ok(word))) if word == "ok" => Finding::Whole,
         Ok(Some(Ok(problem))) => Finding::Damaged(problem),
         Ok(Some(Err(error))) | Err(error) => {
-            let fault = Fault::from(error);
+            let fault = StoreFault::from(error);
             if fault.is_damage() {
                 Finding::Damaged(fault.to_string())
             } else {

@@ -27,7 +27,7 @@ use self::file::FileLock;
 use self::log::LogGuard;
 use self::mark::Mark;
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::open::{OpenError, OpenOptions, must_migrate};
 use crate::sql::{Row, Sql};
 
@@ -114,16 +114,16 @@ impl Sqlite {
     /// known.
     ///
     /// Damage is noted, and not forgotten before the database is opened again.
-    pub(crate) fn explain(&self, fault: Fault) -> Fault {
+    pub(crate) fn explain(&self, fault: StoreFault) -> StoreFault {
         if fault.is_damage() {
             // Pages that are missing because somebody has cut the file are no damage: it may be put
             // back.
             if !self.is_in_place() {
-                return Fault::Misplaced;
+                return StoreFault::FileReplaced;
             }
             note_damage(&self.is_damaged, &fault);
         } else if fault.is_failed_write() && self.is_out_of_room() {
-            return Fault::NoRoom(Box::new(fault));
+            return StoreFault::NoRoom(Box::new(fault));
         }
         fault
     }
@@ -343,7 +343,10 @@ impl FileLock {
     fn name_damage(&self, error: OpenError) -> OpenError {
         match error {
             OpenError::Database(cause) => {
-                let problem = match (cause.downcast_ref::<DbErr>(), cause.downcast_ref::<Fault>()) {
+                let problem = match (
+                    cause.downcast_ref::<DbErr>(),
+                    cause.downcast_ref::<StoreFault>(),
+                ) {
                     (Some(error), _) if crate::fault::is_damage(error) => error.to_string(),
                     (_, Some(fault)) if fault.is_damage() => fault.to_string(),
                     _ => return OpenError::Database(cause),

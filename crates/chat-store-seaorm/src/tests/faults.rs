@@ -3,6 +3,8 @@
 use std::pin::pin;
 
 use async_trait::async_trait;
+use chat_domain::Refusal;
+use chat_domain::testing::prelude::*;
 use chat_domain::{Claim, Position, TurnPage, Unavailability};
 use sea_orm::sqlx::Connection;
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
@@ -11,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::OpenOptions;
 use crate::db::Db;
-use crate::job::{Command, Job, Stop};
+use crate::job::{BatchedWrite, Command, CommandError};
 use crate::source::Source;
 use crate::sqlite::Sqlite;
 
@@ -44,7 +46,7 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> Unavailabil
 }
 
 /// Polls a call once, which is enough to send it, and drops it.
-async fn sent_and_dropped(call: impl Future<Output = Result<Begun, StoreError>>) {
+async fn sent_and_dropped(call: impl Future<Output = Result<BeginOutcome, StoreError>>) {
     let mut call = pin!(call);
     tokio::select! {
         biased;
@@ -54,12 +56,12 @@ async fn sent_and_dropped(call: impl Future<Output = Result<Begun, StoreError>>)
 }
 
 async fn exists(store: &SeaOrmStore, begin: &BeginTurn) -> bool {
-    match store.turn(&ann(), begin.turn, Position::START).await {
+    match store.view(&ann(), begin.turn, Position::START).await {
         Ok(view) => {
             assert_eq!(view.items.len(), 1);
             true
         }
-        Err(StoreError::NotFound) => false,
+        Err(StoreError::Refused(Refusal::NotFound)) => false,
         Err(other) => panic!("{other:?}"),
     }
 }
@@ -69,7 +71,7 @@ async fn a_command_that_spoils_its_batch_fails_alone() {
     let (_folder, store, writer) = store().await;
     let worker = enrolled(&store).await;
     let used = first_message(worker);
-    running(store.begin_turn(used.clone()).await.unwrap());
+    running(store.begin(used.clone()).await.unwrap());
     // While the writer waits for its connection, callers queue up.
     let busy = writer.begin().await.unwrap();
     let calls: Vec<_> = (0..21)
@@ -80,7 +82,7 @@ async fn a_command_that_spoils_its_batch_fails_alone() {
             }
             let call = tokio::spawn({
                 let (store, begin) = (Arc::clone(&store), begin.clone());
-                async move { store.begin_turn(begin).await }
+                async move { store.begin(begin).await }
             });
             (number, begin, call)
         })
@@ -105,12 +107,12 @@ async fn a_caller_that_goes_away_takes_nobody_along() {
     let busy = writer.begin().await.unwrap();
     let gone: Vec<_> = (0..10).map(|_| first_message(worker)).collect();
     for begin in &gone {
-        sent_and_dropped(store.begin_turn(begin.clone())).await;
+        sent_and_dropped(store.begin(begin.clone())).await;
     }
     let staying = first_message(worker);
     let stays = tokio::spawn({
         let (store, begin) = (Arc::clone(&store), staying.clone());
-        async move { store.begin_turn(begin).await }
+        async move { store.begin(begin).await }
     });
     busy.rollback().await.unwrap();
     running(stays.await.unwrap().unwrap());
@@ -118,7 +120,7 @@ async fn a_caller_that_goes_away_takes_nobody_along() {
     // Theirs are done wholly or not at all, and can be repeated.
     for begin in &gone {
         exists(&store, begin).await;
-        running(store.begin_turn(begin.clone()).await.unwrap());
+        running(store.begin(begin.clone()).await.unwrap());
         assert!(exists(&store, begin).await);
     }
 }
@@ -130,9 +132,9 @@ async fn a_turn_whose_caller_went_away_is_offered_to_the_next_claim_or_never_beg
     let begin = first_message(worker);
     // On this runtime the writer does not go on before the test waits: both commands are in one
     // batch.
-    sent_and_dropped(store.begin_turn(begin.clone())).await;
+    sent_and_dropped(store.begin(begin.clone())).await;
     let offered = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker,
             limit: 10,
             holding: Some(Vec::new()),
@@ -141,7 +143,7 @@ async fn a_turn_whose_caller_went_away_is_offered_to_the_next_claim_or_never_beg
         .unwrap();
     let offered: Vec<_> = offered.iter().map(|held| held.turn.id).collect();
     let later = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker,
             limit: 10,
             holding: None,
@@ -162,7 +164,7 @@ async fn reading_goes_on_while_the_writer_is_busy() {
         .await
         .unwrap();
     let turns = store
-        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert_eq!(turns[0].items.len(), 5);
@@ -193,12 +195,12 @@ async fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
                 text: "x".repeat(4_000),
                 ..first_message(worker)
             };
-            match store.begin_turn(begin.clone()).await {
+            match store.begin(begin.clone()).await {
                 Ok(_) => stored.push(begin),
                 failed => {
                     assert_eq!(unavailable(failed), Unavailability::Full);
                     assert!(!exists(&store, &begin).await);
-                    running(store.begin_turn(begin.clone()).await.unwrap());
+                    running(store.begin(begin.clone()).await.unwrap());
                     stored.push(begin);
                     break;
                 }
@@ -225,7 +227,7 @@ async fn a_database_that_can_only_be_read_is_read() {
         .await
         .unwrap();
     let refused = at_once(&store, 5, move |store, _| async move {
-        store.begin_turn(first_message(worker)).await
+        store.begin(first_message(worker)).await
     })
     .await;
     for answer in refused {
@@ -233,7 +235,7 @@ async fn a_database_that_can_only_be_read_is_read() {
     }
     assert_eq!(
         store
-            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
             .await
             .unwrap()
             .len(),
@@ -243,7 +245,7 @@ async fn a_database_that_can_only_be_read_is_read() {
         .execute_unprepared("PRAGMA query_only = OFF")
         .await
         .unwrap();
-    running(store.begin_turn(first_message(worker)).await.unwrap());
+    running(store.begin(first_message(worker)).await.unwrap());
 }
 
 #[tokio::test]
@@ -254,7 +256,7 @@ async fn a_connection_left_inside_a_transaction_is_thrown_away() {
     std::mem::forget(connection.begin().await.unwrap());
     drop(connection);
     let begin = first_message(worker);
-    running(store.begin_turn(begin.clone()).await.unwrap());
+    running(store.begin(begin.clone()).await.unwrap());
     assert!(exists(&store, &begin).await);
 }
 
@@ -269,14 +271,14 @@ async fn nobody_waits_for_ever() {
     let worker = enrolled(&store).await;
     let busy = writer.begin().await.unwrap();
     let refused = at_once(&store, 3, move |store, _| async move {
-        store.begin_turn(first_message(worker)).await
+        store.begin(first_message(worker)).await
     })
     .await;
     for answer in refused {
         assert_eq!(unavailable(answer), Unavailability::Timeout);
     }
     busy.rollback().await.unwrap();
-    running(store.begin_turn(first_message(worker)).await.unwrap());
+    running(store.begin(first_message(worker)).await.unwrap());
 }
 
 #[tokio::test]
@@ -284,8 +286,8 @@ async fn a_row_that_cannot_be_is_named() {
     let (_folder, store, writer) = store().await;
     let worker = enrolled(&store).await;
     let begin = first_message(worker);
-    let spoiled = running(store.begin_turn(begin.clone()).await.unwrap());
-    let sound = running(store.begin_turn(first_message(worker)).await.unwrap());
+    let spoiled = running(store.begin(begin.clone()).await.unwrap());
+    let sound = running(store.begin(first_message(worker)).await.unwrap());
     writer
         .execute_unprepared(&format!(
             "UPDATE messages SET role = 'nobody' WHERE text = '{}'",
@@ -298,7 +300,7 @@ async fn a_row_that_cannot_be_is_named() {
         .await
         .unwrap();
     let error = store
-        .turns(&ann(), spoiled.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), spoiled.turn.conversation, TurnPage::ALL)
         .await
         .unwrap_err();
     let StoreError::Internal(cause) = error else {
@@ -313,7 +315,7 @@ async fn a_row_that_cannot_be_is_named() {
     );
     assert_eq!(
         store
-            .turns(&ann(), sound.turn.conversation, TurnPage::ALL)
+            .logged_turns(&ann(), sound.turn.conversation, TurnPage::ALL)
             .await
             .unwrap()
             .len(),
@@ -328,7 +330,7 @@ struct Panic;
 impl Command for Panic {
     type Answer = ();
 
-    async fn run(&self, _db: &Db) -> Result<(), Stop> {
+    async fn run(&self, _db: &Db) -> Result<(), CommandError> {
         panic!("as the test wants it")
     }
 }
@@ -339,12 +341,12 @@ async fn a_store_without_its_writer_does_not_answer() {
     let worker = enrolled(&store).await;
     store.ping().await.unwrap();
     assert_eq!(
-        unavailable(store.writer.submit(Panic, Job::other).await),
+        unavailable(store.writer.submit(Panic, BatchedWrite::other).await),
         Unavailability::Unreachable
     );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
     assert_eq!(
-        unavailable(store.begin_turn(first_message(worker)).await),
+        unavailable(store.begin(first_message(worker)).await),
         Unavailability::Unreachable
     );
 }
@@ -355,7 +357,7 @@ async fn a_closed_store_says_so() {
     let worker = enrolled(&store).await;
     store.close().await;
     assert_eq!(
-        unavailable(store.begin_turn(first_message(worker)).await),
+        unavailable(store.begin(first_message(worker)).await),
         Unavailability::Unreachable
     );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);

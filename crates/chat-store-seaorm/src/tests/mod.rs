@@ -6,11 +6,12 @@ mod statements;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_domain::testing::prelude::*;
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, ConversationId, ConversationStore, EndedTurn, HeldTurn,
-    IdempotencyKey, ItemBody, Message, MessageId, NewItem, RanBy, RawJson, StoreError, Target,
-    Timestamp, Title, ToolCall, ToolCallId, ToolOutcome, ToolOutput, ToolResult, TurnId,
-    TurnOutcome, Usage, UserId, WorkerId,
+    BeginOutcome, BeginTurn, BusyPolicy, ConversationId, EndedTurn, HeldTurn, IdempotencyKey,
+    ItemBody, Message, MessageId, NewItem, RawJson, StoreError, Target, Timestamp, Title, ToolCall,
+    ToolCallId, ToolExecutor, ToolOutcome, ToolOutput, ToolResult, TurnId, TurnOutcome, Usage,
+    UserId, WorkerId,
 };
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ fn ann() -> UserId {
 
 async fn enrolled(store: &SeaOrmStore) -> WorkerId {
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, LEASE).await.unwrap();
+    store.register(worker, LEASE).await.unwrap();
     worker
 }
 
@@ -54,9 +55,9 @@ fn first_message(worker: WorkerId) -> BeginTurn {
     )
 }
 
-fn running(begun: Begun) -> HeldTurn {
+fn running(begun: BeginOutcome) -> HeldTurn {
     match begun {
-        Begun::Running(held) => held,
+        BeginOutcome::Started(held) => held,
         other => panic!("not running: {other:?}"),
     }
 }
@@ -87,7 +88,7 @@ fn step() -> [NewItem; 3] {
             message: message.id,
             tool: "list".to_owned(),
             arguments: json(),
-            ran_by: RanBy::Us,
+            executor: ToolExecutor::Server,
             agent_data: None,
         })),
         item(ItemBody::ToolResult(ToolResult {
@@ -114,13 +115,13 @@ async fn end(store: &SeaOrmStore, held: &HeldTurn) -> Result<EndedTurn, StoreErr
 
 /// One whole turn.
 async fn turn(store: &SeaOrmStore, target: Target, worker: WorkerId) -> HeldTurn {
-    let held = running(store.begin_turn(message(target, worker)).await.unwrap());
+    let held = running(store.begin(message(target, worker)).await.unwrap());
     let [call, result, message] = step();
     store
-        .append(&held.lease, vec![message, call])
+        .append_items(&held.lease, vec![message, call])
         .await
         .unwrap();
-    store.append(&held.lease, vec![result]).await.unwrap();
+    store.append_items(&held.lease, vec![result]).await.unwrap();
     end(store, &held).await.unwrap();
     held
 }

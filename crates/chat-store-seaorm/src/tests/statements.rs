@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
+use chat_domain::testing::prelude::*;
+use chat_domain::testing::retry_of;
 use chat_domain::{
-    BegunPage, Claim, ConversationPage, Draft, Feedback, Position, ToolCallPage, TurnPage,
+    Claim, ConversationCursor, ConversationOrder, ConversationPage, Draft, Feedback, PageOrder,
+    Position, ToolCallPage, TurnPage,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tempfile::TempDir;
@@ -59,37 +62,32 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
     let first = turn(store, first_message(worker).target, worker).await;
     let conversation = first.turn.conversation;
     let here = Target::Existing(conversation);
-    let held = running(
-        store
-            .begin_turn(message(here.clone(), worker))
-            .await
-            .unwrap(),
-    );
+    let held = running(store.begin(message(here.clone(), worker)).await.unwrap());
     let retry = BeginTurn {
-        retry_of: Some(first.turn.id),
+        retry_of: retry_of(first.turn.id),
         ..message(here.clone(), worker)
     };
-    let queued = store.begin_turn(retry).await.unwrap();
-    assert!(matches!(queued, Begun::Queued(_)));
+    let queued = store.begin(retry).await.unwrap();
+    assert!(matches!(queued, BeginOutcome::Queued(_)));
     store.request_cancel(&ann(), held.turn.id).await.unwrap();
     let draft = Draft {
         message: MessageId(Uuid::now_v7()),
         text: "so".to_owned(),
     };
     store
-        .heartbeat(worker, LEASE, vec![(held.lease, draft)])
+        .beat(worker, LEASE, vec![(held.lease, draft)])
         .await
         .unwrap();
     store
-        .append(&held.lease, step().into_iter().rev().take(1).collect())
+        .append_items(&held.lease, step().into_iter().rev().take(1).collect())
         .await
         .unwrap();
     let next = end(store, &held).await.unwrap().next.unwrap();
-    store.retire(worker, vec![next.turn.id]).await.unwrap();
+    store.deregister(worker, vec![next.turn.id]).await.unwrap();
     let other = enrolled(store).await;
     for holding in [None, Some(vec![next.turn.id])] {
         store
-            .claim_abandoned(Claim {
+            .claim(Claim {
                 worker: other,
                 limit: 10,
                 holding,
@@ -98,28 +96,25 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
             .unwrap();
     }
     store
-        .conversations(
-            &ann(),
-            ConversationPage {
-                after: None,
-                limit: 2,
-            },
-        )
+        .list(&ann(), ConversationPage::last_active(None, 2))
         .await
         .unwrap();
     store
-        .conversations(
+        .list(
             &ann(),
-            ConversationPage {
-                after: Some((Timestamp(9), conversation)),
-                limit: 2,
-            },
+            ConversationPage::last_active(
+                Some(ConversationCursor {
+                    updated_at: Timestamp(9),
+                    id: conversation,
+                }),
+                2,
+            ),
         )
         .await
         .unwrap();
     store.conversation(&ann(), conversation).await.unwrap();
     store
-        .turns(&ann(), conversation, TurnPage::ALL)
+        .logged_turns(&ann(), conversation, TurnPage::ALL)
         .await
         .unwrap();
     let page = TurnPage {
@@ -129,10 +124,13 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
         newest: true,
         superseded: true,
     };
-    store.turns(&ann(), conversation, page).await.unwrap();
-    store.turn(&ann(), next.turn.id, Position(1)).await.unwrap();
     store
-        .tool_calls(
+        .logged_turns(&ann(), conversation, page)
+        .await
+        .unwrap();
+    store.view(&ann(), next.turn.id, Position(1)).await.unwrap();
+    store
+        .call_records(
             &ann(),
             conversation,
             ToolCallPage {
@@ -142,15 +140,14 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
         )
         .await
         .unwrap();
-    for newest_first in [true, false] {
+    for order in [PageOrder::NewestFirst, PageOrder::OldestFirst] {
         for after in [None, Some(conversation)] {
             store
-                .conversations_begun(
+                .list(
                     &ann(),
-                    BegunPage {
-                        after,
+                    ConversationPage {
+                        order: ConversationOrder::Created { after, order },
                         limit: 2,
-                        newest_first,
                     },
                 )
                 .await
@@ -161,17 +158,9 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
         panic!("{next:?}")
     };
     store.turn_of(&ann(), conversation, asked.id).await.unwrap();
-    assert_eq!(
-        store
-            .first_asked(&ann(), vec![first.turn.id, next.turn.id])
-            .await
-            .unwrap()
-            .len(),
-        2
-    );
-    store.forget_key(&ann(), first.turn.id).await.unwrap();
+    store.release_key(&ann(), first.turn.id).await.unwrap();
     store
-        .give_feedback(
+        .set_feedback(
             &ann(),
             conversation,
             vec![asked.id],
@@ -180,7 +169,6 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
         )
         .await
         .unwrap();
-    store.feedback(&ann(), conversation).await.unwrap();
     store
         .rename(
             &ann(),
@@ -279,21 +267,21 @@ async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
         heard.count();
         let held = running(
             store
-                .begin_turn(message(Target::Existing(conversation), worker))
+                .begin(message(Target::Existing(conversation), worker))
                 .await
                 .unwrap(),
         );
         let begin = heard.count();
         let [call, result, answer] = step();
         store
-            .append(&held.lease, vec![answer, call, result])
+            .append_items(&held.lease, vec![answer, call, result])
             .await
             .unwrap();
         let append = heard.count();
         end(&store, &held).await.unwrap();
         let end = heard.count();
         let turns = store
-            .turns(&ann(), conversation, TurnPage::ALL)
+            .logged_turns(&ann(), conversation, TurnPage::ALL)
             .await
             .unwrap();
         let read = heard.count();
@@ -315,22 +303,25 @@ async fn a_long_queue_is_not_read() {
     let worker = enrolled(&store).await;
     let mut counts = Vec::new();
     for queued in [2, 200] {
-        let held = running(store.begin_turn(first_message(worker)).await.unwrap());
+        let held = running(store.begin(first_message(worker)).await.unwrap());
         let here = Target::Existing(held.turn.conversation);
         let retry = BeginTurn {
-            retry_of: Some(held.turn.id),
+            retry_of: retry_of(held.turn.id),
             ..message(here.clone(), worker)
         };
         for begin in [message(here.clone(), worker), retry]
             .into_iter()
             .chain((2..queued).map(|_| message(here.clone(), worker)))
         {
-            store.begin_turn(begin).await.unwrap();
+            store.begin(begin).await.unwrap();
         }
         heard.count();
-        store.begin_turn(message(here, worker)).await.unwrap();
+        store.begin(message(here, worker)).await.unwrap();
         let [call, _, answer] = step();
-        store.append(&held.lease, vec![answer, call]).await.unwrap();
+        store
+            .append_items(&held.lease, vec![answer, call])
+            .await
+            .unwrap();
         let next = end(&store, &held).await.unwrap().next.unwrap();
         end(&store, &next).await.unwrap().next.unwrap();
         let mut rows = Vec::new();
@@ -354,7 +345,7 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
     let mut counts = Vec::new();
     for turns in [1, 100] {
         while drafts.len() < turns {
-            let held = running(store.begin_turn(first_message(worker)).await.unwrap());
+            let held = running(store.begin(first_message(worker)).await.unwrap());
             drafts.push((
                 held.lease,
                 Draft {
@@ -364,15 +355,12 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
             ));
         }
         heard.count();
-        store
-            .heartbeat(worker, LEASE, drafts.clone())
-            .await
-            .unwrap();
+        store.beat(worker, LEASE, drafts.clone()).await.unwrap();
         counts.push(heard.count());
     }
     assert_eq!(counts[0], counts[1]);
     let view = store
-        .turn(&ann(), drafts[99].0.turn, Position::START)
+        .view(&ann(), drafts[99].0.turn, Position::START)
         .await
         .unwrap();
     assert_eq!(view.draft.as_ref(), Some(&drafts[99].1));
@@ -387,17 +375,17 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
     for turns in [1, 100] {
         while waiting.len() < turns {
             waiting.push(
-                running(store.begin_turn(first_message(worker)).await.unwrap())
+                running(store.begin(first_message(worker)).await.unwrap())
                     .turn
                     .id,
             );
         }
         heard.count();
-        store.heartbeat(worker, LEASE, Vec::new()).await.unwrap();
+        store.beat(worker, LEASE, Vec::new()).await.unwrap();
         for holding in [None, Some(waiting.clone())] {
             assert_eq!(
                 store
-                    .claim_abandoned(Claim {
+                    .claim(Claim {
                         worker,
                         limit: 32,
                         holding
@@ -407,7 +395,10 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
                 []
             );
         }
-        assert_eq!(store.marks(waiting.clone()).await.unwrap().len(), turns);
+        assert_eq!(
+            store.turn_versions(waiting.clone()).await.unwrap().len(),
+            turns
+        );
         counts.push(heard.count());
     }
     assert!(counts[0] >= 4, "{counts:?}");
@@ -421,7 +412,7 @@ async fn callers_that_come_together_share_statements() {
     let store = Arc::new(store);
     heard.count();
     let held = at_once(&store, 64, move |store, _| async move {
-        running(store.begin_turn(first_message(worker)).await.unwrap())
+        running(store.begin(first_message(worker)).await.unwrap())
     })
     .await;
     at_once(&store, 64, {

@@ -2,15 +2,13 @@
 //! written.
 
 use async_trait::async_trait;
-use chat_domain::{
-    FailureKind, StoreError, Timestamp, TurnFailure, TurnId, TurnLease, UnknownCause,
-};
+use chat_domain::{FailureKind, Refusal, Timestamp, TurnFailure, TurnId, TurnLease, UnknownCause};
 use uuid::Uuid;
 
 use crate::codes;
 use crate::db::Db;
-use crate::fault::Fault;
-use crate::job::{Command, Stop};
+use crate::fault::StoreFault;
+use crate::job::{Command, CommandError};
 use crate::savepoint;
 use crate::sql::{Row, Sql};
 
@@ -28,7 +26,7 @@ pub(crate) struct ForceEnd {
 impl Command for ForceEnd {
     type Answer = ();
 
-    async fn run(&self, db: &Db) -> Result<(), Stop> {
+    async fn run(&self, db: &Db) -> Result<(), CommandError> {
         let TurnLease {
             turn,
             worker,
@@ -60,7 +58,7 @@ impl Command for ForceEnd {
             .all(db)
             .await?;
         if ended.is_empty() {
-            Err(StoreError::LeaseLost.into())
+            Err(Refusal::LeaseLost.into())
         } else {
             Ok(())
         }
@@ -68,7 +66,7 @@ impl Command for ForceEnd {
 }
 
 /// Ends a turn that this transaction has claimed and cannot load.
-pub(crate) async fn end_unloaded(db: &Db, turn: TurnId) -> Result<(), Fault> {
+pub(crate) async fn end_unloaded(db: &Db, turn: TurnId) -> Result<(), StoreFault> {
     let now = Sql::new("SELECT ").now().all(db).await?;
     let at = Timestamp(
         now.first()
@@ -92,7 +90,7 @@ pub(crate) async fn end_unloaded(db: &Db, turn: TurnId) -> Result<(), Fault> {
 }
 
 /// Leaves a running turn to the next claim. No attempt is counted for it yet.
-pub(crate) async fn release(db: &Db, turn: TurnId) -> Result<(), Fault> {
+pub(crate) async fn release(db: &Db, turn: TurnId) -> Result<(), StoreFault> {
     let release = Sql::new(
         "UPDATE turns SET holder = NULL, attempt = 0, attempt_started_at = NULL WHERE id = ",
     );
@@ -100,17 +98,17 @@ pub(crate) async fn release(db: &Db, turn: TurnId) -> Result<(), Fault> {
 }
 
 /// Locks the turn's conversation, in which nobody else begins or ends a turn then.
-async fn lock(db: &Db, turn: TurnId) -> Result<(), Fault> {
+async fn lock(db: &Db, turn: TurnId) -> Result<(), StoreFault> {
     let conversation = Sql::new("SELECT conversation_id FROM turns WHERE id = ").bind(turn.0);
     Sql::new("SELECT c.id FROM conversations c WHERE c.id")
-        .among(conversation)
-        .locking("c")
+        .in_array(conversation)
+        .for_update("c")
         .all(db)
         .await
         .map(drop)
 }
 
-async fn end(db: &Db, turn: Sql, failure: &TurnFailure, at: Timestamp) -> Result<bool, Fault> {
+async fn end(db: &Db, turn: Sql, failure: &TurnFailure, at: Timestamp) -> Result<bool, StoreFault> {
     let end = Sql::new("UPDATE turns SET status = '")
         .push(codes::FAILED)
         .push("', failure_kind = ")
@@ -129,7 +127,7 @@ async fn end(db: &Db, turn: Sql, failure: &TurnFailure, at: Timestamp) -> Result
 }
 
 /// Does what belongs to a turn's end, as far as the rows allow it.
-async fn settle(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
+async fn settle(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), StoreFault> {
     for (part, done) in [
         (
             "the conversation's time",
@@ -151,14 +149,14 @@ async fn settle(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn touch(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
+async fn touch(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), StoreFault> {
     let touch = Sql::new("UPDATE conversations SET updated_at = ")
         .bind(at.0)
         .push(" WHERE id = (SELECT conversation_id FROM turns WHERE id = ");
     touch.bind(turn.0).push(")").execute(db).await.map(drop)
 }
 
-async fn end_calls(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
+async fn end_calls(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), StoreFault> {
     let open = Sql::new("SELECT id FROM tool_calls WHERE outcome IS NULL AND turn_id = ")
         .bind(turn.0)
         .push(" ORDER BY position");
@@ -184,7 +182,7 @@ async fn end_calls(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), Fault> {
 
 /// Begins the turn that waits longest, in nobody's hands. If it is to be cancelled, whoever claims
 /// it does that.
-async fn begin_next(db: &Db, ended: TurnId) -> Result<(), Fault> {
+async fn begin_next(db: &Db, ended: TurnId) -> Result<(), StoreFault> {
     let waiting = Sql::new("SELECT w.id FROM turns w WHERE w.ended_at IS NULL AND w.status = '")
         .push(codes::QUEUED)
         .push("' AND w.conversation_id = (SELECT e.conversation_id FROM turns e WHERE e.id = ")
@@ -223,7 +221,7 @@ async fn begin_next(db: &Db, ended: TurnId) -> Result<(), Fault> {
 }
 
 /// Moves the end of a conversation by one item.
-async fn next_position(db: &Db, conversation: Sql) -> Result<(), Fault> {
+async fn next_position(db: &Db, conversation: Sql) -> Result<(), StoreFault> {
     let moved = Sql::new("UPDATE conversations SET last_position = last_position + 1 WHERE id = (");
     moved
         .append(conversation)
@@ -233,7 +231,7 @@ async fn next_position(db: &Db, conversation: Sql) -> Result<(), Fault> {
         .map(drop)
 }
 
-async fn first_ids(table: &'static str, query: Sql, db: &Db) -> Result<Vec<Uuid>, Fault> {
+async fn first_ids(table: &'static str, query: Sql, db: &Db) -> Result<Vec<Uuid>, StoreFault> {
     query
         .all(db)
         .await?

@@ -1,102 +1,34 @@
-//! Fetching what a batch of commands needs.
+//! Loading the rows that a batch of commands needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chat_domain::{
-    BusyPolicy, ConversationId, IdempotencyKey, ItemBody, MessageId, NewItem, Ordinal, Target,
-    Timestamp, ToolCallId, TurnId, UserId, WorkerId,
-};
+use chat_domain::log::{LoadedConversation, LoadedRows, LogNeeds, TurnRow};
+use chat_domain::{ConversationId, IdempotencyKey, Ordinal, Timestamp, TurnId, WorkerId};
 use uuid::Uuid;
 
-use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
 use crate::db::Db;
-use crate::fault::Fault;
-use crate::job::Job;
+use crate::fault::StoreFault;
 use crate::rows::{self, TURN_COLUMNS};
 use crate::sql::{Row, Sql, Value};
 
-/// What a batch of commands names.
-#[derive(Default)]
-pub(super) struct Wants {
-    /// Conversations that turns begin in: what runs there matters, and how many wait.
-    conversations: Vec<ConversationId>,
-    /// Those of them where all that runs and waits may be cancelled.
-    interrupted: Vec<ConversationId>,
-    /// Turns whose conversations are needed too.
-    leased: Vec<TurnId>,
-    /// Turns that end: what waits next in their conversations is needed too.
-    ending: Vec<TurnId>,
-    /// Turns that are looked up by id, whether they are open or not.
-    turns: Vec<TurnId>,
-    keys: Vec<(UserId, String)>,
-    messages: Vec<MessageId>,
-    calls: Vec<ToolCallId>,
-}
+/// The statements that load what some commands need.
+struct Queries<'a>(&'a LogNeeds);
 
-impl Wants {
-    pub(super) fn of(jobs: &[Job]) -> Self {
-        let mut wants = Self::default();
-        for job in jobs {
-            match job {
-                Job::Begin(submission) => {
-                    let begin = &submission.command;
-                    if let Target::Existing(id) = begin.target {
-                        wants.conversations.push(id);
-                        wants
-                            .interrupted
-                            .extend((begin.busy == BusyPolicy::Interrupt).then_some(id));
-                    }
-                    wants.turns.push(begin.turn);
-                    wants.turns.extend(begin.retry_of);
-                    wants.keys.extend(
-                        begin
-                            .idempotency
-                            .iter()
-                            .map(|used| (begin.owner.clone(), used.key.clone())),
-                    );
-                }
-                Job::Append(submission) => {
-                    wants.items(submission.command.lease.turn, &submission.command.items)
-                }
-                Job::End(submission) => {
-                    wants.ending.push(submission.command.lease.turn);
-                    wants.items(submission.command.lease.turn, &submission.command.last);
-                }
-                Job::Other(_) => {}
-            }
-        }
-        wants
-    }
-
-    pub(super) fn nothing(&self) -> bool {
-        self.turns.is_empty()
-    }
-
-    fn items(&mut self, turn: TurnId, items: &[NewItem]) {
-        self.leased.push(turn);
-        self.turns.push(turn);
-        for item in items {
-            match &item.body {
-                ItemBody::Message(message) => self.messages.push(message.id),
-                ItemBody::ToolCall(call) => self.calls.push(call.id),
-                ItemBody::ToolResult(result) => self.calls.push(result.call),
-            }
-        }
-    }
-
+impl Queries<'_> {
     /// Selects the conversations, and locks them until the end of the transaction: whoever else
     /// begins, grows, ends, cancels or claims a turn of theirs waits. In order of their ids, so
     /// that no two transactions wait for each other.
     fn conversations(&self) -> Option<Sql> {
-        let named = || Sql::default().rows(self.conversations.iter().map(|id| [Value::from(id.0)]));
+        let named =
+            || Sql::default().rows(self.0.conversations.iter().map(|id| [Value::from(id.0)]));
         let of_leased = || {
             Sql::new("SELECT conversation_id FROM turns WHERE id IN (")
-                .list(ids(&self.leased))
+                .list(ids(&self.0.leased))
                 .push(")")
         };
-        let wanted = match (self.conversations.is_empty(), self.leased.is_empty()) {
+        let wanted = match (self.0.conversations.is_empty(), self.0.leased.is_empty()) {
             (true, true) => return None,
             (false, true) => named(),
             (true, false) => of_leased(),
@@ -105,7 +37,12 @@ impl Wants {
         let select = Sql::new(
             "SELECT c.id, c.owner, c.updated_at, c.last_position, c.last_ordinal FROM conversations c WHERE c.id",
         );
-        Some(select.among(wanted).push(" ORDER BY c.id").locking("c"))
+        Some(
+            select
+                .in_array(wanted)
+                .push(" ORDER BY c.id")
+                .for_update("c"),
+        )
     }
 
     /// Selects the items that are named, the turns that are, those that used the idempotency keys,
@@ -123,25 +60,28 @@ impl Wants {
         let another = |open: &'static str| Sql::new(" UNION ALL ").append(select(open));
         let mut query = select(NOT_COUNTED)
             .push("turns t WHERE t.id IN (")
-            .list(ids(&self.turns))
+            .list(ids(&self.0.turns))
             .push(")");
-        if !self.conversations.is_empty() {
+        if !self.0.conversations.is_empty() {
             let running = another(OPEN)
                 .push("turns t WHERE t.status = '")
                 .push(codes::RUNNING)
                 .push("' AND t.conversation_id IN (");
             query = query.append(
                 running
-                    .list(self.conversations.iter().map(|id| id.0))
+                    .list(self.0.conversations.iter().map(|id| id.0))
                     .push(")"),
             );
         }
-        if !self.interrupted.is_empty() {
+        if !self.0.interrupted.is_empty() {
             let open = another(NOT_COUNTED)
                 .push("turns t WHERE t.ended_at IS NULL AND t.conversation_id IN (");
-            query = query.append(open.list(self.interrupted.iter().map(|id| id.0)).push(")"));
+            query = query.append(
+                open.list(self.0.interrupted.iter().map(|id| id.0))
+                    .push(")"),
+            );
         }
-        if !self.ending.is_empty() {
+        if !self.0.ending.is_empty() {
             // What runs, and what waits up to the first that is still wanted.
             let next = another(OPEN_BESIDE_ENDING)
                 .push("turns e JOIN turns t ON t.conversation_id = e.conversation_id AND t.ended_at IS NULL AND t.ordinal <= ")
@@ -153,10 +93,11 @@ impl Wants {
                 .push("), ")
                 .push(i64::MAX.to_string())
                 .push(") WHERE e.id IN (");
-            query = query.append(next.list(ids(&self.ending)).push(")"));
+            query = query.append(next.list(ids(&self.0.ending)).push(")"));
         }
-        if !self.keys.is_empty() {
+        if !self.0.keys.is_empty() {
             let keys = self
+                .0
                 .keys
                 .iter()
                 .map(|(owner, key)| [Value::from(owner.as_str()), Value::from(key.as_str())]);
@@ -164,19 +105,23 @@ impl Wants {
                 ") AS used JOIN turns t ON t.owner = used.column1 AND t.idempotency_key = used.column2 AND t.idempotency_key IS NOT NULL",
             ));
         }
-        if !self.messages.is_empty() {
+        if !self.0.messages.is_empty() {
             let messages = Sql::new(" UNION ALL SELECT 1, ")
                 .push(rows::MESSAGE)
                 .push(NO_LEDGER)
                 .push(" FROM messages m WHERE m.id IN (");
-            query = query.append(messages.list(self.messages.iter().map(|id| id.0)).push(")"));
+            query = query.append(
+                messages
+                    .list(self.0.messages.iter().map(|id| id.0))
+                    .push(")"),
+            );
         }
-        if !self.calls.is_empty() {
+        if !self.0.calls.is_empty() {
             let calls = Sql::new(" UNION ALL SELECT 2, ")
                 .push(rows::CALL)
                 .push(NO_LEDGER)
                 .push(" FROM tool_calls k WHERE k.id IN (");
-            query = query.append(calls.list(self.calls.iter().map(|id| id.0)).push(")"));
+            query = query.append(calls.list(self.0.calls.iter().map(|id| id.0)).push(")"));
         }
         query
     }
@@ -187,7 +132,7 @@ fn ids(turns: &[TurnId]) -> impl Iterator<Item = Uuid> {
 }
 
 /// What follows [`rows::TURN`]: as many columns as items have, and the ledger's own.
-const LEDGER: &str = ", t.draft_message_id, CAST(NULL AS TEXT), CAST(NULL AS TEXT), CAST(NULL AS BIGINT), \
+const LEDGER: &str = ", t.draft_message_id, CAST(NULL AS TEXT), CAST(NULL AS TEXT), \
     t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, t.spent_us, \
     (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of), ";
 
@@ -206,68 +151,62 @@ const OPEN: &str = "(SELECT COUNT(*) FROM turns o WHERE o.conversation_id = t.co
 /// The same, where several turns of a conversation are selected: once is enough.
 const OPEN_BESIDE_ENDING: &str = "CASE WHEN t.id = e.id THEN (SELECT COUNT(*) FROM turns o WHERE o.conversation_id = t.conversation_id AND o.ended_at IS NULL) ELSE CAST(0 AS BIGINT) END";
 
-/// Fetches it, by two statements at most.
-pub(super) async fn load(db: &Db, wants: &Wants) -> Result<Ledger, Fault> {
-    let mut ledger = Ledger::default();
-    if let Some(query) = wants.conversations() {
+/// Loads the rows, by two statements at most.
+pub(super) async fn load(db: &Db, needs: &LogNeeds) -> Result<LoadedRows, StoreFault> {
+    let queries = Queries(needs);
+    let mut loaded = LoadedRows::default();
+    if let Some(query) = queries.conversations() {
         for row in &query.all(db).await? {
             let row = conversation(Row::new("conversations", 0, row))?;
-            ledger.conversations.insert(row.id, row);
+            loaded.conversations.push(row);
         }
     }
-    let mut open: HashMap<ConversationId, usize> = HashMap::new();
-    for row in &wants.rows().all(db).await? {
+    // How many turns are open, and which of them are loaded.
+    let mut open: HashMap<ConversationId, (usize, HashSet<TurnId>)> = HashMap::new();
+    for row in &queries.rows().all(db).await? {
         match row.try_get_by::<i32, _>(0)? {
             0 => {
                 let row = Row::new("turns", 1, row);
                 let counted: usize = row.count(OWN + 9, "open")?;
                 let row = turn(row)?;
-                let known = open.entry(row.turn.conversation).or_default();
-                *known = counted.max(*known);
-                ledger.add_turn(row);
+                let (count, seen) = open.entry(row.turn.conversation).or_default();
+                *count = counted.max(*count);
+                if !row.turn.status.is_ended() {
+                    seen.insert(row.turn.id);
+                }
+                loaded.turns.push(row);
             }
             1 => {
                 let row = Row::new("messages", 1, row);
-                ledger.messages.insert(
-                    MessageId(row.get(1, "id")?),
-                    MessageRow {
-                        item: rows::message(row, 1)?,
-                        change: Change::None,
-                    },
-                );
+                loaded.items.push(rows::message(row, 1)?);
             }
             _ => {
                 let row = Row::new("tool_calls", 1, row);
-                let entry = CallRow {
-                    call: rows::call(row, 1)?,
-                    result: rows::result(row, 1)?,
-                    change: Change::None,
-                };
-                ledger.calls.insert(ToolCallId(row.get(1, "id")?), entry);
+                loaded.items.push(rows::call(row, 1)?);
+                loaded.items.extend(rows::result(row, 1)?);
             }
         }
     }
-    for (id, row) in &mut ledger.conversations {
-        let seen = ledger.open.get(id).map_or(0, BTreeMap::len);
-        row.unseen = open.get(id).map_or(0, |open| open.saturating_sub(seen));
+    for row in &mut loaded.conversations {
+        if let Some((count, seen)) = open.get(&row.id) {
+            row.open_turns_not_loaded = count.saturating_sub(seen.len());
+        }
     }
-    Ok(ledger)
+    Ok(loaded)
 }
 
-fn conversation(row: Row<'_>) -> Result<ConversationRow, Fault> {
-    Ok(ConversationRow {
+fn conversation(row: Row<'_>) -> Result<LoadedConversation, StoreFault> {
+    Ok(LoadedConversation {
         id: ConversationId(row.get(0, "id")?),
         owner: rows::owner(row, 1)?,
-        title: None,
         updated_at: Timestamp(row.get(2, "updated_at")?),
         last_position: row.count(3, "last_position")?,
         last_ordinal: row.count(4, "last_ordinal")?,
-        unseen: 0,
-        change: Change::None,
+        open_turns_not_loaded: 0,
     })
 }
 
-fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
+fn turn(row: Row<'_>) -> Result<TurnRow, StoreFault> {
     let idempotency = match row.get::<Option<String>>(OWN + 5, "idempotency_key")? {
         Some(key) => {
             let fingerprint = row.get::<Vec<u8>>(OWN + 6, "fingerprint")?;
@@ -285,8 +224,6 @@ fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
         owner: rows::owner(row, OWN)?,
         holder,
         epoch,
-        stored_epoch: epoch,
-        stored_holder: holder,
         attempt: row.count(OWN + 3, "attempt")?,
         spent: Duration::from_micros(row.count(OWN + 7, "spent_us")?),
         next: row.get::<Option<Uuid>>(OWN + 4, "next_id")?.map(TurnId),
@@ -298,6 +235,5 @@ fn turn(row: Row<'_>) -> Result<TurnRow, Fault> {
             .get::<Option<i64>>(OWN + 8, "retry_of")?
             .map(|_| row.count(OWN + 8, "retry_of").map(Ordinal))
             .transpose()?,
-        change: Change::None,
     })
 }

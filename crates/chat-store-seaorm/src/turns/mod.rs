@@ -4,54 +4,65 @@
 //! each is decided in memory one after another, and what has changed is written back by a few
 //! statements. What a batch costs hardly depends on its size.
 
-mod append;
-mod begin;
-mod end;
 pub(crate) mod force_end;
-mod ledger;
 mod load;
 mod save;
 
 use std::collections::HashMap;
 
-use chat_domain::{HeldTurn, Item, Position, TurnId};
+use chat_domain::log::{LedgerError, LogNeeds};
+use chat_domain::{HeldTurn, Item, Ledger, Position, TurnId};
 
-pub(crate) use append::Append;
-pub(crate) use end::End;
 pub(crate) use force_end::ForceEnd;
 
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::history;
-use crate::job::{Job, Stop};
+use crate::job::{BatchedWrite, CommandError};
 
 /// Does what these jobs ask, as far as they are of this kind, and notes the answers in them.
-pub(crate) async fn run(db: &Db, jobs: &mut [Job]) -> Result<(), Fault> {
-    let wants = load::Wants::of(jobs);
-    if wants.nothing() {
+pub(crate) async fn run(db: &Db, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault> {
+    let needs = jobs
+        .iter()
+        .fold(LogNeeds::default(), |needs, job| match job {
+            BatchedWrite::Begin(request) => needs.begin(&request.command),
+            BatchedWrite::Append(request) => needs.append(&request.command),
+            BatchedWrite::End(request) => needs.end(&request.command),
+            BatchedWrite::Other(_) => needs,
+        });
+    if needs.is_empty() {
         return Ok(());
     }
-    let mut ledger = load::load(db, &wants).await?;
+    let mut ledger = Ledger::new(load::load(db, &needs).await?);
     let mut ends = Vec::new();
     for job in &mut *jobs {
         match job {
-            Job::Begin(submission) => submission.decide(|begin| ledger.begin(begin))?,
-            Job::Append(submission) => submission.decide(|append| ledger.append(append))?,
-            Job::End(submission) => submission.decide(|end| ledger.end(end))?,
-            Job::Other(_) => {}
+            BatchedWrite::Begin(request) => request.decide(|begin| Ok(ledger.begin(begin)?))?,
+            BatchedWrite::Append(request) => request.decide(|append| Ok(ledger.append(append)?))?,
+            BatchedWrite::End(request) => request.decide(|end| Ok(ledger.end(end)?))?,
+            BatchedWrite::Other(_) => {}
         }
         ends.push(
             job.held()
                 .and_then(|held| ledger.end_of(held.turn.conversation)),
         );
     }
-    save::save(db, &ledger).await?;
+    let changes = ledger.into_changes();
+    save::save(
+        db,
+        &changes.map_err(|error| StoreFault::InvariantViolation(error.to_string()))?,
+    )
+    .await?;
     complete(db, jobs, &ends).await
 }
 
 /// Gives held turns whose items were not at hand those that the log had when their jobs were done:
 /// up to `ends`, one for each job.
-async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Result<(), Fault> {
+async fn complete(
+    db: &Db,
+    jobs: &mut [BatchedWrite],
+    ends: &[Option<Position>],
+) -> Result<(), StoreFault> {
     let held = jobs
         .iter_mut()
         .zip(ends)
@@ -63,7 +74,7 @@ async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Resul
     }
     let turns: Vec<TurnId> = bare.iter().map(|(held, _)| held.turn.id).collect();
     let items = match history::items_of(db, &turns).await {
-        Err(Fault::Corrupt { .. }) => readable_items_of(db, &turns).await?,
+        Err(StoreFault::Corrupt { .. }) => readable_items_of(db, &turns).await?,
         items => items?,
     };
     for (held, end) in &mut bare {
@@ -89,12 +100,15 @@ async fn complete(db: &Db, jobs: &mut [Job], ends: &[Option<Position>]) -> Resul
 }
 
 /// Reads the items of each turn by itself, and leaves out those that cannot be read.
-async fn readable_items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, Vec<Item>>, Fault> {
+async fn readable_items_of(
+    db: &Db,
+    turns: &[TurnId],
+) -> Result<HashMap<TurnId, Vec<Item>>, StoreFault> {
     let mut items = HashMap::new();
     for turn in turns {
         match history::items_of(db, std::slice::from_ref(turn)).await {
             Ok(found) => items.extend(found),
-            Err(fault @ Fault::Corrupt { .. }) => {
+            Err(fault @ StoreFault::Corrupt { .. }) => {
                 tracing::error!(turn_id = %turn, error = %fault, "damaged row")
             }
             Err(fault) => return Err(fault),
@@ -103,8 +117,19 @@ async fn readable_items_of(db: &Db, turns: &[TurnId]) -> Result<HashMap<TurnId, 
     Ok(items)
 }
 
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
+impl From<StoreFault> for CommandError {
+    fn from(fault: StoreFault) -> Self {
+        Self::StoreFault(fault)
+    }
+}
+
+impl From<LedgerError> for CommandError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Refused(refusal) => Self::Refused(refusal),
+            LedgerError::Inconsistent(what) => {
+                Self::StoreFault(StoreFault::InvariantViolation(what))
+            }
+        }
     }
 }

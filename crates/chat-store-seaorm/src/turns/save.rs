@@ -1,73 +1,74 @@
-//! Writing back what a batch of commands has changed.
+//! Saving what a batch of commands has changed.
 
-use chat_domain::{
-    AgentData, FinishReason, Item, ItemBody, ToolOutcome, ToolResult, TurnOutcome, TurnStatus,
+use chat_domain::log::{
+    CallRow, Changes, MessageRow, NewConversation, ResultRow, SupersededTurns, TurnChange, TurnRow,
 };
+use chat_domain::{AgentData, FinishReason, ToolOutcome, ToolResult, TurnOutcome, TurnStatus};
 
-use super::ledger::{CallRow, Change, ConversationRow, Ledger, MessageRow, TurnRow};
 use crate::codes;
 use crate::db::Db;
-use crate::fault::Fault;
+use crate::fault::StoreFault;
 use crate::sql::{Sql, Value, big, micros};
 
 /// How many rows a statement takes: all databases bound the number of values (SQLite: 32,766).
 const ROWS: usize = 1000;
 
-/// Writes it: one statement for each kind of change, whatever the number of commands.
-pub(super) async fn save(db: &Db, ledger: &Ledger) -> Result<(), Fault> {
-    let turns = |change: Change| {
-        ledger
-            .turns
-            .values()
-            .filter(move |row| row.change == change)
+/// Saves the changes: one statement for each kind, whatever the number of commands.
+pub(super) async fn save(db: &Db, changes: &Changes) -> Result<(), StoreFault> {
+    let changed = |running: bool| {
+        let turns = changes.turns.iter();
+        turns.filter(move |change| change.row.is_running() == running)
     };
-    let conversations = |change: Change| {
-        ledger
-            .conversations
-            .values()
-            .filter(move |row| row.change == change)
-    };
-    let new_messages = ledger
-        .messages
-        .values()
-        .filter(|row| row.change == Change::Insert);
-    let new_messages = new_messages
-        .map(|row| new_message(ledger, row))
-        .collect::<Result<Vec<_>, _>>()?;
     let mut writes = Writes::default();
-
     writes.insert(
         "conversations (id, owner, title, created_at, updated_at, last_position, last_ordinal)",
-        conversations(Change::Insert).map(new_conversation),
+        changes.new_conversations.iter().map(new_conversation),
     );
-    writes.update_turns(turns(Change::Update).filter(|row| !row.is_running()));
-    if turns(Change::Update)
-        .chain(turns(Change::Insert))
-        .any(TurnRow::is_running)
-    {
+    writes.update_turns(changed(false));
+    if changed(true).next().is_some() || changes.new_turns.iter().any(TurnRow::is_running) {
         // What stops running goes first: at no moment may two turns of a conversation run.
         writes.flush(db).await?;
     }
-    writes.update_turns(turns(Change::Update).filter(|row| row.is_running()));
-    writes.insert_turns(turns(Change::Insert));
+    writes.update_turns(changed(true));
+    writes.insert_turns(&changes.new_turns);
     writes.update(
         "v(turn_id, position)",
         "messages SET position = v.position FROM v WHERE messages.turn_id = v.turn_id AND messages.position IS NULL",
-        ledger.placed.iter().map(|(turn, position)| [turn.0.into(), big(position.0)]),
+        changes.placed_messages.iter().map(|placed| [placed.turn.0.into(), big(placed.position.0)]),
     );
     writes.insert(
         "messages (id, conversation_id, turn_id, position, role, text, created_at, finish_reason, turns_left_out, agent_data)",
-        new_messages.into_iter(),
+        changes.new_messages.iter().map(new_message),
     );
-    writes.save_calls(ledger)?;
+    writes.insert(
+        "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, agent_data, \
+         result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
+        changes.new_calls.iter().map(new_call),
+    );
+    writes.update(
+        "v(id, result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
+        "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
+         error_message = v.error_message, unknown_cause = v.unknown_cause, started_at = v.started_at, took_us = v.took_us \
+         FROM v WHERE tool_calls.id = v.id",
+        changes.results.iter().map(|row| {
+            let [position, at, outcome, output, error, cause, started, took] = result_values(Some(row));
+            [row.result.call.0.into(), position, at, outcome, output, error, cause, started, took]
+        }),
+    );
     writes.update(
         "v(id, updated_at, last_position, last_ordinal)",
         "conversations SET updated_at = v.updated_at, last_position = v.last_position, last_ordinal = v.last_ordinal \
          FROM v WHERE conversations.id = v.id",
-        conversations(Change::Update).map(|row| [row.id.0.into(), row.updated_at.0.into(), big(row.last_position), big(row.last_ordinal)]),
+        changes.conversations.iter().map(|row| {
+            [row.id.0.into(), row.updated_at.0.into(), big(row.last_position), big(row.last_ordinal)]
+        }),
     );
     writes.flush(db).await?;
-    for (conversation, ordinals) in &ledger.superseded {
+    for SupersededTurns {
+        conversation,
+        ordinals,
+    } in &changes.superseded
+    {
         Sql::new("UPDATE turns SET superseded = TRUE WHERE conversation_id = ")
             .bind(conversation.0)
             .push(" AND ordinal < ")
@@ -128,10 +129,10 @@ impl Writes {
     }
 
     /// Inserts turns; the attempt at one that runs begins now, by the database's clock.
-    fn insert_turns<'a>(&mut self, new: impl Iterator<Item = &'a TurnRow>) {
-        const COLUMNS: &str = "id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, retry_of, superseded, \
+    fn insert_turns(&mut self, new: &[TurnRow]) {
+        const COLUMNS: &str = "id, conversation_id, owner, ordinal, status, holder, epoch, attempt, cancel_requested, retry_of, original_message_id, original_at, superseded, \
              idempotency_key, fingerprint, input_tokens, output_tokens, created_at, ended_at";
-        let rows: Vec<_> = new.map(new_turn).collect();
+        let rows: Vec<_> = new.iter().map(new_turn).collect();
         for rows in rows.chunks(ROWS) {
             let insert = Sql::new("INSERT INTO turns (")
                 .push(COLUMNS)
@@ -153,7 +154,7 @@ impl Writes {
         }
     }
 
-    fn update_turns<'a>(&mut self, changed: impl Iterator<Item = &'a TurnRow>) {
+    fn update_turns<'a>(&mut self, changed: impl Iterator<Item = &'a TurnChange>) {
         let rows: Vec<_> = changed.map(changed_turn).collect();
         for rows in rows.chunks(ROWS) {
             let values = Sql::new(
@@ -181,34 +182,8 @@ impl Writes {
         }
     }
 
-    fn save_calls(&mut self, ledger: &Ledger) -> Result<(), Fault> {
-        let new = ledger
-            .calls
-            .values()
-            .filter(|row| row.change == Change::Insert);
-        let new = new
-            .map(|row| new_call(ledger, row))
-            .collect::<Result<Vec<_>, _>>()?;
-        self.insert(
-            "tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at, agent_data, \
-             result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
-            new.into_iter(),
-        );
-        self.update(
-            "v(id, result_position, result_at, outcome, output, error_message, unknown_cause, started_at, took_us)",
-            "tool_calls SET result_position = v.result_position, result_at = v.result_at, outcome = v.outcome, output = v.output, \
-             error_message = v.error_message, unknown_cause = v.unknown_cause, started_at = v.started_at, took_us = v.took_us \
-             FROM v WHERE tool_calls.id = v.id",
-            ledger.calls.iter().filter(|(_, row)| row.change == Change::Update).map(|(id, row)| {
-                let [position, at, outcome, output, error, cause, started, took] = result_values(row.result.as_ref());
-                [id.0.into(), position, at, outcome, output, error, cause, started, took]
-            }),
-        );
-        Ok(())
-    }
-
     /// Runs what has been gathered.
-    async fn flush(&mut self, db: &Db) -> Result<(), Fault> {
+    async fn flush(&mut self, db: &Db) -> Result<(), StoreFault> {
         let Self {
             inserts,
             updates,
@@ -222,21 +197,19 @@ impl Writes {
         {
             return Ok(());
         }
-        Err(Fault::Contradiction(format!(
+        Err(StoreFault::InvariantViolation(format!(
             "{changed:?} of {expected:?} rows were as they had been read"
         )))
     }
 }
 
-fn new_conversation(row: &ConversationRow) -> [Value; 7] {
-    let title = row.title.as_ref().map(|title| title.as_str().to_owned());
-    let at = row.updated_at.0;
+fn new_conversation(row: &NewConversation) -> [Value; 7] {
     [
         row.id.0.into(),
         row.owner.as_str().into(),
-        title.into(),
-        at.into(),
-        at.into(),
+        row.title.as_str().into(),
+        row.created_at.0.into(),
+        row.created_at.0.into(),
         big(row.last_position),
         big(row.last_ordinal),
     ]
@@ -277,7 +250,8 @@ fn status_values(status: &TurnStatus) -> [Value; 4] {
     }
 }
 
-fn changed_turn(row: &TurnRow) -> [Value; 18] {
+fn changed_turn(change: &TurnChange) -> [Value; 18] {
+    let row = &change.row;
     let turn = &row.turn;
     let [status, failure_kind, failure_message, ended_at] = status_values(&turn.status);
     [
@@ -297,12 +271,12 @@ fn changed_turn(row: &TurnRow) -> [Value; 18] {
         row.next.map(|next| next.0).into(),
         ended_at,
         row.has_draft.into(),
-        big(row.stored_epoch),
-        row.stored_holder.map(|holder| holder.0).into(),
+        big(change.loaded_epoch),
+        change.loaded_holder.map(|holder| holder.0).into(),
     ]
 }
 
-fn new_turn(row: &TurnRow) -> [Value; 17] {
+fn new_turn(row: &TurnRow) -> [Value; 19] {
     let turn = &row.turn;
     let [status, _, _, ended_at] = status_values(&turn.status);
     [
@@ -316,6 +290,8 @@ fn new_turn(row: &TurnRow) -> [Value; 17] {
         row.attempt.into(),
         turn.cancel_requested.into(),
         turn.retry_of.map(|retried| retried.0).into(),
+        turn.original.map(|original| original.id.0).into(),
+        turn.original.map(|original| original.at.0).into(),
         turn.superseded.into(),
         row.idempotency.as_ref().map(|used| used.key.clone()).into(),
         row.idempotency
@@ -329,37 +305,26 @@ fn new_turn(row: &TurnRow) -> [Value; 17] {
     ]
 }
 
-fn new_message(ledger: &Ledger, row: &MessageRow) -> Result<[Value; 10], Fault> {
-    let item = &row.item;
-    let ItemBody::Message(message) = &item.body else {
-        return Err(misplaced());
-    };
-    Ok([
+fn new_message(row: &MessageRow) -> [Value; 10] {
+    let message = &row.message;
+    [
         message.id.0.into(),
-        ledger.conversation_of(item.turn)?.0.into(),
-        item.turn.0.into(),
-        (!item.is_unplaced())
-            .then(|| i64::try_from(item.position.0).unwrap_or(i64::MAX))
+        row.conversation.0.into(),
+        row.turn.0.into(),
+        row.position
+            .map(|position| i64::try_from(position.0).unwrap_or(i64::MAX))
             .into(),
         codes::role_code(message.role).into(),
         message.text.as_str().into(),
-        item.at.0.into(),
+        row.at.0.into(),
         finish(message.finish),
         big(message.turns_left_out),
         agent_data(message.agent_data.as_ref()),
-    ])
+    ]
 }
 
-fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 18], Fault> {
-    let Item {
-        position,
-        turn,
-        at,
-        body,
-    } = &row.call;
-    let ItemBody::ToolCall(call) = body else {
-        return Err(misplaced());
-    };
+fn new_call(row: &CallRow) -> [Value; 18] {
+    let call = &row.call;
     let [
         result_position,
         result_at,
@@ -370,16 +335,16 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 18], Fault> {
         started_at,
         took,
     ] = result_values(row.result.as_ref());
-    Ok([
+    [
         call.id.0.into(),
-        ledger.conversation_of(*turn)?.0.into(),
-        turn.0.into(),
+        row.conversation.0.into(),
+        row.turn.0.into(),
         call.message.0.into(),
-        big(position.0),
+        big(row.position.0),
         call.tool.as_str().into(),
         json(Some(call.arguments.as_str())),
-        codes::ran_by_code(call.ran_by).into(),
-        at.0.into(),
+        codes::executor_code(call.executor).into(),
+        row.at.0.into(),
         agent_data(call.agent_data.as_ref()),
         result_position,
         result_at,
@@ -389,7 +354,7 @@ fn new_call(ledger: &Ledger, row: &CallRow) -> Result<[Value; 18], Fault> {
         unknown_cause,
         started_at,
         took,
-    ])
+    ]
 }
 
 fn finish(reason: Option<FinishReason>) -> Value {
@@ -400,24 +365,20 @@ fn agent_data(data: Option<&AgentData>) -> Value {
     data.map(|data| data.as_str().to_owned()).into()
 }
 
-fn misplaced() -> Fault {
-    Fault::Contradiction("an item among those of another kind".to_owned())
-}
-
 fn json(text: Option<&str>) -> Value {
     Value::Json(text.map(str::to_owned))
 }
 
 /// The columns of a result: place, time, outcome, output, message of the error, cause if it is
 /// unknown, start, microseconds taken.
-fn result_values(item: Option<&Item>) -> [Value; 8] {
+fn result_values(row: Option<&ResultRow>) -> [Value; 8] {
     let (none, no_number) = (|| Value::from(None::<String>), || Value::from(None::<i64>));
-    let Some(Item {
+    let Some(ResultRow {
         position,
         at,
-        body: ItemBody::ToolResult(result),
+        result,
         ..
-    }) = item
+    }) = row
     else {
         return [
             no_number(),

@@ -4,9 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use chat_domain::{
-    Claim, ConversationPage, ConversationStore, StoreError, TurnPage, Unavailability, WorkerId,
-};
+use chat_domain::testing::prelude::*;
+use chat_domain::{Claim, ConversationPage, StoreError, TurnPage, Unavailability, WorkerId};
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use chat_test_support::wait::until;
 use sea_orm::{ConnectionTrait, Database, Statement};
@@ -61,7 +60,7 @@ impl Served {
         let mut message = first_message(WorkerId(Uuid::now_v7()));
         message.idempotency = None;
         message.text = "x".repeat(3_000);
-        self.store.begin_turn(message).await.map(drop)
+        self.store.begin(message).await.map(drop)
     }
 
     /// Runs a statement as another program would.
@@ -92,13 +91,7 @@ struct Left {
 
 async fn count(store: &SeaOrmStore) -> usize {
     store
-        .conversations(
-            &ann(),
-            ConversationPage {
-                after: None,
-                limit: 10_000,
-            },
-        )
+        .list(&ann(), ConversationPage::last_active(None, 10_000))
         .await
         .unwrap()
         .len()
@@ -278,7 +271,7 @@ impl Served {
     /// Writes to the log without touching messages.
     async fn say_to_others(&self) {
         self.store
-            .enroll(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
+            .register(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
             .await
             .unwrap();
     }
@@ -305,7 +298,7 @@ async fn nothing_more_is_stored_in_a_database_that_turns_out_to_be_damaged() {
     served.say_to_others().await;
     let read = served
         .store
-        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
         .await;
     assert_eq!(unavailable(read), Unavailability::Damaged);
     assert_eq!(
@@ -315,7 +308,7 @@ async fn nothing_more_is_stored_in_a_database_that_turns_out_to_be_damaged() {
     assert_eq!(unavailable(served.try_say().await), Unavailability::Damaged);
     let worker = served
         .store
-        .enroll(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
+        .register(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
         .await;
     assert_eq!(unavailable(worker), Unavailability::Damaged);
     // What can still be read is read.
@@ -337,11 +330,11 @@ async fn a_turn_that_a_damaged_file_holds_is_not_ended_in_it() {
     let store = open(&file).await.unwrap();
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, std::time::Duration::from_secs(3_600))
+        .register(worker, std::time::Duration::from_secs(3_600))
         .await
         .unwrap();
     let claimed = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker,
             limit: 10,
             holding: None,
@@ -453,11 +446,8 @@ async fn nothing_is_acknowledged_once_the_database_is_truncated() {
         );
         // A reader may be the first to notice. It does not take the missing pages for damage, which
         // would be final.
-        let page = ConversationPage {
-            after: None,
-            limit: 10,
-        };
-        if let Err(error) = served.store.conversations(&ann(), page).await {
+        let page = ConversationPage::last_active(None, 10);
+        if let Err(error) = served.store.list(&ann(), page).await {
             assert_eq!(
                 unavailable::<()>(Err(error)),
                 Unavailability::Unreachable,

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use chat_domain::testing::prelude::*;
 use chat_domain::{
-    BeginTurn, Begun, Claim, ConversationId, ConversationStore, FailureKind, HeldTurn, MessageId,
-    StoreError, Target, Timestamp, Turn, TurnFailure, TurnId, TurnOutcome, Usage, WorkerId,
+    BeginOutcome, BeginTurn, Claim, ConversationId, FailureKind, HeldTurn, MessageId, StoreError,
+    Target, Timestamp, Turn, TurnFailure, TurnId, TurnOutcome, Usage, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
@@ -60,7 +61,7 @@ impl World {
 
     async fn worker(&self, lease: Duration) -> WorkerId {
         let worker = WorkerId(Uuid::now_v7());
-        self.store.enroll(worker, lease).await.unwrap();
+        self.store.register(worker, lease).await.unwrap();
         worker
     }
 
@@ -69,8 +70,8 @@ impl World {
             idempotency: None,
             ..first_message(worker)
         };
-        match self.store.begin_turn(begin).await.unwrap() {
-            Begun::Running(held) => held,
+        match self.store.begin(begin).await.unwrap() {
+            BeginOutcome::Started(held) => held,
             other => panic!("not running: {other:?}"),
         }
     }
@@ -81,15 +82,15 @@ impl World {
             target: Target::Existing(conversation),
             ..first_message(worker)
         };
-        match self.store.begin_turn(begin.clone()).await.unwrap() {
-            Begun::Queued(turn) => (turn, begin.message),
+        match self.store.begin(begin.clone()).await.unwrap() {
+            BeginOutcome::Queued(turn) => (turn, begin.message),
             other => panic!("not queued: {other:?}"),
         }
     }
 
     async fn claim(&self, worker: WorkerId) -> Vec<HeldTurn> {
         self.store
-            .claim_abandoned(Claim {
+            .claim(Claim {
                 worker,
                 limit: 100,
                 holding: None,
@@ -200,7 +201,7 @@ async fn a_turn_whose_successor_is_damaged_completes(world: World) {
     assert_eq!(
         world
             .store
-            .turn(&ann(), first.turn.id, chat_domain::Position::START)
+            .view(&ann(), first.turn.id, chat_domain::Position::START)
             .await
             .unwrap()
             .items
@@ -221,7 +222,7 @@ async fn a_turn_whose_successor_is_damaged_completes(world: World) {
     let (after, _) = (
         world
             .store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 target: Target::Existing(conversation),
                 ..first_message(worker)
             })
@@ -229,7 +230,7 @@ async fn a_turn_whose_successor_is_damaged_completes(world: World) {
             .unwrap(),
         (),
     );
-    assert!(matches!(after, Begun::Running(_)), "{after:?}");
+    assert!(matches!(after, BeginOutcome::Started(_)), "{after:?}");
 }
 
 async fn a_forced_end_needs_no_conversation(world: World) {

@@ -5,12 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use chat_domain::testing::MemoryStore;
+use chat_domain::testing::prelude::*;
+use chat_domain::testing::retry_of;
 use chat_domain::{
-    BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationPage, ConversationStore,
-    Draft, FailureKind, IdempotencyKey, ItemBody, Message, MessageId, NewItem, Position, RanBy,
-    RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolOutcome,
-    ToolOutput, ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, Usage, UserId,
-    WorkerId,
+    BeginOutcome, BeginTurn, BusyPolicy, Claim, ConversationId, ConversationPage, Draft,
+    FailureKind, IdempotencyKey, ItemBody, Message, MessageId, NewItem, Position, RawJson,
+    StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolCallPage, ToolExecutor,
+    ToolOutcome, ToolOutput, ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage,
+    Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use futures_util::future::join_all;
@@ -163,7 +165,7 @@ impl Pair {
             clock: Cell::new(0),
         };
         for worker in workers {
-            both!(pair, |store| store.enroll(worker, LEASE)).unwrap();
+            both!(pair, |store| store.register(worker, LEASE)).unwrap();
         }
         pair
     }
@@ -197,7 +199,7 @@ impl Pair {
                 message,
                 tool: "list".to_owned(),
                 arguments,
-                ran_by: RanBy::Us,
+                executor: ToolExecutor::Server,
                 agent_data: None,
             };
             items.push(NewItem {
@@ -255,20 +257,21 @@ impl Pair {
                     }),
                     retry_of: retry
                         .filter(|_| matches!(target, Target::Existing(_)))
-                        .and_then(|turn| pick(&self.turns.borrow(), turn)),
+                        .and_then(|turn| pick(&self.turns.borrow(), turn))
+                        .and_then(retry_of),
                     target,
                 };
                 for _ in 0..=usize::from(twice) {
-                    if let Ok(begun) = both!(self, |store| store.begin_turn(begin.clone())) {
+                    if let Ok(begun) = both!(self, |store| store.begin(begin.clone())) {
                         self.conversations.borrow_mut().push(begin.target.id());
                         self.turns.borrow_mut().push(begin.turn);
-                        self.leases
-                            .borrow_mut()
-                            .extend(if let Begun::Running(held) = begun {
+                        self.leases.borrow_mut().extend(
+                            if let BeginOutcome::Started(held) = begun {
                                 Some(held.lease)
                             } else {
                                 None
-                            });
+                            },
+                        );
                     }
                 }
             }
@@ -286,7 +289,7 @@ impl Pair {
                     vec![self.message().1]
                 };
                 for _ in 0..=usize::from(twice) {
-                    let _ = both!(self, |store| store.append(&lease, items.clone()));
+                    let _ = both!(self, |store| store.append_items(&lease, items.clone()));
                 }
             }
             Op::End { lease, twice } => {
@@ -324,7 +327,7 @@ impl Pair {
                 };
                 let _ = both!(self, |store| async {
                     store
-                        .heartbeat(lease.worker, LEASE, vec![(lease, draft.clone())])
+                        .beat(lease.worker, LEASE, vec![(lease, draft.clone())])
                         .await
                         .map(sorted)
                 });
@@ -374,14 +377,14 @@ impl Pair {
                 let holding = holding
                     .map(|every| self.turns.borrow().iter().step_by(every).copied().collect());
                 let handed_over: Vec<_> = self.turns.borrow().iter().step_by(2).copied().collect();
-                both!(self, |store| store.retire(leaving, handed_over.clone())).unwrap();
+                both!(self, |store| store.deregister(leaving, handed_over.clone())).unwrap();
                 let claim = Claim {
                     worker: staying,
                     limit: u32::MAX,
                     holding,
                 };
                 let claimed = both!(self, |store| async {
-                    let mut claimed = store.claim_abandoned(claim.clone()).await?;
+                    let mut claimed = store.claim(claim.clone()).await?;
                     claimed.sort_by_key(|held| held.turn.id);
                     Ok(claimed)
                 });
@@ -392,7 +395,7 @@ impl Pair {
                 let mut workers = self.workers.get();
                 workers[from] = new;
                 self.workers.set(workers);
-                both!(self, |store| store.enroll(new, LEASE)).unwrap();
+                both!(self, |store| store.register(new, LEASE)).unwrap();
             }
         }
     }
@@ -404,26 +407,23 @@ impl Pair {
             self.turns.borrow().clone(),
         );
         for owner in [owner(0), owner(1)] {
-            let page = ConversationPage {
-                after: None,
-                limit: 1_000,
-            };
-            let _ = both!(self, |store| store.conversations(&owner, page));
+            let page = ConversationPage::last_active(None, 1_000);
+            let _ = both!(self, |store| store.list(&owner, page));
             for id in &conversations {
                 let page = TurnPage {
                     superseded: true,
                     ..TurnPage::ALL
                 };
-                let _ = both!(self, |store| store.turns(&owner, *id, page));
-                let _ = both!(self, |store| store.turns(&owner, *id, TurnPage::ALL));
+                let _ = both!(self, |store| store.logged_turns(&owner, *id, page));
+                let _ = both!(self, |store| store.logged_turns(&owner, *id, TurnPage::ALL));
                 let page = ToolCallPage {
                     after: Position::START,
                     limit: 1_000,
                 };
-                let _ = both!(self, |store| store.tool_calls(&owner, *id, page));
+                let _ = both!(self, |store| store.call_records(&owner, *id, page));
             }
             for id in &turns {
-                let _ = both!(self, |store| store.turn(&owner, *id, Position(2)));
+                let _ = both!(self, |store| store.view(&owner, *id, Position(2)));
             }
         }
     }

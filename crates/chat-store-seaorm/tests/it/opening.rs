@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_domain::testing::prelude::*;
 use chat_domain::{
-    AgentData, BeginTurn, Begun, BusyPolicy, Claim, ConversationId, ConversationStore,
-    FinishReason, HeldTurn, IdempotencyKey, ItemBody, Message, MessageId, NewItem, Position, RanBy,
-    RawJson, StoreError, Target, Timestamp, Title, ToolCall, ToolCallId, ToolOutcome, ToolResult,
-    TurnId, TurnOutcome, TurnPage, Unavailability, UnknownCause, Usage, UserId, WorkerId,
+    AgentData, BeginOutcome, BeginTurn, BusyPolicy, Claim, ConversationId, FinishReason, HeldTurn,
+    IdempotencyKey, ItemBody, Message, MessageId, NewItem, Position, RawJson, Refusal, StoreError,
+    Target, Timestamp, Title, ToolCall, ToolCallId, ToolExecutor, ToolOutcome, ToolResult, TurnId,
+    TurnOutcome, TurnPage, Unavailability, UnknownCause, Usage, UserId, WorkerId,
 };
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
 use sea_orm::{ConnectionTrait, Database};
@@ -50,11 +51,11 @@ pub fn first_message(worker: WorkerId) -> BeginTurn {
 
 pub async fn begin(store: &SeaOrmStore, begin: BeginTurn) -> HeldTurn {
     store
-        .enroll(begin.worker, Duration::from_secs(3600))
+        .register(begin.worker, Duration::from_secs(3600))
         .await
         .unwrap();
-    match store.begin_turn(begin).await.unwrap() {
-        Begun::Running(held) => held,
+    match store.begin(begin).await.unwrap() {
+        BeginOutcome::Started(held) => held,
         other => panic!("not running: {other:?}"),
     }
 }
@@ -87,7 +88,7 @@ async fn a_restart_keeps_everything() {
     let conversation = held.turn.conversation;
     let before = (
         store
-            .turns(&ann(), conversation, TurnPage::ALL)
+            .logged_turns(&ann(), conversation, TurnPage::ALL)
             .await
             .unwrap(),
         store.conversation(&ann(), conversation).await.unwrap(),
@@ -97,7 +98,7 @@ async fn a_restart_keeps_everything() {
     let store = open(&file).await.unwrap();
     let after = (
         store
-            .turns(&ann(), conversation, TurnPage::ALL)
+            .logged_turns(&ann(), conversation, TurnPage::ALL)
             .await
             .unwrap(),
         store.conversation(&ann(), conversation).await.unwrap(),
@@ -109,7 +110,7 @@ async fn a_restart_keeps_everything() {
         ..request
     };
     assert!(
-        matches!(store.begin_turn(again).await.unwrap(), Begun::Existing(turn) if turn.id == held.turn.id)
+        matches!(store.begin(again).await.unwrap(), BeginOutcome::Duplicate(turn) if turn.id == held.turn.id)
     );
 }
 
@@ -124,11 +125,11 @@ async fn turns_that_a_process_left_running_can_be_claimed_at_once() {
     let store = open(&file).await.unwrap();
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, Duration::from_secs(3600))
+        .register(worker, Duration::from_secs(3600))
         .await
         .unwrap();
     let claimed = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker,
             limit: 10,
             holding: None,
@@ -147,7 +148,7 @@ async fn turns_that_a_process_left_running_can_be_claimed_at_once() {
             Timestamp(8),
         )
         .await;
-    assert!(matches!(late, Err(StoreError::LeaseLost)));
+    assert!(matches!(late, Err(StoreError::Refused(Refusal::LeaseLost))));
 }
 
 #[tokio::test]
@@ -218,13 +219,13 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
         RawJson::from_valid("{}"),
         Some(AgentData::new("{}").unwrap()),
     );
-    let (id, ran_by) = (ToolCallId(Uuid::now_v7()), RanBy::Us);
+    let (id, executor) = (ToolCallId(Uuid::now_v7()), ToolExecutor::Server);
     let call = ToolCall {
         id,
         message: message.id,
         tool: "list".to_owned(),
         arguments,
-        ran_by,
+        executor,
         agent_data,
     };
     let (outcome, started_at, took) = (
@@ -247,9 +248,9 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
         at: Timestamp(7),
         body,
     });
-    store.append(&held.lease, step.into()).await.unwrap();
+    store.append_items(&held.lease, step.into()).await.unwrap();
     let mut expected = store
-        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     for item in expected.iter_mut().flat_map(|log| &mut log.items) {
@@ -280,18 +281,18 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
     let store = open(&file).await.unwrap();
     assert_eq!(
         store
-            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
             .await
             .unwrap(),
         expected
     );
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, Duration::from_secs(3600))
+        .register(worker, Duration::from_secs(3600))
         .await
         .unwrap();
     let claimed = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker,
             limit: 10,
             holding: None,
@@ -432,7 +433,7 @@ async fn nothing_is_acknowledged_once_the_file_is_gone() {
     };
     assert!(away(
         &store
-            .begin_turn(first_message(WorkerId(Uuid::now_v7())))
+            .begin(first_message(WorkerId(Uuid::now_v7())))
             .await
             .unwrap_err()
     ));
@@ -446,7 +447,7 @@ async fn nothing_is_acknowledged_once_the_file_is_gone() {
     std::fs::remove_file(&file).unwrap();
     assert!(away(
         &store
-            .begin_turn(first_message(WorkerId(Uuid::now_v7())))
+            .begin(first_message(WorkerId(Uuid::now_v7())))
             .await
             .unwrap_err()
     ));
@@ -466,7 +467,7 @@ async fn it_serves_callers_on_other_runtimes_and_outlives_them() {
             other.block_on(async {
                 let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
                 store
-                    .turn(&ann(), held.turn.id, Position::START)
+                    .view(&ann(), held.turn.id, Position::START)
                     .await
                     .unwrap();
                 held
@@ -487,7 +488,7 @@ async fn it_serves_callers_on_other_runtimes_and_outlives_them() {
         .unwrap();
     assert_eq!(
         store
-            .turn(&ann(), held.turn.id, Position::START)
+            .view(&ann(), held.turn.id, Position::START)
             .await
             .unwrap()
             .items

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_domain::testing::prelude::*;
 use chat_domain::{
-    BeginTurn, Begun, Claim, ConversationStore, HeldTurn, IdempotencyKey, Position, StoreError,
+    BeginOutcome, BeginTurn, Claim, HeldTurn, IdempotencyKey, Position, Refusal, StoreError,
     Target, Timestamp, Title, TurnId, TurnOutcome, TurnPage, Unavailability, Usage, WorkerId,
 };
 use chat_store_seaorm::{OpenError, OpenOptions, SeaOrmStore};
@@ -104,7 +105,7 @@ async fn one_key_at_the_same_time_in_two_processes_gives_one_turn() {
     let stores = [open(database.url()).await, open(database.url()).await];
     let worker = WorkerId(Uuid::now_v7());
     stores[0]
-        .enroll(worker, Duration::from_secs(3600))
+        .register(worker, Duration::from_secs(3600))
         .await
         .unwrap();
     for round in 0..20 {
@@ -118,13 +119,13 @@ async fn one_key_at_the_same_time_in_two_processes_gives_one_turn() {
                 idempotency: key.clone(),
                 ..first_message(worker)
             };
-            tokio::spawn(async move { store.begin_turn(begin).await.unwrap() })
+            tokio::spawn(async move { store.begin(begin).await.unwrap() })
         });
         let mut turns = Vec::new();
         for call in calls.collect::<Vec<_>>() {
             turns.push(match call.await.unwrap() {
-                Begun::Running(held) => held.turn.id,
-                Begun::Existing(turn) | Begun::Queued(turn) => turn.id,
+                BeginOutcome::Started(held) => held.turn.id,
+                BeginOutcome::Duplicate(turn) | BeginOutcome::Queued(turn) => turn.id,
             });
         }
         turns.dedup();
@@ -145,7 +146,7 @@ async fn two_processes_claim_each_turn_once_and_the_dead_one_hears_of_it() {
     let workers = [WorkerId(Uuid::now_v7()), WorkerId(Uuid::now_v7())];
     for (store, worker) in stores.iter().zip(workers) {
         store
-            .enroll(worker, Duration::from_secs(3600))
+            .register(worker, Duration::from_secs(3600))
             .await
             .unwrap();
     }
@@ -158,7 +159,7 @@ async fn two_processes_claim_each_turn_once_and_the_dead_one_hears_of_it() {
                 holding: None,
             };
             let store = Arc::clone(&stores[number % 2]);
-            tokio::spawn(async move { store.claim_abandoned(claim).await.unwrap() })
+            tokio::spawn(async move { store.claim(claim).await.unwrap() })
         });
         for call in calls.collect::<Vec<_>>() {
             claimed.extend(
@@ -175,13 +176,13 @@ async fn two_processes_claim_each_turn_once_and_the_dead_one_hears_of_it() {
     assert_eq!(claimed, expected);
     assert!(matches!(
         stores[0]
-            .heartbeat(dead, Duration::from_secs(10), Vec::new())
+            .beat(dead, Duration::from_secs(10), Vec::new())
             .await,
-        Err(StoreError::LeaseLost)
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     assert!(matches!(
         end(&stores[0], &left[0]).await,
-        Err(StoreError::LeaseLost)
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
 }
 
@@ -193,7 +194,7 @@ async fn a_worker_that_renews_its_lease_in_the_meantime_keeps_its_turns() {
     let held = begin(&store, first_message(worker)).await;
     let other = WorkerId(Uuid::now_v7());
     store
-        .enroll(other, Duration::from_secs(3600))
+        .register(other, Duration::from_secs(3600))
         .await
         .unwrap();
     for _ in 0..20 {
@@ -206,13 +207,13 @@ async fn a_worker_that_renews_its_lease_in_the_meantime_keeps_its_turns() {
             holding: None,
         };
         let (alive, claimed) = tokio::join!(
-            store.heartbeat(worker, Duration::from_secs(60), Vec::new()),
-            store.claim_abandoned(claim)
+            store.beat(worker, Duration::from_secs(60), Vec::new()),
+            store.claim(claim)
         );
         match (alive, claimed.unwrap().as_slice()) {
             (Ok(_), []) => {}
             // It was too late; then it knows.
-            (Err(StoreError::LeaseLost), [claimed]) => {
+            (Err(StoreError::Refused(Refusal::LeaseLost)), [claimed]) => {
                 assert_eq!(claimed.turn.id, held.turn.id);
                 return;
             }
@@ -229,21 +230,25 @@ async fn a_commit_whose_answer_is_lost_is_found_out() {
     let store = behind(&proxy, &database).await;
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, Duration::from_secs(3600))
+        .register(worker, Duration::from_secs(3600))
         .await
         .unwrap();
     for lost in [Lost::Answer, Lost::Message] {
         let lose = || proxy.set_trap(Trap::commit(lost));
         let request = fresh(&first_message(worker));
         lose();
-        let Begun::Running(held) = store.begin_turn(request.clone()).await.unwrap() else {
+        let BeginOutcome::Started(held) = store.begin(request.clone()).await.unwrap() else {
             panic!("it does not run")
         };
         assert_eq!((held.turn.id, held.lease.epoch), (request.turn, 1));
         let [said] = <[_; 1]>::try_from(answer()).unwrap();
         lose();
         assert_eq!(
-            store.append(&held.lease, vec![said]).await.unwrap().len(),
+            store
+                .append_items(&held.lease, vec![said])
+                .await
+                .unwrap()
+                .len(),
             1
         );
         lose();
@@ -260,7 +265,7 @@ async fn a_commit_whose_answer_is_lost_is_found_out() {
             .await
             .unwrap();
         let logs = store
-            .turns(&ann(), conversation, TurnPage::ALL)
+            .logged_turns(&ann(), conversation, TurnPage::ALL)
             .await
             .unwrap();
         assert_eq!(logs.len(), 1);
@@ -270,7 +275,7 @@ async fn a_commit_whose_answer_is_lost_is_found_out() {
         store.delete(&ann(), conversation).await.unwrap();
         assert!(matches!(
             store.delete(&ann(), conversation).await,
-            Err(StoreError::NotFound)
+            Err(StoreError::Refused(Refusal::NotFound))
         ));
     }
 }
@@ -282,19 +287,19 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
     let store = behind(&proxy, &database).await;
     let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
     store
-        .retire(held.lease.worker, vec![held.turn.id])
+        .deregister(held.lease.worker, vec![held.turn.id])
         .await
         .unwrap();
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, Duration::from_secs(3600))
+        .register(worker, Duration::from_secs(3600))
         .await
         .unwrap();
     proxy.set_trap(Trap::commit(Lost::Answer));
     assert_eq!(
         unavailable(
             store
-                .claim_abandoned(Claim {
+                .claim(Claim {
                     worker,
                     limit: 9,
                     holding: None
@@ -305,7 +310,7 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
     );
     assert_eq!(
         store
-            .claim_abandoned(Claim {
+            .claim(Claim {
                 worker,
                 limit: 9,
                 holding: None
@@ -315,7 +320,7 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
         []
     );
     let again = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker,
             limit: 9,
             holding: Some(Vec::new()),
@@ -346,7 +351,7 @@ async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
     );
     let worker = WorkerId(Uuid::now_v7());
     store
-        .enroll(worker, Duration::from_secs(3600))
+        .register(worker, Duration::from_secs(3600))
         .await
         .unwrap();
     let callers = (0..8_u64).map(|caller| {
@@ -361,13 +366,13 @@ async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
                 } else {
                     30_000_000
                 });
-                if let Ok(begun) = tokio::time::timeout(patience, store.begin_turn(request)).await {
+                if let Ok(begun) = tokio::time::timeout(patience, store.begin(request)).await {
                     begun.unwrap();
                     stored.push(turn);
                 }
                 // Readers come and go too.
                 let _ =
-                    tokio::time::timeout(patience / 4, store.turn(&ann(), turn, Position::START))
+                    tokio::time::timeout(patience / 4, store.view(&ann(), turn, Position::START))
                         .await;
             }
             stored
@@ -375,7 +380,7 @@ async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
     });
     for caller in callers.collect::<Vec<_>>() {
         for turn in caller.await.unwrap() {
-            store.turn(&ann(), turn, Position::START).await.unwrap();
+            store.view(&ann(), turn, Position::START).await.unwrap();
         }
     }
 }
@@ -392,31 +397,27 @@ async fn an_outage_is_told_in_time_and_forgotten_when_it_is_over() {
     proxy.refuse();
     proxy.cut(Cut::Reset);
     assert_eq!(
-        unavailable(store.begin_turn(fresh(&first_message(worker))).await),
+        unavailable(store.begin(fresh(&first_message(worker))).await),
         Unavailability::Unreachable
     );
     assert_eq!(
-        unavailable(store.turn(&ann(), turn, Position::START).await),
+        unavailable(store.view(&ann(), turn, Position::START).await),
         Unavailability::Unreachable
     );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);
     proxy.forward();
-    store.turn(&ann(), turn, Position::START).await.unwrap();
+    store.view(&ann(), turn, Position::START).await.unwrap();
     // They break, and new ones come about at once: nobody notices.
     proxy.cut(Cut::Reset);
-    let Begun::Running(_) = store
-        .begin_turn(fresh(&first_message(worker)))
-        .await
-        .unwrap()
-    else {
+    let BeginOutcome::Started(_) = store.begin(fresh(&first_message(worker))).await.unwrap() else {
         panic!("it does not run")
     };
     proxy.cut(Cut::Close);
-    store.turn(&ann(), turn, Position::START).await.unwrap();
+    store.view(&ann(), turn, Position::START).await.unwrap();
     // Nothing is heard any more.
     proxy.silence();
-    unavailable(store.begin_turn(fresh(&first_message(worker))).await);
-    unavailable(store.turn(&ann(), turn, Position::START).await);
+    unavailable(store.begin(fresh(&first_message(worker))).await);
+    unavailable(store.view(&ann(), turn, Position::START).await);
     proxy.forward();
     end(&store, &held).await.unwrap();
     store.ping().await.unwrap();
@@ -441,15 +442,11 @@ async fn what_others_have_locked_is_not_waited_for_for_ever() {
         Unavailability::Timeout
     );
     // Another conversation is not touched by it, and neither is a heartbeat.
-    let Begun::Running(_) = store
-        .begin_turn(fresh(&first_message(worker)))
-        .await
-        .unwrap()
-    else {
+    let BeginOutcome::Started(_) = store.begin(fresh(&first_message(worker))).await.unwrap() else {
         panic!("it does not run")
     };
     store
-        .heartbeat(worker, Duration::from_secs(60), Vec::new())
+        .beat(worker, Duration::from_secs(60), Vec::new())
         .await
         .unwrap();
     lock.rollback().await.unwrap();
@@ -478,7 +475,7 @@ async fn a_database_that_can_only_be_read_is_read() {
     );
     assert_eq!(
         store
-            .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+            .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
             .await
             .unwrap()
             .len(),
@@ -559,10 +556,10 @@ async fn messages_to_one_conversation_from_two_processes_keep_order() {
             text: number.to_string(),
             ..fresh(&first_message(worker))
         };
-        tokio::spawn(async move { store.begin_turn(request).await.unwrap() })
+        tokio::spawn(async move { store.begin(request).await.unwrap() })
     });
     for call in calls.collect::<Vec<_>>() {
-        assert!(matches!(call.await.unwrap(), Begun::Queued(_)));
+        assert!(matches!(call.await.unwrap(), BeginOutcome::Queued(_)));
     }
     let mut current = Some(first);
     let mut ended = 0;
@@ -583,7 +580,7 @@ async fn messages_to_one_conversation_from_two_processes_keep_order() {
     }
     assert_eq!(ended, 101);
     let logs = stores[1]
-        .turns(&ann(), conversation, TurnPage::ALL)
+        .logged_turns(&ann(), conversation, TurnPage::ALL)
         .await
         .unwrap();
     let positions: Vec<_> = logs
@@ -636,7 +633,7 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
         let (store, target) = (Arc::clone(&store), Target::Existing(changed));
         async move {
             store
-                .begin_turn(BeginTurn {
+                .begin(BeginTurn {
                     target,
                     ..fresh(&first_message(worker))
                 })
@@ -651,7 +648,7 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
     first.await.unwrap().unwrap();
     waits_for_a_lock(&database).await;
     sqlx::query("COMMIT").execute(&mut locks[1]).await.unwrap();
-    assert!(matches!(begins.await.unwrap(), Ok(Begun::Queued(_))));
+    assert!(matches!(begins.await.unwrap(), Ok(BeginOutcome::Queued(_))));
     ends.await.unwrap().unwrap();
 }
 

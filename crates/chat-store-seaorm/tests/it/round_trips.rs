@@ -1,7 +1,8 @@
 //! How often the store asks PostgreSQL, told by PostgreSQL's own log.
 
+use chat_domain::testing::prelude::*;
 use chat_domain::{
-    BeginTurn, Begun, ConversationStore, Target, Timestamp, TurnOutcome, TurnPage, Usage, WorkerId,
+    BeginOutcome, BeginTurn, Target, Timestamp, TurnOutcome, TurnPage, Usage, WorkerId,
 };
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use chat_test_postgres::{Cluster, Options};
@@ -54,17 +55,17 @@ async fn a_turn_takes_few_ways_there_and_back_however_long_its_conversation_is()
     for _ in 0..100 {
         let before = asked(&cluster);
         let begun = store
-            .begin_turn(BeginTurn {
+            .begin(BeginTurn {
                 target: Target::Existing(conversation),
                 ..fresh(worker)
             })
             .await;
-        let Ok(Begun::Running(turn)) = begun else {
+        let Ok(BeginOutcome::Started(turn)) = begun else {
             panic!("{begun:?}")
         };
         let begun = asked(&cluster);
         store
-            .turns(&ann(), conversation, TurnPage::ALL)
+            .logged_turns(&ann(), conversation, TurnPage::ALL)
             .await
             .unwrap();
         let read = asked(&cluster);

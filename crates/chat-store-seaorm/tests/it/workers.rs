@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chat_domain::{Claim, ConversationStore, StoreError, WorkerId};
+use chat_domain::testing::prelude::*;
+use chat_domain::{Claim, Refusal, StoreError, WorkerId};
 use chat_store_seaorm::{OpenOptions, SeaOrmStore};
 use chat_test_postgres::database;
 use sea_orm::{ConnectionTrait, Database};
@@ -14,7 +15,7 @@ const LEASE: Duration = Duration::from_secs(3_600);
 
 async fn registered(store: &SeaOrmStore) -> WorkerId {
     let worker = WorkerId(Uuid::now_v7());
-    store.enroll(worker, LEASE).await.unwrap();
+    store.register(worker, LEASE).await.unwrap();
     worker
 }
 
@@ -24,8 +25,8 @@ async fn dead_idle_workers_are_forgotten(store: &SeaOrmStore, age: impl AsyncFn(
     let held = begin(store, first_message(WorkerId(Uuid::now_v7()))).await;
     let is_known = async |worker| {
         !matches!(
-            store.heartbeat(worker, Duration::ZERO, Vec::new()).await,
-            Err(StoreError::LeaseLost)
+            store.beat(worker, Duration::ZERO, Vec::new()).await,
+            Err(StoreError::Refused(Refusal::LeaseLost))
         )
     };
 
@@ -39,7 +40,7 @@ async fn dead_idle_workers_are_forgotten(store: &SeaOrmStore, age: impl AsyncFn(
     assert!(!is_known(idle).await);
     // One that holds a turn is forgotten when somebody takes the turn.
     let claimed = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             worker: living,
             limit: 10,
             holding: None,

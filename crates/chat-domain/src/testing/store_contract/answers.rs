@@ -1,10 +1,8 @@
 //! What agents say of their answers.
 
 use super::{LEASE, Store, ann, end, enrolled, new, new_conversation, result, running, tool_call};
-use crate::{
-    AgentData, Draft, FinishReason, Item, ItemBody, Message, MessageId, NewItem, Position, RawJson,
-    ToolCallPage, ToolOutcome, ToolOutput, TurnPage,
-};
+use crate::testing::StoreExt;
+use crate::*;
 
 /// The longest data that an agent may attach, with what JSON, SQL and UTF-8 make of text.
 fn longest_data() -> AgentData {
@@ -21,7 +19,7 @@ fn bodies(items: &[Item]) -> Vec<&ItemBody> {
 /// calls, byte for byte; a turn that ended says how its last message did.
 pub async fn answers_keep_what_the_agent_says_of_them(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "Go")).await);
+    let held = running(store.begin(new_conversation(worker, "Go")).await);
     assert_eq!((held.turn.finish, held.turn.turns_left_out), (None, 0));
 
     let asking = Message {
@@ -42,10 +40,10 @@ pub async fn answers_keep_what_the_agent_says_of_them(store: Store) {
     ]
     .map(new)
     .into();
-    store.append(&held.lease, step.clone()).await.unwrap();
+    store.append_items(&held.lease, step.clone()).await.unwrap();
     let succeeded = || ToolOutcome::Succeeded(ToolOutput(RawJson::from_valid("1")));
     store
-        .append(
+        .append_items(
             &held.lease,
             vec![
                 result(&with_data, succeeded()),
@@ -55,7 +53,7 @@ pub async fn answers_keep_what_the_agent_says_of_them(store: Store) {
         .await
         .unwrap();
     let running = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(
@@ -84,19 +82,19 @@ pub async fn answers_keep_what_the_agent_says_of_them(store: Store) {
         (Some(FinishReason::ContentFilter), 12_345)
     );
     let view = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(view.turn, ended.turn);
     assert_eq!(bodies(&view.items).last(), Some(&&ItemBody::Message(last)));
 
     let logs = store
-        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert_eq!((&logs[0].turn, &logs[0].items), (&view.turn, &view.items));
     let calls = store
-        .tool_calls(
+        .call_records(
             &ann(),
             held.turn.conversation,
             ToolCallPage {
@@ -117,13 +115,13 @@ pub async fn answers_keep_what_the_agent_says_of_them(store: Store) {
 pub async fn what_was_broken_off_has_no_finish_reason(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     for text in [Some("Half"), None] {
-        let held = running(store.begin_turn(new_conversation(worker, "Go")).await);
+        let held = running(store.begin(new_conversation(worker, "Go")).await);
         let draft = Draft {
             message: MessageId(super::id()),
             text: "Half".to_owned(),
         };
         store
-            .heartbeat(worker, LEASE, vec![(held.lease, draft.clone())])
+            .beat(worker, LEASE, vec![(held.lease, draft.clone())])
             .await
             .unwrap();
         let broken = text.map(|text| Message {
@@ -141,7 +139,7 @@ pub async fn what_was_broken_off_has_no_finish_reason(store: Store) {
         .await
         .unwrap();
         let view = store
-            .turn(&ann(), held.turn.id, Position::START)
+            .view(&ann(), held.turn.id, Position::START)
             .await
             .unwrap();
         assert_eq!((view.turn.finish, view.turn.turns_left_out), (None, 0));

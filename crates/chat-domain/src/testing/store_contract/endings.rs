@@ -5,10 +5,10 @@ use super::*;
 /// Each claim counts as an attempt, but for a turn that its worker handed over.
 pub async fn an_attempt_that_was_broken_off_counts(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
-    let broken_off = running(store.begin_turn(new_conversation(leaving, "one")).await);
-    let handed_over = running(store.begin_turn(new_conversation(leaving, "two")).await);
+    let broken_off = running(store.begin(new_conversation(leaving, "one")).await);
+    let handed_over = running(store.begin(new_conversation(leaving, "two")).await);
     let found = store
-        .claim_abandoned(Claim {
+        .claim(Claim {
             holding: Some(vec![handed_over.turn.id]),
             ..claim(leaving)
         })
@@ -22,11 +22,11 @@ pub async fn an_attempt_that_was_broken_off_counts(store: Store) {
         [(broken_off.turn.id, 2)]
     );
     store
-        .retire(leaving, vec![handed_over.turn.id])
+        .deregister(leaving, vec![handed_over.turn.id])
         .await
         .unwrap();
     let worker = enrolled(&store, LEASE).await;
-    let mut claimed = store.claim_abandoned(claim(worker)).await.unwrap();
+    let mut claimed = store.claim(claim(worker)).await.unwrap();
     claimed.sort_by_key(|held| held.turn.id);
     let attempts: Vec<_> = claimed
         .iter()
@@ -41,10 +41,10 @@ pub async fn an_attempt_that_was_broken_off_counts(store: Store) {
 /// The time that attempts take adds up, over claims and hand-overs. A queued turn has spent none.
 pub async fn the_time_of_all_attempts_adds_up(store: Store) {
     let mut worker = enrolled(&store, LEASE).await;
-    let mut held = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let mut held = running(store.begin(new_conversation(worker, "one")).await);
     let waiting = queued(
         store
-            .begin_turn(message_to(
+            .begin(message_to(
                 Target::Existing(held.turn.conversation),
                 worker,
                 "two",
@@ -57,7 +57,7 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
     while grown < 3 {
         let hand_over = grown % 2 == 0;
         let claim = if hand_over {
-            store.retire(worker, vec![held.turn.id]).await.unwrap();
+            store.deregister(worker, vec![held.turn.id]).await.unwrap();
             worker = enrolled(&store, LEASE).await;
             claim(worker)
         } else {
@@ -66,7 +66,7 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
                 ..claim(worker)
             }
         };
-        let next = store.claim_abandoned(claim).await.unwrap().pop().unwrap();
+        let next = store.claim(claim).await.unwrap().pop().unwrap();
         assert!(
             next.spent >= held.spent,
             "{:?} after {:?}",
@@ -84,25 +84,25 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
 /// hands.
 pub async fn a_forced_end_leaves_the_next_turn_to_a_claim(store: Store) {
     let worker = enrolled(&store, LEASE).await;
-    let held = running(store.begin_turn(new_conversation(worker, "one")).await);
+    let held = running(store.begin(new_conversation(worker, "one")).await);
     let conversation = held.turn.conversation;
     let (message, said) = assistant("Working.");
     let call = tool_call(message, "{}");
     store
-        .append(
+        .append_items(
             &held.lease,
             vec![said, new(ItemBody::ToolCall(call.clone()))],
         )
         .await
         .unwrap();
     let retry = BeginTurn {
-        retry_of: Some(held.turn.id),
+        retry_of: retry(&held),
         ..message_to(Target::Existing(conversation), worker, "two")
     };
-    let second = queued(store.begin_turn(retry).await);
+    let second = queued(store.begin(retry).await);
     let third = queued(
         store
-            .begin_turn(message_to(Target::Existing(conversation), worker, "three"))
+            .begin(message_to(Target::Existing(conversation), worker, "three"))
             .await,
     );
     let failure = TurnFailure {
@@ -116,7 +116,7 @@ pub async fn a_forced_end_leaves_the_next_turn_to_a_claim(store: Store) {
     };
     assert!(matches!(
         store.force_end(&stale, failure.clone(), at).await,
-        Err(StoreError::LeaseLost)
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
     for _ in 0..2 {
         store
@@ -125,12 +125,12 @@ pub async fn a_forced_end_leaves_the_next_turn_to_a_claim(store: Store) {
             .unwrap();
     }
     assert!(matches!(
-        store.append(&held.lease, answer("late")).await,
-        Err(StoreError::LeaseLost)
+        store.append_items(&held.lease, answer("late")).await,
+        Err(StoreError::Refused(Refusal::LeaseLost))
     ));
 
     let view = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(
@@ -148,7 +148,7 @@ pub async fn a_forced_end_leaves_the_next_turn_to_a_claim(store: Store) {
     assert!(
         matches!(&view.items[3].body, ItemBody::ToolResult(result) if result.call == call.id && result.outcome == ToolOutcome::Unknown(UnknownCause::Interrupted))
     );
-    let claimed = store.claim_abandoned(claim(worker)).await.unwrap();
+    let claimed = store.claim(claim(worker)).await.unwrap();
     assert_eq!(
         claimed
             .iter()

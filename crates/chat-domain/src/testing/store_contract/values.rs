@@ -73,7 +73,7 @@ pub async fn the_worst_accepted_values_are_kept_as_they_are(store: Store) {
     let mut begin = new_conversation(worker, "one");
     begin.text = format!("{}{}", odd_text(), "\u{10FFFF}".repeat(5_000));
     begin.at = Timestamp(i64::MAX);
-    let held = running(store.begin_turn(begin.clone()).await);
+    let held = running(store.begin(begin.clone()).await);
     let (message, mut said) = assistant("");
     said.body = ItemBody::Message(Message::assistant(
         message,
@@ -84,10 +84,10 @@ pub async fn the_worst_accepted_values_are_kept_as_they_are(store: Store) {
         .enumerate()
         .map(|(number, json)| ToolCall {
             tool: format!("{}{number}", odd_text()),
-            ran_by: if number % 2 == 0 {
-                RanBy::Us
+            executor: if number % 2 == 0 {
+                ToolExecutor::Server
             } else {
-                RanBy::Agent
+                ToolExecutor::Agent
             },
             ..tool_call(message, json)
         })
@@ -139,19 +139,27 @@ pub async fn the_worst_accepted_values_are_kept_as_they_are(store: Store) {
     );
     // The same values by the insert of a call with its result, and by its update.
     let (at_once, later) = written.split_at(1 + all_calls.len() + calls.len());
-    let mut placed = store.append(&held.lease, at_once.to_vec()).await.unwrap();
-    placed.extend(store.append(&held.lease, later.to_vec()).await.unwrap());
+    let mut placed = store
+        .append_items(&held.lease, at_once.to_vec())
+        .await
+        .unwrap();
+    placed.extend(
+        store
+            .append_items(&held.lease, later.to_vec())
+            .await
+            .unwrap(),
+    );
     let draft = Draft {
         message: MessageId(id()),
         text: format!("{}{}", odd_text(), "x".repeat(1 << 20)),
     };
     store
-        .heartbeat(worker, LEASE, vec![(held.lease, draft.clone())])
+        .beat(worker, LEASE, vec![(held.lease, draft.clone())])
         .await
         .unwrap();
 
     let view = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert!(view.draft == Some(draft), "the draft has changed");
@@ -185,7 +193,7 @@ pub async fn the_worst_accepted_values_are_kept_as_they_are(store: Store) {
         "what was returned is not what is stored"
     );
     let logs = store
-        .turns(&ann(), held.turn.conversation, TurnPage::ALL)
+        .logged_turns(&ann(), held.turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
     assert!(
@@ -197,7 +205,7 @@ pub async fn the_worst_accepted_values_are_kept_as_they_are(store: Store) {
         limit: u32::MAX,
     };
     let records = store
-        .tool_calls(&ann(), held.turn.conversation, page)
+        .call_records(&ann(), held.turn.conversation, page)
         .await
         .unwrap();
     for ((record, call), outcome) in records.iter().zip(&all_calls).zip(&all_outcomes) {
@@ -230,7 +238,7 @@ pub async fn the_worst_accepted_values_are_kept_as_they_are(store: Store) {
         .await
         .unwrap();
     let stored = store
-        .turn(&ann(), held.turn.id, Position::START)
+        .view(&ann(), held.turn.id, Position::START)
         .await
         .unwrap();
     assert_eq!(stored.turn, ended.turn);

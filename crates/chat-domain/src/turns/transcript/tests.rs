@@ -11,7 +11,7 @@ use crate::{
 enum Piece {
     Say(String),
     Call {
-        ran_by: RanBy,
+        executor: ToolExecutor,
     },
     Result {
         of: prop::sample::Index,
@@ -34,7 +34,8 @@ fn outcome() -> impl Strategy<Value = ToolOutcome> {
 fn piece() -> impl Strategy<Value = Piece> {
     prop_oneof![
         "[a-z]{0,30}".prop_map(Piece::Say),
-        prop_oneof![Just(RanBy::Us), Just(RanBy::Agent)].prop_map(|ran_by| Piece::Call { ran_by }),
+        prop_oneof![Just(ToolExecutor::Server), Just(ToolExecutor::Agent)]
+            .prop_map(|executor| Piece::Call { executor }),
         (any::<prop::sample::Index>(), outcome())
             .prop_map(|(of, outcome)| Piece::Result { of, outcome }),
         any::<prop::sample::Index>().prop_map(Piece::Drop),
@@ -57,7 +58,7 @@ fn status() -> impl Strategy<Value = TurnStatus> {
 
 /// Any log of a turn: results before or without their calls, calls without messages, anything cut
 /// out.
-fn any_turn() -> impl Strategy<Value = TurnLog> {
+fn any_turn() -> impl Strategy<Value = LoggedTurn> {
     (
         prop::collection::vec(piece(), 0..12),
         status(),
@@ -71,7 +72,9 @@ fn any_turn() -> impl Strategy<Value = TurnLog> {
             for piece in pieces {
                 match piece {
                     Piece::Say(text) => message = log.assistant(&text),
-                    Piece::Call { ran_by } => calls.push(log.call_by(ran_by, message, "tool").id),
+                    Piece::Call { executor } => {
+                        calls.push(log.call_by(executor, message, "tool").id)
+                    }
                     Piece::Result { of, outcome } if !calls.is_empty() => {
                         log.outcome(*of.get(&calls), outcome)
                     }
@@ -92,7 +95,7 @@ fn any_turn() -> impl Strategy<Value = TurnLog> {
 }
 
 /// Ids are the same in each turn that [`LogBuilder`] makes; give each turn its own.
-fn distinct(mut logs: Vec<TurnLog>) -> Vec<TurnLog> {
+fn distinct(mut logs: Vec<LoggedTurn>) -> Vec<LoggedTurn> {
     for (n, log) in logs.iter_mut().enumerate() {
         let own = |id: &mut uuid::Uuid| {
             *id = uuid::Uuid::from_u128(id.as_u128() + ((n as u128 + 1) << 32))

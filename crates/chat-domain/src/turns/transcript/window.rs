@@ -1,7 +1,7 @@
 //! How much of a conversation the agent reads: always whole turns, never less than the current one.
 
 use super::{Entry, Transcript, ended_turn, entries, size};
-use crate::{Item, TurnLog};
+use crate::{Item, LoggedTurn};
 
 /// A conversation as the agent may read it: its turns before the current one, as far as none has
 /// taken their place, and the current one.
@@ -18,7 +18,7 @@ pub struct Window {
 
 impl Window {
     /// Everything, for the turn with the items `current` after the turns of `history`.
-    pub fn new(history: &[TurnLog], current: &[Item]) -> Self {
+    pub fn new(history: &[LoggedTurn], current: &[Item]) -> Self {
         let counted = || history.iter().filter(|log| !log.turn.superseded);
         let mut turns: Vec<Vec<Entry>> = counted().map(ended_turn).collect();
         turns.push(entries(current));

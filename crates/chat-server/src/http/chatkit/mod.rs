@@ -3,8 +3,6 @@
 pub(crate) mod example;
 mod stream;
 
-use std::collections::HashMap;
-
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -133,11 +131,12 @@ async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<Http
             answer.json(Thread::new(&conversation, items))
         }
         Answered::List(wanted) => {
-            let found = state
-                .call(move |service| async move {
-                    service.conversations_begun(&owner, wanted.page()).await
-                })
-                .await?;
+            let found =
+                state
+                    .call(move |service| async move {
+                        service.conversations(&owner, wanted.page()).await
+                    })
+                    .await?;
             answer.json(wanted.encode(&found))
         }
         Answered::Items(wanted) => answer.json(items(state, owner, wanted).await?),
@@ -149,7 +148,7 @@ async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<Http
             state
                 .call(move |service| async move {
                     service
-                        .give_feedback(&owner, thread, messages, feedback)
+                        .set_feedback(&owner, thread, messages, feedback)
                         .await
                 })
                 .await?;
@@ -175,31 +174,19 @@ async fn items(
     owner: UserId,
     wanted: Items,
 ) -> Result<Page<ThreadItem>, Refusal> {
-    let (found, asked) = state
+    let found = state
         .call(move |service| async move {
             let of = match wanted.after {
                 Some(after) => Some(
                     service
-                        .turn_of(&owner, wanted.conversation, after.message)
+                        .turn_of_message(&owner, wanted.conversation, after.message)
                         .await?,
                 ),
                 None => None,
             };
-            let found = service
-                .turns(&owner, wanted.conversation, wanted.page(of.as_ref()))
-                .await?;
-            let retries: Vec<_> = found
-                .iter()
-                .filter(|log| log.turn.retry_of.is_some())
-                .map(|log| log.turn.id)
-                .collect();
-            let asked = if retries.is_empty() {
-                HashMap::new()
-            } else {
-                service.first_asked(&owner, retries).await?
-            };
-            Ok((found, asked))
+            let page = wanted.page(of.as_ref());
+            service.turns(&owner, wanted.conversation, page).await
         })
         .await?;
-    Ok(wanted.encode(&found, &asked))
+    Ok(wanted.encode(&found))
 }

@@ -294,7 +294,7 @@ fn follow(state: &AppState, owner: UserId, turn: Turn, key: Key, opened: Opened)
 
 /// The front end has its answer, and will not repeat its request any more.
 async fn forget_key(service: &ChatService, owner: &UserId, turn: &Turn) {
-    match service.forget_key(owner, turn.id).await {
+    match service.release_key(owner, turn.id).await {
         // A turn that is not there any more has no key.
         Ok(()) | Err(ChatError::TurnNotFound) => {}
         Err(error) => {

@@ -295,10 +295,7 @@ async fn slow_clients_are_let_go() {
         "{answer}"
     );
     // Asked without HTTP: on a busy machine this request might be too slow as well.
-    let page = ConversationPage {
-        after: None,
-        limit: 1,
-    };
+    let page = ConversationPage::last_active(None, 1);
     assert_eq!(
         server
             .state

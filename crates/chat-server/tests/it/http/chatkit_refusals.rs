@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use chat_domain::testing::{FakeTools, FixedEnvironment, ScriptedAgent, Signals};
+use chat_domain::testing::{
+    FakeTools, FixedEnvironment, MockConversationStore, ScriptedAgent, Signals,
+};
 use chat_domain::{
-    BeginTurn, Begun, ChatService, Deps, MockConversationStore, Ordinal, StoreError, Turn,
-    TurnLimits, TurnStatus, Unavailability, Usage,
+    BeginOutcome, BeginTurn, ChatService, ChatServiceConfig, Ordinal, StoreError, Turn, TurnLimits,
+    TurnStatus, Unavailability, Usage,
 };
 use chat_protocol::problem::Code;
 use reqwest::Method;
@@ -245,8 +247,8 @@ async fn owners_are_kept_apart_on_both_routes() {
 
 /// A service over a store that does what the test says.
 async fn service(mut store: MockConversationStore) -> Arc<ChatService> {
-    store.expect_enroll().returning(|_, _| Ok(()));
-    let deps = Deps {
+    store.expect_register().returning(|_, _| Ok(()));
+    let deps = ChatServiceConfig {
         store: Arc::new(store),
         agent: Arc::new(ScriptedAgent::new([])),
         tools: Arc::new(FakeTools::new()),
@@ -265,6 +267,7 @@ fn queued(begin: &BeginTurn) -> Turn {
         status: TurnStatus::Queued,
         cancel_requested: false,
         retry_of: None,
+        original: None,
         superseded: false,
         created_at: begin.at,
         usage: Usage::default(),
@@ -281,9 +284,9 @@ fn away() -> StoreError {
 async fn after_a_message_is_stored_nothing_makes_the_front_end_repeat_it() {
     let mut store = MockConversationStore::new();
     store
-        .expect_begin_turn()
-        .returning(|begin| Ok(Begun::Queued(queued(&begin))));
-    store.expect_conversation().returning(|_, _| Err(away()));
+        .expect_begin()
+        .returning(|begin| Ok(BeginOutcome::Queued(queued(&begin))));
+    store.expect_get().returning(|_, _| Err(away()));
     let server = Server::serving(service(store).await);
     let events = server.create("Hi").await;
     assert_eq!(types(&events), ["error"]);
@@ -297,7 +300,7 @@ async fn after_a_message_is_stored_nothing_makes_the_front_end_repeat_it() {
 
     // Before, it may come again: then it is recognised.
     let mut store = MockConversationStore::new();
-    store.expect_begin_turn().returning(|_| Err(away()));
+    store.expect_begin().returning(|_| Err(away()));
     let server = Server::serving(service(store).await);
     refusal(
         server.chatkit("threads.create", json!({ "input": input("Hi") })),

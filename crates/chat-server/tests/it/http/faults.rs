@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use chat_domain::testing::{FakeTools, FixedEnvironment, ScriptedAgent, Signals};
-use chat_domain::{
-    ChatService, Deps, MockConversationStore, StoreError, TurnLimits, Unavailability,
+use chat_domain::testing::{
+    FakeTools, FixedEnvironment, MockConversationStore, ScriptedAgent, Signals,
 };
+use chat_domain::{ChatService, ChatServiceConfig, StoreError, TurnLimits, Unavailability};
 use chat_protocol::problem::Code;
 use chat_test_support::wait;
 use reqwest::Method;
@@ -46,15 +46,15 @@ async fn an_unavailable_store_is_told_and_service_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_ours_are_internal_and_say_nothing() {
     let mut store = MockConversationStore::new();
-    store.expect_enroll().returning(|_, _| Ok(()));
+    store.expect_register().returning(|_, _| Ok(()));
     store.expect_ping().returning(|| Ok(()));
     store
-        .expect_conversation()
+        .expect_get()
         .returning(|_, _| Err(StoreError::Internal("a secret statement".into())));
     store
-        .expect_conversations()
+        .expect_list()
         .returning(|_, _| panic!("a secret panic"));
-    let deps = Deps {
+    let deps = ChatServiceConfig {
         store: Arc::new(store),
         agent: Arc::new(ScriptedAgent::new([])),
         tools: Arc::new(FakeTools::new()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, FixedEnvironment, MemoryStore, ScriptedAgent, Signals};
-use chat_domain::{Agent, ChatService, Deps, TurnLimits, UserId};
+use chat_domain::{Agent, ChatService, ChatServiceConfig, TurnLimits, UserId};
 use chat_protocol::problem::Code;
 use chat_server::app::{AppState, HttpLimits, TokenVerifier, server};
 use chat_server::page::Page;
@@ -87,7 +87,7 @@ impl Drop for Parts {
 impl Server {
     pub async fn start(setup: Setup) -> Self {
         let store = Arc::new(MemoryStore::new());
-        let deps = Deps {
+        let deps = ChatServiceConfig {
             store: store.clone(),
             agent: setup.agent,
             tools: Arc::new(setup.tools),

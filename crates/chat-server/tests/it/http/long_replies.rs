@@ -226,7 +226,7 @@ async fn a_reply_whose_rest_cannot_be_read_is_incomplete() {
     let server = server(&[LARGE - 10; 16]).await;
     let conversation = conversation(&server, 16).await;
     let (stream, read) = begin_to_read(&server, &conversation).await;
-    server.store.be_away(true);
+    server.store.set_unreachable(true);
     let sent = rest(stream, read).await.unwrap_err();
     assert!(sent > 0 && sent < 16 * LARGE, "{sent}");
 }

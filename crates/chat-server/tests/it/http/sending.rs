@@ -1,7 +1,7 @@
 //! Sending messages: replies, idempotency, what to do when busy, clients that go away.
 
 use chat_domain::AgentErrorKind;
-use chat_domain::testing::{FakeTools, Gate, Refused, Script, ScriptedAgent};
+use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
 use chat_protocol::problem::Code;
 use chat_server::app::HttpLimits;
 use reqwest::{Method, StatusCode};
@@ -261,7 +261,7 @@ async fn a_failed_turn_is_a_problem_and_the_conversation_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_the_store_refuses_is_told_as_internal_and_the_conversation_goes_on() {
     let server = Server::start(Setup::default()).await;
-    server.store.refuse([Refused::EndsWithItems]);
+    server.store.refuse([RefusedCall::EndsWithItems]);
     let problem = refusal(server.chat("Hi", None), Code::Internal).await;
     let detail = problem["detail"].as_str().unwrap();
     assert!(

@@ -4,6 +4,12 @@
 //! [`world`] is what there is, [`store`] the transactions, [`run`] and [`steps`] what workers do
 //! between them and what befalls them, [`properties`] what must hold, and [`checks`] the worlds
 //! that are explored.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 mod checks;
 mod properties;
@@ -51,6 +57,7 @@ pub struct Guards {
 /// Whether the store does what it is asked, and whether its caller hears of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// The answer was received.
     Heard,
     /// It is done, but the answer is lost.
     Lost,
@@ -61,6 +68,7 @@ pub enum Answer {
 /// A tool that a turn calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
+    /// Whether a repeated call does no harm.
     pub repeatable: bool,
 }
 

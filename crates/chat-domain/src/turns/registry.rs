@@ -2,12 +2,12 @@
 //!
 //! This is all that is known outside the store, and it goes when a turn does.
 //!
-//! - A [`Seat`] belongs to one turn id. Readers and the run hold it; the map in [`LiveTurns`] only
+//! - A [`TurnSlot`] belongs to one turn id. Readers and the run hold it; the map in [`TurnRegistry`] only
 //!   points to it. It goes with the last of them.
-//! - A [`Run`] sits in the seat while the turn runs here: it puts a [`LiveTurn`] there, changes
+//! - A [`Run`] sits in the seat while the turn runs here: it puts a [`RunningTurn`] there, changes
 //!   what readers see of it, and takes it away when it lets go. A run with a newer lease takes the
 //!   seat over.
-//! - *Doubt* is noted when the store may have given us a turn that nobody here runs (an answer that
+//! - *UncertainOwnership* is noted when the store may have given us a turn that nobody here runs (an answer that
 //!   was lost, a run that was dropped): the next sweeps then tell the store which turns are running
 //!   here, and get the others back (ADR 4). It lasts until the store has answered such a sweep that
 //!   began a lease later: what was sent to the store may be done only after the answer was given
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::{
-    ConversationId, Draft, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId,
+    ConversationId, DraftUpdate, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId,
 };
 
 /// Why a run should stop.
@@ -35,7 +35,7 @@ pub(crate) enum Stop {
 }
 
 /// A turn that runs here.
-pub(crate) struct LiveTurn {
+pub(crate) struct RunningTurn {
     pub(crate) owner: UserId,
     pub(crate) view: TurnView,
     lease: TurnLease,
@@ -43,7 +43,7 @@ pub(crate) struct LiveTurn {
     saved: Option<SeenText>,
 }
 
-impl LiveTurn {
+impl RunningTurn {
     fn is_running(&self) -> bool {
         !self.view.turn.status.is_ended()
     }
@@ -61,19 +61,19 @@ impl LiveTurn {
 }
 
 /// Where readers wait for a turn: empty while it does not run here.
-pub(crate) struct Seat {
+pub(crate) struct TurnSlot {
     turn: TurnId,
-    live: watch::Sender<Option<LiveTurn>>,
-    turns: Weak<LiveTurns>,
+    live: watch::Sender<Option<RunningTurn>>,
+    turns: Weak<TurnRegistry>,
 }
 
-impl Seat {
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<LiveTurn>> {
+impl TurnSlot {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<RunningTurn>> {
         self.live.subscribe()
     }
 }
 
-impl Drop for Seat {
+impl Drop for TurnSlot {
     fn drop(&mut self) {
         if let Some(turns) = self.turns.upgrade() {
             let mut seats = turns.seats();
@@ -88,8 +88,8 @@ impl Drop for Seat {
 }
 
 /// The turns that run in this process.
-pub(crate) struct LiveTurns {
-    seats: Mutex<HashMap<TurnId, Weak<Seat>>>,
+pub(crate) struct TurnRegistry {
+    seats: Mutex<HashMap<TurnId, Weak<TurnSlot>>>,
     running: watch::Sender<usize>,
     /// Since when the store may have turns under our name that nobody here runs.
     doubt: Mutex<Option<Instant>>,
@@ -97,7 +97,7 @@ pub(crate) struct LiveTurns {
     handed_over: Mutex<Option<Vec<TurnId>>>,
 }
 
-impl LiveTurns {
+impl TurnRegistry {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             seats: Mutex::default(),
@@ -107,17 +107,17 @@ impl LiveTurns {
         })
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<TurnSlot>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The seat of a turn, for as long as somebody holds it.
-    pub(crate) fn seat(self: &Arc<Self>, turn: TurnId) -> Arc<Seat> {
+    pub(crate) fn seat(self: &Arc<Self>, turn: TurnId) -> Arc<TurnSlot> {
         let mut seats = self.seats();
         if let Some(seat) = seats.get(&turn).and_then(Weak::upgrade) {
             return seat;
         }
-        let seat = Arc::new(Seat {
+        let seat = Arc::new(TurnSlot {
             turn,
             live: watch::Sender::new(None),
             turns: Arc::downgrade(self),
@@ -127,7 +127,7 @@ impl LiveTurns {
     }
 
     /// Seats a turn that is to run here. `None` if it is seated under a newer lease already.
-    pub(crate) fn start(self: &Arc<Self>, held: &HeldTurn) -> Option<Run> {
+    pub(crate) fn start(self: &Arc<Self>, held: &HeldTurn) -> Option<RunHandle> {
         let seat = self.seat(held.turn.id);
         let (stop, stopped) = watch::channel(if held.turn.cancel_requested {
             Stop::Cancel
@@ -139,7 +139,7 @@ impl LiveTurns {
             items: held.items.clone(),
             draft: None,
         };
-        let live = LiveTurn {
+        let live = RunningTurn {
             owner: held.owner.clone(),
             view,
             lease: held.lease,
@@ -155,7 +155,7 @@ impl LiveTurns {
         });
         seated.then(|| {
             self.running.send_modify(|running| *running += 1);
-            Run {
+            RunHandle {
                 turns: Arc::clone(self),
                 seat,
                 lease: held.lease,
@@ -164,11 +164,11 @@ impl LiveTurns {
         })
     }
 
-    fn all(&self) -> Vec<Arc<Seat>> {
+    fn all(&self) -> Vec<Arc<TurnSlot>> {
         self.seats().values().filter_map(Weak::upgrade).collect()
     }
 
-    fn stop_if(&self, stop: Stop, wanted: impl Fn(&LiveTurn) -> bool) {
+    fn stop_if(&self, stop: Stop, wanted: impl Fn(&RunningTurn) -> bool) {
         for seat in self.all() {
             if let Some(live) = seat.live.borrow().as_ref().filter(|live| wanted(live)) {
                 live.stop(stop);
@@ -245,11 +245,11 @@ impl LiveTurns {
 
     /// The turns that run here.
     pub(crate) fn running(&self) -> Vec<TurnId> {
-        let runs = |seat: &Arc<Seat>| {
+        let runs = |seat: &Arc<TurnSlot>| {
             seat.live
                 .borrow()
                 .as_ref()
-                .is_some_and(LiveTurn::is_running)
+                .is_some_and(RunningTurn::is_running)
         };
         self.all()
             .iter()
@@ -276,8 +276,8 @@ impl LiveTurns {
     }
 
     /// The drafts that grew since they were marked as saved.
-    pub(crate) fn unsaved_drafts(&self) -> Vec<(TurnLease, Draft)> {
-        let unsaved = |seat: &Arc<Seat>| {
+    pub(crate) fn unsaved_drafts(&self) -> Vec<DraftUpdate> {
+        let unsaved = |seat: &Arc<TurnSlot>| {
             let live = seat.live.borrow();
             let live = live.as_ref()?;
             let draft = live.view.draft.as_ref()?;
@@ -285,7 +285,10 @@ impl LiveTurns {
                 message: draft.message,
                 bytes: draft.text.len(),
             };
-            (live.saved != Some(now)).then(|| (live.lease, draft.clone()))
+            (live.saved != Some(now)).then(|| DraftUpdate {
+                lease: live.lease,
+                draft: draft.clone(),
+            })
         };
         self.all().iter().filter_map(unsaved).collect()
     }
@@ -315,7 +318,7 @@ impl LiveTurns {
         *self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Settles the doubt of that moment. Doubt that was noted since stays.
+    /// Settles the doubt of that moment. UncertainOwnership that was noted since stays.
     pub(crate) fn settle_doubt(&self, since: Instant) {
         self.doubt
             .lock()
@@ -325,14 +328,14 @@ impl LiveTurns {
 }
 
 /// One run of a turn here. Dropped before its turn has ended, the turn is let go of.
-pub(crate) struct Run {
-    turns: Arc<LiveTurns>,
-    seat: Arc<Seat>,
+pub(crate) struct RunHandle {
+    turns: Arc<TurnRegistry>,
+    seat: Arc<TurnSlot>,
     pub(crate) lease: TurnLease,
     stopped: watch::Receiver<Stop>,
 }
 
-impl Run {
+impl RunHandle {
     /// Changes what readers see, and wakes them.
     pub(crate) fn update(&self, change: impl FnOnce(&mut TurnView)) {
         self.seat.live.send_if_modified(|slot| match slot {
@@ -365,7 +368,7 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl Drop for RunHandle {
     fn drop(&mut self) {
         self.seat.live.send_if_modified(|slot| match slot {
             Some(live) if live.lease == self.lease && live.is_running() => {
@@ -384,19 +387,19 @@ impl Drop for Run {
 
 /// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn
 /// may be lost to us.
-pub(crate) struct Doubt<'a>(Option<&'a LiveTurns>);
+pub(crate) struct UncertainOwnership<'a>(Option<&'a TurnRegistry>);
 
-impl<'a> Doubt<'a> {
-    pub(crate) fn of(turns: &'a LiveTurns) -> Self {
+impl<'a> UncertainOwnership<'a> {
+    pub(crate) fn arm(turns: &'a TurnRegistry) -> Self {
         Self(Some(turns))
     }
 
-    pub(crate) fn dispel(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Doubt<'_> {
+impl Drop for UncertainOwnership<'_> {
     fn drop(&mut self) {
         if let Some(live) = self.0 {
             live.doubt();
@@ -433,7 +436,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_lease_has_the_seat() {
-        let turns = LiveTurns::new();
+        let turns = TurnRegistry::new();
         let first = turns.start(&held(1)).unwrap();
         let second = turns.start(&held(2)).unwrap();
         assert_eq!(first.stopped().await, Stop::Release);

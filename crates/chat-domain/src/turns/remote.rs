@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 
-use super::live::LiveTurns;
+use super::registry::TurnRegistry;
 use super::worker::every;
-use crate::{Deps, Signal, StoreError, TurnId, TurnMark};
+use crate::{ChatServiceConfig, StoreError, TurnId, TurnLifecycleEvent, TurnVersion};
 
 /// How many turns one question is about.
 const AT_ONCE: usize = 10_000;
 
 /// Wakes the readers of turns that have changed in the store, for ever.
-pub(crate) async fn follow(deps: &Deps, live: &LiveTurns) {
+pub(crate) async fn watch_remote_turns(deps: &ChatServiceConfig, live: &TurnRegistry) {
     let mut known = HashMap::new();
     let mut ticks = every(deps.limits.poll);
     loop {
@@ -26,7 +26,7 @@ pub(crate) async fn follow(deps: &Deps, live: &LiveTurns) {
                 changed.for_each(|(turn, _)| live.wake(*turn));
                 known = marks;
             }
-            Err(error) => deps.observer.observe(Signal::StoreFailed {
+            Err(error) => deps.observer.observe(TurnLifecycleEvent::StoreFailed {
                 doing: "watch",
                 error: &error,
             }),
@@ -36,12 +36,12 @@ pub(crate) async fn follow(deps: &Deps, live: &LiveTurns) {
 
 /// How each of these turns stands; `None` if it is gone.
 async fn look(
-    deps: &Deps,
+    deps: &ChatServiceConfig,
     turns: &[TurnId],
-) -> Result<HashMap<TurnId, Option<TurnMark>>, StoreError> {
+) -> Result<HashMap<TurnId, Option<TurnVersion>>, StoreError> {
     let mut marks = HashMap::new();
     for turns in turns.chunks(AT_ONCE) {
-        let mut found = deps.store.marks(turns.to_vec()).await?;
+        let mut found = deps.store.turn_versions(turns.to_vec()).await?;
         marks.extend(turns.iter().map(|turn| (*turn, found.remove(turn))));
     }
     Ok(marks)

@@ -14,15 +14,17 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
 use self::answer::Answer;
-use super::live::{Run, Stop};
 use super::plan::{self, Next};
+use super::registry::{RunHandle, Stop};
 use super::transcript::{self, Window};
 use super::worker::Worker;
+use crate::guards;
 use crate::{
-    AgentError, AgentErrorKind, CallError, Deps, Draft, EndedTurn, FailureKind, HeldTurn,
-    Invocation, Item, ItemBody, MessageId, NewItem, RanBy, Signal, StepEvent, StepRequest,
-    Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSpec,
-    TurnFailure, TurnLog, TurnOutcome, UnknownCause, Usage, without_nul,
+    AgentError, AgentErrorKind, CallError, ChatServiceConfig, Draft, EndedTurn, FailureKind,
+    HeldTurn, Invocation, Item, ItemBody, LoggedTurn, MessageId, NewItem, StepEvent, StepRequest,
+    Timestamp, ToolCall, ToolCallId, ToolError, ToolErrorKind, ToolExecutor, ToolOutcome,
+    ToolResult, ToolSpec, TurnFailure, TurnLifecycleEvent, TurnOutcome, UnknownCause, Usage,
+    without_nul,
 };
 
 /// Why a turn fails that the agent cannot read.
@@ -31,13 +33,13 @@ const TOO_LONG_ALONE: &str = "The message, with what was done for it, is longer 
 /// Runs a turn to its end; gives the next turn of the conversation, if one waits.
 /// `None` also if the turn was let go of.
 pub(crate) async fn run(
-    deps: &Deps,
+    deps: &ChatServiceConfig,
     worker: &Worker,
     held: HeldTurn,
-    run: Run,
+    run: RunHandle,
 ) -> Option<HeldTurn> {
     let started = Instant::now();
-    let signal = Signal::TurnStarted {
+    let signal = TurnLifecycleEvent::TurnStarted {
         turn: &held.turn,
         owner: &held.owner,
         lease: &held.lease,
@@ -45,7 +47,7 @@ pub(crate) async fn run(
     };
     deps.observer.observe(signal);
     let attempt = held.attempt;
-    let mut runner = Runner {
+    let mut runner = TurnRunner {
         deps,
         worker,
         deadline: started + deps.limits.turn.saturating_sub(held.spent),
@@ -69,14 +71,14 @@ pub(crate) async fn run(
     };
     match ended {
         Ok(ended) => {
-            deps.observer.observe(Signal::TurnEnded {
+            deps.observer.observe(TurnLifecycleEvent::TurnEnded {
                 turn: &ended.turn,
                 took: started.elapsed(),
             });
             ended.next
         }
         Err(Halt::Released | Halt::StoreFault) => {
-            deps.observer.observe(Signal::TurnReleased {
+            deps.observer.observe(TurnLifecycleEvent::TurnReleased {
                 lease: &runner.run.lease,
             });
             None
@@ -103,16 +105,16 @@ enum Interrupt {
     Release,
 }
 
-struct Runner<'a> {
-    deps: &'a Deps,
+struct TurnRunner<'a> {
+    deps: &'a ChatServiceConfig,
     worker: &'a Worker,
     deadline: Instant,
     held: HeldTurn,
-    run: Run,
+    run: RunHandle,
     /// What the log holds of the turn.
     items: Vec<Item>,
     /// The turns before this one, once they have been read.
-    history: Option<Vec<TurnLog>>,
+    history: Option<Vec<LoggedTurn>>,
     /// The tools of the last step.
     tools: Vec<ToolSpec>,
     /// How many of the oldest turns the agent is not sent, because it refused to read more.
@@ -124,7 +126,7 @@ struct Runner<'a> {
     refused: Vec<NewItem>,
 }
 
-impl Runner<'_> {
+impl TurnRunner<'_> {
     async fn drive(&mut self) -> Result<EndedTurn, Halt> {
         loop {
             let ended = match plan::next(&self.items, self.deps.limits.steps) {
@@ -158,7 +160,7 @@ impl Runner<'_> {
 
     /// One answer of the agent. `Some` if the turn ended with it.
     async fn step(&mut self) -> Result<Option<EndedTurn>, Halt> {
-        let (answer, heard) = match self.ask().await? {
+        let (mut answer, heard) = match self.ask().await? {
             Ok(asked) => asked,
             Err(interrupt) => return self.interrupted(interrupt, Vec::new()).await.map(Some),
         };
@@ -176,10 +178,12 @@ impl Runner<'_> {
                 }
                 self.recorded_here
                     .extend(answer.calls.iter().map(|call| call.id));
-                // The wrong way round, in a build that shows that the fault campaign notices it:
-                // docs/TORTURE.md.
-                #[cfg(sabotage = "write-before-run")]
-                for call in std::mem::take(&mut answer.calls) {
+                let unstored = if guards::STORES_CALLS_FIRST {
+                    Vec::new()
+                } else {
+                    std::mem::take(&mut answer.calls)
+                };
+                for call in unstored {
                     let result = invoke(
                         self.deps,
                         self.worker,
@@ -201,7 +205,7 @@ impl Runner<'_> {
                 self.append(answer.items()).await.map(|()| None)
             }
             Ok(Err(error)) => {
-                self.deps.observer.observe(Signal::StepFailed {
+                self.deps.observer.observe(TurnLifecycleEvent::StepFailed {
                     lease: &self.run.lease,
                     error: &error,
                 });
@@ -253,11 +257,13 @@ impl Runner<'_> {
                 )));
             };
             self.left_out = turns_left_out;
-            self.deps.observer.observe(Signal::ContextShortened {
-                lease: &self.run.lease,
-                error: &error,
-                turns_left_out,
-            });
+            self.deps
+                .observer
+                .observe(TurnLifecycleEvent::ContextShortened {
+                    lease: &self.run.lease,
+                    error: &error,
+                    turns_left_out,
+                });
         }
     }
 
@@ -304,7 +310,7 @@ impl Runner<'_> {
                     answer.text.push_str(&delta);
                     self.show(answer.message, &delta);
                 }
-                StepEvent::Call {
+                StepEvent::ToolCall {
                     tool,
                     arguments,
                     agent_data,
@@ -327,11 +333,11 @@ impl Runner<'_> {
                         message,
                         tool,
                         arguments,
-                        ran_by: RanBy::Us,
+                        executor: ToolExecutor::Server,
                         agent_data,
                     });
                 }
-                StepEvent::Ran {
+                StepEvent::ExecutedTool {
                     tool,
                     arguments,
                     outcome,
@@ -345,7 +351,7 @@ impl Runner<'_> {
                         message,
                         tool,
                         arguments,
-                        ran_by: RanBy::Agent,
+                        executor: ToolExecutor::Agent,
                         agent_data: None,
                     };
                     let outcome = door::outcome(outcome, limits.tool_output_bytes);
@@ -418,9 +424,9 @@ impl Runner<'_> {
                     }
                 }
             }
-            let (again, unknown): (Vec<_>, Vec<_>) = found
-                .into_iter()
-                .partition(|call| call.ran_by == RanBy::Us && self.is_repeatable(call));
+            let (again, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(|call| {
+                call.executor == ToolExecutor::Server && self.is_repeatable(call)
+            });
             let results: Vec<_> = unknown
                 .iter()
                 .map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted)))
@@ -551,7 +557,7 @@ impl Runner<'_> {
     }
 
     fn called(&self, tool: &str, outcome: &ToolOutcome, took: Duration) {
-        self.deps.observer.observe(Signal::ToolCalled {
+        self.deps.observer.observe(TurnLifecycleEvent::ToolCalled {
             lease: &self.run.lease,
             tool,
             outcome,
@@ -617,7 +623,7 @@ struct InFlight {
 
 /// Runs one tool; says in `sent` that it does, and does not begin any more once `halt` is set.
 async fn invoke(
-    deps: &Deps,
+    deps: &ChatServiceConfig,
     worker: &Worker,
     invocation: Invocation,
     halt: Arc<AtomicBool>,

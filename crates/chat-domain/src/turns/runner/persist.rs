@@ -6,11 +6,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Halt, Runner, failed};
+use super::{Halt, TurnRunner, failed};
+use crate::guards;
 use crate::turns::plan::{self, Next};
 use crate::{
-    EndedTurn, FailureKind, ItemBody, NewItem, Signal, StoreError, ToolOutcome, TurnFailure,
-    TurnLog, TurnOutcome, TurnPage, TurnStatus, UnknownCause,
+    AppendItems, EndTurn, EndedTurn, FailureKind, ItemBody, LoggedTurn, NewItem, Refusal,
+    StoreError, ToolOutcome, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnStatus,
+    UnknownCause,
 };
 
 /// The first and the longest pause before a call of an unavailable store is repeated.
@@ -19,25 +21,30 @@ const STORE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::
 /// What the user is told of a turn that the store cannot read or write.
 const STORE_FAULT: &str = "The server could not read or store a part of this conversation.";
 
-impl Runner<'_> {
-    pub(super) async fn read_history(&self) -> Result<Vec<TurnLog>, Halt> {
+impl TurnRunner<'_> {
+    pub(super) async fn read_history(&self) -> Result<Vec<LoggedTurn>, Halt> {
         let (store, held) = (&self.deps.store, &self.held);
         let page = TurnPage {
             before: Some(held.turn.ordinal),
             ..TurnPage::ALL
         };
-        self.persist("read the history", || {
-            store.turns(&held.owner, held.turn.conversation, page)
-        })
-        .await
+        let turns = self
+            .persist("read the history", || {
+                store.turns(&held.owner, held.turn.conversation, page)
+            })
+            .await?;
+        turns.ok_or(Halt::Released)
     }
 
     pub(super) async fn append(&mut self, items: Vec<NewItem>) -> Result<(), Halt> {
         let (store, lease) = (&self.deps.store, &self.run.lease);
-        let placed = match self
-            .persist("append", || store.append(lease, items.clone()))
-            .await
-        {
+        let append = || {
+            store.append(AppendItems {
+                lease: *lease,
+                items: items.clone(),
+            })
+        };
+        let placed = match self.persist("append", append).await {
             Ok(placed) => placed,
             Err(halt) => return Err(self.refused(halt, items)),
         };
@@ -61,7 +68,13 @@ impl Runner<'_> {
         );
         let ended = self
             .persist("end the turn", || {
-                store.end_turn(lease, last.clone(), outcome.clone(), self.usage, at)
+                store.end(EndTurn {
+                    lease: *lease,
+                    last: last.clone(),
+                    outcome: outcome.clone(),
+                    usage: self.usage,
+                    at,
+                })
             })
             .await;
         let ended = match ended {
@@ -157,19 +170,19 @@ impl Runner<'_> {
         loop {
             match work().await {
                 Ok(done) => return Ok(done),
-                Err(StoreError::LeaseLost | StoreError::NotFound) => return Err(Halt::Released),
+                Err(StoreError::Refused(Refusal::LeaseLost | Refusal::NotFound)) => {
+                    return Err(Halt::Released);
+                }
                 Err(error) => {
-                    self.deps.observer.observe(Signal::StoreFailed {
+                    self.deps.observer.observe(TurnLifecycleEvent::StoreFailed {
                         doing,
                         error: &error,
                     });
                     if !error.is_transient() {
-                        // Let go of in a build that shows that the fault campaign notices it:
-                        // docs/TORTURE.md.
-                        return Err(if cfg!(sabotage = "refusals") {
-                            Halt::Released
-                        } else {
+                        return Err(if guards::ENDS_REFUSED_TURNS {
                             Halt::StoreFault
+                        } else {
+                            Halt::Released
                         });
                     }
                 }

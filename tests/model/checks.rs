@@ -13,7 +13,7 @@ use super::steps::Action;
 use super::world::{Faults, World};
 use super::{Guards, Protocol, Tool};
 
-const DOCS: &str = include_str!("../../../../../docs/MODEL.md");
+const DOCS: &str = include_str!("../../docs/MODEL.md");
 
 const ALL: Guards = Guards {
     epoch: true,

@@ -1,0 +1,204 @@
+//! Reading and managing conversations, as their owner.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::{
+    Conversation, ConversationId, Feedback, LoggedTurn, MessageId, Ordinal, Position, Timestamp,
+    Title, ToolCall, ToolResult, Turn, TurnId, TurnView, UserId,
+};
+
+/// Reads and manages the conversations of one owner at a time.
+///
+/// A conversation, turn or message that does not exist or belongs to another owner is `None`, or
+/// [`Refusal::NotFound`](crate::Refusal::NotFound) for a method that changes it.
+#[async_trait]
+pub trait Conversations: Send + Sync {
+    /// A page of the owner's conversations.
+    async fn list(
+        &self,
+        owner: &UserId,
+        page: ConversationPage,
+    ) -> Result<Vec<Conversation>, StoreError>;
+
+    /// One conversation.
+    async fn get(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError>;
+
+    /// Changes the title, and `updated_at` to `at`.
+    async fn rename(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        title: &Title,
+        at: Timestamp,
+    ) -> Result<Conversation, StoreError>;
+
+    /// Deletes a conversation with everything in it. Its running turn can write nothing any more.
+    async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError>;
+
+    /// A page of a conversation's turns with their items, by ascending ordinal whatever the order
+    /// of the page.
+    async fn turns(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        page: TurnPage,
+    ) -> Result<Option<Vec<LoggedTurn>>, StoreError>;
+
+    /// One turn: its items after `after`, and its draft unless the draft's message is an item
+    /// already. A queued turn always has the user's message alone, at [`Position::START`].
+    async fn turn(
+        &self,
+        owner: &UserId,
+        turn: TurnRef,
+        after: Position,
+    ) -> Result<Option<TurnView>, StoreError>;
+
+    /// A page of a conversation's tool calls with their results, by ascending position, superseded
+    /// turns included.
+    async fn tool_calls(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        page: ToolCallPage,
+    ) -> Result<Option<Vec<ToolCallRecord>>, StoreError>;
+
+    /// Requests the cancellation of a turn, and returns it as it is then. A running turn's worker
+    /// learns of it with its next heartbeat; a queued turn ends when it would start; an ended turn
+    /// does not change.
+    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError>;
+
+    /// Releases the idempotency key of a turn: the same request begins a new turn from now on.
+    async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError>;
+
+    /// Stores the owner's feedback on messages of a conversation, in place of earlier feedback. If
+    /// one of the messages is not in the conversation, nothing is stored.
+    async fn set_feedback(
+        &self,
+        owner: &UserId,
+        id: ConversationId,
+        messages: Vec<MessageId>,
+        feedback: Feedback,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
+}
+
+/// Selects conversations of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConversationPage {
+    /// The order, and where the page begins.
+    pub order: ConversationOrder,
+    /// The largest number of conversations.
+    pub limit: u32,
+}
+
+impl ConversationPage {
+    /// The last active conversations.
+    pub const fn last_active(after: Option<ConversationCursor>, limit: u32) -> Self {
+        Self {
+            order: ConversationOrder::LastActivity { after },
+            limit,
+        }
+    }
+}
+
+/// The order of a page of conversations, and where the page begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConversationOrder {
+    /// By last activity, the newest first; ties by id.
+    LastActivity {
+        /// Only conversations listed after this one.
+        after: Option<ConversationCursor>,
+    },
+    /// By creation, which is the order of the ids. It never changes.
+    Created {
+        /// Only conversations behind this one in the page's order. It may be deleted.
+        after: Option<ConversationId>,
+        /// The direction.
+        order: PageOrder,
+    },
+}
+
+/// A place in the order of last activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConversationCursor {
+    /// When something last happened in the conversation.
+    pub updated_at: Timestamp,
+    /// The conversation.
+    pub id: ConversationId,
+}
+
+/// The direction of a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PageOrder {
+    /// The oldest first.
+    #[default]
+    OldestFirst,
+    /// The newest first.
+    NewestFirst,
+}
+
+/// Names a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnRef {
+    /// The turn with this id.
+    Id(TurnId),
+    /// The turn of this conversation that the message belongs to.
+    Message(ConversationId, MessageId),
+}
+
+/// Selects turns of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnPage {
+    /// Only turns after this one.
+    pub after: Option<Ordinal>,
+    /// Only turns before this one.
+    pub before: Option<Ordinal>,
+    /// The largest number of turns: the first ones, or the last ones if `newest`.
+    pub limit: u32,
+    /// Whether `limit` keeps the last turns rather than the first.
+    pub newest: bool,
+    /// Whether superseded turns are included.
+    pub superseded: bool,
+}
+
+impl TurnPage {
+    /// Every turn that is not superseded.
+    pub const ALL: Self = Self {
+        after: None,
+        before: None,
+        limit: u32::MAX,
+        newest: false,
+        superseded: false,
+    };
+}
+
+/// Selects tool calls of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToolCallPage {
+    /// Only calls after this position.
+    pub after: Position,
+    /// The largest number of calls.
+    pub limit: u32,
+}
+
+/// A tool call as the audit shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCallRecord {
+    /// The call's position in the conversation.
+    pub position: Position,
+    /// The turn.
+    pub turn: TurnId,
+    /// Whether that turn is superseded.
+    pub superseded: bool,
+    /// When the call was recorded.
+    pub at: Timestamp,
+    /// The call.
+    pub call: ToolCall,
+    /// Its result, as far as it is known.
+    pub result: Option<ToolResult>,
+}

@@ -1,0 +1,106 @@
+//! Workers, their leases, and the turns they hold.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::{Draft, HeldTurn, Position, TurnId, TurnLease, WorkerId};
+
+/// Registers workers and keeps their leases.
+#[async_trait]
+pub trait WorkerLeases: Send + Sync {
+    /// Registers a worker: no other worker claims its turns for the duration `lease`. Workers whose
+    /// leases expired long ago and that hold no turn may be deleted.
+    async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError>;
+
+    /// Renews a worker's lease, saves drafts, and returns which of its running turns should be
+    /// cancelled. Drafts whose lease is not current, or whose message is an item already, are
+    /// ignored.
+    ///
+    /// # Errors
+    /// `LeaseLost` if the worker is not registered any more: others may have claimed its turns. It
+    /// must stop them and register under a new id.
+    async fn heartbeat(
+        &self,
+        worker: WorkerId,
+        lease: Duration,
+        drafts: Vec<DraftUpdate>,
+    ) -> Result<Heartbeat, StoreError>;
+
+    /// Claims running turns that no live worker holds: each by exactly one caller, with a new
+    /// epoch, one more attempt and no draft. The claimer itself counts as alive; its own turns are
+    /// claimed only by [`Claim::holding`].
+    ///
+    /// A turn that cannot be loaded is ended as failed with
+    /// [`FailureKind::Internal`](crate::FailureKind::Internal), as by
+    /// [`force_end`](super::TurnLog::force_end), and left out: it never keeps a worker from the
+    /// other turns.
+    ///
+    /// A worker whose lease expired is deleted when one of its turns is claimed. It claims no turn
+    /// of others before its next heartbeat: its request may have been delayed for long, while
+    /// others could not renew their leases.
+    async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
+
+    /// Deregisters a worker and releases its turns: it cannot write them any more, and they can be
+    /// claimed at once. The worker's attempt does not count for the turns in `handed_over`. For its
+    /// other turns it counts: their runs were interrupted before.
+    async fn deregister(
+        &self,
+        worker: WorkerId,
+        handed_over: Vec<TurnId>,
+    ) -> Result<(), StoreError>;
+
+    /// Returns the version of each turn, regardless of owner. Unknown ids are omitted. One query.
+    async fn turn_versions(
+        &self,
+        turns: Vec<TurnId>,
+    ) -> Result<HashMap<TurnId, TurnVersion>, StoreError>;
+
+    /// Checks that the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Shows whether a turn has changed: while its version is equal, so are its status, items and
+/// draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnVersion {
+    /// How often it was started or claimed.
+    pub epoch: u64,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// The position of the last item of its conversation.
+    pub last: Position,
+    /// The length of its draft.
+    pub draft_bytes: usize,
+}
+
+/// A draft to save.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DraftUpdate {
+    /// The right to write the turn.
+    pub lease: TurnLease,
+    /// The draft.
+    pub draft: Draft,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Turns that the worker holds and whose cancellation was requested.
+    pub cancel: Vec<TurnId>,
+}
+
+/// A request for abandoned turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The worker that claims.
+    pub worker: WorkerId,
+    /// The largest number of turns.
+    pub limit: u32,
+    /// If given: all the turns the worker knows that it runs. Running turns that the store has
+    /// under its name but that are not listed count as abandoned too: a lost answer had given them
+    /// to it.
+    pub holding: Option<Vec<TurnId>>,
+}
