@@ -6,11 +6,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
+use crate::turns::lease::{UncertainOwnership, WorkerLease};
 use crate::turns::reader::Reader;
-use crate::turns::registry::{RunHandle, TurnRegistry, UncertainOwnership};
+use crate::turns::registry::{RunHandle, TurnRegistry};
 use crate::turns::remote;
-use crate::turns::runner;
-use crate::turns::worker::Worker;
+use crate::turns::runner::TurnRunner;
 use crate::{
     Agent, BeginOutcome, BeginTurn, BusyPolicy, ChatError, Conversation, ConversationId,
     ConversationPage, ConversationStore, Cursor, Environment, Feedback, HeldTurn, IdempotencyKey,
@@ -86,10 +86,10 @@ pub type TurnStream = BoxStream<'static, Result<(Cursor, TurnEvent), ChatError>>
 /// The use case. Knows nothing of any conversation between calls, but for the turns that run in it
 /// at the moment.
 pub struct ChatService {
-    deps: ChatServiceConfig,
-    worker: Worker,
-    live: Arc<TurnRegistry>,
-    life: watch::Sender<ShutdownPhase>,
+    config: ChatServiceConfig,
+    worker: WorkerLease,
+    registry: Arc<TurnRegistry>,
+    phase: watch::Sender<ShutdownPhase>,
 }
 
 /// How far the service is from its end.
@@ -109,13 +109,13 @@ impl ChatService {
     ///
     /// # Errors
     /// The store's.
-    pub async fn open(deps: ChatServiceConfig) -> Result<Arc<Self>, StoreError> {
-        let worker = Worker::register(&deps).await?;
+    pub async fn open(config: ChatServiceConfig) -> Result<Arc<Self>, StoreError> {
+        let worker = WorkerLease::register(&config).await?;
         Ok(Arc::new(Self {
-            deps,
+            config,
             worker,
-            live: TurnRegistry::new(),
-            life: watch::Sender::new(ShutdownPhase::Running),
+            registry: TurnRegistry::new(),
+            phase: watch::Sender::new(ShutdownPhase::Running),
         }))
     }
 
@@ -140,11 +140,11 @@ impl ChatService {
             idempotency,
         } = request;
         self.check_open()?;
-        check_message(&text, self.deps.limits.message_chars)?;
+        check_message(&text, self.config.limits.message_chars)?;
         let target = match conversation {
             Some(id) => Target::Existing(id),
             None => Target::New(
-                ConversationId(self.deps.environment.fresh_id()),
+                ConversationId(self.config.environment.fresh_id()),
                 Title::from_message(&text),
             ),
         };
@@ -198,7 +198,7 @@ impl ChatService {
         idempotency: Option<IdempotencyKey>,
         retry_of: Option<RetryOf>,
     ) -> Result<StartedTurn, StoreError> {
-        let environment = &self.deps.environment;
+        let environment = &self.config.environment;
         let conversation = target.id();
         let begin = BeginTurn {
             owner,
@@ -209,17 +209,17 @@ impl ChatService {
             at: environment.now(),
             worker: self.worker.id(),
             busy,
-            queue_limit: self.deps.limits.queue,
+            queue_limit: self.config.limits.queue,
             idempotency,
             retry_of,
         };
-        let doubt = UncertainOwnership::arm(&self.live);
-        let begun = self.deps.store.begin(begin).await;
+        let uncertain = UncertainOwnership::arm(&self.registry);
+        let begun = self.config.store.begin(begin).await;
         if !matches!(
             begun,
             Err(StoreError::Unavailable(..) | StoreError::Internal(_))
         ) {
-            doubt.disarm();
+            uncertain.disarm();
         }
         Ok(match begun? {
             BeginOutcome::Started(held) => {
@@ -232,7 +232,7 @@ impl ChatService {
             }
             BeginOutcome::Queued(turn) => {
                 if busy == BusyPolicy::Interrupt {
-                    self.live.cancel_in(conversation, turn.ordinal);
+                    self.registry.cancel_in(conversation, turn.ordinal);
                 }
                 StartedTurn {
                     turn,
@@ -248,28 +248,30 @@ impl ChatService {
         })
     }
 
-    /// Seats a turn to run it here, unless it is not ours any more.
-    fn seat(&self, held: &HeldTurn) -> Option<RunHandle> {
-        let run = self.live.start(held)?;
-        // Looked at only now: whoever let go of all turns before it was seated did not see it.
-        let ours =
-            held.lease.worker == self.worker.id() && *self.life.borrow() < ShutdownPhase::Releasing;
-        if !ours {
-            self.live.note_release(held.turn.id);
+    /// Registers a turn that is about to run here, unless it belongs to another worker by now.
+    fn start(&self, held: &HeldTurn) -> Option<RunHandle> {
+        let run = self.registry.start(held)?;
+        // Checked only after the registration: a release of all turns before it did not include
+        // this turn.
+        let is_ours = held.lease.worker == self.worker.id()
+            && *self.phase.borrow() < ShutdownPhase::Releasing;
+        if !is_ours {
+            self.registry.record_release(held.turn.id);
         }
-        ours.then_some(run)
+        is_ours.then_some(run)
     }
 
     /// The task that runs a turn and those that wait behind it. `None` if it runs here under a
     /// newer lease already.
     fn task(self: &Arc<Self>, held: HeldTurn) -> Option<TurnTask> {
-        let run = self.seat(&held)?;
+        let run = self.start(&held)?;
         let service = Arc::clone(self);
         Some(Box::pin(async move {
             let mut current = Some((held, run));
             while let Some((held, run)) = current {
-                let next = runner::run(&service.deps, &service.worker, held, run).await;
-                current = next.and_then(|held| service.seat(&held).map(|run| (held, run)));
+                let runner = TurnRunner::new(&service.config, &service.worker, held, run);
+                let next = runner.run().await;
+                current = next.and_then(|held| service.start(&held).map(|run| (held, run)));
             }
         }))
     }
@@ -286,29 +288,27 @@ impl ChatService {
         turn: TurnId,
         cursor: Cursor,
     ) -> Result<TurnStream, ChatError> {
-        let seat = self.live.seat(turn);
-        let live = seat
-            .subscribe()
-            .borrow()
-            .as_ref()
-            .filter(|live| live.owner == *owner)
-            .map(|live| live.view.news(cursor));
-        let news = match live {
-            Some(news) => news,
-            None => self.turn(owner, turn).await?.news(cursor),
+        let slot = self.registry.slot(turn);
+        let running = slot.subscribe();
+        let here = {
+            let running = running.borrow();
+            let mine = running.as_ref().filter(|running| running.owner == *owner);
+            mine.map(|running| running.view.checked_events_after(cursor))
         };
-        let news = news.map_err(|_| InvalidInput::Cursor)?;
-        let store = Arc::clone(&self.deps.store);
-        Ok(Reader {
-            store,
+        let events = match here {
+            Some(events) => events,
+            None => self.turn(owner, turn).await?.checked_events_after(cursor),
+        };
+        let reader = Reader {
+            store: Arc::clone(&self.config.store),
             owner: owner.clone(),
             turn,
             cursor,
-            live: seat.subscribe(),
-            _seat: seat,
-            ready: news.into(),
-        }
-        .news())
+            running,
+            _slot: slot,
+            ready: events.map_err(|_| InvalidInput::Cursor)?.into(),
+        };
+        Ok(reader.events())
     }
 
     /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
@@ -317,12 +317,12 @@ impl ChatService {
     /// `TurnNotFound`; the store's.
     pub async fn cancel_turn(&self, owner: &UserId, turn: TurnId) -> Result<Turn, ChatError> {
         let observed = self
-            .deps
+            .config
             .store
             .request_cancel(owner, turn)
             .await
             .map_err(no_turn)?;
-        self.live.cancel(turn);
+        self.registry.cancel(turn);
         Ok(observed)
     }
 
@@ -355,7 +355,7 @@ impl ChatService {
         turn: TurnRef,
         after: Position,
     ) -> Result<TurnView, ChatError> {
-        let view = self.deps.store.turn(owner, turn, after).await;
+        let view = self.config.store.turn(owner, turn, after).await;
         view.map_err(no_turn)?.ok_or(ChatError::TurnNotFound)
     }
 
@@ -368,7 +368,7 @@ impl ChatService {
         owner: &UserId,
         page: ConversationPage,
     ) -> Result<Vec<Conversation>, ChatError> {
-        let page = self.deps.store.list(owner, page).await;
+        let page = self.config.store.list(owner, page).await;
         page.map_err(no_conversation)
     }
 
@@ -381,7 +381,7 @@ impl ChatService {
         owner: &UserId,
         id: ConversationId,
     ) -> Result<Conversation, ChatError> {
-        let conversation = self.deps.store.get(owner, id).await;
+        let conversation = self.config.store.get(owner, id).await;
         found(conversation)
     }
 
@@ -395,8 +395,8 @@ impl ChatService {
         id: ConversationId,
         title: &Title,
     ) -> Result<Conversation, ChatError> {
-        let now = self.deps.environment.now();
-        let renamed = self.deps.store.rename(owner, id, title, now).await;
+        let now = self.config.environment.now();
+        let renamed = self.config.store.rename(owner, id, title, now).await;
         renamed.map_err(no_conversation)
     }
 
@@ -405,9 +405,9 @@ impl ChatService {
     /// # Errors
     /// `ConversationNotFound`; the store's.
     pub async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), ChatError> {
-        let deleted = self.deps.store.delete(owner, id).await;
+        let deleted = self.config.store.delete(owner, id).await;
         deleted.map_err(no_conversation)?;
-        self.live.release_in(id);
+        self.registry.release_in(id);
         Ok(())
     }
 
@@ -421,7 +421,7 @@ impl ChatService {
         id: ConversationId,
         page: TurnPage,
     ) -> Result<Vec<LoggedTurn>, ChatError> {
-        found(self.deps.store.turns(owner, id, page).await)
+        found(self.config.store.turns(owner, id, page).await)
     }
 
     /// The turn that answers a user's message now: its own, or the retry that superseded it.
@@ -462,7 +462,7 @@ impl ChatService {
     /// # Errors
     /// `TurnNotFound`; the store's.
     pub async fn release_key(&self, owner: &UserId, turn: TurnId) -> Result<(), ChatError> {
-        self.deps
+        self.config
             .store
             .release_key(owner, turn)
             .await
@@ -480,8 +480,8 @@ impl ChatService {
         messages: Vec<MessageId>,
         feedback: Feedback,
     ) -> Result<(), ChatError> {
-        let at = self.deps.environment.now();
-        self.deps
+        let at = self.config.environment.now();
+        self.config
             .store
             .set_feedback(owner, id, messages, feedback, at)
             .await
@@ -498,7 +498,7 @@ impl ChatService {
         id: ConversationId,
         page: ToolCallPage,
     ) -> Result<Vec<ToolCallRecord>, ChatError> {
-        found(self.deps.store.tool_calls(owner, id, page).await)
+        found(self.config.store.tool_calls(owner, id, page).await)
     }
 
     /// Whether new turns can be taken: the store answers, and this worker is not about to stop.
@@ -507,7 +507,7 @@ impl ChatService {
     /// `ShuttingDown`; the store's.
     pub async fn ready(&self) -> Result<(), ChatError> {
         self.check_open()?;
-        self.deps.store.ping().await.map_err(ChatError::Store)
+        self.config.store.ping().await.map_err(ChatError::Store)
     }
 
     /// The life of the worker: heartbeats, and taking over abandoned turns, whose tasks it gives to
@@ -521,19 +521,19 @@ impl ChatService {
         let closed = self.reached(ShutdownPhase::Draining);
         let sweep = async {
             tokio::select! {
-                () = self.worker.sweep(&self.deps, &self.live, run) => {}
+                () = self.worker.claim_abandoned(&self.config, &self.registry, run) => {}
                 () = closed => {}
             }
         };
         let beat = async {
             tokio::select! {
-                () = self.worker.beat(&self.deps, &self.live) => {}
+                () = self.worker.keep(&self.config, &self.registry) => {}
                 () = self.reached(ShutdownPhase::Released) => {}
             }
         };
         let follow = async {
             tokio::select! {
-                () = remote::watch_remote_turns(&self.deps, &self.live) => {}
+                () = remote::watch_remote_turns(&self.config, &self.registry) => {}
                 () = self.reached(ShutdownPhase::Released) => {}
             }
         };
@@ -542,8 +542,8 @@ impl ChatService {
 
     /// Refuses new turns from now on, and takes over none, while those that run go on.
     pub fn close(&self) {
-        self.life
-            .send_modify(|life| *life = (*life).max(ShutdownPhase::Draining));
+        self.phase
+            .send_modify(|phase| *phase = (*phase).max(ShutdownPhase::Draining));
     }
 
     /// Lets go of the turns that still run, without ending them, and gives them to whoever claims
@@ -552,29 +552,29 @@ impl ChatService {
     /// # Errors
     /// The store's: then the turns are claimed when the lease has run out.
     pub async fn hand_over(&self) -> Result<(), StoreError> {
-        self.life.send_replace(ShutdownPhase::Releasing);
-        self.live.hand_over_all();
-        self.live.idle().await;
+        self.phase.send_replace(ShutdownPhase::Releasing);
+        self.registry.hand_over_all();
+        self.registry.idle().await;
         let retired = self
-            .deps
+            .config
             .store
-            .deregister(self.worker.id(), self.live.handed_over())
+            .deregister(self.worker.id(), self.registry.handed_over())
             .await;
-        self.life.send_replace(ShutdownPhase::Released);
+        self.phase.send_replace(ShutdownPhase::Released);
         retired
     }
 
     fn check_open(&self) -> Result<(), ChatError> {
-        if *self.life.borrow() == ShutdownPhase::Running {
+        if *self.phase.borrow() == ShutdownPhase::Running {
             Ok(())
         } else {
             Err(ChatError::ShuttingDown)
         }
     }
 
-    async fn reached(&self, life: ShutdownPhase) {
+    async fn reached(&self, phase: ShutdownPhase) {
         // The sender is ours, so waiting cannot fail.
-        let _ = self.life.subscribe().wait_for(|now| *now >= life).await;
+        let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 }
 

@@ -78,7 +78,10 @@ impl TurnView {
     /// # Errors
     /// [`CursorMismatch`] if no reader of this turn can have come there: it names a place that is
     /// not in this turn, an end that has not come, or text that the message does not have.
-    pub fn news(&self, cursor: Cursor) -> Result<Vec<(Cursor, TurnEvent)>, CursorMismatch> {
+    pub fn checked_events_after(
+        &self,
+        cursor: Cursor,
+    ) -> Result<Vec<(Cursor, TurnEvent)>, CursorMismatch> {
         let known = cursor.position == Position::START
             || self
                 .items
@@ -107,7 +110,7 @@ impl TurnView {
         if cursor.ended {
             return Ok(Vec::new());
         }
-        let mut news = News {
+        let mut delta = Delta {
             cursor,
             events: Vec::new(),
         };
@@ -118,23 +121,23 @@ impl TurnView {
             if let ItemBody::Message(message) = &item.body
                 && message.role == Role::Assistant
             {
-                if news.text(message.id, &message.text)? == Reach::Behind {
+                if delta.text(message.id, &message.text)? == Reach::Behind {
                     return Err(CursorMismatch);
                 }
-                news.cursor.text = None;
+                delta.cursor.text = None;
             }
-            news.cursor.position = item.position;
-            news.push(TurnEvent::Item(item.clone()));
+            delta.cursor.position = item.position;
+            delta.push(TurnEvent::Item(item.clone()));
         }
         if let Some(draft) = &self.draft {
-            news.text(draft.message, &draft.text)?;
+            delta.text(draft.message, &draft.text)?;
         }
         if self.turn.status.is_ended() {
-            news.discard();
-            news.cursor.ended = true;
-            news.push(TurnEvent::Ended(self.turn.clone()));
+            delta.discard();
+            delta.cursor.ended = true;
+            delta.push(TurnEvent::Ended(self.turn.clone()));
         }
-        Ok(news.events)
+        Ok(delta.events)
     }
 }
 
@@ -145,12 +148,12 @@ enum Reach {
     Behind,
 }
 
-struct News {
+struct Delta {
     cursor: Cursor,
     events: Vec<(Cursor, TurnEvent)>,
 }
 
-impl News {
+impl Delta {
     fn push(&mut self, event: TurnEvent) {
         self.events.push((self.cursor, event));
     }

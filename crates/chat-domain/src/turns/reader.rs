@@ -1,4 +1,4 @@
-//! A reader of a turn: here where it runs, else in the store.
+//! A reader of a turn: from memory where the turn runs here, else from the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ pub(crate) struct Reader {
     pub(crate) store: Arc<dyn ConversationStore>,
     pub(crate) owner: UserId,
     pub(crate) turn: TurnId,
-    /// How far it has come.
+    /// The reader's position.
     pub(crate) cursor: Cursor,
-    pub(crate) live: watch::Receiver<Option<RunningTurn>>,
-    /// Keeps the sender of `live`.
-    pub(crate) _seat: Arc<TurnSlot>,
-    /// What is known and not yet told.
+    pub(crate) running: watch::Receiver<Option<RunningTurn>>,
+    /// Keeps the sender of `running`.
+    pub(crate) _slot: Arc<TurnSlot>,
+    /// Events that are known and not yet returned.
     pub(crate) ready: VecDeque<(Cursor, TurnEvent)>,
 }
 
 impl Reader {
-    /// What the reader does not know yet, as it comes.
-    pub(crate) fn news(self) -> TurnStream {
+    /// The events after the cursor, as they come.
+    pub(crate) fn events(self) -> TurnStream {
         stream::try_unfold(self, Self::next).boxed()
     }
 
@@ -41,27 +41,25 @@ impl Reader {
             if self.cursor.ended {
                 return Ok(None);
             }
-            let live = self
-                .live
-                .borrow_and_update()
-                .as_ref()
-                .map(|live| live.view.events_after(self.cursor));
-            let events = match live {
+            let here = {
+                let running = self.running.borrow_and_update();
+                let running = running.as_ref();
+                running.map(|running| running.view.events_after(self.cursor))
+            };
+            let events = match here {
                 Some(events) => events,
                 None => {
-                    let view = self
-                        .store
-                        .turn(&self.owner, TurnRef::Id(self.turn), self.cursor.position)
-                        .await
-                        .map_err(ChatError::Store)?
-                        .ok_or(ChatError::TurnNotFound)?;
+                    let turn = TurnRef::Id(self.turn);
+                    let view = self.store.turn(&self.owner, turn, self.cursor.position);
+                    let view = view.await.map_err(ChatError::Store)?;
+                    let view = view.ok_or(ChatError::TurnNotFound)?;
                     view.events_after(self.cursor)
                 }
             };
             self.ready = events.map_err(|_| InvalidInput::Cursor)?.into();
             if self.ready.is_empty() {
-                // The sender is in our seat, so waiting cannot fail.
-                let _ = self.live.changed().await;
+                // Waiting cannot fail: the slot has the sender.
+                let _ = self.running.changed().await;
             }
         }
     }

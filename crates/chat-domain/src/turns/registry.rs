@@ -1,17 +1,17 @@
-//! The turns that run in this process, and the readers here that wait for a turn wherever it runs.
+//! The turns that run in this process, and the readers in this process that wait for a turn
+//! wherever it runs.
 //!
-//! This is all that is known outside the store, and it goes when a turn does.
+//! This is the only state outside the store, and it goes when the turn goes.
 //!
-//! - A [`TurnSlot`] belongs to one turn id. Readers and the run hold it; the map in [`TurnRegistry`] only
-//!   points to it. It goes with the last of them.
-//! - A [`Run`] sits in the seat while the turn runs here: it puts a [`RunningTurn`] there, changes
-//!   what readers see of it, and takes it away when it lets go. A run with a newer lease takes the
-//!   seat over.
-//! - *UncertainOwnership* is noted when the store may have given us a turn that nobody here runs (an answer that
-//!   was lost, a run that was dropped): the next sweeps then tell the store which turns are running
-//!   here, and get the others back (ADR 4). It lasts until the store has answered such a sweep that
-//!   began a lease later: what was sent to the store may be done only after the answer was given
-//!   up.
+//! - A [`TurnSlot`] belongs to one turn id. Readers and the attempt hold it; the map in
+//!   [`TurnRegistry`] only points to it. It is dropped with its last holder.
+//! - A [`RunHandle`] fills the slot while the turn runs here: it puts a [`RunningTurn`] there,
+//!   changes what readers see of it, and empties the slot on [`release`](RunHandle::release). An
+//!   attempt with a newer lease takes the slot over.
+//! - Ownership is *uncertain* while the store may have given this worker a turn that does not run
+//!   here (a lost answer, a dropped attempt): the next claims then tell the store which turns run
+//!   here, and get the others back (ADR 4). It stays uncertain until the store has answered a claim
+//!   that was sent a lease later, because a call that was given up may take effect that late.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,14 +23,14 @@ use crate::{
     ConversationId, DraftUpdate, HeldTurn, Ordinal, SeenText, TurnId, TurnLease, TurnView, UserId,
 };
 
-/// Why a run should stop.
+/// A request to stop an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// It should not.
-    Not,
-    /// End it as cancelled.
+    /// Go on.
+    None,
+    /// End the turn as cancelled.
     Cancel,
-    /// Leave it as it is, to others.
+    /// Leave the turn as it is, to other workers.
     Release,
 }
 
@@ -48,40 +48,38 @@ impl RunningTurn {
         !self.view.turn.status.is_ended()
     }
 
-    /// Tells the run to stop. A run that was let go of stays so.
+    /// Requests a stop. A released attempt stays released.
     fn stop(&self, stop: Stop) {
-        self.stop.send_if_modified(|now| {
-            let changes = *now != Stop::Release && *now != stop;
+        self.stop.send_if_modified(|current| {
+            let changes = *current != Stop::Release && *current != stop;
             if changes {
-                *now = stop;
+                *current = stop;
             }
             changes
         });
     }
 }
 
-/// Where readers wait for a turn: empty while it does not run here.
+/// The place where readers wait for a turn: empty while the turn does not run here.
 pub(crate) struct TurnSlot {
     turn: TurnId,
-    live: watch::Sender<Option<RunningTurn>>,
-    turns: Weak<TurnRegistry>,
+    running: watch::Sender<Option<RunningTurn>>,
+    registry: Weak<TurnRegistry>,
 }
 
 impl TurnSlot {
     pub(crate) fn subscribe(&self) -> watch::Receiver<Option<RunningTurn>> {
-        self.live.subscribe()
+        self.running.subscribe()
     }
 }
 
 impl Drop for TurnSlot {
     fn drop(&mut self) {
-        if let Some(turns) = self.turns.upgrade() {
-            let mut seats = turns.seats();
-            if seats
-                .get(&self.turn)
-                .is_some_and(|seat| seat.strong_count() == 0)
-            {
-                seats.remove(&self.turn);
+        if let Some(registry) = self.registry.upgrade() {
+            let mut slots = registry.slots();
+            let slot = slots.get(&self.turn);
+            if slot.is_some_and(|slot| slot.strong_count() == 0) {
+                slots.remove(&self.turn);
             }
         }
     }
@@ -89,248 +87,235 @@ impl Drop for TurnSlot {
 
 /// The turns that run in this process.
 pub(crate) struct TurnRegistry {
-    seats: Mutex<HashMap<TurnId, Weak<TurnSlot>>>,
-    running: watch::Sender<usize>,
-    /// Since when the store may have turns under our name that nobody here runs.
-    doubt: Mutex<Option<Instant>>,
-    /// Once this worker hands its turns over: those it has released since.
+    slots: Mutex<HashMap<TurnId, Weak<TurnSlot>>>,
+    /// How many attempts have a handle.
+    attempts: watch::Sender<usize>,
+    /// Since when the store may have turns under this worker's name that do not run here.
+    uncertain_since: Mutex<Option<Instant>>,
+    /// The turns released since this worker hands its turns over; `None` before.
     handed_over: Mutex<Option<Vec<TurnId>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl TurnRegistry {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            seats: Mutex::default(),
-            running: watch::Sender::new(0),
-            doubt: Mutex::default(),
+            slots: Mutex::default(),
+            attempts: watch::Sender::new(0),
+            uncertain_since: Mutex::default(),
             handed_over: Mutex::default(),
         })
     }
 
-    fn seats(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<TurnSlot>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<TurnSlot>>> {
+        lock(&self.slots)
     }
 
-    /// The seat of a turn, for as long as somebody holds it.
-    pub(crate) fn seat(self: &Arc<Self>, turn: TurnId) -> Arc<TurnSlot> {
-        let mut seats = self.seats();
-        if let Some(seat) = seats.get(&turn).and_then(Weak::upgrade) {
-            return seat;
+    /// The slot of a turn, which exists for as long as it is held.
+    pub(crate) fn slot(self: &Arc<Self>, turn: TurnId) -> Arc<TurnSlot> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(&turn).and_then(Weak::upgrade) {
+            return slot;
         }
-        let seat = Arc::new(TurnSlot {
+        let slot = Arc::new(TurnSlot {
             turn,
-            live: watch::Sender::new(None),
-            turns: Arc::downgrade(self),
+            running: watch::Sender::new(None),
+            registry: Arc::downgrade(self),
         });
-        seats.insert(turn, Arc::downgrade(&seat));
-        seat
+        slots.insert(turn, Arc::downgrade(&slot));
+        slot
     }
 
-    /// Seats a turn that is to run here. `None` if it is seated under a newer lease already.
+    fn existing_slot(&self, turn: TurnId) -> Option<Arc<TurnSlot>> {
+        self.slots().get(&turn).and_then(Weak::upgrade)
+    }
+
+    fn all_slots(&self) -> Vec<Arc<TurnSlot>> {
+        self.slots().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Fills the slot of a turn that is about to run here. `None` if the slot is filled under a
+    /// newer lease already.
     pub(crate) fn start(self: &Arc<Self>, held: &HeldTurn) -> Option<RunHandle> {
-        let seat = self.seat(held.turn.id);
+        let slot = self.slot(held.turn.id);
         let (stop, stopped) = watch::channel(if held.turn.cancel_requested {
             Stop::Cancel
         } else {
-            Stop::Not
+            Stop::None
         });
-        let view = TurnView {
-            turn: held.turn.clone(),
-            items: held.items.clone(),
-            draft: None,
-        };
-        let live = RunningTurn {
+        let running = RunningTurn {
             owner: held.owner.clone(),
-            view,
+            view: TurnView {
+                turn: held.turn.clone(),
+                items: held.items.clone(),
+                draft: None,
+            },
             lease: held.lease,
             stop,
             saved: None,
         };
-        let seated = seat.live.send_if_modified(|slot| match slot {
-            Some(other) if other.lease.epoch >= live.lease.epoch => false,
-            slot => {
-                *slot = Some(live);
+        let is_started = slot.running.send_if_modified(|current| match current {
+            Some(other) if other.lease.epoch >= running.lease.epoch => false,
+            current => {
+                *current = Some(running);
                 true
             }
         });
-        seated.then(|| {
-            self.running.send_modify(|running| *running += 1);
+        is_started.then(|| {
+            self.attempts.send_modify(|attempts| *attempts += 1);
             RunHandle {
-                turns: Arc::clone(self),
-                seat,
+                registry: Arc::clone(self),
+                slot,
                 lease: held.lease,
                 stopped,
             }
         })
     }
 
-    fn all(&self) -> Vec<Arc<TurnSlot>> {
-        self.seats().values().filter_map(Weak::upgrade).collect()
-    }
-
-    fn stop_if(&self, stop: Stop, wanted: impl Fn(&RunningTurn) -> bool) {
-        for seat in self.all() {
-            if let Some(live) = seat.live.borrow().as_ref().filter(|live| wanted(live)) {
-                live.stop(stop);
+    fn stop_where(&self, stop: Stop, is_meant: impl Fn(&RunningTurn) -> bool) {
+        for slot in self.all_slots() {
+            let running = slot.running.borrow();
+            if let Some(running) = running.as_ref().filter(|running| is_meant(running)) {
+                running.stop(stop);
             }
         }
     }
 
     /// Cancels a turn if it runs here.
     pub(crate) fn cancel(&self, turn: TurnId) {
-        let seat = self.seats().get(&turn).and_then(Weak::upgrade);
-        if let Some(seat) = seat
-            && let Some(live) = seat.live.borrow().as_ref()
+        if let Some(slot) = self.existing_slot(turn)
+            && let Some(running) = slot.running.borrow().as_ref()
         {
-            live.stop(Stop::Cancel);
+            running.stop(Stop::Cancel);
         }
     }
 
     /// Cancels a conversation's turn if it runs here and came before `before`.
     pub(crate) fn cancel_in(&self, conversation: ConversationId, before: Ordinal) {
-        self.stop_if(Stop::Cancel, |live| {
-            live.view.turn.conversation == conversation && live.view.turn.ordinal < before
+        self.stop_where(Stop::Cancel, |running| {
+            let turn = &running.view.turn;
+            turn.conversation == conversation && turn.ordinal < before
         });
     }
 
-    /// Lets go of a conversation's turn if it runs here.
+    /// Releases a conversation's turn if it runs here.
     pub(crate) fn release_in(&self, conversation: ConversationId) {
-        self.stop_if(Stop::Release, |live| {
-            live.view.turn.conversation == conversation
+        self.stop_where(Stop::Release, |running| {
+            running.view.turn.conversation == conversation
         });
     }
 
     /// Releases all turns for other workers to run.
     pub(crate) fn hand_over_all(&self) {
-        self.handed_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_default();
+        lock(&self.handed_over).get_or_insert_default();
         self.release_all();
     }
 
-    /// Lets go of all turns.
+    /// Releases all turns.
     pub(crate) fn release_all(&self) {
-        self.stop_if(Stop::Release, |_| true);
+        self.stop_where(Stop::Release, |_| true);
     }
 
     /// Returns when no turn runs here.
     pub(crate) async fn idle(&self) {
-        // The sender is ours, so waiting cannot fail.
-        let _ = self
-            .running
-            .subscribe()
-            .wait_for(|running| *running == 0)
-            .await;
+        let mut attempts = self.attempts.subscribe();
+        // Waiting cannot fail: `self` owns the sender.
+        let _ = attempts.wait_for(|attempts| *attempts == 0).await;
     }
 
-    /// Notes the release of a turn. It is a hand-over if this worker hands over all: then the
-    /// attempt does not count.
-    pub(crate) fn note_release(&self, turn: TurnId) {
-        self.handed_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter_mut()
-            .for_each(|turns| turns.push(turn));
+    /// Records the release of a turn. It is a hand-over if this worker hands over all its turns:
+    /// then the attempt does not count.
+    pub(crate) fn record_release(&self, turn: TurnId) {
+        if let Some(turns) = lock(&self.handed_over).as_mut() {
+            turns.push(turn);
+        }
     }
 
     /// The turns that were handed over.
     pub(crate) fn handed_over(&self) -> Vec<TurnId> {
-        self.handed_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .unwrap_or_default()
+        lock(&self.handed_over).clone().unwrap_or_default()
     }
 
     /// The turns that run here.
     pub(crate) fn running(&self) -> Vec<TurnId> {
-        let runs = |seat: &Arc<TurnSlot>| {
-            seat.live
-                .borrow()
-                .as_ref()
-                .is_some_and(RunningTurn::is_running)
+        let is_running = |slot: &Arc<TurnSlot>| {
+            let running = slot.running.borrow();
+            running.as_ref().is_some_and(RunningTurn::is_running)
         };
-        self.all()
-            .iter()
-            .filter(|seat| runs(seat))
-            .map(|seat| seat.turn)
-            .collect()
+        let slots = self.all_slots().into_iter();
+        slots.filter(is_running).map(|slot| slot.turn).collect()
     }
 
-    /// The turns whose readers wait here for what happens elsewhere.
+    /// The turns that have readers here and do not run here.
     pub(crate) fn awaited(&self) -> Vec<TurnId> {
-        self.all()
-            .iter()
-            .filter(|seat| seat.live.borrow().is_none())
-            .map(|seat| seat.turn)
-            .collect()
+        let slots = self.all_slots().into_iter();
+        let awaited = slots.filter(|slot| slot.running.borrow().is_none());
+        awaited.map(|slot| slot.turn).collect()
     }
 
-    /// Lets the readers of a turn look again.
+    /// Wakes the readers of a turn.
     pub(crate) fn wake(&self, turn: TurnId) {
-        let seat = self.seats().get(&turn).and_then(Weak::upgrade);
-        if let Some(seat) = seat {
-            seat.live.send_modify(|_| ());
+        if let Some(slot) = self.existing_slot(turn) {
+            slot.running.send_modify(|_| ());
         }
     }
 
     /// The drafts that grew since they were marked as saved.
     pub(crate) fn unsaved_drafts(&self) -> Vec<DraftUpdate> {
-        let unsaved = |seat: &Arc<TurnSlot>| {
-            let live = seat.live.borrow();
-            let live = live.as_ref()?;
-            let draft = live.view.draft.as_ref()?;
-            let now = SeenText {
+        let unsaved = |slot: &Arc<TurnSlot>| {
+            let running = slot.running.borrow();
+            let running = running.as_ref()?;
+            let draft = running.view.draft.as_ref()?;
+            let seen = SeenText {
                 message: draft.message,
                 bytes: draft.text.len(),
             };
-            (live.saved != Some(now)).then(|| DraftUpdate {
-                lease: live.lease,
+            (running.saved != Some(seen)).then(|| DraftUpdate {
+                lease: running.lease,
                 draft: draft.clone(),
             })
         };
-        self.all().iter().filter_map(unsaved).collect()
+        self.all_slots().iter().filter_map(unsaved).collect()
     }
 
     /// Marks drafts as saved.
     pub(crate) fn mark_saved(&self, drafts: &[(TurnLease, SeenText)]) {
         for (lease, saved) in drafts {
-            let seat = self.seats().get(&lease.turn).and_then(Weak::upgrade);
-            if let Some(seat) = seat {
-                seat.live.send_if_modified(|slot| {
-                    if let Some(live) = slot.as_mut().filter(|live| live.lease == *lease) {
-                        live.saved = Some(*saved);
-                    }
-                    false
-                });
-            }
+            let Some(slot) = self.existing_slot(lease.turn) else {
+                continue;
+            };
+            slot.running.send_if_modified(|running| {
+                if let Some(running) = running.as_mut().filter(|r| r.lease == *lease) {
+                    running.saved = Some(*saved);
+                }
+                false
+            });
         }
     }
 
-    /// Notes that the store may have turns under our name that nobody here runs.
-    pub(crate) fn doubt(&self) {
-        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Records that the store may have turns under this worker's name that do not run here.
+    pub(crate) fn mark_uncertain(&self) {
+        *lock(&self.uncertain_since) = Some(Instant::now());
     }
 
-    /// When doubt was noted last, unless it was settled since.
-    pub(crate) fn doubt_since(&self) -> Option<Instant> {
-        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When ownership became uncertain last, unless that was settled.
+    pub(crate) fn uncertain_since(&self) -> Option<Instant> {
+        *lock(&self.uncertain_since)
     }
 
-    /// Settles the doubt of that moment. UncertainOwnership that was noted since stays.
-    pub(crate) fn settle_doubt(&self, since: Instant) {
-        self.doubt
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take_if(|noted| *noted == since);
+    /// Settles the uncertainty of that moment. A later one stays.
+    pub(crate) fn settle_uncertainty(&self, since: Instant) {
+        lock(&self.uncertain_since).take_if(|marked| *marked == since);
     }
 }
 
-/// One run of a turn here. Dropped before its turn has ended, the turn is let go of.
+/// The handle of an attempt on its slot. Dropped before the turn has ended, it releases the turn.
 pub(crate) struct RunHandle {
-    turns: Arc<TurnRegistry>,
-    seat: Arc<TurnSlot>,
+    registry: Arc<TurnRegistry>,
+    slot: Arc<TurnSlot>,
     pub(crate) lease: TurnLease,
     stopped: watch::Receiver<Stop>,
 }
@@ -338,72 +323,53 @@ pub(crate) struct RunHandle {
 impl RunHandle {
     /// Changes what readers see, and wakes them.
     pub(crate) fn update(&self, change: impl FnOnce(&mut TurnView)) {
-        self.seat.live.send_if_modified(|slot| match slot {
-            Some(live) if live.lease == self.lease => {
-                change(&mut live.view);
+        self.slot.running.send_if_modified(|current| match current {
+            Some(running) if running.lease == self.lease => {
+                change(&mut running.view);
                 true
             }
             _ => false,
         });
     }
 
-    /// Returns when the run should stop, and why.
+    /// Returns when the attempt should stop, and how.
     pub(crate) async fn stopped(&self) -> Stop {
         let mut stopped = self.stopped.clone();
-        // The sender goes when the seat is given to a newer lease.
-        stopped
-            .wait_for(|stop| *stop != Stop::Not)
-            .await
-            .map_or(Stop::Release, |stop| *stop)
+        let stop = stopped.wait_for(|stop| *stop != Stop::None).await;
+        // The sender is gone once a newer lease has taken the slot over.
+        stop.map_or(Stop::Release, |stop| *stop)
     }
 
-    /// Returns when the run is let go of, even if it was cancelled before.
-    pub(crate) async fn let_go(&self) {
-        // An error means that the seat was given to a newer lease.
-        let _ = self
-            .stopped
-            .clone()
-            .wait_for(|stop| *stop == Stop::Release)
-            .await;
+    /// Returns when the attempt is released, even if it was cancelled before.
+    pub(crate) async fn released(&self) {
+        let mut stopped = self.stopped.clone();
+        // An error means that a newer lease has taken the slot over.
+        let _ = stopped.wait_for(|stop| *stop == Stop::Release).await;
+    }
+
+    /// Releases the turn for other workers, unless it has ended.
+    pub(crate) fn release(&self) {
+        self.slot.running.send_if_modified(|current| match current {
+            Some(running) if running.lease == self.lease && running.is_running() => {
+                self.registry.mark_uncertain();
+                if *self.stopped.borrow() == Stop::Release {
+                    self.registry.record_release(self.lease.turn);
+                }
+                *current = None;
+                true
+            }
+            _ => false,
+        });
     }
 }
 
 impl Drop for RunHandle {
     fn drop(&mut self) {
-        self.seat.live.send_if_modified(|slot| match slot {
-            Some(live) if live.lease == self.lease && live.is_running() => {
-                self.turns.doubt();
-                if *self.stopped.borrow() == Stop::Release {
-                    self.turns.note_release(self.lease.turn);
-                }
-                *slot = None;
-                true
-            }
-            _ => false,
-        });
-        self.turns.running.send_modify(|running| *running -= 1);
-    }
-}
-
-/// While it lives, an answer of the store is awaited that may give us a turn. Dropped, that turn
-/// may be lost to us.
-pub(crate) struct UncertainOwnership<'a>(Option<&'a TurnRegistry>);
-
-impl<'a> UncertainOwnership<'a> {
-    pub(crate) fn arm(turns: &'a TurnRegistry) -> Self {
-        Self(Some(turns))
-    }
-
-    pub(crate) fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for UncertainOwnership<'_> {
-    fn drop(&mut self) {
-        if let Some(live) = self.0 {
-            live.doubt();
-        }
+        // The host may drop a task at any time.
+        self.release();
+        self.registry
+            .attempts
+            .send_modify(|attempts| *attempts -= 1);
     }
 }
 
@@ -435,28 +401,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_lease_has_the_seat() {
-        let turns = TurnRegistry::new();
-        let first = turns.start(&held(1)).unwrap();
-        let second = turns.start(&held(2)).unwrap();
+    async fn the_newest_lease_takes_the_slot() {
+        let registry = TurnRegistry::new();
+        let first = registry.start(&held(1)).unwrap();
+        let second = registry.start(&held(2)).unwrap();
         assert_eq!(first.stopped().await, Stop::Release);
-        assert!(
-            turns.start(&held(1)).is_none(),
-            "an answer that came late took the seat"
-        );
-        // Neither what the old run says nor its end touches the new one.
+        let late = registry.start(&held(1));
+        assert!(late.is_none(), "a late answer took the slot");
+        // Neither the old attempt's updates nor its end touch the new one.
         first.update(|view| view.items.clear());
         drop(first);
         second.update(|view| assert_eq!(view.items.len(), 1));
-        assert_eq!(turns.running(), [held(2).turn.id]);
-        assert_eq!(turns.doubt_since(), None);
+        assert_eq!(registry.running(), [held(2).turn.id]);
+        assert_eq!(registry.uncertain_since(), None);
         drop(second);
-        let doubt = turns.doubt_since().unwrap();
-        turns.settle_doubt(doubt - Duration::from_secs(1));
-        assert_eq!(turns.doubt_since(), Some(doubt));
-        turns.settle_doubt(doubt);
-        assert_eq!(turns.doubt_since(), None);
-        turns.idle().await;
-        assert!(turns.seats().is_empty(), "a seat stays behind");
+        let since = registry.uncertain_since().unwrap();
+        registry.settle_uncertainty(since - Duration::from_secs(1));
+        assert_eq!(registry.uncertain_since(), Some(since));
+        registry.settle_uncertainty(since);
+        assert_eq!(registry.uncertain_since(), None);
+        registry.idle().await;
+        assert!(registry.slots().is_empty(), "a slot is left behind");
     }
 }

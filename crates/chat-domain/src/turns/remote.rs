@@ -1,32 +1,33 @@
-//! News of turns that do not run here, for all their readers here at once: one question to the
-//! store, however many wait.
+//! Changes of turns that run in other processes, for all their readers here: one query, however
+//! many readers wait.
 
 use std::collections::HashMap;
 
+use super::lease::every;
 use super::registry::TurnRegistry;
-use super::worker::every;
 use crate::{ChatServiceConfig, StoreError, TurnId, TurnLifecycleEvent, TurnVersion};
 
-/// How many turns one question is about.
-const AT_ONCE: usize = 10_000;
+/// How many turns one query asks for at most.
+const QUERY_BATCH: usize = 10_000;
 
-/// Wakes the readers of turns that have changed in the store, for ever.
-pub(crate) async fn watch_remote_turns(deps: &ChatServiceConfig, live: &TurnRegistry) {
+/// Wakes the readers of turns that have changed in the store; never returns.
+pub(crate) async fn watch_remote_turns(config: &ChatServiceConfig, registry: &TurnRegistry) {
     let mut known = HashMap::new();
-    let mut ticks = every(deps.limits.poll);
+    let mut ticks = every(config.limits.poll);
     loop {
         ticks.tick().await;
-        match look(deps, &live.awaited()).await {
-            Ok(marks) => {
-                // Of a turn that is new here nobody knows whether it changed after its reader
-                // looked.
-                let changed = marks
-                    .iter()
-                    .filter(|(turn, mark)| known.get(*turn) != Some(*mark));
-                changed.for_each(|(turn, _)| live.wake(*turn));
-                known = marks;
+        match versions(config, &registry.awaited()).await {
+            Ok(versions) => {
+                // A turn that was not known before counts as changed: it may have changed after its
+                // reader read it.
+                let is_changed = |(turn, version): &(&TurnId, &Option<TurnVersion>)| {
+                    known.get(*turn) != Some(*version)
+                };
+                let changed = versions.iter().filter(is_changed);
+                changed.for_each(|(turn, _)| registry.wake(*turn));
+                known = versions;
             }
-            Err(error) => deps.observer.observe(TurnLifecycleEvent::StoreFailed {
+            Err(error) => config.observer.observe(TurnLifecycleEvent::StoreFailed {
                 doing: "watch",
                 error: &error,
             }),
@@ -34,15 +35,15 @@ pub(crate) async fn watch_remote_turns(deps: &ChatServiceConfig, live: &TurnRegi
     }
 }
 
-/// How each of these turns stands; `None` if it is gone.
-async fn look(
-    deps: &ChatServiceConfig,
+/// The version of each turn; `None` if the turn is deleted.
+async fn versions(
+    config: &ChatServiceConfig,
     turns: &[TurnId],
 ) -> Result<HashMap<TurnId, Option<TurnVersion>>, StoreError> {
-    let mut marks = HashMap::new();
-    for turns in turns.chunks(AT_ONCE) {
-        let mut found = deps.store.turn_versions(turns.to_vec()).await?;
-        marks.extend(turns.iter().map(|turn| (*turn, found.remove(turn))));
+    let mut versions = HashMap::new();
+    for turns in turns.chunks(QUERY_BATCH) {
+        let mut found = config.store.turn_versions(turns.to_vec()).await?;
+        versions.extend(turns.iter().map(|turn| (*turn, found.remove(turn))));
     }
-    Ok(marks)
+    Ok(versions)
 }

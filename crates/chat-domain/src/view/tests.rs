@@ -154,7 +154,7 @@ proptest! {
         let (mut cursor, mut seen) = (Cursor::START, Seen::default());
         for (at, view) in views.iter().enumerate() {
             if at == last || looks[at] {
-                prop_assert!(view.news(cursor).is_ok());
+                prop_assert!(view.checked_events_after(cursor).is_ok());
                 let mut view = view.clone();
                 if partial {
                     view.items.retain(|item| item.position > cursor.position);
@@ -183,7 +183,7 @@ proptest! {
         }
         let cut = cut.index(told.len());
         let view = views.last().unwrap();
-        let resumed = view.news(told[cut].0).unwrap();
+        let resumed = view.checked_events_after(told[cut].0).unwrap();
         let mut seen = Seen::default();
         told.iter().take(cut + 1).map(|(_, event)| event).chain(resumed.iter().map(|(_, event)| event)).for_each(|event| seen.hear(event.clone()));
         prop_assert_eq!(&seen.items, &view.items);
@@ -214,12 +214,24 @@ fn cursors_of_no_reader_are_refused() {
         text,
         ended,
     };
-    assert_eq!(view.news(at(3, None, false)), Err(CursorMismatch));
-    assert_eq!(views[1].news(at(1, None, true)), Err(CursorMismatch));
-    assert_eq!(view.news(at(1, None, true)), Err(CursorMismatch));
+    assert_eq!(
+        view.checked_events_after(at(3, None, false)),
+        Err(CursorMismatch)
+    );
+    assert_eq!(
+        views[1].checked_events_after(at(1, None, true)),
+        Err(CursorMismatch)
+    );
+    assert_eq!(
+        view.checked_events_after(at(1, None, true)),
+        Err(CursorMismatch)
+    );
     for bytes in [1, 7] {
         let within_or_beyond = at(1, Some(SeenText { message, bytes }), false);
-        assert_eq!(view.news(within_or_beyond), Err(CursorMismatch));
+        assert_eq!(
+            view.checked_events_after(within_or_beyond),
+            Err(CursorMismatch)
+        );
     }
 }
 

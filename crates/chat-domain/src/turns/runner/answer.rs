@@ -1,4 +1,4 @@
-//! An answer of the agent, as far as it is known.
+//! An answer of the agent, as far as it has arrived.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     Timestamp, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
 };
 
-/// What a step has said so far.
+/// The content of an answer so far.
 pub(super) struct Answer {
     pub(super) message: MessageId,
     pub(super) at: Timestamp,
@@ -16,18 +16,18 @@ pub(super) struct Answer {
     pub(super) turns_left_out: usize,
     /// How the agent ended it, once it has.
     pub(super) end: Option<StepEnd>,
-    /// Calls for us to run.
+    /// Calls for the server to run.
     pub(super) calls: Vec<ToolCall>,
-    /// The results of those of them that are not acceptable.
+    /// The results of the calls that are not acceptable.
     pub(super) refused: Vec<ToolResult>,
-    /// Calls the agent ran itself, with their results.
-    pub(super) ran: Vec<(ToolCall, ToolResult)>,
+    /// Calls that the agent ran itself, with their results.
+    pub(super) executed: Vec<(ToolCall, ToolResult)>,
 }
 
 impl Answer {
-    /// An answer of which nothing is known yet.
+    /// An empty answer.
     pub(super) fn new(message: MessageId, at: Timestamp, turns_left_out: usize) -> Self {
-        let (calls, refused, ran) = (Vec::new(), Vec::new(), Vec::new());
+        let (calls, refused, executed) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             message,
             at,
@@ -36,23 +36,23 @@ impl Answer {
             end: None,
             calls,
             refused,
-            ran,
+            executed,
         }
     }
 
     /// Whether nothing of the answer was shown or done yet, so that the agent can be asked again.
     pub(super) fn is_unsaid(&self) -> bool {
-        self.text.is_empty() && self.ran.is_empty()
+        self.text.is_empty() && self.executed.is_empty()
     }
 
-    /// The agent says that the answer is complete.
+    /// Takes the end of the answer.
     ///
     /// # Errors
-    /// It has neither text nor calls.
+    /// The answer has neither text nor calls.
     pub(super) fn finish(&mut self, end: StepEnd) -> Result<(), AgentError> {
         let finish = end.finish;
         self.end = Some(end);
-        if self.text.trim().is_empty() && self.calls.is_empty() && self.ran.is_empty() {
+        if self.text.trim().is_empty() && self.calls.is_empty() && self.executed.is_empty() {
             return Err(empty(finish));
         }
         if finish != FinishReason::Complete {
@@ -87,7 +87,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn items(self) -> Vec<NewItem> {
+    pub(super) fn into_items(self) -> Vec<NewItem> {
         let Self {
             message,
             at,
@@ -96,7 +96,7 @@ impl Answer {
             end,
             calls,
             refused,
-            ran,
+            executed,
         } = self;
         let (finish, agent_data) =
             end.map_or((None, None), |end| (Some(end.finish), end.agent_data));
@@ -108,7 +108,7 @@ impl Answer {
             ..Message::assistant(message, text)
         };
         let mut bodies = vec![ItemBody::Message(message)];
-        for (call, result) in ran {
+        for (call, result) in executed {
             bodies.extend([ItemBody::ToolCall(call), ItemBody::ToolResult(result)]);
         }
         bodies.extend(calls.into_iter().map(ItemBody::ToolCall));
@@ -119,15 +119,15 @@ impl Answer {
             .collect()
     }
 
-    /// What is kept of an answer that was broken off: the calls it asked for were never recorded,
-    /// so they never were.
-    pub(super) fn broken_off(mut self) -> Vec<NewItem> {
+    /// The items to store of an incomplete answer. Its calls are left out: they were never stored,
+    /// so they never ran.
+    pub(super) fn into_partial_items(mut self) -> Vec<NewItem> {
         self.calls.clear();
         self.refused.clear();
-        if self.text.trim().is_empty() && self.ran.is_empty() {
+        if self.text.trim().is_empty() && self.executed.is_empty() {
             Vec::new()
         } else {
-            self.items()
+            self.into_items()
         }
     }
 }

@@ -1,52 +1,45 @@
-//! The writes of a run: repeated while the store is unavailable; and the end of a turn that the
-//! store refuses.
+//! The writes of an attempt: retried while the store is unavailable; and the end of a turn that the
+//! store refuses permanently.
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Halt, TurnRunner, failed};
+use super::{Abort, AbortReason, TurnRunner, failed};
 use crate::guards;
-use crate::turns::plan::{self, Next};
 use crate::{
     AppendItems, EndTurn, EndedTurn, FailureKind, ItemBody, LoggedTurn, NewItem, Refusal,
-    StoreError, ToolOutcome, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnStatus,
-    UnknownCause,
+    StoreError, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnStatus,
 };
 
-/// The first and the longest pause before a call of an unavailable store is repeated.
-const STORE_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The first and the longest pause before a call of an unavailable store is retried.
+const STORE_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// What the user is told of a turn that the store cannot read or write.
-const STORE_FAULT: &str = "The server could not read or store a part of this conversation.";
+/// The failure of a turn that the store cannot read or write.
+const STORE_FAILURE: &str = "The server could not read or store a part of this conversation.";
 
 impl TurnRunner<'_> {
-    pub(super) async fn read_history(&self) -> Result<Vec<LoggedTurn>, Halt> {
-        let (store, held) = (&self.deps.store, &self.held);
+    pub(super) async fn read_history(&self) -> Result<Vec<LoggedTurn>, AbortReason> {
+        let (store, held) = (&self.config.store, &self.held);
         let page = TurnPage {
             before: Some(held.turn.ordinal),
             ..TurnPage::ALL
         };
-        let turns = self
-            .persist("read the history", || {
-                store.turns(&held.owner, held.turn.conversation, page)
-            })
-            .await?;
-        turns.ok_or(Halt::Released)
+        let read = || store.turns(&held.owner, held.turn.conversation, page);
+        let turns = self.retry("read the history", read).await?;
+        turns.ok_or(AbortReason::LeaseLost)
     }
 
-    pub(super) async fn append(&mut self, items: Vec<NewItem>) -> Result<(), Halt> {
-        let (store, lease) = (&self.deps.store, &self.run.lease);
+    pub(super) async fn append(&mut self, items: Vec<NewItem>) -> Result<(), Abort> {
+        let (store, lease) = (&self.config.store, self.run.lease);
         let append = || {
-            store.append(AppendItems {
-                lease: *lease,
-                items: items.clone(),
-            })
+            let items = items.clone();
+            store.append(AppendItems { lease, items })
         };
-        let placed = match self.persist("append", append).await {
+        let placed = match self.retry("append", append).await {
             Ok(placed) => placed,
-            Err(halt) => return Err(self.refused(halt, items)),
+            Err(reason) => return Err(reason.with(items)),
         };
         self.run.update(|view| {
             view.items.extend(placed.iter().cloned());
@@ -57,29 +50,22 @@ impl TurnRunner<'_> {
     }
 
     pub(super) async fn end(
-        &mut self,
+        &self,
         last: Vec<NewItem>,
         outcome: TurnOutcome,
-    ) -> Result<EndedTurn, Halt> {
-        let (store, lease, at) = (
-            &self.deps.store,
-            &self.run.lease,
-            self.deps.environment.now(),
-        );
-        let ended = self
-            .persist("end the turn", || {
-                store.end(EndTurn {
-                    lease: *lease,
-                    last: last.clone(),
-                    outcome: outcome.clone(),
-                    usage: self.usage,
-                    at,
-                })
-            })
-            .await;
+    ) -> Result<EndedTurn, Abort> {
+        let store = &self.config.store;
+        let end = EndTurn {
+            lease: self.run.lease,
+            last,
+            outcome,
+            usage: self.usage,
+            at: self.config.environment.now(),
+        };
+        let ended = self.retry("end the turn", || store.end(end.clone())).await;
         let ended = match ended {
             Ok(ended) => ended,
-            Err(halt) => return Err(self.refused(halt, last)),
+            Err(reason) => return Err(reason.with(end.last)),
         };
         self.show_end(&ended);
         Ok(ended)
@@ -93,56 +79,39 @@ impl TurnRunner<'_> {
         });
     }
 
-    fn refused(&mut self, halt: Halt, items: Vec<NewItem>) -> Halt {
-        if matches!(halt, Halt::StoreFault) {
-            self.refused = items;
-        }
-        halt
-    }
-
-    /// Ends the turn as failed after a permanent error of the store, with as much of its items as
-    /// the store takes.
-    pub(super) async fn end_after_fault(&mut self) -> Result<EndedTurn, Halt> {
-        let open = match plan::next(&self.items, usize::MAX) {
-            Next::CallTools(calls) => calls,
-            Next::CallAgent | Next::End(_) => Vec::new(),
-        };
-        let unknown: Vec<_> = open
-            .iter()
-            .map(|call| self.result(call.id, ToolOutcome::Unknown(UnknownCause::Interrupted)))
-            .collect();
-        // Calls that were not recorded were never made, so the text remains of a refused step.
+    /// Ends the turn as failed after a permanent error of the store, with as many of the `refused`
+    /// items as the store takes.
+    pub(super) async fn end_after_store_failure(
+        &self,
+        refused: Vec<NewItem>,
+    ) -> Result<EndedTurn, Abort> {
+        let unknown = self.unfinished_calls_as_unknown();
+        // Calls that were not stored were not run, so only the text remains of a refused step.
         let is_text = |item: &NewItem| matches!(&item.body, ItemBody::Message(message) if !message.text.is_empty());
-        let said = std::mem::take(&mut self.refused)
-            .into_iter()
-            .filter(is_text);
-        let with_text: Vec<_> = said.chain(unknown.iter().cloned()).collect();
+        let text = refused.into_iter().filter(is_text);
+        let with_text: Vec<_> = text.chain(unknown.iter().cloned()).collect();
         for last in [with_text, unknown, Vec::new()] {
-            match self
-                .end(last, failed(FailureKind::Internal, STORE_FAULT.to_owned()))
-                .await
-            {
-                Err(Halt::StoreFault) => {}
+            let outcome = failed(FailureKind::Internal, STORE_FAILURE.to_owned());
+            match self.end(last, outcome).await {
+                Err(Abort {
+                    reason: AbortReason::StoreFailed,
+                    ..
+                }) => {}
                 ended => return ended,
             }
         }
-        self.force_end().await
+        Ok(self.force_end().await?)
     }
 
-    async fn force_end(&self) -> Result<EndedTurn, Halt> {
-        let (store, lease, at) = (
-            &self.deps.store,
-            &self.run.lease,
-            self.deps.environment.now(),
-        );
+    async fn force_end(&self) -> Result<EndedTurn, AbortReason> {
+        let (store, lease) = (&self.config.store, &self.run.lease);
+        let at = self.config.environment.now();
         let failure = TurnFailure {
             kind: FailureKind::Internal,
-            message: STORE_FAULT.to_owned(),
+            message: STORE_FAILURE.to_owned(),
         };
-        self.persist("force the end of the turn", || {
-            store.force_end(lease, failure.clone(), at)
-        })
-        .await?;
+        let end = || store.force_end(lease, failure.clone(), at);
+        self.retry("force the end of the turn", end).await?;
         let mut turn = self.held.turn.clone();
         turn.status = TurnStatus::Ended {
             at,
@@ -157,40 +126,40 @@ impl TurnRunner<'_> {
         Ok(ended)
     }
 
-    /// Does a unit of work of the store, again and again while the store is unavailable.
-    async fn persist<'s, T>(
+    /// Calls the store, again and again while it is unavailable.
+    async fn retry<'s, T>(
         &self,
         doing: &'static str,
-        work: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>,
-    ) -> Result<T, Halt> {
-        let (mut pause, longest) = STORE_PAUSE;
-        // Past the turn's own limit its readers should be told that the store is unavailable; the
-        // sweep finds the turn later.
-        let patience = self.deadline.max(Instant::now()) + self.deps.limits.lease;
+        call: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>,
+    ) -> Result<T, AbortReason> {
+        let (mut backoff, longest) = STORE_BACKOFF;
+        // After the turn's own limit its readers should learn that the store is unavailable; a
+        // claim takes the turn later.
+        let give_up_at = self.deadline.max(Instant::now()) + self.config.limits.lease;
         loop {
-            match work().await {
+            match call().await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused(Refusal::LeaseLost | Refusal::NotFound)) => {
-                    return Err(Halt::Released);
+                    return Err(AbortReason::LeaseLost);
                 }
                 Err(error) => {
-                    self.deps.observer.observe(TurnLifecycleEvent::StoreFailed {
+                    self.observe(TurnLifecycleEvent::StoreFailed {
                         doing,
                         error: &error,
                     });
                     if !error.is_transient() {
                         return Err(if guards::ENDS_REFUSED_TURNS {
-                            Halt::StoreFault
+                            AbortReason::StoreFailed
                         } else {
-                            Halt::Released
+                            AbortReason::LeaseLost
                         });
                     }
                 }
             }
             tokio::select! {
-                () = self.run.let_go() => return Err(Halt::Released),
-                () = sleep_until(patience) => return Err(Halt::Released),
-                () = sleep(pause) => pause = (pause * 2).min(longest),
+                () = self.run.released() => return Err(AbortReason::LeaseLost),
+                () = sleep_until(give_up_at) => return Err(AbortReason::LeaseLost),
+                () = sleep(backoff) => backoff = (backoff * 2).min(longest),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What agents and tools send is bounded here, before it is shown or stored, so that every store
-//! can keep it and every reader read it.
+//! Bounds on everything that agents and tools send, applied before it is shown or stored, so that
+//! every store can keep it and every reader can read it.
 
 use crate::json::MAX_JSON_DEPTH;
 use crate::{RawJson, ToolError, ToolErrorKind, ToolOutcome, ToolOutput, without_nul};
@@ -10,7 +10,7 @@ const ERROR_BYTES: usize = 4 << 10;
 const NAME_BYTES: usize = 256;
 /// The largest arguments of a tool call, in bytes of JSON.
 const ARGUMENTS_BYTES: usize = 256 << 10;
-/// How much is kept of arguments that are not acceptable, in bytes.
+/// The largest part of unacceptable arguments that is kept, in bytes.
 const REFUSED_BYTES: usize = 1 << 10;
 
 /// A text of at most so many bytes, without U+0000.
@@ -20,12 +20,12 @@ fn text(text: String, limit: usize) -> String {
     text
 }
 
-/// The name of a tool as an agent writes it.
+/// The name of a tool, as an agent sent it.
 pub(super) fn name(name: String) -> String {
     text(name, NAME_BYTES)
 }
 
-/// What an agent or a tool says of its failure.
+/// The message of a failure of an agent or a tool.
 pub(super) fn failure(message: String) -> String {
     text(message, ERROR_BYTES)
 }
