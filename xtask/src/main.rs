@@ -1,6 +1,7 @@
 //! The project's commands. See [`USAGE`].
 
 mod ci;
+mod fingerprint;
 mod manifests;
 mod page;
 mod steps;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::fingerprint;
 use crate::root;
 use crate::steps::{self, Failed, Step, output};
 
@@ -16,6 +17,9 @@ const CHROMIUMS: &[&str] = &[
     "/usr/bin/google-chrome",
     "/usr/bin/google-chrome-stable",
 ];
+
+/// The parts of the page's folder that the built page does not depend on.
+const NOT_SOURCES: &[&str] = &["dist", "e2e", "example", "node_modules"];
 
 fn folder() -> PathBuf {
     root().join("crates/chat-web/ui")
@@ -61,10 +65,22 @@ fn install() -> Result<(), Failed> {
     std::fs::write(&mark, wanted).map_err(|error| Failed(format!("{}: {error}", mark.display())))
 }
 
-/// Builds the page.
+/// Builds the page, unless the built page is that of the files as they are now: a page that is
+/// written again makes cargo build the server again.
 pub fn build() -> Result<(), Failed> {
     install()?;
-    npm("build the page", &["run", "--silent", "build"]).run()
+    let mark = folder().join("node_modules/.built");
+    let files = || {
+        let sources = fingerprint::of_folder(&folder(), NOT_SOURCES)?;
+        let built = fingerprint::of_folder(&folder().join("dist"), &[])?;
+        Ok(format!("{sources:x} {built:x}"))
+    };
+    let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder().display()));
+    if std::fs::read_to_string(&mark).ok() == Some(files().map_err(failed)?) {
+        return Ok(());
+    }
+    npm("build the page", &["run", "--silent", "build"]).run()?;
+    std::fs::write(&mark, files().map_err(failed)?).map_err(failed)
 }
 
 /// Format, lints and types of the page's code.

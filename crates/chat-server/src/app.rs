@@ -61,6 +61,8 @@ pub struct AppState {
     pub memory: MemoryLimit,
     /// Pages of long replies that may be read from the store at the same time.
     pub page_reads: Arc<Semaphore>,
+    /// Texts of long replies that may be kept whole while their clients read.
+    pub large_texts: Arc<Semaphore>,
     /// The origins whose pages may use this server from browsers, besides its own.
     pub cors_origins: Arc<[String]>,
     /// Whether there is a page that shows ChatKit's component.
@@ -123,6 +125,7 @@ impl AppState {
             limits: HttpLimits::default(),
             memory: MemoryLimit::new(HttpLimits::default().memory_bytes),
             page_reads: Arc::new(Semaphore::new(PAGE_READS)),
+            large_texts: Arc::new(Semaphore::new(LARGE_TEXTS)),
             cors_origins: Arc::default(),
             chatkit_example: false,
             draining: Arc::default(),
@@ -184,6 +187,10 @@ pub fn app(
 /// How many pages of long replies are read at the same time: each may be large for the moment until
 /// it is cut.
 const PAGE_READS: usize = 4;
+
+/// How many texts of long replies are kept whole while their clients read. Any other reply keeps a
+/// bounded part, and its page is read again for the next part.
+pub const LARGE_TEXTS: usize = 8;
 
 /// How long a browser may remember what it was allowed, in seconds.
 const CORS_MAX_AGE: usize = 600;

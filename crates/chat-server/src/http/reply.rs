@@ -5,16 +5,17 @@
 //! be dropped and read again while the client does not read.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
-use actix_web::http::header::ContentType;
+use actix_web::http::header::{ContentEncoding, ContentType};
 use bytes::Bytes;
 use chat_domain::{Item, ItemBody, LoggedTurn, MessageId, Ordinal, Turn, TurnId, TurnPage, UserId};
 use chat_protocol::native::query::Shown;
 use chat_protocol::native::reply::{END, append_messages, begin};
 use chat_protocol::problem::Code;
 use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -94,6 +95,8 @@ pub async fn answer(
     );
     let mut response = HttpResponse::Ok()
         .insert_header(ContentType::json())
+        // The encoder of a compression would hold more than the reply itself.
+        .insert_header(ContentEncoding::Identity)
         .streaming(stream::poll_fn(move |context| body.poll_recv(context)));
     response.extensions_mut().insert(reservation);
     Ok(response)
@@ -154,6 +157,38 @@ impl Hidden {
     }
 }
 
+/// The part of a page's text that is in memory.
+struct Kept {
+    /// Where it begins in the text.
+    start: usize,
+    bytes: Vec<u8>,
+    /// One of the few permits to keep a large text whole.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Kept {
+    /// Drops what a reply may not keep while its client does not read.
+    fn shrink(&mut self, offset: usize) {
+        if self.bytes.len() > KEPT_BYTES {
+            let rest = self.bytes.get(offset - self.start..).unwrap_or_default();
+            self.bytes = rest.get(..KEPT_BYTES).unwrap_or(rest).to_vec();
+            self.start = offset;
+        }
+        self.room = None;
+    }
+
+    fn is_behind(&self, offset: usize) -> bool {
+        offset >= self.start + self.bytes.len()
+    }
+
+    /// A copy of the next piece, so that the piece does not keep the whole text.
+    fn piece(&self, offset: usize) -> Option<Bytes> {
+        let rest = self.bytes.get(offset - self.start..)?;
+        let piece = rest.get(..PIECE).unwrap_or(rest);
+        (!piece.is_empty()).then(|| Bytes::copy_from_slice(piece))
+    }
+}
+
 struct Reply {
     state: AppState,
     owner: UserId,
@@ -195,46 +230,49 @@ impl Reply {
         pieces: &Sender<Result<Bytes, Incomplete>>,
     ) -> Result<bool, Refusal> {
         let (at, turns, length) = (page.at, page.turns, page.text.len());
-        let mut kept = Some(page.text);
+        let mut kept = self.keep(page.text, 0);
         let mut offset = 0;
         while offset < length {
-            // A text that is larger than what every reply may hold counts for as long as it is
-            // kept, and is not kept if there is no room.
-            let larger = if length > KEPT_BYTES && kept.is_some() {
-                Some(self.state.memory.reserve(length))
-            } else {
-                None
-            };
-            let stall_time = if matches!(larger, Some(None)) {
-                Duration::ZERO
-            } else {
-                self.state.limits.stall_time
-            };
-            let room = match timeout(stall_time, pieces.reserve()).await {
+            let room = match timeout(self.state.limits.stall_time, pieces.reserve()).await {
                 Ok(room) => room,
                 Err(_) => {
-                    kept = kept.filter(|text| text.len() <= KEPT_BYTES);
-                    drop(larger);
+                    kept.shrink(offset);
                     pieces.reserve().await
                 }
             };
             let Ok(room) = room else { return Ok(false) };
-            let text = match kept.take() {
-                Some(text) => text,
-                None => self.page(at, Some(turns)).await?.text,
-            };
-            let end = length.min(offset + PIECE);
-            // A page that was read again must be the same.
-            let piece = text
-                .as_bytes()
-                .get(offset..end)
-                .filter(|_| text.len() == length)
-                .ok_or(Code::Internal)?;
-            // A copy, so that the piece does not keep the whole text.
-            room.send(Ok(Bytes::copy_from_slice(piece)));
-            (kept, offset) = (Some(text), end);
+            if kept.is_behind(offset) {
+                let text = self.page(at, Some(turns)).await?.text;
+                // A page that was read again must be the same.
+                if text.len() != length {
+                    return Err(Code::Internal.into());
+                }
+                kept = self.keep(text, offset);
+            }
+            let piece = kept.piece(offset).ok_or(Code::Internal)?;
+            offset += piece.len();
+            room.send(Ok(piece));
         }
         Ok(true)
+    }
+
+    /// Keeps a text from an offset on: whole while it is small or there is room for a large one.
+    fn keep(&self, text: String, offset: usize) -> Kept {
+        let is_large = text.len() > KEPT_BYTES;
+        let large_texts = Arc::clone(&self.state.large_texts);
+        let room = is_large
+            .then(|| large_texts.try_acquire_owned().ok())
+            .flatten();
+        let has_room = room.is_some();
+        let mut kept = Kept {
+            start: 0,
+            bytes: text.into_bytes(),
+            room,
+        };
+        if is_large && !has_room {
+            kept.shrink(offset);
+        }
+        kept
     }
 
     /// Reads the page at a place; `again` with so many turns as before.

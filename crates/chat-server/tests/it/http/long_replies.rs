@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::testing::{Script, ScriptedAgent};
-use chat_server::app::HttpLimits;
+use chat_server::app::{HttpLimits, LARGE_TEXTS};
+use chat_test_support::wait;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -163,22 +164,53 @@ async fn a_client_that_reads_slowly_gets_the_same_and_the_server_holds_little_me
     let server = server(&[LARGE - 10; 12]).await;
     let conversation = conversation(&server, 12).await;
     let (stream, read) = begin_to_read(&server, &conversation).await;
-    // What is larger is dropped once the client is known not to read.
-    let begun = std::time::Instant::now();
-    while server.state.memory.used() > 256 << 10 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(30),
-            "{} bytes are held",
-            server.state.memory.used()
-        );
-        tokio::task::yield_now().await;
-    }
+    // A large text is dropped once the client is known not to read.
+    wait::until("no large text is kept", async || {
+        server.state.large_texts.available_permits() == LARGE_TEXTS
+    })
+    .await;
+    assert!(server.state.memory.used() <= 256 << 10);
     let reply = rest(stream, read).await.unwrap();
     assert_eq!(
         reply["messages"],
         Value::Array(pages(&server, &conversation, "exclude").await)
     );
     assert_eq!(reply["messages"].as_array().unwrap().len(), 26);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_needs_no_permit_for_a_large_text() {
+    let server = server(&[LARGE - 10; 2]).await;
+    let conversation = conversation(&server, 2).await;
+    let permits = u32::try_from(LARGE_TEXTS).unwrap();
+    let all = server
+        .state
+        .large_texts
+        .acquire_many(permits)
+        .await
+        .unwrap();
+    let (stream, read) = begin_to_read(&server, &conversation).await;
+    let reply = rest(stream, read).await.unwrap();
+    drop(all);
+    assert_eq!(
+        reply["messages"],
+        Value::Array(pages(&server, &conversation, "exclude").await)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_reply_is_not_compressed() {
+    let server = server(&[LARGE - 10]).await;
+    let encoding = async |conversation: &Value| {
+        let request = server.chat("last", Some(conversation));
+        let response = request.header("accept-encoding", "gzip").send().await;
+        let headers = response.unwrap().headers().clone();
+        headers.get("content-encoding").cloned()
+    };
+    let long = conversation(&server, 1).await;
+    assert_eq!(encoding(&long).await.unwrap(), "identity");
+    let short = conversation(&server, 1).await;
+    assert_eq!(encoding(&short).await.unwrap(), "gzip");
 }
 
 #[tokio::test(flavor = "multi_thread")]
