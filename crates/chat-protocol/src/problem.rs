@@ -123,7 +123,7 @@ table! {
     AgentUnavailable 503 "agent_unavailable" "The agent cannot be reached";
         "The message is kept. Retry the turn in a while." ["conversation_id", "turn_id"], after 10
     AgentMisconfigured 502 "agent_misconfigured" "The agent refuses this server";
-        "The message is kept. The operator has to check the agent's address, model and key." ["conversation_id", "turn_id"]
+        "The message is kept. The operator has to check the agent's address, model, key and tools; the server's log has the reason." ["conversation_id", "turn_id"]
     AgentOverloaded 503 "agent_overloaded" "The agent has more to do than it can";
         "The message is kept. Retry the turn in a while." ["conversation_id", "turn_id"], after 10
     AgentProtocolError 502 "agent_protocol_error" "The agent's answer was not understood";

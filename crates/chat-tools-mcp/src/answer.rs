@@ -147,7 +147,9 @@ fn is_error(result: &JsonObject) -> Option<bool> {
         Some(Value::String(text)) if text.eq_ignore_ascii_case("false") || text.is_empty() => {
             Some(false)
         }
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Some(true),
         Some(Value::Number(number)) if number.as_f64() == Some(0.0) => Some(false),
+        Some(Value::Number(number)) if number.as_f64() == Some(1.0) => Some(true),
         Some(_) => None,
     }
 }
@@ -361,14 +363,25 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_an_error_however_its_flag_is_written() {
+        for flag in [json!(true), json!("true"), json!("True"), json!(1)] {
+            let result = json!({ "isError": flag, "content": [text("no way")] });
+            let Err(CallError::Failed(error)) = completed(result, false).result else {
+                panic!("{flag} is no error")
+            };
+            assert!(error.message.ends_with("no way"), "{error:?}");
+        }
+    }
+
+    #[test]
     fn an_answer_that_cannot_be_understood_is_unknown_unless_its_tool_is_repeatable() {
         for result in [
             json!({}),
             json!(null),
             json!({ "content": null }),
             json!({ "content": 7 }),
-            json!({ "isError": "true", "content": [text("no way")] }),
-            json!({ "isError": 1, "content": [text("no way")] }),
+            json!({ "isError": ["true"], "content": [text("no way")] }),
+            json!({ "isError": "perhaps", "content": [text("no way")] }),
             json!({ "resultType": "task", "taskId": "1" }),
         ] {
             let outcome = completed(result.clone(), false);

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use chat_agent_http::ChatCompletionsAgent;
 use chat_domain::testing::agent_contract::AgentUnderTest;
 use chat_domain::testing::{Gate, Script};
-use chat_domain::{Agent, AgentError, AgentErrorKind, StepEvent, StepRequest, StepStream};
+use chat_domain::{
+    Agent, AgentError, AgentErrorKind, FinishReason, StepEvent, StepRequest, StepStream,
+};
 use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 
 use crate::support::settings;
@@ -72,6 +74,11 @@ fn answer(script: &[Script]) -> Answer {
                 tool,
                 arguments.as_str(),
             ),
+            Script::Say(StepEvent::Done(end)) => chunk::finish(match end.finish {
+                FinishReason::Complete => "stop",
+                FinishReason::Length => "length",
+                FinishReason::ContentFilter => "content_filter",
+            }),
             Script::Say(other) => panic!("no server can say {other:?}"),
             Script::Wait(gate) => {
                 held = Some((body.len(), gate.clone()));

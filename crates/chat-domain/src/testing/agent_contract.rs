@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::{Gate, Script};
 use crate::transcript::{Entry, Transcript};
 use crate::{
-    Agent, AgentErrorKind, ConversationId, RawJson, StepEvent, StepRequest, ToolSpec, TurnId,
-    UserId,
+    Agent, AgentErrorKind, ConversationId, FinishReason, RawJson, StepEvent, StepRequest, ToolSpec,
+    TurnId, UserId,
 };
 
 /// Makes one test of each case of the agent's contract.
@@ -32,6 +32,7 @@ macro_rules! agent_contract {
             calls_come_whole_and_byte_for_byte
             a_cut_answer_is_an_error
             failures_keep_their_kind
+            a_finish_reason_reaches_the_caller
             steps_do_not_mix
         }
     };
@@ -181,6 +182,18 @@ pub async fn failures_keep_their_kind(under_test: impl AgentUnderTest) {
     for kind in under_test.kinds() {
         let (events, error) = heard(&under_test.agent(vec![Script::Fail(kind)]).await).await;
         assert_eq!((events, error), (Vec::new(), Some(kind)));
+    }
+}
+
+/// The last event says why the agent stopped writing.
+pub async fn a_finish_reason_reaches_the_caller(under_test: impl AgentUnderTest) {
+    for finish in FinishReason::ALL {
+        let script = vec![Script::text("Half a sentence"), Script::done(*finish)];
+        let (events, error) = heard(&under_test.agent(script).await).await;
+        let Some(StepEvent::Done(end)) = events.last() else {
+            panic!("{finish:?}: {events:?}, {error:?}")
+        };
+        assert_eq!(end.finish, *finish);
     }
 }
 

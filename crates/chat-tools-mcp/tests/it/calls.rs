@@ -240,7 +240,7 @@ async fn an_answer_that_cannot_be_understood_is_unknown_unless_its_tool_is_repea
     for answer in [
         r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"cut off"#,
         r#"{"jsonrpc":"2.0","id":$ID,"result":{}}"#,
-        r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"x"}],"isError":"true"}}"#,
+        r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"x"}],"isError":"perhaps"}}"#,
         r#"{"jsonrpc":"2.0","id":$ID}"#,
         r#"{"jsonrpc":"2.0","id":$ID,"result":null}"#,
     ] {

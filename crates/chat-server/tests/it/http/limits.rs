@@ -195,6 +195,23 @@ async fn replies_over_the_memory_limit_are_shed_and_small_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn too_many_headers_are_rejected_and_the_server_goes_on() {
+    let server = server(HttpLimits::default()).await;
+    let request = |headers: usize| {
+        let headers: String = (0..headers).map(|n| format!("x-{n}: 1\r\n")).collect();
+        format!("GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")
+    };
+    // As docs/errors.md says: 96 header lines.
+    let most = server.raw(request(94).as_bytes()).await;
+    assert!(most.starts_with("HTTP/1.1 200 "), "{most}");
+    for headers in [95, 200, 1_000] {
+        let answer = server.raw(request(headers).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{headers}: {answer}");
+    }
+    assert_eq!(server.conversations().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_documentation_is_sent_compressed_and_plain() {
     let server = server(HttpLimits::default()).await;
     let path = "/docs/swagger-ui-bundle.js";
