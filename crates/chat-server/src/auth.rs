@@ -9,8 +9,17 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use crate::app::TokenVerifier;
 use crate::config::JwtSecret;
+
+/// Says whose token it is. Knows no HTTP: which header a token comes in, and whose path it is used
+/// on, is checked around it.
+pub trait TokenVerifier: Send + Sync {
+    /// The subject of a valid token.
+    ///
+    /// # Errors
+    /// `InvalidToken`, `TokenExpired` or `TokenNotYetValid`.
+    fn verify(&self, token: &str) -> Result<UserId, Code>;
+}
 
 /// How far the clocks of the issuer and of this server may be apart.
 const LEEWAY_SECONDS: u64 = 60;

@@ -2,6 +2,7 @@
 //! `docs/configuration.md` is made too.
 
 mod address;
+mod http_limits;
 mod mcp_servers;
 mod reference;
 mod value;
@@ -19,9 +20,9 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use secrecy::SecretString;
 
-use crate::app::HttpLimits;
 pub use address::{Address, Origins};
-pub use mcp_servers::{ConfiguredServer, McpServers};
+pub use http_limits::HttpLimits;
+pub use mcp_servers::McpServers;
 pub use reference::reference;
 use value::Setting;
 pub use value::{

@@ -1,24 +1,38 @@
 //! The chat server: wiring and actix-web handlers, nothing else.
 
 mod adapters;
-pub mod app;
-pub mod auth;
+mod app;
+mod auth;
 mod command_line;
-pub mod config;
+mod config;
 mod connection;
 #[cfg(feature = "demo")]
-pub mod demo;
-pub mod dev;
-pub mod http;
-pub mod logging;
-pub mod memory;
-pub mod observer;
-pub mod openapi;
-pub mod page;
-pub mod problem;
-pub mod run;
-pub mod sign_in;
+mod demo;
+mod dev;
+mod http;
+mod logging;
+mod memory;
+mod observer;
+mod openapi;
+mod page;
+mod problem;
+mod run;
+mod sign_in;
 mod signals;
-pub mod tasks;
+mod state;
+mod tasks;
 
 pub use command_line::main;
+
+/// What the tests of this crate need to look inside.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::app::server;
+    pub use crate::auth::{JwtVerifier, TokenVerifier, issue};
+    pub use crate::config::{AgentKind, Config, HttpLimits, JwtSecret, reference};
+    pub use crate::http::endpoints;
+    pub use crate::page::{Page, SignIn};
+    pub use crate::sign_in::OneTimeCode;
+    pub use crate::state::{AppState, LARGE_TEXTS};
+    pub use crate::tasks::Tasks;
+}

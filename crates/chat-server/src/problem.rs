@@ -13,9 +13,9 @@ use crate::tasks::TaskFault;
 
 /// A refusal or failure on its way to the client.
 #[derive(Clone, Debug)]
-pub struct Refusal(pub Problem);
+pub struct ApiError(pub Problem);
 
-impl Refusal {
+impl ApiError {
     /// The same, with the turn and its conversation.
     #[must_use]
     pub fn in_turn(self, conversation: ConversationId, turn: TurnId) -> Self {
@@ -46,13 +46,13 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.detail())
     }
 }
 
-impl ResponseError for Refusal {
+impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.0.code.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -62,20 +62,20 @@ impl ResponseError for Refusal {
     }
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(problem)
     }
 }
 
-impl From<Code> for Refusal {
+impl From<Code> for ApiError {
     fn from(code: Code) -> Self {
         Self(code.into())
     }
 }
 
 /// Clients are told no more than the code; the causes go to the log, under the id of the request.
-impl From<ChatError> for Refusal {
+impl From<ChatError> for ApiError {
     fn from(error: ChatError) -> Self {
         match &error {
             ChatError::Store(StoreError::Unavailable(why, cause)) => {
@@ -88,9 +88,18 @@ impl From<ChatError> for Refusal {
     }
 }
 
-impl From<TaskFault> for Refusal {
+impl From<TaskFault> for ApiError {
     fn from(fault: TaskFault) -> Self {
         tracing::error!(cause = %fault, "fault in a request");
         Code::Internal.into()
+    }
+}
+
+/// The same error, for a client whose request has begun the turn: the turn disappears only with its
+/// conversation.
+pub fn of_new_turn(error: ChatError) -> ChatError {
+    match error {
+        ChatError::TurnNotFound => ChatError::ConversationNotFound,
+        error => error,
     }
 }

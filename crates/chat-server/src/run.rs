@@ -15,14 +15,16 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::adapters;
-use crate::app::{self, AppState, HttpLimits};
+use crate::app;
 use crate::auth::JwtVerifier;
+use crate::config::HttpLimits;
 use crate::config::{Config, ConfigError, JwtSecret};
 use crate::dev::{self, DevSecretError};
 use crate::observer::{LogObserver, chain};
 use crate::page::Page;
 use crate::sign_in::OneTimeCode;
 use crate::signals::{Signals, survive_file_size_limit};
+use crate::state::AppState;
 use crate::tasks::Tasks;
 
 /// Connections that the system accepts before we do. The system may have a lower limit of its own.

@@ -72,8 +72,8 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::TokenVerifier;
     use crate::auth::JwtVerifier;
+    use crate::auth::TokenVerifier;
 
     #[test]
     fn the_code_works_once_and_no_other_does() {

@@ -10,7 +10,7 @@ use chat_domain::{
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::items::{OutputText, Thread, ThreadItem, answer, mark, question};
+use super::items::{OutputText, Thread, ThreadItem, answer, mark, question, workflow};
 use super::tasks::{Calls, Task};
 use crate::problem::{Code, Problem};
 use crate::sse;
@@ -250,7 +250,7 @@ impl Encoder {
         let before = self.close_calls();
         let calls = Calls::new(call, at);
         let begun = frame(&Event::Added {
-            item: calls.item(self.thread),
+            item: workflow(self.thread, &calls),
         });
         self.calls = Some(calls);
         before + &begun
@@ -289,7 +289,7 @@ impl Encoder {
             .take()
             .map(|calls| {
                 frame(&Event::Done {
-                    item: calls.item(self.thread),
+                    item: workflow(self.thread, &calls),
                 })
             })
             .unwrap_or_default()

@@ -248,6 +248,22 @@ fn incomplete(turn: &Turn) -> Option<Task> {
     (!content.is_empty()).then(|| Task::mark(title, Some(content.join("\n\n"))))
 }
 
+/// The item of a step's tool calls.
+pub(super) fn workflow(thread: ThreadId, calls: &Calls) -> ThreadItem {
+    let id = ItemId {
+        kind: ItemKind::Workflow,
+        message: calls.message,
+    };
+    ThreadItem {
+        id,
+        thread_id: thread,
+        created_at: Time(calls.at),
+        body: Body::Workflow {
+            workflow: calls.workflow(),
+        },
+    }
+}
+
 /// All items of a turn, in order. The message of a retry has the id and the time of the original
 /// message.
 pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
@@ -288,7 +304,7 @@ pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
     let mark = last.and_then(|last| mark(thread, &log.turn, last));
     let entries = entries.into_iter().map(|entry| match entry {
         Entry::Item(item) => item,
-        Entry::Calls(calls) => calls.item(thread),
+        Entry::Calls(calls) => workflow(thread, &calls),
     });
     entries.chain(mark).collect()
 }

@@ -21,14 +21,14 @@ const TOLD_CHARS: usize = 200;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     /// It is answered by a stream.
-    Stream(Streamed),
+    Stream(StreamingRequest),
     /// It is answered by one object.
-    Answer(Answered),
+    Unary(UnaryRequest),
 }
 
 /// What is answered by a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Streamed {
+pub enum StreamingRequest {
     /// `threads.create`: a message that begins a thread.
     Create {
         /// What it says.
@@ -49,7 +49,7 @@ pub enum Streamed {
         question: MessageId,
     },
     /// What no thread of ours waits for: an answer to an item that we never send.
-    Unawaited {
+    Unexpected {
         /// Where to.
         thread: ConversationId,
         /// What to tell the user.
@@ -61,7 +61,7 @@ pub enum Streamed {
 
 /// What is answered by one object.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answered {
+pub enum UnaryRequest {
     /// `threads.get_by_id`.
     Get(ConversationId),
     /// `threads.list`.
@@ -273,17 +273,15 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
     Ok(match kind.as_str() {
         "threads.create" => {
             let Create { input } = decode(params)?;
-            Request::Stream(
-                input
-                    .text()
-                    .map_or_else(Streamed::Refused, |text| Streamed::Create { text }),
-            )
+            Request::Stream(input.text().map_or_else(StreamingRequest::Refused, |text| {
+                StreamingRequest::Create { text }
+            }))
         }
         "threads.add_user_message" => {
             let AddUserMessage { thread_id, input } = decode(params)?;
             let thread = thread(&thread_id)?;
-            Request::Stream(input.text().map_or_else(Streamed::Refused, |text| {
-                Streamed::AddUserMessage { thread, text }
+            Request::Stream(input.text().map_or_else(StreamingRequest::Refused, |text| {
+                StreamingRequest::AddUserMessage { thread, text }
             }))
         }
         "threads.retry_after_item" => {
@@ -297,30 +295,30 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
                     "Only a message of the user can be answered anew",
                 ));
             }
-            Request::Stream(Streamed::Retry {
+            Request::Stream(StreamingRequest::Retry {
                 thread,
                 question: question.message,
             })
         }
         "threads.add_client_tool_output" => {
             let ToolOutput { thread_id, .. } = decode(params)?;
-            unawaited(
+            unexpected(
                 &thread_id,
                 "The conversation waits for no tool of the browser",
             )?
         }
         "threads.add_structured_input" => {
             let StructuredInput { thread_id, .. } = decode(params)?;
-            unawaited(
+            unexpected(
                 &thread_id,
                 "The conversation waits for no form to be filled in",
             )?
         }
         "threads.custom_action" => {
             let CustomAction { thread_id, .. } = decode(params)?;
-            unawaited(&thread_id, "The conversation has no widgets that could act")?
+            unexpected(&thread_id, "The conversation has no widgets that could act")?
         }
-        "threads.get_by_id" => Request::Answer(Answered::Get(thread(
+        "threads.get_by_id" => Request::Unary(UnaryRequest::Get(thread(
             &decode::<OfThread>(params)?.thread_id,
         )?)),
         "threads.list" => {
@@ -334,7 +332,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
                         .ok_or_else(not_a_cursor)
                 })
                 .transpose()?;
-            Request::Answer(Answered::List(Threads {
+            Request::Unary(UnaryRequest::List(Threads {
                 extent: list.extent(),
                 after,
             }))
@@ -346,7 +344,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
                 .as_deref()
                 .map(|id| ItemId::parse(id).ok_or_else(not_a_cursor))
                 .transpose()?;
-            Request::Answer(Answered::Items(Items {
+            Request::Unary(UnaryRequest::Items(Items {
                 conversation: thread(&thread_id)?,
                 after,
                 extent: list.extent(),
@@ -367,7 +365,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
                     .map(|item| item.message)
                     .ok_or(Code::ConversationNotFound)
             });
-            Request::Answer(Answered::Feedback {
+            Request::Unary(UnaryRequest::Feedback {
                 thread: thread(&thread_id)?,
                 messages: messages.collect::<Result<_, _>>()?,
                 feedback,
@@ -376,12 +374,12 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
         "threads.update" => {
             let Rename { thread_id, title } = decode(params)?;
             let title = Title::new(&title).map_err(|_| InvalidInput::Title)?;
-            Request::Answer(Answered::Rename {
+            Request::Unary(UnaryRequest::Rename {
                 thread: thread(&thread_id)?,
                 title,
             })
         }
-        "threads.delete" => Request::Answer(Answered::Delete(thread(
+        "threads.delete" => Request::Unary(UnaryRequest::Delete(thread(
             &decode::<OfThread>(params)?.thread_id,
         )?)),
         "threads.sync_custom_action" => return Err(nothing("There are no widgets that could act")),
@@ -424,8 +422,8 @@ fn thread(id: &str) -> Result<ConversationId, Problem> {
         .ok_or_else(|| Code::ConversationNotFound.into())
 }
 
-fn unawaited(thread_id: &str, why: &str) -> Result<Request, Problem> {
-    Ok(Request::Stream(Streamed::Unawaited {
+fn unexpected(thread_id: &str, why: &str) -> Result<Request, Problem> {
+    Ok(Request::Stream(StreamingRequest::Unexpected {
         thread: thread(thread_id)?,
         why: Problem::new(Code::Unsupported, why),
     }))

@@ -3,10 +3,6 @@
 use chat_domain::{MessageId, RawJson, Timestamp, ToolCall, ToolOutcome, ToolResult};
 use serde::Serialize;
 
-use super::ids::{ItemId, ItemKind, ThreadId};
-use super::items::{Body, ThreadItem};
-use crate::time::Time;
-
 /// How much of a text from a tool is shown, in bytes. All of it is in the log.
 const SHOWN_BYTES: usize = 4 << 10;
 /// One of the icons that ChatKit knows.
@@ -126,7 +122,7 @@ fn section(heading: &str, language: &str, text: &str) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     pub(super) message: MessageId,
-    at: Timestamp,
+    pub(super) at: Timestamp,
     calls: Vec<(ToolCall, Option<ToolResult>)>,
 }
 
@@ -161,28 +157,15 @@ impl Calls {
             .map(|(call, result)| Task::call(call, result.as_ref()))
     }
 
-    /// The workflow as it stands. It is summed up once all calls have results.
-    pub(super) fn item(&self, thread: ThreadId) -> ThreadItem {
-        let tasks = self
-            .calls
-            .iter()
-            .map(|(call, result)| Task::call(call, result.as_ref()))
-            .collect();
-        let workflow = Workflow {
+    /// The workflow so far. It has a summary once all calls have results.
+    pub(super) fn workflow(&self) -> Workflow {
+        let calls = self.calls.iter();
+        let tasks = calls.map(|(call, result)| Task::call(call, result.as_ref()));
+        Workflow {
             kind: "custom",
-            tasks,
+            tasks: tasks.collect(),
             summary: self.summary(),
             expanded: false,
-        };
-        let id = ItemId {
-            kind: ItemKind::Workflow,
-            message: self.message,
-        };
-        ThreadItem {
-            id,
-            thread_id: thread,
-            created_at: Time(self.at),
-            body: Body::Workflow { workflow },
         }
     }
 

@@ -8,4 +8,5 @@ pub mod query;
 pub mod reply;
 pub mod request;
 pub mod tool_calls;
+pub mod turn_detail;
 pub mod turns;

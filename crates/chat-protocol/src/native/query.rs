@@ -110,11 +110,14 @@ impl Query {
     ///
     /// # Errors
     /// `invalid_request` for an unknown word.
-    pub fn shown(&self) -> Result<Shown, Problem> {
+    pub fn shown(&self) -> Result<ReplyScope, Problem> {
         self.word(
             "messages",
-            &[("all", Shown::Conversation), ("turn", Shown::Turn)],
-            Shown::Conversation,
+            &[
+                ("all", ReplyScope::Conversation),
+                ("turn", ReplyScope::Turn),
+            ],
+            ReplyScope::Conversation,
         )
     }
 
@@ -164,7 +167,7 @@ impl Query {
 
 /// How much of the conversation a reply shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum ReplyScope {
     /// All of it, up to the turn that is replied to.
     Conversation,
     /// Only the turn that is replied to.
@@ -199,7 +202,7 @@ mod tests {
             query("x=1&busy=interrupt").busy().unwrap(),
             BusyPolicy::Interrupt
         );
-        assert_eq!(query("messages=turn").shown().unwrap(), Shown::Turn);
+        assert_eq!(query("messages=turn").shown().unwrap(), ReplyScope::Turn);
         assert!(query("superseded=include").superseded().unwrap());
         assert_eq!(query("").limit(20, 100).unwrap(), 20);
         assert_eq!(query("limit=%31%30%30").limit(20, 100).unwrap(), 100);

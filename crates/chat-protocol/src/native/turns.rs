@@ -1,14 +1,10 @@
 //! Conversations and turns, as clients are shown them.
 
-use chat_domain::{
-    Conversation, FinishReason, LoggedTurn, Turn, TurnFailure, TurnOutcome, TurnStatus, TurnView,
-    Usage,
-};
+use chat_domain::{Conversation, FinishReason, Turn, TurnFailure, TurnOutcome, TurnStatus, Usage};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::native::messages::{MessageObject, messages};
 use crate::problem::Code;
 use crate::time::Time;
 
@@ -222,48 +218,6 @@ impl From<&Turn> for TurnObject {
             finish_reason: turn.finish.map(Into::into),
             context: context(turn),
             error: failure(turn),
-        }
-    }
-}
-
-/// A turn with what was said and done in it.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = TurnDetail)]
-pub struct TurnDetailObject {
-    /// The turn.
-    #[serde(flatten)]
-    pub turn: TurnObject,
-    /// Its messages.
-    pub messages: Vec<MessageObject>,
-    /// Text that is being written, and may yet be discarded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub draft: Option<DraftObject>,
-}
-
-/// Text that is being written.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Draft)]
-pub struct DraftObject {
-    /// The message it will become.
-    pub message_id: Uuid,
-    /// The text so far.
-    pub content: String,
-}
-
-impl From<TurnView> for TurnDetailObject {
-    fn from(view: TurnView) -> Self {
-        let draft = view.draft.map(|draft| DraftObject {
-            message_id: draft.message.0,
-            content: draft.text,
-        });
-        let log = LoggedTurn {
-            turn: view.turn,
-            items: view.items,
-        };
-        Self {
-            turn: (&log.turn).into(),
-            messages: messages(&log).into_iter().flatten().collect(),
-            draft,
         }
     }
 }

@@ -7,25 +7,25 @@ use chat_domain::{
     ChatError, ChatService, Cursor, Item, StartedTurn, Turn, TurnEvent, TurnStream, UserId,
 };
 use chat_protocol::native::events;
-use chat_protocol::native::query::Shown;
+use chat_protocol::native::query::ReplyScope;
 use chat_protocol::problem::Code;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use crate::app::AppState;
 use crate::http::RequestId;
 use crate::http::accept::Form;
 use crate::http::reply;
 use crate::http::sse::{self, Subject};
-use crate::problem::Refusal;
+use crate::problem::{ApiError, of_new_turn};
+use crate::state::AppState;
 
 /// How a client wants to be answered.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct ReplyOptions {
     /// At once or as it comes.
     pub form: Form,
     /// How much of the conversation.
-    pub shown: Shown,
+    pub shown: ReplyScope,
 }
 
 /// Begins a turn and answers with it. The turn goes on when the client does not wait.
@@ -37,9 +37,9 @@ pub async fn answer<F>(
     state: &AppState,
     request: &HttpRequest,
     owner: UserId,
-    wanted: Wanted,
+    wanted: ReplyOptions,
     begin: impl FnOnce(Arc<ChatService>) -> F + Send + 'static,
-) -> Result<HttpResponse, Refusal>
+) -> Result<HttpResponse, ApiError>
 where
     F: Future<Output = Result<StartedTurn, ChatError>> + Send + 'static,
 {
@@ -61,22 +61,13 @@ where
         })
 }
 
-/// The same error, for a client whose request has begun the turn: the turn disappears only with its
-/// conversation.
-pub fn of_new_turn(error: ChatError) -> ChatError {
-    match error {
-        ChatError::TurnNotFound => ChatError::ConversationNotFound,
-        error => error,
-    }
-}
-
 async fn follow(
     state: &AppState,
     request: &HttpRequest,
     owner: UserId,
-    wanted: Wanted,
+    wanted: ReplyOptions,
     turn: Turn,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let (id, reader) = (turn.id, owner.clone());
     let news = state
         .call(move |service| async move {
@@ -103,12 +94,12 @@ async fn follow(
     }
     let (turn, items) = timeout(state.limits.reply_time, ended(state, news))
         .await
-        .map_err(|_| Refusal::from(Code::ReplyTimeout))??;
+        .map_err(|_| ApiError::from(Code::ReplyTimeout))??;
     reply::answer(state, owner, wanted.shown, turn, items).await
 }
 
 /// Waits for the end of a turn.
-async fn ended(state: &AppState, mut news: TurnStream) -> Result<(Turn, Vec<Item>), Refusal> {
+async fn ended(state: &AppState, mut news: TurnStream) -> Result<(Turn, Vec<Item>), ApiError> {
     let mut items = Vec::new();
     loop {
         let next = tokio::select! {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use chat_protocol::problem::{Code, Problem};
 use futures_util::StreamExt;
 
-use crate::app::AppState;
+use crate::state::AppState;
 
 /// The JSON text that a request carries.
 ///

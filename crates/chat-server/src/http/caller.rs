@@ -11,8 +11,8 @@ use chat_domain::UserId;
 use chat_protocol::problem::{Code, Problem};
 use serde::Deserialize;
 
-use crate::app::AppState;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// The authenticated caller. The path's user, if it names one, is the same.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Caller(pub UserId);
 
 /// The part of the path that says whose it is.
 #[derive(Deserialize)]
-pub struct OfUser {
+pub struct PathUser {
     user_id: String,
 }
 
@@ -29,9 +29,9 @@ pub struct OfUser {
 ///
 /// # Errors
 /// Those of the layers below.
-pub async fn authenticate(
+pub async fn require_path_user(
     state: web::Data<AppState>,
-    path: web::Path<OfUser>,
+    path: web::Path<PathUser>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -43,7 +43,7 @@ pub async fn authenticate(
 ///
 /// # Errors
 /// Those of the layers below.
-pub async fn identify(
+pub async fn require_token(
     state: web::Data<AppState>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -64,7 +64,7 @@ async fn admit(
         }
         Err(problem) => {
             let challenge = challenge(problem.code);
-            let mut answer = request.error_response(Refusal(problem));
+            let mut answer = request.error_response(ApiError(problem));
             if let Some(challenge) = challenge {
                 answer.headers_mut().insert(
                     header::WWW_AUTHENTICATE,
@@ -136,8 +136,8 @@ fn challenge(code: Code) -> Option<&'static str> {
 }
 
 impl FromRequest for Caller {
-    type Error = Refusal;
-    type Future = Ready<Result<Self, Refusal>>;
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(

@@ -7,13 +7,13 @@ use chat_domain::ChatService;
 use chat_protocol::native::reply::ChatReply;
 use chat_protocol::native::request::{self, ChatRequest};
 
-use crate::app::AppState;
 use crate::http::Caller;
 use crate::http::accept::{self, Form};
-use crate::http::answer::{Wanted, answer};
+use crate::http::answer::{ReplyOptions, answer};
 use crate::http::body::read_json;
 use crate::http::parameters;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// Send a message
 ///
@@ -43,7 +43,7 @@ pub async fn post(
     Caller(owner): Caller,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let form = accept::choose(&request, &[Form::Json, Form::Events])?;
     let query = parameters::query(&request);
     let (busy, shown) = (query.busy()?, query.shown()?);
@@ -51,5 +51,5 @@ pub async fn post(
     let body = read_json(&request, payload, &state).await?;
     let command = request::start_turn(owner.clone(), &body, busy, key)?;
     let begin = |service: Arc<ChatService>| async move { service.start_turn(command).await };
-    answer(&state, &request, owner, Wanted { form, shown }, begin).await
+    answer(&state, &request, owner, ReplyOptions { form, shown }, begin).await
 }

@@ -8,10 +8,10 @@ use chat_protocol::native::pages::{
 use chat_protocol::native::request::{self, RenameRequest};
 use chat_protocol::native::turns::ConversationObject;
 
-use crate::app::AppState;
 use crate::http::body::read_json;
 use crate::http::{Caller, parameters};
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// List conversations
 ///
@@ -31,7 +31,7 @@ pub async fn list(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let wanted = Conversations::decode(&parameters::query(&request))?;
     let found = state
         .call(move |service| async move { service.conversations(&owner, wanted.page()).await })
@@ -51,7 +51,7 @@ pub async fn get(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     let found = state
         .call(move |service| async move { service.conversation(&owner, id).await })
@@ -73,7 +73,7 @@ pub async fn rename(
     Caller(owner): Caller,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     let title = request::title(&read_json(&request, payload, &state).await?)?;
     let renamed = state
@@ -96,7 +96,7 @@ pub async fn delete(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     state
         .call(move |service| async move { service.delete(&owner, id).await })
@@ -127,7 +127,7 @@ pub async fn messages(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     let wanted = Messages::decode(id, &parameters::query(&request))?;
     let found = state
@@ -155,7 +155,7 @@ pub async fn tool_calls(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     let wanted = ToolCalls::decode(id, &parameters::query(&request))?;
     let found = state

@@ -17,7 +17,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::http::files::{self, Coded, Served};
 use crate::openapi;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
 
 /// What the pages may do: their own scripts, styles and requests. Swagger UI sets styles from its
 /// scripts and draws with `data:`.
@@ -66,7 +66,7 @@ pub async fn front() -> HttpResponse {
     params(("file" = String, Path, description = "A file of the documentation; its first page if empty.")),
     responses((status = 200, description = "A page, a script, a style or a picture.", body = String, content_type = "text/html"))
 )]
-pub async fn page(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let file = file(request.match_info().query("file"))?.ok_or(Code::NotFound)?;
     let served = Served {
         media_type: &file.media_type,
@@ -163,7 +163,7 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     params(("code" = String, Path, description = "The problem's code.")),
     responses((status = 200, description = "What the code means and what to do.", body = String, content_type = "text/plain"))
 )]
-pub async fn problem(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn problem(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let text = explanation(request.match_info().query("code")).ok_or(Code::NotFound)?;
     Ok(HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")

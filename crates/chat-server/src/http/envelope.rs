@@ -17,11 +17,11 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::app::AppState;
 use crate::http::held::{self, Held};
 use crate::http::{chatkit, unread};
 use crate::memory::MemoryLimit;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub async fn envelope(
         let below = async {
             if too_large {
                 return Ok(request
-                    .error_response(Refusal(Problem::over(Code::HeadersTooLarge, HEADER_BYTES))));
+                    .error_response(ApiError(Problem::over(Code::HeadersTooLarge, HEADER_BYTES))));
             }
             next.call(request)
                 .await
@@ -121,7 +121,7 @@ fn sent_in_pieces(
         tracing::warn!(
             "the memory limit for bodies and replies is reached; the answer is not sent"
         );
-        response = Refusal::from(Code::ServerOverloaded).response(Some(id));
+        response = ApiError::from(Code::ServerOverloaded).response(Some(id));
         add_headers(&mut response, id);
         None
     });
@@ -143,21 +143,21 @@ fn is_kept(name: &HeaderName) -> bool {
 }
 
 /// An error that has no request to answer any more, with its whole answer.
-fn enclosed(refusal: Refusal, id: Uuid) -> Error {
+fn enclosed(refusal: ApiError, id: Uuid) -> Error {
     let mut response = refusal.response(Some(id));
     add_headers(&mut response, id);
     InternalError::from_response(refusal, response).into()
 }
 
-fn refusal_of(error: &Error) -> Refusal {
-    match error.as_error::<Refusal>() {
+fn refusal_of(error: &Error) -> ApiError {
+    match error.as_error::<ApiError>() {
         Some(refusal) => refusal.clone(),
         None => foreign(error.as_response_error().status_code(), Some(error)),
     }
 }
 
 /// A problem for an error of actix-web's own.
-fn foreign(status: StatusCode, error: Option<&Error>) -> Refusal {
+fn foreign(status: StatusCode, error: Option<&Error>) -> ApiError {
     if status == StatusCode::NOT_ACCEPTABLE {
         // Of the compression; our own routes refuse for themselves.
         return Problem::new(

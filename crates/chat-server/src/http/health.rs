@@ -7,9 +7,9 @@ use chat_protocol::problem::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::AppState;
 use crate::logging;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// The server is well.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,7 +49,7 @@ pub async fn live() -> HttpResponse {
 ///
 /// The database answers and is up to date, and the server is not shutting down.
 #[utoipa::path(get, operation_id = "getReadiness", path = "/health/ready", tag = "server", security(()), responses((status = 200, description = "It can.", body = Health)))]
-pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Refusal> {
+pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     if state.draining.load(Ordering::Relaxed) {
         return Err(Code::ShuttingDown.into());
     }

@@ -21,7 +21,7 @@ mod sse;
 pub(crate) mod turns;
 mod unread;
 
-pub use caller::{Caller, OfUser};
+pub use caller::Caller;
 pub(crate) use chatkit::FRAME as CHATKIT_FRAME;
 pub use envelope::{RequestId, envelope};
 pub use routes::{Endpoint, configure, endpoints};

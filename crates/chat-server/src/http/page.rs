@@ -10,12 +10,12 @@ use chat_web::{Coding, File};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::AppState;
 use crate::http::body::read_json;
 use crate::http::chatkit::example;
 use crate::http::files::{self, Coded, Served};
 use crate::page::PageSettings;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// A token, for a browser that knew the code.
 #[derive(Serialize, ToSchema)]
@@ -29,7 +29,7 @@ pub struct SignInReply {
 pub async fn front(
     state: web::Data<AppState>,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     if let Some(elsewhere) = example::away_from_example(&state, &request) {
         return Ok(elsewhere);
     }
@@ -60,7 +60,7 @@ pub async fn front(
 pub async fn conversation(
     state: web::Data<AppState>,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     front(state, request).await
 }
 
@@ -77,7 +77,7 @@ pub async fn conversation(
         (status = 304, description = "It is what `If-None-Match` names."),
     )
 )]
-pub async fn file(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let file =
         chat_web::find(request.match_info().query("file")).filter(|file| file.path != "index.html");
     Ok(answer(&request, file.ok_or(Code::NotFound)?))
@@ -92,7 +92,7 @@ pub async fn file(request: HttpRequest) -> Result<HttpResponse, Refusal> {
     security(()),
     responses((status = 200, description = "The script, which defines the element `<chat-panel>`.", body = String, content_type = "text/javascript"))
 )]
-pub async fn embed(request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(answer(
         &request,
         chat_web::find("embed.js").ok_or(Code::NotFound)?,
@@ -124,7 +124,7 @@ pub async fn sign_in(
     state: web::Data<AppState>,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let given = request::sign_in_code(&read_json(&request, payload, &state).await?)?;
     let token = state
         .page

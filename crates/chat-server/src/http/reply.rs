@@ -11,7 +11,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{ContentEncoding, ContentType};
 use bytes::Bytes;
 use chat_domain::{Item, ItemBody, LoggedTurn, MessageId, Ordinal, Turn, TurnId, TurnPage, UserId};
-use chat_protocol::native::query::Shown;
+use chat_protocol::native::query::ReplyScope;
 use chat_protocol::native::reply::{END, append_messages, begin};
 use chat_protocol::problem::Code;
 use futures_util::stream;
@@ -20,10 +20,10 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::app::AppState;
-use crate::http::answer::of_new_turn;
 use crate::http::held::PIECE;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::problem::of_new_turn;
+use crate::state::AppState;
 
 /// A page ends with the turn that reaches this size, in bytes.
 const PAGE_BYTES: usize = 64 << 10;
@@ -52,10 +52,10 @@ const MOST_TURNS: u32 = 128;
 pub async fn answer(
     state: &AppState,
     owner: UserId,
-    shown: Shown,
+    shown: ReplyScope,
     turn: Turn,
     items: Vec<Item>,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let question = items.iter().find_map(|item| match &item.body {
         ItemBody::Message(message) => Some(message.id),
         _ => None,
@@ -192,7 +192,7 @@ impl Kept {
 struct Reply {
     state: AppState,
     owner: UserId,
-    shown: Shown,
+    shown: ReplyScope,
     id: TurnId,
     /// The user's message of the turn.
     question: MessageId,
@@ -228,7 +228,7 @@ impl Reply {
         &mut self,
         page: Page,
         pieces: &Sender<Result<Bytes, Incomplete>>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, ApiError> {
         let (at, turns, length) = (page.at, page.turns, page.text.len());
         let mut kept = self.keep(page.text, 0);
         let mut offset = 0;
@@ -276,7 +276,7 @@ impl Reply {
     }
 
     /// Reads the page at a place; `again` with so many turns as before.
-    async fn page(&mut self, at: Place, again: Option<u32>) -> Result<Page, Refusal> {
+    async fn page(&mut self, at: Place, again: Option<u32>) -> Result<Page, ApiError> {
         let reads = self.state.page_reads.clone();
         let _permit = reads.acquire().await.map_err(|_| Code::Internal)?;
         let mut text = String::new();
@@ -285,7 +285,7 @@ impl Reply {
                 Some(first) => first,
                 None => self.read_turn().await?,
             };
-            if self.shown == Shown::Turn {
+            if self.shown == ReplyScope::Turn {
                 text = begin(turn.clone(), items.clone())?;
                 append_messages(&mut text, true, &LoggedTurn { turn, items })?;
                 text.push_str(END);
@@ -349,7 +349,7 @@ impl Reply {
         &mut self,
         after: Option<Ordinal>,
         logs: &[LoggedTurn],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApiError> {
         let needs_decision = match &self.hidden {
             None => true,
             // What supersedes any turn of the reply after its own turn has ended supersedes that
@@ -389,7 +389,7 @@ impl Reply {
     async fn superseded_ranges(
         &self,
         mut after: Option<Ordinal>,
-    ) -> Result<Vec<(Ordinal, Ordinal)>, Refusal> {
+    ) -> Result<Vec<(Ordinal, Ordinal)>, ApiError> {
         let (mut places, mut retries) = (HashMap::new(), Vec::new());
         loop {
             let logs = self.read_turns(after, FIRST_TURNS).await?;
@@ -405,7 +405,7 @@ impl Reply {
         Ok(retries.into_iter().map(range).collect())
     }
 
-    async fn read_turn(&self) -> Result<(Turn, Vec<Item>), Refusal> {
+    async fn read_turn(&self) -> Result<(Turn, Vec<Item>), ApiError> {
         let (owner, id) = (self.owner.clone(), self.id);
         let view = self
             .state
@@ -419,7 +419,7 @@ impl Reply {
         &self,
         after: Option<Ordinal>,
         limit: u32,
-    ) -> Result<Vec<LoggedTurn>, Refusal> {
+    ) -> Result<Vec<LoggedTurn>, ApiError> {
         let (owner, conversation) = (self.owner.clone(), self.turn.conversation);
         let before = Some(Ordinal(self.turn.ordinal.0 + 1));
         let page = TurnPage {
@@ -435,7 +435,7 @@ impl Reply {
     }
 }
 
-async fn fail(pieces: &Sender<Result<Bytes, Incomplete>>, refusal: &Refusal) {
+async fn fail(pieces: &Sender<Result<Bytes, Incomplete>>, refusal: &ApiError) {
     tracing::warn!(error = %refusal, "a reply breaks off after its begin was sent; its connection is closed");
     // The client may be gone.
     let _ = pieces.send(Err(Incomplete)).await;

@@ -10,7 +10,7 @@ use chat_protocol::native::query::Query;
 use chat_protocol::problem::Code;
 
 use crate::http::{caller, chat, chatkit, conversations, docs, health, page, turns};
-use crate::problem::Refusal;
+use crate::problem::ApiError;
 
 /// Where the routes of a user stand; everything below needs a token of that user.
 const USER: &str = "/api/{user_id}";
@@ -210,10 +210,10 @@ pub fn configure(config: &mut ServiceConfig) {
     }
     config.service(
         user.default_service(web::to(not_found))
-            .wrap(from_fn(caller::authenticate)),
+            .wrap(from_fn(caller::require_path_user)),
     );
     for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| endpoint.is_of_token())) {
-        config.service(resource(path, &endpoints).wrap(from_fn(caller::identify)));
+        config.service(resource(path, &endpoints).wrap(from_fn(caller::require_token)));
     }
     for (path, endpoints) in by_path(
         endpoints()
@@ -250,7 +250,7 @@ fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
     };
     let allowed = endpoints.iter().map(methods).collect::<Vec<_>>().join(", ");
     let other_method = move || {
-        let mut answer = HttpResponse::from_error(Refusal::from(Code::MethodNotAllowed));
+        let mut answer = HttpResponse::from_error(ApiError::from(Code::MethodNotAllowed));
         if let Ok(allowed) = allowed.parse() {
             answer.headers_mut().insert(header::ALLOW, allowed);
         }
@@ -270,12 +270,12 @@ fn checked(endpoint: &Endpoint) -> Route {
     let check = move |request: ServiceRequest, next: Next<BoxBody>| async move {
         match Query::new(request.query_string()).check(known) {
             Ok(()) => next.call(request).await,
-            Err(problem) => Ok(request.error_response(Refusal::from(problem))),
+            Err(problem) => Ok(request.error_response(ApiError::from(problem))),
         }
     };
     (endpoint.route)().wrap(from_fn(check))
 }
 
 async fn not_found() -> HttpResponse {
-    Refusal::from(Code::NotFound).error_response()
+    ApiError::from(Code::NotFound).error_response()
 }

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::app::AppState;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// How many frames may wait for a client. Few, for what a slow client gets later comes in fewer and
 /// larger pieces.
@@ -37,15 +37,15 @@ pub trait Encoder: Send + 'static {
 
 /// How a stream came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// All was told.
-    Told,
-    /// It was broken off from here: reading failed, or this server leaves.
-    Broken,
+pub enum StreamEnd {
+    /// All events were sent.
+    Completed,
+    /// The server interrupted it: reading failed, or the server shuts down.
+    Interrupted,
     /// The client went away.
-    Gone,
+    ClientGone,
     /// The client does not read.
-    Stuck,
+    ClientStalled,
 }
 
 /// The news of a turn in the protocol of our own, behind the frame `first`, until its end, until
@@ -56,12 +56,12 @@ pub fn stream(
     first: Option<String>,
     news: TurnStream,
 ) -> HttpResponse {
-    let (pump, body) = Pump::new(state, subject);
+    let (writer, body) = SseWriter::new(state, subject);
     // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it
     // would keep the news for ever.
     let run = async move {
-        let mut pump = pump;
-        pump.run(first.unwrap_or_default(), news).await;
+        let mut writer = writer;
+        writer.run(first.unwrap_or_default(), news).await;
     };
     state
         .readers
@@ -69,7 +69,7 @@ pub fn stream(
     response(body, CancellationToken::new())
 }
 
-/// The answer that a pump fills. `taken` is cancelled when the client has taken its head and the
+/// The answer that a writer fills. `taken` is cancelled when the client has taken its head and the
 /// first frames.
 pub fn response(mut body: Receiver<Bytes>, taken: CancellationToken) -> HttpResponse {
     let frames = stream::poll_fn(move |context| {
@@ -113,7 +113,7 @@ impl Encoder for Subject {
 }
 
 /// Carries the news of a turn to the body of an answer.
-pub struct Pump<E> {
+pub struct SseWriter<E> {
     encoder: E,
     frames: Sender<Bytes>,
     keep_alive: Duration,
@@ -121,8 +121,8 @@ pub struct Pump<E> {
     leaving: CancellationToken,
 }
 
-impl<E: Encoder> Pump<E> {
-    /// A pump, and what it fills.
+impl<E: Encoder> SseWriter<E> {
+    /// A writer, and what it fills.
     pub fn new(state: &AppState, encoder: E) -> (Self, Receiver<Bytes>) {
         let (frames, body) = channel(FRAMES_AHEAD);
         let (keep_alive, write_time) = (state.limits.keep_alive, state.limits.write_time);
@@ -139,49 +139,49 @@ impl<E: Encoder> Pump<E> {
     }
 
     /// Runs until nothing more is to be told, or nobody hears it.
-    pub async fn run(&mut self, first: String, mut news: TurnStream) -> End {
+    pub async fn run(&mut self, first: String, mut news: TurnStream) -> StreamEnd {
         let mut told = self.write(first).await;
-        while told == End::Told {
+        while told == StreamEnd::Completed {
             let next = tokio::select! {
                 // What is known goes first: who has waited for the end of a turn gets it, even from
                 // a server that leaves.
                 biased;
                 next = timeout(self.keep_alive, news.next()) => next,
                 () = self.leaving.cancelled() => return self.break_off(Code::ShuttingDown.into()).await,
-                () = self.frames.closed() => return End::Gone,
+                () = self.frames.closed() => return StreamEnd::ClientGone,
             };
             let frames = match next {
                 Err(_) => KEEP_ALIVE.to_owned(),
                 Ok(Some(Ok((cursor, event)))) => self.encoder.event(cursor, &event),
                 Ok(Some(Err(error))) => return self.break_off(error.into()).await,
-                Ok(None) => return End::Told,
+                Ok(None) => return StreamEnd::Completed,
             };
             told = self.write(frames).await;
         }
         told
     }
 
-    async fn break_off(&self, refusal: Refusal) -> End {
+    async fn break_off(&self, refusal: ApiError) -> StreamEnd {
         self.write(self.encoder.broken(refusal.0)).await;
-        End::Broken
+        StreamEnd::Interrupted
     }
 
-    /// Sends frames, if there are any; [`End::Told`] if they found their way before the client's
+    /// Sends frames, if there are any; [`StreamEnd::Completed`] if they found their way before the client's
     /// time was over.
-    pub async fn write(&self, frames: String) -> End {
+    pub async fn write(&self, frames: String) -> StreamEnd {
         if frames.is_empty() {
-            return End::Told;
+            return StreamEnd::Completed;
         }
         match self
             .frames
             .send_timeout(frames.into(), self.write_time)
             .await
         {
-            Ok(()) => End::Told,
-            Err(SendTimeoutError::Closed(_)) => End::Gone,
+            Ok(()) => StreamEnd::Completed,
+            Err(SendTimeoutError::Closed(_)) => StreamEnd::ClientGone,
             Err(SendTimeoutError::Timeout(_)) => {
                 tracing::info!("the client does not read its stream; it is ended");
-                End::Stuck
+                StreamEnd::ClientStalled
             }
         }
     }
@@ -197,7 +197,7 @@ impl<E: Encoder> Pump<E> {
 mod tests {
     use super::*;
 
-    fn pump(keep_alive: Duration) -> (Pump<Subject>, Receiver<Bytes>) {
+    fn writer(keep_alive: Duration) -> (SseWriter<Subject>, Receiver<Bytes>) {
         let (frames, body) = channel(1);
         let subject = Subject {
             request: None,
@@ -206,7 +206,7 @@ mod tests {
         };
         let write_time = Duration::from_millis(1);
         (
-            Pump {
+            SseWriter {
                 encoder: subject,
                 frames,
                 keep_alive,
@@ -219,23 +219,23 @@ mod tests {
 
     #[tokio::test]
     async fn signs_of_life_must_be_read_too() {
-        let (mut pump, mut body) = pump(Duration::from_millis(1));
+        let (mut writer, mut body) = writer(Duration::from_millis(1));
         assert_eq!(
-            pump.run(String::new(), stream::pending().boxed()).await,
-            End::Stuck
+            writer.run(String::new(), stream::pending().boxed()).await,
+            StreamEnd::ClientStalled
         );
-        drop(pump);
+        drop(writer);
         assert_eq!(body.recv().await.as_deref(), Some(KEEP_ALIVE.as_bytes()));
         assert_eq!(body.recv().await, None);
     }
 
     #[tokio::test]
     async fn who_is_gone_is_told_nothing() {
-        let (mut pump, body) = pump(Duration::from_secs(3600));
+        let (mut writer, body) = writer(Duration::from_secs(3600));
         drop(body);
         assert_eq!(
-            pump.run(String::new(), stream::pending().boxed()).await,
-            End::Gone
+            writer.run(String::new(), stream::pending().boxed()).await,
+            StreamEnd::ClientGone
         );
     }
 }

@@ -6,15 +6,16 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use chat_domain::{ChatService, Cursor};
 use chat_protocol::native::reply::ChatReply;
-use chat_protocol::native::turns::{TurnDetailObject, TurnObject};
+use chat_protocol::native::turn_detail::TurnDetailObject;
+use chat_protocol::native::turns::TurnObject;
 use chat_protocol::native::{events, request};
 
-use crate::app::AppState;
 use crate::http::accept::{self, Form};
-use crate::http::answer::{Wanted, answer};
+use crate::http::answer::{ReplyOptions, answer};
 use crate::http::sse::{self, Subject};
 use crate::http::{Caller, RequestId, parameters};
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// Get a turn
 ///
@@ -31,7 +32,7 @@ pub async fn get(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let turn = parameters::turn(&request)?;
     let view = state
         .call(move |service| async move { service.turn(&owner, turn).await })
@@ -68,7 +69,7 @@ pub async fn events(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let id = parameters::turn(&request)?;
     let cursor = parameters::resume(&request, id)?;
     let watched = state.call(move |service| async move {
@@ -115,7 +116,7 @@ pub async fn cancel(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let turn = parameters::turn(&request)?;
     let observed = state
         .call(move |service| async move { service.cancel_turn(&owner, turn).await })
@@ -147,7 +148,7 @@ pub async fn retry(
     state: web::Data<AppState>,
     Caller(owner): Caller,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let form = accept::choose(&request, &[Form::Json, Form::Events])?;
     let turn = parameters::turn(&request)?;
     let query = parameters::query(&request);
@@ -159,5 +160,5 @@ pub async fn retry(
         parameters::idempotency_key(&request)?,
     );
     let begin = |service: Arc<ChatService>| async move { service.retry_turn(command).await };
-    answer(&state, &request, owner, Wanted { form, shown }, begin).await
+    answer(&state, &request, owner, ReplyOptions { form, shown }, begin).await
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chat_domain::{Timestamp, UserId};
 use chat_protocol::problem::Code;
-use chat_server::app::TokenVerifier;
-use chat_server::auth::{JwtVerifier, issue};
-use chat_server::config::JwtSecret;
+use chat_server::testing::JwtSecret;
+use chat_server::testing::TokenVerifier;
+use chat_server::testing::{JwtVerifier, issue};
 use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chat_server::config::{AgentKind, Config, reference};
+use chat_server::testing::{AgentKind, Config, reference};
 use secrecy::ExposeSecret;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

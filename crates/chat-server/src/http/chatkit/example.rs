@@ -10,8 +10,8 @@ use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chat_protocol::problem::{Code, Problem};
 
-use crate::app::AppState;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 const PAGE: &str = include_str!("example.html");
 
@@ -72,7 +72,7 @@ fn is_ipv6(peer: &SocketAddr) -> bool {
 pub async fn page(
     state: web::Data<AppState>,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let (name, port) = host(&request)
         .filter(|_| state.chatkit_example)
         .ok_or(Code::NotFound)?;

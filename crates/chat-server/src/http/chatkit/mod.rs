@@ -9,14 +9,14 @@ use bytes::Bytes;
 use chat_domain::UserId;
 use chat_protocol::chatkit::items::{Empty, Page, Thread, ThreadItem};
 use chat_protocol::chatkit::pages::Items;
-use chat_protocol::chatkit::request::{self, Answered, Request};
+use chat_protocol::chatkit::request::{self, Request, UnaryRequest};
 use utoipa::ToSchema;
 
-use crate::app::AppState;
 use crate::http::Caller;
 use crate::http::body::read_json;
 use crate::http::parameters;
-use crate::problem::Refusal;
+use crate::problem::ApiError;
+use crate::state::AppState;
 
 /// Names the frame that ChatKit's front end runs in. The same for all its requests, for as long as
 /// its page is open.
@@ -65,12 +65,12 @@ pub async fn post(
     caller: Caller,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let chosen = parameters::idempotency_key(&request)?;
     let body = read_json(&request, payload, &state).await?;
     let asked = request::read(&body)?;
     match asked {
-        Request::Answer(asked) => answer(&state, caller.0, asked).await,
+        Request::Unary(asked) => answer(&state, caller.0, asked).await,
         Request::Stream(asked) => {
             stream::answer(&state, caller.0, asked, key(&request, chosen, &body)).await
         }
@@ -100,7 +100,7 @@ pub async fn post_of_user(
     caller: Caller,
     request: HttpRequest,
     payload: web::Payload,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     post(state, caller, request, payload).await
 }
 
@@ -118,10 +118,14 @@ fn key(request: &HttpRequest, chosen: Option<String>, body: &Bytes) -> stream::K
     }
 }
 
-async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<HttpResponse, Refusal> {
+async fn answer(
+    state: &AppState,
+    owner: UserId,
+    asked: UnaryRequest,
+) -> Result<HttpResponse, ApiError> {
     let mut answer = HttpResponse::Ok();
     Ok(match asked {
-        Answered::Get(id) => {
+        UnaryRequest::Get(id) => {
             let wanted = Items::first(id);
             let reader = owner.clone();
             let conversation = state
@@ -130,7 +134,7 @@ async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<Http
             let items = items(state, owner, wanted).await?;
             answer.json(Thread::new(&conversation, items))
         }
-        Answered::List(wanted) => {
+        UnaryRequest::List(wanted) => {
             let found =
                 state
                     .call(move |service| async move {
@@ -139,8 +143,8 @@ async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<Http
                     .await?;
             answer.json(wanted.encode(&found))
         }
-        Answered::Items(wanted) => answer.json(items(state, owner, wanted).await?),
-        Answered::Feedback {
+        UnaryRequest::Items(wanted) => answer.json(items(state, owner, wanted).await?),
+        UnaryRequest::Feedback {
             thread,
             messages,
             feedback,
@@ -154,13 +158,13 @@ async fn answer(state: &AppState, owner: UserId, asked: Answered) -> Result<Http
                 .await?;
             answer.json(Empty {})
         }
-        Answered::Rename { thread, title } => {
+        UnaryRequest::Rename { thread, title } => {
             let renamed = state
                 .call(move |service| async move { service.rename(&owner, thread, &title).await })
                 .await?;
             answer.json(Thread::from(&renamed))
         }
-        Answered::Delete(id) => {
+        UnaryRequest::Delete(id) => {
             state
                 .call(move |service| async move { service.delete(&owner, id).await })
                 .await?;
@@ -173,7 +177,7 @@ async fn items(
     state: &AppState,
     owner: UserId,
     wanted: Items,
-) -> Result<Page<ThreadItem>, Refusal> {
+) -> Result<Page<ThreadItem>, ApiError> {
     let found = state
         .call(move |service| async move {
             let of = match wanted.after {

@@ -19,17 +19,17 @@ use chat_domain::{
     RetryTurn, StartTurn, StartedTurn, StoreError, Turn, TurnEvent, TurnStream, UserId,
 };
 use chat_protocol::chatkit::events;
-use chat_protocol::chatkit::request::Streamed;
+use chat_protocol::chatkit::request::StreamingRequest;
 use chat_protocol::problem::{Code, Problem};
 use futures_util::StreamExt;
 use tokio::sync::mpsc::channel;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::app::AppState;
-use crate::http::answer::of_new_turn;
-use crate::http::sse::{self, Encoder, End, Pump};
-use crate::problem::Refusal;
+use crate::http::sse::{self, Encoder, SseWriter, StreamEnd};
+use crate::problem::ApiError;
+use crate::problem::of_new_turn;
+use crate::state::AppState;
 
 /// How long it is tried again to stop a turn while the store is away, and the pause between.
 const STOP_TRIES: u32 = 60;
@@ -73,26 +73,26 @@ enum Begin {
 pub async fn answer(
     state: &AppState,
     owner: UserId,
-    asked: Streamed,
+    asked: StreamingRequest,
     key: Key,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let (begin, begun) = match asked {
-        Streamed::Refused(problem) => return Ok(told(&problem)),
-        Streamed::Unawaited { thread, why } => {
+        StreamingRequest::Refused(problem) => return Ok(told(&problem)),
+        StreamingRequest::Unexpected { thread, why } => {
             state
                 .call(move |service| async move { service.conversation(&owner, thread).await })
                 .await?;
             return Ok(told(&why));
         }
-        Streamed::Create { text } => (
+        StreamingRequest::Create { text } => (
             Begin::Thread,
             start(state, message(&owner, None, text, &key)).await,
         ),
-        Streamed::AddUserMessage { thread, text } => (
+        StreamingRequest::AddUserMessage { thread, text } => (
             Begin::Message,
             start(state, message(&owner, Some(thread), text, &key)).await,
         ),
-        Streamed::Retry { thread, question } => {
+        StreamingRequest::Retry { thread, question } => {
             let (owner, idempotency) = (owner.clone(), key.idempotency());
             // All that runs and waits is about to be superseded.
             let busy = BusyPolicy::Interrupt;
@@ -139,7 +139,7 @@ fn message(
     }
 }
 
-async fn start(state: &AppState, message: StartTurn) -> Result<Turn, Refusal> {
+async fn start(state: &AppState, message: StartTurn) -> Result<Turn, ApiError> {
     run(state, move |service| async move {
         service.start_turn(message).await
     })
@@ -150,7 +150,7 @@ async fn start(state: &AppState, message: StartTurn) -> Result<Turn, Refusal> {
 async fn run<F>(
     state: &AppState,
     begin: impl FnOnce(Arc<ChatService>) -> F + Send + 'static,
-) -> Result<Turn, Refusal>
+) -> Result<Turn, ApiError>
 where
     F: Future<Output = Result<StartedTurn, ChatError>> + Send + 'static,
 {
@@ -202,7 +202,7 @@ async fn open(
     owner: &UserId,
     turn: &Turn,
     begin: Begin,
-) -> Result<Opened, Refusal> {
+) -> Result<Opened, ApiError> {
     let (owner, id, conversation) = (owner.clone(), turn.id, turn.conversation);
     let (conversation, asked, news) = state
         .call(move |service| async move {
@@ -256,12 +256,12 @@ fn follow(state: &AppState, owner: UserId, turn: Turn, key: Key, opened: Opened)
         encoder,
         news,
     } = opened;
-    let (mut pump, body) = Pump::new(state, encoder);
+    let (mut writer, body) = SseWriter::new(state, encoder);
     let taken = CancellationToken::new();
     let answer = sse::response(body, taken.clone());
     let (service, leaving) = (state.service.clone(), state.leaving.clone());
     let work = async move {
-        let (gone, reached) = (pump.gone(), taken.clone());
+        let (gone, reached) = (writer.gone(), taken.clone());
         let forget = async {
             let taken = tokio::select! {
                 () = reached.cancelled_owned() => true,
@@ -271,19 +271,19 @@ fn follow(state: &AppState, owner: UserId, turn: Turn, key: Key, opened: Opened)
                 forget_key(&service, &owner, &turn).await;
             }
         };
-        let (end, ()) = tokio::join!(pump.run(first, news), forget);
+        let (end, ()) = tokio::join!(writer.run(first, news), forget);
         match end {
-            End::Told => {
+            StreamEnd::Completed => {
                 if let Ok(now) = service.conversation(&owner, conversation.id).await
                     && now.title != conversation.title
                 {
-                    pump.write(events::thread_updated(&now)).await;
+                    writer.write(events::thread_updated(&now)).await;
                 }
             }
-            End::Gone if taken.is_cancelled() && !leaving.is_cancelled() => {
+            StreamEnd::ClientGone if taken.is_cancelled() && !leaving.is_cancelled() => {
                 stop(&service, &owner, &turn).await
             }
-            End::Gone | End::Broken | End::Stuck => {}
+            StreamEnd::ClientGone | StreamEnd::Interrupted | StreamEnd::ClientStalled => {}
         }
     };
     state

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chat_domain::testing::FixedEnvironment;
 use chat_domain::{ConversationPage, UserId};
 use chat_protocol::problem::Code;
-use chat_server::app::HttpLimits;
+use chat_server::testing::HttpLimits;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use chat_domain::{
 };
 use chat_protocol::chatkit::request::repetition;
 use chat_protocol::problem::Code;
-use chat_server::app::HttpLimits;
+use chat_server::testing::HttpLimits;
 use chat_test_support::wait;
 use futures_util::StreamExt;
 use reqwest::{Method, RequestBuilder, Response};

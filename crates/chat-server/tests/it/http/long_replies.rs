@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::testing::{Script, ScriptedAgent};
-use chat_server::app::{HttpLimits, LARGE_TEXTS};
+use chat_server::testing::{HttpLimits, LARGE_TEXTS};
 use chat_test_support::wait;
 use reqwest::Method;
 use serde_json::{Value, json};

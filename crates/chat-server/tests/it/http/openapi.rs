@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chat_protocol::problem::Code;
-use chat_server::http::endpoints;
+use chat_server::testing::endpoints;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use chat_protocol::problem::Code;
-use chat_server::config::JwtSecret;
-use chat_server::page::{Page, SignIn};
-use chat_server::sign_in::OneTimeCode;
+use chat_server::testing::JwtSecret;
+use chat_server::testing::OneTimeCode;
+use chat_server::testing::{Page, SignIn};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use chat_domain::AgentErrorKind;
 use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
 use chat_protocol::problem::Code;
-use chat_server::app::HttpLimits;
+use chat_server::testing::HttpLimits;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{AgentErrorKind, TurnLimits, Unavailability};
 use chat_protocol::problem::Code;
-use chat_server::app::HttpLimits;
+use chat_server::testing::HttpLimits;
 use futures_util::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};

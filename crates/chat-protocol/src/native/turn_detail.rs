@@ -1,0 +1,51 @@
+//! A turn with its messages and its draft.
+
+use chat_domain::{LoggedTurn, TurnView};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::native::messages::{MessageObject, messages};
+use crate::native::turns::TurnObject;
+
+/// A turn with its messages.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnDetail)]
+pub struct TurnDetailObject {
+    /// The turn.
+    #[serde(flatten)]
+    pub turn: TurnObject,
+    /// Its messages.
+    pub messages: Vec<MessageObject>,
+    /// Text that is being written, and may yet be discarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftObject>,
+}
+
+/// Text that is being written.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Draft)]
+pub struct DraftObject {
+    /// The message it will become.
+    pub message_id: Uuid,
+    /// The text so far.
+    pub content: String,
+}
+
+impl From<TurnView> for TurnDetailObject {
+    fn from(view: TurnView) -> Self {
+        let draft = view.draft.map(|draft| DraftObject {
+            message_id: draft.message.0,
+            content: draft.text,
+        });
+        let log = LoggedTurn {
+            turn: view.turn,
+            items: view.items,
+        };
+        Self {
+            turn: (&log.turn).into(),
+            messages: messages(&log).into_iter().flatten().collect(),
+            draft,
+        }
+    }
+}
