@@ -5,10 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use crate::fault::StoreFault;
+use crate::backend::Backend;
+use crate::error::StoreFault;
 use crate::job::BatchedWrite;
-use crate::source::Source;
 use crate::turns;
+
+/// How many writes may be queued. A caller that comes then waits for room, within its own limit.
+pub(crate) const QUEUE: usize = 1024;
 
 /// How a batch is done.
 #[async_trait]
@@ -42,7 +45,7 @@ pub(crate) async fn write(way: &impl TransactionRunner, mut jobs: Vec<BatchedWri
 
 /// Does these jobs in one transaction, within `limit`.
 pub(crate) async fn transact(
-    source: &Source,
+    source: &Backend,
     jobs: &mut [BatchedWrite],
     limit: Duration,
 ) -> Result<(), StoreFault> {

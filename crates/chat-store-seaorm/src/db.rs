@@ -1,11 +1,12 @@
 //! One connection to the database, as the rest of the store sees it.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, QueryResult, Statement,
+};
 
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::postgres::Session;
 use crate::sql::{Bound, Dialect, Sql, Value};
-use crate::sqlite;
 
 /// A connection, or an open transaction on one. A transaction that is dropped without
 /// [`commit`](Self::commit) is undone.
@@ -68,13 +69,25 @@ impl Db {
     }
 }
 
+impl Sql {
+    /// Runs it; returns how many rows it changed.
+    pub(crate) async fn execute(self, db: &Db) -> Result<u64, StoreFault> {
+        db.execute(self).await
+    }
+
+    /// Runs it; returns its rows.
+    pub(crate) async fn all(self, db: &Db) -> Result<Vec<QueryResult>, StoreFault> {
+        db.all(self).await
+    }
+}
+
 fn for_sqlite(sql: Sql) -> Statement {
     let (text, bound) = sql.render(Dialect::Sqlite);
     let values = bound.into_iter().flat_map(|bound| match bound {
         Bound::One(value) => vec![value],
         Bound::Column(values) => values,
     });
-    Statement::from_sql_and_values(sqlite::BACKEND, text, values.map(sea_orm::Value::from))
+    Statement::from_sql_and_values(DbBackend::Sqlite, text, values.map(sea_orm::Value::from))
 }
 
 impl From<Value> for sea_orm::Value {

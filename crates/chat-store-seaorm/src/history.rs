@@ -6,7 +6,7 @@ use chat_domain::{Item, Position, Turn, TurnId, TurnView};
 use sea_orm::QueryResult;
 
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::rows;
 use crate::sql::{Row, Sql};
 

@@ -7,7 +7,7 @@ use chat_domain::{
 use tokio::sync::oneshot;
 
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 
 /// A command, and whoever waits for its answer.
 pub(crate) struct WriteRequest<C, A> {

@@ -1,21 +1,21 @@
 #![doc = include_str!("../README.md")]
 
+mod backend;
 mod batch;
 mod codes;
 mod conversations;
 mod db;
-mod fault;
+mod error;
 mod feedback;
 mod guards;
 mod history;
 mod job;
 
-mod open;
+mod options;
 mod postgres;
 mod reader;
 mod rows;
 mod savepoint;
-mod source;
 mod sql;
 mod sqlite;
 mod store;
@@ -25,5 +25,5 @@ mod turns;
 mod workers;
 mod writer;
 
-pub use open::{OpenError, OpenOptions};
+pub use options::{OpenError, OpenOptions};
 pub use store::SeaOrmStore;

@@ -10,24 +10,24 @@ use chat_domain::{
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::backend::Backend;
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::history;
 use crate::job::CommandError;
 use crate::rows::{self, CALL_COLUMNS};
-use crate::source::Source;
 use crate::sql::{Row, Sql, big};
 
 /// The way for reads to the database.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    source: Source,
+    source: Backend,
     runtime: Handle,
     timeout: Duration,
 }
 
 impl Reader {
-    pub(crate) fn new(source: Source, timeout: Duration) -> Self {
+    pub(crate) fn new(source: Backend, timeout: Duration) -> Self {
         Self {
             source,
             runtime: Handle::current(),

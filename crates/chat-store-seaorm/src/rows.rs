@@ -14,7 +14,7 @@ use chat_domain::{
 use uuid::Uuid;
 
 use crate::codes;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::sql::Row;
 
 /// What [`conversation`] reads, of `conversations`.

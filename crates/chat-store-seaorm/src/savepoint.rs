@@ -1,7 +1,7 @@
 //! Parts of a transaction that may fail by themselves.
 
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::sql::Sql;
 
 /// Does a part of a transaction. If it fails for good, it is undone, and the transaction goes on.

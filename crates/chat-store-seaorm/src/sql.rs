@@ -7,8 +7,7 @@ use std::time::Duration;
 use sea_orm::{QueryResult, TryGetable};
 use uuid::Uuid;
 
-use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 
 /// Whose words a statement is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,16 +147,6 @@ impl Sql {
         };
         self.parts.into_iter().for_each(|part| text.add(part));
         (text.text, text.bound)
-    }
-
-    /// Runs it; returns how many rows it changed.
-    pub(crate) async fn execute(self, db: &Db) -> Result<u64, StoreFault> {
-        db.execute(self).await
-    }
-
-    /// Runs it; returns its rows.
-    pub(crate) async fn all(self, db: &Db) -> Result<Vec<QueryResult>, StoreFault> {
-        db.all(self).await
     }
 }
 

@@ -13,14 +13,14 @@ use chat_domain::{
     UserId, WorkerId, WorkerLeases,
 };
 
+use crate::backend::Backend;
 use crate::conversations::{Cancel, Delete, ReleaseKey, Rename};
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::feedback::SetFeedback;
 use crate::guards;
 use crate::job::BatchedWrite;
-use crate::open::{self, OpenError, OpenOptions};
+use crate::options::{OpenError, OpenOptions};
 use crate::reader::{self, Reader};
-use crate::source::Source;
 use crate::turns::ForceEnd;
 use crate::workers::{self, ClaimAbandoned, DeleteAllWorkers, Deregister, Register, RenewLease};
 use crate::writer::Writer;
@@ -39,7 +39,7 @@ const CONNECTIONS: u32 = 3;
 pub struct SeaOrmStore {
     pub(crate) writer: Writer,
     reader: Reader,
-    source: Source,
+    source: Backend,
 }
 
 impl fmt::Debug for SeaOrmStore {
@@ -64,17 +64,17 @@ impl SeaOrmStore {
     /// # Panics
     /// Outside of a tokio runtime with time enabled.
     pub async fn open(url: &str, options: OpenOptions) -> Result<Self, OpenError> {
-        Self::start(open::open(url, &options).await?, &options).await
+        Self::start(Backend::open(url, &options).await?, &options).await
     }
 
-    pub(crate) async fn start(source: Source, options: &OpenOptions) -> Result<Self, OpenError> {
+    pub(crate) async fn start(source: Backend, options: &OpenOptions) -> Result<Self, OpenError> {
         let lanes = (options.connections / CONNECTIONS).clamp(1, MOST_LANES);
         let store = Self {
             writer: Writer::start(&source, options.batch.max(1), lanes, options.timeout),
             reader: Reader::new(source.clone(), options.timeout),
             source,
         };
-        if matches!(store.source, Source::Sqlite(_)) {
+        if matches!(store.source, Backend::Sqlite(_)) {
             store
                 .writer
                 .submit(DeleteAllWorkers, BatchedWrite::other)

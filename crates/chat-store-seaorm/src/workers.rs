@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::codes;
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::guards;
 use crate::history;
 use crate::job::{Command, CommandError};

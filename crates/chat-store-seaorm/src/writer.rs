@@ -9,15 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::batch::{TransactionRunner, transact, write};
-use crate::fault::StoreFault;
+use crate::backend::Backend;
+use crate::batch::{QUEUE, TransactionRunner, transact, write};
+use crate::error::StoreFault;
 use crate::job::{BatchedWrite, WriteRequest};
 use crate::postgres::Lanes;
-use crate::source::Source;
 use crate::sqlite::Sqlite;
-
-/// How many jobs may wait. Whoever comes then waits to be let in, within its own limit.
-pub(crate) const WAITING: usize = 1024;
 
 /// Who does the commands. Whoever does them ends when this is dropped.
 pub(crate) struct Writer {
@@ -34,11 +31,11 @@ enum Way {
 
 impl Writer {
     /// Starts a writer.
-    pub(crate) fn start(source: &Source, batch: usize, lanes: u32, timeout: Duration) -> Self {
+    pub(crate) fn start(source: &Backend, batch: usize, lanes: u32, timeout: Duration) -> Self {
         let way = match source {
-            Source::Sqlite(sqlite) => Way::One(One::start(Arc::clone(sqlite), batch, timeout)),
+            Backend::Sqlite(sqlite) => Way::One(One::start(Arc::clone(sqlite), batch, timeout)),
             // Whoever waits outside should hear what went wrong inside.
-            Source::Postgres(pool) => Way::Lanes(Lanes::start(
+            Backend::Postgres(pool) => Way::Lanes(Lanes::start(
                 pool.clone(),
                 batch,
                 lanes,
@@ -92,7 +89,7 @@ struct One {
 
 impl One {
     fn start(sqlite: Arc<Sqlite>, batch: usize, limit: Duration) -> Self {
-        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (jobs, waiting) = mpsc::channel(QUEUE);
         let (close, closing) = oneshot::channel();
         let work = tokio::spawn(work(sqlite, waiting, closing, batch, limit));
         Self {
@@ -127,7 +124,7 @@ async fn work(
     limit: Duration,
 ) {
     let alone = SingleTransactions {
-        source: Source::Sqlite(Arc::clone(&sqlite)),
+        source: Backend::Sqlite(Arc::clone(&sqlite)),
         limit,
     };
     let mut jobs = Vec::new();
@@ -149,7 +146,7 @@ async fn work(
 
 /// One transaction after another.
 struct SingleTransactions {
-    source: Source,
+    source: Backend,
     limit: Duration,
 }
 

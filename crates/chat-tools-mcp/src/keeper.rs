@@ -16,7 +16,7 @@ use crate::McpServer;
 use crate::child::{Child, StartError};
 use crate::listing::{self, ListError, Listing, Tool};
 use crate::notices::Notices;
-use crate::server::{Presence, START_GRACE, State};
+use crate::presence::{Presence, START_GRACE, State};
 
 /// A run of this length was a healthy one: the next restart does not wait.
 const HEALTHY: Duration = Duration::from_secs(30);

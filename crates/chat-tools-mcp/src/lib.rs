@@ -52,6 +52,7 @@ mod listing;
 pub mod meta;
 mod names;
 mod notices;
+mod presence;
 mod process;
 mod server;
 mod settings;

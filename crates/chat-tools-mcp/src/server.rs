@@ -1,22 +1,17 @@
 //! One server as its callers see it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chat_domain::{CallError, ToolError, ToolErrorKind, ToolOutput};
 use rmcp::model::CallToolRequestParams;
-use rmcp::service::{Peer, RoleClient};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::keeper::Keeper;
-use crate::listing::Tool;
 use crate::notices::Notices;
+use crate::presence::{Presence, START_GRACE, State};
 use crate::{McpServer, answer};
-
-/// How long after its start a server is waited for.
-pub(crate) const START_GRACE: Duration = Duration::from_secs(5);
 
 /// A server.
 pub(crate) struct Server {
@@ -25,30 +20,6 @@ pub(crate) struct Server {
     /// Notified after a call that was not answered in time.
     suspicion: Arc<Notify>,
     notices: Arc<Notices>,
-}
-
-/// The current state of a server.
-#[derive(Clone)]
-pub(crate) struct State {
-    /// What it listed when it was last there; `None` if it never did.
-    pub(crate) tools: Option<Arc<Vec<Tool>>>,
-    pub(crate) presence: Presence,
-}
-
-#[derive(Clone)]
-pub(crate) enum Presence {
-    /// It starts, and is waited for until then.
-    Starting { until: Instant },
-    /// It can be asked.
-    Ready(Peer<RoleClient>),
-    /// Its last start failed, it does not answer, or this program is stopping.
-    Away,
-}
-
-impl State {
-    pub(crate) fn is_ready(&self) -> bool {
-        matches!(&self.presence, Presence::Ready(peer) if !peer.is_transport_closed())
-    }
 }
 
 impl Server {

@@ -10,8 +10,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::names::{Listed, Names, Place};
+use crate::presence::State;
 use crate::process::LONGEST_END;
-use crate::server::{Server, State};
+use crate::server::Server;
 use crate::{McpServer, SettingsError, arguments, meta, settings};
 
 /// The tools of several MCP servers, which run as child processes.

@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pool::Pool;
-use crate::batch::{self, TransactionRunner, write};
-use crate::fault::StoreFault;
+use crate::backend::Backend;
+use crate::batch::{self, QUEUE, TransactionRunner, write};
+use crate::error::StoreFault;
 use crate::job::BatchedWrite;
-use crate::source::Source;
-use crate::writer::WAITING;
 
 /// How often a transaction that failed in passing is begun anew.
 const TRIES: u32 = 5;
@@ -35,7 +34,7 @@ pub(crate) struct Lanes {
 }
 
 struct Shared {
-    source: Source,
+    source: Backend,
     waiting: Mutex<mpsc::Receiver<BatchedWrite>>,
     /// One for each lane; whoever has them all is alone.
     permits: Semaphore,
@@ -50,9 +49,9 @@ impl Lanes {
     /// at most `limit`.
     pub(crate) fn start(pool: Pool, batch: usize, lanes: u32, limit: Duration) -> Self {
         let lanes = lanes.max(1);
-        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (jobs, waiting) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
-            source: Source::Postgres(pool),
+            source: Backend::Postgres(pool),
             waiting: Mutex::new(waiting),
             permits: Semaphore::new(usize::try_from(lanes).unwrap_or(1)),
             lanes,

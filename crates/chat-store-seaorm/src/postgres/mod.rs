@@ -3,13 +3,13 @@
 //! No statement needs a session: what is set is set for one transaction, so that a pooler between
 //! us and the database may give each transaction another connection.
 
-mod errors;
+mod connections;
+pub(crate) mod errors;
 mod lanes;
 mod open;
 mod pool;
 mod session;
 
-pub(crate) use errors::{is_conflict, is_poolers, is_transient, unavailability};
 pub(crate) use lanes::Lanes;
 pub(crate) use open::open;
 pub(crate) use pool::Pool;

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::pool::Pool;
 use crate::db::Db;
-use crate::fault::StoreFault;
-use crate::open::{OpenError, OpenOptions, must_migrate};
+use crate::error::StoreFault;
+use crate::options::{OpenError, OpenOptions, must_migrate};
 use crate::sql::{Row, Sql};
 
 /// How many statements each connection keeps prepared.

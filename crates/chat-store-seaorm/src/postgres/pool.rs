@@ -1,60 +1,21 @@
 //! Connections that are kept for reuse.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use deadpool::managed::{
-    Manager, Metrics, Object, PoolError, QueueMode, RecycleResult, TimeoutType,
-};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Error};
+use deadpool::managed::{PoolError, TimeoutType};
+use sqlx::Error;
+use sqlx::postgres::PgConnectOptions;
 
+use super::connections::Connections;
 use super::session::Session;
-use crate::fault::StoreFault;
-use crate::open::OpenOptions;
+use crate::error::StoreFault;
+use crate::options::OpenOptions;
 
-/// A connection that was idle for longer is asked before it is used: networks forget connections
-/// without telling.
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long that question may take.
-const QUESTION: Duration = Duration::from_secs(1);
-
-/// How much longer than the database's own limit for a statement its answer is waited for.
-const GRACE: Duration = Duration::from_secs(1);
-
-/// Connections to one database. Cheap to copy.
+/// A pool of connections to one database. Cheap to copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
-    connections: deadpool::managed::Pool<Connector>,
+    connections: Connections,
     begin: Arc<str>,
-    /// How long a statement's answer is waited for. The database is asked to give up earlier, but
-    /// what is silent does not hear that.
-    patience: Duration,
-}
-
-/// Makes connections.
-#[derive(Debug)]
-pub(crate) struct Connector(PgConnectOptions);
-
-impl Manager for Connector {
-    type Type = PgConnection;
-    type Error = Error;
-
-    async fn create(&self) -> Result<PgConnection, Error> {
-        self.0.connect().await
-    }
-
-    async fn recycle(
-        &self,
-        connection: &mut PgConnection,
-        metrics: &Metrics,
-    ) -> RecycleResult<Error> {
-        if metrics.last_used() > IDLE {
-            connection.ping().await?;
-        }
-        Ok(())
-    }
 }
 
 impl Pool {
@@ -63,16 +24,6 @@ impl Pool {
         connect: PgConnectOptions,
         options: &OpenOptions,
     ) -> Result<Self, StoreFault> {
-        let connections = deadpool::managed::Pool::builder(Connector(connect))
-            .max_size(usize::try_from(options.connections.max(1)).unwrap_or(usize::MAX))
-            // Those that are used stay warm.
-            .queue_mode(QueueMode::Lifo)
-            .wait_timeout(Some(options.acquire_timeout))
-            .create_timeout(Some(options.connect_timeout))
-            .recycle_timeout(Some(QUESTION))
-            .runtime(deadpool::Runtime::Tokio1)
-            .build()
-            .map_err(|error| StoreFault::InvariantViolation(error.to_string()))?;
         let limit = options.statement_timeout.as_millis();
         let settings = [
             format!("statement_timeout = {limit}"),
@@ -88,26 +39,30 @@ impl Pool {
             text + "; SET LOCAL " + setting
         });
         Ok(Self {
-            connections,
+            connections: Connections::new(connect, options)?,
             begin: begin.into(),
-            patience: options.statement_timeout + GRACE,
         })
     }
 
     /// A connection on which each statement is a transaction of its own.
     pub(crate) async fn session(&self) -> Result<Session, StoreFault> {
-        let connection = self.connections.get().await.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => StoreFault::TimedOut,
-            PoolError::Timeout(_) => {
-                StoreFault::Connect(Arc::new(Error::Io(std::io::ErrorKind::TimedOut.into())))
-            }
-            PoolError::Backend(error) => StoreFault::Connect(Arc::new(error)),
-            PoolError::Closed => StoreFault::Closed,
-            error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
-                StoreFault::InvariantViolation(error.to_string())
-            }
-        })?;
-        Ok(Session::new(connection, self.clone()))
+        let connection = self
+            .connections
+            .pool
+            .get()
+            .await
+            .map_err(|error| match error {
+                PoolError::Timeout(TimeoutType::Wait) => StoreFault::TimedOut,
+                PoolError::Timeout(_) => {
+                    StoreFault::Connect(Arc::new(Error::Io(std::io::ErrorKind::TimedOut.into())))
+                }
+                PoolError::Backend(error) => StoreFault::Connect(Arc::new(error)),
+                PoolError::Closed => StoreFault::Closed,
+                error @ (PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
+                    StoreFault::InvariantViolation(error.to_string())
+                }
+            })?;
+        Ok(Session::new(connection, self.connections.clone()))
     }
 
     /// A connection in a transaction that will write.
@@ -117,20 +72,8 @@ impl Pool {
         Ok(session)
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.patience
-    }
-
-    /// Throws the idle connections away: one has broken, and most likely they all have.
-    pub(super) fn distrust(&self) {
-        self.connections.retain(|_, _| false);
-    }
-
     /// Lets nobody in any more, and closes what is idle.
     pub(crate) fn close(&self) {
-        self.connections.close();
+        self.connections.pool.close();
     }
 }
-
-/// A connection out of the pool.
-pub(super) type Borrowed = Object<Connector>;

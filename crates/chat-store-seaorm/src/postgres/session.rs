@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::connections::{Borrowed, Connections};
 use super::errors::unavailability;
-use super::pool::{Borrowed, Pool};
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::sql::{Bound, Dialect, Row, Sql, Value};
 
 /// A connection in use, in a transaction or not.
@@ -24,7 +24,7 @@ use crate::sql::{Bound, Dialect, Row, Sql, Value};
 pub(crate) struct Session {
     /// `None` only while this is dropped.
     connection: Mutex<Option<Borrowed>>,
-    pool: Pool,
+    connections: Connections,
     /// Whether the database has answered all that it was asked, and well.
     at_rest: AtomicBool,
     in_transaction: bool,
@@ -37,10 +37,10 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(connection: Borrowed, pool: Pool) -> Self {
+    pub(super) fn new(connection: Borrowed, connections: Connections) -> Self {
         Self {
             connection: Mutex::new(Some(connection)),
-            pool,
+            connections,
             at_rest: AtomicBool::new(true),
             in_transaction: false,
         }
@@ -137,7 +137,7 @@ impl Session {
         let mut connection = self.connection.lock().await;
         let connection = connection.as_mut().ok_or(StoreFault::Closed)?;
         self.at_rest.store(false, Ordering::Relaxed);
-        let answer = timeout(self.pool.patience(), question(connection)).await;
+        let answer = timeout(self.connections.answer_time, question(connection)).await;
         match answer {
             Ok(Ok(answer)) => {
                 self.at_rest.store(true, Ordering::Relaxed);
@@ -145,12 +145,12 @@ impl Session {
             }
             Ok(Err(error)) => {
                 if unavailability(&error).is_some() {
-                    self.pool.distrust();
+                    self.connections.close_idle();
                 }
                 Err(StoreFault::of(Arc::new(error)))
             }
             Err(_) => {
-                self.pool.distrust();
+                self.connections.close_idle();
                 Err(StoreFault::TimedOut)
             }
         }

@@ -8,8 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::BACKEND;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 
 /// How long a server waits for the check before it serves. The check of a larger database goes on
 /// while the server works.
@@ -83,7 +82,10 @@ impl Check {
 async fn check(connection: &DatabaseConnection) -> Finding {
     // The first problem is enough.
     let rows = connection
-        .query_all_raw(Statement::from_string(BACKEND, "PRAGMA quick_check(1)"))
+        .query_all_raw(Statement::from_string(
+            sea_orm::DbBackend::Sqlite,
+            "PRAGMA quick_check(1)",
+        ))
         .await;
     match rows.map(|rows| rows.first().map(|row| row.try_get_by::<String, _>(0))) {
         Ok(Some(Ok(word))) if word == "ok" => Finding::Whole,

@@ -1,6 +1,6 @@
 //! The database's file and the files beside it: who holds it, and whether it is what it should be.
 
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use super::header::Header;
 use super::leftover;
-use crate::open::OpenError;
+use super::paths::{beside, id};
+use crate::options::OpenError;
 
 /// A database file that no other process serves, for as long as this value lives.
 ///
@@ -165,18 +166,6 @@ pub(super) fn is_mount_point(path: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn is_mount_point(_: &Path) -> bool {
     false
-}
-
-/// What tells a file from every other one.
-pub(super) fn id(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
-/// The file whose name is that of the database and a suffix.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Opens the database file, and makes it for our eyes only if it is not there. A file that holds

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::file::beside;
 use super::header::{Header, u32_at};
-use crate::open::OpenError;
+use super::paths::beside;
+use crate::options::OpenError;
 
 /// The suffix of the write-ahead log's name.
 pub(super) const LOG: &str = "-wal";

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::file::{beside, id};
 use super::leftover::LOG;
+use super::paths::{beside, id};
 
 /// The file of the log's index, which SQLite shares between processes.
 pub(super) const INDEX: &str = "-shm";
@@ -23,7 +23,7 @@ const SALTS: u64 = 16;
 /// The log and its index, as they were when the database was opened.
 ///
 /// Its descriptor of the index must not be closed before SQLite's connections: see
-/// [`FileLock`](super::file::FileLock).
+/// the lock of the file.
 #[derive(Debug)]
 pub(super) struct LogGuard {
     path: PathBuf,

@@ -11,8 +11,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::file::beside;
 use super::header::Header;
+use super::paths::beside;
 
 /// The suffix of the mark's name.
 const SUFFIX: &str = "-serving";

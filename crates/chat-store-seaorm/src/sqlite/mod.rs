@@ -1,12 +1,13 @@
 //! All that is SQLite's alone.
 
 mod check;
-mod codes;
+pub(crate) mod errors;
 mod file;
 mod header;
 mod leftover;
 mod log;
 mod mark;
+mod paths;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,16 +23,13 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::check::{Check, Finding};
-pub(crate) use self::codes::{is_damage, is_failed_write, unavailability};
 use self::file::FileLock;
 use self::log::LogGuard;
 use self::mark::Mark;
 use crate::db::Db;
-use crate::fault::StoreFault;
-use crate::open::{OpenError, OpenOptions, must_migrate};
+use crate::error::StoreFault;
+use crate::options::{OpenError, OpenOptions, must_migrate};
 use crate::sql::{Row, Sql};
-
-pub(crate) const BACKEND: DbBackend = DbBackend::Sqlite;
 
 /// Before this version a write-ahead log that is reset at the wrong moment can lose writes
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -176,7 +174,8 @@ fn note_damage(is_damaged: &AtomicBool, problem: impl std::fmt::Display) {
 /// Moves all of the write-ahead log into the database's file and empties the log. Returns whether
 /// that was possible.
 async fn checkpoint(writer: &DatabaseConnection) -> bool {
-    let statement = sea_orm::Statement::from_string(BACKEND, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let statement =
+        sea_orm::Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
     let busy = match writer.query_one_raw(statement).await {
         Ok(row) => row.map(|row| row.try_get_by::<i64, _>(0)),
         Err(error) => Some(Err(error)),
@@ -311,7 +310,7 @@ impl FileLock {
         if has_log && !is_same {
             return Err(OpenError::Replaced {
                 path: self.path.clone(),
-                log: file::beside(&self.path, leftover::LOG),
+                log: paths::beside(&self.path, leftover::LOG),
             });
         }
         if !has_log && mark.is_some() && is_same {
@@ -347,7 +346,7 @@ impl FileLock {
                     cause.downcast_ref::<DbErr>(),
                     cause.downcast_ref::<StoreFault>(),
                 ) {
-                    (Some(error), _) if crate::fault::is_damage(error) => error.to_string(),
+                    (Some(error), _) if crate::error::is_damage(error) => error.to_string(),
                     (_, Some(fault)) if fault.is_damage() => fault.to_string(),
                     _ => return OpenError::Database(cause),
                 };

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
+use crate::backend::Backend;
 use crate::db::Db;
 use crate::job::{BatchedWrite, Command, CommandError};
-use crate::source::Source;
 use crate::sqlite::Sqlite;
 
 /// A store, and its writing connection.
@@ -26,7 +26,7 @@ async fn store_with(options: OpenOptions) -> (TempDir, Arc<SeaOrmStore>, Databas
     (
         folder,
         Arc::new(
-            SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options)
+            SeaOrmStore::start(Backend::Sqlite(Arc::new(sqlite)), &options)
                 .await
                 .unwrap(),
         ),
@@ -214,7 +214,7 @@ async fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
 }
 
 fn statement(sql: &str) -> sea_orm::Statement {
-    sea_orm::Statement::from_string(crate::sqlite::BACKEND, sql)
+    sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, sql)
 }
 
 #[tokio::test]

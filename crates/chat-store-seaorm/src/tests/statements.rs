@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
-use crate::source::Source;
-use crate::sqlite::{BACKEND, Sqlite};
+use crate::backend::Backend;
+use crate::sqlite::Sqlite;
 
 /// The statements that were run.
 #[derive(Clone, Default)]
@@ -49,7 +49,7 @@ async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
     heard.listen(&mut sqlite.readers);
     (
         folder,
-        SeaOrmStore::start(Source::Sqlite(Arc::new(sqlite)), &options)
+        SeaOrmStore::start(Backend::Sqlite(Arc::new(sqlite)), &options)
             .await
             .unwrap(),
         heard,
@@ -229,7 +229,7 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
     }
     assert!(scans.is_empty(), "{scans:#?}");
     let indexes = Statement::from_string(
-        BACKEND,
+        sea_orm::DbBackend::Sqlite,
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'ix_turns_%'",
     );
     for index in beside.query_all_raw(indexes).await.unwrap() {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::codes;
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::job::{Command, CommandError};
 use crate::savepoint;
 use crate::sql::{Row, Sql};

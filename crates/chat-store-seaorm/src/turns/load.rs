@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::codes;
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::rows::{self, TURN_COLUMNS};
 use crate::sql::{Row, Sql, Value};
 

@@ -16,7 +16,7 @@ use chat_domain::{HeldTurn, Item, Ledger, Position, TurnId};
 pub(crate) use force_end::ForceEnd;
 
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::history;
 use crate::job::{BatchedWrite, CommandError};
 

@@ -7,7 +7,7 @@ use chat_domain::{AgentData, FinishReason, ToolOutcome, ToolResult, TurnOutcome,
 
 use crate::codes;
 use crate::db::Db;
-use crate::fault::StoreFault;
+use crate::error::StoreFault;
 use crate::sql::{Sql, Value, big, micros};
 
 /// How many rows a statement takes: all databases bound the number of values (SQLite: 32,766).

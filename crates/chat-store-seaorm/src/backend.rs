@@ -3,19 +3,34 @@
 use std::sync::Arc;
 
 use crate::db::Db;
-use crate::fault::StoreFault;
-use crate::postgres::Pool;
+use crate::error::StoreFault;
+use crate::options::{OpenError, OpenOptions};
+use crate::postgres::{self, Pool};
 use crate::sql::{Row, Sql};
 use crate::sqlite::{self, Sqlite};
 
 /// An open database. Cheap to copy.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum Backend {
     Sqlite(Arc<Sqlite>),
     Postgres(Pool),
 }
 
-impl Source {
+impl Backend {
+    /// Takes the database for this process, or joins the others that serve it, and brings it to
+    /// where the store can use it.
+    pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            Some(("sqlite", _)) => Ok(Self::Sqlite(Arc::new(Sqlite::open(url, options).await?))),
+            Some(("postgres" | "postgresql", _)) => {
+                Ok(Self::Postgres(postgres::open(url, options).await?))
+            }
+            _ => Err(OpenError::Url {
+                reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned(),
+            }),
+        }
+    }
+
     /// A transaction that will write.
     pub(crate) async fn begin(&self) -> Result<Db, StoreFault> {
         match self {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use chat_domain::{StoreError, Unavailability};
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 
-use crate::{postgres, sqlite};
+use crate::postgres::errors as postgres;
+use crate::sqlite::errors as sqlite;
 
 /// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails
 /// for each of its callers.

@@ -1,16 +1,12 @@
-//! Opening a store.
+//! Options and errors of opening a store.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chat_migrations::Comparison;
 use sea_orm::DbErr;
 
-use crate::fault::StoreFault;
-use crate::postgres;
-use crate::source::Source;
-use crate::sqlite::Sqlite;
+use crate::error::StoreFault;
 
 /// How a store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,20 +135,6 @@ impl From<StoreFault> for OpenError {
 impl From<DbErr> for OpenError {
     fn from(error: DbErr) -> Self {
         Self::Database(Box::new(error))
-    }
-}
-
-/// Takes the database for this process, or joins the others that serve it, and brings it to where
-/// the store can use it.
-pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Source, OpenError> {
-    match url.split_once(':') {
-        Some(("sqlite", _)) => Ok(Source::Sqlite(Arc::new(Sqlite::open(url, options).await?))),
-        Some(("postgres" | "postgresql", _)) => {
-            Ok(Source::Postgres(postgres::open(url, options).await?))
-        }
-        _ => Err(OpenError::Url {
-            reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned(),
-        }),
     }
 }
 
