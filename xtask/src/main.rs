@@ -2,6 +2,7 @@
 
 mod ci;
 mod fingerprint;
+mod import_cycles;
 mod manifests;
 mod page;
 mod steps;

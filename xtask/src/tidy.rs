@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::import_cycles;
 use crate::manifests;
 use crate::root;
 use crate::steps::{Failed, output};
@@ -47,6 +48,7 @@ const TELLS_ZOMBIES: &[&str] = &[
 /// What breaks the rules, one sentence each.
 pub fn faults() -> Result<Vec<String>, Failed> {
     let mut faults = manifests::faults(&manifests::packages()?)?;
+    faults.extend(import_faults()?);
     let paths = machine_paths();
     for file in tracked()? {
         // A file may be deleted and not yet committed so.
@@ -58,6 +60,22 @@ pub fn faults() -> Result<Vec<String>, Failed> {
             continue;
         };
         faults.extend(file_faults(&file, &text, &paths));
+    }
+    Ok(faults)
+}
+
+/// Files of a crate that import each other.
+fn import_faults() -> Result<Vec<String>, Failed> {
+    let failed = |error: std::io::Error| Failed(format!("crates: {error}"));
+    let mut faults = Vec::new();
+    for entry in std::fs::read_dir(root().join("crates")).map_err(failed)? {
+        let crate_folder = entry.map_err(failed)?.path();
+        let cycles = import_cycles::faults(&crate_folder.join("src")).map_err(failed)?;
+        let name = crate_folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        faults.extend(cycles.iter().map(|cycle| format!("{name}: {cycle}")));
     }
     Ok(faults)
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod config;
 mod conversation;
 mod error;
 mod feedback;
@@ -17,6 +18,7 @@ mod turns;
 mod values;
 mod view;
 
+pub use config::ChatServiceConfig;
 pub use conversation::{Conversation, Title};
 pub use error::{ChatError, InvalidInput};
 pub use feedback::Feedback;
@@ -31,13 +33,12 @@ pub use log::{
     Refusal, RetryOf, Target, TurnRow,
 };
 pub use ports::*;
-pub use service::{
-    ChatService, ChatServiceConfig, RetryTurn, StartTurn, StartedTurn, TurnStream, TurnTask,
-};
+pub use service::{ChatService, RetryTurn, StartTurn, StartedTurn, TurnTask};
 pub use turn::{
     Draft, FailureKind, HeldTurn, LoggedTurn, OriginalMessage, Turn, TurnFailure, TurnLease,
     TurnOutcome, TurnStatus, Usage,
 };
+pub use turns::reader::TurnStream;
 pub use turns::{plan, transcript};
 pub use values::{
     AgentData, AgentDataError, ConversationId, MessageId, Ordinal, Position, RawJson, Timestamp,

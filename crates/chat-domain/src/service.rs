@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 use crate::turns::lease::{UncertainOwnership, WorkerLease};
@@ -12,29 +11,12 @@ use crate::turns::registry::{RunHandle, TurnRegistry};
 use crate::turns::remote;
 use crate::turns::runner::TurnRunner;
 use crate::{
-    Agent, BeginOutcome, BeginTurn, BusyPolicy, ChatError, Conversation, ConversationId,
-    ConversationPage, ConversationStore, Cursor, Environment, Feedback, HeldTurn, IdempotencyKey,
-    InvalidInput, ItemBody, LoggedTurn, MessageId, Observer, OriginalMessage, Position, Refusal,
-    RetryOf, Role, StoreError, Target, Title, ToolCallPage, ToolCallRecord, Toolset, Turn,
-    TurnEvent, TurnId, TurnLimits, TurnPage, TurnRef, TurnView, UserId,
+    BeginOutcome, BeginTurn, BusyPolicy, ChatError, ChatServiceConfig, Conversation,
+    ConversationId, ConversationPage, Cursor, Feedback, HeldTurn, IdempotencyKey, InvalidInput,
+    ItemBody, LoggedTurn, MessageId, OriginalMessage, Position, Refusal, RetryOf, Role, StoreError,
+    Target, Title, ToolCallPage, ToolCallRecord, Turn, TurnId, TurnPage, TurnRef, TurnStream,
+    TurnView, UserId,
 };
-
-/// What the use case works with.
-#[derive(Clone)]
-pub struct ChatServiceConfig {
-    /// Where conversations are kept.
-    pub store: Arc<dyn ConversationStore>,
-    /// What says what comes next.
-    pub agent: Arc<dyn Agent>,
-    /// The tools its agent may call.
-    pub tools: Arc<dyn Toolset>,
-    /// Time and chance.
-    pub environment: Arc<dyn Environment>,
-    /// Who hears what turns do.
-    pub observer: Arc<dyn Observer>,
-    /// How much and how long.
-    pub limits: TurnLimits,
-}
 
 /// A user's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +60,6 @@ pub struct StartedTurn {
 
 /// Runs turns until nothing is left to run. Ends by itself.
 pub type TurnTask = BoxFuture<'static, ()>;
-
-/// News of a turn as it comes, each with the reader's cursor after it. Ends after
-/// [`TurnEvent::Ended`] or an error.
-pub type TurnStream = BoxStream<'static, Result<(Cursor, TurnEvent), ChatError>>;
 
 /// The use case. Knows nothing of any conversation between calls, but for the turns that run in it
 /// at the moment.

@@ -20,8 +20,9 @@ use actix_web::{App, Error, web};
 use tokio::net::TcpStream;
 
 use crate::connection::{Connection, ConnectionLimit};
-use crate::http;
+use crate::http::docs::ApiDescription;
 use crate::state::AppState;
+use crate::{http, openapi};
 
 /// The application of one worker thread.
 pub fn app(
@@ -38,6 +39,7 @@ pub fn app(
     let cors = Condition::new(!state.cors_origins.is_empty(), cors(&state.cors_origins));
     App::new()
         .app_data(web::Data::new(state))
+        .app_data(web::Data::new(ApiDescription(openapi::document)))
         .configure(http::configure)
         .wrap(Compress::default())
         .wrap(cors)

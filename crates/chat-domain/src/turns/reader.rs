@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
 
 use super::registry::{RunningTurn, TurnSlot};
 use crate::{
-    ChatError, ConversationStore, Cursor, InvalidInput, TurnEvent, TurnId, TurnRef, TurnStream,
-    UserId,
+    ChatError, ConversationStore, Cursor, InvalidInput, TurnEvent, TurnId, TurnRef, UserId,
 };
+
+/// A stream of a turn's events, each with the reader's cursor after it. Ends after
+/// [`TurnEvent::Ended`] or an error.
+pub type TurnStream = BoxStream<'static, Result<(Cursor, TurnEvent), ChatError>>;
 
 pub(crate) struct Reader {
     pub(crate) store: Arc<dyn ConversationStore>,

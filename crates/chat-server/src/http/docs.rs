@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use actix_web::http::header::{self, ContentEncoding, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use chat_protocol::errors_doc::explanation;
 use chat_protocol::problem::Code;
@@ -16,7 +16,6 @@ use flate2::write::GzEncoder;
 use utoipa_swagger_ui::Config;
 
 use crate::http::files::{self, Coded, Served};
-use crate::openapi;
 use crate::problem::ApiError;
 
 /// What the pages may do: their own scripts, styles and requests. Swagger UI sets styles from its
@@ -24,8 +23,13 @@ use crate::problem::ApiError;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                       font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static DOCUMENT: LazyLock<PageFile> = LazyLock::new(|| {
-    let text = Bytes::from(openapi::document().to_json().unwrap_or_default());
+/// Makes the description of the API, which names the routes and so these handlers.
+pub struct ApiDescription(pub fn() -> utoipa::openapi::OpenApi);
+
+static DOCUMENT: OnceLock<PageFile> = OnceLock::new();
+
+fn described(description: &ApiDescription) -> PageFile {
+    let text = Bytes::from((description.0)().to_json().unwrap_or_default());
     let (media_type, tag) = ("application/json".to_owned(), String::new());
     PageFile::new(media_type.clone(), text.clone()).unwrap_or(PageFile {
         media_type,
@@ -33,19 +37,24 @@ static DOCUMENT: LazyLock<PageFile> = LazyLock::new(|| {
         identity: text,
         gzip: None,
     })
-});
+}
+
 static PAGES: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
 /// The API's description
 #[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
-pub async fn document(request: HttpRequest) -> HttpResponse {
+pub async fn document(
+    request: HttpRequest,
+    description: web::Data<ApiDescription>,
+) -> HttpResponse {
+    let document = DOCUMENT.get_or_init(|| described(&description));
     let served = Served {
-        media_type: &DOCUMENT.media_type,
-        tag: DOCUMENT.tag.clone(),
+        media_type: &document.media_type,
+        tag: document.tag.clone(),
         kept: "no-cache",
     };
-    files::answer(&request, served, DOCUMENT.contents(&request))
+    files::answer(&request, served, document.contents(&request))
 }
 
 /// The documentation without its slash
