@@ -9,7 +9,7 @@ pub struct Conversation {
     pub id: ConversationId,
     /// The user it belongs to.
     pub owner: UserId,
-    /// What it is called.
+    /// Its title.
     pub title: Title,
     /// When it was begun.
     pub created_at: Timestamp,
@@ -17,7 +17,7 @@ pub struct Conversation {
     pub updated_at: Timestamp,
 }
 
-/// What a conversation is called: 1 to 200 characters, trimmed, without control characters.
+/// The title of a conversation: 1 to 200 characters, trimmed, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 

@@ -1,11 +1,11 @@
-//! What the use case refuses or fails at.
+//! Errors of the use case.
 
 use crate::{StoreError, TurnId};
 
-/// What the use case refuses or fails at. A failed agent is not here: that is an outcome of a turn.
+/// An error of the use case. A failed agent is none: it is an outcome of a turn.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// What the caller gave is not allowed. Nothing was done.
+    /// The input is not allowed. Nothing was done.
     #[error(transparent)]
     Invalid(#[from] InvalidInput),
     /// No such conversation, or another owner's.
@@ -14,7 +14,7 @@ pub enum ChatError {
     /// No such turn, or another owner's.
     #[error("there is no such turn")]
     TurnNotFound,
-    /// Another turn has taken this one's place already; only that can be answered anew.
+    /// A retry superseded this turn; only the superseding turn can be retried.
     #[error("a retry has taken the place of this turn")]
     Superseded,
     /// A turn of the conversation runs, and the message was to be rejected then.

@@ -1,9 +1,9 @@
-//! What an owner thinks of what was said.
+//! An owner's feedback on messages.
 
 use crate::values::codes;
 
 codes! {
-    /// What an owner thinks of a message.
+    /// An owner's feedback on a message.
     Feedback {
         /// It helped.
         Positive = "positive",

@@ -14,7 +14,7 @@ pub struct Item {
     pub turn: TurnId,
     /// When it was made.
     pub at: Timestamp,
-    /// What it says.
+    /// The content.
     pub body: ItemBody,
 }
 
@@ -30,22 +30,22 @@ impl Item {
 pub struct NewItem {
     /// When it was made.
     pub at: Timestamp,
-    /// What it says.
+    /// The content.
     pub body: ItemBody,
 }
 
-/// What an item says.
+/// The content of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemBody {
     /// Somebody spoke.
     Message(Message),
     /// The agent asked for a tool. Recorded before the tool runs.
     ToolCall(ToolCall),
-    /// What came of a tool call.
+    /// The result of a tool call.
     ToolResult(ToolResult),
 }
 
-/// Who spoke.
+/// The author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The owner of the conversation.
@@ -59,9 +59,9 @@ pub enum Role {
 pub struct Message {
     /// Its id.
     pub id: MessageId,
-    /// Who spoke.
+    /// The author.
     pub role: Role,
-    /// What was said.
+    /// The text.
     pub text: String,
     /// Why the agent stopped writing. `None`: a user's message, an answer that was broken off, or a
     /// message recorded before finish reasons were.
@@ -69,7 +69,7 @@ pub struct Message {
     /// How many of the conversation's turns the agent did not read when it wrote this: the oldest
     /// ones, because the conversation was longer than it can read.
     pub turns_left_out: u64,
-    /// What the agent needs back with this message in later requests.
+    /// Data that the agent needs back with this message in later requests.
     pub agent_data: Option<AgentData>,
 }
 
@@ -124,9 +124,9 @@ pub struct ToolCall {
     /// The arguments, as the agent wrote them. A JSON object, unless the agent wrote nonsense:
     /// then that text as a JSON string, which every toolset refuses.
     pub arguments: RawJson,
-    /// Who runs it.
+    /// The party that runs the call.
     pub executor: ToolExecutor,
-    /// What the agent needs back with this call in later requests.
+    /// Data that the agent needs back with this call in later requests.
     pub agent_data: Option<AgentData>,
 }
 
@@ -139,12 +139,12 @@ pub enum ToolExecutor {
     Agent,
 }
 
-/// What came of a tool call.
+/// The result of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolResult {
     /// The call.
     pub call: ToolCallId,
-    /// What came of it.
+    /// The outcome.
     pub outcome: ToolOutcome,
     /// When the tool was started (for [`ToolOutcome::Unknown`]: when the call was given up).
     pub started_at: Timestamp,
@@ -152,7 +152,7 @@ pub struct ToolResult {
     pub took: Duration,
 }
 
-/// What came of a tool call.
+/// The result of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolOutcome {
     /// The tool answered.
@@ -164,7 +164,7 @@ pub enum ToolOutcome {
 }
 
 codes! {
-    /// Why nobody knows whether a tool did its work.
+    /// The reason why it is unknown whether a tool did its work.
     UnknownCause {
         /// The server that ran the turn stopped, or was stopped, before it had recorded the result.
         Interrupted = "interrupted",
@@ -180,7 +180,7 @@ codes! {
 }
 
 impl UnknownCause {
-    /// What happened, as the part of a sentence.
+    /// The cause, as a part of a sentence.
     pub const fn phrase(self) -> &'static str {
         match self {
             Self::Interrupted => "the call was broken off before its result was recorded",
@@ -191,7 +191,7 @@ impl UnknownCause {
         }
     }
 
-    /// What happened and what it means, for people.
+    /// The cause and its meaning, for people.
     pub fn message(self) -> String {
         let (first, rest) = self.phrase().split_at(1);
         format!(
@@ -211,7 +211,7 @@ pub struct ToolOutput(pub RawJson);
 pub struct ToolError {
     /// The cause.
     pub kind: ToolErrorKind,
-    /// What happened, fit for the agent and the user: no secrets, no internals.
+    /// A description for the agent and the user: no secrets, no internals.
     pub message: String,
 }
 

@@ -31,7 +31,7 @@ pub struct TurnLimits {
     pub context_tokens: Option<usize>,
     /// How long a worker that falls silent keeps its turns.
     pub lease: Duration,
-    /// How often a worker renews its lease, saves drafts and hears of cancels.
+    /// How often a worker renews its lease, saves drafts and learns of cancellations.
     pub heartbeat: Duration,
     /// How often a worker looks for abandoned turns.
     pub sweep: Duration,

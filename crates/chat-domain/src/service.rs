@@ -21,26 +21,26 @@ use crate::{
 /// A user's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartTurn {
-    /// Who sends it.
+    /// The user who sends it.
     pub owner: UserId,
     /// Where to; a new conversation if `None`.
     pub conversation: Option<ConversationId>,
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// What to do if a turn of the conversation runs already.
+    /// The policy if a turn of the conversation runs already.
     pub busy: BusyPolicy,
     /// Recognises a repetition.
     pub idempotency: Option<IdempotencyKey>,
 }
 
-/// A wish to have a turn's message answered anew.
+/// A request to retry a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryTurn {
-    /// Who asks.
+    /// The user who asks.
     pub owner: UserId,
-    /// The turn to answer anew.
+    /// The turn to retry.
     pub turn: TurnId,
-    /// What to do if a turn of the conversation runs already.
+    /// The policy if a turn of the conversation runs already.
     pub busy: BusyPolicy,
     /// Recognises a repetition.
     pub idempotency: Option<IdempotencyKey>,
@@ -48,7 +48,7 @@ pub struct RetryTurn {
 
 /// A turn whose message is durable.
 pub struct StartedTurn {
-    /// The turn, as it stands.
+    /// The turn.
     pub turn: Turn,
     /// Whether it was started by an earlier request with the same idempotency key.
     pub repeated: bool,
@@ -76,7 +76,7 @@ enum ShutdownPhase {
     Running,
     /// Nothing new is taken.
     Draining,
-    /// What still runs is let go of.
+    /// Running turns are released.
     Releasing,
     Released,
 }
@@ -524,7 +524,7 @@ impl ChatService {
             .send_modify(|phase| *phase = (*phase).max(ShutdownPhase::Draining));
     }
 
-    /// Lets go of the turns that still run, without ending them, and gives them to whoever claims
+    /// Releases the turns that still run, without ending them, so that other workers can claim
     /// them. Their tasks must still be polled while this waits for them.
     ///
     /// # Errors
@@ -551,7 +551,7 @@ impl ChatService {
     }
 
     async fn reached(&self, phase: ShutdownPhase) {
-        // The sender is ours, so waiting cannot fail.
+        // Waiting cannot fail: `self` owns the sender.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 }
@@ -564,7 +564,7 @@ fn no_conversation(error: StoreError) -> ChatError {
     chat_error(error, ChatError::ConversationNotFound)
 }
 
-/// What was read of a conversation.
+/// The result of a look-up of a conversation.
 fn found<T>(read: Result<Option<T>, StoreError>) -> Result<T, ChatError> {
     read.map_err(no_conversation)?
         .ok_or(ChatError::ConversationNotFound)

@@ -17,11 +17,11 @@ pub struct Turn {
     pub conversation: ConversationId,
     /// Its place among the conversation's turns.
     pub ordinal: Ordinal,
-    /// Where it stands.
+    /// Its status.
     pub status: TurnStatus,
-    /// Whether somebody asked to cancel it.
+    /// Whether its cancellation was requested.
     pub cancel_requested: bool,
-    /// The turn that this one answers anew. When this one starts to run, that turn and all after it
+    /// The turn that this one retries. When this one starts to run, that turn and all after it
     /// are superseded.
     pub retry_of: Option<TurnId>,
     /// Of a retry: the message it answers, before all retries.
@@ -31,8 +31,8 @@ pub struct Turn {
     pub superseded: bool,
     /// When its message arrived.
     pub created_at: Timestamp,
-    /// What the agent says it used, over the steps of the attempt that ended the turn; zero where
-    /// it does not say.
+    /// Tokens that the agent reports, over the steps of the attempt that ended the turn; zero where
+    /// it reports none.
     pub usage: Usage,
     /// Why the agent stopped writing the message that ended the turn; `None` if no message did.
     pub finish: Option<FinishReason>,
@@ -68,14 +68,14 @@ impl Turn {
     }
 }
 
-/// Where a turn stands.
+/// The status of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnStatus {
     /// Its message is durable; an earlier turn runs.
     Queued,
     /// A worker holds it, or will take it over.
     Running,
-    /// It is over, for ever.
+    /// It has ended, for good.
     Ended {
         /// When it ended.
         at: Timestamp,
@@ -96,9 +96,9 @@ impl TurnStatus {
 pub enum TurnOutcome {
     /// The agent answered.
     Completed,
-    /// Its owner, or a newer message that interrupts, stopped it. What had been said is kept.
+    /// Its owner, or a newer message that interrupts, stopped it. Its items are kept.
     Cancelled,
-    /// It could not be finished. What had been said is kept.
+    /// It could not be finished. Its items are kept.
     Failed(TurnFailure),
 }
 
@@ -107,7 +107,7 @@ pub enum TurnOutcome {
 pub struct TurnFailure {
     /// The cause.
     pub kind: FailureKind,
-    /// What happened, fit for the user: no secrets, no internals.
+    /// A description for the user: no secrets, no internals.
     pub message: String,
 }
 
@@ -118,9 +118,9 @@ codes! {
         AgentTimeout = "agent_timeout",
         /// The agent could not be reached, or its connection broke.
         AgentUnavailable = "agent_unavailable",
-        /// The agent refuses our key, address or model.
+        /// The agent refuses the server's key, address or model.
         AgentMisconfigured = "agent_misconfigured",
-        /// The agent has more to do than it can.
+        /// The agent is overloaded.
         AgentOverloaded = "agent_overloaded",
         /// The agent's answer was not understood.
         AgentProtocolError = "agent_protocol_error",
@@ -134,7 +134,7 @@ codes! {
         StepLimit = "step_limit",
         /// The turn took longer than allowed.
         TimeLimit = "turn_timeout",
-        /// The turn's workers died again and again.
+        /// The turn's workers died repeatedly.
         TooManyAttempts = "too_many_attempts",
         /// The store cannot read or write what the turn needs, and would fail again.
         Internal = "internal",
@@ -163,7 +163,7 @@ impl std::ops::AddAssign for Usage {
 pub struct TurnLease {
     /// The turn.
     pub turn: TurnId,
-    /// Who holds it.
+    /// The worker that holds it.
     pub worker: WorkerId,
     /// The fencing number: grows with each claim.
     pub epoch: u64,
@@ -184,7 +184,7 @@ pub struct HeldTurn {
     /// How long the turn ran before this attempt, by the store's clock. Time in the queue and time
     /// without a worker do not count.
     pub spent: Duration,
-    /// What the log holds of it so far; at least the user's message.
+    /// Its items in the log; at least the user's message.
     pub items: Vec<Item>,
 }
 

@@ -25,7 +25,7 @@ ids! {
     TurnId,
     /// Names a message.
     MessageId,
-    /// Names a tool call. It is ours: agents' own call ids may be missing, empty or repeated.
+    /// Names a tool call. The server chooses it: agents' own call ids may be missing, empty or repeated.
     ToolCallId,
     /// Names one run of one server process, never reused.
     WorkerId,
@@ -58,7 +58,7 @@ impl fmt::Display for UserId {
     }
 }
 
-/// An item's place in its conversation: 1, 2, 3 … without gaps. [`Position::START`] stands before
+/// An item's place in its conversation: 1, 2, 3 … without gaps. [`Position::START`] is before
 /// the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);

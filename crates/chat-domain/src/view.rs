@@ -1,21 +1,21 @@
-//! What can be known of a turn now, and what is new in it for a reader.
+//! The current state of a turn, and its difference to a reader's cursor.
 
 use crate::{Draft, Item, ItemBody, MessageId, Position, Role, Turn};
 
-/// What can be known of a turn now.
+/// The current state of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnView {
     /// The turn.
     pub turn: Turn,
     /// Its items, in order; of a partial view, those after some position. Of a queued turn the
-    /// user's message alone, at [`Position::START`], for it has no place yet: readers are told of
-    /// it when it has.
+    /// user's message alone, at [`Position::START`], because it has no place yet: readers get
+    /// it when it has one.
     pub items: Vec<Item>,
     /// Text that is being written.
     pub draft: Option<Draft>,
 }
 
-/// How far a reader of a turn has come. Any replica can go on from it, years later too.
+/// A reader's position in a turn. Any replica can resume from it, years later too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The last item seen.
@@ -44,25 +44,25 @@ pub struct SeenText {
     pub bytes: usize,
 }
 
-/// News of a turn. Closed on purpose: every protocol encodes all of it.
+/// A change of a turn, for its readers. Exhaustive on purpose: every protocol encodes all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TurnEvent {
     /// An assistant message grew. Its text is the concatenation of its deltas.
     Text {
         /// The message.
         message: MessageId,
-        /// What was added.
+        /// The added text.
         delta: String,
     },
     /// The text shown for this message will never be an item: its worker died, and another attempt
-    /// writes anew.
+    /// writes another message.
     Discarded {
         /// The message.
         message: MessageId,
     },
     /// An item is durable. An assistant message's whole text has been told before.
     Item(Item),
-    /// The turn is over. The last event.
+    /// The turn has ended. The last event.
     Ended(Turn),
 }
 
@@ -72,7 +72,7 @@ pub enum TurnEvent {
 pub struct CursorMismatch;
 
 impl TurnView {
-    /// What a reader who has come to `cursor` does not know yet. Only on a whole view, with all
+    /// The events after a `cursor` that a client sent. Only on a whole view, with all
     /// items.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl TurnView {
         self.events_after(cursor)
     }
 
-    /// What a reader at `cursor` does not know yet, each event with the cursor after it. Items
+    /// The events after `cursor`, each with the cursor after it. Items
     /// before the cursor are not needed.
     ///
     /// The same for every reader, live or resumed, on any replica. A view that lags behind the
@@ -158,7 +158,7 @@ impl Delta {
         self.events.push((self.cursor, event));
     }
 
-    /// Tells what is new of `message`, whose text so far is `text`.
+    /// Adds the new text of `message`, whose text so far is `text`.
     fn text(&mut self, message: MessageId, text: &str) -> Result<Reach, CursorMismatch> {
         let seen = match self.cursor.text {
             Some(seen) if seen.message == message => seen.bytes,
@@ -184,7 +184,7 @@ impl Delta {
         Ok(Reach::Enough)
     }
 
-    /// Tells that the text seen last leads nowhere, if there is one.
+    /// Discards the text seen last, if there is some.
     fn discard(&mut self) {
         if let Some(SeenText { message, .. }) = self.cursor.text.take() {
             self.push(TurnEvent::Discarded { message });

@@ -1,4 +1,4 @@
-//! What says what comes next.
+//! The agent port: produces the next message or tool calls of a turn.
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{
     Usage, UserId,
 };
 
-/// What says what comes next: a model behind an API, or rules.
+/// Produces the next message or tool calls of a turn: a model behind an API, or rules.
 ///
 /// # Contract
 /// - It keeps nothing between steps. All it may know is in the request.
@@ -41,13 +41,13 @@ pub type StepStream = BoxStream<'static, Result<StepEvent, AgentError>>;
 /// One request to the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepRequest {
-    /// Whose conversation it is.
+    /// The owner of the conversation.
     pub owner: UserId,
     /// The conversation.
     pub conversation: ConversationId,
     /// The turn.
     pub turn: TurnId,
-    /// All that was said and done so far. The last entry is the user's message or a tool result.
+    /// The conversation so far. The last entry is the user's message or a tool result.
     pub transcript: Transcript,
     /// The tools it may call.
     pub tools: Vec<ToolSpec>,
@@ -58,14 +58,14 @@ pub struct StepRequest {
 pub enum StepEvent {
     /// Text, to be shown at once. Never empty.
     Text(String),
-    /// A whole tool call, for us to run when the step is done.
+    /// A whole tool call, which the server runs when the step is done.
     ToolCall {
         /// The tool's name.
         tool: String,
         /// The arguments: a JSON object; or, if the agent wrote something else, that text as a JSON
         /// string.
         arguments: RawJson,
-        /// What the agent needs back with this call in later requests.
+        /// Data that the agent needs back with this call in later requests.
         agent_data: Option<AgentData>,
     },
     /// A tool call that the agent ran on its own side.
@@ -74,7 +74,7 @@ pub enum StepEvent {
         tool: String,
         /// The arguments.
         arguments: RawJson,
-        /// What came of it.
+        /// The outcome.
         outcome: ToolOutcome,
         /// How long it took.
         took: Duration,
@@ -90,7 +90,7 @@ pub struct StepEnd {
     pub usage: Usage,
     /// Why the agent stopped writing.
     pub finish: FinishReason,
-    /// What the agent needs back with the message of this step in later requests.
+    /// Data that the agent needs back with the message of this step in later requests.
     pub agent_data: Option<AgentData>,
 }
 
@@ -111,9 +111,9 @@ impl StepEnd {
 pub struct AgentError {
     /// The cause.
     pub kind: AgentErrorKind,
-    /// What happened, fit for the user: no secrets, no internals.
+    /// A description for the user: no secrets, no internals.
     pub message: String,
-    /// What lies behind, for the log.
+    /// The underlying error, for the log.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -129,7 +129,7 @@ impl AgentError {
         }
     }
 
-    /// The same error, with what lies behind it.
+    /// The same error with its underlying error.
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -139,9 +139,9 @@ impl AgentError {
 /// The cause of a failed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AgentErrorKind {
-    /// It refuses our key, address or model.
+    /// It refuses the server's key, address or model.
     Misconfigured,
-    /// It has more to do than it can.
+    /// It is overloaded.
     Overloaded {
         /// When to come back, if it says.
         retry_after: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Time and chance.
+//! Clock and id generation.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 
-/// Time and chance, so that tests can fix both.
+/// Clock and id generation, which tests can fix.
 pub trait Environment: Send + Sync {
     /// The time now, for people to read.
     fn now(&self) -> Timestamp;

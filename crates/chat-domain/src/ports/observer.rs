@@ -1,28 +1,28 @@
-//! Who hears what turns do: logs and metrics.
+//! Receives turn lifecycle events, for logs and metrics.
 
 use std::time::Duration;
 
 use crate::{AgentError, StoreError, ToolOutcome, Turn, TurnLease, UserId, WorkerId};
 
-/// Hears what turns do. Must not block.
+/// Receives turn lifecycle events. Must not block.
 pub trait Observer: Send + Sync {
-    /// Something happened.
+    /// Receives one event.
     fn observe(&self, signal: TurnLifecycleEvent<'_>);
 }
 
-/// Hears nothing.
+/// Ignores all events.
 impl Observer for () {
     fn observe(&self, _: TurnLifecycleEvent<'_>) {}
 }
 
-/// What can be heard. Ids and causes only: never what was said.
+/// An event in the life of a turn or worker. Has ids and causes, never content.
 #[derive(Debug)]
 pub enum TurnLifecycleEvent<'a> {
     /// A worker starts to run a turn.
     TurnStarted {
         /// The turn.
         turn: &'a Turn,
-        /// Whose it is.
+        /// Its owner.
         owner: &'a UserId,
         /// The right to write it.
         lease: &'a TurnLease,
@@ -63,23 +63,23 @@ pub enum TurnLifecycleEvent<'a> {
         lease: &'a TurnLease,
         /// The tool's name.
         tool: &'a str,
-        /// What came of it.
+        /// The outcome.
         outcome: &'a ToolOutcome,
         /// How long it took.
         took: Duration,
     },
-    /// The store failed where no caller hears of it; it will be tried again.
+    /// The store failed in the background; the call will be retried.
     StoreFailed {
-        /// What was to be done.
+        /// The operation that failed.
         doing: &'static str,
         /// Why it failed.
         error: &'a StoreError,
     },
-    /// A worker was not known any more, and goes on under another name.
+    /// A worker's lease was lost; it registered under a new id.
     WorkerReplaced {
-        /// The name it had.
+        /// The id it had.
         old: WorkerId,
-        /// The name it has.
+        /// The id it has now.
         new: WorkerId,
     },
 }

@@ -8,7 +8,7 @@ use crate::{ConversationId, RawJson, ToolCallId, ToolError, ToolOutput, TurnId, 
 ///
 /// # Contract
 /// - A failure is an answer for the agent, never the end of the turn.
-/// - A call is sent at most once. Whoever implements this never repeats one by itself unless it
+/// - A call is sent at most once. An implementation never repeats a call by itself unless it
 ///   knows that nothing was sent.
 /// - Whose data a tool works on comes from [`Invocation::owner`], never from the arguments.
 /// - Arguments that are not a JSON object are refused with `InvalidArguments`.
@@ -23,7 +23,7 @@ pub trait Toolset: Send + Sync {
     /// Runs a tool.
     ///
     /// # Errors
-    /// What went wrong, told to the agent. `Unavailable` promises that the call was not sent; after
+    /// The failure, which the agent reads. `Unavailable` promises that the call was not sent; after
     /// any other kind it may have had its effect.
     async fn call(&self, invocation: Invocation) -> Result<ToolOutput, CallError>;
 }
@@ -33,7 +33,7 @@ pub trait Toolset: Send + Sync {
 pub enum CallError {
     /// The tool failed, or did not run.
     Failed(ToolError),
-    /// Nobody knows whether it ran: its server went away in the middle.
+    /// It is unknown whether it ran: its server disconnected during the call.
     Unknown,
 }
 
@@ -48,7 +48,7 @@ impl From<ToolError> for CallError {
 pub struct ToolSpec {
     /// Its name, unique in the toolset.
     pub name: String,
-    /// What it does, for the agent.
+    /// Its description, for the agent.
     pub description: String,
     /// JSON Schema of its arguments, an object.
     pub input_schema: RawJson,
@@ -59,7 +59,7 @@ pub struct ToolSpec {
 /// One call of a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// Whose data it works on.
+    /// The user whose data it works on.
     pub owner: UserId,
     /// The conversation it is made in.
     pub conversation: ConversationId,

@@ -10,7 +10,7 @@ use crate::{
     StepStream, Usage,
 };
 
-/// What a scripted agent does in a step.
+/// An act of a scripted agent in a step.
 #[derive(Clone, Debug)]
 pub enum Script {
     /// Says this.
@@ -81,7 +81,7 @@ impl ScriptedAgent {
         }
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<StepRequest> {
         locked(&self.requests).clone()
     }

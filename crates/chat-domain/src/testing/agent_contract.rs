@@ -1,5 +1,5 @@
-//! What every [`Agent`] does, case by case. [`agent_contract!`](crate::agent_contract) runs them
-//! all.
+//! The contract of every [`Agent`], case by case. [`agent_contract!`](crate::agent_contract) runs
+//! all cases.
 // A failed case is a failed test.
 #![allow(
     clippy::unwrap_used,
@@ -44,7 +44,7 @@ macro_rules! agent_contract {
     )+};
 }
 
-/// Makes an agent, and what stands behind it, do what a case needs.
+/// Makes an agent, and the server behind it, do what a case needs.
 #[async_trait]
 pub trait AgentUnderTest: Send + Sync {
     /// An agent whose every step does this. Of failures, only those in [`kinds`](Self::kinds) are
@@ -177,7 +177,7 @@ pub async fn a_cut_answer_is_an_error(under_test: impl AgentUnderTest) {
     );
 }
 
-/// A failure is told by its kind.
+/// A failure has its kind.
 pub async fn failures_keep_their_kind(under_test: impl AgentUnderTest) {
     for kind in under_test.kinds() {
         let (events, error) = heard(&under_test.agent(vec![Script::Fail(kind)]).await).await;
@@ -197,7 +197,7 @@ pub async fn a_finish_reason_reaches_the_caller(under_test: impl AgentUnderTest)
     }
 }
 
-/// Steps at the same time do not hear each other's words.
+/// Concurrent steps do not mix.
 pub async fn steps_do_not_mix(under_test: impl AgentUnderTest) {
     let agents = futures_util::future::join_all(
         (0..8).map(|n| under_test.agent(vec![Script::text(&format!("I am {n}."))])),

@@ -1,4 +1,4 @@
-//! What tests of the domain, of adapters and of hosts share: fakes that keep the ports' contracts,
+//! Shared by tests of the domain, of adapters and of hosts: fakes that keep the ports' contracts,
 //! and suites that check them.
 
 mod agent;
@@ -46,7 +46,7 @@ impl Gate {
         Self(Arc::new(watch::Sender::new((0, false))))
     }
 
-    /// Opens the gate for all, for ever.
+    /// Opens the gate for good.
     pub fn open(&self) {
         self.0.send_modify(|state| state.1 = true);
     }
@@ -54,7 +54,7 @@ impl Gate {
     /// Waits until the gate is open.
     pub async fn pass(&self) {
         self.0.send_modify(|state| state.0 += 1);
-        // The sender is ours, so waiting cannot fail.
+        // Waiting cannot fail: `self` owns the sender.
         let _ = self.0.subscribe().wait_for(|state| state.1).await;
     }
 

@@ -1,5 +1,5 @@
-//! What every [`ConversationStore`] does, case by case. [`store_contract!`](crate::store_contract)
-//! runs them all.
+//! The contract of every [`ConversationStore`], case by case.
+//! [`store_contract!`](crate::store_contract) runs all cases.
 // A failed case is a failed test.
 #![allow(
     clippy::unwrap_used,
@@ -639,7 +639,7 @@ pub async fn ending_is_repeatable_and_final(store: Store) {
     );
 }
 
-/// The next turn is handed over once: by the end, or by the claim of a worker that did not hear of
+/// The next turn is handed over once: by the end, or by the claim of a worker that did not learn of
 /// the end.
 pub async fn a_repeated_end_gives_no_turn_that_was_claimed_since(store: Store) {
     let worker = enrolled(&store, LEASE).await;
@@ -843,7 +843,7 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
         );
     }
     assert_eq!(store.claim(claim(WorkerId(id()))).await.unwrap(), []);
-    // What it has mislaid itself it gets all the same, and nobody is forgotten for that.
+    // It gets its own mislaid turns all the same, and no worker is deleted for that.
     let found = store
         .claim(Claim {
             holding: Some(Vec::new()),
@@ -891,7 +891,7 @@ pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
     complete(&store, &claimed[0]).await;
 }
 
-/// A worker whose turn was claimed is forgotten, and hears of it.
+/// A worker whose turn was claimed is deleted, and learns of it.
 pub async fn a_forgotten_worker_hears_of_it(store: Store) {
     let silent = enrolled(&store, EXPIRED).await;
     running(store.begin(new_conversation(silent, "one")).await);
@@ -912,7 +912,7 @@ pub async fn a_forgotten_worker_hears_of_it(store: Store) {
         store.beat(silent, LEASE, Vec::new()).await,
         Err(StoreError::Refused(Refusal::LeaseLost))
     ));
-    // What it still held can be claimed too.
+    // The turns it still held can be claimed too.
     assert_eq!(store.claim(claim(worker)).await.unwrap().len(), 1);
     assert!(matches!(
         store.beat(WorkerId(id()), LEASE, Vec::new()).await,
@@ -1255,7 +1255,7 @@ pub async fn a_retry_supersedes_when_it_starts(store: Store) {
         ..message_to(target(), worker, "t2")
     };
     complete(&store, &running(store.begin(again.clone()).await)).await;
-    // What is superseded cannot be retried, but the request that superseded it can be repeated.
+    // A superseded turn cannot be retried, but the request that superseded it can be repeated.
     let repeated = BeginTurn {
         turn: TurnId(id()),
         message: MessageId(id()),
@@ -1590,7 +1590,7 @@ pub async fn titles_change_and_conversations_go(store: Store) {
     );
 }
 
-/// A cancel returns the turn as it stands: queued, running or ended.
+/// A cancellation returns the turn as it is: queued, running or ended.
 pub async fn a_cancel_tells_what_it_saw(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let held = running(store.begin(new_conversation(worker, "one")).await);
@@ -1809,7 +1809,7 @@ pub async fn an_unknown_target_stores_nothing(store: Store) {
             })
             .await,
     );
-    // Nor does a new conversation whose turn would answer another's anew.
+    // Nor does a new conversation whose turn would retry one of another conversation.
     let odd = BeginTurn {
         retry_of: retry(&held),
         ..new_conversation(worker, "hi")

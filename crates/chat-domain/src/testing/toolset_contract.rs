@@ -1,5 +1,5 @@
-//! What every [`Toolset`] does, case by case. [`toolset_contract!`](crate::toolset_contract) runs
-//! them all.
+//! The contract of every [`Toolset`], case by case. [`toolset_contract!`](crate::toolset_contract)
+//! runs all cases.
 // A failed case is a failed test.
 #![allow(
     clippy::unwrap_used,

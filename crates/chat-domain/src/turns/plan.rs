@@ -1,4 +1,4 @@
-//! What a turn does next: a pure function of its items. There is no other resume code.
+//! The next act of a turn: a pure function of its items. There is no other resume code.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use crate::{
     FailureKind, Item, ItemBody, Role, ToolCall, ToolCallId, ToolExecutor, TurnFailure, TurnOutcome,
 };
 
-/// What a turn does next.
+/// The next act of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Asks the agent.
@@ -17,7 +17,7 @@ pub enum Next {
     End(TurnOutcome),
 }
 
-/// What a turn with these items does next, if it may take `max_steps` steps.
+/// The next act of a turn with these items, if it may take `max_steps` steps.
 pub fn next(items: &[Item], max_steps: usize) -> Next {
     let results: HashSet<ToolCallId> = items
         .iter()

@@ -1,7 +1,7 @@
-//! What the agent reads: a total projection of the log.
+//! The transcript that the agent reads: a total projection of the log.
 //!
 //! From any log, whatever was cut, cancelled or crashed, each call has exactly one result, directly
-//! after its message; turns keep their order; and an ended turn gives the same bytes for ever, so
+//! after its message; turns keep their order; and an ended turn always gives the same bytes, so
 //! that providers can cache the prefix.
 
 mod window;
@@ -15,7 +15,7 @@ use crate::{
 
 pub use window::Window;
 
-/// What the agent reads, in order.
+/// The entries that the agent reads, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transcript(pub Vec<Entry>);
 
@@ -24,19 +24,19 @@ pub struct Transcript(pub Vec<Entry>);
 pub enum Entry {
     /// The user spoke.
     User {
-        /// What was said.
+        /// The text.
         text: String,
     },
     /// The agent spoke, or called tools, or both. Never neither.
     Assistant {
-        /// What was said; may be empty if there are calls.
+        /// The text; may be empty if there are calls.
         text: String,
         /// The calls it made. Their results follow directly, in the same order.
         calls: Vec<Call>,
-        /// What the agent attached to this message.
+        /// Data that the agent attached to this message.
         agent_data: Option<AgentData>,
     },
-    /// What came of a call.
+    /// The result of a call.
     ToolResult {
         /// The call.
         call: ToolCallId,
@@ -54,7 +54,7 @@ pub struct Call {
     pub tool: String,
     /// The arguments.
     pub arguments: RawJson,
-    /// What the agent attached to this call.
+    /// Data that the agent attached to this call.
     pub agent_data: Option<AgentData>,
 }
 
@@ -273,7 +273,7 @@ impl Said {
     }
 }
 
-/// What the agent is told of a call whose outcome nobody knows.
+/// The text for the agent about a call whose outcome is unknown.
 fn unknown(cause: UnknownCause) -> String {
     format!(
         "Outcome unknown: {}. It may or may not have taken effect. Check before you repeat it.",

@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::{FixedEnvironment, LogBuilder};
 use crate::{Message, Timestamp, TurnId, TurnOutcome, TurnStatus};
 
-/// What happens to a turn, one step at a time.
+/// A change of a turn.
 #[derive(Clone, Debug)]
 enum Change {
     Write(String),
@@ -88,7 +88,7 @@ fn push(view: &mut TurnView, body: ItemBody) {
     });
 }
 
-/// What a reader makes of the events: text by message, items in order, the end. Checks the laws of
+/// The state of a reader: text by message, items in order, the end. Checks the laws of
 /// the stream on the way.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {

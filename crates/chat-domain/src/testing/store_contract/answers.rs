@@ -1,4 +1,4 @@
-//! What agents say of their answers.
+//! Finish reasons and data of agents.
 
 use super::{LEASE, Store, ann, end, enrolled, new, new_conversation, result, running, tool_call};
 use crate::testing::StoreExt;

@@ -6,7 +6,7 @@ use crate::{
     FailureKind, FinishReason, Message, ToolError, ToolErrorKind, ToolOutput, TurnFailure,
 };
 
-/// What stands in a log, sound or not.
+/// A piece of a log, sound or not.
 #[derive(Clone, Debug)]
 enum Piece {
     Say(String),
@@ -114,7 +114,7 @@ fn distinct(mut logs: Vec<LoggedTurn>) -> Vec<LoggedTurn> {
     logs
 }
 
-/// What every provider demands.
+/// The demands of every provider.
 fn check(transcript: &Transcript) {
     let mut waiting: Vec<ToolCallId> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -185,7 +185,7 @@ proptest! {
         check(&project(&logs[..1], &logs[1].items, None));
     }
 
-    /// What was sent for old turns is the same, byte for byte, when turns are added.
+    /// The bytes for old turns do not change when turns are added.
     #[test]
     fn old_turns_never_change(logs in prop::collection::vec(any_turn(), 2..6)) {
         let logs = distinct(logs);
