@@ -25,7 +25,8 @@ ids! {
     TurnId,
     /// Names a message.
     MessageId,
-    /// Names a tool call. The server chooses it: agents' own call ids may be missing, empty or repeated.
+    /// Names a tool call. The server chooses it: agents' own call ids may be missing, empty or
+    /// repeated.
     ToolCallId,
     /// Names one run of one server process, never reused.
     WorkerId,

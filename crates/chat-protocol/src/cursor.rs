@@ -1,4 +1,4 @@
-//! Cursors as text. Clients keep and return them; what they mean is ours, and no other text is
+//! Cursors as text. Clients keep and return them; only the server reads them, and no other text is
 //! taken for one.
 
 use chat_domain::{ConversationId, Cursor, MessageId, Position, SeenText, Timestamp, TurnId};
@@ -29,7 +29,7 @@ pub fn write_turn(turn: TurnId, cursor: Cursor) -> String {
 /// It is another turn's, or none at all.
 pub fn read_turn(turn: TurnId, text: &str) -> Result<Cursor, NotACursor> {
     let cursor = parse_turn(text).ok_or(NotACursor)?;
-    // One spelling for each cursor: whatever else parses is not ours.
+    // One spelling for each cursor: any other text that parses was not made here.
     if write_turn(turn, cursor) == text {
         Ok(cursor)
     } else {

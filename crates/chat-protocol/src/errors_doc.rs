@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::problem::{Code, Row};
 
-/// What stands before the table.
+/// The text before the table.
 const HEAD: &str = "# Errors
 
 Written from the table in `crates/chat-protocol/src/problem.rs` by `cargo xtask docs`; a test holds it.
@@ -66,7 +66,7 @@ pub fn document() -> String {
     text
 }
 
-/// The explanation of one code, for whoever follows a problem's `type`.
+/// The explanation of one code, for readers who follow a problem's `type`.
 pub fn explanation(code: &str) -> Option<String> {
     let row = Code::ALL
         .iter()

@@ -78,7 +78,7 @@ fn place(problem: &mut Problem, body: &[u8], offset: usize) {
     problem.members.column = Some(1 + before.len() - line_start);
 }
 
-/// Where an escape stands for half a character, in JSON whose grammar is right: there, backslashes
+/// Where an escape is half a character, in JSON whose grammar is right: there, backslashes
 /// are only in strings.
 fn lone_surrogate(json: &[u8]) -> Option<usize> {
     let unit = |at: usize| {

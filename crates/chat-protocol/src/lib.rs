@@ -2,7 +2,7 @@
 //! out to bytes.
 //!
 //! Knows no HTTP framework and does no input or output. [`native`] is the protocol of our own,
-//! [`chatkit`] that of ChatKit's front ends; what all protocols share stands beside it: the table
+//! [`chatkit`] that of ChatKit's front ends; all protocols share the table
 //! of errors ([`problem`]), cursors as text ([`cursor`]), strict JSON ([`json`]), times ([`time`])
 //! and the frames of server-sent events ([`sse`]).
 

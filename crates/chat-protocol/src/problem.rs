@@ -1,4 +1,4 @@
-//! Problems (RFC 9457): what a client is told when something was refused or failed.
+//! Problems (RFC 9457): the answers to requests that were refused or failed.
 //!
 //! [`Code`] is the one table of them; `docs/errors.md`, the OpenAPI document and every answer come
 //! from it.
@@ -20,9 +20,9 @@ pub struct Row {
     pub code: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong, in general.
+    /// The kind of problem, in words.
     pub title: &'static str,
-    /// What to do about it.
+    /// The remedy.
     pub advice: &'static str,
     /// Members the problem may have besides those that all have.
     pub members: &'static [&'static str],
@@ -32,7 +32,7 @@ pub struct Row {
 
 macro_rules! table {
     ($($variant:ident $status:literal $code:literal $title:literal; $advice:literal $([$($member:literal),+])? $(, after $seconds:literal)?)+) => {
-        /// What is wrong, for programs.
+        /// The kind of problem, for programs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = $title] $variant),+
@@ -204,13 +204,13 @@ impl From<FailureKind> for Code {
     }
 }
 
-/// What was refused or failed, and what to do about it.
+/// A refusal or failure, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong, for programs.
+    /// The kind of problem, for programs.
     pub code: Code,
-    /// What happened this time, if there is more to say than the code's title. No secrets, no
-    /// internals.
+    /// The details of this occurrence, if there is more to say than the code's title. No secrets,
+    /// no internals.
     pub happened: Option<String>,
     /// Names this occurrence; the log has it too.
     pub instance: Option<Uuid>,
@@ -227,7 +227,7 @@ pub struct Members {
     /// The conversation it happened in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<Uuid>,
-    /// The turn it happened to, or that stands in the way.
+    /// The turn it happened to, or that is in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn_id: Option<Uuid>,
     /// How much is allowed.
@@ -265,11 +265,11 @@ impl From<Code> for Problem {
     }
 }
 
-/// What to do where a turn ended because of the server itself.
+/// The remedy where a turn ended because of the server itself.
 const TURN_FAILED: &str =
     "The message is kept. Retry the turn; if it fails again, tell the operator.";
 
-/// What to do where a problem names the turn of a message that is stored.
+/// The remedy where a problem names the turn of a stored message.
 const KEPT: &str = Code::ReplyTimeout.row().advice;
 
 impl Problem {
@@ -313,7 +313,7 @@ impl Problem {
         problem
     }
 
-    /// What became of a turn that failed.
+    /// The problem of a failed turn.
     pub fn of_failed_turn(failure: &TurnFailure) -> Self {
         Self {
             ends_turn: true,
@@ -329,7 +329,7 @@ impl Problem {
         self
     }
 
-    /// What happened and what to do, in words.
+    /// The details and the remedy, in words.
     pub fn detail(&self) -> String {
         let Row { title, advice, .. } = self.code.row();
         let happened = self.happened.as_deref().unwrap_or(title);
@@ -364,7 +364,7 @@ impl Problem {
         after_storing && self.members.turn_id.is_some()
     }
 
-    /// What a client gets.
+    /// The body that a client gets.
     pub fn body(&self) -> ProblemBody {
         let row = self.code.row();
         ProblemBody {
@@ -386,13 +386,13 @@ pub struct ProblemBody {
     /// A reference to the explanation of the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What is wrong, in general.
+    /// The kind of problem, in words.
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time, and what to do.
+    /// The details of this occurrence, and the remedy.
     pub detail: String,
-    /// What is wrong, for programs.
+    /// The kind of problem, for programs.
     pub code: Code,
     /// Names this occurrence: the request's id, which the server's log has too.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -68,7 +68,7 @@ mod tests {
         );
     }
 
-    /// What a reader makes of one frame, after the standard's algorithm.
+    /// One frame as a reader parses it, by the standard's algorithm.
     fn read(frame: &str) -> (Option<String>, String, String) {
         let (mut id, mut event, mut data) = (None, String::new(), Vec::new());
         let body = frame.strip_suffix("\n\n").unwrap();

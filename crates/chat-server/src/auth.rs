@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::JwtSecret;
 
-/// Says whose token it is. Knows no HTTP: which header a token comes in, and whose path it is used
+/// Verifies tokens. Knows no HTTP: the header a token comes in, and the path it is used
 /// on, is checked around it.
 pub trait TokenVerifier: Send + Sync {
     /// The subject of a valid token.
@@ -24,7 +24,7 @@ pub trait TokenVerifier: Send + Sync {
 /// How far the clocks of the issuer and of this server may be apart.
 const LEEWAY_SECONDS: u64 = 60;
 
-/// What we read of a token.
+/// The claims that are read of a token.
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
@@ -68,7 +68,8 @@ impl From<jsonwebtoken::errors::Error> for Refused {
     }
 }
 
-/// Accepts tokens signed by HS256 with one secret. The algorithm is ours to say, never the token's.
+/// Accepts tokens signed by HS256 with one secret. The server chooses the algorithm, never the
+/// token.
 #[derive(Clone)]
 pub struct JwtVerifier {
     key: DecodingKey,
@@ -112,8 +113,8 @@ impl TokenVerifier for JwtVerifier {
 impl JwtVerifier {
     fn check(&self, token: &str) -> Result<UserId, Refused> {
         let data = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)?;
-        // RFC 7515 §4.1.11: whoever does not understand all that is critical must refuse;
-        // jsonwebtoken leaves it to us.
+        // RFC 7515 §4.1.11: a recipient that does not understand everything critical must refuse;
+        // jsonwebtoken leaves that to its caller.
         if data.header.crit.is_some() {
             return Err(Refused::invalid("the token's header has a `crit`"));
         }
@@ -153,7 +154,7 @@ impl JwtVerifier {
     }
 }
 
-/// What [`issue`] writes.
+/// The claims that [`issue`] writes.
 #[derive(Serialize)]
 struct IssuedClaims<'a> {
     sub: &'a str,

@@ -49,7 +49,7 @@ fn trimmed_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
     Ok(PathBuf::from(text.trim()))
 }
 
-/// The program: reads the command line and the settings, and serves until it is told to stop.
+/// The program: reads the command line and the settings, and serves until it is stopped.
 ///
 /// Its exit code is 0 after a stop that was asked for; otherwise it says on standard error what is
 /// wrong.

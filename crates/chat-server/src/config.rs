@@ -1,4 +1,4 @@
-//! What can be set, by environment variables or a TOML file: one table, from which
+//! The settings, by environment variables or a TOML file: one table, from which
 //! `docs/configuration.md` is made too.
 
 mod address;
@@ -40,7 +40,7 @@ struct Row {
     default: Option<&'static str>,
     /// The field's documentation, line by line.
     doc: &'static [&'static str],
-    /// The heading it stands under.
+    /// The heading of its section.
     section: &'static str,
 }
 
@@ -59,7 +59,7 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Config {
             $($( $(#[doc = $doc])+ pub $key: $type, )+)+
-            /// Variables that begin like ours but are none of ours: perhaps misspelt.
+            /// Variables that begin like the settings' but are none: perhaps misspelt.
             pub unknown_variables: Vec<String>,
         }
 
@@ -110,7 +110,7 @@ settings! {
         "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
         /// How long a call of the database may take, waiting for its turn included.
         "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
-        /// SQLite: how many connections read from the database beside the one that writes, at most
+        /// SQLite: how many connections read from the database; another one writes; at most
         /// 256.
         "CHAT_DATABASE_READERS" database_readers: Connections = "4";
         /// PostgreSQL: how many connections this server has at most, up to 256.
@@ -121,14 +121,14 @@ settings! {
         /// `CHAT_DATABASE_TIMEOUT`.
         "CHAT_DATABASE_ACQUIRE_TIMEOUT" database_acquire_timeout: Duration = "6s";
         /// PostgreSQL: how long one statement may take, waiting for others' locks included. Shorter
-        /// than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. A transaction that stands still for as long is
+        /// than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. A transaction that is idle for as long is
         /// undone by the database.
         "CHAT_DATABASE_STATEMENT_TIMEOUT" database_statement_timeout: Duration = "3s";
     }
     "Who may ask" {
         /// The secret that tokens are signed with (HS256), at least 32 bytes. Tokens need a `sub`,
         /// the user, and an `exp`. Unset: development mode, on loopback only, with a random secret
-        /// in a file beside the database and a ready token printed at start.
+        /// in a file next to the database and a ready token printed at start.
         "CHAT_JWT_SECRET" jwt_secret: Option<JwtSecret>;
         /// The issuer (`iss`) that tokens must name. Unset: any.
         "CHAT_JWT_ISSUER" jwt_issuer: Option<String>;
@@ -136,9 +136,9 @@ settings! {
         "CHAT_JWT_AUDIENCE" jwt_audience: Option<String>;
     }
     "The chat page" {
-        /// What the page calls the agent.
+        /// The name of the agent on the page.
         "CHAT_PAGE_NAME" page_name: String = "Assistant";
-        /// What people who begin a conversation might want to say, each a button, separated by `|`
+        /// Suggestions for a first message, each a button, separated by `|`
         /// or, in a TOML file, as a list: such as `Where is my order?|What is new?`. Unset: what
         /// the `demo` agent understands; none with any other.
         "CHAT_PAGE_SUGGESTIONS" page_suggestions: Option<Suggestions>;
@@ -168,7 +168,7 @@ settings! {
         "CHAT_CHATKIT_EXAMPLE" chatkit_example: bool = "false";
     }
     "The agent" {
-        /// What answers: `demo`, offline rules that keep a task list, or `openai`, a server that
+        /// The agent: `demo`, offline rules that keep a task list, or `openai`, a server that
         /// speaks the chat completions protocol of OpenAI. Unset: `openai` if `CHAT_AGENT_URL` is
         /// set, else `demo`.
         "CHAT_AGENT" agent: Option<AgentKind>;
@@ -180,7 +180,7 @@ settings! {
         "CHAT_AGENT_MODEL" agent_model: Option<String>;
         /// The key sent to the agent as a bearer token. Unset: none is sent.
         "CHAT_AGENT_API_KEY" agent_api_key: Option<SecretString>;
-        /// What the agent is told before each conversation, as a system message. Unset: nothing.
+        /// The system message before each conversation. Unset: none.
         "CHAT_AGENT_INSTRUCTIONS" agent_instructions: Option<String>;
         /// How long connecting to the agent may take.
         "CHAT_AGENT_CONNECT_TIMEOUT" agent_connect_timeout: Duration = "5s";
@@ -212,7 +212,7 @@ settings! {
         /// See [tools.md](tools.md).
         "CHAT_MCP_SERVERS" mcp_servers: McpServers = "[]";
         /// Whether the task list of the demo is among the tools; its tasks are kept in a file
-        /// beside the database. Unset: only if the agent is `demo`.
+        /// next to the database. Unset: only if the agent is `demo`.
         "CHAT_DEMO_TOOLS" demo_tools: Option<bool>;
         /// How long a tool server may take to start, from its process to its list of tools. A
         /// program that is downloaded first, by `npx` or `uvx`, needs long. Turns do not wait for
@@ -228,7 +228,7 @@ settings! {
         /// The largest body of a request.
         "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
         /// How long a reply that is not a stream waits for the end of its turn. After that the
-        /// client is told where to read the turn, which goes on.
+        /// client gets the address of the turn, which continues.
         "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "20m";
         /// How long a client may leave a reply or a stream unread once nothing more fits between it
         /// and the server. Then its connection is closed. The client of a stream may read on after
@@ -266,7 +266,8 @@ settings! {
         /// How long a server that falls silent keeps its turns before another takes them over. At
         /// least twice `CHAT_HEARTBEAT`.
         "CHAT_LEASE" lease: Duration = "10s";
-        /// How often a server says that it lives, saves half-written answers and hears of cancels.
+        /// How often a server renews its lease, saves half-written answers and learns of
+        /// cancellations.
         "CHAT_HEARTBEAT" heartbeat: Duration = "1s";
         /// How often a server looks for turns of servers that died.
         "CHAT_SWEEP" sweep: Duration = "2s";
@@ -277,9 +278,9 @@ settings! {
     "Logs" {
         /// How log lines are written, to standard error: `text` or `json`.
         "CHAT_LOG_FORMAT" log_format: LogFormat = "text";
-        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by module
-        /// such as `info,chat_domain=debug`. Libraries tell warnings only unless they are named too
-        /// (`rmcp=debug`); then they may log what was said.
+        /// The log's filter: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by
+        /// module such as `info,chat_domain=debug`. Libraries log warnings only unless they are
+        /// named too (`rmcp=debug`); then they may log content.
         "CHAT_LOG_FILTER" log_filter: LogFilter = "info";
     }
 }
@@ -331,7 +332,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What answers.
+    /// The agent.
     pub fn agent_kind(&self) -> AgentKind {
         self.agent.unwrap_or(if self.agent_url.is_some() {
             AgentKind::OpenAi
@@ -372,7 +373,7 @@ impl Config {
         }
     }
 
-    /// What clients may do, and how long they wait.
+    /// Limits on clients, and how long they wait.
     pub fn http_limits(&self) -> HttpLimits {
         HttpLimits {
             body_bytes: self.body_limit.0,
@@ -386,7 +387,7 @@ impl Config {
         }
     }
 
-    /// What no setting alone can tell.
+    /// Checks that concern several settings.
     fn check(&self) -> Result<(), ConfigError> {
         let mut faults = Vec::new();
         if self.jwt_secret.is_none() && !self.listen.ip().is_loopback() {
@@ -525,7 +526,7 @@ fn without_excerpt(message: &str) -> String {
         .join(", ")
 }
 
-/// Our variables, and the names of those that only look like ours.
+/// The settings' variables, and the names of those that only look like them.
 fn read_environment(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     faults: &mut Vec<String>,

@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep, timeout};
 use uuid::Uuid;
 
-/// How many connections over the limit are told so at the same time. Others over the limit are
-/// closed without a word.
+/// How many connections over the limit get an answer at the same time. Others over the limit are
+/// closed without one.
 const REJECTIONS: usize = 64;
 
 /// How long a client over the limit may take to read why it is rejected.
@@ -49,7 +49,7 @@ impl ConnectionLimit {
         self.limit.saturating_add(REJECTIONS)
     }
 
-    /// Admits a connection, or tells the client that there are too many. `write_time`: see
+    /// Admits a connection, or answers that there are too many. `write_time`: see
     /// [`Connection`].
     pub fn admit(&self, stream: TcpStream, write_time: Duration) -> Option<Connection> {
         if let Ok(permit) = self.free.clone().try_acquire_owned() {

@@ -11,7 +11,7 @@ use crate::observer::chain;
 /// The command of this program that serves the task list.
 pub const TASKS_COMMAND: &str = "demo-tasks";
 
-/// This program as a server of tasks, which are kept in a file beside the database.
+/// This program as a server of tasks, which are kept in a file next to the database.
 ///
 /// # Errors
 /// The system does not say where this program is.

@@ -72,7 +72,7 @@ pub fn secret(path: &Path) -> Result<JwtSecret, DevSecretError> {
     }
 }
 
-/// The secret in a file that nobody else can have written or read; `None` if there is no file.
+/// The secret in a file that no other user can have written or read; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<JwtSecret>, DevSecretError> {
     let io = |error| DevSecretError::Io {
         path: path.to_owned(),
@@ -125,7 +125,7 @@ fn create(path: &Path) -> Result<(), DevSecretError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // `create_new` follows no link and takes no file that somebody has put there meanwhile.
+        // `create_new` follows no link and takes no file that was put there since.
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let mut file: File = OpenOptions::new()
             .write(true)
@@ -151,7 +151,7 @@ pub fn code(secret: &JwtSecret) -> Result<OneTimeCode, DevSecretError> {
     OneTimeCode::new(secret.clone(), USER, LIFETIME).map_err(DevSecretError::Random)
 }
 
-/// What is printed at start: where everything is, a token, and a first request ready to be pasted
+/// The text printed at start: the addresses, a token, and a first request ready to be pasted
 /// into a shell.
 ///
 /// # Errors

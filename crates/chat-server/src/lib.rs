@@ -24,7 +24,7 @@ mod tasks;
 
 pub use command_line::main;
 
-/// What the tests of this crate need to look inside.
+/// Internals for the tests of this crate.
 #[doc(hidden)]
 pub mod testing {
     pub use crate::app::server;

@@ -13,14 +13,14 @@ use crate::config::{LogFilter, LogFormat};
 
 pub use stderr::{lost_lines, write_to_stderr};
 
-/// Libraries that tell at `info` what nobody needs, or at lower levels what was said. Named filters
+/// Libraries that log needless lines at `info`, or content at lower levels. Named filters
 /// win over these.
 const QUIET: &str = "actix_http=warn,actix_server=warn,hyper=warn,reqwest=warn,rmcp=warn,rustls=warn,sea_orm=warn,sea_orm_migration=warn,sqlx=warn";
 
 /// Sends the log lines of this process to standard error from now on, those of panics included.
 ///
 /// A line that cannot be written (full disk, closed pipe or terminal) is dropped and counted; the
-/// process goes on.
+/// process continues.
 ///
 /// # Panics
 /// If it was called before.

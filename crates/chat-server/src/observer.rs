@@ -1,4 +1,4 @@
-//! What turns do, as log lines: ids, codes and times, never what was said.
+//! Turn lifecycle events as log lines: ids, codes and times, never content.
 
 use std::error::Error;
 

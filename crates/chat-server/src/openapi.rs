@@ -106,14 +106,14 @@ fn operation<'a>(
     operation.as_mut()
 }
 
-/// What the parameters of these names may be, in all routes; the first is the default.
+/// The values of the parameters of these names, in all routes; the first is the default.
 const CHOICES: &[(&str, &[&str])] = &[
     ("busy", &["enqueue", "reject", "interrupt"]),
     ("messages", &["all", "turn"]),
     ("superseded", &["exclude", "include"]),
 ];
 
-/// What the texts of these parameters are, in all routes. A cursor is not described further: its
+/// The forms of these parameters, in all routes. A cursor is not described further: its
 /// form may change.
 const PATTERNS: &[(&str, Option<&str>)] = &[
     (

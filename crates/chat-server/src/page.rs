@@ -1,4 +1,4 @@
-//! What the chat page is told, and what it may do.
+//! Settings of the chat page, and its content security policy.
 
 use chat_domain::TurnLimits;
 use serde::Serialize;
@@ -7,12 +7,12 @@ use utoipa::ToSchema;
 use crate::config::{AgentKind, Config};
 use crate::sign_in::OneTimeCode;
 
-/// What the page needs to know before anybody has signed in. Nothing in it is secret.
+/// The settings that the page needs before sign-in. None is secret.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PageSettings {
-    /// What the agent is called.
+    /// The name of the agent.
     pub agent_name: String,
-    /// What somebody who has not said anything yet might want to say.
+    /// Suggestions for a first message.
     pub suggestions: Vec<String>,
     /// How to get a token.
     pub sign_in: SignIn,
@@ -30,7 +30,8 @@ pub struct PageSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "by", rename_all = "lowercase")]
 pub enum SignIn {
-    /// By the one-time code in the address that the server printed, or by the token beside it.
+    /// By the one-time code in the address that the server printed, or by the token printed with
+    /// it.
     Code,
     /// At an address that sends people back with a token.
     Address {
@@ -43,7 +44,7 @@ pub enum SignIn {
 
 /// The page: its settings, its policy, and the code that signs in.
 pub struct Page {
-    /// What it is told.
+    /// Its settings.
     pub settings: PageSettings,
     /// The code, in development mode.
     pub code: Option<OneTimeCode>,

@@ -31,7 +31,7 @@ impl ApiError {
         if let Some(seconds) = row.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        // What is left of the body is not read, or nothing more is taken.
+        // The rest of the body is not read, or the server takes no more requests.
         if matches!(
             problem.code,
             Code::BodyTooLarge | Code::BodyTimeout | Code::ServerOverloaded | Code::ShuttingDown
@@ -74,7 +74,7 @@ impl From<Code> for ApiError {
     }
 }
 
-/// Clients are told no more than the code; the causes go to the log, under the id of the request.
+/// Clients get no more than the code; the causes go to the log, under the id of the request.
 impl From<ChatError> for ApiError {
     fn from(error: ChatError) -> Self {
         match &error {

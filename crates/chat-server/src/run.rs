@@ -30,8 +30,8 @@ use crate::tasks::Tasks;
 /// Connections that the system accepts before we do. The system may have a lower limit of its own.
 const BACKLOG: u32 = 4_096;
 
-/// What remains to be done after the grace period is short: letting go of turns, ending streams,
-/// saying goodbye.
+/// The time for the rest of the shutdown after the grace period: releasing turns, ending streams,
+/// deregistering.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// How long closing the database may take: its write-ahead log is moved into its file.
@@ -40,11 +40,11 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// How long the turns that still run may take to be handed over. Then the lease does it.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
-/// Ten thousand clients, each with a connection of ours to an agent, and the rest.
+/// Ten thousand clients, each with a connection to an agent, and the rest.
 const WANTED_FILES: u64 = 65_536;
 const NEEDED_FILES: u64 = 16_384;
 
-/// Files that are for nobody in particular: the database, the tools, the listener, the log.
+/// Files that belong to no client: the database, the tools, the listener, the log.
 const RESERVED_FILES: u64 = 128;
 const FEWEST_CONNECTIONS: usize = 16;
 
@@ -65,7 +65,7 @@ pub enum ServeError {
     Token(jsonwebtoken::errors::Error),
     /// The operating system refuses what every server needs.
     System(io::Error),
-    /// The worker stopped although nobody asked it to.
+    /// The worker stopped without a request.
     WorkerEnded,
 }
 
@@ -197,8 +197,8 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     async fn start(config: &'a Config, migrate: bool) -> Result<Self, ServeError> {
         let open_files = raise_open_files();
-        // The address is taken first, and listened on last: nobody waits for a server that will not
-        // come.
+        // The address is taken first, and listened on last: no client waits for a server that will
+        // not come.
         let socket =
             bind(config.listen).map_err(|error| ServeError::Address(config.listen, error))?;
         let agent = adapters::agent(config)?;
@@ -252,7 +252,7 @@ impl<'a> Running<'a> {
         let worker = tokio::spawn(service.work(move |task| tasks.spawn(task)));
         let greeting = greeting(&state.page, &secret, address, environment.now())
             .map_err(ServeError::Token)?;
-        // Who started us may not listen.
+        // The parent process may not listen.
         let _ = io::stdout()
             .write_all(greeting.as_bytes())
             .and_then(|()| io::stdout().flush());
@@ -325,8 +325,8 @@ impl<'a> Running<'a> {
                 "turns could not be handed over; another server takes them when the lease has run out"
             );
         }
-        // Whoever waits for a turn that has ended gets its end; whoever waits for another goes on
-        // elsewhere.
+        // A client that waits for a turn that has ended gets its end; one that waits for another
+        // resumes elsewhere.
         let closed_already = finished && timeout(LAST_MOMENTS, &mut closed).await.is_ok();
         self.state.leave();
         if !closed_already {
@@ -346,7 +346,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// What `work` gives, unless it takes too long: nothing is to keep a server from stopping.
+/// The result of `work`, unless it takes too long: nothing may keep a server from stopping.
 async fn within<T>(
     limit: Duration,
     what: &'static str,
@@ -361,7 +361,7 @@ async fn within<T>(
 
 /// The part of an unread reply that the system keeps for a connection, in bytes; Linux doubles it.
 /// Without a bound the system takes megabytes, and a reply of that size counts as sent although
-/// nobody reads it.
+/// it is not read.
 const SEND_BUFFER: u32 = 128 << 10;
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {

@@ -45,7 +45,7 @@ impl OneTimeCode {
             .clone()
     }
 
-    /// A token, for whoever knows the code. From then on it is worth nothing.
+    /// A token in exchange for the code, which is worth nothing from then on.
     pub fn redeem(&self, given: &str, now: Timestamp) -> Option<String> {
         let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
         if !code
@@ -59,7 +59,7 @@ impl OneTimeCode {
     }
 }
 
-/// Whether two texts are the same, in a time that does not tell where they differ.
+/// Whether two texts are the same, in a time that does not depend on where they differ.
 fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
         && one

@@ -22,7 +22,7 @@ const PAGE_READS: usize = 4;
 /// bounded part, and its page is read again for the next part.
 pub const LARGE_TEXTS: usize = 8;
 
-/// What all handlers share. Cheap to clone; holds nothing of any conversation.
+/// The state that all handlers share. Cheap to clone; holds nothing of any conversation.
 #[derive(Clone)]
 pub struct AppState {
     /// The use case.
@@ -31,11 +31,11 @@ pub struct AppState {
     pub tasks: Tasks,
     /// Where streams are read for clients: not work, for the turn of a stream may run elsewhere.
     pub readers: Tasks,
-    /// Who asks.
+    /// Verifies tokens.
     pub tokens: Arc<dyn TokenVerifier>,
     /// The chat page.
     pub page: Arc<Page>,
-    /// What clients may do, and how long they wait.
+    /// Limits on clients, and how long they wait.
     pub limits: HttpLimits,
     /// The memory that request bodies and unsent replies hold.
     pub memory: MemoryLimit,
@@ -49,7 +49,7 @@ pub struct AppState {
     pub chatkit_example: bool,
     /// Whether the server is about to stop.
     pub draining: Arc<AtomicBool>,
-    /// When streams and waiting replies end, wherever their turns stand.
+    /// Cancelled when streams and waiting replies must end, whatever the status of their turns.
     pub leaving: CancellationToken,
 }
 

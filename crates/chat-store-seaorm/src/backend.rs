@@ -56,7 +56,7 @@ impl Backend {
         }
     }
 
-    /// The fault that a caller is told: see [`Sqlite::explain`].
+    /// The fault that a caller gets: see [`Sqlite::explain`].
     pub(crate) fn explain(&self, fault: StoreFault) -> StoreFault {
         match self {
             Self::Sqlite(sqlite) => sqlite.explain(fault),

@@ -16,14 +16,14 @@ pub(crate) const QUEUE: usize = 1024;
 /// How a batch is done.
 #[async_trait]
 pub(crate) trait TransactionRunner: Sync {
-    /// Does these jobs as one, or nothing. Nobody is told anything yet.
+    /// Does all of these jobs, or none. Does not answer their callers yet.
     async fn transact(&self, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault>;
 }
 
-/// Does these jobs in one transaction, and tells their callers. If one of them spoils it, each is
+/// Does these jobs in one transaction, and answers their callers. If one of them fails it, each is
 /// done in its own.
 pub(crate) async fn write(way: &impl TransactionRunner, mut jobs: Vec<BatchedWrite>) {
-    // Nobody waits for these any more; whoever has seen that they came to nothing must not see them
+    // Their callers do not wait any more; a caller that saw a job fail must not see it
     // done later.
     jobs.retain(|job| !job.is_abandoned());
     if jobs.is_empty() {

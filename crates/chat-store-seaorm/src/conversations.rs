@@ -1,4 +1,4 @@
-//! What an owner does to a conversation besides sending messages.
+//! Commands of an owner on a conversation, besides sending messages.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,4 +1,4 @@
-//! What can go wrong below the port, and what the port calls it.
+//! Faults below the port, and their errors in the port's terms.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(crate) enum StoreFault {
     /// PostgreSQL cannot be connected to.
     #[error("cannot connect to the database: {0}")]
     Connect(Arc<sqlx::Error>),
-    /// What is between us and PostgreSQL does not keep prepared statements apart.
+    /// A pooler before PostgreSQL does not keep prepared statements apart.
     #[error("the pooler before the database does not keep prepared statements: {0}")]
     Pooler(Arc<sqlx::Error>),
     /// The answer to a COMMIT is lost: it was done or not.
@@ -54,7 +54,7 @@ pub(crate) enum StoreFault {
         column: &'static str,
         /// The row's id, as far as it can be read.
         row: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A command contradicts what is stored.
@@ -63,7 +63,7 @@ pub(crate) enum StoreFault {
 }
 
 impl StoreFault {
-    /// What an error of PostgreSQL is.
+    /// The fault of an error of PostgreSQL.
     pub(crate) fn of(error: Arc<sqlx::Error>) -> Self {
         if postgres::is_poolers(&error) {
             Self::Pooler(error)
@@ -72,7 +72,7 @@ impl StoreFault {
         }
     }
 
-    /// What makes the whole store unavailable now, if it is that.
+    /// Why the whole store is unavailable, if the fault means that.
     pub(crate) fn unavailability(&self) -> Option<Unavailability> {
         match self {
             Self::TimedOut => Some(Unavailability::Timeout),

@@ -1,4 +1,4 @@
-//! What an owner thinks of messages.
+//! Feedback on messages.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ impl Command for SetFeedback {
     type Answer = ();
 
     async fn run(&self, db: &Db) -> Result<(), CommandError> {
-        // Whoever deletes the conversation waits, or is waited for.
+        // A deletion of the conversation waits, or this waits for it.
         let lock = Sql::new("SELECT c.id FROM conversations c WHERE c.id = ").bind(self.id.0);
         lock.push(" AND c.owner = ")
             .bind(self.owner.as_str())

@@ -1,4 +1,4 @@
-//! What callers ask of the writer, and how they hear of it.
+//! Requests to the writer, and the answers to their callers.
 
 use async_trait::async_trait;
 use chat_domain::{
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::db::Db;
 use crate::error::StoreFault;
 
-/// A command, and whoever waits for its answer.
+/// A command with the caller that waits for its answer.
 pub(crate) struct WriteRequest<C, A> {
     pub(crate) command: C,
     answer: Option<Result<A, StoreError>>,
@@ -71,7 +71,7 @@ impl<C, A> WriteRequest<C, A> {
         let answer = done
             .map_err(StoreError::from)
             .and_then(|()| self.answer.unwrap_or_else(unanswered));
-        // Whoever went away does not need it.
+        // A caller that went away does not need it.
         let _ = self.caller.send(answer);
     }
 }
@@ -79,12 +79,13 @@ impl<C, A> WriteRequest<C, A> {
 /// A command that is done by itself, by statements of its own.
 #[async_trait]
 pub(crate) trait Command: Send + Sync + 'static {
-    /// What its caller hears.
+    /// The answer for its caller.
     type Answer: Send + 'static;
 
     async fn run(&self, db: &Db) -> Result<Self::Answer, CommandError>;
 
-    /// Whether it says the same when it is done again, nobody knowing whether it was done before.
+    /// Whether it may be done again while it is unknown whether it was done: its answer is the
+    /// same.
     fn is_repeatable(&self) -> bool {
         true
     }
@@ -191,7 +192,7 @@ impl BatchedWrite {
         matches!(self, Self::Other(_))
     }
 
-    /// Whether it may be done again when nobody knows whether it was done. Turns may: their ids
+    /// Whether it may be done again while it is unknown whether it was done. Turns may: their ids
     /// were chosen before.
     pub(crate) fn is_repeatable(&self) -> bool {
         match self {

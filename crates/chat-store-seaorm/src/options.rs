@@ -17,7 +17,7 @@ pub struct OpenOptions {
     pub batch: usize,
     /// How long a call may take, waiting included.
     pub timeout: Duration,
-    /// SQLite: how many connections read beside the one that writes; at least one.
+    /// SQLite: how many connections read; at least one. Another one writes.
     pub readers: u32,
     /// PostgreSQL: how many connections there are at most; at least one.
     pub connections: u32,
@@ -54,7 +54,7 @@ pub enum OpenError {
         "not a usable database address (expected `sqlite://path` or `postgres://user:password@host/database`): {reason}"
     )]
     Url {
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// A file cannot be used.
@@ -62,7 +62,7 @@ pub enum OpenError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: std::io::Error,
     },
     /// Another process serves this database.
@@ -88,7 +88,7 @@ pub enum OpenError {
         /// The write-ahead log.
         log: PathBuf,
     },
-    /// The database's file is missing or empty, and a file beside it holds data.
+    /// The database's file is missing or empty, and a file next to it holds data.
     #[error("{path} is missing or empty, but {leftover} holds data of a database", path = path.display(), leftover = leftover.display())]
     Leftover {
         /// The database.
@@ -110,7 +110,7 @@ pub enum OpenError {
         /// The first that is good.
         oldest: [u32; 3],
     },
-    /// What is between us and PostgreSQL does not keep prepared statements.
+    /// A pooler before PostgreSQL does not keep prepared statements.
     #[error(
         "what is between this server and the database does not keep prepared statements apart (PgBouncer does from version 1.21 on, with max_prepared_statements above 0): {0}"
     )]

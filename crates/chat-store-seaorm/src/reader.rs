@@ -1,4 +1,4 @@
-//! Reading, beside the writer.
+//! Reads.
 
 use std::time::Duration;
 

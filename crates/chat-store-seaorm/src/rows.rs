@@ -17,22 +17,22 @@ use crate::codes;
 use crate::error::StoreFault;
 use crate::sql::Row;
 
-/// What [`conversation`] reads, of `conversations`.
+/// The columns of `conversations` that [`conversation`] reads.
 pub(crate) const CONVERSATION: &str = "id, owner, title, created_at, updated_at";
 
-/// What [`turn`] reads, of `turns t`; [`draft`] reads on.
+/// The columns of `turns t` that [`turn`] reads; [`draft`] reads the next ones.
 pub(crate) const TURN: &str = "t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, t.retry_of, t.superseded, t.created_at, \
     t.input_tokens, t.output_tokens, t.failure_kind, t.failure_message, t.ended_at, \
     t.finish_reason, t.turns_left_out, t.original_at, t.original_message_id";
 
-/// What follows [`TURN`] where messages and calls are fetched with it.
+/// The columns after [`TURN`] where messages and calls are fetched with it.
 pub(crate) const DRAFT: &str = "t.draft_message_id, t.draft_text, CAST(NULL AS TEXT)";
 
-/// What [`message`] reads, of `messages m`.
+/// The columns of `messages m` that [`message`] reads.
 pub(crate) const MESSAGE: &str = "m.id, m.turn_id, m.position, m.role, NULL, NULL, NULL, m.created_at, NULL, NULL, NULL, m.text, NULL, \
     m.finish_reason, m.turns_left_out, NULL, NULL, NULL, m.agent_data, NULL";
 
-/// What [`call`] and [`result`] read, of `tool_calls k`.
+/// The columns of `tool_calls k` that [`call`] and [`result`] read.
 pub(crate) const CALL: &str = "k.id, k.turn_id, k.position, k.ran_by, NULL, k.message_id, NULL, k.created_at, \
     k.result_position, k.result_at, k.outcome, k.tool, k.started_at, k.agent_data, NULL, k.took_us, NULL, NULL, CAST(k.arguments AS TEXT), \
     COALESCE(CAST(k.output AS TEXT), k.error_message, k.unknown_cause)";
@@ -101,7 +101,7 @@ fn finish(row: Row<'_>, at: usize) -> Result<Option<FinishReason>, StoreFault> {
         .ok_or_else(|| row.corrupt("finish_reason", &format!("{code:?} means nothing")))
 }
 
-/// What an agent attached to a message or a call. Data that is not within its bounds is left out: a
+/// Data that an agent attached to a message or a call. Data beyond its bounds is left out: a
 /// turn can do without.
 fn agent_data(row: Row<'_>, place: usize) -> Result<Option<AgentData>, StoreFault> {
     let data = row.get::<Option<String>>(place, "agent_data")?;

@@ -4,7 +4,7 @@ use crate::db::Db;
 use crate::error::StoreFault;
 use crate::sql::Sql;
 
-/// Does a part of a transaction. If it fails for good, it is undone, and the transaction goes on.
+/// Does a part of a transaction. If it fails permanently, only the part is rolled back.
 ///
 /// # Errors
 /// A transient fault, damage of an SQLite file, or a fault of the savepoint itself: it is of the

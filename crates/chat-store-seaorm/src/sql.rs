@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use crate::error::StoreFault;
 
-/// Whose words a statement is in.
+/// The dialect of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Sqlite,
     Postgres,
 }
 
-/// What a statement gives to the database: one of the types that the tables have.
+/// A value of a statement: one of the types that the tables have.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Bool(bool),
@@ -39,7 +39,7 @@ enum Part {
     Words(&'static str, &'static str),
 }
 
-/// What the database is sent in the place of a `?`.
+/// The value or values for one placeholder.
 pub(crate) enum Bound {
     One(Value),
     /// A column of several rows. PostgreSQL alone: one value for each column keeps the text the
@@ -101,7 +101,7 @@ impl Sql {
             .push(")) - attempt_started_at), 0)")
     }
 
-    /// Adds a limit. A number in the text: SQLite prepares a statement anew whenever the value of
+    /// Adds a limit. A number in the text: SQLite prepares a statement again whenever the value of
     /// its limit is bound.
     pub(crate) fn limit(self, limit: u32) -> Self {
         if limit == u32::MAX {
@@ -112,7 +112,7 @@ impl Sql {
     }
 
     /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for
-    /// others. Only where there are others: on SQLite whoever writes is alone.
+    /// others. Only on PostgreSQL: on SQLite a writer is alone.
     pub(crate) fn for_update(self, tables: &'static str) -> Self {
         self.with(Part::Words("", " FOR NO KEY UPDATE OF "))
             .with(Part::Words("", tables))
@@ -185,7 +185,7 @@ impl Rendered {
             (Part::Now, Dialect::Sqlite) => self
                 .text
                 .push_str("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
-            // The clock itself: `now()` stands still while a transaction waits for locks.
+            // The clock itself: `now()` does not change while a transaction waits for locks.
             (Part::Now, Dialect::Postgres) => self
                 .text
                 .push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
@@ -333,7 +333,7 @@ impl<'a> Row<'a> {
         T::try_from(number).map_err(|_| self.corrupt(column, &format!("{number} is out of range")))
     }
 
-    /// A text that stands for something.
+    /// A code, read by `meaning`.
     pub(crate) fn code<T>(
         &self,
         place: usize,

@@ -29,12 +29,12 @@ use crate::writer::Writer;
 /// its round trips.
 const MOST_LANES: u32 = 8;
 
-/// One lane for so many connections: readers and whoever is beside the lanes need some too.
+/// One lane for so many connections: reads need some too.
 const CONNECTIONS: u32 = 3;
 
 /// A [`ConversationStore`](chat_domain::ConversationStore) in a database.
 ///
-/// What many callers ask at the same time is committed as one transaction; reading goes on beside
+/// Concurrent commands of many callers are committed as one transaction; reads do not wait for
 /// it. Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
 pub struct SeaOrmStore {
     pub(crate) writer: Writer,

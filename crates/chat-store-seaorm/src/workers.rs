@@ -109,7 +109,7 @@ impl Command for RenewLease {
 }
 
 impl RenewLease {
-    /// Saves drafts. A turn that somebody writes at this moment is left out: its draft becomes an
+    /// Saves drafts. A turn that another transaction writes now is left out: its draft becomes an
     /// item, or the turn ends.
     async fn save(&self, drafts: &[DraftUpdate], db: &Db) -> Result<(), StoreFault> {
         let turns = drafts.iter().map(|update| update.lease.turn.0);
@@ -178,7 +178,7 @@ impl Command for ClaimAbandoned {
             db,
         )
         .await?;
-        // Our own we have mislaid. Others' are ours to take only while we live ourselves.
+        // Its own turns are mislaid. It may take those of others only while it is alive itself.
         let takes = alive.contains(&claimer);
         abandoned.retain(|(_, holder)| {
             *holder == Some(claimer)
@@ -229,7 +229,7 @@ impl Command for ClaimAbandoned {
     }
 
     fn is_last(&self) -> bool {
-        // What is on its way to us would count as mislaid only once it is there.
+        // A turn that is on its way to the worker would count as mislaid only once it is there.
         self.0.holding.is_some()
     }
 }
@@ -257,8 +257,8 @@ async fn alive(workers: BTreeSet<Uuid>, db: &Db) -> Result<BTreeSet<Uuid>, Store
 }
 
 impl ClaimAbandoned {
-    /// Turns that run in nobody's hands, and who held them; locked, with their conversations. Those
-    /// that others have locked are left for the next sweep.
+    /// Running turns without a live holder, and their last holders; locked, with their
+    /// conversations. Those that other transactions have locked are left for the next claim.
     async fn abandoned(&self, db: &Db) -> Result<Vec<(TurnId, Option<Uuid>)>, StoreFault> {
         let Claim {
             worker,
@@ -268,15 +268,15 @@ impl ClaimAbandoned {
         let query = Sql::new("SELECT t.id, t.holder FROM turns t JOIN conversations c ON c.id = t.conversation_id WHERE t.status = '")
             .push(codes::RUNNING)
             .push("' AND (t.holder IS NULL OR ")
-            // What is our own we have mislaid at most; a silence of ours is no reason to take it
-            // from ourselves.
+            // A worker's own turns are mislaid at most; its own silence is no reason to take them
+            // from itself.
             .push(if holding.is_some() { "t.holder = " } else { "t.holder <> " })
             .bind(worker.0)
             .push(if holding.is_some() { " OR " } else { " AND " })
             .push("NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = t.holder AND w.expires_at > ")
             .now()
             .push(")");
-        // What we know that we run is in good hands; it may be more than a statement takes.
+        // Turns that the worker knows are in good hands; there may be more than a statement takes.
         let known: HashSet<TurnId> = holding.iter().flatten().copied().collect();
         let enough = limit.saturating_add(u32::try_from(known.len()).unwrap_or(u32::MAX));
         let found = query
@@ -394,7 +394,7 @@ impl Command for DeleteAllWorkers {
     type Answer = ();
 
     async fn run(&self, db: &Db) -> Result<(), CommandError> {
-        // What the leases say of their turns' time is lost with them.
+        // The times of the running attempts are lost with the leases.
         let settle = Sql::new("UPDATE turns SET spent_us = spent_us + ").attempt_time();
         settle
             .push(", attempt_started_at = NULL WHERE status = '")

@@ -16,7 +16,7 @@ use crate::job::{BatchedWrite, WriteRequest};
 use crate::postgres::Lanes;
 use crate::sqlite::Sqlite;
 
-/// Who does the commands. Whoever does them ends when this is dropped.
+/// Does the commands. Its tasks end when it is dropped.
 pub(crate) struct Writer {
     way: Way,
     timeout: Duration,
@@ -25,7 +25,7 @@ pub(crate) struct Writer {
 enum Way {
     /// One after another, in batches: SQLite lets one connection write at a time.
     One(One),
-    /// Several batches beside each other.
+    /// Several concurrent batches.
     Lanes(Lanes),
 }
 
@@ -34,7 +34,7 @@ impl Writer {
     pub(crate) fn start(source: &Backend, batch: usize, lanes: u32, timeout: Duration) -> Self {
         let way = match source {
             Backend::Sqlite(sqlite) => Way::One(One::start(Arc::clone(sqlite), batch, timeout)),
-            // Whoever waits outside should hear what went wrong inside.
+            // The caller should get the error of the database, not only its own timeout.
             Backend::Postgres(pool) => Way::Lanes(Lanes::start(
                 pool.clone(),
                 batch,
@@ -65,7 +65,7 @@ impl Writer {
             .map_err(|_| StoreFault::TimedOut)??
     }
 
-    /// Whether there is nobody any more who would do a command.
+    /// Whether the task that does the commands has ended.
     pub(crate) fn is_gone(&self) -> bool {
         match &self.way {
             Way::One(one) => one.jobs.is_closed(),
@@ -73,7 +73,7 @@ impl Writer {
         }
     }
 
-    /// Lets nobody in any more; returns when what was let in is done.
+    /// Refuses further commands; returns when the accepted ones are done.
     pub(crate) async fn close(&self) {
         match &self.way {
             Way::One(one) => one.close().await,

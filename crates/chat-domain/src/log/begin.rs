@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Ledger {
-    /// Stores a message and starts or queues its turn. Checks in this order: an earlier call with the same turn id, the conversation, the
-    /// idempotency key, the retried turn, the busy policy.
+    /// Stores a message and starts or queues its turn. Checks in this order: an earlier call with
+    /// the same turn id, the conversation, the idempotency key, the retried turn, the busy policy.
     ///
     /// # Errors
     /// See [`LedgerError`].

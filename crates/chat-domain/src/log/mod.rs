@@ -5,8 +5,8 @@
 //!
 //! 1. [`LogNeeds`] names the rows that some commands need.
 //! 2. The store loads them as [`LoadedRows`], locked against every other writer.
-//! 3. [`Ledger::begin`], [`append`](Ledger::append) and [`end`](Ledger::end) decide one command after
-//!    another in memory.
+//! 3. [`Ledger::begin`], [`append`](Ledger::append) and [`end`](Ledger::end) decide one command
+//!    after another in memory.
 //! 4. The store saves [`Ledger::into_changes`] in the same transaction, and only then answers.
 
 mod append;

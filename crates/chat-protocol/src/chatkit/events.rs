@@ -86,7 +86,7 @@ pub fn thread_updated(conversation: &Conversation) -> String {
     })
 }
 
-/// What the client may do with the stream: stop it, and with it the turn.
+/// The client's options with the stream: it can stop it, and with it the turn.
 pub fn stream_options() -> String {
     frame(&Event::StreamOptions {
         stream_options: StreamOptions { allow_cancel: true },
@@ -98,7 +98,7 @@ pub fn refused(problem: &Problem) -> String {
     error(problem.detail(), false)
 }
 
-/// The stream ends before the turn that it tells of.
+/// The stream ends before its turn.
 pub fn broken(problem: &Problem) -> String {
     let title = problem.code.row().title;
     error(
@@ -149,7 +149,7 @@ impl Encoder {
             .unwrap_or_default()
     }
 
-    /// The frames of an event; none if it tells nothing that a thread shows.
+    /// The frames of an event; none if a thread shows nothing of it.
     pub fn event(&mut self, event: &TurnEvent) -> String {
         match event {
             TurnEvent::Text { message, delta } => self.text(*message, delta),

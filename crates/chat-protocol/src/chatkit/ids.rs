@@ -29,12 +29,12 @@ impl Serialize for ThreadId {
     }
 }
 
-/// What an item of a thread is made of.
+/// The kind of an item of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemKind {
     /// A message, `msg_`.
     Message,
-    /// The tool calls of the step that the message stands for, `wf_`.
+    /// The tool calls of the message's step, `wf_`.
     Workflow,
     /// The mark that the turn did not come to its end, `tsk_` and its last message.
     Mark,
@@ -55,7 +55,7 @@ impl ItemKind {
 /// The id of an item: each belongs to a message, by which its turn is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemId {
-    /// What it is made of.
+    /// Its kind.
     pub kind: ItemKind,
     /// The message.
     pub message: MessageId,

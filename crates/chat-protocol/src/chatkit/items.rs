@@ -71,7 +71,7 @@ pub struct Empty {}
 /// A page of a list.
 #[derive(Debug, Serialize)]
 pub struct Page<T> {
-    /// What is on it.
+    /// Its items.
     pub data: Vec<T>,
     /// Whether another follows.
     pub has_more: bool,
@@ -89,7 +89,7 @@ pub struct ThreadItem {
     pub(super) thread_id: ThreadId,
     /// When it was made.
     pub(super) created_at: Time,
-    /// What it says.
+    /// Its content.
     #[serde(flatten)]
     pub(super) body: Body,
 }

@@ -14,7 +14,7 @@ use crate::page_size::entries_that_fit;
 
 /// The size of a page if the client does not say.
 const USUAL: u32 = 20;
-/// The largest page. The front end asks for 9,999 and goes on as long as there is more.
+/// The largest page. The front end asks for 9,999 and continues as long as there is more.
 pub const MOST: u32 = 100;
 
 /// How much of a list, and from which end.
@@ -25,7 +25,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// At most `limit` objects; 0 stands for the usual number.
+    /// At most `limit` objects; 0 means the usual number.
     pub(super) fn new(limit: Option<u32>, newest_first: bool) -> Self {
         let limit = limit.filter(|limit| *limit > 0).unwrap_or(USUAL).min(MOST);
         Self {
@@ -43,7 +43,7 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// What to ask for: one more than the page has, to know whether another follows.
+    /// The page to read: one more than is sent, to know whether another page follows.
     pub fn page(&self) -> ConversationPage {
         let order = if self.extent.newest_first {
             PageOrder::NewestFirst
@@ -91,7 +91,7 @@ impl Items {
         }
     }
 
-    /// What to ask for. `of` is the turn of the item in `after`.
+    /// The page to read. `of` is the turn of the item in `after`.
     ///
     /// As many turns as there may be items, for a turn has at least one, one more to know whether
     /// another page follows, and the turn of the cursor, which may have nothing more.

@@ -1,4 +1,4 @@
-//! What ChatKit's front ends send: one JSON object with a `type` and its `params`.
+//! Requests of ChatKit's front ends: one JSON object with a `type` and its `params`.
 //!
 //! Numbers may come as text, as pydantic takes them; members that are not known are not looked at.
 
@@ -14,10 +14,10 @@ use crate::json;
 use crate::native::request::fingerprint;
 use crate::problem::{Code, Problem};
 
-/// How much of what is wrong is told, in characters: it may hold what the client sent.
+/// The longest description of a problem, in characters: it may hold text of the client.
 const TOLD_CHARS: usize = 200;
 
-/// What a front end asks for.
+/// A request of a front end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     /// It is answered by a stream.
@@ -26,40 +26,40 @@ pub enum Request {
     Unary(UnaryRequest),
 }
 
-/// What is answered by a stream.
+/// A request that is answered by a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamingRequest {
     /// `threads.create`: a message that begins a thread.
     Create {
-        /// What it says.
+        /// Its text.
         text: String,
     },
     /// `threads.add_user_message`: a message to a thread.
     AddUserMessage {
         /// Where to.
         thread: ConversationId,
-        /// What it says.
+        /// Its text.
         text: String,
     },
-    /// `threads.retry_after_item`: a question that is to be answered anew.
+    /// `threads.retry_after_item`: a message to retry.
     Retry {
         /// Where it was asked.
         thread: ConversationId,
         /// The question.
         question: MessageId,
     },
-    /// What no thread of ours waits for: an answer to an item that we never send.
+    /// An answer to an item that the server never sends.
     Unexpected {
         /// Where to.
         thread: ConversationId,
-        /// What to tell the user.
+        /// The text for the user.
         why: Problem,
     },
     /// A message that cannot be taken, for a reason that the user should read.
     Refused(Problem),
 }
 
-/// What is answered by one object.
+/// A request that is answered by one object.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UnaryRequest {
     /// `threads.get_by_id`.
@@ -74,7 +74,7 @@ pub enum UnaryRequest {
         thread: ConversationId,
         /// The messages that the items belong to.
         messages: Vec<MessageId>,
-        /// What the owner thinks of them.
+        /// The owner's feedback.
         feedback: Feedback,
     },
     /// `threads.update`.
@@ -415,7 +415,7 @@ fn not_a_cursor() -> Problem {
     )
 }
 
-/// A thread's id. What is none of ours names a thread that there is not.
+/// A thread's id. An id of another form names a thread that does not exist.
 fn thread(id: &str) -> Result<ConversationId, Problem> {
     ThreadId::parse(id)
         .map(|thread| thread.0)

@@ -19,7 +19,7 @@ pub struct Workflow {
     expanded: bool,
 }
 
-/// What a finished workflow is called.
+/// The title of a finished workflow.
 #[derive(Debug, Serialize)]
 struct Summary {
     title: String,
@@ -58,7 +58,7 @@ impl Task {
         }
     }
 
-    /// A tool call with what came of it, as far as is known.
+    /// A tool call with its result, as far as it is known.
     pub(super) fn call(call: &ToolCall, result: Option<&ToolResult>) -> Self {
         let mut content = section("Parameters", "json", call.arguments.as_str());
         let (status_indicator, state) = match result.map(|result| &result.outcome) {
@@ -118,7 +118,7 @@ fn section(heading: &str, language: &str, text: &str) -> String {
     format!("**{heading}**\n\n{fence}{language}\n{shown}\n{fence}{cut}")
 }
 
-/// The tool calls of one step, with what came of them.
+/// The tool calls of one step, with their results.
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     pub(super) message: MessageId,

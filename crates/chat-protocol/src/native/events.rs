@@ -28,14 +28,14 @@ use crate::problem::{Code, Problem};
 use crate::sse::frame;
 use crate::time::Time;
 
-/// A turn as it stands when reading begins.
+/// The turn at the start of the stream.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StateEvent {
     /// The turn.
     pub turn_id: Uuid,
     /// The conversation it belongs to.
     pub conversation_id: Uuid,
-    /// Where it stands.
+    /// Its status.
     pub status: TurnState,
 }
 
@@ -57,7 +57,8 @@ pub struct DoneEvent {
     /// Why the agent stopped writing. Absent if it did not end the answer itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
-    /// What the agent did not read for its answer. Absent if it read the whole conversation.
+    /// The part of the conversation that the agent did not read for its answer. Absent if it read
+    /// all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
 }
@@ -69,7 +70,7 @@ pub struct MessageEvent {
     pub id: Uuid,
     /// The turn it belongs to.
     pub turn_id: Uuid,
-    /// Who speaks.
+    /// The author.
     pub role: RoleName,
     /// The whole text; empty for a step that only called tools.
     pub content: String,
@@ -87,7 +88,7 @@ pub struct MessageEvent {
 pub struct TextEvent {
     /// The message.
     pub message_id: Uuid,
-    /// What was added.
+    /// The added text.
     pub delta: String,
 }
 
@@ -103,12 +104,12 @@ pub struct DiscardedEvent {
 pub struct ToolCallEvent {
     /// The call's id.
     pub id: Uuid,
-    /// The message of the step that made it. A stream tells each step's message; JSON replies and
+    /// The message of the step that made it. A stream has each step's message; JSON replies and
     /// lists make one of all the messages of a turn's steps.
     pub message_id: Uuid,
     /// The tool.
     pub tool_name: String,
-    /// What the agent gives it.
+    /// The arguments from the agent.
     #[schema(value_type = serde_json::Value)]
     pub parameters: Box<RawValue>,
     /// When it was recorded.
@@ -116,12 +117,12 @@ pub struct ToolCallEvent {
     pub created_at: Time,
 }
 
-/// What came of a tool call.
+/// The result of a tool call.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ToolResultEvent {
     /// The call.
     pub id: Uuid,
-    /// What came of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: OutcomeObject,
 }

@@ -12,7 +12,7 @@ use crate::native::turns::{
 };
 use crate::time::Time;
 
-/// Who speaks.
+/// The author.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = Role)]
@@ -41,9 +41,9 @@ pub struct MessageObject {
     pub id: Uuid,
     /// The turn it belongs to.
     pub turn_id: Uuid,
-    /// Who speaks.
+    /// The author.
     pub role: RoleName,
-    /// What is said; of an assistant's message, the texts of the turn's steps, with a blank line
+    /// The text; of an assistant's message, the texts of the turn's steps, with a blank line
     /// between them.
     pub content: String,
     /// When it was made.
@@ -54,7 +54,7 @@ pub struct MessageObject {
     /// If the turn has called tools: text and calls in the order in which they came.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Where its turn stands.
+    /// The status of its turn.
     pub turn_status: TurnState,
     /// Why its turn failed: on the turn's last message.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,11 +70,11 @@ pub struct MessageObject {
     /// agent did not end the answer itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
-    /// What the agent did not read for its answer: on an assistant's message. Absent if it read the
-    /// whole conversation.
+    /// The part of the conversation that the agent did not read: on an assistant's message. Absent
+    /// if it read the whole conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
-    /// The turn that its turn answers anew.
+    /// The turn that its turn retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
     /// Whether a retry has taken its turn's place.
@@ -89,7 +89,7 @@ pub struct MessageObject {
 pub enum Part {
     /// Text.
     Text {
-        /// What is said.
+        /// The text.
         text: String,
     },
     /// A tool call.

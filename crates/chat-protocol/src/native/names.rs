@@ -1,6 +1,6 @@
 //! Names that a client may have misspelt.
 
-/// Names of other APIs for what a parameter of ours does, and ours in the order in which they are
+/// Names that other APIs use for a parameter, and this API's names in the order in which they are
 /// looked for.
 const OTHER_NAMES: &[(&[&str], &[&str])] = &[
     (
@@ -60,7 +60,7 @@ fn folded(name: &str) -> String {
 /// The name among `known` that a client probably meant by an unknown one: the same but for its
 /// case, underscores, a plural or one letter.
 pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    // Longer names are not ours, and need not be looked at letter by letter.
+    // A longer name is no name of this API, and need not be compared letter by letter.
     if given.len() > 64 {
         return None;
     }

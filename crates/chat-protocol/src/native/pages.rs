@@ -50,7 +50,7 @@ impl Conversations {
         })
     }
 
-    /// What to ask for.
+    /// The page to read.
     pub fn page(&self) -> ConversationPage {
         let after = self
             .after
@@ -109,7 +109,7 @@ impl ToolCalls {
         })
     }
 
-    /// What to ask for.
+    /// The page to read.
     pub fn page(&self) -> ToolCallPage {
         ToolCallPage {
             after: self.after,
@@ -199,7 +199,7 @@ impl Messages {
         })
     }
 
-    /// What to ask for: as many turns as there may be messages, for a turn has at least one.
+    /// The page to read: as many turns as there may be messages, because a turn has at least one.
     pub fn page(&self) -> TurnPage {
         let page = TurnPage {
             after: None,

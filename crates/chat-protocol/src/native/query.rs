@@ -12,7 +12,7 @@ use crate::problem::{Code, Problem};
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads what stands behind the question mark.
+    /// Reads the text behind the question mark.
     pub fn new(text: &str) -> Self {
         Self(
             form_urlencoded::parse(text.as_bytes())

@@ -30,14 +30,15 @@ pub struct ChatReply {
     pub conversation_id: Uuid,
     /// The turn.
     pub turn_id: Uuid,
-    /// What the assistant says.
+    /// The assistant's text.
     pub response: String,
     /// The turn's tool calls.
     pub tool_calls: Vec<ToolCallObject>,
     /// Why the agent stopped writing. Absent if it did not end the answer itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
-    /// What the agent did not read for its answer. Absent if it read the whole conversation.
+    /// The part of the conversation that the agent did not read for its answer. Absent if it read
+    /// all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
     /// The conversation up to this turn, in order, without superseded turns; or this turn alone, as
@@ -45,7 +46,7 @@ pub struct ChatReply {
     pub messages: Vec<MessageObject>,
 }
 
-/// What [`reply`] needs of a conversation: all up to the turn that is replied to, so that a
+/// The turns that [`reply`] needs of a conversation: all up to the turn of the reply, so that a
 /// repeated request gets the same answer.
 pub fn turns_up_to(turn: &Turn) -> TurnPage {
     TurnPage {
@@ -80,7 +81,7 @@ pub fn begin(turn: Turn, items: Vec<Item>) -> Result<String, Problem> {
     }
 }
 
-/// The messages of a turn as they stand in the text of a reply, behind `before`, which ends with
+/// The messages of a turn in the text of a reply, behind `before`, which ends with
 /// `[` or with another message.
 ///
 /// # Errors

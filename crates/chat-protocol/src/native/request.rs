@@ -1,4 +1,4 @@
-//! What clients send: bytes in, commands of the domain out.
+//! Requests of clients: bytes in, commands of the domain out.
 
 use chat_domain::{
     BusyPolicy, ConversationId, Cursor, IdempotencyKey, InvalidInput, RetryTurn, StartTurn, Title,
@@ -23,7 +23,7 @@ const KEY_BYTES: usize = 255;
 #[derive(ToSchema)]
 #[schema(as = ChatRequest, example = json!({"message": "Add task: Buy groceries"}))]
 pub struct ChatRequest {
-    /// What the user says: 1 to 5,000 characters (the limit is configurable), not only white space,
+    /// The user's message: 1 to 5,000 characters (the limit is configurable), not only white space,
     /// without U+0000.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub message: String,
@@ -36,7 +36,7 @@ pub struct ChatRequest {
 #[derive(ToSchema)]
 #[schema(as = RenameRequest, example = json!({"title": "Groceries"}))]
 pub struct RenameRequest {
-    /// What the conversation is called from now on: 1 to 200 characters without control characters.
+    /// The new title: 1 to 200 characters without control characters.
     #[schema(
         min_length = 1,
         max_length = 200,
@@ -88,7 +88,7 @@ pub fn start_turn(
     })
 }
 
-/// A turn to answer anew. The request has no body.
+/// A turn to retry. The request has no body.
 pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<String>) -> RetryTurn {
     let idempotency = key.map(|key| IdempotencyKey {
         key,
@@ -184,7 +184,7 @@ pub fn idempotency_key(header: &[u8]) -> Result<String, Problem> {
     }
 }
 
-/// What stands before the closing quote, which is the last character; `\"` and `\\` are escapes.
+/// The text before the closing quote, which is the last character; `\"` and `\\` are escapes.
 fn unquoted(rest: &str) -> Option<String> {
     let mut key = String::new();
     let mut characters = rest.chars();
@@ -226,7 +226,7 @@ fn object(body: &[u8], known: &[&'static str]) -> Result<Map<String, Value>, Pro
     let Some((name, meant)) = unknown.find_map(|name| Some((name, misspelt(name, known)?))) else {
         return Ok(members);
     };
-    // RFC 6901 §3; a name that is close to one of ours is short.
+    // RFC 6901 §3; a name that is close to a known one is short.
     let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     Err(Problem::at_member(
         Code::InvalidRequest,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::time::Time;
 
-/// What became of a tool call.
+/// The status of a tool call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = ToolCallStatus)]
@@ -33,15 +33,15 @@ pub struct ToolErrorObject {
     /// The cause: `unknown_tool`, `invalid_arguments`, `failed`, `timed_out`, `unavailable`,
     /// `too_large`, `not_run` or `unknown_outcome`.
     pub code: &'static str,
-    /// What happened.
+    /// The details.
     pub message: String,
 }
 
-/// What came of a tool call.
+/// The result of a tool call.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ToolOutcome)]
 pub struct OutcomeObject {
-    /// What became of it.
+    /// Its status.
     pub status: CallState,
     /// The tool's answer, byte for byte.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,10 +108,10 @@ pub struct ToolCallObject {
     pub id: Uuid,
     /// The tool.
     pub tool_name: String,
-    /// What the agent gave it, byte for byte.
+    /// The arguments from the agent, byte for byte.
     #[schema(value_type = serde_json::Value)]
     pub parameters: Box<RawValue>,
-    /// What came of it.
+    /// The outcome.
     #[serde(flatten)]
     pub outcome: OutcomeObject,
 }

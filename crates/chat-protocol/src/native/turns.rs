@@ -14,7 +14,7 @@ use crate::time::Time;
 pub struct ConversationObject {
     /// Its id.
     pub id: Uuid,
-    /// What it is called.
+    /// Its title.
     pub title: String,
     /// When it was begun.
     #[schema(value_type = String, format = DateTime)]
@@ -35,7 +35,7 @@ impl From<&Conversation> for ConversationObject {
     }
 }
 
-/// Where a turn stands.
+/// The status of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = TurnStatus)]
@@ -79,7 +79,7 @@ impl From<&TurnStatus> for TurnState {
 pub struct TurnErrorObject {
     /// The cause, one of the codes of problems.
     pub code: &'static str,
-    /// What happened.
+    /// The details.
     pub message: String,
 }
 
@@ -151,7 +151,8 @@ impl From<FinishReason> for FinishReasonName {
     }
 }
 
-/// What the agent did not read, because the conversation is longer than it can read.
+/// The part of a conversation that the agent did not read, because it is longer than the agent can
+/// read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Context)]
 pub struct ContextObject {
@@ -159,7 +160,8 @@ pub struct ContextObject {
     pub turns_left_out: u64,
 }
 
-/// What the agent did not read for the answer of a turn; `None` if it read everything.
+/// The part of the conversation that the agent did not read for a turn; `None` if it read
+/// everything.
 pub(super) fn context(turn: &Turn) -> Option<ContextObject> {
     (turn.turns_left_out > 0).then_some(ContextObject {
         turns_left_out: turn.turns_left_out,
@@ -174,11 +176,11 @@ pub struct TurnObject {
     pub id: Uuid,
     /// The conversation it belongs to.
     pub conversation_id: Uuid,
-    /// Where it stands.
+    /// Its status.
     pub status: TurnState,
-    /// Whether somebody asked to cancel it.
+    /// Whether its cancellation was requested.
     pub cancel_requested: bool,
-    /// The turn that this one answers anew.
+    /// The turn that this one retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
     /// Whether a retry has taken this turn's place.
@@ -195,7 +197,8 @@ pub struct TurnObject {
     /// Why the agent stopped writing its answer. Absent if it did not end the answer itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
-    /// What the agent did not read for its answer. Absent if it read the whole conversation.
+    /// The part of the conversation that the agent did not read for its answer. Absent if it read
+    /// all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
     /// Why it failed.

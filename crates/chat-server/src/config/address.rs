@@ -1,4 +1,4 @@
-//! Addresses of other sites, fit to stand in headers and in pages.
+//! Addresses of other sites, valid in headers and in pages.
 
 use figment::value::Value;
 

@@ -62,7 +62,7 @@ impl Setting for McpServers {
 
 fn json(value: &Layered) -> Result<Value, String> {
     match text(value) {
-        // The parser's message tells the place, and nothing of the text.
+        // The parser's message has the place, and nothing of the text.
         Some(text) => serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}")),
         None => value
             .deserialize()

@@ -13,20 +13,20 @@ use secrecy::{ExposeSecret, SecretString};
 /// A kind of setting. It is written as text; a TOML file may also write numbers and booleans as
 /// such.
 pub(super) trait Setting: Sized {
-    /// What is expected, fit for "… is not …".
+    /// The expected form, to complete "… is not …".
     const EXPECTED: &'static str;
     /// Whether the value must never be shown.
     const SECRET: bool = false;
 
-    /// The setting that this text stands for.
+    /// The setting of this text.
     fn parse(text: &str) -> Option<Self>;
 
-    /// What is wrong with a text that is none, fit for "… {fault}".
+    /// The problem of an invalid text, to complete "… {fault}".
     fn fault(_text: &str) -> String {
         format!("is not {}", Self::EXPECTED)
     }
 
-    /// What exactly is wrong with a value that is none, if more can be said than what is expected.
+    /// The exact problem of an invalid value, if there is more to say than the expected form.
     /// Holds nothing of a secret.
     fn faults(_value: &Value) -> Vec<String> {
         Vec::new()
@@ -204,7 +204,7 @@ fn split_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-/// What answers.
+/// The kind of agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentKind {
     /// Offline rules.
@@ -246,7 +246,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// What is logged, checked.
+/// The checked filter of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(pub String);
 
@@ -295,7 +295,7 @@ impl DatabaseUrl {
         self.0.expose_secret()
     }
 
-    /// A file beside the database, for what belongs to it: `chat.db` has `chat.db-tasks`. In the
+    /// A file next to the database that belongs to it: `chat.db` has `chat.db-tasks`. In the
     /// working directory if the database is no file.
     pub fn beside(&self, suffix: &str) -> PathBuf {
         let path = self
@@ -335,7 +335,7 @@ impl Setting for DatabaseUrl {
     }
 }
 
-/// What people might want to say.
+/// Suggestions for a first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suggestions(pub Vec<String>);
 

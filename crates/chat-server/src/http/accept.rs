@@ -1,4 +1,4 @@
-//! What form of an answer a client wants, where a route has several (RFC 9110 §12.5.1). A route
+//! The form of an answer that a client wants, where a route has several (RFC 9110 §12.5.1). A route
 //! with one form sends that form, whatever the client accepts.
 
 use actix_web::HttpRequest;
@@ -66,7 +66,7 @@ fn is_of_problems(element: &str) -> bool {
 }
 
 /// A media range of a header. What is none is passed over, and a quality may begin with its point:
-/// Java's own client sends `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2` unless it is told
+/// Java's own client sends `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2` unless it is set
 /// otherwise.
 fn range(element: &str) -> Option<QualityItem<Mime>> {
     element.replace("q=.", "q=0.").parse().ok()

@@ -28,10 +28,10 @@ pub struct ReplyOptions {
     pub shown: ReplyScope,
 }
 
-/// Begins a turn and answers with it. The turn goes on when the client does not wait.
+/// Begins a turn and answers with it. The turn continues if the client does not wait.
 ///
 /// # Errors
-/// What `begin` refuses; the problem of a turn that failed; `ReplyTimeout` if a reply would take
+/// The errors of `begin`; the problem of a turn that failed; `ReplyTimeout` if a reply would take
 /// longer than the limit.
 pub async fn answer<F>(
     state: &AppState,
@@ -103,8 +103,8 @@ async fn ended(state: &AppState, mut news: TurnStream) -> Result<(Turn, Vec<Item
     let mut items = Vec::new();
     loop {
         let next = tokio::select! {
-            // What is known goes first: who has waited for the end gets it, even from a server that
-            // leaves.
+            // Known events go first: a client that has waited for the end gets it, even from a
+            // server that leaves.
             biased;
             next = news.next() => next,
             () = state.leaving.cancelled() => return Err(Code::ShuttingDown.into()),

@@ -1,4 +1,4 @@
-//! Who asks.
+//! Authentication of requests.
 
 use std::future::{Ready, ready};
 
@@ -39,7 +39,7 @@ pub async fn require_path_user(
     admit(caller, request, next).await
 }
 
-/// The same where the path names no user: whoever the token is of.
+/// The same where the path names no user: the caller is the token's user.
 ///
 /// # Errors
 /// Those of the layers below.

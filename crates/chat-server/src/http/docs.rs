@@ -18,8 +18,8 @@ use utoipa_swagger_ui::Config;
 use crate::http::files::{self, Coded, Served};
 use crate::problem::ApiError;
 
-/// What the pages may do: their own scripts, styles and requests. Swagger UI sets styles from its
-/// scripts and draws with `data:`.
+/// The content security policy of the pages: their own scripts, styles and requests. Swagger UI
+/// sets styles from its scripts and draws with `data:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
                       font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

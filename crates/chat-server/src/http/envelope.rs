@@ -1,4 +1,4 @@
-//! What every request and every answer has in common: an id, a span in the log, headers, and
+//! Common to every request and every answer: an id, a span in the log, headers, and
 //! problems instead of bare errors.
 
 use std::panic::AssertUnwindSafe;
@@ -135,7 +135,7 @@ fn sent_in_pieces(
         .map_body(|_, body| BoxBody::new(Held::new(body, reservation)))
 }
 
-/// What an error's own answer says besides its body. Without the headers of CORS no page of another
+/// The headers of an error's own answer. Without the headers of CORS no page of another
 /// origin could read the problem.
 fn is_kept(name: &HeaderName) -> bool {
     [header::ALLOW, header::WWW_AUTHENTICATE, header::VARY].contains(name)

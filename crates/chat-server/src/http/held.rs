@@ -1,4 +1,4 @@
-//! What a reply holds in memory until its client has read it.
+//! The memory that a reply holds until its client has read it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -101,7 +101,7 @@ pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 
 /// The settings of the chat page
 ///
-/// What it needs to know before anybody has signed in.
+/// The settings that the page needs before sign-in.
 #[utoipa::path(get, operation_id = "getPageSettings", path = "/page-settings", tag = "server", security(()), responses((status = 200, description = "The settings.", body = PageSettings)))]
 pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(&state.page.settings)

@@ -1,4 +1,4 @@
-//! What stands in the path, the query and the headers of a request.
+//! Parameters in the path, the query and the headers of a request.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;

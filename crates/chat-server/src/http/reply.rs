@@ -37,7 +37,7 @@ const KEPT_BYTES: usize = 128 << 10;
 /// Pieces that are on their way to the connection.
 const PIECES_AHEAD: usize = 2;
 
-/// What a long reply holds at most in all, in bytes: its text, the pieces on their way, and the
+/// The most that a long reply holds, in bytes: its text, the pieces on their way, and the
 /// connection's own buffer.
 const HELD_BYTES: usize = KEPT_BYTES + (PIECES_AHEAD + 2) * PIECE;
 
@@ -113,7 +113,7 @@ struct Incomplete;
 struct Place {
     /// The last turn before it; `None` at the start.
     after: Option<Ordinal>,
-    /// Whether a message stands before it.
+    /// Whether a message comes before it.
     has_messages: bool,
 }
 
@@ -352,8 +352,8 @@ impl Reply {
     ) -> Result<(), ApiError> {
         let needs_decision = match &self.hidden {
             None => true,
-            // What supersedes any turn of the reply after its own turn has ended supersedes that
-            // one too.
+            // A retry that supersedes any turn of the reply after its own turn has ended supersedes
+            // that one too.
             Some(Hidden::SupersededNow) => logs
                 .iter()
                 .any(|log| log.turn.superseded && log.turn.id != self.id),
@@ -384,8 +384,8 @@ impl Reply {
         Ok(())
     }
 
-    /// What the retries up to the reply's turn superseded after a place: from the retried turn up
-    /// to the retry.
+    /// The turns that the retries up to the reply's turn superseded after a place: from the retried
+    /// turn up to the retry.
     async fn superseded_ranges(
         &self,
         mut after: Option<Ordinal>,

@@ -12,10 +12,10 @@ use chat_protocol::problem::Code;
 use crate::http::{caller, chat, chatkit, conversations, docs, health, page, turns};
 use crate::problem::ApiError;
 
-/// Where the routes of a user stand; everything below needs a token of that user.
+/// The prefix of a user's routes; everything below needs a token of that user.
 const USER: &str = "/api/{user_id}";
 
-/// What needs a token and names no user: it is the token's.
+/// Routes that need a token and name no user: the user is the token's.
 const OF_TOKEN: &str = "/chatkit";
 
 /// A route.
@@ -25,7 +25,7 @@ pub struct Endpoint {
     pub method: &'static Method,
     /// Its path.
     pub path: &'static str,
-    /// What it may refuse or fail at, besides what [`Endpoint::codes`] adds.
+    /// Its errors, besides those that [`Endpoint::codes`] adds.
     own_codes: &'static [&'static [Code]],
     /// The parameters of its query; `None` for pages and their files, whose links may carry
     /// anything.
@@ -39,7 +39,7 @@ impl Endpoint {
         self.path.starts_with(USER)
     }
 
-    /// Whether it is for whoever the token is of.
+    /// Whether its user is that of the token.
     fn is_of_token(&self) -> bool {
         self.path == OF_TOKEN
     }
@@ -106,7 +106,7 @@ const TITLE: &[Code] = &[Code::InvalidTitle];
 const SHUTTING_DOWN: &[Code] = &[Code::ShuttingDown];
 const SIGN_IN: &[Code] = &[Code::InvalidRequest, Code::InvalidSignInCode];
 const MISSING: &[Code] = &[Code::NotFound];
-/// Of what begins a turn and waits for its end.
+/// Errors of a route that begins a turn and waits for its end.
 const ANSWER: &[Code] = &[
     Code::InvalidIdempotencyKey,
     Code::IdempotencyMismatch,
@@ -127,7 +127,7 @@ const ANSWER: &[Code] = &[
     Code::ReplyTimeout,
 ];
 
-/// Of ChatKit's requests; what the user should read is told in a stream instead.
+/// Errors of ChatKit's requests; those that the user should read are events of a stream.
 const CHATKIT: &[Code] = &[
     Code::Unsupported,
     Code::InvalidIdempotencyKey,
@@ -226,7 +226,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config.default_service(web::to(not_found));
 }
 
-/// Endpoints that stand together in the table and have the same path.
+/// Endpoints that are neighbours in the table and have the same path.
 fn by_path<'a>(
     endpoints: impl Iterator<Item = &'a Endpoint>,
 ) -> Vec<(&'static str, Vec<&'a Endpoint>)> {

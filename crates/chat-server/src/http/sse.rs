@@ -25,17 +25,17 @@ use crate::state::AppState;
 /// larger pieces.
 const FRAMES_AHEAD: usize = 4;
 
-/// Writes the news of a turn in one protocol.
+/// Encodes the events of a turn in one protocol.
 pub trait Encoder: Send + 'static {
     /// The frames of an event, after which the reader has come to `cursor`; nothing if the protocol
-    /// does not tell it.
+    /// has none for it.
     fn event(&mut self, cursor: Cursor, event: &TurnEvent) -> String;
 
-    /// The last frame for a client that is to read on elsewhere or later.
+    /// The last frame for a client that is to resume elsewhere or later.
     fn broken(&self, problem: Problem) -> String;
 }
 
-/// How a stream came to its end.
+/// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEnd {
     /// All events were sent.
@@ -49,7 +49,7 @@ pub enum StreamEnd {
 }
 
 /// The news of a turn in the protocol of our own, behind the frame `first`, until its end, until
-/// this server leaves, or until the client is too slow: then it goes on with another request.
+/// this server shuts down, or until the client is too slow: then it resumes with another request.
 pub fn stream(
     state: &AppState,
     subject: Subject,
@@ -58,7 +58,7 @@ pub fn stream(
 ) -> HttpResponse {
     let (writer, body) = SseWriter::new(state, subject);
     // Not in the body itself: actix-web asks nothing of a body whose client does not read, and it
-    // would keep the news for ever.
+    // would keep the events forever.
     let run = async move {
         let mut writer = writer;
         writer.run(first.unwrap_or_default(), news).await;
@@ -69,8 +69,8 @@ pub fn stream(
     response(body, CancellationToken::new())
 }
 
-/// The answer that a writer fills. `taken` is cancelled when the client has taken its head and the
-/// first frames.
+/// The answer that a writer fills. `taken` is cancelled when the client has received its head and
+/// the first frames.
 pub fn response(mut body: Receiver<Bytes>, taken: CancellationToken) -> HttpResponse {
     let frames = stream::poll_fn(move |context| {
         let next = body.poll_recv(context);
@@ -89,7 +89,7 @@ pub fn response(mut body: Receiver<Bytes>, taken: CancellationToken) -> HttpResp
         .streaming(frames.map(Ok::<_, Infallible>))
 }
 
-/// What a stream in the protocol of our own is about.
+/// The subject of a stream in the native protocol.
 pub struct Subject {
     /// The id of the request.
     pub request: Option<Uuid>,
@@ -112,7 +112,7 @@ impl Encoder for Subject {
     }
 }
 
-/// Carries the news of a turn to the body of an answer.
+/// Writes the events of a turn to the body of an answer.
 pub struct SseWriter<E> {
     encoder: E,
     frames: Sender<Bytes>,
@@ -122,7 +122,7 @@ pub struct SseWriter<E> {
 }
 
 impl<E: Encoder> SseWriter<E> {
-    /// A writer, and what it fills.
+    /// A writer, and the body it fills.
     pub fn new(state: &AppState, encoder: E) -> (Self, Receiver<Bytes>) {
         let (frames, body) = channel(FRAMES_AHEAD);
         let (keep_alive, write_time) = (state.limits.keep_alive, state.limits.write_time);
@@ -138,13 +138,13 @@ impl<E: Encoder> SseWriter<E> {
         )
     }
 
-    /// Runs until nothing more is to be told, or nobody hears it.
+    /// Runs until all events are sent, or the client is gone.
     pub async fn run(&mut self, first: String, mut news: TurnStream) -> StreamEnd {
         let mut told = self.write(first).await;
         while told == StreamEnd::Completed {
             let next = tokio::select! {
-                // What is known goes first: who has waited for the end of a turn gets it, even from
-                // a server that leaves.
+                // Known events go first: a client that has waited for the end of a turn gets it,
+                // even from a server that shuts down.
                 biased;
                 next = timeout(self.keep_alive, news.next()) => next,
                 () = self.leaving.cancelled() => return self.break_off(Code::ShuttingDown.into()).await,
@@ -166,8 +166,8 @@ impl<E: Encoder> SseWriter<E> {
         StreamEnd::Interrupted
     }
 
-    /// Sends frames, if there are any; [`StreamEnd::Completed`] if they found their way before the client's
-    /// time was over.
+    /// Sends frames, if there are any; [`StreamEnd::Completed`] if they found their way before the
+    /// client's time was over.
     pub async fn write(&self, frames: String) -> StreamEnd {
         if frames.is_empty() {
             return StreamEnd::Completed;

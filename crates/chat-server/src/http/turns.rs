@@ -1,4 +1,4 @@
-//! A turn: how it stands, its events, stopping it, answering its message anew.
+//! A turn: its status, its events, its cancellation, its retry.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::state::AppState;
 
 /// Get a turn
 ///
-/// As it stands in the database: its status, its messages with their tool calls, and the text that
+/// The turn in the database: its status, its messages with their tool calls, and the text that
 /// is being written.
 #[utoipa::path(
     get,
@@ -73,7 +73,7 @@ pub async fn events(
     let id = parameters::turn(&request)?;
     let cursor = parameters::resume(&request, id)?;
     let watched = state.call(move |service| async move {
-        // Who reads on knows the turn.
+        // A client that resumes knows the turn.
         let turn = if cursor.is_none() {
             Some(service.turn(&owner, id).await?.turn)
         } else {

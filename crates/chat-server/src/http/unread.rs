@@ -1,7 +1,7 @@
-//! Bodies that nobody reads to their end.
+//! Bodies that are not read to their end.
 //!
-//! actix-http goes on reading a chunked body after its reader was dropped, for as long as the
-//! client keeps sending or keeps silent, so that anybody could hold connections. A body that is
+//! actix-http continues to read a chunked body after its reader was dropped, for as long as the
+//! client keeps sending or keeps silent, so that any client could hold connections. A body that is
 //! still there when the answer has been sent makes it close the connection, and that is what is
 //! done here.
 

@@ -1,10 +1,11 @@
-//! What PostgreSQL's errors say (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+//! Meaning of PostgreSQL's errors
+//! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
 use chat_domain::Unavailability;
 use sqlx::Error;
 use sqlx::error::DatabaseError;
 
-/// What an error says of the whole database.
+/// Why the whole database is unavailable, if an error means that.
 pub(crate) fn unavailability(error: &Error) -> Option<Unavailability> {
     match error {
         Error::Database(refusal) => by_code(&code(refusal.as_ref())),
@@ -34,7 +35,7 @@ fn by_code(code: &str) -> Option<Unavailability> {
     }
 }
 
-/// Whether the same transaction, begun anew, may well succeed: it was the victim of another one, in
+/// Whether a retry of the same transaction may succeed: it was the victim of another one, in
 /// a deadlock, or because both stored the same key and neither saw the other's (two requests with
 /// one idempotency key: the second one then finds what the first one stored).
 pub(crate) fn is_transient(error: &Error) -> bool {

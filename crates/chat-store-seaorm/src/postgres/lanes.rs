@@ -20,10 +20,10 @@ use crate::batch::{self, QUEUE, TransactionRunner, write};
 use crate::error::StoreFault;
 use crate::job::BatchedWrite;
 
-/// How often a transaction that failed in passing is begun anew.
+/// How often a transaction is retried after a transient failure.
 const TRIES: u32 = 5;
 
-/// The pause before a transaction is begun anew, growing with each try.
+/// The pause before a transaction is retried, growing with each try.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Does commands until it is dropped.
@@ -36,7 +36,7 @@ pub(crate) struct Lanes {
 struct Shared {
     source: Backend,
     waiting: Mutex<mpsc::Receiver<BatchedWrite>>,
-    /// One for each lane; whoever has them all is alone.
+    /// One for each lane; a holder of all of them is alone.
     permits: Semaphore,
     lanes: u32,
     tasks: TaskTracker,
@@ -45,8 +45,8 @@ struct Shared {
 }
 
 impl Lanes {
-    /// Lets so many `lanes` work beside each other, each on at most `batch` commands at once, for
-    /// at most `limit`.
+    /// Starts so many `lanes`, each of which does at most `batch` commands at once, within
+    /// `limit`.
     pub(crate) fn start(pool: Pool, batch: usize, lanes: u32, limit: Duration) -> Self {
         let lanes = lanes.max(1);
         let (jobs, waiting) = mpsc::channel(QUEUE);
@@ -106,7 +106,7 @@ async fn keep(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
     {}
 }
 
-/// Does what waits, until nobody can send any more.
+/// Does the queued commands, until no caller can send any more.
 async fn lane(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
     let mut jobs = Vec::new();
     loop {
@@ -114,7 +114,7 @@ async fn lane(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
         let count = tokio::select! {
             count = waiting.recv_many(&mut jobs, batch) => count,
             () = closing.cancelled() => {
-                // What was let in is done still.
+                // Accepted commands are still done.
                 waiting.close();
                 waiting.recv_many(&mut jobs, batch).await
             }
@@ -145,7 +145,7 @@ impl Shared {
 
 #[async_trait]
 impl TransactionRunner for Shared {
-    /// Begins anew what failed in passing.
+    /// Retries after transient failures.
     async fn transact(&self, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault> {
         let deadline = Instant::now() + self.limit;
         let mut uncertain = false;

@@ -18,13 +18,13 @@ use crate::sql::{Row, Sql};
 /// How many statements each connection keeps prepared.
 const PREPARED: usize = 256;
 
-/// The lock that whoever changes the schema holds: the first eight bytes of `chat-migrations`.
+/// The lock that a process holds while it migrates: the first eight bytes of `chat-migrations`.
 const MIGRATING: i64 = i64::from_be_bytes(*b"chat-mig");
 
 /// How long a pooler with a single connection is waited for when it is put to the test.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Joins whoever uses the database, and brings it to where the store can use it.
+/// Joins the other users of the database, and brings it to where the store can use it.
 pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenError> {
     let connect = PgConnectOptions::from_str(url).map_err(|error| OpenError::Url {
         reason: error.to_string(),
@@ -107,7 +107,7 @@ async fn bring_up_to_date(db: &DatabaseConnection, migrate: bool) -> Result<(), 
     transaction
         .execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATING})"))
         .await?;
-    // Others may have done it meanwhile.
+    // Another process may have done it since.
     if must_migrate(chat_migrations::compare(&transaction).await?, migrate)? {
         tracing::info!("migrating the database");
         chat_migrations::apply(&transaction).await?;

@@ -27,10 +27,10 @@ impl Pool {
         let limit = options.statement_timeout.as_millis();
         let settings = [
             format!("statement_timeout = {limit}"),
-            // Whoever is stopped in the middle of a transaction must not keep others from the rows
-            // it has locked.
+            // A process that is stopped in the middle of a transaction must not keep others from
+            // the rows it has locked.
             format!("idle_in_transaction_session_timeout = {limit}"),
-            // All that is written is found by index, so planning anew for each call gains nothing
+            // Every statement finds its rows by index, so a new plan for each call gains nothing
             // and costs more than the rest.
             "plan_cache_mode = force_generic_plan".to_owned(),
             "enable_seqscan = off".to_owned(),
@@ -72,7 +72,7 @@ impl Pool {
         Ok(session)
     }
 
-    /// Lets nobody in any more, and closes what is idle.
+    /// Refuses further callers, and closes the idle connections.
     pub(crate) fn close(&self) {
         self.connections.pool.close();
     }

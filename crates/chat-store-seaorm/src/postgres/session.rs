@@ -19,7 +19,7 @@ use crate::sql::{Bound, Dialect, Row, Sql, Value};
 /// A connection in use, in a transaction or not.
 ///
 /// It goes back to its pool only if all that was done on it ended well. In any other case it is
-/// closed: after an error or a dropped call nobody knows what the database holds for it (a dropped
+/// closed: after an error or a dropped call its state in the database is unknown (a dropped
 /// `BEGIN` of sqlx 0.9 would leave the next user inside a transaction that is never committed).
 pub(crate) struct Session {
     /// `None` only while this is dropped.
@@ -54,7 +54,7 @@ impl Session {
     pub(crate) async fn commit(mut self) -> Result<(), StoreFault> {
         let committed = self.simple("COMMIT".to_owned()).await;
         self.in_transaction = committed.is_err();
-        // Until it is answered, nobody knows what became of it.
+        // Until it is answered, its outcome is unknown.
         committed.map_err(|fault| {
             if fault.unavailability().is_some() {
                 StoreFault::CommitOutcomeUnknown(Box::new(fault))
@@ -84,7 +84,7 @@ impl Session {
         Ok(rows.await?.into_iter().map(QueryResult::from).collect())
     }
 
-    /// Runs statements that change rows as one: one way there and back. Returns how many rows each
+    /// Runs statements that change rows as one, in one round trip. Returns how many rows each
     /// of the updates has changed.
     pub(crate) async fn execute_as_one(
         &self,

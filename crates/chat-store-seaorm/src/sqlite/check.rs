@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::error::StoreFault;
 
-/// How long a server waits for the check before it serves. The check of a larger database goes on
+/// How long a server waits for the check before it serves. The check of a larger database continues
 /// while the server works.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
@@ -18,7 +18,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(60);
 /// wanted.
 const INSTRUCTIONS: i32 = 10_000;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The database is whole, as far as the check sees.
@@ -73,7 +73,7 @@ impl Check {
             .map(|done| done.unwrap_or_else(|error| Finding::Unknown(error.to_string())))
     }
 
-    /// What cancels the check.
+    /// Cancels the check.
     pub(super) fn cancel_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.cancelled)
     }

@@ -25,7 +25,7 @@ pub(crate) fn is_failed_write(code: i32) -> bool {
     code == IOERR_WRITE
 }
 
-/// What an extended result code says about the whole database.
+/// Why the whole database is unavailable, if an extended result code means that.
 pub(crate) fn unavailability(code: i32) -> Option<Unavailability> {
     if is_damage(code) {
         return Some(Unavailability::Damaged);

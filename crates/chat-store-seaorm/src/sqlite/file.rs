@@ -1,4 +1,4 @@
-//! The database's file and the files beside it: who holds it, and whether it is what it should be.
+//! The database's file and its side files: the lock on it, and whether it is the file it should be.
 
 use std::fs::{self, File, TryLockError};
 use std::io;

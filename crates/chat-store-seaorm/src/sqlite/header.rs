@@ -9,7 +9,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 const LENGTH: usize = 100;
 
-/// The parts of the header that tell one state of a file from another.
+/// The parts of the header that distinguish one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Whether the file is in write-ahead mode. Only such a file can have a write-ahead log.

@@ -1,4 +1,4 @@
-//! Files that a server which was killed has left beside its database.
+//! Side files that a killed server has left with its database.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -18,7 +18,7 @@ pub(super) const JOURNAL: &str = "-journal";
 /// The length of a write-ahead log without entries (<https://sqlite.org/walformat.html>).
 const LOG_HEADER: u64 = 32;
 
-/// Why the files beside a database forbid to open it.
+/// Why the side files of a database forbid to open it.
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The database is missing or empty, and this file holds data of one.
@@ -45,7 +45,7 @@ impl Refused {
     }
 }
 
-/// Refuses an empty or missing database beside files that hold data: SQLite would delete them.
+/// Refuses an empty or missing database with side files that hold data: SQLite would delete them.
 pub(super) fn refuse(path: &Path) -> Result<(), Refused> {
     for (suffix, holds_data) in [(LOG, has_log(path)?), (JOURNAL, has_journal_of_data(path)?)] {
         if holds_data {
@@ -58,7 +58,7 @@ pub(super) fn refuse(path: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Refuses a database whose header shows that the write-ahead log beside it is not its own: SQLite
+/// Refuses a database whose header shows that the write-ahead log is not its own: SQLite
 /// would lay the log over it.
 pub(super) fn refuse_foreign_log(path: &Path, header: &Header) -> Result<(), Refused> {
     if header.is_write_ahead || !has_log(path)? {

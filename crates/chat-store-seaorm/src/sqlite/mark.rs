@@ -1,8 +1,8 @@
-//! The mark of a server that serves a database: what tells afterwards whether the file is still the
+//! The mark of a server that serves a database: shows afterwards whether the file is still the
 //! one that was served.
 //!
 //! Each server writes a number of its own into the header of the file, and the header's numbers
-//! into a file beside it, which it removes when it has closed the database in order. A backup that
+//! into a side file, which it removes when it has closed the database in order. A backup that
 //! is put in the place of the file has another number, or (if SQLite copied it) another schema
 //! cookie.
 
@@ -53,7 +53,7 @@ impl Mark {
         })
     }
 
-    /// Leaves the mark beside the database.
+    /// Writes the mark next to the database.
     pub(super) fn write(self, database: &Path) -> io::Result<()> {
         Self::remove(database)?;
         let mut file = File::options()

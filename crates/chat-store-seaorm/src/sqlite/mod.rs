@@ -64,7 +64,7 @@ pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction
     .await
 }
 
-/// An open database file: one connection that writes, and others that read beside it.
+/// An open database file: one connection that writes, and others that read.
 #[derive(Debug)]
 pub(crate) struct Sqlite {
     pub(crate) writer: DatabaseConnection,
@@ -108,13 +108,13 @@ impl Sqlite {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// The fault that a caller is told: the one that SQLite reported, or its cause where that is
+    /// The fault that a caller gets: the one that SQLite reported, or its cause where that is
     /// known.
     ///
     /// Damage is noted, and not forgotten before the database is opened again.
     pub(crate) fn explain(&self, fault: StoreFault) -> StoreFault {
         if fault.is_damage() {
-            // Pages that are missing because somebody has cut the file are no damage: it may be put
+            // Pages that are missing because the file was cut are no damage: it may be put
             // back.
             if !self.is_in_place() {
                 return StoreFault::FileReplaced;
@@ -291,11 +291,11 @@ impl FileLock {
         }
     }
 
-    /// Checks the database if a write-ahead log was left beside it. Returns the check if it takes
+    /// Checks the database if a write-ahead log was left with it. Returns the check if it takes
     /// longer than the server may wait.
     ///
     /// The connection only reads: whatever is wrong, the files stay as they are, so that a backup
-    /// that was put beside the log of another database is not spoiled.
+    /// that was put next to the log of another database is not spoiled.
     async fn check(&self, options: &OpenOptions) -> Result<Option<Check>, OpenError> {
         let io_error = |source| OpenError::File {
             path: self.path.clone(),
@@ -370,7 +370,7 @@ impl FileLock {
         .await
     }
 
-    /// Connections that read beside it.
+    /// Connections that read.
     async fn readers(&self, count: u32, timeout: Duration) -> Result<DatabaseConnection, DbErr> {
         self.connect(count, timeout, |options| options.read_only(true))
             .await
@@ -404,7 +404,7 @@ impl FileLock {
                     .pragma("journal_size_limit", WAL_KEPT.to_string());
                 role(options)
             })
-            // After a failed COMMIT, sqlx 0.9 goes on believing that the connection is inside a
+            // After a failed COMMIT, sqlx 0.9 still believes that the connection is inside a
             // transaction: it never works again.
             .map_sqlx_sqlite_before_acquire(|connection, _| {
                 Box::pin(async move { Ok(!connection.is_in_transaction()) })

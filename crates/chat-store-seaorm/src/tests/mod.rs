@@ -1,4 +1,4 @@
-//! What cannot be seen from outside: the statements, and connections that fail.
+//! Properties that cannot be seen from outside: the statements, and connections that fail.
 
 mod faults;
 mod statements;

@@ -37,7 +37,7 @@ impl Heard {
     }
 }
 
-/// A store whose statements are heard, and a connection beside it.
+/// A store whose statements are recorded, and another connection.
 async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
     let folder = tempfile::tempdir().unwrap();
     let options = OpenOptions::default();

@@ -12,7 +12,7 @@ use crate::job::{Command, CommandError};
 use crate::savepoint;
 use crate::sql::{Row, Sql};
 
-/// What the owner of a turn is told that was found damaged.
+/// The failure that the owner of a damaged turn sees.
 const DAMAGED: &str = "The server could not read a part of this conversation.";
 
 /// Ends a turn, whatever its items are.
@@ -97,7 +97,7 @@ pub(crate) async fn release(db: &Db, turn: TurnId) -> Result<(), StoreFault> {
     release.bind(turn.0).execute(db).await.map(drop)
 }
 
-/// Locks the turn's conversation, in which nobody else begins or ends a turn then.
+/// Locks the turn's conversation, so that no other transaction begins or ends a turn in it.
 async fn lock(db: &Db, turn: TurnId) -> Result<(), StoreFault> {
     let conversation = Sql::new("SELECT conversation_id FROM turns WHERE id = ").bind(turn.0);
     Sql::new("SELECT c.id FROM conversations c WHERE c.id")
@@ -180,8 +180,8 @@ async fn end_calls(db: &Db, turn: TurnId, at: Timestamp) -> Result<(), StoreFaul
     Ok(())
 }
 
-/// Begins the turn that waits longest, in nobody's hands. If it is to be cancelled, whoever claims
-/// it does that.
+/// Starts the first queued turn without a holder. If it is to be cancelled, the worker that claims
+/// it does so.
 async fn begin_next(db: &Db, ended: TurnId) -> Result<(), StoreFault> {
     let waiting = Sql::new("SELECT w.id FROM turns w WHERE w.ended_at IS NULL AND w.status = '")
         .push(codes::QUEUED)

@@ -17,7 +17,7 @@ use crate::sql::{Row, Sql, Value};
 struct Queries<'a>(&'a LogNeeds);
 
 impl Queries<'_> {
-    /// Selects the conversations, and locks them until the end of the transaction: whoever else
+    /// Selects the conversations, and locks them until the end of the transaction: any other that
     /// begins, grows, ends, cancels or claims a turn of theirs waits. In order of their ids, so
     /// that no two transactions wait for each other.
     fn conversations(&self) -> Option<Sql> {
@@ -47,7 +47,7 @@ impl Queries<'_> {
 
     /// Selects the items that are named, the turns that are, those that used the idempotency keys,
     /// and of the conversations' open ones as few as will do: they may be many, and each batch
-    /// would fetch them all again. How many there are is counted beside one of them, by a statement
+    /// would fetch them all again. How many there are is counted with one of them, by a statement
     /// that begins only when the conversations are locked.
     fn rows(&self) -> Sql {
         let select = |open: &'static str| {
@@ -82,7 +82,7 @@ impl Queries<'_> {
             );
         }
         if !self.0.ending.is_empty() {
-            // What runs, and what waits up to the first that is still wanted.
+            // The running turn, and the queued ones up to the first that is not cancelled.
             let next = another(OPEN_BESIDE_ENDING)
                 .push("turns e JOIN turns t ON t.conversation_id = e.conversation_id AND t.ended_at IS NULL AND t.ordinal <= ")
                 .push("COALESCE((SELECT w.ordinal FROM turns w WHERE w.conversation_id = e.conversation_id AND w.ended_at IS NULL ")
@@ -131,7 +131,7 @@ fn ids(turns: &[TurnId]) -> impl Iterator<Item = Uuid> {
     turns.iter().map(|id| id.0)
 }
 
-/// What follows [`rows::TURN`]: as many columns as items have, and the ledger's own.
+/// The columns after [`rows::TURN`]: as many as items have, and the ledger's own.
 const LEDGER: &str = ", t.draft_message_id, CAST(NULL AS TEXT), CAST(NULL AS TEXT), \
     t.owner, t.holder, t.epoch, t.attempt, t.next_id, t.idempotency_key, t.fingerprint, t.spent_us, \
     (SELECT r.ordinal FROM turns r WHERE r.id = t.retry_of), ";

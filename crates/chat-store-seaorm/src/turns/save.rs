@@ -26,7 +26,7 @@ pub(super) async fn save(db: &Db, changes: &Changes) -> Result<(), StoreFault> {
     );
     writes.update_turns(changed(false));
     if changed(true).next().is_some() || changes.new_turns.iter().any(TurnRow::is_running) {
-        // What stops running goes first: at no moment may two turns of a conversation run.
+        // Turns that stop running go first: at no moment may two turns of a conversation run.
         writes.flush(db).await?;
     }
     writes.update_turns(changed(true));
@@ -109,8 +109,8 @@ impl Writes {
     }
 
     /// Updates rows from the new values `v`, each of which must find its row as it was read:
-    /// whatever else has changed it meanwhile, the decisions of this batch would rest on what is
-    /// not so any more.
+    /// if another transaction has changed it since, the decisions of this batch would rest on a
+    /// state that is gone.
     fn update<const N: usize>(
         &mut self,
         v: &'static str,
@@ -215,7 +215,7 @@ fn new_conversation(row: &NewConversation) -> [Value; 7] {
     ]
 }
 
-/// The columns that say where a turn stands: status, cause and message of its failure, time of its
+/// The columns of a turn's status: status, cause and message of its failure, time of its
 /// end.
 fn status_values(status: &TurnStatus) -> [Value; 4] {
     let ended = |status: &str, at: i64, kind: Option<&str>, message: Option<&str>| {

@@ -33,10 +33,10 @@ pub(crate) fn is_route(path: &str) -> bool {
 #[schema(as = ChatKitRequest, example = json!({"type": "threads.list", "params": {}}))]
 #[allow(dead_code, reason = "it describes")]
 pub struct ChatKitRequest {
-    /// What is asked for, such as `threads.create`.
+    /// The type of the request, such as `threads.create`.
     #[schema(rename = "type")]
     kind: String,
-    /// What the request needs.
+    /// The parameters of the request.
     params: serde_json::Value,
 }
 

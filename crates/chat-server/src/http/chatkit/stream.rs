@@ -1,4 +1,4 @@
-//! Streams of ChatKit's events, and what becomes of their turns when nobody reads them any more.
+//! Streams of ChatKit's events, and the fate of their turns when no client reads them any more.
 //!
 //! - The front end repeats a request up to five times if it is answered by 5xx, or by anything but
 //!   a stream. As long as the head of the answer was not taken, the same request of the same frame
@@ -6,8 +6,8 @@
 //!   words are a new message.
 //! - The front end has no request to stop an answer: its button closes the connection. It shows the
 //!   button once it has read `stream_options`, so a client that goes away before has not pressed
-//!   it, and its turn goes on. So it does when the client falls silent, when this server leaves,
-//!   and when it dies.
+//!   it, and its turn continues. So it does when the client stops reading, when this server shuts
+//!   down, and when it dies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,14 +35,14 @@ use crate::state::AppState;
 const STOP_TRIES: u32 = 60;
 const STOP_PAUSE: Duration = Duration::from_secs(1);
 
-/// What recognises a repetition.
+/// Recognises a repetition.
 #[derive(Clone, Debug)]
 pub enum Key {
     /// Nothing does.
     None,
-    /// What the client chose.
+    /// The key that the client chose.
     Chosen(IdempotencyKey),
-    /// What the front end's frame repeats, until it is answered.
+    /// The id of the front end's frame, which repeats its request until it is answered.
     OfFrame(IdempotencyKey),
 }
 
@@ -55,7 +55,7 @@ impl Key {
     }
 }
 
-/// What a stream begins with.
+/// The first frames of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
     /// A new thread and its first message.
@@ -69,7 +69,7 @@ enum Begin {
 /// Begins a turn and answers with its events.
 ///
 /// # Errors
-/// What is refused, unless the user should read it: the front end shows no 4xx of a stream.
+/// A refusal that the user need not read: the front end shows no 4xx of a stream.
 pub async fn answer(
     state: &AppState,
     owner: UserId,
@@ -115,7 +115,7 @@ pub async fn answer(
         Err(refusal) if is_for_the_user(refusal.0.code) => return Ok(told(&refusal.0)),
         Err(refusal) => return Err(refusal),
     };
-    // From here on the message is stored, and whatever goes wrong is told in a stream: after any
+    // From here on the message is stored, and every failure is an event of a stream: after any
     // other answer it would come again.
     let opened = open(state, &owner, &turn, begin).await;
     Ok(match opened {
@@ -189,7 +189,7 @@ fn once(frames: String) -> HttpResponse {
     sse::response(body, CancellationToken::new())
 }
 
-/// What is known when a stream begins.
+/// The state when a stream begins.
 struct Opened {
     conversation: Conversation,
     first: String,
