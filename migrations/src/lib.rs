@@ -14,6 +14,10 @@ use sea_orm_migration::{
     seaql_migrations,
 };
 
+/// The end of the name of a step that does more than to add tables, indexes, and columns that may
+/// be null or have a default. Versions that do not know such a step refuse to start on the schema.
+pub const BREAKING: &str = "_breaking";
+
 /// All steps of the schema, in order.
 #[derive(Debug)]
 pub struct Migrator;

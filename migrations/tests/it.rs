@@ -184,3 +184,48 @@ async fn json_and_ids_are_kept_as_they_are() {
         ["id uuid_text", "arguments json_text", "output json_text"]
     );
 }
+
+/// The columns of all tables: table, name, type, and whether an insert must name it.
+async fn columns(
+    db: &DatabaseConnection,
+) -> std::collections::BTreeMap<(String, String), (String, bool)> {
+    let sql = "SELECT m.name || ' ' || c.name || ' ' || c.type || ' ' || (c.\"notnull\" AND c.dflt_value IS NULL) \
+               FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name <> 'seaql_migrations'";
+    let rows = texts(db, sql).await;
+    let column = |row: &String| {
+        let words: Vec<&str> = row.split(' ').collect();
+        let [table, name, kind @ .., is_required] = words.as_slice() else {
+            panic!("{row}")
+        };
+        let key = ((*table).to_owned(), (*name).to_owned());
+        (key, (kind.join(" "), *is_required == "1"))
+    };
+    rows.iter().map(column).collect()
+}
+
+/// An older server writes to the schema of a newer one, so it must find its columns as they were,
+/// and need not name new ones.
+#[tokio::test]
+async fn steps_only_add() {
+    let db = database().await;
+    let mut before = std::collections::BTreeMap::new();
+    for step in names() {
+        Migrator::up(&db, Some(1)).await.unwrap();
+        let after = columns(&db).await;
+        if !step.ends_with(chat_migrations::BREAKING) {
+            for (column, form) in &before {
+                assert_eq!(after.get(column), Some(form), "{step} changes {column:?}");
+            }
+            for ((table, name), (_, is_required)) in &after {
+                let is_new = !before.contains_key(&(table.clone(), name.clone()));
+                let is_old_table = before.keys().any(|(known, _)| known == table);
+                assert!(
+                    !(is_new && is_old_table && *is_required),
+                    "{step}: an older server cannot insert into {table} without {name}"
+                );
+            }
+        }
+        before = after;
+    }
+    assert!(before.len() > 40, "{before:?}");
+}

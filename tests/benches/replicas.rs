@@ -1,7 +1,7 @@
 //! How soon one server hears of what happens at another, on one PostgreSQL, with the default
 //! settings.
 //!
-//! For each turn: it is begun at A and watched at A and B; the agent says something; it is
+//! For each turn: it starts at A and is watched at A and B; the agent says something; it is
 //! cancelled at B.
 #![allow(
     clippy::expect_used,

@@ -255,7 +255,7 @@ const content: UserMessageContent[] = [
 await chat.sendUserMessage({ content });
 assert.equal(said(chat.items.find((item) => said(item).startsWith("Show"))), "Show my tasks");
 
-// Asked anew, a question stays and its answer is another.
+// retried, a question stays and its answer is another.
 const question = chat.items.filter((item) => item.type === "user_message").at(-1);
 const before = chat.items.at(-1)?.id;
 await chat.retry(question!.id);

@@ -183,7 +183,7 @@ async fn tools_that_fail() {
                 <= 1,
             "{tool} ran twice"
         );
-        // The tool server is back, started anew if it died.
+        // The tool server is back, started again if it died.
         let conversation = reply["conversation_id"].as_str().unwrap();
         let reply = ann.chat(Some(conversation), "look").await;
         assert_eq!(

@@ -272,7 +272,7 @@ impl World {
 
     /// How near the end is: greater is nearer, what comes first counts first. Each step of the
     /// protocol that is not a fault makes it greater, and it is bounded; so no behaviour with a
-    /// bounded number of faults goes on for ever.
+    /// bounded number of faults goes on forever.
     pub fn nearness(&self) -> [i32; 9] {
         let sum = |all: &mut dyn Iterator<Item = i32>| all.sum::<i32>();
         let turns = sum(&mut self.turns.iter().map(|turn| {

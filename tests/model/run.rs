@@ -277,7 +277,7 @@ impl Protocol {
         world.runs.push(run);
     }
 
-    /// `Run::drop`: what is let go of before its end may still be in the store under our name.
+    /// `Run::drop`: what is released before its end may still be in the store under our name.
     fn let_go(&self, world: &mut World, run: &Run) {
         if run.seated && self.guards.doubt {
             world.worker_mut(run.lease.name.worker).doubt = true;

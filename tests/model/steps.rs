@@ -37,7 +37,7 @@ pub enum Action {
     Grant(u8, Answer),
     /// A worker hears which turns it has taken over.
     HearClaim(u8),
-    /// A worker that has let go of all turns leaves.
+    /// A worker that has released all turns leaves.
     Retire(u8),
     /// A begin that was given up is done after all.
     BeginLate,
@@ -47,7 +47,7 @@ pub enum Action {
     Refuse(u8),
     /// Fault: a turn has run as long as it may.
     Expire(u8),
-    /// Fault or wish: a worker lets go of all turns, to leave.
+    /// Fault or wish: a worker releases all turns, to leave.
     Leave(u8),
     /// Fault: a process dies.
     Crash(u8),

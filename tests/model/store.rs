@@ -198,7 +198,7 @@ impl World {
             .collect()
     }
 
-    /// `retire`. The store is stricter: what the worker has let go of before is not handed over.
+    /// `retire`. The store is stricter: what the worker has released before is not handed over.
     pub fn retire(&mut self, name: Name) {
         self.forget(name);
         for turn in self

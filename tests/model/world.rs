@@ -65,7 +65,7 @@ pub struct Turn {
     pub next: Option<u8>,
 }
 
-/// A tool call's id. An attempt that asks anew makes a new one.
+/// A tool call's id. An attempt that asks again makes a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Call {
     pub turn: u8,
@@ -196,7 +196,7 @@ pub struct Worker {
     pub lapsed: bool,
     /// In the process: whether it believes that nobody can have taken its turns.
     pub safe: bool,
-    /// It was told that it is forgotten, and is about to enroll anew.
+    /// It was told that it is forgotten, and is about to enroll again.
     pub enrolling: bool,
     /// The store may have given it a turn that it does not know of.
     pub doubt: bool,

@@ -26,7 +26,7 @@ pub struct History {
     pub mistakes: Vec<String>,
 }
 
-/// A message that was sent, perhaps several times; or a wish to have one answered anew.
+/// A message that was sent, perhaps several times; or a wish to have one retried.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub user: String,

@@ -37,9 +37,9 @@ Usage: cargo xtask <command>
   ui                   builds the chat page
   ui test [filter]     the tests of the chat page alone
   ui engines           what depends on the engine, in Chromium, Firefox (firefox-esr) and WebKitGTK (webkit2gtk-driver, xvfb)
-  screenshots          makes the pictures of README.md and docs/ui.md anew
+  screenshots          makes the pictures of README.md and docs/ui.md again
   dist                 makes what is shipped: target/dist/chat-server, with the page in it
-  docs                 writes docs/errors.md and docs/configuration.md anew from the code
+  docs                 writes docs/errors.md and docs/configuration.md again from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
   bench postgres       measures the store on a PostgreSQL of its own beside transactions written by hand
   bench inflight [args]

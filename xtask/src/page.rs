@@ -156,7 +156,7 @@ pub fn program(profile: &str) -> Result<(), Failed> {
     .run()
 }
 
-/// Makes the pictures of README.md and docs/ui.md anew.
+/// Makes the pictures of README.md and docs/ui.md again.
 pub fn screenshots() -> Result<(), Failed> {
     program("debug")?;
     browser("take pictures", "screenshots.ts", "debug", &[])

@@ -26,6 +26,18 @@ const LEFTOVERS: &[&str] = &[
     concat!(">>>>", ">>> "),
 ];
 
+/// Phrases that plain technical English has other words for, each with one, in pieces so that this
+/// file has none.
+const PHRASES: &[(&str, &str)] = &[
+    (concat!("an", "ew"), "again"),
+    (concat!("for ", "ever"), "forever"),
+    (concat!("in ", "passing"), "transient"),
+    (concat!("there and ", "back"), "round trip"),
+    (concat!("let ", "go of"), "release"),
+    (concat!("lets ", "go of"), "releases"),
+    (concat!("who", "soever"), "any"),
+];
+
 /// What tests may not contain, each with the reason.
 const IN_TESTS: &[(&str, &str)] = &[
     (
@@ -132,6 +144,12 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
         {
             faults.push(format!("{place}: `{path}` is a path of one machine"));
         }
+        let phrase = PHRASES.iter().find(|(phrase, _)| has_phrase(line, phrase));
+        if let Some((phrase, better)) = phrase.filter(|_| is_prose(file)) {
+            faults.push(format!(
+                "{place}: `{phrase}`: say `{better}`, or as docs/STYLE.md has it"
+            ));
+        }
         if let Some(mark) = LEFTOVERS.iter().find(|mark| line.contains(**mark)) {
             faults.push(format!("{place}: `{mark}` marks something unfinished"));
         }
@@ -146,6 +164,26 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
         }
     }
     faults
+}
+
+/// Whether people of the project write the file's words.
+fn is_prose(file: &str) -> bool {
+    let extensions = ["md", "rs", "toml", "ts", "tsx", "yml"];
+    let extension = Path::new(file)
+        .extension()
+        .and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| extensions.contains(&extension))
+}
+
+/// Whether a line has a phrase as whole words.
+fn has_phrase(line: &str, phrase: &str) -> bool {
+    line.split(phrase)
+        .collect::<Vec<_>>()
+        .windows(2)
+        .any(|parts| {
+            let [before, after] = parts else { return false };
+            !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+        })
 }
 
 /// Whether a file belongs to tests. Benchmarks may be bound to a machine.
@@ -192,6 +230,15 @@ mod tests {
             ] {
                 assert_eq!(file_faults(file, line, &[]).len(), count, "{file}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn set_phrases_are_noticed_as_whole_words() {
+        for (phrase, _) in PHRASES {
+            let count = |line: &str| file_faults("a.md", line, &[]).len();
+            assert_eq!(count(&format!("It is {phrase}.")), 1, "{phrase}");
+            assert_eq!(count(&format!("x{phrase}x")), 0, "{phrase}");
         }
     }
 

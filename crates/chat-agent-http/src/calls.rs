@@ -7,7 +7,7 @@ use crate::chunk::Fragment;
 use crate::failure::nonsense;
 use crate::json::{Text, is_object, without_halves};
 
-/// The most that the calls of one step may take, in bytes: a server could go on for ever.
+/// The most that the calls of one step may take, in bytes: a server could go on forever.
 const MAX_BYTES: usize = 1 << 20;
 /// What a call is counted as, beside its text. So there are at most about a thousand.
 const CALL_BYTES: usize = 1 << 10;

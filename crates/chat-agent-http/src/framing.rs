@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-/// The most bytes of an event. A server could go on for ever, and all of it would be kept.
+/// The most bytes of an event. A server could go on forever, and all of it would be kept.
 const MAX_EVENT: usize = 1 << 20;
 /// The most bytes of a JSON value that is no event: a whole answer.
 const MAX_WHOLE: usize = 8 << 20;

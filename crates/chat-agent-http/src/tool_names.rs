@@ -25,7 +25,7 @@ pub fn sent_as(name: &str) -> Cow<'_, str> {
 }
 
 /// FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>): the same in every version and
-/// process, as old turns must be sent in the same bytes for ever.
+/// process, as old turns must be sent in the same bytes forever.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -31,6 +32,19 @@ pub struct StartTurn {
     pub busy: BusyPolicy,
     /// Recognises a repetition.
     pub idempotency: Option<IdempotencyKey>,
+}
+
+impl StartTurn {
+    /// A message that begins a new conversation.
+    pub fn new(owner: UserId, text: impl Into<String>) -> Self {
+        Self {
+            owner,
+            conversation: None,
+            text: text.into(),
+            busy: BusyPolicy::default(),
+            idempotency: None,
+        }
+    }
 }
 
 /// A request to retry a turn.
@@ -129,6 +143,26 @@ impl ChatService {
         self.begin(owner, target, text, busy, idempotency, None)
             .await
             .map_err(no_conversation)
+    }
+
+    /// Sends a message and waits for the end of its turn; returns the turn with all its items.
+    ///
+    /// Runs the turn itself: if the future is dropped, another worker claims the turn. A turn that
+    /// runs elsewhere or is queued is awaited, which needs [`work`](Self::work).
+    ///
+    /// # Errors
+    /// Those of [`start_turn`](Self::start_turn) and [`watch_turn`](Self::watch_turn).
+    pub async fn send(self: &Arc<Self>, request: StartTurn) -> Result<TurnView, ChatError> {
+        let owner = request.owner.clone();
+        let StartedTurn { turn, task, .. } = self.start_turn(request).await?;
+        match task {
+            Some(task) => task.await,
+            None => {
+                let events = self.watch_turn(&owner, turn.id, Cursor::START).await?;
+                events.try_for_each(|_| async { Ok(()) }).await?;
+            }
+        }
+        self.turn(&owner, turn.id).await
     }
 
     /// Begins a new turn from the message of an earlier one. When it starts to run, it supersedes

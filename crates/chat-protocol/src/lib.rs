@@ -1,10 +1,4 @@
-//! Wire formats of the chat API: bytes in to commands of [`chat_domain`], its answers and events
-//! out to bytes.
-//!
-//! Knows no HTTP framework and does no input or output. [`native`] is the protocol of our own,
-//! [`chatkit`] that of ChatKit's front ends; all protocols share the table
-//! of errors ([`problem`]), cursors as text ([`cursor`]), strict JSON ([`json`]), times ([`time`])
-//! and the frames of server-sent events ([`sse`]).
+#![doc = include_str!("../README.md")]
 
 pub mod chatkit;
 pub mod cursor;

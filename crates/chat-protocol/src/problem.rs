@@ -87,7 +87,7 @@ table! {
     InvalidTitle 422 "invalid_title" "The title is not acceptable";
         "Send 1 to 200 characters without control characters." ["path"]
     InvalidCursor 422 "invalid_cursor" "The cursor does not belong here";
-        "Use a cursor exactly as this route gave it, or leave it out to start anew." ["parameter", "path"]
+        "Use a cursor exactly as this route gave it, or leave it out to start over." ["parameter", "path"]
     InvalidIdempotencyKey 400 "invalid_idempotency_key" "The idempotency key is not acceptable";
         "Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID." ["parameter"]
     IdempotencyMismatch 422 "idempotency_mismatch" "The idempotency key was used for another request";

@@ -1,4 +1,4 @@
-//! The chat server: wiring and actix-web handlers, nothing else.
+#![doc = include_str!("../README.md")]
 
 mod adapters;
 mod app;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chat_migrations::Comparison;
+use chat_migrations::{BREAKING, Comparison};
 use sea_orm::DbErr;
 
 use crate::error::StoreFault;
@@ -99,7 +99,8 @@ pub enum OpenError {
     /// The database's schema is older than this version's, and was not to be changed.
     #[error("the database lacks these migrations, and migrating is switched off: {}", .0.join(", "))]
     Pending(Vec<String>),
-    /// A newer version of this program has changed the database's schema.
+    /// A newer version of this program has changed the database's schema in a way that this version
+    /// cannot use.
     #[error("the database belongs to a newer version, which applied these migrations: {}", .0.join(", "))]
     Newer(Vec<String>),
     /// The SQLite in this program may lose writes.
@@ -138,14 +139,23 @@ impl From<DbErr> for OpenError {
     }
 }
 
-/// Whether a schema lacks steps that are to be applied; refuses one that this version must not
-/// touch.
+/// Whether a schema lacks steps that are to be applied; refuses one that this version cannot use.
+///
+/// A step that only a newer version knows is accepted: steps only add, and older versions leave new
+/// columns and tables alone. A step that does more has a name that ends with [`BREAKING`].
 pub(crate) fn must_migrate(
     Comparison { pending, unknown }: Comparison,
     migrate: bool,
 ) -> Result<bool, OpenError> {
-    if !unknown.is_empty() {
+    let is_breaking = |step: &String| step.ends_with(BREAKING);
+    if unknown.iter().any(is_breaking) || !(unknown.is_empty() || pending.is_empty()) {
         return Err(OpenError::Newer(unknown));
+    }
+    if !unknown.is_empty() {
+        tracing::warn!(
+            migrations = unknown.join(", "),
+            "the schema of the database is newer than this version"
+        );
     }
     if pending.is_empty() {
         return Ok(false);

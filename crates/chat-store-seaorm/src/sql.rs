@@ -119,7 +119,7 @@ impl Sql {
     }
 
     /// Adds that the column before is among what `query` selects, and selects that once. Where a
-    /// row was changed while [`locking`](Self::locking) waited for it, PostgreSQL checks it again,
+    /// row was changed while [`for_update`](Self::for_update) waited for it, PostgreSQL checks it again,
     /// and loses it if it selects a `UNION ALL` again too.
     pub(crate) fn in_array(self, query: Self) -> Self {
         self.with(Part::Words(" IN (", " = ANY(ARRAY("))

@@ -95,7 +95,7 @@ impl ChatKit {
             let data = page["data"].as_array().unwrap().clone();
             assert!(
                 !data.is_empty() || page["has_more"] == false,
-                "the front end would ask for ever"
+                "the front end would ask forever"
             );
             all.extend(data);
             if page["has_more"] == false {

@@ -83,7 +83,7 @@ fn one_turn_for_each_key(messages: &[Message], findings: &mut Findings) {
     }
 }
 
-/// The turns of each text, and which turn each answers anew.
+/// The turns of each text, and which turn each retries.
 fn stored<'a>(log: &Log<'a>) -> HashMap<(&'a str, Option<Uuid>), Vec<Uuid>> {
     let mut stored: HashMap<_, Vec<Uuid>> = HashMap::new();
     for turn in log.turns.values() {

@@ -44,12 +44,12 @@ properties! {
     Order "order" "Messages of a conversation have the order in which they were acknowledged."
     Refused "refused" "A message is refused only where it may be, and then it is not stored."
     Unsent "unsent" "Nothing is stored that no client sent and no agent said."
-    Idempotency "idempotency" "One idempotency key is one turn, for every request and for ever; another request under it is refused."
+    Idempotency "idempotency" "One idempotency key is one turn, for every request and forever; another request under it is refused."
     Answers "answers" "Every answer that a client was given is the stored one, byte for byte."
     Streams "streams" "Every stream, however often it was cut and resumed, told the stored turn without gap and double."
     Unchanging "unchanging" "What was read once is read ever after; the API shows what the tables hold."
     Cancels "cancels" "A cancel that was heard is kept, and the turn ends."
-    Ends "ends" "No turn runs or waits for ever."
+    Ends "ends" "No turn runs or waits forever."
     Bounded "bounded" "A turn starts as often and runs as long as it may, whatever the store does."
     OneAtATime "one-at-a-time" "Turns of a conversation neither overlap nor interleave."
     Dense "dense" "Positions and ordinals of a conversation are dense."
@@ -58,7 +58,7 @@ properties! {
     ToolsOnce "tools-once" "A call of a tool that may not be repeated runs at most once."
     ToolResults "tool-results" "Every call ends with the result that its tool gave, or as unknown."
     Isolation "isolation" "Nobody sees or changes what is another's."
-    Answered "answered" "No request waits for ever."
+    Answered "answered" "No request waits forever."
     Mistakes "mistakes" "No server made a mistake, panicked or ended by itself."
 }
 

@@ -177,7 +177,7 @@ impl Caller {
         self.send(&wish).await;
     }
 
-    /// Wants a turn answered anew. Its text is the turn's.
+    /// Wants a turn retried. Its text is the turn's.
     async fn retry(&mut self, turn: Uuid, text: String) {
         let query = self.query();
         let streams = self.rng.bool();

@@ -1,4 +1,4 @@
-//! Limits of time. Each server here would go on for ever.
+//! Limits of time. Each server here would go on forever.
 
 use std::time::Duration;
 

@@ -150,7 +150,7 @@ async fn a_repeated_request_attaches_to_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_answers_the_same_message_anew() {
+async fn a_retry_answers_the_same_message_again() {
     let world = Setup::new()
         .saying([
             vec![Script::text("A")],

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{
-    AgentErrorKind, CallError, FailureKind, RawJson, StepEvent, ToolError, ToolErrorKind,
-    ToolOutcome, ToolOutput, TurnEvent, TurnLimits, TurnOutcome, Usage,
+    AgentErrorKind, CallError, ConversationPage, FailureKind, RawJson, StartTurn, StepEvent,
+    ToolError, ToolErrorKind, ToolOutcome, ToolOutput, TurnEvent, TurnLimits, TurnOutcome, Usage,
 };
 
 use crate::world::{Setup, ann, lines};
@@ -557,4 +557,33 @@ async fn a_tool_that_runs_into_a_time_limit_may_have_done_its_work() {
         world.log(turn.conversation).await.last().unwrap(),
         "unknown: turn_time_limit"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn send_returns_the_ended_turn_whether_it_runs_here_or_is_queued() {
+    let gate = Gate::new();
+    let world = Setup::new()
+        .saying([
+            vec![Script::Wait(gate.clone()), Script::text("one")],
+            vec![Script::text("two")],
+        ])
+        .await;
+    let first = world.service.send(StartTurn::new(ann(), "first"));
+    let second = async {
+        gate.reached_by(1).await;
+        let page = ConversationPage::last_active(None, 1);
+        let found = world.service.conversations(&ann(), page).await.unwrap();
+        let message = StartTurn {
+            conversation: Some(found[0].id),
+            ..StartTurn::new(ann(), "second")
+        };
+        let queued = world.service.send(message);
+        let open = async { gate.open() };
+        futures_util::join!(queued, open).0
+    };
+    let (first, second) = futures_util::join!(first, second);
+    for (view, answer) in [(first.unwrap(), "one"), (second.unwrap(), "two")] {
+        assert!(view.turn.status.is_ended());
+        assert!(format!("{:?}", view.items).contains(answer));
+    }
 }

@@ -292,7 +292,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
                 return Err(Problem::at_member(
                     Code::InvalidRequest,
                     "/params/item_id",
-                    "Only a message of the user can be answered anew",
+                    "Only a message of the user can be retried",
                 ));
             }
             Request::Stream(StreamingRequest::Retry {

@@ -437,7 +437,7 @@ fn misspelt_variables_are_noticed() {
 }
 
 /// Fails when `docs/configuration.md` is not what the table of settings gives. `cargo xtask docs`
-/// writes it anew.
+/// writes it again.
 #[test]
 fn the_reference_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");

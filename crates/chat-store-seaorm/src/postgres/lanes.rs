@@ -174,7 +174,7 @@ impl TransactionRunner for Shared {
             {
                 return Err(fault);
             }
-            tracing::warn!(error = %fault, tries, uncertain, "a transaction failed in passing; it is begun anew");
+            tracing::warn!(error = %fault, tries, uncertain, "transient transaction failure, retrying");
             sleep(pause).await;
             pause += PAUSE;
         }

@@ -26,6 +26,7 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// Joins the other users of the database, and brings it to where the store can use it.
 pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenError> {
+    check_files(url)?;
     let connect = PgConnectOptions::from_str(url).map_err(|error| OpenError::Url {
         reason: error.to_string(),
     })?;
@@ -42,6 +43,25 @@ pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Pool, OpenE
         .map_err(|error| StoreFault::of(Arc::new(error)))?;
     migrate(connect, options).await?;
     Ok(pool)
+}
+
+/// Names a certificate or key of the address that cannot be read: the error of a connection does
+/// not.
+fn check_files(url: &str) -> Result<(), OpenError> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let is_file = matches!(
+            &*name,
+            "sslrootcert" | "ssl-root-cert" | "ssl-ca" | "sslcert" | "sslkey"
+        ) && !value.starts_with("-----BEGIN");
+        if is_file && let Err(source) = std::fs::File::open(&*value) {
+            return Err(OpenError::File {
+                path: value.into_owned().into(),
+                source,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a database that cannot keep our text; warns of one that forgets what it said was

@@ -321,23 +321,61 @@ async fn a_database_of_the_version_before_is_brought_up_to_date_and_goes_on() {
     );
 }
 
+/// A newer server has added a column and a table; this one starts, writes and reads.
 #[tokio::test]
-async fn a_database_of_a_newer_version_is_refused() {
+async fn a_schema_to_which_a_newer_version_added_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chat.db");
+    open(&file).await.unwrap().close().await;
+    let db = Database::connect(url(&file)).await.unwrap();
+    for statement in [
+        "ALTER TABLE turns ADD COLUMN future TEXT NOT NULL DEFAULT 'none'",
+        "CREATE TABLE futures (id BLOB PRIMARY KEY)",
+        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99990101_000001_future', 0)",
+    ] {
+        db.execute_unprepared(statement).await.unwrap();
+    }
+    db.close().await.unwrap();
+    let store = open(&file).await.unwrap();
+    let held = begin(&store, first_message(WorkerId(Uuid::now_v7()))).await;
+    let view = store.view(&held.owner, held.turn.id, Position::START).await;
+    assert_eq!(view.unwrap().items, held.items);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_schema_that_a_newer_version_broke_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chat.db");
     open(&file).await.unwrap().close().await;
     let db = Database::connect(url(&file)).await.unwrap();
     db.execute_unprepared(
-        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99990101_000001_future', 0)",
+        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99990101_000001_future_breaking', 0)",
     )
     .await
     .unwrap();
     db.close().await.unwrap();
     let error = open(&file).await.unwrap_err();
     assert!(
-        matches!(&error, OpenError::Newer(steps) if steps == &["m99990101_000001_future"]),
+        matches!(&error, OpenError::Newer(steps) if steps == &["m99990101_000001_future_breaking"]),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_missing_certificate_is_named() {
+    for name in ["sslrootcert", "sslcert", "sslkey"] {
+        let address = format!(
+            "postgres://chat@127.0.0.1:1/chat?sslmode=verify-full&{name}=/no/such%20file.pem"
+        );
+        let error = SeaOrmStore::open(&address, OpenOptions::default())
+            .await
+            .unwrap_err();
+        let OpenError::File { path, .. } = &error else {
+            panic!("{name}: {error}")
+        };
+        assert_eq!(path, Path::new("/no/such file.pem"), "{name}");
+    }
 }
 
 #[tokio::test]

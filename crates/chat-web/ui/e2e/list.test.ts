@@ -85,7 +85,7 @@ test("a deleted conversation can be had back for a while, and then is gone", asy
 	await expect.poll(titles).toEqual(["Kept after all"]);
 });
 
-test("conversations are found by their names, and begun anew", async () => {
+test("conversations are found by their names, and begun again", async () => {
 	for (const name of ["Rotterdam", "Duisburg", "rotterdam again"]) await client.say(name);
 	await start();
 	await row("Duisburg").waitFor();

@@ -47,7 +47,7 @@ enum Weather {
     Fair(Duration),
     /// It waits. When the weather is fair again it is sent on: what TCP makes of lost packets.
     Stalled,
-    /// It is lost, in both directions. The connections that lost something stay dumb for ever, open
+    /// It is lost, in both directions. The connections that lost something stay dumb forever, open
     /// at both ends: what a machine leaves behind that vanished.
     Silent,
     /// New connections are reset at once; those that are there go on.

@@ -327,7 +327,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
             });
         },
     ),
-    (Property::Ends, "a turn runs for ever", |evidence| {
+    (Property::Ends, "a turn runs forever", |evidence| {
         evidence.tables.turns[3].status = "running".to_owned();
         evidence.history.messages[3].attempts[0].outcome = Outcome::Unknown {
             why: "connection lost".to_owned(),
@@ -347,7 +347,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Bounded,
-        "each attempt at a turn has all the time anew",
+        "each attempt at a turn has all the time again",
         |evidence| {
             let turn = &mut evidence.tables.turns[3];
             (turn.epoch, turn.attempt, turn.ran_us) = (3, 3, 3 * 25_000_000);

@@ -18,7 +18,7 @@ pub fn uuid(number: u128) -> Uuid {
 pub const ANN: u128 = 0xa;
 pub const BOB: u128 = 0xb;
 
-/// Ann pays, speaks, and has the last answered anew; Bob speaks.
+/// Ann pays, speaks, and has the last retried; Bob speaks.
 pub fn clean() -> Evidence {
     let mut world = World::default();
     world.conversation(ANN, "ann");

@@ -345,7 +345,7 @@ async fn a_retry_keeps_its_question_and_takes_its_answer_away() {
         .await;
     assert_eq!(log["messages"].as_array().unwrap().len(), 6);
 
-    // What was asked after a question leaves with its answer, and cannot be asked anew.
+    // What was asked after a question leaves with its answer, and cannot be retried.
     let second = server.add(&thread, "More").await[0]["item"]["id"].clone();
     server
         .events("threads.retry_after_item", retry.clone())

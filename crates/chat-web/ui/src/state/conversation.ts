@@ -385,7 +385,7 @@ function nearEnd(shown: Open, turns: TurnSignal[]): TurnSignal[] {
 	return turns.slice(at);
 }
 
-/** Answers a turn's message anew. */
+/** Retries a turn. */
 export async function retry(turn: string) {
 	const shown = open.peek();
 	try {
@@ -406,7 +406,7 @@ export async function retry(turn: string) {
 		];
 		followNext(shown, { turn: begun.turn, frames });
 	} catch (error) {
-		tell(`Not answered anew. ${list.sentence(error)}`, { tone: "error" });
+		tell(`Not retried. ${list.sentence(error)}`, { tone: "error" });
 		// Perhaps somebody else did.
 		void sync(shown).catch(() => {});
 	}

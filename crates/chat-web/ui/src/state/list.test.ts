@@ -39,7 +39,7 @@ test("a list is read to its end", async () => {
 	expect(hasMore.value).toBe(false);
 });
 
-test("a list that is read anew while more of it comes has no gap", async () => {
+test("a list that is read again while more of it comes has no gap", async () => {
 	await loadMore();
 	let answer = () => {};
 	const late = new Promise<void>((resolve) => {
@@ -65,7 +65,7 @@ test("what changed meanwhile comes first, and what was deleted goes", async () =
 	expect(ids(conversations.value).slice(0, 5)).toEqual(["c-1", "c0", "c1", "c2", "c4"]);
 });
 
-test("a list of which much changed meanwhile is read anew", async () => {
+test("a list of which much changed meanwhile is read again", async () => {
 	held = [...numbered(-45, 0), ...held];
 	await refreshList();
 	expect(ids(conversations.value)).toEqual(ids(held).slice(0, 100));

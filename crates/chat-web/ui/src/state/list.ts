@@ -61,10 +61,10 @@ export const sentence = (error: unknown) =>
 			? error.message
 			: String(error);
 
-/** How often the list was read anew. What was asked for before belongs to no list any more. */
+/** How often the list was read again. What was asked for before belongs to no list any more. */
 let readings = 0;
 
-/** Reads the list anew. */
+/** Reads the list again. */
 export async function loadList() {
 	const mine = ++readings;
 	try {

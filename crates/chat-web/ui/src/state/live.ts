@@ -12,7 +12,7 @@ export class LiveTurn {
 	#shownAt = 0;
 
 	constructor(readonly shown: Signal<Turn>) {
-		// The events tell the whole answer anew.
+		// The events tell the whole answer again.
 		this.#next = { ...shown.peek(), parts: [] };
 	}
 

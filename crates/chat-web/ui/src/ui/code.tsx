@@ -60,7 +60,7 @@ function coloured(by: Engine, lang: string, text: string): ComponentChild {
 	}
 }
 
-/** Longer code stays plain, in characters; the limit is lower while it grows, for all of it is coloured anew each time. */
+/** Longer code stays plain, in characters; the limit is lower while it grows, for all of it is coloured again each time. */
 const LONGEST = 60_000;
 const LONGEST_OPEN = 6_000;
 
