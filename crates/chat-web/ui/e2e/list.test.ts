@@ -55,8 +55,12 @@ test("a conversation is renamed in the list and in the header; Escape gives up",
 	await page.locator(".bar .rename").fill("Given up");
 	await page.keyboard.press("Escape");
 	await expect.poll(() => page.locator(".bar h1").textContent()).toBe("Better name");
-	const list = await client.get<{ conversations: { title: string }[] }>("/conversations");
-	expect(list.conversations.map((conversation) => conversation.title)).toEqual(["Better name"]);
+	// The page shows a name before the server has it.
+	const stored = async () => {
+		const list = await client.get<{ conversations: { title: string }[] }>("/conversations");
+		return list.conversations.map((conversation) => conversation.title);
+	};
+	await expect.poll(stored).toEqual(["Better name"]);
 });
 
 test("a deleted conversation can be had back for a while, and then is gone", async () => {
