@@ -1,7 +1,7 @@
 //! Everything that must hold before a change is taken.
 
 use crate::steps::{Failed, Step};
-use crate::{page, test, torture};
+use crate::{page, test, tidy, torture};
 
 /// How long the fault campaign takes on each database, and its seed.
 const MINUTES: &str = "1";
@@ -38,7 +38,7 @@ fn all(long: bool) -> Result<(), Failed> {
 
 fn lint() -> Result<(), Failed> {
     Step::cargo("format", &["fmt", "--all", "--check"]).run()?;
-    crate::tidy()?;
+    tidy::run()?;
     page::check()?;
     let lints = [
         "clippy",

@@ -10,7 +10,6 @@ mod test;
 mod tidy;
 mod torture;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chat_test_postgres::{Cluster, Options, URL_VARIABLE, install_if_missing};
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
         ["ci", rest @ ..] => ci::run(rest),
         ["test", rest @ ..] => test::all(rest),
         ["torture", rest @ ..] => torture::run(rest),
-        ["tidy"] => tidy(),
+        ["tidy"] => tidy::run(),
         ["docs"] => docs(),
         ["serve", rest @ ..] => page::serve(rest),
         ["ui"] => page::build(),
@@ -86,17 +85,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn tidy() -> Result<(), Failed> {
-    let faults = tidy::faults()?;
-    if faults.is_empty() {
-        return Ok(());
-    }
-    for fault in &faults {
-        eprintln!("{fault}");
-    }
-    Err(Failed(format!("tidy: {} to mend", faults.len())))
 }
 
 /// Both pages are written by the tests that hold them.
@@ -146,10 +134,4 @@ fn bench_postgres(rest: &[&str]) -> Result<(), Failed> {
     Step::cargo("measure", &arguments)
         .env(URL_VARIABLE, &cluster.url("postgres"))
         .run()
-}
-
-/// The folder of the workspace.
-fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(PathBuf::from).unwrap_or(here)
 }

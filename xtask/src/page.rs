@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::fingerprint;
-use crate::root;
-use crate::steps::{self, Failed, Step, output};
+use crate::steps::{self, Failed, Step, output, root};
 
 /// The oldest Node.js that the page's tools run on: major and minor version.
 const OLDEST_NODE: (u32, u32) = (20, 19);

@@ -7,8 +7,6 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::root;
-
 /// A command of ours failed, and how.
 #[derive(Debug)]
 pub struct Failed(pub String);
@@ -146,4 +144,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(program))
         .find(|path| path.is_file())
+}
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
 }

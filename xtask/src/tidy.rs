@@ -4,8 +4,7 @@ use std::path::Path;
 
 use crate::import_cycles;
 use crate::manifests;
-use crate::root;
-use crate::steps::{Failed, output};
+use crate::steps::{Failed, output, root};
 
 /// The longest a source file may be.
 const MAX_LINES: usize = 750;
@@ -76,17 +75,30 @@ pub fn faults() -> Result<Vec<String>, Failed> {
     Ok(faults)
 }
 
-/// Files of a crate that import each other.
+/// Names all faults.
+pub fn run() -> Result<(), Failed> {
+    let faults = faults()?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    Err(Failed(format!("tidy: {} to mend", faults.len())))
+}
+
+/// Files of a package that import each other.
 fn import_faults() -> Result<Vec<String>, Failed> {
-    let failed = |error: std::io::Error| Failed(format!("crates: {error}"));
-    let mut faults = Vec::new();
+    let failed = |error: std::io::Error| Failed(format!("packages: {error}"));
+    let mut packages = vec![root().join("xtask")];
     for entry in std::fs::read_dir(root().join("crates")).map_err(failed)? {
-        let crate_folder = entry.map_err(failed)?.path();
-        let cycles = import_cycles::faults(&crate_folder.join("src")).map_err(failed)?;
-        let name = crate_folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
+        packages.push(entry.map_err(failed)?.path());
+    }
+    let mut faults = Vec::new();
+    for package in packages {
+        let sources = package.join("src");
+        let cycles = import_cycles::faults(&sources).map_err(failed)?;
+        let name = package.file_name().unwrap_or_default().to_string_lossy();
         faults.extend(cycles.iter().map(|cycle| format!("{name}: {cycle}")));
     }
     Ok(faults)

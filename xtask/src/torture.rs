@@ -6,8 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::root;
-use crate::steps::{self, Failed, Step, output};
+use crate::steps::{self, Failed, Step, output, root};
 
 /// The guards that can be taken out, and the properties of which the campaign must then name one.
 const SABOTAGES: &[(&str, &str)] = &[

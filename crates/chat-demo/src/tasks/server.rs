@@ -1,6 +1,7 @@
 //! The task list as an MCP server.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use rmcp::model::{
@@ -14,10 +15,39 @@ use rmcp::{ErrorData, ServerHandler};
 use serde_json::{Value, json};
 
 use super::list::{Request, TaskError, TaskList};
-use super::{CALL_ID, ServeError, USER_ID};
+
+/// The `_meta` key of the user whose tasks a call works on.
+pub const USER_ID: &str = "chat/user_id";
+/// The `_meta` key of the id of a call, which stays the same when the call is repeated.
+pub const CALL_ID: &str = "chat/call_id";
+
+/// The reason why the task list cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The file cannot be opened.
+    #[error("the task list's file cannot be opened")]
+    Database(#[from] sqlx::Error),
+    /// The client does not speak MCP.
+    #[error("the client does not speak MCP")]
+    Handshake(#[source] Box<ServerInitializeError>),
+    /// The server's task panicked or was cancelled.
+    #[error("the task server failed")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// Serves the task list in the SQLite file `database` over stdin and stdout until stdin closes.
+///
+/// Creates the file if it does not exist. Nothing else in the process may use stdin or stdout.
+/// Needs a tokio runtime with I/O and time.
+///
+/// # Errors
+/// The file cannot be opened, or the client does not speak MCP.
+pub async fn serve_stdio(database: &Path) -> Result<(), ServeError> {
+    serve(TaskList::open(database).await?).await
+}
 
 /// Serves over stdin and stdout until stdin closes.
-pub(crate) async fn serve(tasks: TaskList) -> Result<(), ServeError> {
+async fn serve(tasks: TaskList) -> Result<(), ServeError> {
     let running = match TaskServer(tasks).serve(stdio_pipes()).await {
         Ok(running) => running,
         Err(ServerInitializeError::ConnectionClosed(_)) => return Ok(()),

@@ -62,16 +62,6 @@ const STOPPED: &str = "[The user stopped this answer.]";
 const FAILED: &str = "[This answer failed and was not finished.]";
 const SILENT: &str = "[No answer.]";
 
-/// The transcript for a turn with the items `current`, after the turns of `history`, within a
-/// budget of tokens: see [`Window::fit`].
-pub fn project(history: &[LoggedTurn], current: &[Item], budget: Option<usize>) -> Transcript {
-    let mut window = Window::new(history, current);
-    if let Some(budget) = budget {
-        window.fit(budget);
-    }
-    window.take_transcript()
-}
-
 /// How many tokens a text is counted as: one for each three bytes of UTF-8, and four for the frame
 /// around it.
 ///

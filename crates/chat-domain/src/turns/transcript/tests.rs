@@ -6,6 +6,16 @@ use crate::{
     FailureKind, FinishReason, Message, ToolError, ToolErrorKind, ToolOutput, TurnFailure,
 };
 
+/// The transcript for a turn with the items `current`, after the turns of `history`, within a
+/// budget of tokens.
+fn project(history: &[LoggedTurn], current: &[Item], budget: Option<usize>) -> Transcript {
+    let mut window = Window::new(history, current);
+    if let Some(budget) = budget {
+        window.fit(budget);
+    }
+    window.take_transcript()
+}
+
 /// A piece of a log, sound or not.
 #[derive(Clone, Debug)]
 enum Piece {
