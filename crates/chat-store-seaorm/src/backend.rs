@@ -1,92 +1,52 @@
-//! Where connections come from, on either database.
+//! The seam between the store and the databases: what each of them implements.
 
 use std::sync::Arc;
 
-use crate::db::Db;
+use async_trait::async_trait;
+
+use crate::batch::BatchedWrite;
+use crate::connection::{Connection, Transaction};
 use crate::error::StoreFault;
-use crate::options::{OpenError, OpenOptions};
-use crate::postgres::{self, Pool};
-use crate::sql::{Row, Sql};
-use crate::sqlite::{self, Sqlite};
+use crate::options::OpenOptions;
 
-/// An open database. Cheap to copy.
-#[derive(Clone)]
-pub(crate) enum Backend {
-    Sqlite(Arc<Sqlite>),
-    Postgres(Pool),
-}
+/// An open database.
+#[async_trait]
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// Begins a transaction that will write.
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreFault>;
 
-impl Backend {
-    /// Takes the database for this process, or joins the others that serve it, and brings it to
-    /// where the store can use it.
-    pub(crate) async fn open(url: &str, options: &OpenOptions) -> Result<Self, OpenError> {
-        match url.split_once(':') {
-            Some(("sqlite", _)) => Ok(Self::Sqlite(Arc::new(Sqlite::open(url, options).await?))),
-            Some(("postgres" | "postgresql", _)) => {
-                Ok(Self::Postgres(postgres::open(url, options).await?))
-            }
-            _ => Err(OpenError::Url {
-                reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned(),
-            }),
-        }
-    }
+    /// A connection that reads. Each statement sees what was committed when it began.
+    async fn reader(&self) -> Result<Box<dyn Connection>, StoreFault>;
 
-    /// A transaction that will write.
-    pub(crate) async fn begin(&self) -> Result<Db, StoreFault> {
-        match self {
-            Self::Sqlite(sqlite) => Ok(Db::SqliteTransaction(sqlite::begin(&sqlite.writer).await?)),
-            Self::Postgres(pool) => Ok(Db::Postgres(pool.begin().await?)),
-        }
-    }
+    /// Starts the tasks that do the store's writes.
+    fn start_writer(self: Arc<Self>, options: &OpenOptions) -> Box<dyn Writer>;
 
-    /// A connection that reads; each statement sees what was committed when it began.
-    pub(crate) async fn reader(&self) -> Result<Db, StoreFault> {
-        match self {
-            Self::Sqlite(sqlite) => Ok(Db::Sqlite(sqlite.readers.clone())),
-            Self::Postgres(pool) => Ok(Db::Postgres(pool.session().await?)),
-        }
-    }
+    /// Whether no other process can use the database while this one has it open.
+    fn is_exclusive(&self) -> bool;
 
     /// Refuses a database to which nothing can be written durably.
-    pub(crate) fn check(&self) -> Result<(), StoreFault> {
-        match self {
-            Self::Sqlite(sqlite) if !sqlite.is_in_place() => Err(StoreFault::FileReplaced),
-            Self::Sqlite(sqlite) if sqlite.is_damaged() => Err(StoreFault::Damaged),
-            _ => Ok(()),
-        }
-    }
+    fn check(&self) -> Result<(), StoreFault>;
 
-    /// The fault that a caller gets: see [`Sqlite::explain`].
-    pub(crate) fn explain(&self, fault: StoreFault) -> StoreFault {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.explain(fault),
-            Self::Postgres(_) => fault,
-        }
-    }
+    /// The fault that a caller gets: the one that the database reported, or its cause where that
+    /// is known.
+    fn explain(&self, fault: StoreFault) -> StoreFault;
 
-    /// Whether the database answers, and takes writes.
-    pub(crate) async fn ping(&self, db: &Db) -> Result<(), StoreFault> {
-        // A page of the file or the table, not only of the database's mind.
-        Sql::new("SELECT id FROM workers LIMIT 1").all(db).await?;
-        if matches!(self, Self::Postgres(_)) {
-            // On a standby too.
-            let found =
-                Sql::new("SELECT CAST(current_setting('transaction_read_only') AS BOOLEAN)")
-                    .all(db)
-                    .await?;
-            let row = found.first().map(|row| Row::new("settings", 0, row));
-            if row.is_some_and(|row| row.get(0, "transaction_read_only").unwrap_or(false)) {
-                return Err(StoreFault::ReadOnly);
-            }
-        }
-        Ok(())
-    }
+    /// Checks on a [`reader`](Self::reader) that the database answers and takes writes.
+    async fn ping(&self, connection: &dyn Connection) -> Result<(), StoreFault>;
 
-    /// Closes all connections and lets the database go.
-    pub(crate) async fn close(&self) {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Postgres(pool) => pool.close(),
-        }
-    }
+    /// Closes all connections and releases the database.
+    async fn close(&self);
+}
+
+/// Does the store's writes, in batches.
+#[async_trait]
+pub(crate) trait Writer: Send + Sync {
+    /// Queues a write.
+    async fn send(&self, write: BatchedWrite) -> Result<(), StoreFault>;
+
+    /// Whether the tasks that do the writes have ended.
+    fn is_closed(&self) -> bool;
+
+    /// Refuses further writes; returns when the accepted ones are done.
+    async fn close(&self);
 }

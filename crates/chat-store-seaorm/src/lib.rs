@@ -3,27 +3,21 @@
 mod backend;
 mod batch;
 mod codes;
-mod conversations;
-mod db;
+mod columns;
+mod connection;
 mod error;
-mod feedback;
 mod guards;
-mod history;
-mod job;
-
 mod options;
 mod postgres;
+mod queries;
 mod reader;
-mod rows;
+mod row;
 mod savepoint;
 mod sql;
 mod sqlite;
 mod store;
 #[cfg(test)]
 mod tests;
-mod turns;
-mod workers;
-mod writer;
 
 pub use options::{OpenError, OpenOptions};
 pub use store::SeaOrmStore;

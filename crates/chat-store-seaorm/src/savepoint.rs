@@ -1,6 +1,6 @@
 //! Parts of a transaction that may fail by themselves.
 
-use crate::db::Db;
+use crate::connection::Connection;
 use crate::error::StoreFault;
 use crate::sql::Sql;
 
@@ -10,16 +10,14 @@ use crate::sql::Sql;
 /// A transient fault, damage of an SQLite file, or a fault of the savepoint itself: it is of the
 /// whole transaction.
 pub(crate) async fn attempt<T>(
-    db: &Db,
+    db: &dyn Connection,
     part: impl Future<Output = Result<T, StoreFault>>,
 ) -> Result<Result<T, StoreFault>, StoreFault> {
     Sql::new("SAVEPOINT part").execute(db).await?;
     let done = part.await;
     match &done {
         Err(fault) if fault.is_transient() => return Err(fault.clone()),
-        // A damaged file is damaged as a whole, and takes no writes; a damaged page of PostgreSQL
-        // concerns its rows alone.
-        Err(fault) if fault.is_damage() && !matches!(db, Db::Postgres(_)) => {
+        Err(fault) if fault.is_damage() && !db.confines_damage() => {
             return Err(fault.clone());
         }
         Err(_) => drop(Sql::new("ROLLBACK TO SAVEPOINT part").execute(db).await?),

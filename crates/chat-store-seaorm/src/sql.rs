@@ -1,19 +1,63 @@
-//! Statements with their values, in the words of either database, and rows read by place.
+//! Statements: whole texts with named values, rendered in the dialect of either database.
+//!
+//! A text is SQL with two kinds of placeholders. `:name` takes what is bound under this name: a
+//! value, the values of an `IN (…)`, or the rows of a `VALUES`. `{name}` takes text: one of the
+//! words in which the databases differ (see [`Dialect::word`]), or what [`Sql::text`] is given.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use sea_orm::{QueryResult, TryGetable};
 use uuid::Uuid;
-
-use crate::error::StoreFault;
 
 /// The dialect of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Sqlite,
     Postgres,
+}
+
+impl Dialect {
+    /// The words in which the databases differ.
+    fn word(self, word: &str) -> Option<&'static str> {
+        let (sqlite, postgres) = match word {
+            // The database's clock, in microseconds since the Unix epoch. SQLite's ticks in
+            // milliseconds. PostgreSQL's `now()` does not change while a transaction waits for
+            // locks, so it is the clock itself.
+            "now" => (
+                "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+                "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+            ),
+            "least" => ("MIN", "LEAST"),
+            "greatest" => ("MAX", "GREATEST"),
+            // How long the current attempts at `turns` have taken, in microseconds: until now, or
+            // until the lease of their holder ran out. A step of the clock backwards counts as no
+            // time.
+            "attempt_time" => {
+                let time = "COALESCE({greatest}(0, {least}({now}, COALESCE((SELECT w.expires_at \
+                    FROM workers w WHERE w.id = turns.holder), {now})) - attempt_started_at), 0)";
+                (time, time)
+            }
+            // Locks the selected rows of the named tables until the end of the transaction. On
+            // SQLite a writer is alone.
+            "for_update" => ("", "FOR NO KEY UPDATE OF"),
+            "skip_locked" => ("", "SKIP LOCKED"),
+            "locked_c" => ("", "c"),
+            "locked_t" => ("", "t"),
+            "locked_w" => ("", "w"),
+            "locked_c_t" => ("", "c, t"),
+            // `x {in_array} SELECT … {end_array}`: x is among what the query selects, which is run
+            // once. Where a row has changed while its lock was waited for, PostgreSQL checks the
+            // condition again, and loses the row if that runs a `UNION ALL` again too.
+            "in_array" => ("IN (", "= ANY(ARRAY("),
+            "end_array" => (")", "))"),
+            _ => return None,
+        };
+        Some(match self {
+            Self::Sqlite => sqlite,
+            Self::Postgres => postgres,
+        })
+    }
 }
 
 /// A value of a statement: one of the types that the tables have.
@@ -28,18 +72,15 @@ pub(crate) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
-/// A part of a statement.
-enum Part {
-    Text(Cow<'static, str>),
+/// What a placeholder stands for.
+#[derive(Clone)]
+enum Binding {
     Value(Value),
     List(Vec<Value>),
     Rows(Vec<Vec<Value>>),
-    Now,
-    /// Text that differs: SQLite's, and PostgreSQL's.
-    Words(&'static str, &'static str),
 }
 
-/// The value or values for one placeholder.
+/// The value or values for one placeholder of the rendered text.
 pub(crate) enum Bound {
     One(Value),
     /// A column of several rows. PostgreSQL alone: one value for each column keeps the text the
@@ -48,105 +89,96 @@ pub(crate) enum Bound {
     Column(Vec<Value>),
 }
 
-/// A statement in the making.
-#[derive(Default)]
+/// A part of a statement, with names of its own.
+struct Part {
+    text: Cow<'static, str>,
+    bindings: Vec<(&'static str, Binding)>,
+}
+
+/// A statement and its values.
 pub(crate) struct Sql {
     parts: Vec<Part>,
 }
 
 impl Sql {
+    /// A statement of this text.
     pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::default().push(text)
+        let part = Part {
+            text: text.into(),
+            bindings: Vec::new(),
+        };
+        Self { parts: vec![part] }
     }
 
-    /// Adds text.
-    pub(crate) fn push(self, text: impl Into<Cow<'static, str>>) -> Self {
-        self.with(Part::Text(text.into()))
-    }
-
-    /// Adds another statement, values and all.
+    /// Adds another statement behind this one. Names that are bound later are the other's.
     pub(crate) fn append(mut self, other: Self) -> Self {
         self.parts.extend(other.parts);
         self
     }
 
-    /// Adds a value.
-    pub(crate) fn bind(self, value: impl Into<Value>) -> Self {
-        self.with(Part::Value(value.into()))
+    /// Binds a value to `:name`.
+    pub(crate) fn bind(self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.with(name, Binding::Value(value.into()))
     }
 
-    /// Adds values of one type, as between the parentheses of `IN (…)`.
-    pub(crate) fn list(self, values: impl IntoIterator<Item = impl Into<Value>>) -> Self {
-        self.with(Part::List(values.into_iter().map(Into::into).collect()))
+    /// Binds values of one type to the `:name` of an `IN (:name)`.
+    pub(crate) fn list(
+        self,
+        name: &'static str,
+        values: impl IntoIterator<Item = impl Into<Value>>,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        self.with(name, Binding::List(values))
     }
 
-    /// Adds a query that gives these rows, in columns named `column1`, `column2` and so on.
-    pub(crate) fn rows<const N: usize>(self, rows: impl IntoIterator<Item = [Value; N]>) -> Self {
-        self.with(Part::Rows(rows.into_iter().map(Vec::from).collect()))
+    /// Binds to `:name` a query that gives these rows, in columns named `column1`, `column2` and
+    /// so on.
+    pub(crate) fn rows<const N: usize>(
+        self,
+        name: &'static str,
+        rows: impl IntoIterator<Item = [Value; N]>,
+    ) -> Self {
+        let rows = rows.into_iter().map(Vec::from).collect();
+        self.with(name, Binding::Rows(rows))
     }
 
-    /// Adds the database's clock, in microseconds since the Unix epoch.
-    pub(crate) fn now(self) -> Self {
-        self.with(Part::Now)
-    }
-
-    /// Adds the time that the current attempts at `turns` have taken, in microseconds: until now,
-    /// or until the lease of their holder ran out. A step of the clock backwards counts as no time.
-    pub(crate) fn attempt_time(self) -> Self {
-        self.push("COALESCE(")
-            .with(Part::Words("MAX(0, MIN(", "GREATEST(0, LEAST("))
-            .now()
-            .push(", COALESCE((SELECT w.expires_at FROM workers w WHERE w.id = turns.holder), ")
-            .now()
-            .push(")) - attempt_started_at), 0)")
-    }
-
-    /// Adds a limit. A number in the text: SQLite prepares a statement again whenever the value of
-    /// its limit is bound.
-    pub(crate) fn limit(self, limit: u32) -> Self {
-        if limit == u32::MAX {
-            self
-        } else {
-            self.push(format!(" LIMIT {limit}"))
+    /// Puts text in the place of `{name}`, placeholders and all.
+    pub(crate) fn text(mut self, name: &str, text: &str) -> Self {
+        if let Some(part) = self.parts.last_mut() {
+            part.text = part.text.replace(&format!("{{{name}}}"), text).into();
         }
+        self
     }
 
-    /// Locks the rows that this selects of `tables` until the end of the transaction, waiting for
-    /// others. Only on PostgreSQL: on SQLite a writer is alone.
-    pub(crate) fn for_update(self, tables: &'static str) -> Self {
-        self.with(Part::Words("", " FOR NO KEY UPDATE OF "))
-            .with(Part::Words("", tables))
+    /// Puts a limit in the place of `{limit}`; `u32::MAX` is none. A number in the text: SQLite
+    /// prepares a statement again whenever the value of its limit is bound.
+    pub(crate) fn limit(self, limit: u32) -> Self {
+        let text = match limit {
+            u32::MAX => String::new(),
+            limit => format!("LIMIT {limit}"),
+        };
+        self.text("limit", &text)
     }
 
-    /// Adds that the column before is among what `query` selects, and selects that once. Where a
-    /// row was changed while [`for_update`](Self::for_update) waited for it, PostgreSQL checks it again,
-    /// and loses it if it selects a `UNION ALL` again too.
-    pub(crate) fn in_array(self, query: Self) -> Self {
-        self.with(Part::Words(" IN (", " = ANY(ARRAY("))
-            .append(query)
-            .with(Part::Words(")", "))"))
-    }
-
-    /// The same, leaving out rows that others have locked.
-    pub(crate) fn for_update_skip_locked(self, tables: &'static str) -> Self {
-        self.for_update(tables)
-            .with(Part::Words("", " SKIP LOCKED"))
-    }
-
-    fn with(mut self, part: Part) -> Self {
-        self.parts.push(part);
+    fn with(mut self, name: &'static str, binding: Binding) -> Self {
+        if let Some(part) = self.parts.last_mut() {
+            part.bindings.push((name, binding));
+        }
         self
     }
 
     /// The text, and what is bound to each of its placeholders, in order.
     pub(crate) fn render(self, dialect: Dialect) -> (String, Vec<Bound>) {
-        let mut text = Rendered {
+        let length = self.parts.iter().map(|part| part.text.len()).sum::<usize>();
+        let mut rendered = Rendered {
             dialect,
-            text: String::new(),
+            text: String::with_capacity(length + 128),
             bound: Vec::new(),
         };
-        self.parts.into_iter().for_each(|part| text.add(part));
-        (text.text, text.bound)
+        for mut part in self.parts {
+            rendered.add(&part.text, &mut part.bindings);
+        }
+        (rendered.text, rendered.bound)
     }
 }
 
@@ -157,54 +189,67 @@ struct Rendered {
 }
 
 impl Rendered {
-    fn add(&mut self, part: Part) {
-        match (part, self.dialect) {
-            (Part::Text(text), _) => self.text.push_str(&text),
-            (Part::Value(value), _) => self.place(Bound::One(value)),
-            (Part::List(values), Dialect::Postgres) if values.is_empty() => {
-                self.text.push_str("NULL")
+    fn add(&mut self, text: &str, bindings: &mut [(&'static str, Binding)]) {
+        let mut rest = text;
+        while let Some(at) = rest.find([':', '{', '\n']) {
+            let (before, behind) = rest.split_at(at);
+            self.text.push_str(before);
+            rest = if let Some(behind) = behind.strip_prefix('\n') {
+                // The indentation of the source is no part of the statement.
+                self.text.push(' ');
+                behind.trim_start_matches([' ', '\n'])
+            } else if let Some(behind) = behind.strip_prefix(':') {
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let end = behind.find(|c| !is_name(c)).unwrap_or(behind.len());
+                let (name, rest) = behind.split_at(end);
+                self.place(name, take(bindings, name, rest));
+                rest
+            } else {
+                let behind = behind.strip_prefix('{').unwrap_or(behind);
+                let (name, rest) = behind.split_once('}').unwrap_or((behind, ""));
+                // A word that is not known is left out: the database refuses the rest.
+                self.add(self.dialect.word(name).unwrap_or_default(), bindings);
+                rest
+            };
+        }
+        self.text.push_str(rest);
+    }
+
+    fn place(&mut self, name: &str, binding: Option<Binding>) {
+        match binding {
+            Some(Binding::Value(value)) => self.bind(Bound::One(value)),
+            Some(Binding::List(values)) => self.list(values),
+            Some(Binding::Rows(rows)) => self.rows(rows),
+            // The database names it in its refusal.
+            None => {
+                self.text.push(':');
+                self.text.push_str(name);
             }
-            (Part::List(values), dialect) if dialect == Dialect::Sqlite || values.len() == 1 => {
-                self.values(values)
-            }
-            (Part::List(values), _) => {
+        }
+    }
+
+    fn list(&mut self, values: Vec<Value>) {
+        match (self.dialect, values.len()) {
+            (Dialect::Postgres, 0) => self.text.push_str("NULL"),
+            (Dialect::Sqlite, _) | (Dialect::Postgres, 1) => self.values(values),
+            (Dialect::Postgres, _) => {
                 self.text.push_str("SELECT unnest(");
-                self.place(Bound::Column(values));
+                self.bind(Bound::Column(values));
                 self.text.push(')');
             }
-            (Part::Rows(rows), dialect) if dialect == Dialect::Sqlite || rows.len() == 1 => {
-                self.text.push_str("VALUES ");
-                for (place, row) in rows.into_iter().enumerate() {
-                    self.text.push_str(if place > 0 { ", (" } else { "(" });
-                    self.values(row);
-                    self.text.push(')');
-                }
-            }
-            (Part::Rows(rows), _) => self.columns(rows),
-            // It ticks in milliseconds.
-            (Part::Now, Dialect::Sqlite) => self
-                .text
-                .push_str("CAST(unixepoch('subsec') * 1000000 AS INTEGER)"),
-            // The clock itself: `now()` does not change while a transaction waits for locks.
-            (Part::Now, Dialect::Postgres) => self
-                .text
-                .push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
-            (Part::Words(text, _), Dialect::Sqlite) | (Part::Words(_, text), Dialect::Postgres) => {
-                self.text.push_str(text)
-            }
         }
     }
 
-    fn values(&mut self, values: Vec<Value>) {
-        for (place, value) in values.into_iter().enumerate() {
-            if place > 0 {
-                self.text.push_str(", ");
+    fn rows(&mut self, rows: Vec<Vec<Value>>) {
+        if self.dialect == Dialect::Sqlite || rows.len() == 1 {
+            self.text.push_str("VALUES ");
+            for (place, row) in rows.into_iter().enumerate() {
+                self.text.push_str(if place > 0 { ", (" } else { "(" });
+                self.values(row);
+                self.text.push(')');
             }
-            self.place(Bound::One(value));
+            return;
         }
-    }
-
-    fn columns(&mut self, rows: Vec<Vec<Value>>) {
         let mut columns: Vec<Vec<Value>> = Vec::new();
         for row in rows {
             columns.resize_with(row.len(), Vec::new);
@@ -213,21 +258,30 @@ impl Rendered {
                 .zip(row)
                 .for_each(|(column, value)| column.push(value));
         }
-        // Side by side: as a function in FROM they would all be stored before the first row is
-        // given.
+        // In the SELECT list: as functions in FROM they would all be stored before the first row
+        // is given.
         for (place, column) in columns.into_iter().enumerate() {
             self.text.push_str(if place > 0 {
                 ", unnest("
             } else {
                 "SELECT unnest("
             });
-            self.place(Bound::Column(column));
+            self.bind(Bound::Column(column));
             // Writing to a string cannot fail.
             let _ = write!(self.text, ") AS column{}", place + 1);
         }
     }
 
-    fn place(&mut self, bound: Bound) {
+    fn values(&mut self, values: Vec<Value>) {
+        for (place, value) in values.into_iter().enumerate() {
+            if place > 0 {
+                self.text.push_str(", ");
+            }
+            self.bind(Bound::One(value));
+        }
+    }
+
+    fn bind(&mut self, bound: Bound) {
         let json = match &bound {
             Bound::One(Value::Json(_)) => "::json",
             Bound::Column(column) if matches!(column.first(), Some(Value::Json(_))) => "::json[]",
@@ -243,6 +297,19 @@ impl Rendered {
             }
         }
     }
+}
+
+/// Takes what is bound to a name; copies it only if the name occurs in the rest of the text.
+fn take(bindings: &mut [(&'static str, Binding)], name: &str, rest: &str) -> Option<Binding> {
+    let (_, binding) = bindings.iter_mut().find(|(bound, _)| *bound == name)?;
+    let occurs_again = rest
+        .match_indices(name)
+        .any(|(at, _)| rest.get(..at).is_some_and(|text| text.ends_with(':')));
+    Some(if occurs_again {
+        binding.clone()
+    } else {
+        std::mem::replace(binding, Binding::List(Vec::new()))
+    })
 }
 
 impl From<bool> for Value {
@@ -299,65 +366,6 @@ impl From<Option<Vec<u8>>> for Value {
     }
 }
 
-/// A row of a table, read by the places of its columns: names would cost a look-up each.
-#[derive(Clone, Copy)]
-pub(crate) struct Row<'a> {
-    table: &'static str,
-    id: usize,
-    row: &'a QueryResult,
-}
-
-impl<'a> Row<'a> {
-    /// A row of `table` that has its id at place `id`.
-    pub(crate) fn new(table: &'static str, id: usize, row: &'a QueryResult) -> Self {
-        Self { table, id, row }
-    }
-
-    pub(crate) fn get<T: TryGetable>(
-        &self,
-        place: usize,
-        column: &'static str,
-    ) -> Result<T, StoreFault> {
-        self.row
-            .try_get_by(place)
-            .map_err(|error| self.corrupt(column, &error.to_string()))
-    }
-
-    /// A number that is never negative.
-    pub(crate) fn count<T: TryFrom<i64>>(
-        &self,
-        place: usize,
-        column: &'static str,
-    ) -> Result<T, StoreFault> {
-        let number: i64 = self.get(place, column)?;
-        T::try_from(number).map_err(|_| self.corrupt(column, &format!("{number} is out of range")))
-    }
-
-    /// A code, read by `meaning`.
-    pub(crate) fn code<T>(
-        &self,
-        place: usize,
-        column: &'static str,
-        meaning: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, StoreFault> {
-        let code: String = self.get(place, column)?;
-        meaning(&code).ok_or_else(|| self.corrupt(column, &format!("{code:?} means nothing")))
-    }
-
-    pub(crate) fn corrupt(&self, column: &'static str, problem: &str) -> StoreFault {
-        let row = self
-            .row
-            .try_get_by::<Uuid, _>(self.id)
-            .map_or_else(|_| "?".to_owned(), |id| id.to_string());
-        StoreFault::Corrupt {
-            table: self.table,
-            column,
-            row,
-            problem: problem.to_owned(),
-        }
-    }
-}
-
 /// A length of time as databases keep it: in microseconds.
 pub(crate) fn micros(time: Duration) -> Value {
     big(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
@@ -376,31 +384,33 @@ mod tests {
         let rows = numbers
             .iter()
             .map(|number| [Value::from(*number), Value::Json(Some("{}".to_owned()))]);
-        let named = Sql::new("SELECT id FROM t WHERE id").in_array(
-            Sql::new("SELECT id FROM u WHERE id IN (")
-                .list(numbers.to_vec())
-                .push(")"),
-        );
-        let named = named
-            .push(" AND name = ")
-            .bind("ann")
-            .for_update_skip_locked("t");
-        Sql::new("WITH v(id, json) AS (")
-            .rows(rows)
-            .push("), n AS (")
-            .append(named)
-            .push(") DELETE FROM t")
+        Sql::new(
+            "WITH v(id, json) AS (:rows), n AS (
+                SELECT id FROM t
+                WHERE id {in_array} SELECT id FROM u WHERE id IN (:numbers) {end_array}
+                    AND name = :name {for_update} {locked_t} {skip_locked}
+            )
+            DELETE FROM t WHERE name <> :name {limit}",
+        )
+        .rows("rows", rows)
+        .list("numbers", numbers.to_vec())
+        .bind("name", "ann")
+        .limit(3)
     }
 
     #[test]
     fn sqlite_gets_a_placeholder_for_each_value_and_no_locks() {
         let (text, bound) = statement(&[1, 2]).render(Dialect::Sqlite);
         assert_eq!(
-            text,
-            "WITH v(id, json) AS (VALUES (?, ?), (?, ?)), n AS (SELECT id FROM t WHERE id IN (SELECT id FROM u WHERE id IN (?, ?)) \
-             AND name = ?) DELETE FROM t"
+            text.split_whitespace().collect::<Vec<_>>().join(" "),
+            "WITH v(id, json) AS (VALUES (?, ?), (?, ?)), n AS ( SELECT id FROM t \
+             WHERE id IN ( SELECT id FROM u WHERE id IN (?, ?) ) AND name = ? ) \
+             DELETE FROM t WHERE name <> ? LIMIT 3"
         );
-        assert_eq!(bound.len(), 7);
+        let name =
+            |bound: &Bound| matches!(bound, Bound::One(Value::Text(Some(name))) if name == "ann");
+        assert_eq!(bound.iter().filter(|bound| name(bound)).count(), 2);
+        assert_eq!(bound.len(), 8);
     }
 
     #[test]
@@ -409,9 +419,10 @@ mod tests {
             let (text, bound) = statement(numbers).render(Dialect::Postgres);
             assert_eq!(
                 text,
-                "WITH v(id, json) AS (SELECT unnest($1) AS column1, unnest($2::json[]) AS column2), n AS (SELECT id FROM t \
-                 WHERE id = ANY(ARRAY(SELECT id FROM u WHERE id IN (SELECT unnest($3)))) AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) \
-                 DELETE FROM t"
+                "WITH v(id, json) AS (SELECT unnest($1) AS column1, unnest($2::json[]) AS column2), \
+                 n AS ( SELECT id FROM t WHERE id = ANY(ARRAY( SELECT id FROM u \
+                 WHERE id IN (SELECT unnest($3)) )) AND name = $4 \
+                 FOR NO KEY UPDATE OF t SKIP LOCKED ) DELETE FROM t WHERE name <> $5 LIMIT 3"
             );
             assert!(matches!(
                 bound.as_slice(),
@@ -419,6 +430,7 @@ mod tests {
                     Bound::Column(_),
                     Bound::Column(_),
                     Bound::Column(_),
+                    Bound::One(_),
                     Bound::One(_)
                 ]
             ));
@@ -428,11 +440,32 @@ mod tests {
     #[test]
     fn postgres_gets_one_row_as_its_values() {
         let (text, bound) = statement(&[1]).render(Dialect::Postgres);
-        assert_eq!(
-            text,
-            "WITH v(id, json) AS (VALUES ($1, $2::json)), n AS (SELECT id FROM t WHERE id = ANY(ARRAY(SELECT id FROM u WHERE id IN ($3))) \
-             AND name = $4 FOR NO KEY UPDATE OF t SKIP LOCKED) DELETE FROM t"
+        assert!(
+            text.starts_with("WITH v(id, json) AS (VALUES ($1, $2::json)), n AS ("),
+            "{text}"
         );
-        assert!(bound.iter().all(|bound| matches!(bound, Bound::One(_))) && bound.len() == 4);
+        assert!(text.contains("WHERE id IN ($3)"), "{text}");
+        assert!(bound.iter().all(|bound| matches!(bound, Bound::One(_))) && bound.len() == 5);
+    }
+
+    #[test]
+    fn parts_have_names_of_their_own() {
+        let sql = Sql::new("SELECT :id").bind("id", 1_i64);
+        let sql = sql.append(Sql::new(" UNION ALL SELECT :id").bind("id", 2_i64));
+        let (text, bound) = sql.render(Dialect::Postgres);
+        assert_eq!(text, "SELECT $1 UNION ALL SELECT $2");
+        assert!(matches!(
+            bound.as_slice(),
+            [
+                Bound::One(Value::Number(Some(1))),
+                Bound::One(Value::Number(Some(2)))
+            ]
+        ));
+    }
+
+    #[test]
+    fn a_name_that_is_not_bound_is_left_to_the_database_to_refuse() {
+        let (text, _) = Sql::new("SELECT :missing").render(Dialect::Sqlite);
+        assert_eq!(text, "SELECT :missing");
     }
 }

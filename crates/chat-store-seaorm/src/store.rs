@@ -1,7 +1,8 @@
-//! The port, on the writer and the readers.
+//! The store: the domain's ports on a backend's writer and readers.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,34 +13,34 @@ use chat_domain::{
     Turn, TurnFailure, TurnId, TurnLease, TurnLog, TurnPage, TurnRef, TurnVersion, TurnView,
     UserId, WorkerId, WorkerLeases,
 };
+use tokio::time::timeout;
 
-use crate::backend::Backend;
-use crate::conversations::{Cancel, Delete, ReleaseKey, Rename};
+use crate::backend::{Backend, Writer};
+use crate::batch::{BatchedWrite, Command, WriteRequest};
+use crate::connection::Connection;
 use crate::error::StoreFault;
-use crate::feedback::SetFeedback;
 use crate::guards;
-use crate::job::BatchedWrite;
 use crate::options::{OpenError, OpenOptions};
-use crate::reader::{self, Reader};
-use crate::turns::ForceEnd;
-use crate::workers::{self, ClaimAbandoned, DeleteAllWorkers, Deregister, Register, RenewLease};
-use crate::writer::Writer;
-
-/// How many batches are written at the same time, at most: more of them are smaller, and each costs
-/// its round trips.
-const MOST_LANES: u32 = 8;
-
-/// One lane for so many connections: reads need some too.
-const CONNECTIONS: u32 = 3;
+use crate::postgres;
+use crate::queries::claims::ClaimAbandoned;
+use crate::queries::conversations::{self, Delete, Rename};
+use crate::queries::feedback::SetFeedback;
+use crate::queries::force_end::ForceEnd;
+use crate::queries::log;
+use crate::queries::turns::{Cancel, ReleaseKey};
+use crate::queries::workers::{self, DeleteAllWorkers, Deregister, Register, RenewLease};
+use crate::reader::Reader;
+use crate::sqlite::Sqlite;
 
 /// A [`ConversationStore`](chat_domain::ConversationStore) in a database.
 ///
 /// Concurrent commands of many callers are committed as one transaction; reads do not wait for
 /// it. Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
 pub struct SeaOrmStore {
-    pub(crate) writer: Writer,
+    writer: Box<dyn Writer>,
     reader: Reader,
-    source: Backend,
+    backend: Arc<dyn Backend>,
+    timeout: Duration,
 }
 
 impl fmt::Debug for SeaOrmStore {
@@ -51,10 +52,10 @@ impl fmt::Debug for SeaOrmStore {
 impl SeaOrmStore {
     /// Opens the database at `url`: `sqlite://path` or `postgres://user:password@host/database`.
     ///
-    /// An SQLite file is made if it is not there, with the folder it is in. It belongs to this
-    /// process until the store is closed (or has gone, a moment after it was dropped), or the
-    /// process ends, however it ends. So no other worker can be alive: all are forgotten, and the
-    /// turns they ran can be claimed at once.
+    /// Creates an SQLite file that does not exist, and its folder. The file belongs to this process
+    /// until the store is closed (or a moment after it is dropped) or the process ends. No other
+    /// worker can be alive then, so all workers are deregistered, and the turns they ran can be
+    /// claimed at once.
     ///
     /// A PostgreSQL database must exist, and is shared with all other processes that open it.
     ///
@@ -64,31 +65,64 @@ impl SeaOrmStore {
     /// # Panics
     /// Outside of a tokio runtime with time enabled.
     pub async fn open(url: &str, options: OpenOptions) -> Result<Self, OpenError> {
-        Self::start(Backend::open(url, &options).await?, &options).await
+        let backend: Arc<dyn Backend> = match url.split_once(':') {
+            Some(("sqlite", _)) => Arc::new(Sqlite::open(url, &options).await?),
+            Some(("postgres" | "postgresql", _)) => Arc::new(postgres::open(url, &options).await?),
+            _ => {
+                return Err(OpenError::Url {
+                    reason: "it begins with neither `sqlite:` nor `postgres:`".to_owned(),
+                });
+            }
+        };
+        Self::start(backend, &options).await
     }
 
-    pub(crate) async fn start(source: Backend, options: &OpenOptions) -> Result<Self, OpenError> {
-        let lanes = (options.connections / CONNECTIONS).clamp(1, MOST_LANES);
+    pub(crate) async fn start(
+        backend: Arc<dyn Backend>,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
         let store = Self {
-            writer: Writer::start(&source, options.batch.max(1), lanes, options.timeout),
-            reader: Reader::new(source.clone(), options.timeout),
-            source,
+            writer: Arc::clone(&backend).start_writer(options),
+            reader: Reader::new(Arc::clone(&backend), options.timeout),
+            backend,
+            timeout: options.timeout,
         };
-        if matches!(store.source, Backend::Sqlite(_)) {
+        if store.backend.is_exclusive() {
             store
-                .writer
-                .submit(DeleteAllWorkers, BatchedWrite::other)
+                .write(DeleteAllWorkers)
                 .await
                 .map_err(|error| OpenError::Database(Box::new(error)))?;
         }
         Ok(store)
     }
 
-    /// Finishes what was begun, closes the database and lets it go. Whatever is asked from then on
-    /// is `Unavailable`.
+    /// Has a command done; returns when it is durable. If the caller goes away, it is done or not
+    /// done.
+    pub(crate) async fn submit<C, A>(
+        &self,
+        command: C,
+        write: impl FnOnce(WriteRequest<C, A>) -> BatchedWrite,
+    ) -> Result<A, StoreError> {
+        let (request, answer) = WriteRequest::new(command);
+        let done = async {
+            self.writer.send(write(request)).await?;
+            answer.await.map_err(|_| StoreFault::Closed)
+        };
+        timeout(self.timeout, done)
+            .await
+            .map_err(|_| StoreFault::TimedOut)??
+    }
+
+    /// Has a command done that shares no statements with others.
+    pub(crate) async fn write<C: Command>(&self, command: C) -> Result<C::Answer, StoreError> {
+        self.submit(command, BatchedWrite::other).await
+    }
+
+    /// Finishes what was begun, closes the database and releases it. Every later call returns
+    /// `Unavailable`.
     pub async fn close(&self) {
         self.writer.close().await;
-        self.source.close().await;
+        self.backend.close().await;
     }
 }
 
@@ -100,7 +134,7 @@ impl Conversations for SeaOrmStore {
         page: ConversationPage,
     ) -> Result<Vec<Conversation>, StoreError> {
         let owner = owner.clone();
-        let read = move |db| reader::conversations(db, owner.clone(), page);
+        let read = move |db| conversations::list(db, owner.clone(), page);
         self.reader.run(read).await
     }
 
@@ -110,7 +144,10 @@ impl Conversations for SeaOrmStore {
         id: ConversationId,
     ) -> Result<Option<Conversation>, StoreError> {
         let owner = owner.clone();
-        let read = move |db| reader::conversation(db, owner.clone(), id);
+        let read = move |db: Box<dyn Connection>| {
+            let owner = owner.clone();
+            async move { conversations::get(&*db, &owner, id).await }
+        };
         self.reader.run(read).await
     }
 
@@ -127,12 +164,12 @@ impl Conversations for SeaOrmStore {
             title: title.clone(),
             at,
         };
-        self.writer.submit(rename, BatchedWrite::other).await
+        self.write(rename).await
     }
 
     async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
         let delete = Delete::new(owner.clone(), id);
-        self.writer.submit(delete, BatchedWrite::other).await
+        self.write(delete).await
     }
 
     async fn turns(
@@ -142,7 +179,7 @@ impl Conversations for SeaOrmStore {
         page: TurnPage,
     ) -> Result<Option<Vec<LoggedTurn>>, StoreError> {
         let owner = owner.clone();
-        let read = move |db| reader::turns(db, owner.clone(), id, page);
+        let read = move |db| log::turns(db, owner.clone(), id, page);
         self.reader.run(read).await
     }
 
@@ -153,7 +190,7 @@ impl Conversations for SeaOrmStore {
         after: Position,
     ) -> Result<Option<TurnView>, StoreError> {
         let owner = owner.clone();
-        let read = move |db| reader::turn(db, owner.clone(), turn, after);
+        let read = move |db| log::turn(db, owner.clone(), turn, after);
         self.reader.run(read).await
     }
 
@@ -164,22 +201,18 @@ impl Conversations for SeaOrmStore {
         page: ToolCallPage,
     ) -> Result<Option<Vec<ToolCallRecord>>, StoreError> {
         let owner = owner.clone();
-        let read = move |db| reader::tool_calls(db, owner.clone(), id, page);
+        let read = move |db| log::tool_calls(db, owner.clone(), id, page);
         self.reader.run(read).await
     }
 
     async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
         let owner = owner.clone();
-        self.writer
-            .submit(Cancel { owner, id }, BatchedWrite::other)
-            .await
+        self.write(Cancel { owner, id }).await
     }
 
     async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
         let owner = owner.clone();
-        self.writer
-            .submit(ReleaseKey { owner, id }, BatchedWrite::other)
-            .await
+        self.write(ReleaseKey { owner, id }).await
     }
 
     async fn set_feedback(
@@ -197,7 +230,7 @@ impl Conversations for SeaOrmStore {
             feedback,
             at,
         };
-        self.writer.submit(set, BatchedWrite::other).await
+        self.write(set).await
     }
 }
 
@@ -208,15 +241,15 @@ impl TurnLog for SeaOrmStore {
             idempotency: turn.idempotency.filter(|_| guards::RECOGNISES_KEYS),
             ..turn
         };
-        self.writer.submit(turn, BatchedWrite::Begin).await
+        self.submit(turn, BatchedWrite::Begin).await
     }
 
     async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError> {
-        self.writer.submit(append, BatchedWrite::Append).await
+        self.submit(append, BatchedWrite::Append).await
     }
 
     async fn end(&self, end: EndTurn) -> Result<EndedTurn, StoreError> {
-        self.writer.submit(end, BatchedWrite::End).await
+        self.submit(end, BatchedWrite::End).await
     }
 
     async fn force_end(
@@ -227,7 +260,7 @@ impl TurnLog for SeaOrmStore {
     ) -> Result<(), StoreError> {
         let lease = *lease;
         let end = ForceEnd { lease, failure, at };
-        self.writer.submit(end, BatchedWrite::other).await
+        self.write(end).await
     }
 }
 
@@ -235,7 +268,7 @@ impl TurnLog for SeaOrmStore {
 impl WorkerLeases for SeaOrmStore {
     async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
         let register = Register { worker, lease };
-        self.writer.submit(register, BatchedWrite::other).await
+        self.write(register).await
     }
 
     async fn heartbeat(
@@ -249,13 +282,11 @@ impl WorkerLeases for SeaOrmStore {
             lease,
             drafts,
         };
-        self.writer.submit(renew, BatchedWrite::other).await
+        self.write(renew).await
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
-        self.writer
-            .submit(ClaimAbandoned(claim), BatchedWrite::other)
-            .await
+        self.write(ClaimAbandoned(claim)).await
     }
 
     async fn deregister(
@@ -267,7 +298,7 @@ impl WorkerLeases for SeaOrmStore {
             worker,
             handed_over,
         };
-        self.writer.submit(deregister, BatchedWrite::other).await
+        self.write(deregister).await
     }
 
     async fn turn_versions(
@@ -279,14 +310,14 @@ impl WorkerLeases for SeaOrmStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        if self.writer.is_gone() {
+        if self.writer.is_closed() {
             return Err(StoreFault::Closed.into());
         }
-        self.source.check()?;
-        let source = self.source.clone();
-        let ping = move |db| {
-            let source = source.clone();
-            async move { Ok(source.ping(&db).await?) }
+        self.backend.check()?;
+        let backend = Arc::clone(&self.backend);
+        let ping = move |db: Box<dyn Connection>| {
+            let backend = Arc::clone(&backend);
+            async move { Ok(backend.ping(&*db).await?) }
         };
         self.reader.run(ping).await
     }

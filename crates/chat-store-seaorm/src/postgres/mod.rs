@@ -5,12 +5,9 @@
 
 mod connections;
 pub(crate) mod errors;
-mod lanes;
 mod open;
 mod pool;
 mod session;
+mod writer;
 
-pub(crate) use lanes::Lanes;
 pub(crate) use open::open;
-pub(crate) use pool::Pool;
-pub(crate) use session::Session;

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, SqlxPostgresConnector, TransactionTrait};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Error};
+use sqlx::{ConnectOptions, Connection as _, Error};
 use tokio::time::timeout;
 
 use super::pool::Pool;
-use crate::db::Db;
+use crate::columns::{Columns, column};
+use crate::connection::Connection as _;
 use crate::error::StoreFault;
 use crate::options::{OpenError, OpenOptions, must_migrate};
-use crate::sql::{Row, Sql};
+use crate::row::Row;
+use crate::sql::Sql;
 
 /// How many statements each connection keeps prepared.
 const PREPARED: usize = 256;
@@ -67,24 +69,30 @@ fn check_files(url: &str) -> Result<(), OpenError> {
 /// Refuses a database that cannot keep our text; warns of one that forgets what it said was
 /// durable.
 async fn check_settings(pool: &Pool) -> Result<(), OpenError> {
-    let db = Db::Postgres(pool.session().await?);
-    let settings = ["server_encoding", "fsync", "synchronous_commit"];
-    let names = settings
-        .map(|name| format!("current_setting('{name}')"))
-        .join(", ");
-    let found = Sql::new(format!("SELECT {names}")).all(&db).await?;
-    for (place, name) in settings.into_iter().enumerate() {
-        let value: String = found.first().map_or(Ok(String::new()), |row| {
-            Row::new("settings", 0, row).get(place, name)
-        })?;
-        match (name, value.as_str()) {
-            ("server_encoding", "UTF8") => {}
-            ("server_encoding", _) => return Err(OpenError::Encoding(value)),
-            (_, "off") => tracing::warn!(
-                setting = name,
+    const SETTINGS: Columns = Columns::new(
+        "settings",
+        "current_setting('server_encoding') AS server_encoding, \
+         current_setting('fsync') AS fsync, \
+         current_setting('synchronous_commit') AS synchronous_commit",
+    );
+    let query = Sql::new("SELECT {columns}").text("columns", SETTINGS.text);
+    let found = pool.session().await?.query(query).await?;
+    let Some(row) = found.first().map(|row| Row::new(&SETTINGS, row)) else {
+        return Ok(());
+    };
+    let encoding: String = row.get(column!(SETTINGS, "server_encoding"))?;
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding(encoding));
+    }
+    for setting in [
+        column!(SETTINGS, "fsync"),
+        column!(SETTINGS, "synchronous_commit"),
+    ] {
+        if row.get::<String>(setting)? == "off" {
+            tracing::warn!(
+                setting = setting.name,
                 "the database is set to forget acknowledged messages when it crashes"
-            ),
-            _ => {}
+            );
         }
     }
     Ok(())

@@ -2,20 +2,28 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use deadpool::managed::{PoolError, TimeoutType};
 use sqlx::Error;
 use sqlx::postgres::PgConnectOptions;
 
 use super::connections::Connections;
 use super::session::Session;
+use super::writer::Lanes;
+use crate::backend::{Backend, Writer};
+use crate::columns::{Columns, column};
+use crate::connection::{Connection, Transaction};
 use crate::error::StoreFault;
 use crate::options::OpenOptions;
+use crate::row::Row;
+use crate::sql::Sql;
 
-/// A pool of connections to one database. Cheap to copy.
-#[derive(Clone, Debug)]
+/// A pool of connections to one database.
+#[derive(Debug)]
 pub(crate) struct Pool {
     connections: Connections,
-    begin: Arc<str>,
+    /// What begins a transaction.
+    begin: String,
 }
 
 impl Pool {
@@ -40,7 +48,7 @@ impl Pool {
         });
         Ok(Self {
             connections: Connections::new(connect, options)?,
-            begin: begin.into(),
+            begin,
         })
     }
 
@@ -64,16 +72,57 @@ impl Pool {
             })?;
         Ok(Session::new(connection, self.connections.clone()))
     }
+}
 
-    /// A connection in a transaction that will write.
-    pub(crate) async fn begin(&self) -> Result<Session, StoreFault> {
+#[async_trait]
+impl Backend for Pool {
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreFault> {
         let mut session = self.session().await?;
         session.begin(&self.begin).await?;
-        Ok(session)
+        Ok(Box::new(session))
     }
 
-    /// Refuses further callers, and closes the idle connections.
-    pub(crate) fn close(&self) {
+    async fn reader(&self) -> Result<Box<dyn Connection>, StoreFault> {
+        Ok(Box::new(self.session().await?))
+    }
+
+    fn start_writer(self: Arc<Self>, options: &OpenOptions) -> Box<dyn Writer> {
+        Box::new(Lanes::start(self, options))
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    fn explain(&self, fault: StoreFault) -> StoreFault {
+        fault
+    }
+
+    async fn ping(&self, connection: &dyn Connection) -> Result<(), StoreFault> {
+        const SETTINGS: Columns = Columns::new(
+            "settings",
+            "CAST(current_setting('transaction_read_only') AS BOOLEAN) AS read_only",
+        );
+        // Reads the table, not only memory.
+        let read = Sql::new("SELECT id FROM workers LIMIT 1");
+        connection.query(read).await?;
+        // A standby answers, too.
+        let query = Sql::new("SELECT {columns}").text("columns", SETTINGS.text);
+        let found = connection.query(query).await?;
+        let is_read_only = found
+            .first()
+            .map(|row| Row::new(&SETTINGS, row).get(column!(SETTINGS, "read_only")));
+        if is_read_only.transpose()?.unwrap_or(false) {
+            return Err(StoreFault::ReadOnly);
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
         self.connections.pool.close();
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use sea_orm::QueryResult;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments, AssertSqlSafe, Error, Executor};
@@ -13,8 +14,9 @@ use uuid::Uuid;
 
 use super::connections::{Borrowed, Connections};
 use super::errors::unavailability;
+use crate::connection::{Connection, Transaction};
 use crate::error::StoreFault;
-use crate::sql::{Bound, Dialect, Row, Sql, Value};
+use crate::sql::{Bound, Dialect, Sql, Value};
 
 /// A connection in use, in a transaction or not.
 ///
@@ -51,73 +53,43 @@ impl Session {
         self.simple(text.to_owned()).await
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), StoreFault> {
-        let committed = self.simple("COMMIT".to_owned()).await;
-        self.in_transaction = committed.is_err();
-        // Until it is answered, its outcome is unknown.
-        committed.map_err(|fault| {
-            if fault.unavailability().is_some() {
-                StoreFault::CommitOutcomeUnknown(Box::new(fault))
-            } else {
-                fault
-            }
-        })
-    }
-
-    pub(crate) async fn execute(&self, sql: Sql) -> Result<u64, StoreFault> {
-        let (text, arguments) = rendered(sql)?;
-        let done = self.ask(async move |connection| {
-            sqlx::query_with(AssertSqlSafe(text), arguments)
-                .execute(connection)
-                .await
-        });
-        Ok(done.await?.rows_affected())
-    }
-
-    pub(crate) async fn all(&self, sql: Sql) -> Result<Vec<QueryResult>, StoreFault> {
-        let (text, arguments) = rendered(sql)?;
-        let rows = self.ask(async move |connection| {
-            sqlx::query_with(AssertSqlSafe(text), arguments)
-                .fetch_all(connection)
-                .await
-        });
-        Ok(rows.await?.into_iter().map(QueryResult::from).collect())
-    }
-
     /// Runs statements that change rows as one, in one round trip. Returns how many rows each
     /// of the updates has changed.
-    pub(crate) async fn execute_as_one(
+    async fn execute_as_one(
         &self,
         inserts: Vec<Sql>,
         updates: Vec<Sql>,
     ) -> Result<Vec<u64>, StoreFault> {
-        let count = updates.len();
+        let count_of_updates = updates.len();
         let inserts = inserts
             .into_iter()
             .enumerate()
-            .map(|(place, insert)| Sql::new(format!("i{place} AS (")).append(insert).push(")"));
-        let updates = updates.into_iter().enumerate();
-        let updates = updates.map(|(place, update)| {
+            .map(|(place, insert)| Sql::new(format!("i{place} AS (")).append(insert));
+        let updates = updates.into_iter().enumerate().map(|(place, update)| {
             Sql::new(format!("u{place} AS ("))
                 .append(update)
-                .push(" RETURNING 1)")
+                .append(Sql::new(" RETURNING 1"))
         });
         let mut all = Sql::new("WITH ");
         for (place, statement) in inserts.chain(updates).enumerate() {
-            all = all
-                .push(if place > 0 { ", " } else { "" })
-                .append(statement);
+            if place > 0 {
+                all = all.append(Sql::new(", "));
+            }
+            all = all.append(statement).append(Sql::new(")"));
         }
-        let counts: Vec<_> = (0..count)
+        let counts: Vec<_> = (0..count_of_updates)
             .map(|place| format!("(SELECT COUNT(*) FROM u{place})"))
             .collect();
-        let rows = self
-            .all(all.push(format!(" SELECT {}", counts.join(", "))))
-            .await?;
-        let row = rows.first().map(|row| Row::new("changes", 0, row));
-        let row =
-            row.ok_or_else(|| StoreFault::InvariantViolation("a count without a row".to_owned()))?;
-        (0..count).map(|place| row.count(place, "count")).collect()
+        let counts = Sql::new(format!(" SELECT {}", counts.join(", ")));
+        let rows = self.query(all.append(counts)).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| StoreFault::InvariantViolation("a count without a row".to_owned()))?;
+        let count = |place| -> Result<u64, StoreFault> {
+            let count: i64 = row.try_get_by(place)?;
+            Ok(count.unsigned_abs())
+        };
+        (0..count_of_updates).map(count).collect()
     }
 
     /// Runs statements that need no preparing.
@@ -154,6 +126,71 @@ impl Session {
                 Err(StoreFault::TimedOut)
             }
         }
+    }
+}
+
+#[async_trait]
+impl Connection for Session {
+    async fn execute(&self, sql: Sql) -> Result<u64, StoreFault> {
+        let (text, arguments) = rendered(sql)?;
+        let done = self.ask(async move |connection| {
+            sqlx::query_with(AssertSqlSafe(text), arguments)
+                .execute(connection)
+                .await
+        });
+        Ok(done.await?.rows_affected())
+    }
+
+    /// Runs several statements as one, in one round trip.
+    async fn execute_all(
+        &self,
+        inserts: Vec<Sql>,
+        updates: Vec<Sql>,
+    ) -> Result<Vec<u64>, StoreFault> {
+        match (inserts.len(), updates.len()) {
+            (0, 0) => Ok(Vec::new()),
+            (1, 0) | (0, 1) => {
+                let mut changed = Vec::new();
+                for insert in inserts {
+                    self.execute(insert).await?;
+                }
+                for update in updates {
+                    changed.push(self.execute(update).await?);
+                }
+                Ok(changed)
+            }
+            _ => self.execute_as_one(inserts, updates).await,
+        }
+    }
+
+    async fn query(&self, sql: Sql) -> Result<Vec<QueryResult>, StoreFault> {
+        let (text, arguments) = rendered(sql)?;
+        let rows = self.ask(async move |connection| {
+            sqlx::query_with(AssertSqlSafe(text), arguments)
+                .fetch_all(connection)
+                .await
+        });
+        Ok(rows.await?.into_iter().map(QueryResult::from).collect())
+    }
+
+    fn confines_damage(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Transaction for Session {
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreFault> {
+        let committed = self.simple("COMMIT".to_owned()).await;
+        self.in_transaction = committed.is_err();
+        // Until it is answered, its outcome is unknown.
+        committed.map_err(|fault| {
+            if fault.unavailability().is_some() {
+                StoreFault::CommitOutcomeUnknown(Box::new(fault))
+            } else {
+                fault
+            }
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! All that is SQLite's alone.
 
 mod check;
+mod connection;
 pub(crate) mod errors;
 mod file;
 mod header;
@@ -8,16 +9,18 @@ mod leftover;
 mod log;
 mod mark;
 mod paths;
+mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sea_orm::sqlx::Connection;
+use async_trait::async_trait;
+use sea_orm::sqlx::Connection as _;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -26,10 +29,12 @@ use self::check::{Check, Finding};
 use self::file::FileLock;
 use self::log::LogGuard;
 use self::mark::Mark;
-use crate::db::Db;
+use self::writer::SqliteWriter;
+use crate::backend::{Backend, Writer};
+use crate::connection::{Connection, Transaction};
 use crate::error::StoreFault;
 use crate::options::{OpenError, OpenOptions, must_migrate};
-use crate::sql::{Row, Sql};
+use crate::sql::Sql;
 
 /// Before this version a write-ahead log that is reset at the wrong moment can lose writes
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -52,17 +57,6 @@ const PREPARED: usize = 256;
 
 /// How many rows a connection's thread may be ahead of us.
 const ROWS_AHEAD: usize = 1024;
-
-/// Begins a transaction that will write. Deferred ones fail when they try to write after they have
-/// read.
-pub(crate) async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let mode = Some(SqliteTransactionMode::Immediate);
-    db.begin_with_options(TransactionOptions {
-        sqlite_transaction_mode: mode,
-        ..TransactionOptions::default()
-    })
-    .await
-}
 
 /// An open database file: one connection that writes, and others that read.
 #[derive(Debug)]
@@ -108,11 +102,49 @@ impl Sqlite {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
-    /// The fault that a caller gets: the one that SQLite reported, or its cause where that is
-    /// known.
-    ///
-    /// Damage is noted, and not forgotten before the database is opened again.
-    pub(crate) fn explain(&self, fault: StoreFault) -> StoreFault {
+    fn is_out_of_room(&self) -> bool {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files
+            .as_ref()
+            .is_some_and(|files| files.lock.is_out_of_room())
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreFault> {
+        // Deferred transactions fail when they try to write after they have read.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(Box::new(self.writer.begin_with_options(options).await?))
+    }
+
+    async fn reader(&self) -> Result<Box<dyn Connection>, StoreFault> {
+        Ok(Box::new(self.readers.clone()))
+    }
+
+    fn start_writer(self: Arc<Self>, options: &OpenOptions) -> Box<dyn Writer> {
+        Box::new(SqliteWriter::start(self, options))
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), StoreFault> {
+        if !self.is_in_place() {
+            Err(StoreFault::FileReplaced)
+        } else if self.is_damaged() {
+            Err(StoreFault::Damaged)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Records damage until the database is opened again.
+    fn explain(&self, fault: StoreFault) -> StoreFault {
         if fault.is_damage() {
             // Pages that are missing because the file was cut are no damage: it may be put
             // back.
@@ -126,16 +158,14 @@ impl Sqlite {
         fault
     }
 
-    fn is_out_of_room(&self) -> bool {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files
-            .as_ref()
-            .is_some_and(|files| files.lock.is_out_of_room())
+    async fn ping(&self, connection: &dyn Connection) -> Result<(), StoreFault> {
+        // Reads a page of the file, not only memory.
+        let read = Sql::new("SELECT id FROM workers LIMIT 1");
+        connection.query(read).await.map(drop)
     }
 
-    /// Moves the write-ahead log into the database's file, closes all connections and lets the
-    /// files go.
-    pub(crate) async fn close(&self) {
+    /// Moves the write-ahead log into the database's file first.
+    async fn close(&self) {
         if let Some(cancel) = &self.cancel_check {
             cancel.store(true, Ordering::Relaxed);
         }
@@ -268,7 +298,7 @@ async fn watch(mut check: Check, is_damaged: Arc<AtomicBool>) {
 }
 
 async fn prepare(writer: &DatabaseConnection, migrate: bool) -> Result<(), OpenError> {
-    check_version(&Db::Sqlite(writer.clone())).await?;
+    check_version(writer).await?;
     if must_migrate(chat_migrations::compare(writer).await?, migrate)? {
         tracing::info!("migrating the database");
         chat_migrations::apply(writer).await?;
@@ -414,11 +444,11 @@ impl FileLock {
 }
 
 /// Refuses a SQLite that may lose writes.
-async fn check_version(db: &Db) -> Result<(), OpenError> {
-    let rows = Sql::new("SELECT sqlite_version()").all(db).await?;
-    let found = rows.first().map_or(Ok(String::new()), |row| {
-        Row::new("sqlite", 0, row).get(0, "version")
-    })?;
+async fn check_version(writer: &DatabaseConnection) -> Result<(), OpenError> {
+    let statement =
+        sea_orm::Statement::from_string(DbBackend::Sqlite, "SELECT sqlite_version() AS version");
+    let row = writer.query_one_raw(statement).await?;
+    let found: String = row.map_or(Ok(String::new()), |row| row.try_get("", "version"))?;
     if is_new_enough(&found) {
         Ok(())
     } else {

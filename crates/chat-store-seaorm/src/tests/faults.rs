@@ -6,15 +6,14 @@ use async_trait::async_trait;
 use chat_domain::Refusal;
 use chat_domain::testing::prelude::*;
 use chat_domain::{Claim, Position, TurnPage, Unavailability};
-use sea_orm::sqlx::Connection;
+use sea_orm::sqlx::Connection as _;
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
-use crate::backend::Backend;
-use crate::db::Db;
-use crate::job::{BatchedWrite, Command, CommandError};
+use crate::batch::{Command, CommandError};
+use crate::connection::Connection;
 use crate::sqlite::Sqlite;
 
 /// A store, and its writing connection.
@@ -26,7 +25,7 @@ async fn store_with(options: OpenOptions) -> (TempDir, Arc<SeaOrmStore>, Databas
     (
         folder,
         Arc::new(
-            SeaOrmStore::start(Backend::Sqlite(Arc::new(sqlite)), &options)
+            SeaOrmStore::start(Arc::new(sqlite), &options)
                 .await
                 .unwrap(),
         ),
@@ -309,7 +308,7 @@ async fn a_row_that_cannot_be_is_named() {
     assert_eq!(
         cause.to_string(),
         format!(
-            "messages.role of row {}: \"nobody\" means nothing",
+            "messages.role of row {}: \"nobody\" is no known code",
             begin.message
         )
     );
@@ -330,7 +329,7 @@ struct Panic;
 impl Command for Panic {
     type Answer = ();
 
-    async fn run(&self, _db: &Db) -> Result<(), CommandError> {
+    async fn run(&self, _db: &dyn Connection) -> Result<(), CommandError> {
         panic!("as the test wants it")
     }
 }
@@ -341,7 +340,7 @@ async fn a_store_without_its_writer_does_not_answer() {
     let worker = enrolled(&store).await;
     store.ping().await.unwrap();
     assert_eq!(
-        unavailable(store.writer.submit(Panic, BatchedWrite::other).await),
+        unavailable(store.write(Panic).await),
         Unavailability::Unreachable
     );
     assert_eq!(unavailable(store.ping().await), Unavailability::Unreachable);

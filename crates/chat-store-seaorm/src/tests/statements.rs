@@ -14,7 +14,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::OpenOptions;
-use crate::backend::Backend;
 use crate::sqlite::Sqlite;
 
 /// The statements that were run.
@@ -49,7 +48,7 @@ async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
     heard.listen(&mut sqlite.readers);
     (
         folder,
-        SeaOrmStore::start(Backend::Sqlite(Arc::new(sqlite)), &options)
+        SeaOrmStore::start(Arc::new(sqlite), &options)
             .await
             .unwrap(),
         heard,
@@ -327,7 +326,9 @@ async fn a_long_queue_is_not_read() {
         let mut rows = Vec::new();
         let statements = std::mem::take(&mut *heard.lock());
         for statement in statements {
-            if statement.sql.starts_with("SELECT") || statement.sql.starts_with("WITH page") {
+            if statement.sql.trim_start().starts_with("SELECT")
+                || statement.sql.trim_start().starts_with("WITH page")
+            {
                 rows.push(beside.query_all_raw(statement).await.unwrap().len());
             }
         }

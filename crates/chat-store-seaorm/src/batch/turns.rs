@@ -1,30 +1,28 @@
 //! Turns that begin, grow and end: the commands that make nearly all of the load.
 //!
-//! All such commands of a batch are done together: what they need is loaded by a few statements,
-//! each is decided in memory one after another, and what has changed is written back by a few
-//! statements. What a batch costs hardly depends on its size.
-
-pub(crate) mod force_end;
-mod load;
-mod save;
+//! All such commands of a batch are done together: a few statements load the rows that they need,
+//! the domain's [`Ledger`] decides them one after another in memory, and a few statements write the
+//! changes. The cost of a batch hardly depends on its size.
 
 use std::collections::HashMap;
 
 use chat_domain::log::{LedgerError, LogNeeds};
 use chat_domain::{HeldTurn, Item, Ledger, Position, TurnId};
 
-pub(crate) use force_end::ForceEnd;
-
-use crate::db::Db;
+use super::request::{BatchedWrite, CommandError};
+use super::{load, save};
+use crate::connection::Connection;
 use crate::error::StoreFault;
-use crate::history;
-use crate::job::{BatchedWrite, CommandError};
+use crate::queries::{force_end, log};
 
-/// Does what these jobs ask, as far as they are of this kind, and notes the answers in them.
-pub(crate) async fn run(db: &Db, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault> {
-    let needs = jobs
+/// Does these writes, as far as they are of this kind, and keeps the answers in them.
+pub(crate) async fn run(
+    db: &dyn Connection,
+    writes: &mut [BatchedWrite],
+) -> Result<(), StoreFault> {
+    let needs = writes
         .iter()
-        .fold(LogNeeds::default(), |needs, job| match job {
+        .fold(LogNeeds::default(), |needs, write| match write {
             BatchedWrite::Begin(request) => needs.begin(&request.command),
             BatchedWrite::Append(request) => needs.append(&request.command),
             BatchedWrite::End(request) => needs.end(&request.command),
@@ -35,15 +33,16 @@ pub(crate) async fn run(db: &Db, jobs: &mut [BatchedWrite]) -> Result<(), StoreF
     }
     let mut ledger = Ledger::new(load::load(db, &needs).await?);
     let mut ends = Vec::new();
-    for job in &mut *jobs {
-        match job {
+    for write in &mut *writes {
+        match write {
             BatchedWrite::Begin(request) => request.decide(|begin| Ok(ledger.begin(begin)?))?,
             BatchedWrite::Append(request) => request.decide(|append| Ok(ledger.append(append)?))?,
             BatchedWrite::End(request) => request.decide(|end| Ok(ledger.end(end)?))?,
             BatchedWrite::Other(_) => {}
         }
         ends.push(
-            job.held()
+            write
+                .held()
                 .and_then(|held| ledger.end_of(held.turn.conversation)),
         );
     }
@@ -53,27 +52,27 @@ pub(crate) async fn run(db: &Db, jobs: &mut [BatchedWrite]) -> Result<(), StoreF
         &changes.map_err(|error| StoreFault::InvariantViolation(error.to_string()))?,
     )
     .await?;
-    complete(db, jobs, &ends).await
+    complete(db, writes, &ends).await
 }
 
-/// Gives held turns whose items were not at hand those that the log had when their jobs were done:
-/// up to `ends`, one for each job.
+/// Gives held turns whose items were not at hand those that the log had when their writes were done:
+/// up to `ends`, one for each write.
 async fn complete(
-    db: &Db,
-    jobs: &mut [BatchedWrite],
+    db: &dyn Connection,
+    writes: &mut [BatchedWrite],
     ends: &[Option<Position>],
 ) -> Result<(), StoreFault> {
-    let held = jobs
+    let held = writes
         .iter_mut()
         .zip(ends)
-        .filter_map(|(job, end)| Some((job.held()?, *end)));
+        .filter_map(|(write, end)| Some((write.held()?, *end)));
     let mut bare: Vec<(&mut HeldTurn, Option<Position>)> =
         held.filter(|(held, _)| held.items.is_empty()).collect();
     if bare.is_empty() {
         return Ok(());
     }
     let turns: Vec<TurnId> = bare.iter().map(|(held, _)| held.turn.id).collect();
-    let items = match history::items_of(db, &turns).await {
+    let items = match log::items_of(db, &turns).await {
         Err(StoreFault::Corrupt { .. }) => readable_items_of(db, &turns).await?,
         items => items?,
     };
@@ -85,15 +84,15 @@ async fn complete(
             .collect();
     }
     // A running turn has its message at least: those without could not be read.
-    for job in jobs {
-        if let Some(turn) = job
+    for write in writes {
+        if let Some(turn) = write
             .held()
             .filter(|held| held.items.is_empty())
             .map(|held| held.turn.id)
         {
             tracing::error!(turn_id = %turn, "turn cannot be loaded, leaving it to the next claim");
             force_end::release(db, turn).await?;
-            job.withdraw_held();
+            write.withdraw_held();
         }
     }
     Ok(())
@@ -101,12 +100,12 @@ async fn complete(
 
 /// Reads the items of each turn by itself, and leaves out those that cannot be read.
 async fn readable_items_of(
-    db: &Db,
+    db: &dyn Connection,
     turns: &[TurnId],
 ) -> Result<HashMap<TurnId, Vec<Item>>, StoreFault> {
     let mut items = HashMap::new();
     for turn in turns {
-        match history::items_of(db, std::slice::from_ref(turn)).await {
+        match log::items_of(db, std::slice::from_ref(turn)).await {
             Ok(found) => items.extend(found),
             Err(fault @ StoreFault::Corrupt { .. }) => {
                 tracing::error!(turn_id = %turn, error = %fault, "damaged row")

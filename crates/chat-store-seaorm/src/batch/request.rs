@@ -1,4 +1,4 @@
-//! Requests to the writer, and the answers to their callers.
+//! Requests to the writer, and the answers for their callers.
 
 use async_trait::async_trait;
 use chat_domain::{
@@ -6,7 +6,7 @@ use chat_domain::{
 };
 use tokio::sync::oneshot;
 
-use crate::db::Db;
+use crate::connection::Connection;
 use crate::error::StoreFault;
 
 /// A command with the caller that waits for its answer.
@@ -65,13 +65,13 @@ impl<C, A> WriteRequest<C, A> {
         self.caller.is_closed()
     }
 
-    fn tell(self, done: Result<(), StoreFault>) {
+    fn answer(self, done: Result<(), StoreFault>) {
         let unanswered =
-            || Err(StoreFault::InvariantViolation("a command was passed over".to_owned()).into());
+            || Err(StoreFault::InvariantViolation("a command was not run".to_owned()).into());
         let answer = done
             .map_err(StoreError::from)
             .and_then(|()| self.answer.unwrap_or_else(unanswered));
-        // A caller that went away does not need it.
+        // The receiver is gone if the caller went away.
         let _ = self.caller.send(answer);
     }
 }
@@ -82,7 +82,7 @@ pub(crate) trait Command: Send + Sync + 'static {
     /// The answer for its caller.
     type Answer: Send + 'static;
 
-    async fn run(&self, db: &Db) -> Result<Self::Answer, CommandError>;
+    async fn run(&self, db: &dyn Connection) -> Result<Self::Answer, CommandError>;
 
     /// Whether it may be done again while it is unknown whether it was done: its answer is the
     /// same.
@@ -99,16 +99,16 @@ pub(crate) trait Command: Send + Sync + 'static {
 /// A [`WriteRequest`] of any [`Command`].
 #[async_trait]
 pub(crate) trait AnyWriteRequest: Send {
-    async fn run(&mut self, db: &Db) -> Result<(), StoreFault>;
+    async fn run(&mut self, db: &dyn Connection) -> Result<(), StoreFault>;
     fn is_repeatable(&self) -> bool;
     fn is_last(&self) -> bool;
     fn is_abandoned(&self) -> bool;
-    fn tell(self: Box<Self>, done: Result<(), StoreFault>);
+    fn answer(self: Box<Self>, done: Result<(), StoreFault>);
 }
 
 #[async_trait]
 impl<C: Command> AnyWriteRequest for WriteRequest<C, C::Answer> {
-    async fn run(&mut self, db: &Db) -> Result<(), StoreFault> {
+    async fn run(&mut self, db: &dyn Connection) -> Result<(), StoreFault> {
         let decided = self.command.run(db).await;
         self.keep(decided)
     }
@@ -125,8 +125,8 @@ impl<C: Command> AnyWriteRequest for WriteRequest<C, C::Answer> {
         self.is_abandoned()
     }
 
-    fn tell(self: Box<Self>, done: Result<(), StoreFault>) {
-        (*self).tell(done);
+    fn answer(self: Box<Self>, done: Result<(), StoreFault>) {
+        (*self).answer(done);
     }
 }
 
@@ -207,12 +207,12 @@ impl BatchedWrite {
     }
 
     /// Answers the caller, now that what was decided is durable, or will never be.
-    pub(crate) fn tell(self, done: Result<(), StoreFault>) {
+    pub(crate) fn answer(self, done: Result<(), StoreFault>) {
         match self {
-            Self::Begin(request) => request.tell(done),
-            Self::Append(request) => request.tell(done),
-            Self::End(request) => request.tell(done),
-            Self::Other(request) => request.tell(done),
+            Self::Begin(request) => request.answer(done),
+            Self::Append(request) => request.answer(done),
+            Self::End(request) => request.answer(done),
+            Self::Other(request) => request.answer(done),
         }
     }
 }

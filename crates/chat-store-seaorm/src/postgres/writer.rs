@@ -1,7 +1,7 @@
 //! The writers of PostgreSQL: several batches at once, each in a transaction of its own.
 //!
 //! Rows are locked before they are read, conversations in order of their ids, so that batches that
-//! meet wait for each other (see `turns/load.rs`). While all lanes are busy, the next batch
+//! meet wait for each other (see `batch/load.rs`). While all lanes are busy, the next batch
 //! gathers; a lone caller never waits for company.
 
 use std::sync::Arc;
@@ -14,11 +14,17 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::pool::Pool;
-use crate::backend::Backend;
-use crate::batch::{self, QUEUE, TransactionRunner, write};
+use crate::backend::{Backend, Writer};
+use crate::batch::{self, BatchedWrite, QUEUE, TransactionRunner};
 use crate::error::StoreFault;
-use crate::job::BatchedWrite;
+use crate::options::OpenOptions;
+
+/// How many batches are written at the same time, at most: more of them are smaller, and each costs
+/// its round trips.
+const MAX_LANES: u32 = 8;
+
+/// How many connections there are for each lane: reads need some too.
+const CONNECTIONS: u32 = 3;
 
 /// How often a transaction is retried after a transient failure.
 const TRIES: u32 = 5;
@@ -28,14 +34,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Does commands until it is dropped.
 pub(crate) struct Lanes {
-    jobs: mpsc::Sender<BatchedWrite>,
+    queue: mpsc::Sender<BatchedWrite>,
     shared: Arc<Shared>,
     closing: CancellationToken,
 }
 
 struct Shared {
-    source: Backend,
-    waiting: Mutex<mpsc::Receiver<BatchedWrite>>,
+    backend: Arc<dyn Backend>,
+    queued: Mutex<mpsc::Receiver<BatchedWrite>>,
     /// One for each lane; a holder of all of them is alone.
     permits: Semaphore,
     lanes: u32,
@@ -45,53 +51,57 @@ struct Shared {
 }
 
 impl Lanes {
-    /// Starts so many `lanes`, each of which does at most `batch` commands at once, within
-    /// `limit`.
-    pub(crate) fn start(pool: Pool, batch: usize, lanes: u32, limit: Duration) -> Self {
-        let lanes = lanes.max(1);
-        let (jobs, waiting) = mpsc::channel(QUEUE);
+    /// Starts as many lanes as there are connections for, each of which does a batch at a time.
+    pub(crate) fn start(backend: Arc<dyn Backend>, options: &OpenOptions) -> Self {
+        let lanes = (options.connections / CONNECTIONS).clamp(1, MAX_LANES);
+        let (queue, queued) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
-            source: Backend::Postgres(pool),
-            waiting: Mutex::new(waiting),
+            backend,
+            queued: Mutex::new(queued),
             permits: Semaphore::new(usize::try_from(lanes).unwrap_or(1)),
             lanes,
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
-            limit,
+            // The caller should get the error of the database, not only its own timeout.
+            limit: options.timeout - options.timeout / 8,
         });
         let closing = CancellationToken::new();
+        let batch = options.batch.max(1);
         for _ in 0..lanes {
             shared
                 .tasks
                 .spawn(keep(Arc::clone(&shared), closing.clone(), batch));
         }
         Self {
-            jobs,
+            queue,
             shared,
             closing,
         }
     }
+}
 
-    pub(crate) async fn send(&self, job: BatchedWrite) -> Result<(), StoreFault> {
+#[async_trait]
+impl Writer for Lanes {
+    async fn send(&self, write: BatchedWrite) -> Result<(), StoreFault> {
         if self.closing.is_cancelled() {
             return Err(StoreFault::Closed);
         }
-        if job.is_other() {
+        if write.is_other() {
             let shared = Arc::clone(&self.shared);
             self.shared.tasks.spawn_on(
-                async move { shared.beside(job).await },
+                async move { shared.write_without_lane(write).await },
                 &self.shared.runtime,
             );
             return Ok(());
         }
-        self.jobs.send(job).await.map_err(|_| StoreFault::Closed)
+        self.queue.send(write).await.map_err(|_| StoreFault::Closed)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.jobs.is_closed()
+    fn is_closed(&self) -> bool {
+        self.queue.is_closed()
     }
 
-    pub(crate) async fn close(&self) {
+    async fn close(&self) {
         self.closing.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
@@ -108,52 +118,52 @@ async fn keep(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
 
 /// Does the queued commands, until no caller can send any more.
 async fn lane(shared: Arc<Shared>, closing: CancellationToken, batch: usize) {
-    let mut jobs = Vec::new();
+    let mut writes = Vec::new();
     loop {
-        let mut waiting = shared.waiting.lock().await;
+        let mut queued = shared.queued.lock().await;
         let count = tokio::select! {
-            count = waiting.recv_many(&mut jobs, batch) => count,
+            count = queued.recv_many(&mut writes, batch) => count,
             () = closing.cancelled() => {
                 // Accepted commands are still done.
-                waiting.close();
-                waiting.recv_many(&mut jobs, batch).await
+                queued.close();
+                queued.recv_many(&mut writes, batch).await
             }
         };
         let Ok(_permit) = shared.permits.acquire().await else {
             return;
         };
-        drop(waiting);
+        drop(queued);
         if count == 0 {
             return;
         }
-        write(&*shared, std::mem::take(&mut jobs)).await;
+        batch::write(&*shared, std::mem::take(&mut writes)).await;
     }
 }
 
 impl Shared {
-    /// Does a command that needs no lane.
-    async fn beside(&self, job: BatchedWrite) {
-        // It decides by what was begun before it: that must have come to its end.
-        let _all = if job.is_last() {
+    /// Does a write that shares no batch with others.
+    async fn write_without_lane(&self, write: BatchedWrite) {
+        // Such a write decides by those that were begun before it, which must have ended.
+        let _all = if write.is_last() {
             self.permits.acquire_many(self.lanes).await.ok()
         } else {
             None
         };
-        write(self, vec![job]).await;
+        batch::write(self, vec![write]).await;
     }
 }
 
 #[async_trait]
 impl TransactionRunner for Shared {
     /// Retries after transient failures.
-    async fn transact(&self, jobs: &mut [BatchedWrite]) -> Result<(), StoreFault> {
+    async fn transact(&self, writes: &mut [BatchedWrite]) -> Result<(), StoreFault> {
         let deadline = Instant::now() + self.limit;
         let mut uncertain = false;
         let mut pause = Duration::ZERO;
         for tries in 1.. {
             let Err(fault) = batch::transact(
-                &self.source,
-                jobs,
+                &*self.backend,
+                writes,
                 deadline.saturating_duration_since(Instant::now()),
             )
             .await
@@ -169,7 +179,7 @@ impl TransactionRunner for Shared {
                 fault.is_passing() && tries < TRIES
             };
             if !(worthwhile
-                && jobs.iter().all(BatchedWrite::is_repeatable)
+                && writes.iter().all(BatchedWrite::is_repeatable)
                 && Instant::now() + pause < deadline)
             {
                 return Err(fault);

@@ -1,0 +1,12 @@
+//! The statements of the store, by the table that they are about: reads, writes, and how a row of
+//! the table becomes a value of the domain.
+
+pub(crate) mod claims;
+pub(crate) mod conversations;
+pub(crate) mod feedback;
+pub(crate) mod force_end;
+pub(crate) mod log;
+pub(crate) mod messages;
+pub(crate) mod tool_calls;
+pub(crate) mod turns;
+pub(crate) mod workers;
