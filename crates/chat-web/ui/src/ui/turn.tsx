@@ -1,39 +1,42 @@
 import type { ComponentChildren } from "preact";
 import { useId, useState } from "preact/hooks";
+import { errorText } from "../api/client";
 import { settings, token } from "../session/session";
-import { cancel, retry, running, stopping, type TurnSignal } from "../state/conversation";
-import { endings } from "../state/ending";
+import { answerNotes } from "../state/answer-notes";
+import type { TurnSignal } from "../state/conversation-session";
 import { failure } from "../state/failure";
-import { sentence } from "../state/list";
-import { tell } from "../state/notices";
+import { notify } from "../state/notices";
 import {
 	answerText,
 	type CallPart,
 	callStates,
-	isOpen,
+	isUnfinished,
 	type Part,
 	type TextPart,
 	type Turn,
 } from "../state/turn";
 import { earlierVersions } from "../state/versions";
-import { CopyButton } from "./bits";
-import { Boundary, Plain } from "./boundary";
-import { clock, duration, exact, initials } from "./format";
+import { AnswerText } from "./answer-text";
+import { useChat } from "./chat-context";
+import { CopyButton } from "./copy-button";
+import { ErrorBoundary } from "./error-boundary";
+import { duration, exactTime, initials, timeOfDay } from "./format";
+import { IconButton } from "./icon-button";
 import { Alert, Chevron, Clock, Cross, Mark, Redo, Spinner } from "./icons";
-import { AnswerText } from "./reasoning";
+import { PlainText } from "./plain-text";
 import { ToolCard } from "./tool-card";
 
 const Time = ({ at }: { at: string }) => (
-	<time dateTime={at} title={exact(at)}>
-		{clock(at)}
+	<time dateTime={at} title={exactTime(at)}>
+		{timeOfDay(at)}
 	</time>
 );
 
-type Run = TextPart | { type: "calls"; calls: CallPart[] };
+type PartGroup = TextPart | { type: "calls"; calls: CallPart[] };
 
-/** Tool calls that follow each other share one frame. */
-function runs(parts: Part[]): Run[] {
-	const all: Run[] = [];
+/** Groups consecutive tool calls, which share one frame. */
+function groupCalls(parts: Part[]): PartGroup[] {
+	const all: PartGroup[] = [];
 	for (const part of parts) {
 		const last = all.at(-1);
 		if (part.type === "text") all.push(part);
@@ -43,7 +46,7 @@ function runs(parts: Part[]): Run[] {
 	return all;
 }
 
-/** What the user said. */
+/** A message of the user. */
 export function Question({
 	id,
 	text,
@@ -57,6 +60,8 @@ export function Question({
 	state?: "sending" | "queued" | "cancelled";
 	turn?: string;
 }) {
+	const chat = useChat();
+	const isCancelling = turn !== undefined && chat.cancelling.value.has(turn);
 	const name = token.value?.name ?? "You";
 	const heading = useId();
 	return (
@@ -85,30 +90,32 @@ export function Question({
 					<Spinner size={14} class="spin" /> Sending
 				</p>
 			)}
-			{state === "queued" && turn && !stopping.value.has(turn) && (
+			{state === "queued" && turn && !isCancelling && (
 				<p class="fate">
-					<Clock size={14} /> Waits for the answer before it
-					<button type="button" class="text-btn" onClick={() => void cancel(turn)}>
-						<Cross size={13} /> Take back
+					<Clock size={14} /> Waiting for the previous answer
+					<button type="button" class="text-btn" onClick={() => void chat.cancel(turn)}>
+						<Cross size={13} /> Withdraw
 					</button>
 				</p>
 			)}
-			{state === "queued" && turn && stopping.value.has(turn) && (
-				<p class="fate">Taken back. It will not be answered.</p>
+			{state === "queued" && isCancelling && (
+				<p class="fate">Withdrawn. This message will not be answered.</p>
 			)}
 			{state === "cancelled" && <p class="fate">Stopped before it was answered.</p>}
 		</article>
 	);
 }
 
-function Failed({ turn, name, last }: { turn: Turn; name: string; last: boolean }) {
-	const { happened, advice } = failure(turn, name);
+/** A failed turn: a description, advice, and a button to retry the last turn. */
+function FailedNote({ turn, name, isLast }: { turn: Turn; name: string; isLast: boolean }) {
+	const chat = useChat();
+	const { description, advice } = failure(turn, name);
 	return (
 		<div class="failed">
 			<Alert size={18} />
 			<div>
 				<p dir="auto">
-					{happened} {last && advice}
+					{description} {isLast && advice}
 				</p>
 				{turn.error?.message && (
 					<p class="faint" dir="auto">
@@ -119,12 +126,12 @@ function Failed({ turn, name, last }: { turn: Turn; name: string; last: boolean 
 					<code>{turn.error?.code}</code> · turn <code class="turn-id">{turn.id}</code>
 				</p>
 			</div>
-			{last && (
+			{isLast && (
 				<button
 					type="button"
 					class="btn"
-					onClick={() => void retry(turn.id)}
-					disabled={running.value !== null}
+					onClick={() => void chat.activeConversation.peek().retry(turn.id)}
+					disabled={chat.unfinishedTurn.value !== null}
 				>
 					<Redo size={16} /> Try again
 				</button>
@@ -133,8 +140,8 @@ function Failed({ turn, name, last }: { turn: Turn; name: string; last: boolean 
 	);
 }
 
-/** Leads to the earlier answers to the same message; they are read when somebody wants them. */
-function Versions({
+/** Pages through the answers to the same message. Earlier ones are read on demand. */
+function AnswerPager({
 	turn,
 	shown,
 	show,
@@ -144,9 +151,9 @@ function Versions({
 	show: (version: Turn | null) => void;
 }) {
 	const [versions, setVersions] = useState<Turn[] | null>(null);
-	const [loading, setLoading] = useState(false);
-	const at = versions && shown ? versions.findIndex((version) => version.id === shown.id) : null;
-	const step = async (by: number) => {
+	const [isLoading, setLoading] = useState(false);
+	const index = versions && shown ? versions.findIndex(({ id }) => id === shown.id) : null;
+	const move = async (offset: number) => {
 		let all = versions;
 		if (!all) {
 			setLoading(true);
@@ -154,67 +161,59 @@ function Versions({
 				all = await earlierVersions(turn);
 				setVersions(all);
 			} catch (error) {
-				tell(sentence(error), { tone: "error" });
+				notify(errorText(error), { tone: "error" });
 				return;
 			} finally {
 				setLoading(false);
 			}
 		}
-		show(all[(at ?? all.length) + by] ?? null);
+		show(all[(index ?? all.length) + offset] ?? null);
 	};
 	return (
 		<span class="pager" role="group" aria-label="Answers to this message">
-			<button
-				type="button"
-				class="icon-btn"
-				aria-label="Earlier answer"
-				title="Earlier answer"
-				disabled={loading || at === 0}
-				onClick={() => void step(-1)}
+			<IconButton
+				label="Earlier answer"
+				disabled={isLoading || index === 0}
+				onClick={() => void move(-1)}
 			>
 				<Chevron size={15} class="flip" />
-			</button>
+			</IconButton>
 			{versions ? (
 				<span>
-					{(at ?? versions.length) + 1}
+					{(index ?? versions.length) + 1}
 					<span class="faint"> / {versions.length + 1}</span>
 				</span>
 			) : (
 				<span class="faint">Answered again</span>
 			)}
-			<button
-				type="button"
-				class="icon-btn"
-				aria-label="Later answer"
-				title="Later answer"
-				disabled={at === null}
-				onClick={() => void step(1)}
-			>
+			<IconButton label="Later answer" disabled={index === null} onClick={() => void move(1)}>
 				<Chevron size={15} />
-			</button>
+			</IconButton>
 		</span>
 	);
 }
 
-function Answer({ current, last }: { current: Turn; last: boolean }) {
+/** The answer of a turn, or an earlier answer to the same message. */
+function Answer({ current, isLast }: { current: Turn; isLast: boolean }) {
+	const chat = useChat();
 	const heading = useId();
 	const [version, setVersion] = useState<Turn | null>(null);
 	const turn = version ?? current;
 	const name = settings.value?.agent_name ?? "";
-	const live = isOpen(turn);
+	const isLive = isUnfinished(turn);
 	const text = answerText(turn);
-	const list = runs(turn.parts);
-	const tail = list.at(-1);
+	const groups = groupCalls(turn.parts);
+	const tail = groups.at(-1);
 	const states = callStates(turn, settings.value?.calls_at_once ?? 1);
-	const callsRun =
+	const isCalling =
 		tail?.type === "calls" && tail.calls.some(({ call }) => call.status === "running");
 	const at = turn.answeredAt ?? turn.endedAt;
-	const began = turn.question?.at;
+	const startedAt = turn.question?.at;
 	return (
 		<article
 			class="msg bot"
 			aria-labelledby={heading}
-			aria-busy={live}
+			aria-busy={isLive}
 			tabIndex={-1}
 			data-status={turn.status}
 			data-turn={turn.id}
@@ -230,61 +229,60 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
 				{version && <span class="old">An earlier answer</span>}
 			</header>
 			<div class="content">
-				{list.map((run, key) =>
-					run.type === "text" ? (
-						<AnswerText key={key} text={run.text} live={live && run === tail} />
+				{groups.map((group, key) =>
+					group.type === "text" ? (
+						<AnswerText key={key} text={group.text} live={isLive && group === tail} />
 					) : (
 						<div
 							key={key}
 							class="tools"
 							role="group"
-							aria-label={`Tool calls: ${run.calls.length}`}
+							aria-label={`Tool calls: ${group.calls.length}`}
 						>
-							{run.calls.map(({ call }) => (
+							{group.calls.map(({ call }) => (
 								<ToolCard key={call.id} call={call} state={states.get(call.id) ?? "lost"} />
 							))}
 						</div>
 					),
 				)}
-				{live && (!tail || (tail.type === "calls" && !callsRun)) && (
+				{isLive && (!tail || (tail.type === "calls" && !isCalling)) && (
 					<p class="dots" role="img" aria-label={`${name} is working`}>
 						<i />
 						<i />
 						<i />
 					</p>
 				)}
-				{turn.status === "failed" && <Failed turn={turn} name={name} last={last && !version} />}
-				{endings(turn).map((sentence) => (
+				{turn.status === "failed" && (
+					<FailedNote turn={turn} name={name} isLast={isLast && !version} />
+				)}
+				{answerNotes(turn).map((sentence) => (
 					<p key={sentence} class="stopped">
 						{sentence}
 					</p>
 				))}
 				{turn.status === "cancelled" && (
 					<p class="stopped">
-						Stopped{turn.endedAt ? ` at ${clock(turn.endedAt)}` : ""}.{" "}
-						{turn.parts.length > 0 && "What had arrived is kept."}
+						Stopped{turn.endedAt ? ` at ${timeOfDay(turn.endedAt)}` : ""}.{" "}
+						{turn.parts.length > 0 && "The text so far is kept."}
 					</p>
 				)}
 			</div>
-			{!isOpen(current) && (
+			{!isUnfinished(current) && (
 				<footer class="acts">
-					{current.retryOf && <Versions turn={current} shown={version} show={setVersion} />}
+					{current.retryOf && <AnswerPager turn={current} shown={version} show={setVersion} />}
 					{text && <CopyButton text={() => text} label="Copy answer" />}
-					{last && !version && turn.status !== "failed" && (
-						<button
-							type="button"
-							class="icon-btn"
-							aria-label="Answer again"
-							title="Answer again"
-							onClick={() => void retry(turn.id)}
-							disabled={running.value !== null}
+					{isLast && !version && turn.status !== "failed" && (
+						<IconButton
+							label="Answer again"
+							disabled={chat.unfinishedTurn.value !== null}
+							onClick={() => void chat.activeConversation.peek().retry(turn.id)}
 						>
 							<Redo size={16} />
-						</button>
+						</IconButton>
 					)}
-					{began && turn.endedAt && (
+					{startedAt && turn.endedAt && (
 						<span class="took">
-							{duration(Math.max(0, Date.parse(turn.endedAt) - Date.parse(began)))}
+							{duration(Math.max(0, Date.parse(turn.endedAt) - Date.parse(startedAt)))}
 							{turn.usage && turn.usage.output_tokens > 0 && (
 								<span
 									title={`${turn.usage.input_tokens} tokens read, ${turn.usage.output_tokens} written`}
@@ -301,9 +299,9 @@ function Answer({ current, last }: { current: Turn; last: boolean }) {
 	);
 }
 
-const UNSHOWN = "This message could not be shown. This is its text as it was written.";
+const NOT_DISPLAYED = "This message could not be displayed. This is its text without formatting.";
 
-/** A message; if it cannot be shown, its text stands there, and all around it stays. */
+/** A message. One that cannot be displayed shows its plain text. */
 function Message({
 	of,
 	text,
@@ -315,24 +313,24 @@ function Message({
 }) {
 	const plain = () => (
 		<article class="msg" tabIndex={-1}>
-			<Plain text={text} note={UNSHOWN} />
+			<PlainText text={text} note={NOT_DISPLAYED} />
 		</article>
 	);
 	return (
-		<Boundary of={of} fallback={plain}>
+		<ErrorBoundary of={of} fallback={plain}>
 			{children}
-		</Boundary>
+		</ErrorBoundary>
 	);
 }
 
-export function TurnView({ turn: source, last }: { turn: TurnSignal; last: boolean }) {
+export function TurnView({ turn: source, isLast }: { turn: TurnSignal; isLast: boolean }) {
 	const turn = source.value;
 	const { question } = turn;
-	const unanswered =
+	const isUnanswered =
 		turn.status === "queued" ||
 		(turn.status === "cancelled" && turn.parts.length === 0 && !turn.retryOf);
 	return (
-		<section class={last ? "turn last" : isOpen(turn) ? "turn open" : "turn"}>
+		<section class={isLast ? "turn last" : isUnfinished(turn) ? "turn open" : "turn"}>
 			{question && (
 				<Message of={question} text={String(question.text)}>
 					<Question
@@ -341,14 +339,18 @@ export function TurnView({ turn: source, last }: { turn: TurnSignal; last: boole
 						at={question.at}
 						turn={turn.id}
 						state={
-							turn.status === "queued" ? "queued" : unanswered && !last ? "cancelled" : undefined
+							turn.status === "queued"
+								? "queued"
+								: isUnanswered && !isLast
+									? "cancelled"
+									: undefined
 						}
 					/>
 				</Message>
 			)}
-			{turn.status !== "queued" && !(unanswered && !last) && (
+			{turn.status !== "queued" && !(isUnanswered && !isLast) && (
 				<Message of={turn} text={answerText(turn)}>
-					<Answer current={turn} last={last} />
+					<Answer current={turn} isLast={isLast} />
 				</Message>
 			)}
 		</section>

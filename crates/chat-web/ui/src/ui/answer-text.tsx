@@ -3,7 +3,7 @@ import { type Segment, segments } from "../state/reasoning";
 import { Chevron } from "./icons";
 import { Markdown } from "./markdown";
 
-/** What a model thought before it answered, folded away. */
+/** The reasoning of a model before its answer, collapsed. */
 function Reasoning({ segment }: { segment: Segment }) {
 	const [open, setOpen] = useState(false);
 	return (
@@ -17,7 +17,7 @@ function Reasoning({ segment }: { segment: Segment }) {
 	);
 }
 
-/** The text of an answer: what is said, and what was thought in its place. */
+/** The text and the reasoning of an answer, in order. */
 export function AnswerText({ text, live }: { text: string; live: boolean }) {
 	return (
 		<>
