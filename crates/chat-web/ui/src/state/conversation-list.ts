@@ -11,7 +11,7 @@ const REFRESH_SIZE = 30;
 const UNDO_PERIOD = 7_000;
 const UNDO_NOTICE = 6_500;
 
-/** What the list needs from the rest of the page. */
+/** The list's dependencies on the rest of the page. */
 export interface ConversationListPorts {
 	api: {
 		conversations(limit: number, cursor?: string): Promise<Page>;

@@ -38,7 +38,7 @@ export interface SessionApi {
 	follow(turn: string, observer: TurnObserver, stream?: OpenStream): () => void;
 }
 
-/** What a session needs from the rest of the page. */
+/** A session's dependencies on the rest of the page. */
 export interface SessionPorts {
 	api: SessionApi;
 	drafts: DraftStore;

@@ -67,7 +67,7 @@ interface ListControl {
 	close: () => boolean;
 }
 
-/** Runs the shortcut that a key stands for, if it does. */
+/** Runs the shortcut of a key, if it has one. */
 export function handleShortcut(event: KeyboardEvent, chat: ChatStore, list: ListControl) {
 	if (isComposing(event)) return;
 	const control = event.metaKey || event.ctrlKey;

@@ -1,20 +1,29 @@
 import { expect, test } from "vitest";
 import { Gate } from "./support/agent";
-import { ask, ended, open, PHONE, visitor } from "./support/browser";
+import { answerEnded, openConversation, PHONE, sendMessage, visitor } from "./support/browser";
 import { withDatabase } from "./support/database";
-import { agent, browser, client, home, page, row, stage, start } from "./support/stage";
+import {
+	agent,
+	browser,
+	client,
+	listRow,
+	openNewConversation,
+	page,
+	server,
+	setUpTestServer,
+} from "./support/fixture";
 
 /*
- * The list of conversations. Each test is another user's: their list is their own.
+ * The list of conversations. Each test has a user of its own, and so an empty list.
  */
-stage();
+setUpTestServer();
 
-test("conversations stand under their days, the last active first", async () => {
+test("conversations are grouped by date, the last active first", async () => {
 	const now = Date.parse("2026-11-20T12:00:00Z");
 	const daysAgo = [40, 5, 1, 0];
-	for (const days of daysAgo) await client.say(`${days} days ago`);
-	await home.stop();
-	withDatabase(home.database, (_, run) => {
+	for (const days of daysAgo) await client.send(`${days} days ago`);
+	await server.stop();
+	withDatabase(server.database, (_, run) => {
 		for (const days of daysAgo) {
 			const time = (now - days * 86_400_000) * 1_000;
 			run(
@@ -22,10 +31,10 @@ test("conversations stand under their days, the last active first", async () => 
 			);
 		}
 	});
-	await home.run();
+	await server.run();
 	await page.clock.setFixedTime(now);
-	await start();
-	await row("40 days ago").waitFor();
+	await openNewConversation();
+	await listRow("40 days ago").waitFor();
 	const days = () =>
 		page
 			.locator(".rows section")
@@ -43,19 +52,19 @@ test("conversations stand under their days, the last active first", async () => 
 	]);
 });
 
-test("a conversation is renamed in the list and in the header; Escape gives up", async () => {
-	await client.say("Old name");
-	await start();
-	await row("Old name").locator("a").dblclick();
+test("a conversation is renamed in the list and in the header; Escape cancels", async () => {
+	await client.send("Old name");
+	await openNewConversation();
+	await listRow("Old name").locator("a").dblclick();
 	await page.locator(".row .rename").fill("Better name");
 	await page.keyboard.press("Enter");
-	await row("Better name").waitFor();
+	await listRow("Better name").waitFor();
 	await page.getByRole("button", { name: "More for this conversation" }).click();
 	await page.keyboard.press("Enter");
-	await page.locator(".bar .rename").fill("Given up");
+	await page.locator(".bar .rename").fill("Cancelled");
 	await page.keyboard.press("Escape");
 	await expect.poll(() => page.locator(".bar h1").textContent()).toBe("Better name");
-	// The page shows a name before the server has it.
+	// The page shows a new name before the server has stored it.
 	const stored = async () => {
 		const list = await client.get<{ conversations: { title: string }[] }>("/conversations");
 		return list.conversations.map((conversation) => conversation.title);
@@ -63,36 +72,36 @@ test("a conversation is renamed in the list and in the header; Escape gives up",
 	await expect.poll(stored).toEqual(["Better name"]);
 });
 
-test("a deleted conversation can be had back for a while, and then is gone", async () => {
-	const kept = await client.say("Kept after all");
-	await client.say("Deleted");
+test("a deletion can be undone for a while, and then reaches the server", async () => {
+	const kept = await client.send("Kept after all");
+	await client.send("Deleted");
 	const titles = async () =>
 		(await client.get<{ conversations: { title: string }[] }>("/conversations")).conversations.map(
 			(conversation) => conversation.title,
 		);
 	const remove = async (title: string) => {
-		await row(title).hover();
-		await row(title).getByRole("button").click();
+		await listRow(title).hover();
+		await listRow(title).getByRole("button").click();
 		await page.getByRole("menuitem", { name: "Delete" }).click();
-		await row(title).waitFor({ state: "detached" });
+		await listRow(title).waitFor({ state: "detached" });
 	};
-	await open(page, kept.conversation_id);
+	await openConversation(page, kept.conversation_id);
 	await remove("Kept after all");
 	await page.locator(".start").waitFor();
 	await page.getByRole("button", { name: "Undo" }).click();
 	await page.locator(".msg").first().waitFor();
-	await row("Kept after all").waitFor();
+	await listRow("Kept after all").waitFor();
 	await remove("Deleted");
 	await expect.poll(titles).toEqual(["Deleted", "Kept after all"]);
-	// Who leaves the page does not undo any more.
+	// Leaving the page ends the time for undoing.
 	await page.goto("about:blank");
 	await expect.poll(titles).toEqual(["Kept after all"]);
 });
 
-test("conversations are found by their names, and begun again", async () => {
-	for (const name of ["Rotterdam", "Duisburg", "rotterdam again"]) await client.say(name);
-	await start();
-	await row("Duisburg").waitFor();
+test("conversations are found by title, also after the list was hidden", async () => {
+	for (const name of ["Rotterdam", "Duisburg", "rotterdam again"]) await client.send(name);
+	await openNewConversation();
+	await listRow("Duisburg").waitFor();
 	await page.keyboard.press("Control+k");
 	await page.keyboard.type("ROTTER");
 	await expect
@@ -107,18 +116,18 @@ test("conversations are found by their names, and begun again", async () => {
 	await expect.poll(() => page.locator(".row .title").allInnerTexts()).toEqual(["Duisburg"]);
 });
 
-test("who has two thousand conversations finds each of them, and can scroll to the last", async () => {
+test("two thousand conversations can be searched and scrolled to the last one", async () => {
 	const COUNT = 2_000;
-	await home.stop();
-	withDatabase(home.database, (_, run) =>
+	await server.stop();
+	withDatabase(server.database, (_, run) =>
 		run(`insert into conversations (id, owner, title, created_at, updated_at, last_position, last_ordinal)
       with recursive numbers(number) as (select 1 union all select number + 1 from numbers where number < ${COUNT})
       select randomblob(16), '${client.user}', 'Number ' || number || '.', time, time, 0, 0
       from (select number, (1780000000 - number * 3600) * 1000000 as time from numbers)`),
 	);
-	await home.run();
-	await start();
-	await row("Number 1.").waitFor();
+	await server.run();
+	await openNewConversation();
+	await listRow("Number 1.").waitFor();
 	const rows = page.locator(".row");
 	await page.locator(".rows").hover();
 	await expect
@@ -130,7 +139,7 @@ test("who has two thousand conversations finds each of them, and can scroll to t
 	expect(await rows.count()).toBeLessThan(COUNT);
 	await page.keyboard.press("Control+k");
 	await page.keyboard.type(`NUMBER ${COUNT}`);
-	await row(`Number ${COUNT}.`).waitFor();
+	await listRow(`Number ${COUNT}.`).waitFor();
 	await page.locator("#find").fill("99.");
 	await expect.poll(() => rows.count()).toBe(COUNT / 100);
 	await page.locator("#find").fill("Number");
@@ -149,26 +158,26 @@ test("who has two thousand conversations finds each of them, and can scroll to t
 		.toEqual(Array.from({ length: COUNT }, (_, at) => `Number ${at + 1}.`));
 });
 
-test("Escape gives up looking, and stops no answer", async () => {
+test("Escape ends a search and does not stop the answer", async () => {
 	const gate = new Gate();
 	agent.on("Talk", { text: ["I talk and talk. ", "All said."], beforeLast: gate });
-	await client.say("Another");
-	await start();
-	await ask(page, "Talk");
+	await client.send("Another");
+	await openNewConversation();
+	await sendMessage(page, "Talk");
 	await page.getByText("I talk and talk.").waitFor();
 	await page.keyboard.press("Control+k");
 	await page.keyboard.type("another");
 	await expect.poll(() => page.locator(".row .title").allInnerTexts()).toEqual(["Another"]);
 	await page.keyboard.press("Escape");
-	await row("Talk").waitFor();
+	await listRow("Talk").waitFor();
 	await expect.poll(() => page.locator("#find").inputValue()).toBe("");
 	gate.open();
-	await ended(page);
+	await answerEnded(page);
 });
 
-test("on a phone the list is a drawer", async () => {
-	await client.say("On the phone");
-	const phone = await visitor(browser, home, client.user, PHONE);
+test("on a phone, the list is a drawer", async () => {
+	await client.send("On the phone");
+	const phone = await visitor(browser, server, client.user, PHONE);
 	await phone.page.goto("/");
 	await phone.page.getByRole("button", { name: "Show the list of conversations" }).tap();
 	await phone.page.locator(".row", { hasText: "On the phone" }).locator("a").tap();
@@ -177,5 +186,5 @@ test("on a phone the list is a drawer", async () => {
 		.poll(() => phone.page.locator(".side").evaluate((side) => getComputedStyle(side).visibility))
 		.toBe("hidden");
 	await phone.context.close();
-	expect(phone.faults.all).toEqual([]);
+	expect(phone.errors.all).toEqual([]);
 });

@@ -1,14 +1,14 @@
 import { withDatabase } from "./database";
-import type { Home } from "./server";
+import type { TestServer } from "./server";
 
-/** When the pictures are taken. */
+/** The current time in the pictures. */
 export const NOW = new Date("2026-11-20T14:02:00Z");
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
-/** Between two turns of a conversation, in microseconds. */
+/** The time between two turns of a conversation, in microseconds. */
 const TURN = 4 * MINUTE * 1_000;
-/** How long ago each conversation was active, the last one first. */
+/** The time since the last activity of each conversation, the last active first. */
 const AGO = [
 	MINUTE,
 	5 * MINUTE,
@@ -25,10 +25,10 @@ const AGO = [
 	20 * DAY,
 ];
 
-/** Gives everything in the database times that are always the same before `now`, so that pictures are. */
-export async function settleTimes(home: Home, now = NOW) {
-	await home.stop();
-	withDatabase(home.database, (all, run) => {
+/** Sets all times in the database relative to `now`, so that pictures are reproducible. */
+export async function fixTimes(server: TestServer, now = NOW) {
+	await server.stop();
+	withDatabase(server.database, (all, run) => {
 		const conversations = all(
 			"select hex(id) as id from conversations order by updated_at desc, id desc",
 		);
@@ -50,9 +50,9 @@ export async function settleTimes(home: Home, now = NOW) {
 					`update messages set created_at = ${ended - 9_000_000} where role = 'user' and ${part}`,
 				);
 				run(`update messages set created_at = ${ended} where role <> 'user' and ${part}`);
-				const [asked, told] = [ended - 6_000_000, ended - 4_000_000];
+				const [calledAt, resultAt] = [ended - 6_000_000, ended - 4_000_000];
 				run(
-					`update tool_calls set created_at = ${asked}, started_at = ${asked}, result_at = ${told} where ${part}`,
+					`update tool_calls set created_at = ${calledAt}, started_at = ${calledAt}, result_at = ${resultAt} where ${part}`,
 				);
 				run(
 					`update tool_calls set took_us = case tool when 'orders_lookup' then 412000 else 1900000 end where ${part}`,
@@ -60,5 +60,5 @@ export async function settleTimes(home: Home, now = NOW) {
 			}
 		}
 	});
-	await home.run();
+	await server.run();
 }

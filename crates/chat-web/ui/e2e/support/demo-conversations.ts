@@ -1,4 +1,4 @@
-/** Conversations as they might be, for pictures. */
+/** Conversations for pictures. */
 import { type Agent, Gate } from "./agent";
 import type { Client } from "./server";
 
@@ -66,7 +66,7 @@ const CLAUSE_STEPS = [
 		calls: [{ name: "contracts_read", args: { contract: "framework", clause: "14.2" } }],
 		tokens: 38,
 	},
-	{ text: "Clause 14.2 limits liability to the", breaks: "server_overloaded" },
+	{ text: "Clause 14.2 limits liability to the", errorCode: "server_overloaded" },
 ];
 
 export const SUGGESTIONS =
@@ -96,10 +96,10 @@ const SLOT_STEPS = [
 	{ text: BOOKED, tokens: 148 },
 ];
 
-export const TELL = "Why is order 4711 late, and what should I tell the customer?";
+export const LATE_ORDER_QUESTION = "Why is order 4711 late, and what should I tell the customer?";
 
-/** The answer to `TELL`, which comes no further than into its table before `rest` is opened. */
-export const tellSteps = (rest: Gate) => [
+/** The answer to `LATE_ORDER_QUESTION`; it stops within its table until `rest` is opened. */
+export const lateOrderSteps = (rest: Gate) => [
 	LATE_STEPS[0]!,
 	{
 		text: [
@@ -131,47 +131,50 @@ export const TITLES = [
 	"Holiday rota December",
 ];
 
-/** What was said where it is not the title. */
+/** The messages that differ from their titles. */
 const MESSAGES: Record<string, string> = { "Contract clause 14.2": CLAUSE };
 
-/** A conversation whose answer was stopped. */
-async function stopped(agent: Agent, client: Client): Promise<string> {
+/** Creates a conversation whose answer was stopped. */
+async function createStopped(agent: Agent, client: Client): Promise<string> {
 	const rest = new Gate();
-	agent.on(TELL, ...tellSteps(rest));
+	agent.on(LATE_ORDER_QUESTION, ...lateOrderSteps(rest));
 	const response = await client.call(
 		"POST",
 		"/chat",
-		{ message: TELL },
+		{ message: LATE_ORDER_QUESTION },
 		{ accept: "text/event-stream" },
 	);
-	let [heard, cancelled] = ["", false];
+	let [received, isCancelled] = ["", false];
 	for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
-		heard += piece;
-		if (cancelled || !heard.includes("Customs")) continue;
-		cancelled = true;
-		await client.call("POST", `/turns/${/"turn_id":"([\w-]+)"/.exec(heard)?.[1]}/cancel`);
+		received += piece;
+		if (isCancelled || !received.includes("Customs")) continue;
+		isCancelled = true;
+		await client.call("POST", `/turns/${/"turn_id":"([\w-]+)"/.exec(received)?.[1]}/cancel`);
 	}
 	rest.open();
-	return /"conversation_id":"([\w-]+)"/.exec(heard)?.[1] ?? "";
+	return /"conversation_id":"([\w-]+)"/.exec(received)?.[1] ?? "";
 }
 
-/** Fills a user's list; gives the conversations by their titles. */
-export async function tell(agent: Agent, client: Client): Promise<Map<string, string>> {
+/** Creates a user's conversations; returns their ids by title. */
+export async function createConversations(
+	agent: Agent,
+	client: Client,
+): Promise<Map<string, string>> {
 	const ids = new Map<string, string>();
 	agent.on(LATE, ...LATE_STEPS);
 	for (const [tool, result] of Object.entries(RESULTS)) agent.results.set(tool, result);
 	agent.on("Why does my actix handler block?", { text: RUST, tokens: 352 });
 	agent.on(CLAUSE, ...CLAUSE_STEPS);
-	const begin = async (message: string, title: string) => {
-		const { conversation_id } = await client.say(message);
+	const create = async (message: string, title: string) => {
+		const { conversation_id } = await client.send(message);
 		if (title !== message)
 			await client.call("PATCH", `/conversations/${conversation_id}`, { title });
 		ids.set(title, conversation_id);
 		return conversation_id;
 	};
-	for (const title of [...TITLES].reverse()) await begin(MESSAGES[title] ?? title, title);
+	for (const title of [...TITLES].reverse()) await create(MESSAGES[title] ?? title, title);
 	agent.on(SLOT, ...SLOT_STEPS);
-	await client.say(SLOT, await begin(LATE, "Order 4711 is late in Rotterdam"));
-	ids.set(TELL, await stopped(agent, client));
+	await client.send(SLOT, await create(LATE, "Order 4711 is late in Rotterdam"));
+	ids.set(LATE_ORDER_QUESTION, await createStopped(agent, client));
 	return ids;
 }

@@ -1,16 +1,33 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
 import { Gate } from "./support/agent";
-import { ask, composer, ended, open, PHONE, visitor } from "./support/browser";
-import { Home } from "./support/server";
-import { agent, browser, client, home, page, row, stage, start } from "./support/stage";
+import {
+	answerEnded,
+	answersEnded,
+	composer,
+	openConversation,
+	PHONE,
+	sendMessage,
+	visitor,
+} from "./support/browser";
+import {
+	agent,
+	browser,
+	client,
+	listRow,
+	openNewConversation,
+	page,
+	server,
+	setUpTestServer,
+} from "./support/fixture";
+import { TestServer } from "./support/server";
 
 /*
- * What people's hands do: they type, copy, paste and touch. Each test is another user's: their list is their own.
+ * Typing, copying, pasting and touching. Each test has a user of its own, and so an empty list.
  */
-stage();
+setUpTestServer();
 
-test("everything is copied over plain HTTP too, where a page has no clipboard", async () => {
+test("copying works over plain HTTP, where a page has no clipboard API", async () => {
 	const text = 'See **this**:\n\n```py\nprint("<b>")\n```';
 	agent.on(
 		"Copy  this\n",
@@ -20,9 +37,9 @@ test("everything is copied over plain HTTP too, where a page has no clipboard", 
 	await page.addInitScript(() =>
 		Object.defineProperty(navigator, "clipboard", { value: undefined }),
 	);
-	await start();
-	await ask(page, "Copy  this\n");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "Copy  this\n");
+	await answerEnded(page);
 	await page.locator(".tool-head").click();
 	for (const [name, copied] of [
 		["Copy message", "Copy  this\n"],
@@ -39,8 +56,8 @@ test("everything is copied over plain HTTP too, where a page has no clipboard", 
 	await expect.poll(() => page.locator(".toast").count()).toBe(0);
 });
 
-/** A key as Safari reports it that ends the composition of a character. */
-const composes = (on: Page, selector: string, key: string) =>
+/** Presses a key that ends the composition of a character, as Safari reports it. */
+const pressComposingKey = (on: Page, selector: string, key: string) =>
 	on.locator(selector).evaluate((element, name) => {
 		(element as HTMLElement).focus();
 		element.dispatchEvent(
@@ -48,33 +65,33 @@ const composes = (on: Page, selector: string, key: string) =>
 		);
 	}, key);
 
-test("keys that compose a character do nothing else", async () => {
+test("keys of an input method neither send, stop nor rename", async () => {
 	const gate = new Gate();
 	agent.on("Talk", { text: ["I talk and talk. ", "All said."], beforeLast: gate });
-	await start();
-	await ask(page, "Talk");
+	await openNewConversation();
+	await sendMessage(page, "Talk");
 	await page.getByText("I talk and talk.").waitFor();
 	await composer(page).fill("にほん");
-	await composes(page, "#composer", "Enter");
-	await composes(page, "#composer", "Escape");
-	await row("Talk").locator("a").dblclick();
+	await pressComposingKey(page, "#composer", "Enter");
+	await pressComposingKey(page, "#composer", "Escape");
+	await listRow("Talk").locator("a").dblclick();
 	await page.locator(".row .rename").fill("Named");
-	await composes(page, ".row .rename", "Escape");
-	await composes(page, ".row .rename", "Enter");
+	await pressComposingKey(page, ".row .rename", "Escape");
+	await pressComposingKey(page, ".row .rename", "Enter");
 	expect(await page.locator(".row .rename").inputValue()).toBe("Named");
 	await page.locator(".row .rename").press("Enter");
-	await row("Named").waitFor();
-	// Escape in another field is about that field.
+	await listRow("Named").waitFor();
+	// Escape in another field concerns that field alone.
 	await page.locator("#find").click();
 	await page.keyboard.press("Escape");
 	expect(await composer(page).inputValue()).toBe("にほん");
 	gate.open();
-	await ended(page);
+	await answerEnded(page);
 	expect(await page.locator(".msg").count()).toBe(2);
 });
 
-test("on a phone Enter makes a new line, and the button sends", async () => {
-	const phone = await visitor(browser, home, client.user, PHONE);
+test("on a phone, Enter makes a new line and the button sends", async () => {
+	const phone = await visitor(browser, server, client.user, PHONE);
 	await phone.page.goto("/");
 	await composer(phone.page).tap();
 	expect(await composer(phone.page).getAttribute("enterkeyhint")).toBe("enter");
@@ -83,21 +100,21 @@ test("on a phone Enter makes a new line, and the button sends", async () => {
 	await phone.page.keyboard.type("two");
 	await expect.poll(() => composer(phone.page).inputValue()).toBe("one\ntwo");
 	await phone.page.getByRole("button", { name: "Send", exact: true }).tap();
-	await ended(phone.page);
+	await answerEnded(phone.page);
 	await expect.poll(() => phone.page.locator(".bubble").innerText()).toBe("one\ntwo");
 	await phone.context.close();
-	expect(phone.faults.all).toEqual([]);
+	expect(phone.errors.all).toEqual([]);
 });
 
-test("each tab with a new conversation has its own draft, and a closed one leaves it to the next", async () => {
-	await start();
+test("each tab has its own draft of a new conversation; that of a closed tab is adopted", async () => {
+	await openNewConversation();
 	await composer(page).fill("From the first tab");
 	const second = await page.context().newPage();
 	await second.goto("/");
 	await second.locator(".start").waitFor();
 	await expect.poll(() => composer(second).inputValue()).toBe("");
-	await ask(second, "From the second tab");
-	await ended(second);
+	await sendMessage(second, "From the second tab");
+	await answerEnded(second);
 	await page.reload();
 	await page.locator(".start").waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("From the first tab");
@@ -115,11 +132,11 @@ test("each tab with a new conversation has its own draft, and a closed one leave
 	await expect.poll(() => composer(page).inputValue()).toBe("From the first tab");
 });
 
-test("the draft of a conversation is the same in all tabs, whichever is typed in", async () => {
-	const { conversation_id } = await client.say("Begun");
-	await open(page, conversation_id);
+test("tabs share the draft of a conversation", async () => {
+	const { conversation_id } = await client.send("Started");
+	await openConversation(page, conversation_id);
 	const other = await page.context().newPage();
-	await open(other, conversation_id);
+	await openConversation(other, conversation_id);
 	await composer(page).fill("one");
 	await expect.poll(() => composer(other).inputValue()).toBe("one");
 	await composer(other).pressSequentially(" two");
@@ -128,28 +145,28 @@ test("the draft of a conversation is the same in all tabs, whichever is typed in
 	await expect.poll(() => composer(page).inputValue()).toBe("one two");
 	await composer(other).press("Enter");
 	await expect.poll(() => composer(page).inputValue()).toBe("");
-	await ended(page);
+	await answersEnded(page, 2);
 });
 
-test("notices stand over the conversation, one below the other, and never over the banner about the connection", async () => {
+test("notices are stacked over the conversation and never cover the connection banner", async () => {
 	const long = `${"A title of many words ".repeat(9)}`.trim();
 	for (const title of ["First", "Second"]) {
-		const { conversation_id } = await client.say(title);
+		const { conversation_id } = await client.send(title);
 		await client.call("PATCH", `/conversations/${conversation_id}`, {
 			title: `${title} ${long}`.slice(0, 200),
 		});
 	}
-	const { conversation_id } = await client.say("Stays");
-	await open(page, conversation_id);
+	const { conversation_id } = await client.send("Stays");
+	await openConversation(page, conversation_id);
 	for (const title of ["First", "Second"]) {
-		await row(title).hover();
-		await row(title).getByRole("button").click();
+		await listRow(title).hover();
+		await listRow(title).getByRole("button").click();
 		await page.getByRole("menuitem", { name: "Delete" }).click();
-		await row(title).waitFor({ state: "detached" });
+		await listRow(title).waitFor({ state: "detached" });
 	}
 	await page.context().setOffline(true);
 	await page.locator(".link").waitFor();
-	await ask(page, "Not now");
+	await sendMessage(page, "Not now");
 	await page.locator(".toast.error").waitFor();
 	await expect.poll(() => page.locator(".toast").count()).toBe(3);
 	const box = async (selector: string, at = 0) =>
@@ -165,17 +182,17 @@ test("notices stand over the conversation, one below the other, and never over t
 	await page.context().setOffline(false);
 	for (let left = 2; left > 0; left--)
 		await page.getByRole("button", { name: "Undo" }).first().click();
-	await row("First").waitFor();
-	await row("Second").waitFor();
+	await listRow("First").waitFor();
+	await listRow("Second").waitFor();
 });
 
-test("the printed address signs in the tab that asks for it, too", async () => {
-	const own = await Home.start(null);
-	const address = /http:\S+\/#code=\w+/.exec(own.greeting)?.[0] ?? "";
+test("the printed address also signs in a tab that is already open", async () => {
+	const own = await TestServer.start(null);
+	const address = /http:\S+\/#code=\w+/.exec(own.startOutput)?.[0] ?? "";
 	const guest = await visitor(browser, own, null);
 	await guest.page.goto("/");
 	await guest.page.getByText("Open the address that the server printed").waitFor();
-	// Only the fragment changes: the browser loads nothing.
+	// Only the fragment changes, so the browser does not load the page.
 	await guest.page.evaluate((url) => {
 		Object.assign(window, { same: true });
 		location.href = url;
@@ -189,18 +206,18 @@ test("the printed address signs in the tab that asks for it, too", async () => {
 	await expect.poll(() => guest.page.url()).toBe(`${own.url}/`);
 	await guest.context.close();
 	await own.remove();
-	expect(guest.faults.all).toEqual([]);
+	expect(guest.errors.all).toEqual([]);
 });
 
 test.each([
-	["token_expired", "Your sign-in has expired. What you have written is kept."],
+	["token_expired", "Your sign-in has expired. Your draft is kept."],
 	["invalid_token", "The server does not accept this token."],
 	["token_not_yet_valid", "Your token is not valid yet."],
 	["missing_token", "The token did not reach the server."],
-	["another_code", "In words of its own."],
-])("a refusal with %s says what it is", async (code, words) => {
-	await start();
-	const problem = { code, title: "", detail: "In words of its own.", status: 401 };
+	["another_code", "The text of the server."],
+])("a token rejected with %s is explained", async (code, words) => {
+	await openNewConversation();
+	const problem = { code, title: "", detail: "The text of the server.", status: 401 };
 	await page.route("**/api/**", (route) =>
 		route.fulfill({
 			status: 401,
@@ -208,7 +225,7 @@ test.each([
 			body: JSON.stringify(problem),
 		}),
 	);
-	await ask(page, "Hello");
+	await sendMessage(page, "Hello");
 	await page.locator(".sign-in-trouble", { hasText: words }).waitFor();
 	await page.unrouteAll();
 });

@@ -4,15 +4,23 @@ import type { AxeResults, RunOptions } from "axe-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Agent, Gate } from "./support/agent";
-import { ask, composer, ended, launch, open, PHONE, visitor } from "./support/browser";
+import {
+	answerEnded,
+	composer,
+	launch,
+	openConversation,
+	PHONE,
+	sendMessage,
+	visitor,
+} from "./support/browser";
+import { createConversations, SUGGESTIONS } from "./support/demo-conversations";
+import { fixTimes, NOW } from "./support/fixed-times";
 import { compare } from "./support/pictures";
-import { SCENES, showList, streaming } from "./support/scenes";
-import { Client, Home } from "./support/server";
-import { SUGGESTIONS, tell } from "./support/story";
-import { NOW, settleTimes } from "./support/times";
+import { SCENES, showList, showStreaming } from "./support/scenes";
+import { Client, TestServer } from "./support/server";
 
 /*
- * How the page looks, and how it is for those who do not look: on a desk and on a phone, light and dark.
+ * The appearance and the accessibility of the page: desktop and phone, light and dark.
  */
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES: RunOptions = {
@@ -21,28 +29,28 @@ const RULES: RunOptions = {
 };
 
 let agent: Agent;
-let home: Home;
+let server: TestServer;
 let browser: Browser;
 let ids: Map<string, string>;
 
 beforeAll(async () => {
 	agent = await Agent.start();
-	home = await Home.start(agent, {
+	server = await TestServer.start(agent, {
 		CHAT_PAGE_NAME: "Atlas",
 		CHAT_PAGE_SUGGESTIONS: SUGGESTIONS,
 		CHAT_CALLS_AT_ONCE: "1",
 	});
-	ids = await tell(agent, new Client(home, "mara"));
-	await settleTimes(home);
+	ids = await createConversations(agent, new Client(server, "mara"));
+	await fixTimes(server);
 	browser = await launch();
 });
 afterAll(async () => {
 	await browser?.close();
-	await home?.remove();
+	await server?.remove();
 	agent?.stop();
 });
 
-/** What axe finds wrong with the page as it is. */
+/** The violations that axe finds in the current state of the page. */
 async function violations(page: Page, state: string): Promise<string[]> {
 	await page.evaluate(() => document.fonts.ready);
 	if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
@@ -78,9 +86,9 @@ const THEMES: Record<(typeof LOOKS)[number][1], BrowserContextOptions> = {
 };
 const SIZES = { desk: {}, phone: PHONE };
 const conversation = (title: string) => ids.get(title) ?? "";
-/** How long a picture may take until it looks as it did, in milliseconds. */
-const SETTLED_WITHIN = 5_000;
-/** What is another each time: ids, and the times of what happens now. */
+/** How long a page may take until it equals its picture, in milliseconds. */
+const SETTLING_LIMIT = 5_000;
+/** Elements that differ in each run: ids, and times of new turns. */
 const IDS = ".tool-id, .turn-id";
 const TIMES = "time, .tool-time";
 
@@ -91,11 +99,11 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 		reducedMotion: "reduce",
 		deviceScaleFactor: 1,
 	} as const;
-	const arrive = (user: string | null = "mara") => visitor(browser, home, user, options);
+	const arrive = (user: string | null = "mara") => visitor(browser, server, user, options);
 
-	test("looks as it did", async () => {
-		const [told, now] = [await arrive(), await arrive(`${size} ${theme}`)];
-		const wrong: (string | null)[] = [];
+	test("equals the stored pictures", async () => {
+		const [demo, streamed] = [await arrive(), await arrive(`${size} ${theme}`)];
+		const differences: (string | null)[] = [];
 		const shoot = async (page: Page, name: string, changing = IDS) => {
 			await page.evaluate((hidden) => {
 				const sheet = new CSSStyleSheet();
@@ -108,32 +116,32 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 					`${size}-${theme}-${name}`,
 					await page.screenshot({ animations: "disabled", caret: "hide" }),
 				);
-			// Fonts and the layout may settle after the first picture.
-			const limit = Date.now() + SETTLED_WITHIN;
+			// Fonts and layout may settle after the first picture.
+			const limit = Date.now() + SETTLING_LIMIT;
 			let difference = await take();
 			while (difference && Date.now() < limit) difference = await take();
-			wrong.push(difference);
+			differences.push(difference);
 		};
-		await told.page.clock.setFixedTime(NOW);
+		await demo.page.clock.setFixedTime(NOW);
 		for (const [name, show] of Object.entries(SCENES)) {
-			await show(told.page, ids);
-			await shoot(told.page, name);
+			await show(demo.page, ids);
+			await shoot(demo.page, name);
 		}
 		if (size === "phone") {
-			await showList(told.page);
-			await shoot(told.page, "list");
+			await showList(demo.page);
+			await shoot(demo.page, "list");
 		}
-		const rest = await streaming(agent, now.page);
-		await shoot(now.page, "streaming", TIMES);
+		const rest = await showStreaming(agent, streamed.page);
+		await shoot(streamed.page, "streaming", TIMES);
 		rest.open();
-		await ended(now.page);
-		for (const { context } of [told, now]) await context.close();
-		expect(wrong.filter(Boolean)).toEqual([]);
-		expect([...told.faults.all, ...now.faults.all]).toEqual([]);
+		await answerEnded(streamed.page);
+		for (const { context } of [demo, streamed]) await context.close();
+		expect(differences.filter(Boolean)).toEqual([]);
+		expect([...demo.errors.all, ...streamed.errors.all]).toEqual([]);
 	});
 
-	test("axe finds nothing in any state", async () => {
-		const { context, page, faults } = await arrive();
+	test("axe finds no violation in any state", async () => {
+		const { context, page, errors } = await arrive();
 		const found: string[] = [];
 		const check = async (state: string) => {
 			found.push(...(await violations(page, state)));
@@ -141,13 +149,13 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 		await page.goto("/");
 		await page.locator(".row").first().waitFor({ state: "attached" });
 		await check("start");
-		await open(page, conversation("Order 4711 is late in Rotterdam"));
+		await openConversation(page, conversation("Order 4711 is late in Rotterdam"));
 		for (const head of await page.locator(".tool-head").all()) await head.click();
 		await check("tools open");
-		await open(page, conversation("Why does my actix handler block?"));
+		await openConversation(page, conversation("Why does my actix handler block?"));
 		await page.locator(".hljs-keyword").first().waitFor();
 		await check("code");
-		await open(page, conversation("Contract clause 14.2"));
+		await openConversation(page, conversation("Contract clause 14.2"));
 		await check("failed");
 		await page.getByRole("button", { name: "More for this conversation" }).click();
 		await check("menu");
@@ -171,28 +179,28 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 			{ text: ["It is", " so."], beforeLast: text },
 		);
 		await page.goto("/");
-		await ask(page, "Work");
+		await sendMessage(page, "Work");
 		await page.locator(".tool.is-running").waitFor();
 		await check("tool running");
 		agent.gate(tool).open();
 		await page.locator(".md.live").waitFor();
-		await ask(page, "And?");
-		await page.locator(".fate", { hasText: "Waits" }).waitFor();
+		await sendMessage(page, "And?");
+		await page.locator(".fate", { hasText: "Waiting" }).waitFor();
 		await check("streaming and queued");
-		await page.getByRole("button", { name: "Take back" }).click();
+		await page.getByRole("button", { name: "Withdraw" }).click();
 		text.open();
-		await page.locator(".fate", { hasText: "Waits" }).waitFor({ state: "detached" });
-		await ask(page, "x");
-		await ended(page);
+		await page.locator(".fate", { hasText: "Waiting" }).waitFor({ state: "detached" });
+		await sendMessage(page, "x");
+		await answerEnded(page);
 		await page.getByRole("button", { name: "Answer again" }).click();
 		await page.locator(".pager").waitFor();
-		await ended(page);
+		await answerEnded(page);
 		await page.getByRole("button", { name: "Earlier answer" }).click();
 		await page.locator(".old").waitFor();
 		await check("earlier answer");
 		await page.context().setOffline(true);
 		await page.getByText("You are offline.").waitFor();
-		await ask(page, "Not now");
+		await sendMessage(page, "Not now");
 		await page.locator(".toast.error").waitFor();
 		await check("offline, not sent");
 		await page.context().setOffline(false);
@@ -205,18 +213,21 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 		await page.evaluate(() => localStorage.clear());
 		await page.goto("about:blank");
 		await context.close();
-		const stranger = await arrive(null);
-		await stranger.page.goto("/");
-		await stranger.page.locator(".sign-in").waitFor();
-		found.push(...(await violations(stranger.page, "signed out")));
-		await stranger.context.close();
+		const signedOut = await arrive(null);
+		await signedOut.page.goto("/");
+		await signedOut.page.locator(".sign-in").waitFor();
+		found.push(...(await violations(signedOut.page, "signed out")));
+		await signedOut.context.close();
 		expect(found).toEqual([]);
-		expect([...faults.all, ...stranger.faults.all]).toEqual([]);
+		expect([...errors.all, ...signedOut.errors.all]).toEqual([]);
 	});
 });
 
-/** Calls of which one is done, one failed, one runs and one waits; until what this gives are opened. */
-async function calls(page: Page, name: string): Promise<Gate[]> {
+/**
+ * Shows a done, a failed, a running and a waiting call. The last two end when the returned gates are
+ * opened.
+ */
+async function showCallStates(page: Page, name: string): Promise<Gate[]> {
 	const gates = [`${name} 1`, `${name} 2`];
 	agent.on(
 		"Call",
@@ -230,18 +241,18 @@ async function calls(page: Page, name: string): Promise<Gate[]> {
 		{ text: "So." },
 	);
 	await page.goto("/");
-	await ask(page, "Call");
-	// Each state comes with an event of its own.
+	await sendMessage(page, "Call");
+	// The events of the states arrive one by one.
 	for (const state of ["succeeded", "failed", "running", "waiting"])
 		await page.locator(`.tool.is-${state}`).waitFor();
 	return gates.map((gate) => agent.gate(gate));
 }
 
-test("without colours of its own, the page still tells what is chosen, where the focus is, and how calls stand", async () => {
-	const { context, page, faults } = await visitor(browser, home, "mara", {
+test("with forced colours, selection, focus and the states of calls are visible", async () => {
+	const { context, page, errors } = await visitor(browser, server, "mara", {
 		forcedColors: "active",
 	});
-	const gates = await calls(page, "forced");
+	const gates = await showCallStates(page, "forced");
 	const background = (row: string) =>
 		page
 			.locator(row)
@@ -260,7 +271,7 @@ test("without colours of its own, the page still tells what is chosen, where the
 		);
 	expect(cards.map(([word]) => word)).toEqual(["Done", "Failed", "Running", "Waiting"]);
 	expect(new Set(cards.map(([, icon]) => icon)).size).toBe(4);
-	// Whatever has the focus, or the frame around it, has a ring that it has not else; it is shown to whoever has used a key.
+	// A focused element, or the frame around it, has a ring after the first key press.
 	await page.keyboard.press("Tab");
 	const rings = await page
 		.locator('a:visible, button:visible, textarea:visible, input:visible, [tabindex="0"]:visible')
@@ -281,16 +292,16 @@ test("without colours of its own, the page still tells what is chosen, where the
 		expect.arrayContaining(["composer", "send stop", "tool-head", "scroll", "pick"]),
 	);
 	for (const gate of gates) gate.open();
-	await ended(page);
+	await answerEnded(page);
 	await context.close();
-	expect(faults.all).toEqual([]);
+	expect(errors.all).toEqual([]);
 });
 
 test.each(["no-preference", "reduce"] as const)(
-	"what waits moves unless people want less of that: %s",
+	"waiting elements are animated unless the user prefers reduced motion: %s",
 	async (reducedMotion) => {
-		const { context, page, faults } = await visitor(browser, home, "mara", { reducedMotion });
-		const gates = await calls(page, reducedMotion);
+		const { context, page, errors } = await visitor(browser, server, "mara", { reducedMotion });
+		const gates = await showCallStates(page, reducedMotion);
 		const moves = () =>
 			page.evaluate(() =>
 				document
@@ -302,14 +313,14 @@ test.each(["no-preference", "reduce"] as const)(
 			);
 		await expect.poll(moves).toBe(reducedMotion === "no-preference");
 		for (const gate of gates) gate.open();
-		await ended(page);
+		await answerEnded(page);
 		await context.close();
-		expect(faults.all).toEqual([]);
+		expect(errors.all).toEqual([]);
 	},
 );
 
-test("the colours are the system’s until somebody chooses others, and then stay", async () => {
-	const { context, page, faults } = await visitor(browser, home, "mara", { colorScheme: "dark" });
+test("the page has the colours of the system until the user chooses others, which are kept", async () => {
+	const { context, page, errors } = await visitor(browser, server, "mara", { colorScheme: "dark" });
 	const scheme = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 	await page.goto("/");
 	await page.locator(".start").waitFor();
@@ -322,8 +333,8 @@ test("the colours are the system’s until somebody chooses others, and then sta
 	await page.reload();
 	await page.locator(".start").waitFor();
 	await expect.poll(scheme).toBe(dark);
-	await page.getByRole("button", { name: "Switch to as the system" }).click();
+	await page.getByRole("button", { name: "Switch to system" }).click();
 	await expect.poll(scheme).not.toBe(dark);
 	await context.close();
-	expect(faults.all).toEqual([]);
+	expect(errors.all).toEqual([]);
 });

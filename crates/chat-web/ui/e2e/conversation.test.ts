@@ -1,49 +1,64 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { Gate } from "./support/agent";
-import { ask, composer, ended, open, visitor } from "./support/browser";
-import { agent, browser, client, home, page, row, stage, start } from "./support/stage";
+import {
+	answerEnded,
+	answersEnded,
+	composer,
+	openConversation,
+	sendMessage,
+	visitor,
+} from "./support/browser";
+import {
+	agent,
+	browser,
+	client,
+	listRow,
+	openNewConversation,
+	page,
+	server,
+	setUpTestServer,
+} from "./support/fixture";
 
 /*
- * What people do with the page. Each test is another user's: their list is their own.
+ * Using a conversation. Each test has a user of its own, and so an empty list.
  */
-stage();
+setUpTestServer();
 
 const last = () => page.locator(".turn.last");
 
-test("a message is sent, its answer is streamed, and address, title and list follow", async () => {
+test("a message is sent, its answer is streamed, and address, title and list are updated", async () => {
 	const gate = new Gate();
 	agent.on("Show me code", {
 		text: ["Here:\n\n```rust\nfn ma", "in() {}\n```\n", "Done."],
 		beforeLast: gate,
 	});
-	await start();
-	await ask(page, "Show me code");
+	await openNewConversation();
+	await sendMessage(page, "Show me code");
 	await page.locator(".md.live").getByText("fn main").waitFor();
 	await expect.poll(() => new URL(page.url()).pathname).toMatch(/^\/c\/[\w-]{36}$/);
 	await expect.poll(() => page.locator(".msg.bot").getAttribute("aria-busy")).toBe("true");
 	gate.open();
-	await ended(page);
+	await answerEnded(page);
 	await expect.poll(() => page.locator(".msg").count()).toBe(2);
 	await expect.poll(() => page.locator(".code .hljs-keyword").count()).toBeGreaterThan(0);
 	await expect.poll(() => page.locator(".bar h1").textContent()).toBe("Show me code");
 	await expect.poll(() => page.title()).toBe("Show me code · Atlas");
-	// What screen readers are told.
 	await page
 		.locator(".sr[aria-live]", { hasText: "Atlas answered. Here:" })
 		.waitFor({ state: "attached" });
-	await row("Show me code").waitFor();
+	await listRow("Show me code").waitFor();
 	await expect
 		.poll(() => page.locator(".took").textContent())
 		.toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 	await page.reload();
-	await ended(page);
+	await answerEnded(page);
 	await expect
 		.poll(() => page.locator(".took").textContent())
 		.toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 });
 
-test("a tool call stands where it was made and says how it stands: waiting, running with a clock, done, failed", async () => {
+test("a tool call is shown in its place with its state: waiting, running with a clock, done, failed", async () => {
 	const names = ["first", "second", "third"];
 	const calls = names.map((gate) => ({ name: "wait", args: { gate: `${client.user}-${gate}` } }));
 	agent.on(
@@ -52,8 +67,8 @@ test("a tool call stands where it was made and says how it stands: waiting, runn
 		{ text: "One more.", calls: [{ name: "fail", args: { message: "No such order." } }] },
 		{ text: "That is all." },
 	);
-	await start();
-	await ask(page, "Use tools");
+	await openNewConversation();
+	await sendMessage(page, "Use tools");
 	const [first, second] = names.map((name) => agent.gate(`${client.user}-${name}`));
 	await Promise.all([first!.reached, second!.reached]);
 	const cards = page.locator(".tool");
@@ -67,7 +82,7 @@ test("a tool call stands where it was made and says how it stands: waiting, runn
 	await cards.nth(2).and(page.locator(".is-running")).waitFor();
 	second!.open();
 	agent.gate(`${client.user}-third`).open();
-	await ended(page);
+	await answerEnded(page);
 	const content = page.locator(".content > *");
 	await expect
 		.poll(() => content.evaluateAll((all) => all.map((part) => part.className)))
@@ -83,18 +98,18 @@ test("a tool call stands where it was made and says how it stands: waiting, runn
 		.toMatch(/Parameters[\s\S]*gate[\s\S]*first[\s\S]*Result[\s\S]*waited_for/);
 });
 
-test("an answer is stopped by the button and by Escape; what had arrived is kept", async () => {
+test("an answer is stopped by the button and by Escape; the text so far is kept", async () => {
 	for (const stop of [
 		() => page.getByRole("button", { name: "Stop the answer" }).click(),
 		() => composer(page).press("Escape"),
 	]) {
 		const gate = new Gate();
 		agent.on("Talk", { text: ["I talk and talk. ", "Never said."], beforeLast: gate });
-		await start();
-		await ask(page, "Talk");
+		await openNewConversation();
+		await sendMessage(page, "Talk");
 		await page.getByText("I talk and talk.").waitFor();
 		await stop();
-		await ended(page, "cancelled");
+		await answerEnded(page, "cancelled");
 		gate.open();
 		await expect
 			.poll(() => page.locator(".msg.bot").innerText())
@@ -103,28 +118,29 @@ test("an answer is stopped by the button and by Escape; what had arrived is kept
 			.poll(() => page.getByRole("button", { name: "Send", exact: true }).isVisible())
 			.toBe(true);
 		await page.reload();
-		await ended(page, "cancelled");
+		await answerEnded(page, "cancelled");
 		await expect.poll(() => page.locator(".msg.bot").innerText()).toContain("I talk and talk.");
 	}
 });
 
-test("a failure says what happened, and trying again keeps the failed answer to look at", async () => {
+test("a failure is described, and a retry keeps the failed answer", async () => {
 	agent.on(
 		"Please fail",
 		{ text: "I look.", calls: [{ name: "echo", args: {} }] },
-		{ text: "I begin.", breaks: "server_overloaded" },
+		{ text: "I begin.", errorCode: "server_overloaded" },
 	);
-	await start();
-	await ask(page, "Please fail");
-	const said = /^Atlas had too much to do\. Your message is saved; try again in a few seconds\./;
+	await openNewConversation();
+	await sendMessage(page, "Please fail");
+	const description =
+		/^Atlas was overloaded\. Your message is saved\. Try again in a few seconds\./;
 	await page.locator(".failed").waitFor();
-	await expect.poll(() => page.locator(".failed").innerText()).toMatch(said);
+	await expect.poll(() => page.locator(".failed").innerText()).toMatch(description);
 	await page
 		.locator(".sr[aria-live]", { hasText: "Your message is saved" })
 		.waitFor({ state: "attached" });
 	await page.reload();
 	await page.locator(".failed").waitFor();
-	await expect.poll(() => page.locator(".failed").innerText()).toMatch(said);
+	await expect.poll(() => page.locator(".failed").innerText()).toMatch(description);
 	await expect
 		.poll(() => page.locator(".failed").innerText())
 		.toMatch(/The agent has too much to do\.\s+agent_overloaded/);
@@ -134,7 +150,7 @@ test("a failure says what happened, and trying again keeps the failed answer to 
 	agent.on("Please fail", { text: "Now it works." });
 	await page.getByRole("button", { name: "Try again" }).click();
 	await page.locator(".msg").getByText("Now it works.").waitFor();
-	await ended(page);
+	await answerEnded(page);
 	await expect.poll(() => page.locator(".msg").count()).toBe(2);
 	await page.getByRole("button", { name: "Earlier answer" }).click();
 	await page.locator(".failed").waitFor();
@@ -143,19 +159,19 @@ test("a failure says what happened, and trying again keeps the failed answer to 
 		.toMatch(/An earlier answer[\s\S]*I begin\.[\s\S]*1 \/ 2/);
 });
 
-test("an answer that was cut off says so, and so does one for which the oldest messages were not read, also after a reload", async () => {
-	agent.on("Tell me all", { text: "It began", finish: "length" });
-	agent.on("Say it", { text: "I may not", finish: "content_filter" });
-	agent.on("Go on", { text: "And so on.", reads: 2 });
-	await start();
-	for (const question of ["Tell me all", "Say it", "Go on"]) {
-		await ask(page, question);
-		await ended(page);
+test("a cut-off answer, and one for which messages were left out, have a note, also after a reload", async () => {
+	agent.on("Tell me all", { text: "It began", finishReason: "length" });
+	agent.on("Say it", { text: "I may not", finishReason: "content_filter" });
+	agent.on("Go on", { text: "And so on.", maxUserMessages: 2 });
+	await openNewConversation();
+	for (const [index, question] of ["Tell me all", "Say it", "Go on"].entries()) {
+		await sendMessage(page, question);
+		await answersEnded(page, index + 1);
 	}
 	const notes = [
 		"The answer was cut off at the model’s limit.",
 		"A content filter withheld the rest of the answer.",
-		"The conversation is too long to read as a whole: its oldest message and answer were left out.",
+		"The conversation is too long for the agent: its oldest message and answer were left out.",
 	];
 	const shown = page.locator(".msg.bot .stopped");
 	await expect.poll(() => shown.allTextContents()).toEqual(notes);
@@ -164,17 +180,17 @@ test("an answer that was cut off says so, and so does one for which the oldest m
 	await expect.poll(() => shown.allTextContents()).toEqual(notes);
 });
 
-test("an answer is given again, and all earlier ones can be looked at, also after a reload", async () => {
-	await start();
+test("an answer is retried, and all earlier answers can be shown, also after a reload", async () => {
+	await openNewConversation();
 	for (const [at, text] of ["One.", "Two.", "Three."].entries()) {
 		agent.on("Again", { text });
-		if (at === 0) await ask(page, "Again");
+		if (at === 0) await sendMessage(page, "Again");
 		else await page.getByRole("button", { name: "Answer again" }).click();
 		await last().getByText(text).waitFor();
-		await ended(page);
+		await answerEnded(page);
 	}
 	await page.reload();
-	await ended(page);
+	await answerEnded(page);
 	const answer = last().locator(".msg.bot");
 	await expect.poll(() => answer.innerText()).toContain("Three.");
 	for (const text of ["Two.", "One."]) {
@@ -190,54 +206,55 @@ test("an answer is given again, and all earlier ones can be looked at, also afte
 	await expect.poll(() => answer.innerText()).toMatch(/3 \/ 3/);
 });
 
-test("messages sent meanwhile wait their turn, can be taken back, and are answered in order", async () => {
+test("messages sent during an answer are queued, can be withdrawn, and are answered in order", async () => {
 	const gate = new Gate();
 	agent.on("First", { text: ["Answer one", " ends."], beforeLast: gate });
-	await start();
-	await ask(page, "First");
+	await openNewConversation();
+	await sendMessage(page, "First");
 	await page.getByText("Answer one").waitFor();
 	for (const text of ["Second", "Third", "Fourth"]) {
-		await ask(page, text);
+		await sendMessage(page, text);
 		await page.locator(".bubble", { hasText: text }).waitFor();
 	}
-	await expect.poll(() => page.locator(".fate", { hasText: "Waits" }).count()).toBe(3);
+	await expect.poll(() => page.locator(".fate", { hasText: "Waiting" }).count()).toBe(3);
 	await page
 		.locator(".turn", { hasText: "Third" })
-		.getByRole("button", { name: "Take back" })
+		.getByRole("button", { name: "Withdraw" })
 		.click();
-	await page.getByText("Taken back. It will not be answered.").waitFor();
+	await page.getByText("Withdrawn. This message will not be answered.").waitFor();
 	gate.open();
 	await page.locator(".msg").getByText("You said: Fourth").waitFor();
-	await ended(page);
-	const said = await page.locator(".bubble").allTextContents();
-	expect(said).toEqual(["First", "Second", "Third", "Fourth"]);
+	await answerEnded(page);
+	await expect
+		.poll(() => page.locator(".bubble").allTextContents())
+		.toEqual(["First", "Second", "Third", "Fourth"]);
 	await expect.poll(() => page.locator(".msg.bot").count()).toBe(3);
 	await expect
 		.poll(() => page.locator(".turn", { hasText: "Third" }).innerText())
 		.toContain("Stopped before it was answered");
 });
 
-test("what was typed outlives a reload and another conversation, and is not sent before it is sent", async () => {
-	const other = await client.say("Other");
-	await start();
+test("a draft is kept during reloads and visits to other conversations", async () => {
+	const other = await client.send("Other");
+	await openNewConversation();
 	await composer(page).fill("Half a thou");
 	await page.reload();
 	await page.locator(".start").waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("Half a thou");
-	await row("Other").locator("a").click();
+	await listRow("Other").locator("a").click();
 	await page.locator(".msg").first().waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("");
 	await composer(page).fill("To the other");
 	await page.getByRole("button", { name: "New chat" }).first().click();
 	await expect.poll(() => composer(page).inputValue()).toBe("Half a thou");
-	await open(page, other.conversation_id);
+	await openConversation(page, other.conversation_id);
 	await expect.poll(() => composer(page).inputValue()).toBe("To the other");
 });
 
-test("all can be done by keyboard", async () => {
-	await client.say("Find me");
-	await start();
-	await row("Find me").waitFor();
+test("everything can be done by keyboard", async () => {
+	await client.send("Find me");
+	await openNewConversation();
+	await listRow("Find me").waitFor();
 	await page.keyboard.press("Control+k");
 	await page.keyboard.type("find");
 	await page.keyboard.press("Tab");
@@ -262,13 +279,13 @@ test("all can be done by keyboard", async () => {
 	await page.locator(".start").waitFor();
 });
 
-test("an answer and its code are copied as they were written", async () => {
+test("an answer and its code are copied as their source text", async () => {
 	await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
 	const text = 'See **this**:\n\n```py\nprint("<b>")\n```';
 	agent.on("Copy", { text });
-	await start();
-	await ask(page, "Copy");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "Copy");
+	await answerEnded(page);
 	const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
 	await page.getByRole("button", { name: "Copy answer" }).click();
 	await expect.poll(clipboard).toBe(text);
@@ -276,16 +293,16 @@ test("an answer and its code are copied as they were written", async () => {
 	await expect.poll(clipboard).toBe('print("<b>")');
 });
 
-test("a conversation is exported as Markdown and, earlier answers included, as JSON", async () => {
+test("a conversation is exported as Markdown, and with earlier answers as JSON", async () => {
 	agent.on("Export", { text: "First." });
-	const { conversation_id, turn_id } = await client.say("Export");
+	const { conversation_id, turn_id } = await client.send("Export");
 	agent.on(
 		"Export",
 		{ text: "Second.", calls: [{ name: "echo", args: { answer: "[12345678901234567890]" } }] },
 		{ text: "Done." },
 	);
 	await client.call("POST", `/turns/${turn_id}/retry`);
-	await open(page, conversation_id);
+	await openConversation(page, conversation_id);
 	const save = async (name: string) => {
 		await page.getByRole("button", { name: "More for this conversation" }).click();
 		const [download] = await Promise.all([
@@ -312,15 +329,15 @@ test("a conversation is exported as Markdown and, earlier answers included, as J
 	expect(json).toContain("12345678901234567890");
 });
 
-test("what was read stays where it is while text arrives below it", async () => {
+test("text stays in place while more text arrives below it", async () => {
 	const rest = new Gate();
 	const text =
 		"# Why\n\nSome *words*.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```rust\nfn main() {}\n```\n\n1. one\n2. two\n\n";
 	agent.on("Grow", { text: [text, ...text.repeat(3).split(/(?<= )/), "End."], before: rest });
-	await start();
-	await ask(page, "Grow");
+	await openNewConversation();
+	await sendMessage(page, "Grow");
 	await rest.reached;
-	// Where each block stands on the page, whatever is scrolled; a block that was seen once may only grow downwards.
+	// Records each block whose position in the column changes; a block may only grow downwards.
 	await page.evaluate(() => {
 		const moved: string[] = [];
 		Object.assign(window, { moved });
@@ -341,17 +358,17 @@ test("what was read stays where it is while text arrives below it", async () => 
 		look();
 	});
 	rest.open();
-	await ended(page);
+	await answerEnded(page);
 	await page.locator(".code .hljs-keyword").nth(3).waitFor();
 	expect(await page.evaluate(() => (window as unknown as { moved: string[] }).moved)).toEqual([]);
 });
 
-test("who reads further up is left there while text arrives, and is led back", async () => {
+test("the scroll position is kept while text arrives, and a button leads to the end", async () => {
 	const lines = Array.from({ length: 60 }, (_, line) => `Line ${line}\n\n`);
 	const [half, end] = [new Gate(), new Gate()];
 	agent.on("Long", { text: lines, beforeLast: half }, { text: "x" });
-	await start();
-	await ask(page, "Long");
+	await openNewConversation();
+	await sendMessage(page, "Long");
 	await page.getByText("Line 58").waitFor();
 	const scroll = page.locator(".scroll");
 	const below = () => scroll.evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight);
@@ -361,18 +378,18 @@ test("who reads further up is left there while text arrives, and is led back", a
 	await page.locator(".jump").waitFor();
 	const top = await scroll.evaluate((box) => box.scrollTop);
 	half.open();
-	await ended(page);
+	await answerEnded(page);
 	expect(await scroll.evaluate((box) => box.scrollTop)).toBe(top);
 	await page.locator(".jump").click();
 	await expect.poll(below).toBeLessThan(40);
 	end.open();
 });
 
-test("earlier messages come when one scrolls up, and the place stays", async () => {
+test("earlier messages are loaded when the user scrolls up, and the position is kept", async () => {
 	let conversation: string | undefined;
 	for (let at = 0; at < 40; at++)
-		conversation = (await client.say(`Message ${at} of forty`, conversation)).conversation_id;
-	await open(page, conversation!);
+		conversation = (await client.send(`Message ${at} of forty`, conversation)).conversation_id;
+	await openConversation(page, conversation!);
 	await page.getByText("You said: Message 39").waitFor();
 	const scroll = page.locator(".scroll");
 	const messages = page.locator(".msg");
@@ -387,7 +404,7 @@ test("earlier messages come when one scrolls up, and the place stays", async () 
 		box.scrollTop -= 300;
 	});
 	await expect.poll(() => messages.count()).toBeGreaterThan(30);
-	// Places are rounded.
+	// Positions are rounded.
 	await expect.poll(async () => Math.abs((await place()) - before - 300)).toBeLessThan(3);
 	await expect
 		.poll(async () => {
@@ -401,11 +418,11 @@ test("earlier messages come when one scrolls up, and the place stays", async () 
 	expect(order).toEqual(Array.from({ length: 40 }, (_, at) => `Message ${at} of forty`));
 });
 
-test("right-to-left text runs from the right, whatever stands around it", async () => {
+test("right-to-left text is displayed from the right in a left-to-right page", async () => {
 	agent.on("مرحبا، كيف الحال؟", { text: "أهلاً **بك**\n\n- واحد\n- اثنان" });
-	await start();
-	await ask(page, "مرحبا، كيف الحال؟");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "مرحبا، كيف الحال؟");
+	await answerEnded(page);
 	const direction = (selector: string) =>
 		page
 			.locator(selector)
@@ -417,14 +434,14 @@ test("right-to-left text runs from the right, whatever stands around it", async 
 	await expect.poll(() => direction(".bar")).toBe("ltr");
 });
 
-test("times are those of the place where the reader is", async () => {
-	const { conversation_id } = await client.say("When?");
+test("times are displayed in the user's time zone", async () => {
+	const { conversation_id } = await client.send("When?");
 	for (const [timezoneId, locale] of [
 		["Pacific/Kiritimati", "en-GB"],
 		["America/Los_Angeles", "en-GB"],
 	] as const) {
-		const abroad = await visitor(browser, home, client.user, { timezoneId, locale });
-		await open(abroad.page, conversation_id);
+		const abroad = await visitor(browser, server, client.user, { timezoneId, locale });
+		await openConversation(abroad.page, conversation_id);
 		const time = abroad.page.locator(".msg.user time").first();
 		const at = new Date((await time.getAttribute("datetime")) ?? "");
 		await expect
@@ -446,12 +463,12 @@ test("times are those of the place where the reader is", async () => {
 				}).format(at),
 			);
 		await abroad.context.close();
-		expect(abroad.faults.all).toEqual([]);
+		expect(abroad.errors.all).toEqual([]);
 	}
 });
 
 test("a message that is too long is counted and not sent", async () => {
-	await start();
+	await openNewConversation();
 	await composer(page).fill("😀".repeat(4_990));
 	await page.getByText("10 left").waitFor();
 	await composer(page).fill("😀".repeat(5_001));
@@ -461,14 +478,14 @@ test("a message that is too long is counted and not sent", async () => {
 		.toBe(true);
 });
 
-test("a conversation that is not there says so", async () => {
+test("a missing conversation is reported", async () => {
 	await page.goto("/c/01a1fc3b-5b9b-77e2-a336-e8aa912c7fa7");
 	await page.getByText("There is no such conversation.").waitFor();
 	await page.locator(".state").getByRole("button", { name: "New conversation" }).click();
 	await page.locator(".start").waitFor();
 });
 
-test("nothing is wider than the screen, from 320 pixels to 4K", async () => {
+test("no content is wider than the screen, from 320 pixels to 4K", async () => {
 	agent.on("Wide", {
 		text: `${"x".repeat(400)}\n\n| ${"col | ".repeat(12)}\n|${"---|".repeat(12)}\n| ${"cell cell | ".repeat(12)}\n\n\`\`\`\n${"y".repeat(500)}\n\`\`\``,
 		calls: [
@@ -478,10 +495,10 @@ test("nothing is wider than the screen, from 320 pixels to 4K", async () => {
 			},
 		],
 	});
-	const { conversation_id } = await client.say("Wide");
+	const { conversation_id } = await client.send("Wide");
 	for (const width of [320, 390, 768, 1_280, 2_560, 3_840]) {
 		await page.setViewportSize({ width, height: 900 });
-		await open(page, conversation_id);
+		await openConversation(page, conversation_id);
 		await page.locator(".tool-head").click();
 		const widest = await page.evaluate(() => document.documentElement.scrollWidth);
 		const column = await page

@@ -1,32 +1,33 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Agent, type Step } from "./support/agent";
-import { launch, open, visitor } from "./support/browser";
+import { launch, openConversation, visitor } from "./support/browser";
 import { uuid, withDatabase } from "./support/database";
-import { Client, Home } from "./support/server";
+import { Client, TestServer } from "./support/server";
 
 /*
- * What the page shows equals what the database holds: 500 mixed messages and 200 tool calls, their text, order, times, parameters and results.
+ * The page shows the content of the database: 500 mixed messages and 200 tool calls with their text,
+ * order, times, parameters and results.
  */
 const TURNS = 250;
 const CALLS = 200;
 
 let agent: Agent;
-let home: Home;
+let server: TestServer;
 let browser: Browser;
 
 beforeAll(async () => {
 	agent = await Agent.start();
-	home = await Home.start(agent);
+	server = await TestServer.start(agent);
 	browser = await launch();
 });
 afterAll(async () => {
 	await browser?.close();
-	await home?.remove();
+	await server?.remove();
 	agent?.stop();
 });
 
-/** Texts as they are written, and as they are shown: white space aside, to the last dot. */
+/** Markdown texts and their displayed texts. White space is not compared. */
 const SAMPLES = new Map([
 	["Plain words, with a comma.", "Plain words, with a comma."],
 	["**Bold** and *leaning*, `code` and ~~gone~~.", "Bold and leaning, code and gone."],
@@ -46,13 +47,13 @@ const SAMPLES = new Map([
 	],
 	["<b>not bold</b> &amp; 5 < 6 && 7 > 3", "<b>not bold</b> & 5 < 6 && 7 > 3"],
 ]);
-const WRITTEN = [...SAMPLES.keys()];
-const sample = (at: number) => `${WRITTEN[at % WRITTEN.length]}\n\nNumber ${at}.`;
+const SOURCES = [...SAMPLES.keys()];
+const sample = (at: number) => `${SOURCES[at % SOURCES.length]}\n\nNumber ${at}.`;
 
-/** How a stored text is shown. */
+/** The displayed text of a stored text. */
 function rendered(stored: string): string {
-	const [, written, number] = /^(.*)\n\n(Number \d+\.)$/s.exec(stored) ?? [];
-	return written === undefined ? stored : `${SAMPLES.get(written)} ${number}`;
+	const [, source, number] = /^(.*)\n\n(Number \d+\.)$/s.exec(stored) ?? [];
+	return source === undefined ? stored : `${SAMPLES.get(source)} ${number}`;
 }
 
 const bare = (text: string) => text.replace(/\s+/g, "");
@@ -67,7 +68,7 @@ const RESULTS: unknown[] = [
 ];
 const BIG = '{"id": 12345678901234567890, "rate": 1.10, "tiny": 1e-400}';
 
-/** JSON without the white space between its words: how it is laid out is the page's business. */
+/** JSON without white space between tokens. */
 function compact(json: string): string {
 	return json.replace(/("(?:[^"\\]|\\.)*")|\s+/g, (_, text: string | undefined) => text ?? "");
 }
@@ -101,7 +102,7 @@ function script(): { question: string; steps: Step[] }[] {
 	});
 }
 
-interface Shown {
+interface DisplayedMessage {
 	role: string;
 	at: string;
 	text: string;
@@ -115,8 +116,8 @@ interface Shown {
 	}[];
 }
 
-/** Everything that the page shows of the conversation, read from its elements. */
-const read = (page: Page): Promise<Shown[]> =>
+/** Reads the displayed messages from the elements of the page. */
+const read = (page: Page): Promise<DisplayedMessage[]> =>
 	page.locator(".msg").evaluateAll((all) =>
 		all.map((message) => ({
 			role: message.classList.contains("user") ? "user" : "assistant",
@@ -155,15 +156,16 @@ const read = (page: Page): Promise<Shown[]> =>
 		})),
 	);
 
-/** Microseconds, to the millisecond that browsers know. */
+/** Milliseconds from microseconds, rounded down as in a browser's time. */
 const millis = (micros: unknown) => Math.floor(Number(micros) / 1_000);
 
-const FEW = 8;
+/** The page shows up to this many parameters as a table. */
+const MAX_FIELDS = 8;
 
-/** How the page lays out the parameters that the database holds. */
-function laidOut(json: string): string {
+/** The displayed form of stored parameters. */
+function displayedParameters(json: string): string {
 	const value = JSON.parse(json) as Record<string, unknown>;
-	if (Object.keys(value).length > FEW) return compact(json);
+	if (Object.keys(value).length > MAX_FIELDS) return compact(json);
 	const fields = Object.entries(value).map(([name, field]) => [
 		name,
 		typeof field === "string" ? field : compact(JSON.stringify(field)),
@@ -171,17 +173,17 @@ function laidOut(json: string): string {
 	return JSON.stringify(fields);
 }
 
-test("the page shows what the database holds, all of it and in its order", {
+test("the page shows the whole content of the database in order", {
 	timeout: 180_000,
 }, async () => {
-	const client = new Client(home, "ann");
+	const client = new Client(server, "ann");
 	let conversation: string | undefined;
 	for (const { question, steps } of script()) {
 		agent.on(question, ...steps);
-		conversation = (await client.say(question, conversation)).conversation_id;
+		conversation = (await client.send(question, conversation)).conversation_id;
 	}
-	const { context, page, faults } = await visitor(browser, home, "ann");
-	await open(page, conversation!);
+	const { context, page, errors } = await visitor(browser, server, "ann");
+	await openConversation(page, conversation!);
 	await expect
 		.poll(
 			async () => {
@@ -207,9 +209,9 @@ test("the page shows what the database holds, all of it and in its order", {
 	await expect.poll(() => page.getByText("Show all (").count()).toBe(0);
 	const shown = await read(page);
 	await context.close();
-	await home.stop();
+	await server.stop();
 
-	const rows = withDatabase(home.database, (all) => ({
+	const rows = withDatabase(server.database, (all) => ({
 		messages: all("select * from messages order by position"),
 		calls: all("select * from tool_calls order by position"),
 	}));
@@ -221,10 +223,9 @@ test("the page shows what the database holds, all of it and in its order", {
 	for (const [at, turn] of turns.entries()) {
 		const [question, answer] = shown.slice(at * 2, at * 2 + 2);
 		const messages = rows.messages.filter((row) => uuid(row.turn_id) === turn);
-		const [asked, ...said] = messages;
-		// What the user typed, to the last letter.
-		expect(question!.text).toBe(String(asked!.text));
-		expect(Date.parse(question!.at)).toBe(millis(asked!.created_at));
+		const [questionRow, ...said] = messages;
+		expect(question!.text).toBe(String(questionRow!.text));
+		expect(Date.parse(question!.at)).toBe(millis(questionRow!.created_at));
 		expect(bare(answer!.text)).toBe(bare(said.map((row) => rendered(String(row.text))).join("")));
 		expect(Date.parse(answer!.at)).toBe(millis(said.at(-1)!.created_at));
 		const calls = rows.calls.filter((row) => uuid(row.turn_id) === turn);
@@ -244,7 +245,7 @@ test("the page shows what the database holds, all of it and in its order", {
 						]),
 					)
 				: compact(call.parameters);
-			expect(given).toBe(laidOut(String(row.arguments)));
+			expect(given).toBe(displayedParameters(String(row.arguments)));
 			if (row.outcome === "succeeded") {
 				const output = String(row.output);
 				expect(output.startsWith('"') ? call.outcome : compact(call.outcome)).toBe(
@@ -256,5 +257,5 @@ test("the page shows what the database holds, all of it and in its order", {
 			expect(Date.parse(call.started)).toBe(millis(row.started_at));
 		}
 	}
-	expect(faults.all).toEqual([]);
+	expect(errors.all).toEqual([]);
 });
