@@ -185,11 +185,11 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 		agent.gate(tool).open();
 		await page.locator(".md.live").waitFor();
 		await sendMessage(page, "And?");
-		await page.locator(".fate", { hasText: "Waiting" }).waitFor();
+		await page.locator(".message-status", { hasText: "Waiting" }).waitFor();
 		await check("streaming and queued");
 		await page.getByRole("button", { name: "Withdraw" }).click();
 		text.open();
-		await page.locator(".fate", { hasText: "Waiting" }).waitFor({ state: "detached" });
+		await page.locator(".message-status", { hasText: "Waiting" }).waitFor({ state: "detached" });
 		await sendMessage(page, "x");
 		await answerEnded(page);
 		await page.getByRole("button", { name: "Answer again" }).click();
@@ -289,7 +289,7 @@ test("with forced colours, selection, focus and the states of calls are visible"
 		);
 	expect(rings.filter(([, before, after]) => before !== "none" || after !== "solid")).toEqual([]);
 	expect(rings.map(([name]) => name)).toEqual(
-		expect.arrayContaining(["composer", "send stop", "tool-head", "scroll", "pick"]),
+		expect.arrayContaining(["composer", "send stop", "tool-head", "scroll", "row-link"]),
 	);
 	for (const gate of gates) gate.open();
 	await answerEnded(page);

@@ -122,7 +122,7 @@ const read = (page: Page): Promise<DisplayedMessage[]> =>
 		all.map((message) => ({
 			role: message.classList.contains("user") ? "user" : "assistant",
 			at: message.querySelector(".meta time")?.getAttribute("datetime") ?? "",
-			text: [...message.querySelectorAll(".md, .said")]
+			text: [...message.querySelectorAll(".md, .message-text")]
 				.map((part) => {
 					const copy = part.cloneNode(true) as Element;
 					for (const caption of copy.querySelectorAll("figcaption")) caption.remove();
@@ -223,11 +223,13 @@ test("the page shows the whole content of the database in order", {
 	for (const [at, turn] of turns.entries()) {
 		const [question, answer] = shown.slice(at * 2, at * 2 + 2);
 		const messages = rows.messages.filter((row) => uuid(row.turn_id) === turn);
-		const [questionRow, ...said] = messages;
+		const [questionRow, ...answerRows] = messages;
 		expect(question!.text).toBe(String(questionRow!.text));
 		expect(Date.parse(question!.at)).toBe(millis(questionRow!.created_at));
-		expect(bare(answer!.text)).toBe(bare(said.map((row) => rendered(String(row.text))).join("")));
-		expect(Date.parse(answer!.at)).toBe(millis(said.at(-1)!.created_at));
+		expect(bare(answer!.text)).toBe(
+			bare(answerRows.map((row) => rendered(String(row.text))).join("")),
+		);
+		expect(Date.parse(answer!.at)).toBe(millis(answerRows.at(-1)!.created_at));
 		const calls = rows.calls.filter((row) => uuid(row.turn_id) === turn);
 		expect(answer!.calls.map((call) => call.id)).toEqual(calls.map((row) => uuid(row.id)));
 		for (const [place, row] of calls.entries()) {

@@ -49,12 +49,12 @@ test("a message is sent, its answer is streamed, and address, title and list are
 		.waitFor({ state: "attached" });
 	await listRow("Show me code").waitFor();
 	await expect
-		.poll(() => page.locator(".took").textContent())
+		.poll(() => page.locator(".turn-duration").textContent())
 		.toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 	await page.reload();
 	await answerEnded(page);
 	await expect
-		.poll(() => page.locator(".took").textContent())
+		.poll(() => page.locator(".turn-duration").textContent())
 		.toMatch(/^\d+(\.\d)? m?s · 3 tokens$/);
 });
 
@@ -216,7 +216,7 @@ test("messages sent during an answer are queued, can be withdrawn, and are answe
 		await sendMessage(page, text);
 		await page.locator(".bubble", { hasText: text }).waitFor();
 	}
-	await expect.poll(() => page.locator(".fate", { hasText: "Waiting" }).count()).toBe(3);
+	await expect.poll(() => page.locator(".message-status", { hasText: "Waiting" }).count()).toBe(3);
 	await page
 		.locator(".turn", { hasText: "Third" })
 		.getByRole("button", { name: "Withdraw" })
@@ -428,7 +428,7 @@ test("right-to-left text is displayed from the right in a left-to-right page", a
 			.locator(selector)
 			.first()
 			.evaluate((element) => getComputedStyle(element).direction);
-	await expect.poll(() => direction(".bubble .said")).toBe("rtl");
+	await expect.poll(() => direction(".bubble .message-text")).toBe("rtl");
 	await expect.poll(() => direction(".msg.bot .md")).toBe("rtl");
 	await expect.poll(() => direction(".row .title")).toBe("rtl");
 	await expect.poll(() => direction(".bar")).toBe("ltr");

@@ -325,7 +325,7 @@ test("tabs of a browser show the same messages, answers and titles", async () =>
 	for (const page of [first, second])
 		await page.locator(".turn.last .md").getByText("word38").waitFor();
 	await sendMessage(second, "And then?");
-	await first.locator(".fate", { hasText: "Waiting" }).waitFor();
+	await first.locator(".message-status", { hasText: "Waiting" }).waitFor();
 	gate.open();
 	for (const page of [first, second]) {
 		await page.locator(".msg").getByText("You said: And then?").waitFor();

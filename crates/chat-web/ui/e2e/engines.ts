@@ -54,7 +54,7 @@ async function until(engine: Engine, expression: string) {
 /** Remembers the block in the middle of the page, and returns its position. */
 const MARK = `(() => {
   const at = document.elementFromPoint(700, 400);
-  window.marked = at.closest('p, li, tr, pre, figure, .bubble, .meta, .acts, .msg') ?? at;
+  window.marked = at.closest('p, li, tr, pre, figure, .bubble, .meta, .actions, .msg') ?? at;
   window.scrolls = 0;
   document.querySelector('.scroll').addEventListener('scroll', () => window.scrolls++, { once: true });
   return window.marked.getBoundingClientRect().top;

@@ -121,7 +121,7 @@ test("each block has its own direction", async () => {
 	expect(await of("blockquote")).toEqual(["rtl"]);
 	expect(await of("table")).toEqual(["rtl"]);
 	await sendMessage(page, "hello\nمرحبا");
-	const text = page.locator(".said").nth(1);
+	const text = page.locator(".message-text").nth(1);
 	await text.waitFor();
 	// The second line is at the right edge.
 	const edges = await text.evaluate((element) => {
@@ -151,7 +151,7 @@ test("no ligature replaces an arrow or a comparison", async () => {
 	await page.locator(".value code").first().waitFor();
 	const settings = await page
 		.locator(
-			".said, .md p, .md p code, .code code, .args code, .args dt, .value code, .tool-sum, #composer",
+			".message-text, .md p, .md p code, .code code, .args code, .args dt, .value code, .tool-sum, #composer",
 		)
 		.evaluateAll((all) =>
 			all.map((element) => [
@@ -217,7 +217,7 @@ test("a print has the whole conversation and nothing else", async () => {
 		.poll(() => page.locator(".bubble").allTextContents())
 		.toEqual(Array.from({ length: 25 }, (_, at) => `Message ${at} of the print`));
 	await page.emulateMedia({ media: "print" });
-	for (const hidden of [".side", ".dock", ".acts", ".bar button"]) {
+	for (const hidden of [".side", ".dock", ".actions", ".bar button"]) {
 		expect(await page.locator(hidden).first().isVisible(), hidden).toBe(false);
 	}
 	const [paper, content] = await page.evaluate(() => [

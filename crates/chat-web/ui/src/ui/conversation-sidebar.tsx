@@ -25,7 +25,7 @@ const Row = (props: RowProps) => (
 		of={props.conversation}
 		fallback={() => (
 			<li class="row">
-				<a href={pathOf(props.conversation.id)} class="pick">
+				<a href={pathOf(props.conversation.id)} class="row-link">
 					<span class="title">{String(props.conversation.title)}</span>
 				</a>
 			</li>
@@ -56,7 +56,7 @@ function FullRow({ conversation, isActive, onSelect }: RowProps) {
 		<li class={isActive ? "row active" : "row"}>
 			<a
 				href={pathOf(conversation.id)}
-				class="pick"
+				class="row-link"
 				aria-current={isActive ? "page" : undefined}
 				title={conversation.title}
 				onClick={(event) => {

@@ -28,7 +28,7 @@ export function Dialog({
 			<div class="dialog-body">
 				<h2 id={id}>{title}</h2>
 				{children}
-				<form method="dialog" class="dialog-acts">
+				<form method="dialog" class="dialog-actions">
 					<button type="submit" class="btn">
 						Close
 					</button>

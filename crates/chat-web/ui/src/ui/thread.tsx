@@ -9,7 +9,8 @@ import { ErrorBoundary } from "./error-boundary";
 import { dayName, dayOf } from "./format";
 import { Alert, ArrowDown, Mark, Plus, Redo, Spinner } from "./icons";
 import { usePrependAnchor, useScrollAnchor } from "./scroll-anchor";
-import { Question, TurnView } from "./turn";
+import { TurnView } from "./turn";
+import { UserMessage } from "./user-message";
 
 /** Distances from the end, in pixels: up to `AT_END` the end is in view, beyond `FAR` the jump button is. */
 const AT_END = 40;
@@ -216,7 +217,7 @@ export function ThreadView() {
 					})}
 					{sending && (
 						<section class="turn last">
-							<Question id="sending" text={sending.text} at={sending.at} state="sending" />
+							<UserMessage id="sending" text={sending.text} at={sending.at} state="sending" />
 						</section>
 					)}
 				</div>

@@ -12,7 +12,7 @@ function Toast({ notice }: { notice: Notice }) {
 		<div class={`toast ${tone}`} role={tone === "error" ? "alert" : "status"}>
 			<span title={text}>{text}</span>
 			{action && (
-				<button type="button" class="toast-act" onClick={runAction}>
+				<button type="button" class="toast-action" onClick={runAction}>
 					{action.label}
 				</button>
 			)}
