@@ -38,7 +38,7 @@ Usage: cargo xtask <command>
   ui engines           what depends on the engine, in Chromium, Firefox (firefox-esr) and WebKitGTK (webkit2gtk-driver, xvfb)
   screenshots          makes the pictures of README.md and docs/ui.md again
   dist                 makes what is shipped: target/dist/chat-server, with the page in it
-  docs                 writes docs/errors.md and docs/configuration.md again from the code
+  docs                 writes docs/errors.md, docs/configuration.md, docs/openapi.json and the page's types from the code
   bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
   bench postgres       measures the store on a PostgreSQL of its own beside transactions written by hand
   bench inflight [args]
@@ -87,18 +87,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Both pages are written by the tests that hold them.
+/// Writes the generated files. Each is written by the test that compares it with the code.
 fn docs() -> Result<(), Failed> {
     let write = |name, package| {
         Step::cargo(
-            "write a generated page",
+            "write a generated file",
             &["test", "--quiet", "--package", package, "--", name],
         )
         .env("UPDATE_DOCS", "1")
         .run()
     };
     write("the_document_is_the_table", "chat-protocol")?;
-    write("the_reference_is_up_to_date", "chat-server")
+    write("the_reference_is_up_to_date", "chat-server")?;
+    write("the_stored_description_is_up_to_date", "chat-server")?;
+    page::generate_types()
 }
 
 fn bench(package: &str, bench: &str, rest: &[&str]) -> Result<(), Failed> {

@@ -82,7 +82,19 @@ pub fn build() -> Result<(), Failed> {
     std::fs::write(&mark, files().map_err(failed)?).map_err(failed)
 }
 
-/// Format, lints and types of the page's code.
+/// Writes the page's types of the API from `docs/openapi.json`. Without Node.js it only says that
+/// they were not written.
+pub fn generate_types() -> Result<(), Failed> {
+    if let Err(Failed(why)) = node() {
+        eprintln!("The page's types of the API were not written: {why}.");
+        return Ok(());
+    }
+    install()?;
+    npm("write the page's types", &["run", "--silent", "generate"]).run()
+}
+
+/// Checks the format, lints and types of the page's code, and that its types of the API are those
+/// of `docs/openapi.json`.
 pub fn check() -> Result<(), Failed> {
     install()?;
     npm("check the page's code", &["run", "--silent", "check"]).run()

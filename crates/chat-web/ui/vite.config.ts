@@ -1,10 +1,10 @@
 import { defineConfig } from "vite";
-import { compressed, emptied } from "./build/files.ts";
+import { compressOutput, emptyOutput } from "./build/files.ts";
 
 export default defineConfig({
 	base: "/page/",
 	oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
-	plugins: [emptied(), compressed()],
+	plugins: [emptyOutput(), compressOutput()],
 	build: {
 		target: "es2022",
 		emptyOutDir: false,

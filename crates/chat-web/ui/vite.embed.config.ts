@@ -1,10 +1,13 @@
 import { defineConfig } from "vite";
-import { compressed } from "./build/files.ts";
+import { compressOutput } from "./build/files.ts";
 
-/** The script for other people's pages: one file that needs no other, and no module, so that it may come from another origin. */
+/**
+ * The script for pages that embed the chat: one file, and not a module, so that it can be loaded
+ * from another origin.
+ */
 export default defineConfig({
 	publicDir: false,
-	plugins: [compressed()],
+	plugins: [compressOutput()],
 	build: {
 		target: "es2022",
 		emptyOutDir: false,

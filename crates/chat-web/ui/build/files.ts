@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import type { Plugin } from "vite";
 
-/** Text is worth compressing; fonts are compressed already. */
+/** Files that are compressed. Fonts are compressed already. */
 const TEXT = /\.(html|js|css|svg|md)$/;
 
-/** Empties the output folder, but for the file that keeps it out of git. */
-export function emptied(): Plugin {
+/** Empties the output folder except for its .gitignore. */
+export function emptyOutput(): Plugin {
 	let folder = "";
 	return {
-		name: "emptied",
+		name: "empty-output",
 		apply: "build",
 		configResolved: (config) => {
 			folder = join(config.root, config.build.outDir);
@@ -22,11 +22,11 @@ export function emptied(): Plugin {
 	};
 }
 
-/** Writes each text file once more by Brotli and once more by gzip, where that makes it smaller. */
-export function compressed(): Plugin {
+/** Compresses each text file by Brotli and by gzip, where that makes it smaller. */
+export function compressOutput(): Plugin {
 	let folder = "";
 	return {
-		name: "compressed",
+		name: "compress-output",
 		apply: "build",
 		configResolved: (config) => {
 			folder = join(config.root, config.build.outDir);
@@ -35,11 +35,11 @@ export function compressed(): Plugin {
 			for (const path of files(folder).filter((path) => TEXT.test(path))) {
 				const plain = readFileSync(path);
 				const sized = { [constants.BROTLI_PARAM_SIZE_HINT]: plain.length };
-				const coded = {
+				const encoded = {
 					br: brotliCompressSync(plain, { params: sized }),
 					gz: gzipSync(plain, { level: 9 }),
 				};
-				for (const [ending, bytes] of Object.entries(coded))
+				for (const [ending, bytes] of Object.entries(encoded))
 					if (bytes.length < plain.length) writeFileSync(`${path}.${ending}`, bytes);
 			}
 		},

@@ -3,12 +3,19 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Agent } from "./support/agent";
-import { ask, composer, ended, launch, visitor } from "./support/browser";
-import { Client, Home, tokenOf } from "./support/server";
-import { site } from "./support/site";
+import {
+	answerEnded,
+	answersEnded,
+	composer,
+	launch,
+	sendMessage,
+	visitor,
+} from "./support/browser";
+import { Client, TestServer, tokenOf } from "./support/server";
+import { startSite } from "./support/site";
 
 /*
- * How people get in, and how other people's pages have the chat on them.
+ * Signing in, and embedding the chat in other pages.
  */
 let agent: Agent;
 let browser: Browser;
@@ -22,37 +29,37 @@ afterAll(async () => {
 	agent?.stop();
 });
 
-test("in development mode the printed address signs one browser in, once, and its tabs and reloads with it", async () => {
-	const home = await Home.start(null);
-	const address = /http:\S+\/#code=\w+/.exec(home.greeting)?.[0] ?? "";
-	const { context, page, faults } = await visitor(browser, home, null);
+test("in development mode the printed address signs in one browser, once, with its tabs and reloads", async () => {
+	const server = await TestServer.start(null);
+	const address = /http:\S+\/#code=\w+/.exec(server.startOutput)?.[0] ?? "";
+	const { context, page, errors } = await visitor(browser, server, null);
 	await page.goto("/");
 	await page.getByText("Open the address that the server printed").waitFor();
 	await page.goto("about:blank");
 	await page.goto(address);
 	await page.locator(".start").waitFor();
-	expect(page.url()).toBe(`${home.url}/`);
+	expect(page.url()).toBe(`${server.url}/`);
 	expect(await context.cookies()).toEqual([]);
 	await page.getByRole("button", { name: "What is on my list?" }).click();
-	await ended(page);
+	await answerEnded(page);
 	const tab = await context.newPage();
 	await tab.goto(page.url());
 	await tab.locator(".msg.bot").waitFor();
 	await tab.getByRole("button", { name: "Sign out" }).click();
 	await page.getByText("You signed out in another tab.").waitFor();
-	// The code is worth nothing now, for whoever else has it.
-	const thief = await visitor(browser, home, null);
-	await thief.page.goto(address);
-	await thief.page.getByText("A code works once.").waitFor();
+	// A second browser cannot use the code.
+	const second = await visitor(browser, server, null);
+	await second.page.goto(address);
+	await second.page.getByText("A code works once.").waitFor();
 	await context.close();
-	await thief.context.close();
-	await home.remove();
-	expect([...faults.all, ...thief.faults.all]).toEqual([]);
+	await second.context.close();
+	await server.remove();
+	expect([...errors.all, ...second.errors.all]).toEqual([]);
 });
 
-test("a token that is pasted signs in; what is none, or is over, does not", async () => {
-	const home = await Home.start(agent);
-	const { context, page, faults } = await visitor(browser, home, null);
+test("a pasted token signs in; an invalid or expired one does not", async () => {
+	const server = await TestServer.start(agent);
+	const { context, page, errors } = await visitor(browser, server, null);
 	await page.goto("/");
 	const paste = async (token: string) => {
 		await page.locator("#token").fill(token);
@@ -67,41 +74,43 @@ test("a token that is pasted signs in; what is none, or is over, does not", asyn
 	await paste(`Authorization: Bearer ${tokenOf("ann").replace(".", ".\n")}`);
 	await page.locator(".start").waitFor();
 	await context.close();
-	await home.remove();
-	expect(faults.all).toEqual([]);
+	await server.remove();
+	expect(errors.all).toEqual([]);
 });
 
-test("the configured address signs in and comes back with a token; one that nobody asked for is refused", async () => {
-	const login = await site((path) =>
+test("the sign-in page returns with a token; a token that was not requested is rejected", async () => {
+	const login = await startSite((path) =>
 		path === "/login" ? ["text/html", "<h1>Who are you?</h1>"] : null,
 	);
-	const home = await Home.start(agent, { CHAT_PAGE_SIGN_IN: `${login.url}/login?tenant=a` });
-	const { context, page, faults } = await visitor(browser, home, null);
+	const server = await TestServer.start(agent, {
+		CHAT_PAGE_SIGN_IN: `${login.url}/login?tenant=a`,
+	});
+	const { context, page, errors } = await visitor(browser, server, null);
 	await page.goto(`/#token=${tokenOf("mallory")}`);
-	await page.getByText("That sign-in was not begun here.").waitFor();
+	await page.getByText("That sign-in was not started on this page.").waitFor();
 	await page.goto("/c/01a1fc3b-5b9b-77e2-a336-e8aa912c7fa7");
 	await page.getByRole("button", { name: "Sign in" }).click();
 	await page.getByText("Who are you?").waitFor();
-	const asked = new URL(page.url()).searchParams;
-	expect([asked.get("tenant"), asked.get("return_to")]).toEqual([
+	const parameters = new URL(page.url()).searchParams;
+	expect([parameters.get("tenant"), parameters.get("return_to")]).toEqual([
 		"a",
-		`${home.url}/c/01a1fc3b-5b9b-77e2-a336-e8aa912c7fa7`,
+		`${server.url}/c/01a1fc3b-5b9b-77e2-a336-e8aa912c7fa7`,
 	]);
 	const seen: string[] = [];
 	page.on("request", (request) => seen.push(request.url()));
-	await page.goto(`${home.url}/#token=${tokenOf("ann")}&state=${asked.get("state")}`);
+	await page.goto(`${server.url}/#token=${tokenOf("ann")}&state=${parameters.get("state")}`);
 	await page.locator(".start").waitFor();
-	expect(page.url()).toBe(`${home.url}/`);
+	expect(page.url()).toBe(`${server.url}/`);
 	expect(seen.filter((url) => url.includes("token="))).toEqual([]);
 	await context.close();
-	await home.remove();
+	await server.remove();
 	login.server.close();
-	expect(faults.all).toEqual([]);
+	expect(errors.all).toEqual([]);
 });
 
-test("another site has the chat on its page: it gives the token, speaks for its user and hears what happens", async () => {
+test("a site that embeds the chat provides the token, calls methods and receives events", async () => {
 	const folder = join(import.meta.dirname, "../example");
-	const host = await site((path) => {
+	const host = await startSite((path) => {
 		const name = path === "/" ? "index.html" : path.slice(1);
 		if (path === "/token") return ["text/plain", tokenOf("ann", 3_600, { name: "Ann" })];
 		const types: Record<string, string> = {
@@ -112,10 +121,10 @@ test("another site has the chat on its page: it gives the token, speaks for its 
 		const type = types[name.split(".").pop() ?? ""];
 		return type ? [type, readFileSync(join(folder, name), "utf8")] : null;
 	});
-	const home = await Home.start(agent, { CHAT_PAGE_EMBEDDERS: host.url });
+	const server = await TestServer.start(agent, { CHAT_PAGE_EMBEDDERS: host.url });
 	agent.on("From the host", { text: "To the host." });
-	const { context, page, faults } = await visitor(browser, home, null, { baseURL: host.url });
-	await page.goto(`/?server=${encodeURIComponent(home.url)}`);
+	const { context, page, errors } = await visitor(browser, server, null, { baseURL: host.url });
+	await page.goto(`/?server=${encodeURIComponent(server.url)}`);
 	const frame = page.frameLocator("chat-panel iframe");
 	await frame.locator(".start").waitFor();
 	await page.getByRole("button", { name: "From the host" }).click();
@@ -132,7 +141,7 @@ test("another site has the chat on its page: it gives the token, speaks for its 
 				expect.stringMatching(/^answerend .*"status":"completed"/),
 			]),
 		);
-	// A token that is not taken any more is asked for again, and nothing is lost.
+	// A rejected token is requested again, and the message stays in the composer.
 	let refused = 0;
 	await page.route("**/api/**", (route) => {
 		const refuse = route.request().method() === "POST" && refused++ === 0;
@@ -176,12 +185,12 @@ test("another site has the chat on its page: it gives the token, speaks for its 
 		),
 	);
 	await frame.locator(".start").waitFor();
-	const nonsense = panel.evaluate((element) =>
+	const rejected = panel.evaluate((element) =>
 		(element as HTMLElement & { sendMessage: (text: string) => Promise<void> })
 			.sendMessage(" ")
 			.then(String, (error: Error) => error.message),
 	);
-	expect(await nonsense).toContain("empty");
+	expect(await rejected).toContain("empty");
 	await panel.evaluate((element) => {
 		(element as HTMLElement & { getToken: () => string }).getToken = () => "nonsense";
 	});
@@ -192,42 +201,42 @@ test("another site has the chat on its page: it gives the token, speaks for its 
 			body: '{"detail":"Expired."}',
 		}),
 	);
-	await log.getByText("No token. That is no token, or it has expired.").waitFor();
+	await log.getByText("No token. That is not a token, or it has expired.").waitFor();
 	await page.unrouteAll();
-	// The token is nowhere but in the frame's memory.
+	// The token is only in the memory of the frame.
 	const kept = await page
 		.frames()
-		.find((one) => one.url().startsWith(home.url))
+		.find((one) => one.url().startsWith(server.url))
 		?.evaluate(() => JSON.stringify(localStorage));
 	expect(kept).not.toContain("token");
 	await context.close();
-	await home.remove();
+	await server.remove();
 	host.server.close();
-	expect(faults.all).toEqual([]);
+	expect(errors.all).toEqual([]);
 });
 
-test("a page that is not allowed can neither frame the chat nor give it a token", async () => {
-	const allowed = await site(() => ["text/html", ""]);
+test("a page of another origin can neither embed the chat nor provide a token", async () => {
+	const allowed = await startSite(() => ["text/html", ""]);
 	let address = "";
-	const other = await site(() => ["text/html", `<iframe src="${address}"></iframe>`]);
-	const home = await Home.start(agent, { CHAT_PAGE_EMBEDDERS: allowed.url });
-	address = home.url;
-	const { context, page } = await visitor(browser, home, null);
+	const other = await startSite(() => ["text/html", `<iframe src="${address}"></iframe>`]);
+	const server = await TestServer.start(agent, { CHAT_PAGE_EMBEDDERS: allowed.url });
+	address = server.url;
+	const { context, page } = await visitor(browser, server, null);
 	await page.goto(other.url);
-	// The browser shows a page of its own instead.
+	// The browser shows an error page instead.
 	await expect
 		.poll(() => page.frames().map((frame) => frame.url()))
 		.toContain("chrome-error://chromewebdata/");
 	await context.close();
-	await home.remove();
+	await server.remove();
 	other.server.close();
 	allowed.server.close();
 });
 
-test("nothing that users, agents or tools say becomes a script, an element or a request", async () => {
-	const home = await Home.start(agent);
-	const client = new Client(home, "ann");
-	const evil = [
+test("no text of users, agents or tools becomes a script, an element or a request", async () => {
+	const server = await TestServer.start(agent);
+	const client = new Client(server, "ann");
+	const injections = [
 		"<script>window.hacked=1</script>",
 		'<img src=x onerror="window.hacked=1">',
 		"<svg/onload=window.hacked=1>",
@@ -241,7 +250,7 @@ test("nothing that users, agents or tools say becomes a script, an element or a 
 		'| <img src=x onerror=window.hacked=1> |\n|---|\n| <a href="javascript:window.hacked=1">x</a> |',
 		"&lt;script&gt;window.hacked=1&lt;/script&gt; &#106;avascript:alert(1)",
 	];
-	const all = evil.join("\n\n");
+	const all = injections.join("\n\n");
 	agent.on(
 		all,
 		{
@@ -261,24 +270,24 @@ test("nothing that users, agents or tools say becomes a script, an element or a 
 		},
 		{ text: all },
 	);
-	const { conversation_id } = await client.say(all);
+	const { conversation_id } = await client.send(all);
 	const title = '<img src=x onerror=window.hacked=1> "><script>window.hacked=1</script>';
 	await client.call("PATCH", `/conversations/${conversation_id}`, { title });
-	const { context, page, faults } = await visitor(browser, home, "ann");
-	const strangers: string[] = [];
+	const { context, page, errors } = await visitor(browser, server, "ann");
+	const foreignRequests: string[] = [];
 	page.on("request", (request) => {
-		if (!request.url().startsWith(home.url)) strangers.push(request.url());
+		if (!request.url().startsWith(server.url)) foreignRequests.push(request.url());
 	});
 	await page.goto(`/c/${conversation_id}`);
-	await ended(page);
+	await answerEnded(page);
 	for (const head of await page.locator(".tool-head").all()) await head.click();
 	await page.locator(".bar h1", { hasText: title }).waitFor();
 	await page.locator(".row", { hasText: title }).locator("a").dblclick();
 	await page.locator(".row .rename").press("Escape");
 	await page.getByRole("button", { name: "More for this conversation" }).click();
 	await page.keyboard.press("Escape");
-	await ask(page, all);
-	await ended(page);
+	await sendMessage(page, all);
+	await answersEnded(page, 2);
 	expect(await page.evaluate(() => "hacked" in window)).toBe(false);
 	expect(
 		await page
@@ -289,17 +298,17 @@ test("nothing that users, agents or tools say becomes a script, an element or a 
 	).toBe(0);
 	expect(await page.locator('a[href^="javascript" i], a[href^="data" i]').count()).toBe(0);
 	expect(await page.locator('.md a:not([rel="noopener noreferrer nofollow"])').count()).toBe(0);
-	expect(strangers).toEqual([]);
+	expect(foreignRequests).toEqual([]);
 	expect(await page.locator(".tool-name").first().textContent()).toBe(
 		"<img src=x onerror=window.hacked=1>",
 	);
-	// The policy would have stopped it too, and nothing came so far as to meet it.
-	expect(faults.all).toEqual([]);
+	// No text reached the Content-Security-Policy, which would report a console error.
+	expect(errors.all).toEqual([]);
 	const refused = await page.evaluate(() => {
 		const element = document.createElement("div");
 		try {
 			element.innerHTML = "<b>x</b>";
-			return "taken";
+			return "accepted";
 		} catch (error) {
 			return (error as Error).name;
 		}
@@ -307,5 +316,5 @@ test("nothing that users, agents or tools say becomes a script, an element or a 
 	expect(refused).toBe("TypeError");
 	await expect.poll(() => composer(page).isVisible()).toBe(true);
 	await context.close();
-	await home.remove();
+	await server.remove();
 });

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import type { CDPSession, Page } from "playwright-core";
 import { test } from "vitest";
 import { Agent, Gate } from "./support/agent";
-import { ask, launch, open, visitor } from "./support/browser";
-import { Client, Home } from "./support/server";
-import { ROTTERDAM, RUST } from "./support/story";
+import { launch, openConversation, sendMessage, visitor } from "./support/browser";
+import { ROTTERDAM, RUST } from "./support/demo-conversations";
+import { Client, TestServer } from "./support/server";
 
 /*
- * How fast the page is: the first paint of a conversation of 1,000 messages, and its frames while 200 tokens a second come in.
- * A measurement, not a test: what it prints depends on the machine and on what else runs there.
+ * Measures the page: the first paint of a conversation of 1,000 messages, and the frames while 200
+ * tokens per second arrive. The results depend on the machine and its load.
  */
 const MESSAGES = 1_000;
 const RATE = 200;
@@ -18,12 +18,12 @@ const TRIES = 5;
 
 const median = (numbers: number[]) =>
 	[...numbers].sort((one, other) => one - other)[Math.floor(numbers.length / 2)] ?? Number.NaN;
-const table = ["| what | measured | wanted |", "|---|---|---|"];
+const table = ["| measurement | result | goal |", "|---|---|---|"];
 const row = (what: string, value: string, wanted: string) =>
 	table.push(`| ${what} | ${value} | ${wanted} |`);
 
-/** Counts frames and the tasks that took longer than 50 ms, from now on. */
-const watch = (page: Page) =>
+/** Starts to count frames, and tasks that take longer than 50 ms. */
+const startCounting = (page: Page) =>
 	page.evaluate(() => {
 		const seen = { frames: 0, long: 0, longest: 0 };
 		Object.assign(window, { seen });
@@ -44,8 +44,8 @@ const seen = (page: Page) =>
 		() => (window as unknown as { seen: { frames: number; long: number; longest: number } }).seen,
 	);
 
-/** The time that the page's main thread has worked, in milliseconds. */
-async function worked(session: CDPSession): Promise<number> {
+/** The CPU time of the page's main thread, in milliseconds. */
+async function cpuTime(session: CDPSession): Promise<number> {
 	const { metrics } = await session.send("Performance.getMetrics");
 	return (metrics.find((metric) => metric.name === "TaskDuration")?.value ?? 0) * 1_000;
 }
@@ -55,13 +55,13 @@ interface TraceEvent {
 	ph: string;
 	pid: number;
 	tid: number;
-	/** Of a task: how long its thread worked, in microseconds. */
+	/** The CPU time of a task, in microseconds. */
 	tdur?: number;
 	args: { name?: string };
 }
 
-/** The work of the longest task of the page's main thread, in milliseconds. What else runs on the machine does not count. */
-function longestWork(trace: Buffer): number {
+/** The CPU time of the longest task of the page's main thread, in milliseconds. */
+function longestTask(trace: Buffer): number {
 	const { traceEvents: events } = JSON.parse(trace.toString()) as { traceEvents: TraceEvent[] };
 	const main = new Set(
 		events
@@ -79,24 +79,24 @@ function longestWork(trace: Buffer): number {
 
 test("measure", { timeout: 600_000 }, async () => {
 	const agent = await Agent.start();
-	const home = await Home.start(agent);
+	const server = await TestServer.start(agent);
 	const browser = await launch();
-	const client = new Client(home, "ann");
+	const client = new Client(server, "ann");
 	let conversation: string | undefined;
 	for (let at = 0; at < MESSAGES / 2; at++) {
 		const question = `Question ${at}: why is it so?`;
 		agent.on(question, { text: [at % 2 === 0 ? ROTTERDAM : RUST] });
-		conversation = (await client.say(question, conversation)).conversation_id;
+		conversation = (await client.send(question, conversation)).conversation_id;
 	}
 	const paints: number[] = [];
 	const works: number[] = [];
 	for (let at = 0; at < TRIES; at++) {
-		const { context, page } = await visitor(browser, home, "ann");
+		const { context, page } = await visitor(browser, server, "ann");
 		const session = await context.newCDPSession(page);
 		await session.send("Performance.enable");
 		await page.goto(`/c/${conversation}`);
 		await page.locator(".turn.last .msg.bot").waitFor();
-		// The next frame after the last message came has it on the screen.
+		// The next frame shows the last message.
 		paints.push(
 			await page.evaluate(
 				() =>
@@ -105,7 +105,7 @@ test("measure", { timeout: 600_000 }, async () => {
 					),
 			),
 		);
-		works.push(await worked(session));
+		works.push(await cpuTime(session));
 		if (at === 0) {
 			const scripts = await page.evaluate(() =>
 				(performance.getEntriesByType("resource") as PerformanceResourceTiming[])
@@ -133,10 +133,10 @@ test("measure", { timeout: 600_000 }, async () => {
 
 	row("work of the main thread for that", `${median(works).toFixed(0)} ms`, "");
 
-	const { context, page } = await visitor(browser, home, "ann");
+	const { context, page } = await visitor(browser, server, "ann");
 	const session = await context.newCDPSession(page);
 	await session.send("Performance.enable");
-	await open(page, conversation!);
+	await openConversation(page, conversation!);
 	const words = Array.from({ length: RATE * SECONDS }, (_, at) =>
 		at % 40 === 39 ? `word${at}.\n\n` : `**word${at}** `,
 	);
@@ -147,13 +147,13 @@ test("measure", { timeout: 600_000 }, async () => {
 		before: held,
 		beforeLast: end,
 	});
-	await ask(page, "Stream");
+	await sendMessage(page, "Stream");
 	await held.reached;
-	await watch(page);
+	await startCounting(page);
 	await browser.startTracing(page, {
 		categories: ["disabled-by-default-devtools.timeline", "toplevel"],
 	});
-	const [before, begun] = [await worked(session), Date.now()];
+	const [before, startedAt] = [await cpuTime(session), Date.now()];
 	held.open();
 	await page.waitForFunction(
 		(last) =>
@@ -162,11 +162,11 @@ test("measure", { timeout: 600_000 }, async () => {
 		{ polling: "raf", timeout: 60_000 },
 	);
 	const [elapsed, work, counted] = [
-		(Date.now() - begun) / 1_000,
-		(await worked(session)) - before,
+		(Date.now() - startedAt) / 1_000,
+		(await cpuTime(session)) - before,
 		await seen(page),
 	];
-	const longest = longestWork(await browser.stopTracing());
+	const longest = longestTask(await browser.stopTracing());
 	end.open();
 	row(
 		`tokens a second that were shown, for ${SECONDS} seconds`,
@@ -187,6 +187,6 @@ test("measure", { timeout: 600_000 }, async () => {
 	);
 	console.log(table.join("\n"));
 	await browser.close();
-	await home.remove();
+	await server.remove();
 	agent.stop();
 });

@@ -5,11 +5,12 @@ import { build } from "vite";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Agent } from "./support/agent";
 import { launch, visitor } from "./support/browser";
-import { Home, tokenOf } from "./support/server";
-import { site } from "./support/site";
+import { TestServer, tokenOf } from "./support/server";
+import { startSite } from "./support/site";
 
 /*
- * A page that was written for OpenAI's ChatKit, with OpenAI's own package for React, has this chat on it, and nothing from elsewhere.
+ * A page written for OpenAI's ChatKit with OpenAI's React package shows this chat, and requests
+ * nothing from other servers.
  */
 let agent: Agent;
 let browser: Browser;
@@ -26,13 +27,13 @@ afterAll(async () => {
 declare global {
 	interface Window {
 		chat: Pick<OpenAIChatKit, "setThreadId" | "sendUserMessage" | "setComposerValue"> & {
-			heard: [name: string, detail: unknown][];
+			events: [name: string, detail: unknown][];
 		};
 	}
 }
 
-/** The page's script, as its author's tools make it. */
-async function script(): Promise<string> {
+/** The script of the page, bundled. */
+async function buildScript(): Promise<string> {
 	const made = await build({
 		configFile: false,
 		logLevel: "error",
@@ -43,37 +44,37 @@ async function script(): Promise<string> {
 		},
 	});
 	const [result] = Array.isArray(made) ? made : [made];
-	if (!result || !("output" in result)) throw new Error("nothing was built");
+	if (!result || !("output" in result)) throw new Error("the build has no output");
 	return result.output[0].code;
 }
 
 test("a page written for ChatKit in React works with this page instead", async () => {
-	const page_ = await script();
-	let server = "";
-	const host = await site((path) => {
+	const pageScript = await buildScript();
+	let serverUrl = "";
+	const host = await startSite((path) => {
 		if (path === "/token") return ["text/plain", tokenOf("ann", 3_600, { name: "Ann" })];
-		if (path === "/page.js") return ["text/javascript", page_];
-		const html = `<!doctype html><div id="root"></div><script src="${server}/embed.js?as=openai-chatkit"></script><script type="module" src="/page.js"></script>`;
+		if (path === "/page.js") return ["text/javascript", pageScript];
+		const html = `<!doctype html><div id="root"></div><script src="${serverUrl}/embed.js?as=openai-chatkit"></script><script type="module" src="/page.js"></script>`;
 		return path === "/" ? ["text/html", html] : null;
 	});
-	const home = await Home.start(agent, { CHAT_PAGE_EMBEDDERS: host.url });
-	server = home.url;
+	const server = await TestServer.start(agent, { CHAT_PAGE_EMBEDDERS: host.url });
+	serverUrl = server.url;
 	agent.on("From React", { text: "To React." });
-	const { context, page, faults } = await visitor(browser, home, null, { baseURL: host.url });
-	const strangers: string[] = [];
+	const { context, page, errors } = await visitor(browser, server, null, { baseURL: host.url });
+	const foreignRequests: string[] = [];
 	page.on("request", (request) => {
-		if (![home.url, host.url].includes(new URL(request.url()).origin))
-			strangers.push(request.url());
+		if (![server.url, host.url].includes(new URL(request.url()).origin))
+			foreignRequests.push(request.url());
 	});
 	await page.goto("/");
 	const frame = page.frameLocator('openai-chatkit iframe[title="Ask us"]');
 	await frame.locator(".start").waitFor();
 	await frame.locator("html[data-theme=dark]").waitFor({ state: "attached" });
-	const heard = () => page.evaluate(() => window.chat.heard);
+	const received = () => page.evaluate(() => window.chat.events);
 	await page.evaluate(() => window.chat.sendUserMessage({ text: "From React" }));
 	await frame.locator(".msg.bot[data-status=completed]").getByText("To React.").waitFor();
-	await expect.poll(async () => (await heard()).at(-1)).toEqual(["end", null]);
-	const events = await heard();
+	await expect.poll(async () => (await received()).at(-1)).toEqual(["end", null]);
+	const events = await received();
 	const thread = (events[2] as [string, { threadId: string }])[1].threadId;
 	expect(events).toEqual([
 		["ready", null],
@@ -92,16 +93,16 @@ test("a page written for ChatKit in React works with this page instead", async (
 	await page.evaluate(() => window.chat.sendUserMessage({ text: "A new one", newThread: true }));
 	await frame.locator(".msg").getByText("You said: A new one").waitFor();
 	await expect.poll(() => frame.locator(".msg").count()).toBe(2);
-	// It is a thread of the same name for a front end that speaks ChatKit's own protocol.
-	const answer = await fetch(`${home.url}/chatkit`, {
+	// A client of ChatKit's protocol finds the thread under the same id.
+	const answer = await fetch(`${server.url}/chatkit`, {
 		method: "POST",
 		headers: { authorization: `Bearer ${tokenOf("ann")}`, "content-type": "application/json" },
 		body: JSON.stringify({ type: "threads.get_by_id", params: { thread_id: thread } }),
 	});
 	expect(await answer.json()).toMatchObject({ id: thread, title: "From React" });
-	expect(strangers).toEqual([]);
+	expect(foreignRequests).toEqual([]);
 	await context.close();
-	await home.remove();
+	await server.remove();
 	host.server.close();
-	expect(faults.all).toEqual([]);
+	expect(errors.all).toEqual([]);
 });

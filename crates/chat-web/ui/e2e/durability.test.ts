@@ -1,15 +1,23 @@
 import type { Browser, Page, Request, Route } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { Agent, Gate } from "./support/agent";
-import { ask, composer, ended, launch, open, visitor } from "./support/browser";
-import { Client, Home, tokenOf } from "./support/server";
-import { Wire } from "./support/wire";
+import {
+	answerEnded,
+	answersEnded,
+	composer,
+	launch,
+	openConversation,
+	sendMessage,
+	visitor,
+} from "./support/browser";
+import { BreakableProxy } from "./support/proxy";
+import { Client, TestServer, tokenOf } from "./support/server";
 
 /*
- * What the page shows while things break: nothing is lost, nothing is doubled, and all tabs agree.
+ * Failures of the connection, the server and the page: nothing is lost or duplicated, and tabs agree.
  */
 let agent: Agent;
-let home: Home;
+let server: TestServer;
 let browser: Browser;
 let client: Client;
 let visitors: Awaited<ReturnType<typeof visitor>>[] = [];
@@ -24,23 +32,23 @@ afterAll(async () => {
 	agent?.stop();
 });
 beforeEach(async () => {
-	home = await Home.start(agent, { CHAT_SHUTDOWN_GRACE: "100ms" });
-	client = new Client(home, `user-${++users}`);
+	server = await TestServer.start(agent, { CHAT_SHUTDOWN_GRACE: "100ms" });
+	client = new Client(server, `user-${++users}`);
 	visitors = [];
 });
 afterEach(async () => {
 	for (const { context } of visitors) await context.close();
-	await home.remove();
-	expect(visitors.flatMap(({ faults }) => faults.all)).toEqual([]);
+	await server.remove();
+	expect(visitors.flatMap(({ errors }) => errors.all)).toEqual([]);
 });
 
 async function arrive(options = {}) {
-	const guest = await visitor(browser, home, client.user, options);
+	const guest = await visitor(browser, server, client.user, options);
 	visitors.push(guest);
 	return guest.page;
 }
 
-/** The words of an answer, each once and in order, so that a loss or a doubling shows. */
+/** An answer of numbered words, so that a lost or duplicated word is noticed. */
 const WORDS = Array.from({ length: 40 }, (_, at) => `word${at} `);
 const shownWords = (text: string | null) =>
 	(text?.match(/word\d+/g) ?? []).map((word) => Number(word.slice(4)));
@@ -53,27 +61,27 @@ async function conversationText(id: string): Promise<string> {
 	return messages.at(-1)?.content ?? "";
 }
 
-test("a reload in mid-answer shows all of it so far, and goes on", async () => {
+test("a reload during an answer shows the text so far and resumes the stream", async () => {
 	const gate = new Gate();
 	agent.on("Tell", { text: WORDS, beforeLast: gate });
 	const page = await arrive();
 	await page.goto("/");
-	await ask(page, "Tell");
+	await sendMessage(page, "Tell");
 	const answer = page.locator(".msg.bot .md");
 	await answer.getByText("word38").waitFor();
 	await page.reload();
 	await answer.getByText("word38").waitFor();
 	expect(shownWords(await answer.textContent())).toEqual(upTo(39));
 	gate.open();
-	await ended(page);
+	await answerEnded(page);
 	expect(shownWords(await answer.textContent())).toEqual(upTo(40));
 });
 
-test("a connection that breaks is resumed after the last event, and says so meanwhile", async () => {
-	const wire = await Wire.start(home);
+test("a broken connection is reported and resumed behind the last event", async () => {
+	const proxy = await BreakableProxy.start(server);
 	const gate = new Gate();
 	agent.on("Tell", { text: WORDS, beforeLast: gate });
-	const page = await arrive({ baseURL: wire.url });
+	const page = await arrive({ baseURL: proxy.url });
 	const resumed: Request[] = [];
 	const pages: Request[] = [];
 	page.on("request", (request) => {
@@ -81,49 +89,49 @@ test("a connection that breaks is resumed after the last event, and says so mean
 		if (request.url().includes("/messages?")) pages.push(request);
 	});
 	await page.goto("/");
-	await ask(page, "Tell");
+	await sendMessage(page, "Tell");
 	const answer = page.locator(".msg.bot .md");
 	await answer.getByText("word38").waitFor();
-	wire.cut();
+	proxy.cut();
 	await page.getByText("The connection is lost.").filter({ visible: true }).first().waitFor();
 	expect(shownWords(await answer.textContent())).toEqual(upTo(39));
-	wire.mend();
+	proxy.restore();
 	await expect.poll(() => page.locator(".link").count(), { timeout: 20_000 }).toBe(0);
-	// While it still runs: the end of an answer would mend what a resumption had lost.
+	// The turn must still run: its end would repair a loss during the resumption.
 	await expect.poll(() => page.locator(".msg.bot").getAttribute("aria-busy")).toBe("true");
 	expect(shownWords(await answer.textContent())).toEqual(upTo(39));
 	const last = resumed.at(-1);
 	expect(last && (await last.headerValue("last-event-id"))).toMatch(/^[0-9a-f]{8}\.\d+\./);
 	expect(pages).toEqual([]);
 	gate.open();
-	await ended(page);
+	await answerEnded(page);
 	expect(shownWords(await answer.textContent())).toEqual(upTo(40));
-	wire.stop();
+	proxy.stop();
 });
 
-test("the server is killed in mid-answer and comes back: the turn goes on, and other text takes the place of what was lost", async () => {
+test("after a crash of the server during an answer the turn continues, and new text replaces lost text", async () => {
 	const held = new Gate();
-	agent.on("Tell", { text: ["lost words ", "never said"], beforeLast: held });
+	agent.on("Tell", { text: ["lost words ", "never sent"], beforeLast: held });
 	const page = await arrive();
 	await page.goto("/");
-	await ask(page, "Tell");
+	await sendMessage(page, "Tell");
 	await page.getByText("lost words").waitFor();
-	await home.kill();
+	await server.kill();
 	await page.locator(".link").waitFor();
-	await composer(page).fill("typed meanwhile");
+	await composer(page).fill("typed during the outage");
 	agent.on("Tell", { text: WORDS });
-	await home.run();
-	await ended(page);
+	await server.run();
+	await answerEnded(page);
 	const answer = page.locator(".msg.bot .md");
 	expect(shownWords(await answer.textContent())).toEqual(upTo(40));
 	await expect.poll(() => page.locator(".msg").count()).toBe(2);
-	await expect.poll(() => composer(page).inputValue()).toBe("typed meanwhile");
+	await expect.poll(() => composer(page).inputValue()).toBe("typed during the outage");
 	await expect.poll(() => page.locator(".link").count(), { timeout: 20_000 }).toBe(0);
 	const id = new URL(page.url()).pathname.slice(3);
 	expect((await conversationText(id)).trim()).toBe((await answer.textContent())?.trim());
 });
 
-test("a tool whose server died with it is shown as unknown, with its reason", async () => {
+test("a tool call that a crash interrupted is unknown, with a reason", async () => {
 	agent.on(
 		"Pay",
 		{ text: "I pay.", calls: [{ name: "wait", args: { gate: "never" } }] },
@@ -131,47 +139,47 @@ test("a tool whose server died with it is shown as unknown, with its reason", as
 	);
 	const page = await arrive();
 	await page.goto("/");
-	await ask(page, "Pay");
+	await sendMessage(page, "Pay");
 	await agent.gate("never").reached;
 	await page.locator(".tool.is-running").waitFor();
-	await home.kill();
-	await home.run();
+	await server.kill();
+	await server.run();
 	await page.locator(".tool.is-unknown").waitFor({ timeout: 30_000 });
-	await ended(page);
+	await answerEnded(page);
 	await page.locator(".tool-head").click();
 	await expect
 		.poll(() => page.locator(".tool").innerText())
 		.toMatch(/Unknown[\s\S]*unknown_outcome[\s\S]*may or may not/);
 });
 
-test("what is sent while the server is away comes back to its writer, and is stored once when it is sent again", async () => {
+test("a message that cannot be sent becomes a draft again, and is stored once when it is sent", async () => {
 	const page = await arrive();
 	await page.goto("/");
 	await page.locator(".start").waitFor();
-	await home.kill();
-	await ask(page, "Do not lose me");
+	await server.kill();
+	await sendMessage(page, "Do not lose me");
 	await page.locator(".toast.error").waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("Do not lose me");
 	await page.locator(".start").waitFor();
-	await home.run();
+	await server.run();
 	await composer(page).press("Enter");
-	await ended(page);
+	await answerEnded(page);
 	await expect.poll(() => page.locator(".msg").count()).toBe(2);
 	expect(
 		(await client.get<{ conversations: unknown[] }>("/conversations")).conversations,
 	).toHaveLength(1);
 });
 
-test("a message whose acknowledgement was lost is not sent twice", async () => {
+test("a message whose acknowledgement was lost is not stored twice", async () => {
 	const page = await arrive();
 	await page.goto("/");
 	await page.locator(".start").waitFor();
-	// The server gets it; the page hears nothing.
+	// The server receives the message; the page gets no response.
 	await page.route("**/chat", async (route) => {
 		await route.fetch();
 		await route.abort();
 	});
-	await ask(page, "Once");
+	await sendMessage(page, "Once");
 	await page.locator(".toast.error").waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("Once");
 	await page.unroute("**/chat");
@@ -179,7 +187,7 @@ test("a message whose acknowledgement was lost is not sent twice", async () => {
 	await page.locator(".start").waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("Once");
 	await composer(page).press("Enter");
-	await ended(page);
+	await answerEnded(page);
 	const { conversations } = await client.get<{ conversations: { id: string }[] }>("/conversations");
 	expect(conversations).toHaveLength(1);
 	const { messages } = await client.get<{ messages: unknown[] }>(
@@ -188,28 +196,28 @@ test("a message whose acknowledgement was lost is not sent twice", async () => {
 	expect(messages).toHaveLength(2);
 });
 
-/** Holds the next message back, until it is let through or broken off. */
-async function hold(page: Page): Promise<(through: boolean) => Promise<void>> {
+/** Intercepts the request of the next message. */
+async function holdNextMessage(page: Page) {
 	let arrived = (_: Route) => {};
 	const held = new Promise<Route>((resolve) => {
 		arrived = resolve;
 	});
 	await page.route("**/chat", (route) => arrived(route), { times: 1 });
-	return async (through) => {
-		const route = await held;
-		await (through ? route.continue() : route.abort());
+	return {
+		continue: async () => (await held).continue(),
+		abort: async () => (await held).abort(),
 	};
 }
 
-/** Sends two messages, the second while the first, which is let through or broken off, is on its way. */
-async function askTwice(page: Page, through: boolean) {
-	const settle = await hold(page);
-	await ask(page, "First");
-	await ask(page, "Second");
-	await settle(through);
+/** Submits two messages, the second while the request of the first is in flight. */
+async function sendTwice(page: Page, outcome: "continue" | "abort") {
+	const first = await holdNextMessage(page);
+	await sendMessage(page, "First");
+	await sendMessage(page, "Second");
+	await first[outcome]();
 }
 
-test("what could not be sent is back in the field when that is said", async () => {
+test("an unsent message is in the field again when the failure is reported", async () => {
 	const page = await arrive();
 	await page.goto("/");
 	await page.locator(".start").waitFor();
@@ -222,23 +230,23 @@ test("what could not be sent is back in the field when that is said", async () =
 				new MutationObserver((_, observer) => {
 					if (!document.querySelector(".toast.error")) return;
 					observer.disconnect();
-					// The first thing that a user could do comes no sooner.
+					// A user's first action cannot come before this task.
 					setTimeout(read);
 				}).observe(document, { childList: true, subtree: true });
 			}),
 	);
-	await ask(page, "Once");
+	await sendMessage(page, "Once");
 	expect(await inField).toBe("Once");
 });
 
-test("what is written while the first message is on its way stays in the field", async () => {
+test("text typed while the first message is in flight stays in the field", async () => {
 	const page = await arrive();
 	await page.goto("/");
-	const settle = await hold(page);
-	await ask(page, "First");
+	const first = await holdNextMessage(page);
+	await sendMessage(page, "First");
 	await composer(page).fill("Second, half");
-	await settle(true);
-	await ended(page);
+	await first.continue();
+	await answerEnded(page);
 	await expect.poll(() => composer(page).inputValue()).toBe("Second, half");
 	await page.reload();
 	await page.locator(".msg").first().waitFor();
@@ -248,12 +256,11 @@ test("what is written while the first message is on its way stays in the field",
 	await expect.poll(() => composer(page).inputValue()).toBe("");
 });
 
-test("who sends while a message is on its way sends after it", async () => {
+test("a message submitted while another is in flight is sent after it", async () => {
 	const page = await arrive();
 	await page.goto("/");
-	await askTwice(page, true);
-	await page.locator(".msg.user").nth(1).waitFor();
-	await ended(page);
+	await sendTwice(page, "continue");
+	await answersEnded(page, 2);
 	await expect
 		.poll(() => page.locator(".msg.user .bubble").allTextContents())
 		.toEqual(["First", "Second"]);
@@ -263,17 +270,16 @@ test("who sends while a message is on its way sends after it", async () => {
 	).toHaveLength(1);
 });
 
-test("who sends while a message is on its way that fails has both to send again", async () => {
+test("after a failed message, a message submitted during it becomes part of the draft", async () => {
 	const page = await arrive();
 	await page.goto("/");
-	await ask(page, "Hello");
-	await ended(page);
-	await askTwice(page, false);
+	await sendMessage(page, "Hello");
+	await answerEnded(page);
+	await sendTwice(page, "abort");
 	await page.locator(".toast.error").waitFor();
 	await expect.poll(() => composer(page).inputValue()).toBe("First\n\nSecond");
 	await composer(page).press("Enter");
-	await page.locator(".msg.user").nth(1).waitFor();
-	await ended(page);
+	await answersEnded(page, 2);
 	const { conversations } = await client.get<{ conversations: { id: string }[] }>("/conversations");
 	const { messages } = await client.get<{ messages: { role: string; content: string }[] }>(
 		`/conversations/${conversations[0]?.id}/messages`,
@@ -284,51 +290,49 @@ test("who sends while a message is on its way that fails has both to send again"
 	]);
 });
 
-test("a message that was on its way when the page was closed is sent when it is opened again", async () => {
+test("a message in flight when the page was closed is sent when it is opened again", async () => {
 	const page = await arrive();
 	await page.goto("/");
 	await page.locator(".start").waitFor();
-	let asked = () => {};
+	let markSent = () => {};
 	const held = new Promise<void>((resolve) => {
-		asked = resolve;
+		markSent = resolve;
 	});
 	let first = true;
 	await page.route("**/chat", (route) => {
 		if (!first) return route.continue();
 		first = false;
-		asked();
+		markSent();
 	});
-	await ask(page, "On its way");
+	await sendMessage(page, "On its way");
 	await page.getByText("Sending").waitFor();
 	await held;
 	await page.reload();
-	await ended(page);
+	await answerEnded(page);
 	await expect.poll(() => page.locator(".bubble").allInnerTexts()).toEqual(["On its way"]);
 });
 
-test("two tabs of a browser stay in step: messages, answers, names, deletions", async () => {
+test("tabs of a browser show the same messages, answers and titles", async () => {
 	const first = await arrive();
 	const gate = new Gate();
 	agent.on("Tell", { text: WORDS, beforeLast: gate });
-	const { conversation_id } = await client.say("Begun");
-	await open(first, conversation_id);
+	const { conversation_id } = await client.send("Started");
+	await openConversation(first, conversation_id);
 	const second = await first.context().newPage();
 	await second.goto(`/c/${conversation_id}`);
 	await second.locator(".msg").first().waitFor();
-	await ask(first, "Tell");
+	await sendMessage(first, "Tell");
 	for (const page of [first, second])
 		await page.locator(".turn.last .md").getByText("word38").waitFor();
-	await ask(second, "And then?");
-	await first.locator(".fate", { hasText: "Waits" }).waitFor();
+	await sendMessage(second, "And then?");
+	await first.locator(".message-status", { hasText: "Waiting" }).waitFor();
 	gate.open();
 	for (const page of [first, second]) {
 		await page.locator(".msg").getByText("You said: And then?").waitFor();
-		await ended(page);
+		await answerEnded(page);
 	}
-	const [one, other] = await Promise.all(
-		[first, second].map((page) => page.locator(".column").textContent()),
-	);
-	expect(one).toBe(other);
+	const text = (page: Page) => page.locator(".column").textContent();
+	await expect.poll(async () => (await text(first)) === (await text(second))).toBe(true);
 	await first.getByRole("button", { name: "Answer again" }).click();
 	await expect.poll(() => second.locator(".pager").count()).toBe(1);
 	await first.locator(".row a").dblclick();
@@ -337,38 +341,38 @@ test("two tabs of a browser stay in step: messages, answers, names, deletions", 
 	await second.locator(".bar h1", { hasText: "Renamed" }).waitFor();
 });
 
-test("another browser learns of what happened from the server", async () => {
+test("another browser receives changes from the server", async () => {
 	const here = await arrive();
 	const there = await arrive();
-	const { conversation_id } = await client.say("Begun");
-	for (const page of [here, there]) await open(page, conversation_id);
-	await ask(here, "News");
+	const { conversation_id } = await client.send("Started");
+	for (const page of [here, there]) await openConversation(page, conversation_id);
+	await sendMessage(here, "News");
 	await there.locator(".msg").getByText("You said: News").waitFor();
-	await client.say("Another one");
+	await client.send("Another one");
 	for (const page of [here, there])
 		await page.locator(".row", { hasText: "Another one" }).waitFor();
 	await client.call("DELETE", `/conversations/${conversation_id}`);
 	for (const page of [here, there])
-		await page.locator(".row", { hasText: "Begun" }).waitFor({ state: "detached" });
+		await page.locator(".row", { hasText: "Started" }).waitFor({ state: "detached" });
 });
 
-test("a browser without a network says so, and goes on when it has one", async () => {
+test("a browser without a network reports that, and continues when it has one", async () => {
 	const page = await arrive();
-	const { conversation_id } = await client.say("Begun");
-	await open(page, conversation_id);
+	const { conversation_id } = await client.send("Started");
+	await openConversation(page, conversation_id);
 	await page.context().setOffline(true);
 	await page.getByText("You are offline.").waitFor();
 	await composer(page).fill("Later");
 	await page.context().setOffline(false);
 	await expect.poll(() => page.locator(".link").count()).toBe(0);
 	await composer(page).press("Enter");
-	await ended(page);
+	await answersEnded(page, 2);
 });
 
-test("a slow network shows the answer as it comes", async () => {
+test("on a slow network the answer is shown while it arrives", async () => {
 	const page = await arrive();
 	const network = await page.context().newCDPSession(page);
-	// What browsers' tools call slow 3G.
+	// The developer tools call this slow 3G.
 	await network.send("Network.emulateNetworkConditions", {
 		offline: false,
 		latency: 400,
@@ -378,22 +382,21 @@ test("a slow network shows the answer as it comes", async () => {
 	const gate = new Gate();
 	agent.on("Tell", { text: WORDS, beforeLast: gate });
 	await page.goto("/");
-	await ask(page, "Tell");
-	// Said at once that it is on its way.
+	await sendMessage(page, "Tell");
+	// The message is shown before the server acknowledges it.
 	await page.locator(".bubble").waitFor();
 	const answer = page.locator(".msg.bot .md");
 	await answer.getByText("word38").waitFor();
 	gate.open();
-	await ended(page);
+	await answerEnded(page);
 	expect(shownWords(await answer.textContent())).toEqual(upTo(40));
 });
 
-test("when the sign-in expires, what was typed and shown is kept, and all goes on with the next token", async () => {
+test("after an expired sign-in, the draft and the messages are kept and usable with the next token", async () => {
 	const page = await arrive();
-	const { conversation_id } = await client.say("Begun");
-	await open(page, conversation_id);
+	const { conversation_id } = await client.send("Started");
+	await openConversation(page, conversation_id);
 	await composer(page).fill("Half a thought");
-	// The server takes no token of the old secret any more.
 	const expired = {
 		status: 401,
 		contentType: "application/problem+json",
@@ -401,7 +404,7 @@ test("when the sign-in expires, what was typed and shown is kept, and all goes o
 	};
 	await page.route("**/api/**", (route) => route.fulfill(expired));
 	await composer(page).press("Enter");
-	await page.getByText("Your sign-in has expired. What you have written is kept.").waitFor();
+	await page.getByText("Your sign-in has expired. Your draft is kept.").waitFor();
 	await expect.poll(() => page.locator(".app").getAttribute("inert")).not.toBeNull();
 	await page.unrouteAll();
 	await page.locator("#token").fill(tokenOf(client.user));
@@ -411,5 +414,5 @@ test("when the sign-in expires, what was typed and shown is kept, and all goes o
 	await expect.poll(() => page.locator(".msg").count()).toBe(2);
 	await composer(page).press("Enter");
 	await expect.poll(() => page.locator(".msg.bot").count()).toBe(2);
-	await ended(page);
+	await answerEnded(page);
 });

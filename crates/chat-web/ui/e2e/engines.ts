@@ -1,17 +1,17 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Agent } from "./support/agent";
 import { chromium, type Engine, firefox, webkit } from "./support/engines";
-import { Client, Home, tokenOf } from "./support/server";
+import { Client, TestServer, tokenOf } from "./support/server";
 
 /*
- * What depends on the engine of a browser, in each of them: Chromium, Firefox and WebKit. Those that are missing make the tests fail,
- * with how to get them.
+ * Scrolling depends on the browser engine: it is tested in Chromium, Firefox and WebKit. A missing
+ * browser fails the test and names the package to install.
  */
 const TURNS = 60;
 const STEP = 300;
 
 let agent: Agent;
-let home: Home;
+let server: TestServer;
 let conversation = "";
 
 /** Answers of very different heights. */
@@ -28,22 +28,22 @@ const answer = (at: number) =>
 
 beforeAll(async () => {
 	agent = await Agent.start();
-	home = await Home.start(agent);
-	const client = new Client(home, "ann");
+	server = await TestServer.start(agent);
+	const client = new Client(server, "ann");
 	for (let at = 0; at < TURNS; at++) {
 		agent.on(`Question ${at}`, { text: [answer(at)] });
-		({ conversation_id: conversation } = await client.say(
+		({ conversation_id: conversation } = await client.send(
 			`Question ${at}`,
 			conversation || undefined,
 		));
 	}
 }, 300_000);
 afterAll(async () => {
-	await home?.remove();
+	await server?.remove();
 	agent?.stop();
 });
 
-/** Waits until an expression holds. */
+/** Waits until an expression is true. */
 async function until(engine: Engine, expression: string) {
 	const limit = Date.now() + 60_000;
 	while (!(await engine.evaluate<boolean>(`Boolean(${expression})`))) {
@@ -51,16 +51,16 @@ async function until(engine: Engine, expression: string) {
 	}
 }
 
-/** Remembers the block in the middle of the page, and where it stands. */
+/** Remembers the block in the middle of the page, and returns its position. */
 const MARK = `(() => {
   const at = document.elementFromPoint(700, 400);
-  window.marked = at.closest('p, li, tr, pre, figure, .bubble, .meta, .acts, .msg') ?? at;
+  window.marked = at.closest('p, li, tr, pre, figure, .bubble, .meta, .actions, .msg') ?? at;
   window.scrolls = 0;
   document.querySelector('.scroll').addEventListener('scroll', () => window.scrolls++, { once: true });
   return window.marked.getBoundingClientRect().top;
 })()`;
 
-/** Where it stands once nothing moves any more, and how far the page can still be scrolled up. */
+/** Resolves to the position of the remembered block when it has stopped moving, and the scroll position. */
 const PLACE = `new Promise((resolve) => {
   const box = document.querySelector('.scroll');
   const place = () => window.marked.getBoundingClientRect().top;
@@ -82,16 +82,16 @@ test.each([
 	["Firefox", firefox],
 	["WebKit", webkit],
 ] as const)(
-	"%s: scrolling up through a conversation moves what is read by the wheel, exactly",
+	"%s: scrolling up through a conversation moves the text exactly by the wheel",
 	{ timeout: 300_000 },
 	async (_, start) => {
 		const engine = await start();
 		try {
-			await engine.open(home.url);
+			await engine.open(server.url);
 			await engine.evaluate(
 				`localStorage.setItem('chat.token', ${JSON.stringify(tokenOf("ann"))})`,
 			);
-			await engine.open(`${home.url}/c/${conversation}`);
+			await engine.open(`${server.url}/c/${conversation}`);
 			await until(engine, `document.querySelector('.turn.last .msg.bot')`);
 			await until(
 				engine,

@@ -1,40 +1,39 @@
 import { expect, test } from "vitest";
 import { Gate } from "./support/agent";
-import { ask, ended, open } from "./support/browser";
-import { agent, client, page, stage, start } from "./support/stage";
+import { answerEnded, answersEnded, openConversation, sendMessage } from "./support/browser";
+import { agent, client, openNewConversation, page, setUpTestServer } from "./support/fixture";
 
 /*
- * What is read is what was written, whatever that is. Each test is another user's: their list is their own.
+ * Displaying any text correctly. Each test has a user of its own, and so an empty list.
  */
-stage();
+setUpTestServer();
 
-test("what the user typed is shown as it was typed", async () => {
+test("the user's text is shown without formatting", async () => {
 	const typed =
 		"Ann Example\n  1 Main St.\n\n# no heading\n    four spaces\nC:\\new\\*.txt and __init__ and <b>x</b> &amp; a\tb";
-	await start();
-	await ask(page, typed);
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, typed);
+	await answerEnded(page);
 	for (let times = 0; times < 2; times++) {
 		await expect.poll(() => page.locator(".bubble").innerText()).toBe(typed);
 		expect(await page.locator(".bubble").locator("h4, strong, em, code, a").count()).toBe(0);
 		await page.reload();
-		await ended(page);
+		await answerEnded(page);
 	}
 });
 
-test("a message that nests without end is shown, and everything else goes on", async () => {
+test("a deeply nested message is shown and the rest of the page works", async () => {
 	const endless = ["> ".repeat(600), ">".repeat(1_200), "- ".repeat(900)];
 	agent.on("Loop", { text: endless.map((line) => `${line}end`).join("\n\n") });
-	const other = await client.say("Other");
-	await start();
-	await ask(page, "Loop");
-	await ended(page);
+	const other = await client.send("Other");
+	await openNewConversation();
+	await sendMessage(page, "Loop");
+	await answerEnded(page);
 	await page.locator(".note").waitFor();
-	await ask(page, endless[0]!);
-	await page.locator(".msg.user").nth(1).waitFor();
-	await ended(page);
+	await sendMessage(page, endless[0]!);
+	await answersEnded(page, 2);
 	await page.reload();
-	await ended(page);
+	await answerEnded(page);
 	await expect.poll(() => page.locator(".msg").count()).toBe(4);
 	await expect.poll(() => page.locator(".msg.bot").first().textContent()).toContain("end");
 	await page.locator(".row", { hasText: "Other" }).locator("a").click();
@@ -43,22 +42,22 @@ test("a message that nests without end is shown, and everything else goes on", a
 	await page.getByRole("button", { name: "New chat" }).first().click();
 	await page.locator(".start").waitFor();
 	expect(await page.locator("#composer").count()).toBe(1);
-	await open(page, other.conversation_id);
+	await openConversation(page, other.conversation_id);
 });
 
-test("what cannot be shown of a conversation is plain text; the rest of the page stays", async () => {
-	const { conversation_id } = await client.say("Fine");
-	await client.say("Broken", conversation_id);
-	// As a server of another version may answer.
+test("a message that cannot be displayed is plain text; the rest of the page works", async () => {
+	const { conversation_id } = await client.send("Fine");
+	await client.send("Broken", conversation_id);
+	// Another version of the server may send such a value.
 	await page.route("**/messages?*", async (route) => {
 		const response = await route.fetch();
 		const body = await response.json();
 		for (const message of body.messages)
-			if (message.content.includes("Broken")) message.created_at = "no time at all";
+			if (message.content.includes("Broken")) message.created_at = "not a time";
 		await route.fulfill({ response, json: body });
 	});
-	await open(page, conversation_id);
-	await page.locator(".note", { hasText: "could not be shown" }).first().waitFor();
+	await openConversation(page, conversation_id);
+	await page.locator(".note", { hasText: "could not be displayed" }).first().waitFor();
 	await expect
 		.poll(() => page.locator(".msg .plain").allInnerTexts())
 		.toEqual(["Broken", "You said: Broken"]);
@@ -78,41 +77,41 @@ test("formulas keep their backslashes, and line breaks are kept", async () => {
 		"$$\n\\frac{1}{2}\n$$",
 	];
 	agent.on("Formulas", { text: `Step 1\nStep 2\n\n${formulas.join("\n\nand\n\n")}` });
-	await start();
-	await ask(page, "Formulas");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "Formulas");
+	await answerEnded(page);
 	await expect.poll(() => page.locator(".math").allInnerTexts()).toEqual(formulas);
 	expect(await page.locator(".md p").first().innerText()).toBe("Step 1\nStep 2");
 });
 
-test("what a model thought is folded away, also while it thinks", async () => {
+test("reasoning is collapsed, also while it arrives", async () => {
 	const [thinks, rest] = [new Gate(), new Gate()];
 	agent.on("Think", {
 		text: ["<think>\nSecret ", "thought.\n", "</think>\n\nYes."],
 		before: thinks,
 		beforeLast: rest,
 	});
-	await start();
-	await ask(page, "Think");
+	await openNewConversation();
+	await sendMessage(page, "Think");
 	await thinks.reached;
 	thinks.open();
 	await page.locator(".reasoning summary", { hasText: "Thinking" }).waitFor();
 	expect(await page.locator(".msg.bot").textContent()).not.toMatch(/Secret|<think>/);
 	rest.open();
-	await ended(page);
+	await answerEnded(page);
 	await page.locator(".md").getByText("Yes.").waitFor();
 	expect(await page.locator(".msg.bot").textContent()).not.toMatch(/Secret|think>/);
 	await page.locator(".reasoning summary").click();
 	await page.locator(".reasoning").getByText("Secret thought.").waitFor();
 });
 
-test("each block runs in its own direction, whatever the first one does", async () => {
+test("each block has its own direction", async () => {
 	agent.on("Mixed", {
 		text: "OK!\n\nمرحبا بكم في المدينة.\n\n- واحد\n- two\n\n> اقتباس\n\n| اسم | عدد |\n|---|---|\n| تفاح | ٣ |",
 	});
-	await start();
-	await ask(page, "Mixed");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "Mixed");
+	await answerEnded(page);
 	const of = (selector: string) =>
 		page
 			.locator(`.msg.bot ${selector}`)
@@ -121,11 +120,11 @@ test("each block runs in its own direction, whatever the first one does", async 
 	expect(await of("li")).toEqual(["rtl", "ltr"]);
 	expect(await of("blockquote")).toEqual(["rtl"]);
 	expect(await of("table")).toEqual(["rtl"]);
-	await ask(page, "hello\nمرحبا");
-	const said = page.locator(".said").nth(1);
-	await said.waitFor();
-	// The second line stands at the right edge.
-	const edges = await said.evaluate((element) => {
+	await sendMessage(page, "hello\nمرحبا");
+	const text = page.locator(".message-text").nth(1);
+	await text.waitFor();
+	// The second line is at the right edge.
+	const edges = await text.evaluate((element) => {
 		const [box, range] = [element.getBoundingClientRect(), document.createRange()];
 		const text = element.firstChild as Text;
 		range.setStart(text, 6);
@@ -138,21 +137,21 @@ test("each block runs in its own direction, whatever the first one does", async 
 	expect(Math.abs(edges[0]!)).toBeLessThan(2);
 });
 
-test("characters stay what they are: no ligature takes the place of an arrow or a comparison", async () => {
+test("no ligature replaces an arrow or a comparison", async () => {
 	const text = "a -> b => c != d, `a -> b != c`, <b>-></b>\n\n```js\na => b !== c\n```";
 	agent.on(
 		"Arrows -> !=",
 		{ text, calls: [{ name: "echo", args: { test: "a -> b != c", answer: '"a => b"' } }] },
 		{ text: "So." },
 	);
-	await start();
-	await ask(page, "Arrows -> !=");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "Arrows -> !=");
+	await answerEnded(page);
 	await page.locator(".tool-head").click();
 	await page.locator(".value code").first().waitFor();
 	const settings = await page
 		.locator(
-			".said, .md p, .md p code, .code code, .args code, .args dt, .value code, .tool-sum, #composer",
+			".message-text, .md p, .md p code, .code code, .args code, .args dt, .value code, .tool-sum, #composer",
 		)
 		.evaluateAll((all) =>
 			all.map((element) => [
@@ -166,15 +165,15 @@ test("characters stay what they are: no ligature takes the place of an arrow or 
 	).toEqual([]);
 });
 
-test("cells of a table wrap, and what is out of sight shows at the edge", async () => {
+test("cells of a table wrap, and an edge that hides cells is marked", async () => {
 	const sentence =
 		"This is a sentence of some length, as people write them into the cells of their tables.";
 	agent.on("Table", {
 		text: `| a | b | c |\n|---|---|---|\n| ${sentence} | ${sentence} | 1 |\n\n| ${"column | ".repeat(16)}\n|${"---|".repeat(16)}\n| ${"cell cell | ".repeat(16)}`,
 	});
-	await start();
-	await ask(page, "Table");
-	await ended(page);
+	await openNewConversation();
+	await sendMessage(page, "Table");
+	await answerEnded(page);
 	const hidden = (at: number) =>
 		page
 			.locator(".table")
@@ -205,11 +204,11 @@ test("cells of a table wrap, and what is out of sight shows at the edge", async 
 	expect(Math.min(...widths)).toBeGreaterThan(50);
 });
 
-test("the whole conversation is printed, and nothing else", async () => {
+test("a print has the whole conversation and nothing else", async () => {
 	let conversation: string | undefined;
 	for (let at = 0; at < 25; at++)
-		conversation = (await client.say(`Message ${at} of the print`, conversation)).conversation_id;
-	await open(page, conversation!);
+		conversation = (await client.send(`Message ${at} of the print`, conversation)).conversation_id;
+	await openConversation(page, conversation!);
 	await page.getByText("You said: Message 24").waitFor();
 	expect(await page.locator(".msg").count()).toBeLessThan(50);
 	const text = Buffer.from(await page.pdf());
@@ -218,7 +217,7 @@ test("the whole conversation is printed, and nothing else", async () => {
 		.poll(() => page.locator(".bubble").allTextContents())
 		.toEqual(Array.from({ length: 25 }, (_, at) => `Message ${at} of the print`));
 	await page.emulateMedia({ media: "print" });
-	for (const hidden of [".side", ".dock", ".acts", ".bar button"]) {
+	for (const hidden of [".side", ".dock", ".actions", ".bar button"]) {
 		expect(await page.locator(hidden).first().isVisible(), hidden).toBe(false);
 	}
 	const [paper, content] = await page.evaluate(() => [
@@ -231,7 +230,7 @@ test("the whole conversation is printed, and nothing else", async () => {
 	);
 });
 
-test("tabs that nobody sees hold no connection, and go on where they were when they are seen", async () => {
+test("hidden tabs hold no connection and resume their stream when they are visible", async () => {
 	const context = page.context();
 	await context.addInitScript(() => {
 		let state: DocumentVisibilityState = "visible";
@@ -254,13 +253,13 @@ test("tabs that nobody sees hold no connection, and go on where they were when t
 		const tab = await context.newPage();
 		tabs.push(tab);
 		await tab.goto("/");
-		await ask(tab, `Run ${at}`);
+		await sendMessage(tab, `Run ${at}`);
 		await tab.locator(".md.live").getByText(`Half of ${at},`).waitFor();
 		await show(tab, false);
 	}
 	await page.goto("/");
-	await ask(page, "Seventh");
-	await ended(page);
+	await sendMessage(page, "Seventh");
+	await answerEnded(page);
 	const events: string[] = [];
 	tabs[0]!.on("request", (request) => {
 		if (request.url().endsWith("/events")) events.push(request.headers()["last-event-id"] ?? "");
@@ -272,12 +271,12 @@ test("tabs that nobody sees hold no connection, and go on where they were when t
 	for (const gate of gates) gate.open();
 	for (const [at, tab] of tabs.entries()) {
 		await show(tab, true);
-		await ended(tab);
+		await answerEnded(tab);
 		await expect.poll(() => tab.locator(".msg.bot .md").innerText()).toBe(`Half of ${at}, whole.`);
 	}
 });
 
-test("more tabs than a browser has connections show their answers, all of them seen", async () => {
+test("more visible tabs than a browser has connections show their answers", async () => {
 	const gates: Gate[] = [];
 	const tabs: (typeof page)[] = [];
 	for (let at = 0; at < 8; at++) {
@@ -287,16 +286,16 @@ test("more tabs than a browser has connections show their answers, all of them s
 		const tab = await page.context().newPage();
 		tabs.push(tab);
 		await tab.goto("/");
-		await ask(tab, `Seen ${at}`);
+		await sendMessage(tab, `Seen ${at}`);
 		await tab.locator(".md.live").getByText(`Half of ${at},`).waitFor();
 	}
-	// What is done in any of them reaches the server.
+	// An action in any tab reaches the server.
 	await tabs[0]!.getByRole("button", { name: "Stop the answer" }).click();
-	await ended(tabs[0]!, "cancelled");
+	await answerEnded(tabs[0]!, "cancelled");
 	for (const gate of gates) gate.open();
 	for (const [at, tab] of tabs.entries()) {
 		if (at === 0) continue;
-		await ended(tab);
+		await answerEnded(tab);
 		await expect.poll(() => tab.locator(".msg.bot .md").innerText()).toBe(`Half of ${at}, whole.`);
 		expect(await tab.locator(".link").count()).toBe(0);
 	}

@@ -2,24 +2,24 @@ import { join } from "node:path";
 import { test } from "vitest";
 import { Agent } from "./support/agent";
 import { launch, PHONE, visitor } from "./support/browser";
-import { SCENES, showList, streaming } from "./support/scenes";
-import { Client, Home } from "./support/server";
-import { SUGGESTIONS, tell } from "./support/story";
-import { NOW, settleTimes } from "./support/times";
+import { createConversations, SUGGESTIONS } from "./support/demo-conversations";
+import { fixTimes, NOW } from "./support/fixed-times";
+import { SCENES, showList, showStreaming } from "./support/scenes";
+import { Client, TestServer } from "./support/server";
 
-/** The pictures of README.md and docs/ui.md: the real page, with a story. */
+/** Takes the pictures of README.md and docs/ui.md: the real page with demo conversations. */
 test("take the pictures", { timeout: 180_000 }, async () => {
 	const folder = join(import.meta.dirname, "../../../../docs/pictures");
 	const agent = await Agent.start();
-	const home = await Home.start(agent, {
+	const server = await TestServer.start(agent, {
 		CHAT_PAGE_NAME: "Atlas",
 		CHAT_PAGE_SUGGESTIONS: SUGGESTIONS,
 	});
 	const browser = await launch();
-	const ids = await tell(agent, new Client(home, "mara"));
-	await settleTimes(home);
+	const ids = await createConversations(agent, new Client(server, "mara"));
+	await fixTimes(server);
 	const arrive = async (colorScheme: "light" | "dark", options: object = {}) =>
-		(await visitor(browser, home, "mara", { colorScheme, reducedMotion: "reduce", ...options }))
+		(await visitor(browser, server, "mara", { colorScheme, reducedMotion: "reduce", ...options }))
 			.page;
 	const [light, dark, lightPhone, darkPhone] = [
 		await arrive("light"),
@@ -50,13 +50,13 @@ test("take the pictures", { timeout: 180_000 }, async () => {
 	}
 	await showList(lightPhone);
 	await shoot(lightPhone, "list-phone");
-	// What happens now has the time of now.
-	await settleTimes(home, new Date());
+	// A new turn has the current time.
+	await fixTimes(server, new Date());
 	const now = await arrive("dark");
-	const rest = await streaming(agent, now);
+	const rest = await showStreaming(agent, now);
 	await shoot(now, "streaming-dark");
 	rest.open();
 	await browser.close();
-	await home.remove();
+	await server.remove();
 	agent.stop();
 });

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-/** Tests in a real browser, against the real program. Each file has its own of both. */
+/** Tests in a real browser against the real program. Each file starts its own server and browser. */
 export default defineConfig({
 	test: {
 		root: import.meta.dirname,
@@ -9,7 +9,7 @@ export default defineConfig({
 		maxWorkers: 2,
 		testTimeout: 60_000,
 		hookTimeout: 120_000,
-		// A state is waited for as long as a machine may take that has much else to do.
+		// A busy machine needs time to reach an expected state.
 		expect: { poll: { timeout: 20_000 } },
 	},
 });

@@ -1,8 +1,8 @@
-// What a site does that has the chat on its page. The server's address is fixed on a real one.
+// The script of a site that embeds the chat. A real site has a fixed server address.
 const server = new URL(location.href).searchParams.get("server") ?? "http://127.0.0.1:8080";
 
 const panel = document.querySelector("chat-panel");
-// Your own server knows who is signed in, and signs a token for them.
+// Your own server signs a token for the user who is signed in there.
 panel.getToken = async () => (await fetch("/token")).text();
 
 const log = document.getElementById("log");

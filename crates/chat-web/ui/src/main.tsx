@@ -14,39 +14,62 @@ import "./styles/forced.css";
 import "./styles/print.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
+import { createChat } from "./chat";
 import { connectHost } from "./embed/bridge";
-import { embedded, startSession, token } from "./session/session";
-import { go, open } from "./state/conversation";
-import { adopt } from "./state/drafts";
-import { loadList } from "./state/list";
+import { isEmbedded, isSignedIn, startSession, token, watchSession } from "./session/session";
+import type { ChatStore } from "./state/chat-store";
+import { watchConnectivity } from "./state/connectivity";
 import { preparePrinting } from "./state/print";
-import { keepInStep } from "./state/step";
+import { startSync } from "./state/sync";
+import type { TabChannel } from "./state/tab-channel";
+import { watchUnloading } from "./state/unloading";
+import { watchVisibility } from "./state/visibility";
 import { App } from "./ui/app";
-import "./ui/theme";
+import { ChatContext } from "./ui/chat-context";
+import { applyInitialTheme } from "./ui/theme";
 
-const route = () => /^\/c\/([\w-]+)$/.exec(location.pathname)?.[1] ?? null;
+const conversationInAddress = () => /^\/c\/([\w-]+)$/.exec(location.pathname)?.[1] ?? null;
 
-const root = document.getElementById("app");
-if (root) render(<App />, root);
-
-addEventListener("popstate", () => {
-	// A change of the fragment alone is none of the conversation.
-	if (route() !== open.peek().id.peek()) go(route(), false);
-});
-
-let begun = false;
-// What is the user's is read once it is known who it is.
-effect(() => {
-	if (!token.value || begun) return;
-	begun = true;
-	queueMicrotask(() => {
-		adopt();
-		void loadList();
-		go(route(), false);
-		keepInStep();
-		preparePrinting();
+/** Starts the chat when the user is known for the first time. */
+function startWhenSignedIn(chat: ChatStore, tabs: TabChannel) {
+	let hasStarted = false;
+	effect(() => {
+		if (!token.value || hasStarted) return;
+		hasStarted = true;
+		queueMicrotask(() => {
+			chat.drafts.adopt();
+			void chat.list.load();
+			void chat.show(conversationInAddress());
+			startSync(chat, tabs, isSignedIn);
+			preparePrinting(chat);
+		});
 	});
-});
+}
 
-if (embedded) connectHost();
-void startSession();
+function start() {
+	applyInitialTheme();
+	watchVisibility();
+	watchConnectivity();
+	watchUnloading();
+	watchSession();
+	const { chat, tabs } = createChat();
+	const root = document.getElementById("app");
+	if (root) {
+		render(
+			<ChatContext.Provider value={chat}>
+				<App />
+			</ChatContext.Provider>,
+			root,
+		);
+	}
+	addEventListener("popstate", () => {
+		const id = conversationInAddress();
+		// A change of the fragment alone also causes this event.
+		if (id !== chat.activeConversation.peek().id.peek()) void chat.show(id);
+	});
+	startWhenSignedIn(chat, tabs);
+	if (isEmbedded) connectHost(chat);
+	void startSession();
+}
+
+start();

@@ -22,6 +22,23 @@ async fn document() -> Value {
     answer(server.bare(Method::GET, "/openapi.json"), 200).await
 }
 
+/// Fails when `docs/openapi.json` is not the server's own description. The page's types are
+/// generated from that file. `cargo xtask docs` writes it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stored_description_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let served = document().await;
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|value| value == "1") {
+        let text = serde_json::to_string_pretty(&served).unwrap();
+        std::fs::write(path, format!("{text}\n")).unwrap();
+    }
+    let stored = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        serde_json::from_str::<Value>(&stored).is_ok_and(|stored| stored == served),
+        "docs/openapi.json is out of date: run `cargo xtask docs`"
+    );
+}
+
 fn operations(document: &Value) -> Vec<(String, String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, item): (&String, &'_ Value)| -> Vec<_> {

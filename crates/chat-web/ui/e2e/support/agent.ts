@@ -1,36 +1,36 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** What the agent does in one step: it says something and then perhaps calls tools, or it fails. */
+/** One step of the agent: a text and then perhaps tool calls, or a failure. */
 export interface Step {
-	/** Said piece by piece, as it stands here. */
+	/** The text, in chunks. A single text is split into chunks. */
 	text?: string | string[];
 	calls?: { name: string; args: unknown }[];
-	/** How many tokens that was; a piece is one unless it is said. */
+	/** The number of output tokens; by default one per chunk. */
 	tokens?: number;
-	/** Waits for this before it says anything, and before the last piece. */
+	/** Gates before the first chunk and before the last one. */
 	before?: Gate;
 	beforeLast?: Gate;
-	/** Between two pieces, in milliseconds. */
+	/** The time between two chunks, in milliseconds. */
 	pause?: number;
-	/** Fails with this status instead. */
+	/** Fails with this HTTP status instead. */
 	status?: number;
-	/** Why it stops, where that is not because it has said everything. */
-	finish?: "length" | "content_filter";
-	/** Refuses conversations with more messages of the user's than this. */
-	reads?: number;
-	/** Breaks off with an error of this code after what it said. */
-	breaks?: string;
+	/** The finish reason of an incomplete answer. */
+	finishReason?: "length" | "content_filter";
+	/** Rejects conversations with more user messages than this. */
+	maxUserMessages?: number;
+	/** Ends the stream with an error of this code after the text. */
+	errorCode?: string;
 }
 
-/** Holds whoever comes until it is opened. */
+/** Holds callers of `pass` until it is opened. */
 export class Gate {
 	#open!: () => void;
 	#arrive!: () => void;
 	readonly opened = new Promise<void>((resolve) => {
 		this.#open = resolve;
 	});
-	/** Somebody waits. */
+	/** Resolves when the first caller waits. */
 	readonly reached = new Promise<void>((resolve) => {
 		this.#arrive = resolve;
 	});
@@ -50,18 +50,18 @@ interface ChatMessage {
 	content?: string | null;
 }
 
-const PIECE = 12;
-const pieces = (text: string | string[] | undefined): string[] =>
+const CHUNK_LENGTH = 12;
+const chunksOf = (text: string | string[] | undefined): string[] =>
 	typeof text === "string"
-		? (text.match(new RegExp(`[\\s\\S]{1,${PIECE}}`, "g")) ?? [])
+		? (text.match(new RegExp(`[\\s\\S]{1,${CHUNK_LENGTH}}`, "g")) ?? [])
 		: (text ?? []);
 
-/** An agent that answers each message as a test says: an OpenAI-compatible server on a free port. */
+/** An OpenAI-compatible server on a free port with scripted answers. */
 export class Agent {
 	#server: Server;
 	#answers = new Map<string, Step[]>();
 	#gates = new Map<string, Gate>();
-	/** What the tools say that ask here, by their names. */
+	/** The results of tools, by name; the tools request them here. */
 	readonly results = new Map<string, string>();
 	url = "";
 
@@ -76,12 +76,12 @@ export class Agent {
 		return agent;
 	}
 
-	/** From now on, this is the answer to this message. */
+	/** Sets the answer to a message. */
 	on(message: string, ...steps: Step[]) {
 		this.#answers.set(message, steps);
 	}
 
-	/** Where the tool `wait` waits that is given this name. */
+	/** The gate of the tool `wait` with this argument. */
 	gate(name: string): Gate {
 		const gate = this.#gates.get(name) ?? new Gate();
 		this.#gates.set(name, gate);
@@ -110,15 +110,18 @@ export class Agent {
 		const { messages } = JSON.parse(Buffer.concat(chunks).toString()) as {
 			messages: ChatMessage[];
 		};
-		const asked = messages.findLastIndex((message) => message.role === "user");
-		const steps = this.#answers.get(messages[asked]?.content ?? "");
-		const done = messages.slice(asked).filter((message) => message.role === "assistant").length;
-		const step = steps ? steps[done] : { text: `You said: ${messages[asked]?.content}` };
-		if (step?.reads && messages.filter((message) => message.role === "user").length > step.reads) {
+		const question = messages.findLastIndex((message) => message.role === "user");
+		const steps = this.#answers.get(messages[question]?.content ?? "");
+		const done = messages.slice(question).filter((message) => message.role === "assistant").length;
+		const step = steps ? steps[done] : { text: `You said: ${messages[question]?.content}` };
+		if (
+			step?.maxUserMessages &&
+			messages.filter((message) => message.role === "user").length > step.maxUserMessages
+		) {
 			response.writeHead(400, { "content-type": "application/json" });
 			response.end(
 				JSON.stringify({
-					error: { code: "context_length_exceeded", message: "as the test wants it" },
+					error: { code: "context_length_exceeded", message: "scripted failure" },
 				}),
 			);
 			return;
@@ -130,7 +133,7 @@ export class Agent {
 		await step.before?.pass();
 		if (step.status) {
 			response.writeHead(step.status, { "content-type": "application/json" });
-			response.end(JSON.stringify({ error: { message: "as the test wants it" } }));
+			response.end(JSON.stringify({ error: { message: "scripted failure" } }));
 			return;
 		}
 		response.writeHead(200, { "content-type": "text/event-stream" });
@@ -138,19 +141,19 @@ export class Agent {
 			response.write(
 				`data: ${JSON.stringify({ id: "x", object: "chat.completion.chunk", model: "stub", choices: [choice], ...more })}\n\n`,
 			);
-		const said = pieces(step.text);
-		const begun = performance.now();
-		for (const [at, content] of said.entries()) {
-			// By the clock: a piece that comes late does not make all others later.
-			const early = begun + at * (step.pause ?? 0) - performance.now();
-			if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
-			if (at === said.length - 1) await step.beforeLast?.pass();
+		const texts = chunksOf(step.text);
+		const startedAt = performance.now();
+		for (const [at, content] of texts.entries()) {
+			// Pausing until a fixed time keeps a late chunk from delaying the next ones.
+			const wait = startedAt + at * (step.pause ?? 0) - performance.now();
+			if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+			if (at === texts.length - 1) await step.beforeLast?.pass();
 			if (response.destroyed) return;
 			write({ index: 0, delta: { role: "assistant", content }, finish_reason: null });
 		}
-		if (step.breaks) {
+		if (step.errorCode) {
 			response.end(
-				`data: ${JSON.stringify({ error: { code: step.breaks, message: "as the test wants it" } })}\n\n`,
+				`data: ${JSON.stringify({ error: { code: step.errorCode, message: "scripted failure" } })}\n\n`,
 			);
 			return;
 		}
@@ -164,12 +167,12 @@ export class Agent {
 			},
 		}));
 		if (calls.length > 0) write({ index: 0, delta: { tool_calls: calls }, finish_reason: null });
-		const usage = { prompt_tokens: 900, completion_tokens: step.tokens ?? said.length };
+		const usage = { prompt_tokens: 900, completion_tokens: step.tokens ?? texts.length };
 		write(
 			{
 				index: 0,
 				delta: {},
-				finish_reason: step.finish ?? (calls.length > 0 ? "tool_calls" : "stop"),
+				finish_reason: step.finishReason ?? (calls.length > 0 ? "tool_calls" : "stop"),
 			},
 			{ usage },
 		);

@@ -1,12 +1,7 @@
 import { existsSync } from "node:fs";
-import {
-	type Browser,
-	type BrowserContext,
-	type BrowserContextOptions,
-	chromium,
-	type Page,
-} from "playwright-core";
-import { type Home, tokenOf } from "./server";
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { expect } from "vitest";
+import { type TestServer, tokenOf } from "./server";
 
 const PLACES = [
 	"/usr/bin/chromium",
@@ -44,8 +39,8 @@ export async function launch(): Promise<Browser> {
 	});
 }
 
-/** What no page may do: throw, or break its policy. Requests that fail are part of some tests. */
-export class Faults {
+/** Exceptions and console errors of pages, such as violations of the policy. Some tests fail requests. */
+export class PageErrors {
 	readonly all: string[] = [];
 
 	watch(page: Page) {
@@ -57,10 +52,10 @@ export class Faults {
 	}
 }
 
-/** A browser of a user's, signed in unless `user` is `null`. */
+/** Opens a browser context for a user, signed in unless `user` is `null`. */
 export async function visitor(
 	browser: Browser,
-	home: Home,
+	server: TestServer,
 	user: string | null,
 	options: BrowserContextOptions = {},
 ) {
@@ -68,20 +63,20 @@ export async function visitor(
 		viewport: { width: 1280, height: 832 },
 		locale: "en-GB",
 		timezoneId: "Europe/Berlin",
-		baseURL: home.url,
+		baseURL: server.url,
 		...options,
 	});
 	const token = user && tokenOf(user, 3_600, { name: NAMES[user] ?? user });
-	if (token) await context.addInitScript(keepToken, token);
-	const faults = new Faults();
-	context.on("page", (page) => faults.watch(page));
-	return { context, faults, page: await context.newPage() };
+	if (token) await context.addInitScript(storeToken, token);
+	const errors = new PageErrors();
+	context.on("page", (page) => errors.watch(page));
+	return { context, errors, page: await context.newPage() };
 }
 
 export const NAMES: Record<string, string> = { mara: "Mara Lindqvist" };
 
-/** Once: a token that the page drops stays dropped. */
-function keepToken(token: string) {
+/** Stores the token once: the page may remove it. */
+function storeToken(token: string) {
 	if (
 		location.protocol === "about:" ||
 		window.parent !== window ||
@@ -94,7 +89,7 @@ function keepToken(token: string) {
 
 export const composer = (page: Page) => page.locator("#composer");
 
-export async function ask(page: Page, text: string) {
+export async function sendMessage(page: Page, text: string) {
 	await composer(page).fill(text);
 	// On a touch screen, Enter makes a new line.
 	if (await page.evaluate(() => matchMedia("(pointer: coarse)").matches))
@@ -102,15 +97,20 @@ export async function ask(page: Page, text: string) {
 	else await composer(page).press("Enter");
 }
 
-/** The newest answer has ended. */
-export const ended = (page: Page, status = "completed") =>
+/** Waits for the end of the newest answer. After a second message, use `answersEnded`. */
+export const answerEnded = (page: Page, status = "completed") =>
 	page.locator(`.turn.last .msg.bot[data-status=${status}]`).waitFor({ timeout: 30_000 });
 
-export async function open(page: Page, conversation: string) {
+/**
+ * Waits until this many answers have ended. A message that was just sent is not part of the newest
+ * turn yet, so waiting for the newest answer alone could find the previous one.
+ */
+export const answersEnded = (page: Page, count: number) =>
+	expect
+		.poll(() => page.locator(".msg.bot[data-status=completed]").count(), { timeout: 30_000 })
+		.toBe(count);
+
+export async function openConversation(page: Page, conversation: string) {
 	await page.goto(`/c/${conversation}`);
 	await page.locator(".msg").first().waitFor();
-}
-
-export async function closed(...contexts: BrowserContext[]) {
-	for (const context of contexts) await context.close();
 }

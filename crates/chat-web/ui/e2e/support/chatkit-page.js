@@ -1,27 +1,27 @@
-// A page as somebody wrote it for OpenAI's ChatKit in React; nothing in it knows this server but the addresses.
+// A page for OpenAI's ChatKit in React. Only the addresses in it are specific to this server.
 import { ChatKit, useChatKit } from "@openai/chatkit-react";
 import { createElement, useEffect } from "react";
 import { createRoot } from "react-dom/client";
 
-const heard = [];
-const hear =
+const events = [];
+const record =
 	(name) =>
 	(detail = null) =>
-		heard.push([name, detail]);
+		events.push([name, detail]);
 
 function Chat() {
 	const { control, ...methods } = useChatKit({
 		api: { getClientSecret: async () => (await fetch("/token")).text() },
 		theme: { colorScheme: "dark" },
 		frameTitle: "Ask us",
-		onReady: hear("ready"),
-		onThreadChange: hear("thread"),
-		onResponseStart: hear("start"),
-		onResponseEnd: hear("end"),
-		onError: ({ error }) => hear("error")(error.message),
+		onReady: record("ready"),
+		onThreadChange: record("thread"),
+		onResponseStart: record("start"),
+		onResponseEnd: record("end"),
+		onError: ({ error }) => record("error")(error.message),
 	});
 	useEffect(() => {
-		window.chat = { heard, ...methods };
+		window.chat = { events, ...methods };
 	});
 	return createElement(ChatKit, { control, style: { blockSize: "600px" } });
 }

@@ -2,7 +2,7 @@ import Database from "libsql";
 
 export type Row = Record<string, unknown>;
 
-/** The database of a server, as SQLite itself reads and changes it. */
+/** Opens a server's database directly. */
 export function withDatabase<T>(
 	path: string,
 	use: (all: (sql: string) => Row[], run: (sql: string) => void) => T,

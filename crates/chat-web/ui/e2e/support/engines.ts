@@ -6,10 +6,10 @@ import { join } from "node:path";
 import WebSocket from "ws";
 import { launch } from "./browser";
 
-/** A browser with one page, as far as the tests in all engines need it. */
+/** A browser with one page. */
 export interface Engine {
 	open(url: string): Promise<void>;
-	/** The value of an expression, which may be a promise of something that JSON can hold. */
+	/** Evaluates an expression whose value, or promised value, is JSON. */
 	evaluate<T>(expression: string): Promise<T>;
 	/** Turns the wheel over the middle of the page, in pixels. */
 	wheel(by: number): Promise<void>;
@@ -33,8 +33,8 @@ export async function chromium(): Promise<Engine> {
 	};
 }
 
-/** A program that is there, or how to get it. */
-function found(name: string, places: string[], how: string): string {
+/** Returns the path of an installed program; the error names the package to install. */
+function findProgram(name: string, places: string[], how: string): string {
 	const place = places.find((one) => existsSync(one));
 	if (!place)
 		throw new Error(
@@ -43,35 +43,35 @@ function found(name: string, places: string[], how: string): string {
 	return place;
 }
 
-/** Ends a child process, and waits until it has. */
-async function ended(child: ChildProcess) {
+/** Terminates a child process and waits for its end. */
+async function terminate(child: ChildProcess) {
 	if (child.exitCode !== null || child.signalCode !== null) return;
 	const gone = new Promise((resolve) => child.once("exit", resolve));
 	child.kill("SIGTERM");
 	await gone;
 }
 
-/** Waits for a line that a process writes, and gives what the pattern holds. */
-function line(child: ChildProcess, pattern: RegExp, what: string): Promise<string> {
+/** Waits for a line of a process's output; resolves to the first group of the pattern. */
+function waitForLine(child: ChildProcess, pattern: RegExp, what: string): Promise<string> {
 	return new Promise((resolve, reject) => {
-		let said = "";
-		const hear = (piece: Buffer) => {
-			said += piece.toString();
-			const match = pattern.exec(said);
+		let output = "";
+		const receive = (piece: Buffer) => {
+			output += piece.toString();
+			const match = pattern.exec(output);
 			if (match) resolve(match[1] ?? "");
 		};
-		child.stdout?.on("data", hear);
-		child.stderr?.on("data", hear);
+		child.stdout?.on("data", receive);
+		child.stderr?.on("data", receive);
 		child.once("exit", (code) =>
-			reject(new Error(`${what}: the process ended with ${code}\n${said}`)),
+			reject(new Error(`${what}: the process ended with ${code}\n${output}`)),
 		);
 		child.once("error", reject);
 	});
 }
 
-/** Firefox speaks WebDriver BiDi itself, over a WebSocket. */
+/** Firefox by WebDriver BiDi, over a WebSocket. */
 export async function firefox(): Promise<Engine> {
-	const program = found(
+	const program = findProgram(
 		"Firefox",
 		["/usr/bin/firefox-esr", "/usr/bin/firefox", process.env.FIREFOX ?? ""],
 		"firefox-esr",
@@ -105,7 +105,7 @@ export async function firefox(): Promise<Engine> {
 		},
 		stdio: ["ignore", "pipe", "pipe"],
 	});
-	const url = await line(child, /WebDriver BiDi listening on (ws:\/\/\S+)/, "Firefox");
+	const url = await waitForLine(child, /WebDriver BiDi listening on (ws:\/\/\S+)/, "Firefox");
 	const socket = new WebSocket(`${url}/session`);
 	await new Promise((resolve, reject) => {
 		socket.once("open", resolve);
@@ -159,7 +159,7 @@ export async function firefox(): Promise<Engine> {
 		},
 		close: async () => {
 			socket.close();
-			await ended(child);
+			await terminate(child);
 			rmSync(profile, { recursive: true, force: true });
 		},
 	};
@@ -173,7 +173,7 @@ async function freePort(): Promise<number> {
 	return port;
 }
 
-/** Where Debian puts WebKitGTK's small browser. */
+/** The paths of WebKitGTK's MiniBrowser on Debian. */
 function miniBrowsers(): string[] {
 	const architectures = readdirSync("/usr/lib").filter((name) => name.includes("-linux-"));
 	return architectures.flatMap((name) =>
@@ -183,19 +183,19 @@ function miniBrowsers(): string[] {
 	);
 }
 
-/** WebKitGTK by its own WebDriver. Its wheel moves a page only once, so that the page is scrolled by a script instead. */
+/** WebKitGTK by its WebDriver. Its wheel works only once, so a script scrolls the page instead. */
 export async function webkit(): Promise<Engine> {
 	const how = "webkit2gtk-driver xvfb";
-	const driver = found("WebKitWebDriver", ["/usr/bin/WebKitWebDriver"], how);
-	const binary = found("MiniBrowser", miniBrowsers(), how);
+	const driver = findProgram("WebKitWebDriver", ["/usr/bin/WebKitWebDriver"], how);
+	const binary = findProgram("MiniBrowser", miniBrowsers(), how);
 	const screen = spawn(
-		found("Xvfb", ["/usr/bin/Xvfb"], how),
+		findProgram("Xvfb", ["/usr/bin/Xvfb"], how),
 		["-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"],
 		{
 			stdio: ["ignore", "pipe", "ignore"],
 		},
 	);
-	const display = `:${await line(screen, /(\d+)\n/, "Xvfb")}`;
+	const display = `:${await waitForLine(screen, /(\d+)\n/, "Xvfb")}`;
 	const port = await freePort();
 	const child = spawn(driver, ["--host=127.0.0.1", `--port=${port}`], {
 		env: {
@@ -247,8 +247,8 @@ export async function webkit(): Promise<Engine> {
 			void (await evaluate(`(document.querySelector('.scroll').scrollTop += ${by})`)),
 		close: async () => {
 			await command("DELETE", at).catch(() => {});
-			await ended(child);
-			await ended(screen);
+			await terminate(child);
+			await terminate(screen);
 		},
 	};
 }

@@ -4,20 +4,20 @@ import pixelmatch from "pixelmatch";
 import { PNG } from "pngjs";
 
 /*
- * Pictures to compare with are kept at half their size, each of their pixels the mean of a square of the screen, with fewer colours. That
- * keeps the repository small, and how a version of Chromium draws the edges of letters makes hardly a difference, while a line that moves by
- * a pixel or changes its colour does.
+ * Stored pictures have half the size and fewer colours; each pixel is the mean of a square. That
+ * keeps the repository small and tolerates small differences between Chromium versions at the edges
+ * of letters, while a line that moves by a pixel or changes its colour is noticed.
  */
 const SQUARE = 2;
-const COLOURS = 0xf8;
-/** How much a colour may differ (0 to 1, as pixelmatch counts), and how many pixels may differ more. */
-const COLOUR = 0.04;
-const MOST = 12;
+const COLOUR_MASK = 0xf8;
+/** The tolerance of colours (0 to 1, by pixelmatch), and of pixels beyond it. */
+const COLOUR_TOLERANCE = 0.04;
+const PIXEL_TOLERANCE = 12;
 
 const FOLDER = join(import.meta.dirname, "../pictures");
 const OUT = join(import.meta.dirname, "../out");
 
-export function shrunk(picture: Buffer): PNG {
+function downscale(picture: Buffer): PNG {
 	const from = PNG.sync.read(picture);
 	const [width, height] = [Math.floor(from.width / SQUARE), Math.floor(from.height / SQUARE)];
 	const to = new PNG({ width, height });
@@ -29,7 +29,7 @@ export function shrunk(picture: Buffer): PNG {
 					for (let dx = 0; dx < SQUARE; dx++)
 						sum += from.data[((y * SQUARE + dy) * from.width + x * SQUARE + dx) * 4 + channel] ?? 0;
 				}
-				to.data[(y * width + x) * 4 + channel] = (sum / SQUARE ** 2) & COLOURS;
+				to.data[(y * width + x) * 4 + channel] = (sum / SQUARE ** 2) & COLOUR_MASK;
 			}
 		}
 	}
@@ -41,24 +41,25 @@ function write(path: string, picture: PNG) {
 	writeFileSync(path, PNG.sync.write(picture, { deflateLevel: 9, colorType: 2 }));
 }
 
-/** What is wrong with a picture, if it is not what is kept under its name. `UPDATE_PICTURES=1` keeps it instead. */
+/** Compares a picture with the stored one and describes the difference. `UPDATE_PICTURES=1` stores it. */
 export function compare(name: string, taken: Buffer): string | null {
-	const small = shrunk(taken);
+	const small = downscale(taken);
 	const path = join(FOLDER, `${name}.png`);
 	if (process.env.UPDATE_PICTURES) {
 		write(path, small);
 		return null;
 	}
 	if (!existsSync(path))
-		return `${name}: there is no picture to compare with; UPDATE_PICTURES=1 keeps this one`;
-	const kept = PNG.sync.read(readFileSync(path));
-	if (kept.width !== small.width || kept.height !== small.height) return `${name}: another size`;
+		return `${name}: there is no stored picture; UPDATE_PICTURES=1 stores this one`;
+	const stored = PNG.sync.read(readFileSync(path));
+	if (stored.width !== small.width || stored.height !== small.height)
+		return `${name}: another size`;
 	const difference = new PNG({ width: small.width, height: small.height });
-	const pixels = pixelmatch(kept.data, small.data, difference.data, small.width, small.height, {
-		threshold: COLOUR,
+	const pixels = pixelmatch(stored.data, small.data, difference.data, small.width, small.height, {
+		threshold: COLOUR_TOLERANCE,
 		includeAA: true,
 	});
-	if (pixels <= MOST) return null;
+	if (pixels <= PIXEL_TOLERANCE) return null;
 	write(join(OUT, `${name}.differs.png`), difference);
 	writeFileSync(join(OUT, `${name}.png`), taken);
 	return `${name}: ${pixels} of ${small.width * small.height} pixels differ; see e2e/out`;

@@ -1,27 +1,27 @@
-/** What is shown in pictures: from a page of whoever's conversations `tell` told. */
+/** The states of the page in pictures, for a user with the demo conversations. */
 import type { Page } from "playwright-core";
 import { type Agent, Gate } from "./agent";
-import { ask, open } from "./browser";
-import { TELL, tellSteps } from "./story";
+import { openConversation, sendMessage } from "./browser";
+import { LATE_ORDER_QUESTION, lateOrderSteps } from "./demo-conversations";
 
 type Scene = (page: Page, ids: Map<string, string>) => Promise<void>;
 
-const of =
-	(title: string, there: (page: Page) => Promise<void>): Scene =>
+const inConversation =
+	(title: string, prepare: (page: Page) => Promise<void>): Scene =>
 	async (page, ids) => {
-		await open(page, ids.get(title) ?? "");
-		await there(page);
+		await openConversation(page, ids.get(title) ?? "");
+		await prepare(page);
 	};
 
 const LATE = "Order 4711 is late in Rotterdam";
 
-/** By their names, in an order that each can follow the one before. */
+/** The scenes by name, in an order in which each can follow the previous one. */
 export const SCENES: Record<string, Scene> = {
 	start: async (page) => {
 		await page.goto("/");
 		await page.locator(".row").first().waitFor({ state: "attached" });
 	},
-	tools: of(LATE, async (page) => {
+	tools: inConversation(LATE, async (page) => {
 		await page.locator(".scroll").evaluate((box) => {
 			box.scrollTop = 0;
 		});
@@ -29,25 +29,25 @@ export const SCENES: Record<string, Scene> = {
 		await page.locator(".value .hljs-attr").first().waitFor();
 		await page.mouse.move(5, 400);
 	}),
-	code: of("Why does my actix handler block?", (page) =>
+	code: inConversation("Why does my actix handler block?", (page) =>
 		page.locator(".hljs-keyword").first().waitFor(),
 	),
-	failure: of("Contract clause 14.2", (page) => page.locator(".failed").waitFor()),
-	stopped: of(TELL, (page) => page.locator(".stopped").waitFor()),
-	thread: of(LATE, (page) => page.locator(".turn.last blockquote").waitFor()),
+	failure: inConversation("Contract clause 14.2", (page) => page.locator(".failed").waitFor()),
+	stopped: inConversation(LATE_ORDER_QUESTION, (page) => page.locator(".stopped").waitFor()),
+	thread: inConversation(LATE, (page) => page.locator(".turn.last blockquote").waitFor()),
 };
 
-/** An answer while it is written, of a conversation that is new; until what this gives is opened. */
-export async function streaming(agent: Agent, page: Page): Promise<Gate> {
+/** Shows an answer while it arrives. It ends when the returned gate is opened. */
+export async function showStreaming(agent: Agent, page: Page): Promise<Gate> {
 	const rest = new Gate();
-	agent.on(TELL, ...tellSteps(rest));
+	agent.on(LATE_ORDER_QUESTION, ...lateOrderSteps(rest));
 	await page.goto("/");
-	await ask(page, TELL);
+	await sendMessage(page, LATE_ORDER_QUESTION);
 	await page.locator(".md.live").getByText("Customs releas").waitFor();
 	return rest;
 }
 
-/** On a phone. */
+/** Opens the list of conversations on a phone. */
 export const showList = async (page: Page) => {
 	await page.getByRole("button", { name: "Show the list of conversations" }).click();
 	await page.locator(".app.drawer").waitFor();

@@ -9,12 +9,12 @@ import type { Agent } from "./agent";
 
 export const SECRET = "0123456789abcdef0123456789abcdef";
 
-/** The program under test; `cargo xtask test` names it. */
+/** The program under test; `cargo xtask ui test` sets the variable. */
 const PROGRAM =
 	process.env.CHAT_SERVER ?? join(import.meta.dirname, "../../../../../target/debug/chat-server");
 const TOOLS = join(import.meta.dirname, "tools.mjs");
 
-/** A port that is free now, for servers that come back at the same address. */
+/** Returns a free port, for servers that restart at the same address. */
 async function freePort(): Promise<number> {
 	const listener = createServer();
 	await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
@@ -26,18 +26,18 @@ async function freePort(): Promise<number> {
 
 const base64 = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
-/** A token as an identity provider would sign it. */
+/** Signs a token like an identity provider. */
 export function tokenOf(user: string, seconds = 3_600, more: object = {}): string {
 	const body = `${base64({ alg: "HS256", typ: "JWT" })}.${base64({ sub: user, exp: Math.floor(Date.now() / 1_000) + seconds, ...more })}`;
 	return `${body}.${createHmac("sha256", SECRET).update(body).digest("base64url")}`;
 }
 
-/** A folder with a database, in which servers are started, one after another, at the same address. */
-export class Home {
+/** A server process that can be stopped and restarted with the same database and address. */
+export class TestServer {
 	readonly folder = mkdtempSync(join(tmpdir(), "chat-browser-"));
 	#child: ChildProcess | undefined;
-	/** What the server printed when it started. */
-	greeting = "";
+	/** The output of the server when it started. */
+	startOutput = "";
 
 	private constructor(
 		readonly port: number,
@@ -52,11 +52,14 @@ export class Home {
 		return join(this.folder, "chat.db");
 	}
 
-	/** With an agent of the test's, and a known secret; `variables` may say otherwise. */
-	static async start(agent: Agent | null, variables: Record<string, string> = {}): Promise<Home> {
+	/** Starts a server with an agent and a known secret. `variables` take precedence. */
+	static async start(
+		agent: Agent | null,
+		variables: Record<string, string> = {},
+	): Promise<TestServer> {
 		const port = await freePort();
 		const tools = agent && [{ name: "tests", command: process.execPath, args: [TOOLS, agent.url] }];
-		const home = new Home(port, {
+		const server = new TestServer(port, {
 			CHAT_LISTEN: `127.0.0.1:${port}`,
 			CHAT_LOG_FILTER: "warn",
 			...(agent
@@ -65,11 +68,11 @@ export class Home {
 			...(tools ? { CHAT_MCP_SERVERS: JSON.stringify(tools) } : {}),
 			...variables,
 		});
-		await home.run();
-		return home;
+		await server.run();
+		return server;
 	}
 
-	/** Starts the program and waits until it listens. */
+	/** Starts the process and waits until it listens. */
 	async run() {
 		const child = spawn(PROGRAM, {
 			cwd: this.folder,
@@ -77,13 +80,13 @@ export class Home {
 			stdio: ["ignore", "pipe", "inherit"],
 		});
 		this.#child = child;
-		this.greeting = "";
+		this.startOutput = "";
 		await new Promise<void>((resolve, reject) => {
 			child.once("exit", (code) =>
 				reject(new Error(`the server did not start: exit code ${code}`)),
 			);
 			createInterface({ input: child.stdout }).on("line", (line) => {
-				this.greeting += `${line}\n`;
+				this.startOutput += `${line}\n`;
 				if (line.includes(" listens on ") && this.variables.CHAT_JWT_SECRET) resolve();
 				if (line.includes("API documentation")) resolve();
 			});
@@ -99,27 +102,21 @@ export class Home {
 		await gone;
 	}
 
-	/** As a power cut would. */
+	/** Ends the process like a power failure. */
 	kill = () => this.#end("SIGKILL");
-	/** As an operator would. */
+	/** Ends the process like an operator. */
 	stop = () => this.#end("SIGTERM");
 
-	/** Halts the program in its tracks, so that nothing comes from it any more, and lets it go on. */
-	freeze(yes: boolean) {
-		this.#child?.kill(yes ? "SIGSTOP" : "SIGCONT");
-	}
-
 	async remove() {
-		this.freeze(false);
 		await this.kill();
 		rmSync(this.folder, { recursive: true, force: true });
 	}
 }
 
-/** The API, as another client of a user's uses it. */
+/** A client of the API for a user. */
 export class Client {
 	constructor(
-		readonly home: Home,
+		readonly server: TestServer,
 		readonly user: string,
 	) {}
 
@@ -129,7 +126,7 @@ export class Client {
 		body?: unknown,
 		headers: Record<string, string> = {},
 	): Promise<Response> {
-		return fetch(`${this.home.url}/api/${encodeURIComponent(this.user)}${path}`, {
+		return fetch(`${this.server.url}/api/${encodeURIComponent(this.user)}${path}`, {
 			method,
 			headers: {
 				authorization: `Bearer ${tokenOf(this.user)}`,
@@ -141,7 +138,7 @@ export class Client {
 	}
 
 	/** Sends a message and waits for the end of its turn. */
-	async say(
+	async send(
 		message: string,
 		conversation?: string,
 	): Promise<{ conversation_id: string; turn_id: string }> {

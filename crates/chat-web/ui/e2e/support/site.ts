@@ -1,8 +1,8 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** Serves other people's pages. */
-export async function site(
+/** Serves pages of another site. */
+export async function startSite(
 	answer: (path: string) => [type: string, body: string] | null,
 ): Promise<{ url: string; server: Server }> {
 	const server = createServer((request, response) => {

@@ -1,6 +1,6 @@
-// An MCP server over standard input and output, for the tests (https://modelcontextprotocol.io/specification/2025-06-18).
-// `node tools.mjs AGENT`: the tool `wait` waits at the agent's gate of the name that it is given;
-// others say what the agent says that they do.
+// An MCP server over standard input and output for the tests
+// (https://modelcontextprotocol.io/specification/2025-06-18). `node tools.mjs AGENT`: the tool `wait`
+// waits at a gate of the agent; the results of other tools come from the agent.
 import { createInterface } from "node:readline";
 
 const agent = process.argv[2];
@@ -9,7 +9,7 @@ const text = (value) => ({
 });
 const result = (name) => async () => text(await (await fetch(`${agent}/result/${name}`)).text());
 const TOOLS = {
-	// The given JSON as it is written, for numbers have more digits than JavaScript keeps.
+	// The JSON text is not parsed: its numbers have more digits than JavaScript keeps.
 	echo: (args) => text(args.answer ?? ""),
 	fail: (args) => ({ ...text(args.message ?? "It did not work."), isError: true }),
 	wait: async (args) => {

@@ -1,38 +1,40 @@
-import { authorization, tokenRefused, userId } from "../session/session";
-import { reached } from "../state/link";
+import { authorization, rejectToken, userId } from "../session/session";
+import { recordReachability } from "../state/connectivity";
 import { readJson } from "./json";
 import type { Conversation, ConversationList, MessageList, Problem, TurnDetail } from "./types";
 
-/** A request that was refused, or that did not reach the server: then its status is 0. */
-export class Refused extends Error {
+/** A request that the server rejected, or that did not reach it: then the status is 0. */
+export class ApiError extends Error {
 	constructor(readonly problem: Problem) {
 		super(problem.detail);
 	}
-
-	/** Whether the same request may be answered later. */
-	get passing(): boolean {
-		return this.problem.status === 0 || this.problem.status >= 500 || this.problem.status === 429;
-	}
 }
 
-const AWAY: Problem = {
+/** The text of an error, for users. */
+export function errorText(error: unknown): string {
+	if (error instanceof ApiError) return error.problem.detail ?? error.problem.title;
+	return error instanceof Error ? error.message : String(error);
+}
+
+/** The problem of a request that got no response. */
+export const unreachable = (detail: string): Problem => ({
 	code: "unreachable",
 	title: "No answer",
-	detail: "The server cannot be reached.",
+	detail,
 	status: 0,
-};
+});
 
-/** One request below the user's path. Signs the user out if the token is refused. */
+/** Sends a request below the user's path. Signs the user out if the token is rejected. */
 export async function request(
 	method: string,
 	path: string,
 	init: RequestInit = {},
 ): Promise<Response> {
-	const sent = authorization();
+	const credentials = authorization();
 	const headers = {
 		accept: "application/json",
 		...(init.headers as Record<string, string>),
-		...sent,
+		...credentials,
 	};
 	let response: Response;
 	try {
@@ -43,29 +45,28 @@ export async function request(
 		});
 	} catch (error) {
 		if (init.signal?.aborted) throw error;
-		reached(false);
-		throw new Refused(AWAY);
+		recordReachability(false);
+		throw new ApiError(unreachable("The server cannot be reached."));
 	}
-	reached(true);
+	recordReachability(true);
 	if (response.ok) return response;
 	const problem = await problemOf(response);
-	if (response.status === 401) tokenRefused(problem, sent.authorization);
-	throw new Refused(problem);
+	if (response.status === 401) rejectToken(problem, credentials.authorization);
+	throw new ApiError(problem);
 }
 
 async function problemOf(response: Response): Promise<Problem> {
-	const detail = `The server answered with status ${response.status}.`;
-	const unknown = {
+	const fallback = {
 		code: `http_${response.status}`,
 		title: "No answer",
-		detail,
+		detail: `The server answered with status ${response.status}.`,
 		status: response.status,
 	};
 	try {
 		// A gateway's answer may be JSON of another kind.
-		return { ...unknown, ...((await response.json()) as Partial<Problem>) };
+		return { ...fallback, ...((await response.json()) as Partial<Problem>) };
 	} catch {
-		return unknown;
+		return fallback;
 	}
 }
 
@@ -75,14 +76,24 @@ async function read<T>(path: string): Promise<T> {
 
 const JSON_BODY = { "content-type": "application/json" };
 
-/** Few, for what is seen first is to be seen soon; the others come when one scrolls towards them. */
-const PAGE = 30;
+/** A short page shows the end of a conversation soon; scrolling up reads more. */
+const PAGE_SIZE = 30;
 
-export interface PageOf {
+export interface MessagePageOptions {
 	limit?: number;
 	before?: string | undefined;
-	after?: string | undefined;
 	superseded?: boolean;
+}
+
+/** The path of a page of messages, below the user's path. */
+export function messagesPath(
+	id: string,
+	{ limit = PAGE_SIZE, before, superseded }: MessagePageOptions = {},
+): string {
+	const query = new URLSearchParams({ limit: String(limit) });
+	if (before) query.set("before", before);
+	if (superseded) query.set("superseded", "include");
+	return `/conversations/${id}/messages?${query}`;
 }
 
 export const api = {
@@ -95,28 +106,22 @@ export const api = {
 
 	rename: async (id: string, title: string) => {
 		const body = JSON.stringify({ title });
-		return (await (
-			await request("PATCH", `/conversations/${id}`, { body, headers: JSON_BODY })
-		).json()) as Conversation;
+		const response = await request("PATCH", `/conversations/${id}`, { body, headers: JSON_BODY });
+		return (await response.json()) as Conversation;
 	},
 
 	/** Reaches the server even if the page is being closed. */
 	delete: async (id: string) =>
 		void (await request("DELETE", `/conversations/${id}`, { keepalive: true })),
 
-	messages: (id: string, { limit = PAGE, before, after, superseded }: PageOf = {}) => {
-		const query = new URLSearchParams({ limit: String(limit) });
-		if (before) query.set("before", before);
-		if (after) query.set("after", after);
-		if (superseded) query.set("superseded", "include");
-		return read<MessageList>(`/conversations/${id}/messages?${query}`);
-	},
+	messages: (id: string, options?: MessagePageOptions) =>
+		read<MessageList>(messagesPath(id, options)),
 
 	turn: (id: string) => read<TurnDetail>(`/turns/${id}`),
 
 	cancel: async (turn: string) => void (await request("POST", `/turns/${turn}/cancel`)),
 
-	/** The events of a new turn. The same key again gives the same turn. */
+	/** Sends a message and streams its turn. The same key again gives the same turn. */
 	send: (message: string, conversation: string | null, key: string) =>
 		request("POST", "/chat", {
 			body: JSON.stringify({ message, conversation_id: conversation }),

@@ -1,6 +1,6 @@
 /*
- * Parameters and results are shown as they were written: a number that JavaScript cannot hold keeps its digits.
- * Browsers that do not give a number's text yet (before 2025) show such numbers rounded.
+ * JSON that keeps all digits of numbers that JavaScript cannot represent. Browsers before 2025 do
+ * not give access to a number's text; they round such numbers.
  */
 interface Exact {
 	rawJSON?: (text: string) => unknown;
@@ -21,7 +21,7 @@ export function readJson(text: string): unknown {
 	try {
 		return JSON.parse(text, exact as (key: string, value: unknown) => unknown);
 	} catch (error) {
-		// Nested so deeply that a function that is called for each value overflows the stack.
+		// Calling the reviver for deeply nested values overflows the stack.
 		if (error instanceof RangeError) return JSON.parse(text);
 		throw error;
 	}
@@ -36,28 +36,28 @@ export function writeJson(value: unknown): string {
 	}
 }
 
-/** Writes values that are nested so deeply that they overflow the stack: on one line. */
+/** Writes a value on one line without recursion, for values nested too deeply for `JSON.stringify`. */
 function writeFlat(value: unknown): string {
 	const pieces: string[] = [];
-	/** What is to be written, the next one last; text stands for itself. */
+	/** The texts and values that are left to write, the next one last. */
 	const rest: ({ text: string } | { value: unknown })[] = [{ value }];
 	for (let next = rest.pop(); next; next = rest.pop()) {
 		if ("text" in next) {
 			pieces.push(next.text);
 			continue;
 		}
-		const { value: one } = next;
-		if (typeof one !== "object" || one === null || "rawJSON" in one) {
-			pieces.push(JSON.stringify(one) ?? "null");
+		const { value: current } = next;
+		if (typeof current !== "object" || current === null || "rawJSON" in current) {
+			pieces.push(JSON.stringify(current) ?? "null");
 			continue;
 		}
-		const list = Array.isArray(one);
-		const members = list ? one.map((member) => ["", member] as const) : Object.entries(one);
+		const list = Array.isArray(current);
+		const members = list ? current.map((member) => ["", member] as const) : Object.entries(current);
 		rest.push({ text: list ? "]" : "}" });
-		for (const [at, [name, member]] of [...members.entries()].reverse()) {
+		for (const [index, [name, member]] of [...members.entries()].reverse()) {
 			rest.push(
 				{ value: member },
-				{ text: `${at > 0 ? ", " : ""}${list ? "" : `${JSON.stringify(name)}: `}` },
+				{ text: `${index > 0 ? ", " : ""}${list ? "" : `${JSON.stringify(name)}: `}` },
 			);
 		}
 		rest.push({ text: list ? "[" : "{" });

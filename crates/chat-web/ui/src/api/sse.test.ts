@@ -8,7 +8,7 @@ function read(chunks: string[]): Frame[] {
 	return frames;
 }
 
-test("frames are read wherever the stream is cut, with all line ends", () => {
+test("frames are parsed from chunks of any size, with all line ends", () => {
 	const text =
 		': comment\r\n\r\nid: 7\r\nevent: text\r\ndata: {"a":\r\ndata: 1}\r\n\r\ndata:x\n\nid: 9\rdata: y\r\r';
 	const whole = [
@@ -23,7 +23,7 @@ test("frames are read wherever the stream is cut, with all line ends", () => {
 	}
 });
 
-test("a frame without an id has none, whatever came before", () => {
+test("a frame without an id does not inherit the previous one", () => {
 	expect(read(["id: 1\ndata: a\n\nevent: error\ndata: b\n\n"]).map((frame) => frame.id)).toEqual([
 		"1",
 		undefined,

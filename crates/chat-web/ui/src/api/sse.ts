@@ -5,7 +5,10 @@ export interface Frame {
 	data: string;
 }
 
-/** Reads a stream piece by piece, wherever it is cut (HTML Standard, section 9.2). Unlike `EventSource`, gives each frame its own id, or none. */
+/**
+ * Parses a stream in chunks of any size (HTML Standard, section 9.2). Unlike with `EventSource`, a
+ * frame without an id has none.
+ */
 export function sseParser(onFrame: (frame: Frame) => void): (chunk: string) => void {
 	let rest = "";
 	let endedByReturn = false;

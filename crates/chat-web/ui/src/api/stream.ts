@@ -1,29 +1,29 @@
 import { signedIn } from "../session/session";
 import { StreamSlot } from "../state/stream-slots";
-import { seen, visible } from "../state/visibility";
-import { api, Refused } from "./client";
+import { isPageVisible, pageVisible } from "../state/visibility";
+import { ApiError, api, unreachable } from "./client";
 import { readJson } from "./json";
 import { type Frame, sseParser } from "./sse";
 import type { TurnEvent, TurnStatus } from "./types";
 
-/** The frames of an answer, one by one. */
-export class Frames {
-	#waiting: Frame[] = [];
+/** The frames of an event stream, one by one. */
+export class FrameReader {
+	#buffered: Frame[] = [];
 	#reader: ReadableStreamDefaultReader<string> | undefined;
-	#parse = sseParser((frame) => this.#waiting.push(frame));
+	#parse = sseParser((frame) => this.#buffered.push(frame));
 
 	constructor(response: Response) {
 		this.#reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
 	}
 
-	/** The next frame; `null` at the end. */
+	/** Returns the next frame; `null` at the end of the stream. */
 	async next(): Promise<Frame | null> {
 		for (;;) {
-			const frame = this.#waiting.shift();
+			const frame = this.#buffered.shift();
 			if (frame) return frame;
-			const piece = await this.#reader?.read();
-			if (!piece || piece.done) return null;
-			this.#parse(piece.value);
+			const chunk = await this.#reader?.read();
+			if (!chunk || chunk.done) return null;
+			this.#parse(chunk.value);
 		}
 	}
 
@@ -32,80 +32,77 @@ export class Frames {
 	}
 }
 
-export const eventOf = (frame: Frame) =>
-	({ name: frame.event, data: readJson(frame.data) }) as TurnEvent;
+const eventOf = (frame: Frame) => ({ name: frame.event, data: readJson(frame.data) }) as TurnEvent;
 
-/** A turn that has begun. */
-export interface Begun {
+/** A stream of a turn's events that is already open. */
+export type OpenStream = Pick<FrameReader, "next" | "close">;
+
+/** A turn that the server has accepted, and the stream of its events. */
+export interface StartedTurn {
 	turn: string;
 	conversation: string;
 	status: TurnStatus;
+	stream: OpenStream;
 }
 
-/** What an answer to `send` or `retry` begins with: the turn. */
-export async function opening(frames: Frames): Promise<Begun> {
-	const frame = await frames.next();
+/** Reads the first event of a response to `api.send` or `api.retry`. */
+export async function startedTurn(response: Response): Promise<StartedTurn> {
+	const stream = new FrameReader(response);
+	const frame = await stream.next();
 	const event = frame && eventOf(frame);
-	if (event?.name === "turn")
-		return {
-			turn: event.data.turn_id,
-			conversation: event.data.conversation_id,
-			status: event.data.status,
-		};
-	if (event?.name === "error") throw new Refused(event.data);
-	throw new Refused({
-		code: "unreachable",
-		title: "",
-		detail: "The connection broke before the server answered.",
-		status: 0,
-	});
+	if (event?.name === "turn") {
+		const { turn_id, conversation_id, status } = event.data;
+		return { turn: turn_id, conversation: conversation_id, status, stream };
+	}
+	if (event?.name === "error") throw new ApiError(event.data);
+	throw new ApiError(unreachable("The connection broke before the server answered."));
 }
 
-export interface Follower {
-	event: (event: TurnEvent) => void;
-	/** Whether news come at the moment. */
-	link: (connected: boolean) => void;
-	/** The turn is not there any more. */
-	gone: () => void;
+export interface TurnObserver {
+	onEvent: (event: TurnEvent) => void;
+	onConnectionChange: (connected: boolean) => void;
+	/** The turn does not exist any more. */
+	onGone: () => void;
 }
 
-const FIRST_PAUSE = 300;
-const LONGEST_PAUSE = 8_000;
-/** A tab without a slot for its stream looks for news this often, and so long each time, in milliseconds. */
-const GLANCE_EVERY = 3_000;
-const GLANCE = 700;
+/** Backoff between attempts to reconnect, in milliseconds. */
+const FIRST_BACKOFF = 300;
+const MAX_BACKOFF = 8_000;
+/** A tab without a stream slot polls this often, for this long each time, in milliseconds. */
+const POLL_INTERVAL = 3_000;
+const POLL_DURATION = 700;
 
 /**
- * Tells all events of a turn from its start, each once, until its end; goes on after the last one whenever the connection breaks.
- * While nobody can see the page there is no connection; once somebody can, it goes on after the last event too. While more tabs are
- * seen than may have a stream, some look for news now and then instead.
- * `first` are the frames of an answer that has begun already.
+ * Delivers all events of a turn from its start, each once, until its end. After a broken connection
+ * it resumes behind the last event. A hidden page closes the connection and resumes it when it is
+ * visible again. While more tabs are visible than may have a stream, some poll instead.
+ *
+ * `stream` is a stream of the turn that is already open. Returns a function that stops following.
  */
-export function follow(turn: string, on: Follower, first?: Frames): () => void {
+export function followTurn(turn: string, observer: TurnObserver, stream?: OpenStream): () => void {
 	const control = new AbortController();
 	const { signal } = control;
-	let frames = first;
-	let last: string | undefined;
+	let frames = stream;
+	let lastEventId: string | undefined;
 	let failures = 0;
 	let wake = () => {};
-	let glance: ReturnType<typeof setTimeout> | undefined;
-	/** Ends the request that runs, if there is one. */
+	let pollTimer: ReturnType<typeof setTimeout> | undefined;
 	let request = new AbortController();
 	const online = () => wake();
 	addEventListener("online", online);
-	const letGo = () => {
+	const disconnect = () => {
 		request.abort();
 		frames?.close();
 	};
 	const slot = new StreamSlot();
 	const unsubscribe = [
-		visible.subscribe((yes) => {
-			if (yes) slot.take();
-			else slot.giveBack();
+		isPageVisible.subscribe((visible) => {
+			if (visible) slot.claim();
+			else slot.release();
 		}),
-		slot.held.subscribe((yes) => {
-			if (yes) wake();
-			else letGo();
+		slot.held.subscribe((held) => {
+			if (held) wake();
+			else disconnect();
 		}),
 	];
 	const pause = (milliseconds: number) =>
@@ -115,63 +112,64 @@ export function follow(turn: string, on: Follower, first?: Frames): () => void {
 		});
 	const stop = () => {
 		control.abort();
-		letGo();
+		disconnect();
 		wake();
 		for (const end of unsubscribe) end();
 		slot.close();
 		removeEventListener("online", online);
 	};
 
-	/** Whether the end was read. */
-	const readAll = async (): Promise<boolean> => {
+	/** Reads until the connection ends; returns whether the turn has ended. */
+	const readToEnd = async (): Promise<boolean> => {
 		if (!frames) {
 			request = new AbortController();
-			const response = await api.events(turn, last, request.signal);
+			const response = await api.events(turn, lastEventId, request.signal);
 			if (response.status === 204) return true;
-			frames = new Frames(response);
-			if (!slot.held.peek()) glance = setTimeout(() => slot.held.peek() || letGo(), GLANCE);
-			on.link(true);
+			frames = new FrameReader(response);
+			if (!slot.held.peek())
+				pollTimer = setTimeout(() => slot.held.peek() || disconnect(), POLL_DURATION);
+			observer.onConnectionChange(true);
 		}
 		for (;;) {
 			const frame = await frames.next();
 			if (signal.aborted) return true;
 			if (!frame || request.signal.aborted) return false;
 			failures = 0;
-			// Without an id it is about reading, not about the turn.
+			// An error without an id is about this connection, not about the turn.
 			if (frame.event === "error" && frame.id === undefined) return false;
-			if (frame.id !== undefined) last = frame.id;
+			if (frame.id !== undefined) lastEventId = frame.id;
 			const event = eventOf(frame);
-			on.event(event);
+			observer.onEvent(event);
 			if (event.name === "done" || event.name === "error") return true;
 		}
 	};
 
 	const run = async () => {
 		while (!signal.aborted) {
-			await seen(signal);
-			if (!slot.held.peek() && !signal.aborted) await pause(GLANCE_EVERY);
+			await pageVisible(signal);
+			if (!slot.held.peek() && !signal.aborted) await pause(POLL_INTERVAL);
 			if (signal.aborted) break;
-			if (!visible.peek()) continue;
+			if (!isPageVisible.peek()) continue;
 			try {
-				if (await readAll()) break;
+				if (await readToEnd()) break;
 			} catch (error) {
 				if (signal.aborted) break;
-				if (error instanceof Refused && error.problem.status === 404) {
-					on.gone();
+				if (error instanceof ApiError && error.problem.status === 404) {
+					observer.onGone();
 					break;
 				}
-				if (error instanceof Refused && error.problem.status === 401) await signedIn();
+				if (error instanceof ApiError && error.problem.status === 401) await signedIn();
 			} finally {
-				clearTimeout(glance);
+				clearTimeout(pollTimer);
 			}
 			frames?.close();
 			frames = undefined;
 			if (signal.aborted) break;
-			// Let go on purpose: this is no broken connection.
+			// Disconnected on purpose: the connection is not broken.
 			if (request.signal.aborted) continue;
-			on.link(false);
+			observer.onConnectionChange(false);
 			await pause(
-				Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** failures++) * (0.75 + Math.random() / 2),
+				Math.min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** failures++) * (0.75 + Math.random() / 2),
 			);
 		}
 		stop();

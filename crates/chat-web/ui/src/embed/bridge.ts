@@ -1,113 +1,115 @@
 import { effect } from "@preact/signals";
 import { onTokenNeeded, settings, signedIn, signIn, token } from "../session/session";
-import { go, open, running, send } from "../state/conversation";
-import { keepDraft } from "../state/drafts";
+import type { ChatStore } from "../state/chat-store";
 import { notices } from "../state/notices";
-import { isOpen } from "../state/turn";
-import { field } from "../ui/composer";
-import { setHue, setTheme, type Theme } from "../ui/theme";
+import { isUnfinished } from "../state/turn";
+import { composerField } from "../ui/composer";
+import { applyTheme, setHue, type Theme } from "../ui/theme";
 import { type Call, CONNECT, type Events, type FromPanel, HELLO } from "./protocol";
 
-/** The panel's side: the page around this one hands over a port, if it is of an allowed origin; all else goes through the port. */
-export function connectHost() {
+type Emit = <Name extends keyof Events>(event: Name, detail: Events[Name]) => void;
+
+/**
+ * Connects the page to the page that embeds it. An embedder of an allowed origin sends a port;
+ * everything after that goes through the port.
+ */
+export function connectHost(chat: ChatStore) {
 	let port: MessagePort | undefined;
-	let needed = false;
-	const tell = (message: FromPanel) => port?.postMessage(message);
-	const emit = <Name extends keyof Events>(event: Name, detail: Events[Name]) =>
-		tell({ event, detail });
+	let isTokenNeeded = false;
+	const post = (message: FromPanel) => port?.postMessage(message);
+	const emit: Emit = (event, detail) => post({ event, detail });
+	const handle = async (call: Call) => {
+		try {
+			await runCall(chat, call);
+			post({ reply: call.id });
+		} catch (error) {
+			post({ reply: call.id, error: error instanceof Error ? error.message : String(error) });
+		}
+	};
 
 	addEventListener("message", (event) => {
-		const allowed = settings.peek()?.embedders.includes(event.origin);
-		if (
-			!allowed ||
-			event.source !== parent ||
-			event.data?.type !== CONNECT ||
-			!event.ports[0] ||
-			port
-		)
-			return;
+		const isAllowed = settings.peek()?.embedders.includes(event.origin);
+		const isConnect = event.source === parent && event.data?.type === CONNECT;
+		if (!isAllowed || !isConnect || !event.ports[0] || port) return;
 		port = event.ports[0];
-		port.onmessage = ({ data }: MessageEvent<Call>) => {
-			run(data).then(
-				() => tell({ reply: data.id }),
-				(error: unknown) =>
-					tell({ reply: data.id, error: error instanceof Error ? error.message : String(error) }),
-			);
-		};
+		port.onmessage = ({ data }: MessageEvent<Call>) => void handle(data);
 		emit("ready", {});
-		if (needed && !token.peek()) emit("tokenneeded", {});
-		report(emit);
+		if (isTokenNeeded && !token.peek()) emit("tokenneeded", {});
+		reportEvents(chat, emit);
 	});
 	onTokenNeeded(() => {
-		needed = true;
+		isTokenNeeded = true;
 		emit("tokenneeded", {});
 	});
-	// Says nothing but that it is there; who may answer is known once the settings are.
+	// The greeting contains no data, so any page may receive it. The settings name the origins that
+	// may answer.
 	effect(() => {
 		if (settings.value) parent.postMessage({ type: HELLO }, "*");
 	});
 }
 
-async function run({ method, argument }: Call): Promise<void> {
+async function runCall(chat: ChatStore, { method, argument }: Call): Promise<void> {
 	const text = typeof argument === "string" ? argument : "";
 	switch (method) {
 		case "setToken":
 			if (text === "") token.value = null;
-			else if (!signIn(text, false)) throw new Error("That is no token, or it has expired.");
+			else if (!signIn(text, "page")) throw new Error("That is not a token, or it has expired.");
 			return;
 		case "setTheme":
-			setTheme(["light", "dark"].includes(text) ? (text as Theme) : "auto", false);
+			applyTheme(["light", "dark"].includes(text) ? (text as Theme) : "auto");
 			return;
 		case "setHue":
 			setHue(Number(argument));
 			return;
 		case "focusComposer":
-			field()?.focus();
+			composerField()?.focus();
 			return;
 	}
-	// The rest is the user's.
+	// The other methods act for the user. The page starts in a microtask after the sign-in.
 	await signedIn();
 	await Promise.resolve();
+	const active = chat.activeConversation.peek();
 	switch (method) {
 		case "openConversation":
-			go(text === "" ? null : text);
+			void chat.navigateTo(text === "" ? null : text);
 			return;
 		case "sendMessage":
-			if (!(await send(text))) throw new Error(notices.peek().at(-1)?.text ?? "not sent");
+			if (!(await active.send(text))) throw new Error(notices.peek().at(-1)?.text ?? "Not sent.");
 			return;
 		case "setDraft":
-			keepDraft(open.peek().id.peek(), text);
-			open.peek().draftChanged.value++;
+			chat.drafts.replace(active.id.peek(), text);
 			return;
 		default:
 			throw new Error(`there is no method ${String(method)}`);
 	}
 }
 
-/** Tells what happens on the page. */
-function report(emit: <Name extends keyof Events>(event: Name, detail: Events[Name]) => void) {
-	let turn: string | null = null;
-	let shown: string | null | undefined;
+/** Emits the events that `docs/ui.md` lists. */
+function reportEvents(chat: ChatStore, emit: Emit) {
+	let runningTurn: string | null = null;
+	let shownConversation: string | null | undefined;
 	effect(() => {
-		const conversation = open.value.id.value;
-		if (conversation !== shown) emit("conversation", { id: conversation });
-		shown = conversation;
-		const runs = running.value?.status === "running" ? running.value.id : null;
-		if (runs === turn) return;
-		const before = open
+		const active = chat.activeConversation.value;
+		const conversation = active.id.value;
+		if (conversation !== shownConversation) emit("conversation", { id: conversation });
+		shownConversation = conversation;
+		const unfinished = chat.unfinishedTurn.value;
+		const nowRunning = unfinished?.status === "running" ? unfinished.id : null;
+		if (nowRunning === runningTurn) return;
+		const ended = active.turns
 			.peek()
-			.turns.peek()
-			.find((one) => one.peek().id === turn);
-		if (turn && before && !isOpen(before.peek()))
-			emit("answerend", { conversation, turn, status: before.peek().status });
-		turn = runs;
-		if (runs) emit("answerstart", { conversation, turn: runs });
+			.map((turn) => turn.peek())
+			.find(({ id }) => id === runningTurn);
+		if (ended && !isUnfinished(ended))
+			emit("answerend", { conversation, turn: ended.id, status: ended.status });
+		runningTurn = nowRunning;
+		if (nowRunning) emit("answerstart", { conversation, turn: nowRunning });
 	});
-	let told = 0;
+	let reportedNotice = 0;
 	effect(() => {
 		const last = notices.value.at(-1);
-		if (!last || last.id <= told) return;
-		told = last.id;
+		if (!last || last.id <= reportedNotice) return;
+		reportedNotice = last.id;
 		if (last.tone === "error") emit("trouble", { message: last.text });
 	});
 }

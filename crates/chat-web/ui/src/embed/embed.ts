@@ -1,12 +1,13 @@
 import { ChatKitPanel } from "./chatkit";
-import { ADDRESS, ChatPanel } from "./panel";
+import { ChatPanel, SCRIPT_URL } from "./panel";
 
 /*
- * The one script that a page loads to have a chat on it. It defines <chat-panel>, and, if its address ends in `?as=openai-chatkit`, that
- * element too, for pages that were written for OpenAI's. See docs/ui.md and docs/chatkit.md.
+ * The script that other pages load to embed the chat. It defines <chat-panel>. With the address
+ * `embed.js?as=openai-chatkit` it also defines <openai-chatkit>, for pages written for OpenAI's
+ * ChatKit. See docs/ui.md and docs/chatkit.md.
  */
 const elements: [name: string, element: CustomElementConstructor][] = [["chat-panel", ChatPanel]];
-if (ADDRESS.searchParams.get("as") === "openai-chatkit")
+if (SCRIPT_URL.searchParams.get("as") === "openai-chatkit")
 	elements.push(["openai-chatkit", ChatKitPanel]);
 for (const [name, element] of elements)
 	if (!customElements.get(name)) customElements.define(name, element);

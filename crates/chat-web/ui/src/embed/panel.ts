@@ -1,9 +1,9 @@
 import { type Call, CONNECT, type Events, type FromPanel, HELLO, type Methods } from "./protocol";
 
-/** Where this script came from. */
+/** The address of this script, on the chat server. */
 const script = document.currentScript as HTMLScriptElement | null;
-export const ADDRESS = new URL(script?.src ?? location.href);
-const SERVER = ADDRESS.origin;
+export const SCRIPT_URL = new URL(script?.src ?? location.href);
+const SERVER = SCRIPT_URL.origin;
 
 const STYLE =
 	":host{display:block;block-size:32rem}iframe{display:block;inline-size:100%;block-size:100%;border:0;border-radius:inherit;color-scheme:auto}";
@@ -12,21 +12,21 @@ const TITLE = "Chat";
 
 export type Token = string | null | undefined;
 
-/** A frame around the chat page of the server that this script came from. */
+/** A frame with the chat page of the server that this script was loaded from. */
 export class ChatPanel extends HTMLElement {
 	static observedAttributes = ["theme", "hue", "conversation", "label"];
 
 	/**
-	 * Gives a token whenever one is needed: at the start, and when the one before has expired. Declared alone: a page may have set it
-	 * before this script came.
+	 * Returns a token; called at the start and when a token has expired. The field has no
+	 * initializer, because a page may set it before this script has loaded.
 	 */
 	declare getToken: (() => Token | Promise<Token>) | undefined;
 
 	#frame: HTMLIFrameElement | undefined;
 	#port: MessagePort | undefined;
-	#calls = 0;
-	#open = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
-	#early: Call[] = [];
+	#lastCallId = 0;
+	#pending = new Map<number, { resolve: () => void; reject: (error: Error) => void }>();
+	#queued: Call[] = [];
 
 	openConversation = (id: string | null) => this.#call("openConversation", id);
 	sendMessage = (text: string) => this.#call("sendMessage", text);
@@ -49,12 +49,12 @@ export class ChatPanel extends HTMLElement {
 		frame.title = this.getAttribute("label") ?? TITLE;
 		frame.allow = "clipboard-write";
 		this.#frame = frame;
-		addEventListener("message", this.#hello);
+		addEventListener("message", this.#connect);
 		root.append(frame);
 	}
 
 	disconnectedCallback() {
-		removeEventListener("message", this.#hello);
+		removeEventListener("message", this.#connect);
 		this.#port?.close();
 		this.#port = undefined;
 		this.#frame?.remove();
@@ -69,7 +69,7 @@ export class ChatPanel extends HTMLElement {
 		else void this.openConversation(value);
 	}
 
-	#hello = (event: MessageEvent) => {
+	#connect = (event: MessageEvent) => {
 		if (
 			event.source !== this.#frame?.contentWindow ||
 			event.origin !== SERVER ||
@@ -79,44 +79,44 @@ export class ChatPanel extends HTMLElement {
 		const { port1, port2 } = new MessageChannel();
 		this.#port?.close();
 		this.#port = port1;
-		port1.onmessage = ({ data }: MessageEvent<FromPanel>) => this.#heard(data);
+		port1.onmessage = ({ data }: MessageEvent<FromPanel>) => this.#receive(data);
 		this.#frame?.contentWindow?.postMessage({ type: CONNECT }, SERVER, [port2]);
-		for (const call of this.#early.splice(0)) port1.postMessage(call);
+		for (const call of this.#queued.splice(0)) port1.postMessage(call);
 	};
 
-	#heard(message: FromPanel) {
+	#receive(message: FromPanel) {
 		if ("reply" in message) {
-			const waiting = this.#open.get(message.reply);
-			this.#open.delete(message.reply);
-			if (message.error === undefined) waiting?.resolve();
-			else waiting?.reject(new Error(message.error));
+			const pending = this.#pending.get(message.reply);
+			this.#pending.delete(message.reply);
+			if (message.error === undefined) pending?.resolve();
+			else pending?.reject(new Error(message.error));
 			return;
 		}
-		if (message.event === "tokenneeded") void this.#giveToken();
-		this.#tell(message.event, message.detail);
+		if (message.event === "tokenneeded") void this.#sendToken();
+		this.#emit(message.event, message.detail);
 	}
 
-	#tell<Name extends keyof Events>(event: Name, detail: Events[Name]) {
+	#emit<Name extends keyof Events>(event: Name, detail: Events[Name]) {
 		this.dispatchEvent(new CustomEvent(`chat-${event}`, { detail, bubbles: true, composed: true }));
 	}
 
-	async #giveToken() {
+	async #sendToken() {
 		try {
 			const token = await this.getToken?.();
 			if (token) await this.#call("setToken", token);
 		} catch (error) {
-			this.#tell("trouble", {
+			this.#emit("trouble", {
 				message: `No token. ${error instanceof Error ? error.message : String(error)}`,
 			});
 		}
 	}
 
 	#call(method: keyof Methods, argument: unknown): Promise<void> {
-		const call: Call = { id: ++this.#calls, method, argument };
+		const call: Call = { id: ++this.#lastCallId, method, argument };
 		return new Promise((resolve, reject) => {
-			this.#open.set(call.id, { resolve, reject });
+			this.#pending.set(call.id, { resolve, reject });
 			if (this.#port) this.#port.postMessage(call);
-			else this.#early.push(call);
+			else this.#queued.push(call);
 		});
 	}
 }

@@ -1,9 +1,9 @@
-/** What the script on a host's page and the chat page in its frame say to each other. */
+/** The messages between the script on the embedding page and the chat page in its frame. */
 
 export const HELLO = "chat-panel:hello";
 export const CONNECT = "chat-panel:connect";
 
-/** What a host may ask of the panel. */
+/** The methods of the panel. */
 export interface Methods {
 	setToken: (token: string | null) => void;
 	setTheme: (theme: string) => void;
@@ -14,7 +14,7 @@ export interface Methods {
 	focusComposer: () => void;
 }
 
-/** What a panel tells its host. */
+/** The events of the panel. */
 export interface Events {
 	ready: Record<string, never>;
 	tokenneeded: Record<string, never>;

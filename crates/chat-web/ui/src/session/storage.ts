@@ -1,17 +1,29 @@
-/** `localStorage`, which a sandboxed frame does not have, and which may be full: then nothing is kept beyond this page. */
-export function stored(key: string): string | null {
-	try {
-		return localStorage.getItem(key);
-	} catch {
-		return null;
-	}
+/** Persistent texts by key. */
+export interface KeyValueStore {
+	get(key: string): string | null;
+	/** `null` deletes the key. */
+	set(key: string, value: string | null): void;
+	keys(): string[];
 }
 
-export function store(key: string, value: string | null) {
+/**
+ * `localStorage`. A sandboxed frame has none and it may be full: then nothing outlives this page,
+ * and nothing throws.
+ */
+export const browserStorage: KeyValueStore = {
+	get: (key) => attempt(() => localStorage.getItem(key)) ?? null,
+	set: (key, value) => {
+		attempt(() =>
+			value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value),
+		);
+	},
+	keys: () => attempt(() => Object.keys(localStorage)) ?? [],
+};
+
+function attempt<T>(access: () => T): T | undefined {
 	try {
-		if (value === null) localStorage.removeItem(key);
-		else localStorage.setItem(key, value);
+		return access();
 	} catch {
-		// Kept in memory alone.
+		return undefined;
 	}
 }

@@ -4,7 +4,7 @@ import { bareToken, readToken } from "./token";
 const token = (claims: unknown) =>
 	`x.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.x`;
 
-test("a token says who, how they are called, and until when", () => {
+test("a token has a user id, a name and an expiry", () => {
 	const text = token({ sub: "jürgen?>", exp: 1_800_000_000, name: "Jürgen 😀" });
 	expect(readToken(text)).toEqual({
 		text,
@@ -15,7 +15,7 @@ test("a token says who, how they are called, and until when", () => {
 	expect(readToken(token({ sub: "ann", exp: 1 }))?.name).toBe("ann");
 });
 
-test("anything else is no token", () => {
+test("other texts are not tokens", () => {
 	for (const text of [
 		"",
 		"x",
@@ -30,7 +30,7 @@ test("anything else is no token", () => {
 	}
 });
 
-test("a token is found in what people paste", () => {
+test("a token is extracted from a pasted text", () => {
 	const token = "aaa.bbb-_.ccc";
 	for (const pasted of [
 		token,

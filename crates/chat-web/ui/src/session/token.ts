@@ -1,13 +1,13 @@
-/** What the page reads of a token. The server checks it; here it only says whose path to ask. */
+/** The claims of a token that the page reads. Only the server verifies tokens. */
 export interface Token {
 	text: string;
 	user: string;
 	name: string;
-	/** In milliseconds. */
+	/** In milliseconds since 1970. */
 	expires: number;
 }
 
-/** A token as people paste it: with the name of the header, the word `Bearer`, quotes, or the line breaks of a terminal. */
+/** Extracts a token that was pasted with a header name, `Bearer`, quotes or line breaks around it. */
 export function bareToken(text: string): string {
 	return text
 		.trim()

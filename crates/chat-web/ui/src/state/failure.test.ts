@@ -7,7 +7,7 @@ import { emptyTurn } from "./turn";
 const of = (code: string) =>
 	failure({ ...emptyTurn("t", "failed"), error: { code, message: "" } }, "Atlas");
 
-test("every failure that a turn can end with has its own words, and all say that the message is saved", () => {
+test("every failure of a turn has a description of its own and says that the message is saved", () => {
 	const errors = readFileSync(join(import.meta.dirname, "../../../../../docs/errors.md"), "utf8");
 	const [, list = ""] = /Problems that a turn can end with \(([^)]+)\)/.exec(errors) ?? [];
 	const named = [...list.matchAll(/`(\w+)(…?)`/g)].map(
@@ -17,9 +17,9 @@ test("every failure that a turn can end with has its own words, and all say that
 		.map(([, code = ""]) => code)
 		.filter((code) => named.some((name) => name.test(code)));
 	expect(codes).toHaveLength(12);
-	const other = of("from_a_later_server");
-	expect(other.happened).toBe("Atlas could not answer.");
-	for (const code of codes) expect(of(code).happened, code).not.toBe(other.happened);
-	for (const code of [...codes, "from_a_later_server"])
-		expect(of(code).advice, code).toMatch(/^Your message .*(is|are) saved; .+\.$/);
+	const other = of("unknown_code");
+	expect(other.description).toBe("Atlas could not answer.");
+	for (const code of codes) expect(of(code).description, code).not.toBe(other.description);
+	for (const code of [...codes, "unknown_code"])
+		expect(of(code).advice, code).toMatch(/^Your message .*(is|are) saved\. .+\.$/);
 });

@@ -1,51 +1,53 @@
 import type { Turn } from "./turn";
 
-/** What happened, in front of which stands who answers, and what to do now, by the code of a failed turn (`docs/errors.md`). */
-const FAILURES: Record<string, [happened: string, advice: string]> = {
-	agent_timeout: [
-		"took too long to answer.",
-		"Your message is saved; try again, or send another one.",
-	],
-	agent_unavailable: ["was not available.", "Your message is saved; try again in a few seconds."],
+const SAVED = "Your message is saved";
+
+/**
+ * The sentence about a failed turn, without its subject, and the advice, by the code of the failure
+ * (`docs/errors.md`).
+ */
+const FAILURES: Record<string, [predicate: string, advice: string]> = {
+	agent_timeout: ["took too long to answer.", `${SAVED}. Try again, or send another message.`],
+	agent_unavailable: ["was not available.", `${SAVED}. Try again in a few seconds.`],
 	agent_misconfigured: [
-		"is not set up correctly.",
-		"Your message is saved; tell the operator, and try again when that is mended.",
+		"is not configured correctly.",
+		`${SAVED}. Tell the operator, and try again when the configuration is corrected.`,
 	],
-	agent_overloaded: ["had too much to do.", "Your message is saved; try again in a few seconds."],
+	agent_overloaded: ["was overloaded.", `${SAVED}. Try again in a few seconds.`],
 	agent_protocol_error: [
-		"and this server did not understand each other.",
-		"Your message is saved; try again, and tell the operator if that does not help.",
+		"sent an answer that this server cannot read.",
+		`${SAVED}. Try again; if that does not help, tell the operator.`,
 	],
 	context_too_long: [
-		"cannot read a message as long as this.",
-		"Your message is saved; send a shorter one, or ask for less at once.",
+		"cannot read a message of this length.",
+		`${SAVED}. Send a shorter one, or ask for less at once.`,
 	],
-	agent_refused: ["may not answer this.", "Your message is saved; go on with another one."],
+	agent_refused: ["refused to answer.", `${SAVED}. Continue with another message.`],
 	agent_empty_answer: [
 		"gave an empty answer.",
-		"Your message is saved; try again, and tell the operator if that does not help.",
+		`${SAVED}. Try again; if that does not help, tell the operator.`,
 	],
 	step_limit: [
 		"needed more steps than allowed.",
-		"Your message and all work done are saved; ask for less at once.",
+		"Your message and all completed work are saved. Ask for less at once.",
 	],
 	turn_timeout: [
 		"took longer than allowed.",
-		"Your message and all work done are saved; try again, or ask for less at once.",
+		"Your message and all completed work are saved. Try again, or ask for less at once.",
 	],
 	internal: [
 		"could not answer, because the server could not read or store a part of this chat.",
-		"Your message is saved; try again, and tell the operator if that does not help.",
+		`${SAVED}. Try again; if that does not help, tell the operator.`,
 	],
 	too_many_attempts: [
-		"was interrupted again and again.",
-		"Your message is saved; go on with another one, and tell the operator.",
+		"was interrupted too often.",
+		`${SAVED}. Continue with another message, and tell the operator.`,
 	],
 };
-const OTHER = ["could not answer.", "Your message is saved; try again."] as const;
+const OTHER = ["could not answer.", `${SAVED}. Try again.`] as const;
 
-/** Sentences for people: what happened to a turn that failed, and what to do. */
-export function failure(turn: Turn, name: string): { happened: string; advice: string } {
-	const [happened, advice] = FAILURES[turn.error?.code ?? ""] ?? OTHER;
-	return { happened: `${name} ${happened}`, advice };
+/** Sentences for users about a failed turn: a description of the failure, and advice. */
+export function failure(turn: Turn, agentName: string): { description: string; advice: string } {
+	const [predicate, advice] = FAILURES[turn.error?.code ?? ""] ?? OTHER;
+	return { description: `${agentName} ${predicate}`, advice };
 }

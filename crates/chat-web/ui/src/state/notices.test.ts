@@ -1,5 +1,5 @@
 import { beforeEach, expect, test, vi } from "vitest";
-import { dismiss, notices, tell } from "./notices";
+import { dismiss, notices, notify } from "./notices";
 
 beforeEach(() => {
 	vi.useFakeTimers();
@@ -7,20 +7,20 @@ beforeEach(() => {
 });
 
 const texts = () => notices.peek().map(({ text }) => text);
+const undo = { label: "Undo", run: () => {} };
 
-test("several notices are there at once, each for its own time", () => {
-	tell("First", { action: { label: "Undo", run: () => {} } }, 5_000);
-	tell("Second", {}, 1_000);
+test("several notices are shown at once, each for its own duration", () => {
+	notify("First", { action: undo, duration: 5_000 });
+	notify("Second", { duration: 1_000 });
 	expect(texts()).toEqual(["First", "Second"]);
 	vi.advanceTimersByTime(1_000);
 	expect(texts()).toEqual(["First"]);
 });
 
-test("many make room for the newest, but never those that can be undone", () => {
-	for (let at = 0; at < 3; at++)
-		tell(`Deleted ${at}`, { action: { label: "Undo", run: () => {} } });
-	for (let at = 0; at < 6; at++) tell(`Words ${at}`);
-	expect(texts()).toEqual(["Deleted 0", "Deleted 1", "Deleted 2", "Words 5"]);
-	tell("Words 5");
+test("the oldest notices without an action make room for newer ones", () => {
+	for (let index = 0; index < 3; index++) notify(`Deleted ${index}`, { action: undo });
+	for (let index = 0; index < 6; index++) notify(`Text ${index}`);
+	expect(texts()).toEqual(["Deleted 0", "Deleted 1", "Deleted 2", "Text 5"]);
+	notify("Text 5");
 	expect(texts()).toHaveLength(4);
 });

@@ -7,42 +7,52 @@ export interface Notice {
 	action?: { label: string; run: () => void } | undefined;
 }
 
-/** What is shown for a while, the newest last. */
+export interface NoticeOptions {
+	tone?: Notice["tone"];
+	action?: Notice["action"];
+	/** How long the notice is shown, in milliseconds. */
+	duration?: number;
+}
+
+/** The notices that are shown, the newest last. */
 export const notices = signal<readonly Notice[]>([]);
-/** What screen readers are told. */
+/** The text of the live region that screen readers read aloud. */
 export const announcement = signal("");
 
-const SHOWN = 6_000;
-/** Notices without an action make room for newer ones beyond so many. */
-const MOST = 4;
-let made = 0;
+const DURATION = 6_000;
+/** Beyond this number, notices without an action make room for newer ones. */
+const LIMIT = 4;
+/** Screen readers ignore a live region that is emptied and filled in the same frame. */
+const ANNOUNCE_DELAY = 30;
+let lastId = 0;
 
-export function tell(
+/** Shows a notice for a while. A notice with the same text and tone is replaced. */
+export function notify(
 	text: string,
-	more: Partial<Pick<Notice, "tone" | "action">> = {},
-	shown = SHOWN,
+	{ tone = "info", action, duration = DURATION }: NoticeOptions = {},
 ) {
-	const id = ++made;
-	const fresh: Notice = { id, text, tone: "info", ...more };
-	// The same words once more take the place of those before.
+	const id = ++lastId;
 	const others = notices
 		.peek()
-		.filter((other) => other.action || other.text !== text || other.tone !== fresh.tone);
+		.filter((other) => other.action || other.text !== text || other.tone !== tone);
 	const surplus = others
 		.filter((other) => !other.action)
-		.slice(0, Math.max(0, others.length + 1 - MOST));
-	notices.value = [...others.filter((other) => !surplus.includes(other)), fresh];
-	setTimeout(() => dismiss(id), shown);
+		.slice(0, Math.max(0, others.length + 1 - LIMIT));
+	notices.value = [
+		...others.filter((other) => !surplus.includes(other)),
+		{ id, text, tone, action },
+	];
+	setTimeout(() => dismiss(id), duration);
 }
 
 export function dismiss(id: number) {
 	notices.value = notices.peek().filter((notice) => notice.id !== id);
 }
 
-export function say(text: string) {
-	// The same words again are heard again.
+/** Makes screen readers read a text aloud, also when it equals the previous one. */
+export function announce(text: string) {
 	announcement.value = "";
 	setTimeout(() => {
 		announcement.value = text;
-	}, 30);
+	}, ANNOUNCE_DELAY);
 }

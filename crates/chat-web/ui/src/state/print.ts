@@ -1,49 +1,46 @@
 import { batch } from "@preact/signals";
+import { messagesPath } from "../api/client";
 import { readJson } from "../api/json";
 import type { MessageList } from "../api/types";
 import { authorization, userId } from "../session/session";
-import { open, prependPage } from "./conversation";
+import type { ChatStore } from "./chat-store";
 
-const PAGE = 200;
-/** So many pages are read at most; a conversation beyond is printed from there on, and says so. */
-const MOST_PAGES = 25;
+const PAGE_SIZE = 200;
+/** Earlier messages beyond this many pages are not printed; the print says so. */
+const MAX_PAGES = 25;
 
 /**
- * Reads the earlier messages of the shown conversation, all of them, before it returns: a browser prints what is on the page when
- * `beforeprint` has been handled, and waits for nothing.
+ * Reads all earlier messages of the active conversation, synchronously: a browser prints the page as
+ * it is when the handlers of `beforeprint` return.
  */
-function loadAllNow() {
-	const shown = open.peek();
-	const id = shown.id.peek();
+function loadAllEarlier(chat: ChatStore) {
+	const active = chat.activeConversation.peek();
+	const id = active.id.peek();
 	if (!id) return;
 	batch(() => {
-		for (let page = 0; page < MOST_PAGES && shown.earlier.peek(); page++) {
-			const query = new URLSearchParams({
-				limit: String(PAGE),
-				before: shown.earlier.peek() ?? "",
-			});
+		for (let count = 0; count < MAX_PAGES; count++) {
+			const before = active.earlierCursor.peek();
+			if (!before) return;
 			const request = new XMLHttpRequest();
-			request.open(
-				"GET",
-				`/api/${encodeURIComponent(userId())}/conversations/${id}/messages?${query}`,
-				false,
-			);
+			const path = messagesPath(id, { limit: PAGE_SIZE, before });
+			request.open("GET", `/api/${encodeURIComponent(userId())}${path}`, false);
 			request.setRequestHeader("accept", "application/json");
 			for (const [name, value] of Object.entries(authorization()))
 				request.setRequestHeader(name, value);
 			request.send();
 			if (request.status !== 200) return;
-			prependPage(shown, readJson(request.responseText) as MessageList);
+			active.prependPage(readJson(request.responseText) as MessageList);
 		}
 	});
 }
 
-export function preparePrinting() {
+/** Makes the browser print whole conversations. */
+export function preparePrinting(chat: ChatStore) {
 	addEventListener("beforeprint", () => {
 		try {
-			loadAllNow();
+			loadAllEarlier(chat);
 		} catch {
-			// The server is away: what is on the page is printed, and says that it begins later.
+			// Without the server, the messages on the page are printed, and a note about the rest.
 		}
 	});
 }

@@ -2,35 +2,35 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { segments, withoutReasoning } from "./reasoning";
 
-const told = (text: string, live = false) =>
-	segments(text, live).map(({ kind, text: said, open }) => [kind, said, open]);
+const split = (text: string, live = false) =>
+	segments(text, live).map((segment) => [segment.kind, segment.text, segment.open]);
 
-test("what stands between the tags was thought", () => {
+test("text between the tags is reasoning", () => {
 	for (const name of ["think", "thinking", "THINK", "reasoning", "thought"]) {
-		expect(told(`<${name}>\nLet me see.\n</${name}>\n\nYes.`)).toEqual([
+		expect(split(`<${name}>\nLet me see.\n</${name}>\n\nYes.`)).toEqual([
 			["reasoning", "Let me see.", false],
 			["text", "\nYes.", false],
 		]);
 	}
-	expect(told("<think>a</think>b")).toEqual([
+	expect(split("<think>a</think>b")).toEqual([
 		["reasoning", "a", false],
 		["text", "b", false],
 	]);
-	expect(told("First.\n<think>a</think>\nThen.").map(([kind]) => kind)).toEqual([
+	expect(split("First.\n<think>a</think>\nThen.").map(([kind]) => kind)).toEqual([
 		"text",
 		"reasoning",
 		"text",
 	]);
-	expect(told("<think>\n\n</think>\n\nYes.")).toEqual([["text", "\nYes.", false]]);
+	expect(split("<think>\n\n</think>\n\nYes.")).toEqual([["text", "\nYes.", false]]);
 });
 
-test("the end alone tells that all before it was thought", () => {
-	expect(told("Let me see.\n</think>\n\nYes.")[0]).toEqual(["reasoning", "Let me see.", false]);
+test("a closing tag alone makes everything before it reasoning", () => {
+	expect(split("Let me see.\n</think>\n\nYes.")[0]).toEqual(["reasoning", "Let me see.", false]);
 });
 
-test("thought without an end is thought to the end", () => {
-	expect(told("<think>\nLet me", true)).toEqual([["reasoning", "Let me", true]]);
-	expect(told("<think>\nLet me")).toEqual([["reasoning", "Let me", false]]);
+test("reasoning without a closing tag extends to the end", () => {
+	expect(split("<think>\nLet me", true)).toEqual([["reasoning", "Let me", true]]);
+	expect(split("<think>\nLet me")).toEqual([["reasoning", "Let me", false]]);
 });
 
 test("a tag in code, or within a line, is text", () => {
@@ -49,7 +49,7 @@ test("a tag in code, or within a line, is text", () => {
 	}
 });
 
-test("no part of a tag is shown while it is written", () => {
+test("an incomplete tag is not shown while it arrives", () => {
 	const text = "<think>\nHm.\n</think>\n\nYes.";
 	for (let length = 1; length < text.length; length++) {
 		for (const segment of segments(text.slice(0, length), true)) {
@@ -58,7 +58,7 @@ test("no part of a tag is shown while it is written", () => {
 	}
 });
 
-test("nothing of what is said or thought is lost, whatever the tags", () => {
+test("no text and no reasoning is lost, whatever the tags", () => {
 	const piece = fc.constantFrom("<think>", "</think>", "word", "\n", "```", "<", "  ", "\n\n");
 	fc.assert(
 		fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {

@@ -1,14 +1,14 @@
-/** A piece of an answer: what is said, or what a model thought before it. */
+/** A piece of an answer: its text, or the reasoning of the model before it. */
 export interface Segment {
 	kind: "text" | "reasoning";
 	text: string;
-	/** Its end has not come. */
+	/** Whether more of the segment may still arrive. */
 	open: boolean;
 }
 
 const TAG = /^[ \t]*<(\/?)(think|thinking|thought|reasoning)>/i;
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
-/** The beginning of a tag that is still being written. */
+/** The beginning of a tag whose rest has not arrived. */
 const PARTIAL = /^[ \t]*<\/?[a-z]{0,9}$/i;
 const TAGS = [
 	"<think>",
@@ -22,8 +22,9 @@ const TAGS = [
 ];
 
 /**
- * Takes an answer apart where a line begins with `<think>` or one of its relatives. Some models send the closing tag alone: then all
- * before it was thought. A tag in a code block is code.
+ * Splits an answer where a line begins with `<think>` or a similar tag. Some models send the closing
+ * tag alone: then everything before it is reasoning. A tag in a code block is code. `live`: more of
+ * the text may arrive.
  */
 export function segments(text: string, live = false): Segment[] {
 	if (!text.includes("<")) return [{ kind: "text", text, open: live }];
@@ -37,7 +38,7 @@ export function segments(text: string, live = false): Segment[] {
 		current = "";
 	};
 	const lines = text.split(/(?<=\n)/);
-	for (const [at, line] of lines.entries()) {
+	for (const [index, line] of lines.entries()) {
 		let rest = line;
 		if (kind === "reasoning") {
 			const closing = /<\/(?:think|thinking|thought|reasoning)>/i.exec(rest);
@@ -49,7 +50,7 @@ export function segments(text: string, live = false): Segment[] {
 			end(false);
 			kind = "text";
 			rest = rest.slice(closing.index + closing[0].length);
-			// The blank lines between the two belong to neither.
+			// The rest of the line separates reasoning and text; it belongs to neither.
 			if (rest.trim() === "") rest = "";
 		}
 		const mark = FENCE.exec(rest)?.[1];
@@ -82,7 +83,7 @@ export function segments(text: string, live = false): Segment[] {
 		}
 		if (
 			live &&
-			at === lines.length - 1 &&
+			index === lines.length - 1 &&
 			fence === "" &&
 			PARTIAL.test(rest) &&
 			TAGS.some((one) => one.startsWith(rest.trim()))
@@ -94,7 +95,7 @@ export function segments(text: string, live = false): Segment[] {
 	return all;
 }
 
-/** What an answer says, without what was thought. */
+/** The text of an answer without the reasoning. */
 export const withoutReasoning = (text: string) =>
 	segments(text)
 		.filter(({ kind }) => kind === "text")

@@ -1,23 +1,16 @@
 import { expect, test, vi } from "vitest";
+import { StreamSlot } from "./stream-slots";
 
-/** A slot as another tab has it. */
-async function tab() {
-	vi.resetModules();
-	const { StreamSlot } = await import("./stream-slots");
-	return new StreamSlot();
-}
-
-test("three tabs have a stream; whoever asks next gets the one of the tab that has had it the longest", async () => {
-	vi.spyOn(Date, "now").mockImplementation(() => ++now);
+test("three tabs hold a slot; a fourth claim releases the slot that was held the longest", async () => {
 	let now = 1_000_000;
-	const slots = [await tab(), await tab(), await tab(), await tab(), await tab()];
+	vi.spyOn(Date, "now").mockImplementation(() => ++now);
+	const slots = Array.from({ length: 5 }, () => new StreamSlot());
 	const held = () => slots.map((slot) => slot.held.peek());
-	for (const slot of slots) slot.take();
+	for (const slot of slots) slot.claim();
 	await vi.waitFor(() => expect(held()).toEqual([false, false, true, true, true]), {
 		timeout: 5_000,
 	});
-	// The tab that is looked at is the newest.
-	slots[0]!.take();
+	slots[0]!.claim();
 	await vi.waitFor(() => expect(held()).toEqual([true, false, false, true, true]), {
 		timeout: 5_000,
 	});

@@ -1,77 +1,81 @@
 import { signal } from "@preact/signals";
-import { unique } from "../session/unique";
+import { randomId } from "../session/random-id";
 
 /*
- * A browser has six connections to a server over HTTP/1.1, for all of its tabs together, and the windows of a desk may all be visible.
- * So the tabs share a few slots for streams: the tab that asked last, or was looked at last, has one; the tab that has had its slot the
- * longest gives it back. Tabs without a slot look for news now and then.
+ * A browser opens at most six connections to a server over HTTP/1.1, shared by all of its tabs, and
+ * several windows may be visible at once. So the tabs share a few slots for streams: the tab that
+ * claimed a slot or got the focus last has one, and the tab that has held its slot the longest
+ * releases it. Tabs without a slot poll.
  */
-const MOST = 3;
-/** A holder says so this often, and is forgotten when it was silent for a while, in milliseconds. */
-const SAYS = 4_000;
-const FORGOTTEN = 12_000;
+const SLOTS = 3;
+/** How often a holder repeats its claim, and when a silent holder's claim expires. Milliseconds. */
+const HEARTBEAT = 4_000;
+const EXPIRY = 12_000;
 
 interface Claim {
 	id: string;
 	since: number;
-	/** When it was last heard of; 0: it gave its slot back. */
-	heard: number;
+	/** When the claim was last repeated; 0 releases the slot. */
+	heartbeat: number;
 }
-
-const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("chat-streams") : null;
-const others = new Map<string, Claim>();
 
 export class StreamSlot {
 	readonly held = signal(false);
-	#id = unique();
+	#channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("chat-streams") : null;
+	#others = new Map<string, Claim>();
+	#id = randomId();
 	#since = 0;
 	#timer: ReturnType<typeof setInterval> | undefined;
 
 	constructor() {
-		channel?.addEventListener("message", this.#hear);
+		this.#channel?.addEventListener("message", this.#receive);
 		addEventListener("focus", this.#focused);
 	}
 
-	/** Takes a slot; the tab that has had one the longest loses it. */
-	take() {
+	/** Claims a slot; the tab that has held one the longest loses it. */
+	claim() {
 		this.#since = Date.now();
 		this.held.value = true;
-		this.#say();
+		this.#sendHeartbeat();
 		clearInterval(this.#timer);
-		this.#timer = setInterval(this.#say, SAYS);
+		this.#timer = setInterval(this.#sendHeartbeat, HEARTBEAT);
 	}
 
-	giveBack() {
+	release() {
 		clearInterval(this.#timer);
 		if (!this.held.peek()) return;
 		this.held.value = false;
-		channel?.postMessage({ id: this.#id, since: this.#since, heard: 0 } satisfies Claim);
+		this.#send(0);
 	}
 
 	close() {
-		this.giveBack();
-		channel?.removeEventListener("message", this.#hear);
+		this.release();
+		this.#channel?.close();
 		removeEventListener("focus", this.#focused);
 	}
 
-	#say = () =>
-		channel?.postMessage({ id: this.#id, since: this.#since, heard: Date.now() } satisfies Claim);
+	#send(heartbeat: number) {
+		this.#channel?.postMessage({ id: this.#id, since: this.#since, heartbeat } satisfies Claim);
+	}
+
+	#sendHeartbeat = () => this.#send(Date.now());
 
 	#focused = () => {
-		if (!this.held.peek() && this.#since > 0) this.take();
+		if (!this.held.peek() && this.#since > 0) this.claim();
 	};
 
-	#hear = ({ data }: MessageEvent<Claim>) => {
-		const known = others.has(data.id);
-		if (data.heard === 0) others.delete(data.id);
-		else others.set(data.id, { ...data, heard: Date.now() });
+	#receive = ({ data }: MessageEvent<Claim>) => {
+		const isKnown = this.#others.has(data.id);
+		if (data.heartbeat === 0) this.#others.delete(data.id);
+		else this.#others.set(data.id, { ...data, heartbeat: Date.now() });
 		if (!this.held.peek()) return;
-		// A newcomer learns who else holds a slot.
-		if (!known && data.heard > 0) this.#say();
-		for (const [id, claim] of others) if (claim.heard < Date.now() - FORGOTTEN) others.delete(id);
-		const newer = [...others.values()].filter(
+		// A new holder does not know yet that this tab holds a slot.
+		if (!isKnown && data.heartbeat > 0) this.#sendHeartbeat();
+		for (const [id, claim] of this.#others)
+			if (claim.heartbeat < Date.now() - EXPIRY) this.#others.delete(id);
+		const newer = [...this.#others.values()].filter(
 			({ id, since }) => since > this.#since || (since === this.#since && id > this.#id),
 		);
-		if (newer.length >= MOST) this.giveBack();
+		if (newer.length >= SLOTS) this.release();
 	};
 }

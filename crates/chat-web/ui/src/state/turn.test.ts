@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Message, ToolCall, TurnEvent } from "../api/types";
-import { after, answerText, callStates, emptyTurn, type Turn, turnsOf } from "./turn";
+import { answerText, applyEvent, callStates, emptyTurn, type Turn, turnsOf } from "./turn";
 
 const AT = "2026-11-20T14:00:00Z";
 const USAGE = { input_tokens: 900, output_tokens: 264 };
@@ -39,6 +39,8 @@ const EVENTS: TurnEvent[] = [
 	{
 		name: "done",
 		data: {
+			turn_id: "t",
+			conversation_id: "c",
 			status: "completed",
 			ended_at: AT,
 			usage: USAGE,
@@ -77,18 +79,18 @@ const MESSAGES: Message[] = [
 	},
 ];
 
-/** A turn without what only the stream knows. */
-const shown = (turn: Turn | undefined) =>
+/** A turn without the message ids, which only the stream has. */
+const withoutMessageIds = (turn: Turn | undefined) =>
 	turn && { ...turn, parts: turn.parts.map((part) => ({ ...part, message: undefined })) };
-const told = (events: TurnEvent[]) => events.reduce(after, emptyTurn("t", "queued"));
+const applied = (events: TurnEvent[]) => events.reduce(applyEvent, emptyTurn("t", "queued"));
 
-test("a turn that was followed is what the list says of it", () => {
-	expect(shown(told(EVENTS))).toEqual(shown(turnsOf(MESSAGES)[0]));
-	expect(answerText(told(EVENTS))).toBe(MESSAGES[1]?.content);
+test("the events of a turn give the same turn as its messages", () => {
+	expect(withoutMessageIds(applied(EVENTS))).toEqual(withoutMessageIds(turnsOf(MESSAGES)[0]));
+	expect(answerText(applied(EVENTS))).toBe(MESSAGES[1]?.content);
 });
 
-test("how text is cut makes no difference", () => {
-	const whole = told(EVENTS);
+test("the size of text deltas makes no difference", () => {
+	const whole = applied(EVENTS);
 	const letters = EVENTS.flatMap((event) =>
 		event.name === "text"
 			? [...event.data.delta].map(
@@ -97,30 +99,30 @@ test("how text is cut makes no difference", () => {
 			: [event],
 	);
 	const without = EVENTS.filter((event) => event.name !== "text");
-	expect(told(letters)).toEqual(whole);
-	expect(told(without)).toEqual(whole);
+	expect(applied(letters)).toEqual(whole);
+	expect(applied(without)).toEqual(whole);
 });
 
-test("discarded text goes, and other text takes its place", () => {
+test("discarded text is removed and later text replaces it", () => {
 	const events: TurnEvent[] = [
 		...EVENTS.slice(0, 4),
 		{ name: "discarded", data: { message_id: "m1" } },
 		{ name: "text", data: { message_id: "m9", delta: "Again." } },
 	];
-	expect(answerText(told(events.slice(0, 5)))).toBe("");
-	expect(answerText(told(events))).toBe("Again.");
+	expect(answerText(applied(events.slice(0, 5)))).toBe("");
+	expect(answerText(applied(events))).toBe("Again.");
 });
 
-test("a step that says nothing is no text", () => {
+test("an empty message has no part", () => {
 	const silent: TurnEvent = {
 		name: "message",
 		data: { id: "m1", turn_id: "t", role: "assistant", content: "", created_at: AT },
 	};
-	expect(told([silent]).parts).toEqual([]);
+	expect(applied([silent]).parts).toEqual([]);
 });
 
-test("a failure is told by its code, and what had arrived stays", () => {
-	const turn = told([
+test("a failure has its code, and the text that arrived before it is kept", () => {
+	const turn = applied([
 		...EVENTS.slice(0, 4),
 		{ name: "error", data: { code: "agent_timeout", title: "", detail: "Too slow.", status: 504 } },
 	]);
@@ -131,36 +133,36 @@ test("a failure is told by its code, and what had arrived stays", () => {
 	]);
 });
 
-test("a turn that ended without a word says when, and why", () => {
+test("a turn that failed without text has its end time and error", () => {
 	const error = { code: "agent_timeout", message: "Too slow." };
 	const [turn] = turnsOf([{ ...MESSAGES[0]!, turn_status: "failed", turn_ended_at: AT, error }]);
 	expect(turn).toMatchObject({ status: "failed", parts: [], endedAt: AT, error });
 });
 
-test("events that a later server tells are passed over", () => {
-	const turn = told(EVENTS.slice(0, 3));
-	expect(after(turn, { name: "news", data: {} } as unknown as TurnEvent)).toEqual(turn);
+test("unknown events are ignored", () => {
+	const turn = applied(EVENTS.slice(0, 3));
+	expect(applyEvent(turn, { name: "unknown", data: {} } as unknown as TurnEvent)).toEqual(turn);
 });
 
-test("a turn whose messages stand on two pages is one turn on each", () => {
+test("each of two pages has its part of a turn that they share", () => {
 	expect(turnsOf(MESSAGES.slice(1))[0]?.question).toBeNull();
 	expect(turnsOf(MESSAGES.slice(0, 1))[0]?.parts).toEqual([]);
 });
 
 describe("calls without a result", () => {
 	const parts = ["c1", "c2", "c3"].map((id) => ({ type: "call" as const, call: { ...call, id } }));
-	const states = (turn: Turn, atOnce: number) => [...callStates(turn, atOnce).values()];
-	test("run as many as may, in order; the others wait", () => {
+	const states = (turn: Turn, concurrency: number) => [...callStates(turn, concurrency).values()];
+	test("run up to the concurrency limit, in order; the others wait", () => {
 		expect(states({ ...emptyTurn("t", "running"), parts }, 2)).toEqual([
 			"running",
 			"running",
 			"waiting",
 		]);
 	});
-	test("are lost when the turn has ended", () => {
+	test("are lost after the end of the turn", () => {
 		expect(states({ ...emptyTurn("t", "cancelled"), parts }, 2)).toEqual(["lost", "lost", "lost"]);
 	});
-	test("leave their place to the next when they have ended", () => {
+	test("start when an earlier call ends", () => {
 		const [first, ...rest] = parts;
 		const done = { type: "call" as const, call: { ...first!.call, status: "unknown" as const } };
 		expect(states({ ...emptyTurn("t", "running"), parts: [done, ...rest] }, 1)).toEqual([

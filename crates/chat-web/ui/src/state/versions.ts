@@ -1,13 +1,16 @@
 import { api } from "../api/client";
 import { emptyTurn, type Turn, turnsOf } from "./turn";
 
-/** Earlier answers to the message of a turn, the oldest first. */
+/** Reads the earlier answers to the message of a turn, the oldest first. */
 export async function earlierVersions(turn: Turn): Promise<Turn[]> {
 	const versions: Turn[] = [];
-	for (let of = turn.retryOf; of; of = versions[0]?.retryOf) {
-		const detail = await api.turn(of);
+	for (let id = turn.retryOf; id; id = versions[0]?.retryOf) {
+		const detail = await api.turn(id);
 		const [found] = turnsOf(detail.messages);
-		versions.unshift({ ...(found ?? emptyTurn(of, detail.status)), retryOf: detail.retry_of });
+		versions.unshift({
+			...(found ?? emptyTurn(id, detail.status)),
+			retryOf: detail.retry_of ?? undefined,
+		});
 	}
 	return versions;
 }

@@ -1,29 +1,35 @@
 import { signal } from "@preact/signals";
 
-let frozen = false;
-
 /**
- * Whether somebody can see this page. A browser has six connections to a server over HTTP/1.1, for all of its tabs together, so
- * that a page which nobody sees holds none.
+ * Whether a user can see this page. A browser opens at most six connections to a server over
+ * HTTP/1.1, shared by all of its tabs; so a page that nobody can see holds none.
  */
-export const visible = signal(document.visibilityState === "visible");
+export const isPageVisible = signal(true);
 
-const look = () => {
-	visible.value = !frozen && document.visibilityState === "visible";
-};
-const put = (yes: boolean) => () => {
-	frozen = yes;
-	look();
-};
+/** Keeps `isPageVisible` up to date. */
+export function watchVisibility() {
+	let isSuspended = false;
+	const update = () => {
+		isPageVisible.value = !isSuspended && document.visibilityState === "visible";
+	};
+	const suspend = () => {
+		isSuspended = true;
+		update();
+	};
+	const resume = () => {
+		isSuspended = false;
+		update();
+	};
+	update();
+	document.addEventListener("visibilitychange", update);
+	document.addEventListener("freeze", suspend);
+	document.addEventListener("resume", resume);
+	addEventListener("pagehide", suspend);
+	addEventListener("pageshow", resume);
+}
 
-document.addEventListener("visibilitychange", look);
-for (const name of ["freeze", "resume"] as const)
-	document.addEventListener(name, put(name === "freeze"));
-addEventListener("pagehide", put(true));
-addEventListener("pageshow", put(false));
-
-/** Waits until somebody can see this page, or until `stopped`. */
-export function seen(stopped: AbortSignal): Promise<void> {
+/** Resolves when the page is visible or `stopped` is aborted. */
+export function pageVisible(stopped: AbortSignal): Promise<void> {
 	return new Promise((resolve) => {
 		let unsubscribe: (() => void) | undefined;
 		const end = () => {
@@ -31,8 +37,8 @@ export function seen(stopped: AbortSignal): Promise<void> {
 			stopped.removeEventListener("abort", end);
 			resolve();
 		};
-		if (visible.peek() || stopped.aborted) return resolve();
+		if (isPageVisible.peek() || stopped.aborted) return resolve();
 		stopped.addEventListener("abort", end);
-		unsubscribe = visible.subscribe((yes) => yes && end());
+		unsubscribe = isPageVisible.subscribe((visible) => visible && end());
 	});
 }

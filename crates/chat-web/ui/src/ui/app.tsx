@@ -1,205 +1,100 @@
-import { useEffect, useState } from "preact/hooks";
-import {
-	embedded,
-	settings,
-	starting,
-	startSession,
-	startTrouble,
-	token,
-} from "../session/session";
-import { current, go, open } from "../state/conversation";
-import { rename } from "../state/list";
-import { announcement, dismiss, type Notice, notices } from "../state/notices";
-import { MenuButton, Rename } from "./bits";
-import { Boundary } from "./boundary";
-import { field } from "./composer";
-import { Alert, Cross, Dots, Menu, Panel, Plus, Redo } from "./icons";
-import { onKey, Shortcuts } from "./shortcuts";
-import { entries, Sidebar } from "./sidebar";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { isEmbedded, isStarting, startSession, startTrouble, token } from "../session/session";
+import { announcement } from "../state/notices";
+import { useChat } from "./chat-context";
+import { composerField } from "./composer";
+import { ConversationSidebar } from "./conversation-sidebar";
+import { ErrorBoundary } from "./error-boundary";
+import { HeaderBar } from "./header-bar";
+import { Alert, Plus, Redo } from "./icons";
+import { handleShortcut, Shortcuts } from "./shortcuts";
 import { SignIn } from "./sign-in";
 import { ThreadView } from "./thread";
+import { Toasts } from "./toasts";
 
 const NARROW = "(max-width: 760px)";
 
-function Toast({ notice }: { notice: Notice }) {
+/** Replaces a conversation that cannot be displayed. */
+function BrokenConversation({ onRetry }: { onRetry: () => void }) {
+	const chat = useChat();
 	return (
-		<div class={`toast ${notice.tone}`} role={notice.tone === "error" ? "alert" : "status"}>
-			<span title={notice.text}>{notice.text}</span>
-			{notice.action && (
-				<button
-					type="button"
-					class="toast-act"
-					onClick={() => {
-						notice.action?.run();
-						dismiss(notice.id);
-					}}
-				>
-					{notice.action.label}
-				</button>
-			)}
-			<button
-				type="button"
-				class="icon-btn"
-				aria-label="Dismiss"
-				onClick={() => dismiss(notice.id)}
-			>
-				<Cross size={15} />
+		<div class="state" role="alert">
+			<Alert size={22} />
+			<p>This conversation could not be displayed. Nothing is lost.</p>
+			<button type="button" class="btn" onClick={onRetry}>
+				<Redo size={16} /> Try again
+			</button>
+			<button type="button" class="btn" onClick={() => void chat.navigateTo(null)}>
+				<Plus size={16} /> New conversation
 			</button>
 		</div>
 	);
 }
 
-const Toasts = () => (
-	<div class="toasts">
-		{notices.value.map((notice) => (
-			<Toast key={notice.id} notice={notice} />
-		))}
-	</div>
-);
-
-function Bar({
-	drawer,
-	wide,
-	toggle,
-}: {
-	drawer: boolean;
-	wide: boolean;
-	toggle: { drawer: () => void; wide: () => void };
-}) {
-	const [edit, setEdit] = useState(false);
-	const conversation = current.value;
-	const title = conversation?.title ?? (open.value.id.value ? "" : "New chat");
-	useEffect(() => {
-		document.title = title
-			? `${title} · ${settings.peek()?.agent_name ?? ""}`
-			: (settings.peek()?.agent_name ?? "Chat");
-	}, [title]);
-	return (
-		<header class="bar">
-			<button
-				type="button"
-				class="icon-btn only-narrow"
-				aria-label="Show the list of conversations"
-				aria-expanded={drawer}
-				onClick={toggle.drawer}
-			>
-				<Menu />
-			</button>
-			<button
-				type="button"
-				class="icon-btn only-wide"
-				aria-label={wide ? "Hide the list of conversations" : "Show the list of conversations"}
-				aria-expanded={wide}
-				onClick={toggle.wide}
-			>
-				<Panel />
-			</button>
-			{edit && conversation ? (
-				<>
-					<h1 class="sr">{title}</h1>
-					<Rename
-						title={title}
-						save={(wanted) => {
-							setEdit(false);
-							if (wanted !== null) void rename(conversation.id, wanted);
-						}}
-					/>
-				</>
-			) : (
-				<h1 dir="auto">{title}</h1>
-			)}
-			{conversation && (
-				<MenuButton
-					label="More for this conversation"
-					entries={() => entries(conversation, () => setEdit(true))}
-				>
-					<Dots />
-				</MenuButton>
-			)}
-			<button
-				type="button"
-				class="icon-btn only-narrow"
-				aria-label="New chat"
-				title="New chat (Ctrl+Shift+O)"
-				onClick={() => go(null)}
-			>
-				<Plus />
-			</button>
-		</header>
-	);
-}
-
-/** In the place of a conversation that cannot be shown. */
-const Broken = ({ again }: { again: () => void }) => (
-	<div class="state" role="alert">
-		<Alert size={22} />
-		<p>This conversation could not be shown. Nothing of it is lost.</p>
-		<button type="button" class="btn" onClick={again}>
-			<Redo size={16} /> Try again
-		</button>
-		<button type="button" class="btn" onClick={() => go(null)}>
-			<Plus size={16} /> New conversation
-		</button>
-	</div>
-);
-
-const BrokenList = ({ again }: { again: () => void }) => (
+const BrokenSidebar = ({ onRetry }: { onRetry: () => void }) => (
 	<nav class="side" aria-label="Conversations">
 		<div class="state small" role="alert">
-			<p>The list of conversations could not be shown.</p>
-			<button type="button" class="btn" onClick={again}>
+			<p>The list of conversations could not be displayed.</p>
+			<button type="button" class="btn" onClick={onRetry}>
 				Try again
 			</button>
 		</div>
 	</nav>
 );
 
-/** An embedded page is narrow: its list is a drawer, and open from the start only where there is room. */
-const roomy = !embedded || innerWidth > 900;
+/** In a narrow embedded page, the list would leave no room for the conversation. */
+const hasRoomForSidebar = () => !isEmbedded || innerWidth > 900;
 
 function Chat() {
-	const [drawer, setDrawer] = useState(false);
-	const [wide, setWide] = useState(roomy);
-	const toList = () => {
-		setDrawer(true);
-		setWide(true);
-	};
+	const chat = useChat();
+	const [isDrawerOpen, setDrawerOpen] = useState(false);
+	const [isSidebarOpen, setSidebarOpen] = useState(hasRoomForSidebar);
 	useEffect(() => {
-		const close = () => {
-			setDrawer(false);
-			return drawer;
+		const list = {
+			open: () => {
+				setDrawerOpen(true);
+				setSidebarOpen(true);
+			},
+			close: () => {
+				setDrawerOpen(false);
+				return isDrawerOpen;
+			},
 		};
-		const key = (event: KeyboardEvent) => onKey(event, { open: toList, close });
-		addEventListener("keydown", key);
-		return () => removeEventListener("keydown", key);
-	}, [drawer]);
+		const handleKey = (event: KeyboardEvent) => handleShortcut(event, chat, list);
+		addEventListener("keydown", handleKey);
+		return () => removeEventListener("keydown", handleKey);
+	}, [isDrawerOpen]);
 	return (
 		<div
-			class={`app${drawer ? " drawer" : ""}${wide ? "" : " folded"}`}
+			class={`app${isDrawerOpen ? " drawer" : ""}${isSidebarOpen ? "" : " folded"}`}
 			inert={token.value === null}
 		>
-			<button type="button" class="skip" onClick={() => field()?.focus()}>
+			<button type="button" class="skip" onClick={() => composerField()?.focus()}>
 				Go to the message field
 			</button>
-			<Boundary of={null} fallback={(again) => <BrokenList again={again} />}>
-				<Sidebar onClose={() => setDrawer(false)} />
-			</Boundary>
+			<ErrorBoundary of={null} fallback={(retry) => <BrokenSidebar onRetry={retry} />}>
+				<ConversationSidebar onClose={() => setDrawerOpen(false)} />
+			</ErrorBoundary>
 			<button
 				type="button"
 				class="scrim"
 				tabIndex={-1}
 				aria-hidden="true"
-				onClick={() => setDrawer(false)}
+				onClick={() => setDrawerOpen(false)}
 			/>
-			<main class="main" inert={drawer && matchMedia(NARROW).matches}>
-				<Bar
-					drawer={drawer}
-					wide={wide}
-					toggle={{ drawer: () => setDrawer(true), wide: () => setWide(!wide) }}
+			<main class="main" inert={isDrawerOpen && matchMedia(NARROW).matches}>
+				<HeaderBar
+					isDrawerOpen={isDrawerOpen}
+					isSidebarOpen={isSidebarOpen}
+					onOpenDrawer={() => setDrawerOpen(true)}
+					onToggleSidebar={() => setSidebarOpen(!isSidebarOpen)}
 				/>
-				<Boundary of={open.value} fallback={(again) => <Broken again={again} />}>
+				<ErrorBoundary
+					of={chat.activeConversation.value}
+					fallback={(retry) => <BrokenConversation onRetry={retry} />}
+				>
 					<ThreadView />
-				</Boundary>
+				</ErrorBoundary>
 			</main>
 			<Shortcuts />
 			<div class="sr" role="status" aria-live="polite">
@@ -210,27 +105,26 @@ function Chat() {
 	);
 }
 
-/** Whether somebody was signed in once: then the page stays behind the question who is there. */
-let began = false;
+const BrokenPage = () => (
+	<main class="state whole">
+		<Alert size={22} />
+		<p role="alert">This page failed. Your messages and drafts are kept.</p>
+		<button type="button" class="btn" onClick={() => location.reload()}>
+			<Redo size={16} /> Reload the page
+		</button>
+	</main>
+);
 
-export function App() {
-	const whole = () => (
-		<main class="state whole">
-			<Alert size={22} />
-			<p role="alert">This page failed. What you have written and sent is kept.</p>
-			<button type="button" class="btn" onClick={() => location.reload()}>
-				<Redo size={16} /> Load it again
-			</button>
-		</main>
-	);
-	return (
-		<Boundary of={null} fallback={whole}>
-			<Page />
-		</Boundary>
-	);
-}
+export const App = () => (
+	<ErrorBoundary of={null} fallback={() => <BrokenPage />}>
+		<Page />
+	</ErrorBoundary>
+);
 
 function Page() {
+	/** After a sign-in has expired, the chat stays behind the sign-in form. */
+	const wasSignedIn = useRef(false);
+	wasSignedIn.current ||= token.value !== null;
 	if (startTrouble.value) {
 		return (
 			<main class="state whole">
@@ -242,17 +136,16 @@ function Page() {
 			</main>
 		);
 	}
-	if (starting.value) {
+	if (isStarting.value) {
 		return (
 			<p class="sr" role="status">
 				Loading
 			</p>
 		);
 	}
-	began ||= token.value !== null;
 	return (
 		<>
-			{began && <Chat />}
+			{wasSignedIn.current && <Chat />}
 			{token.value === null && <SignIn />}
 		</>
 	);

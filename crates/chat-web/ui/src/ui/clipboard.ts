@@ -1,4 +1,4 @@
-/** Copies a text by the old command, which also works on pages over plain HTTP; whether it did. */
+/** Copies a text by `execCommand`, which also works over plain HTTP. Returns whether it did. */
 function copyByCommand(text: string): boolean {
 	const focused = document.activeElement;
 	const selection = getSelection();
@@ -10,7 +10,7 @@ function copyByCommand(text: string): boolean {
 	area.setAttribute("aria-hidden", "true");
 	document.body.append(area);
 	let copied = false;
-	// Says what is copied itself: a text area would change the ends of lines.
+	// The handler provides the text because a text area changes the ends of lines.
 	const fill = (event: ClipboardEvent) => {
 		event.clipboardData?.setData("text/plain", text);
 		event.preventDefault();
@@ -35,16 +35,16 @@ function copyByCommand(text: string): boolean {
 	}
 }
 
-/** Copies a text; whether the browser let it. */
+/** Copies a text. Returns whether the browser allowed it. */
 export async function copyText(text: string): Promise<boolean> {
 	try {
-		// Only pages over HTTPS, and those of this computer, have a clipboard.
+		// Only pages over HTTPS and on localhost have a clipboard.
 		if (navigator.clipboard) {
 			await navigator.clipboard.writeText(text);
 			return true;
 		}
 	} catch {
-		// Not allowed here, or the page has lost the focus: the command may be.
+		// Denied, or the page has lost the focus: the command may still be allowed.
 	}
 	return copyByCommand(text);
 }

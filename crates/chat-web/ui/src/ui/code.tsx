@@ -1,28 +1,28 @@
 import type { ElementContent, RootContent } from "hast";
 import type { ComponentChild } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { CopyButton } from "./bits";
+import { CopyButton } from "./copy-button";
 
-/** Comes with the first code that is shown. */
-type Engine = typeof import("./highlight");
-let engine: Engine | null = null;
-let loading: Promise<Engine> | undefined;
+type Highlighter = typeof import("./highlight");
+let highlighter: Highlighter | null = null;
+let loading: Promise<Highlighter> | undefined;
 
-function load(): Promise<Engine> {
+/** Loads the highlighter, which is large, when the first code is displayed. */
+function loadHighlighter(): Promise<Highlighter> {
 	loading ??= import("./highlight").then((loaded) => {
-		engine = loaded;
+		highlighter = loaded;
 		return loaded;
 	});
 	return loading;
 }
 
-function useEngine(): Engine | null {
-	const [ready, setReady] = useState(engine);
+function useHighlighter(): Highlighter | null {
+	const [loaded, setLoaded] = useState(highlighter);
 	useEffect(() => {
-		// Without it code is plain text.
-		if (!ready) load().then(setReady, () => {});
-	}, [ready]);
-	return ready;
+		// Without a highlighter, code stays plain text.
+		if (!loaded) loadHighlighter().then(setLoaded, () => {});
+	}, [loaded]);
+	return loaded;
 }
 
 function elements(nodes: (RootContent | ElementContent)[]): ComponentChild[] {
@@ -38,20 +38,20 @@ function elements(nodes: (RootContent | ElementContent)[]): ComponentChild[] {
 	});
 }
 
-const DEEPEST = 40;
+const MAX_DEPTH = 40;
 
-/** Whether elements stand inside each other so deeply that making them could overflow the stack. */
+/** Whether elements are nested so deeply that creating them could overflow the stack. */
 function isDeep(nodes: (RootContent | ElementContent)[]): boolean {
 	let level = nodes;
 	for (let depth = 0; level.length > 0; depth++) {
-		if (depth > DEEPEST) return true;
+		if (depth > MAX_DEPTH) return true;
 		level = level.flatMap((node) => (node.type === "element" ? node.children : []));
 	}
 	return false;
 }
 
-/** Code in colours; plain where they cannot be told. */
-function coloured(by: Engine, lang: string, text: string): ComponentChild {
+/** Highlighted code; plain text if highlighting fails. */
+function highlighted(by: Highlighter, lang: string, text: string): ComponentChild {
 	try {
 		const { children } = by.highlight(lang, text);
 		return isDeep(children) ? text : elements(children);
@@ -60,16 +60,19 @@ function coloured(by: Engine, lang: string, text: string): ComponentChild {
 	}
 }
 
-/** Longer code stays plain, in characters; the limit is lower while it grows, for all of it is coloured again each time. */
-const LONGEST = 60_000;
-const LONGEST_OPEN = 6_000;
+/**
+ * Longer code stays plain, in characters. The limit is lower while code arrives, because each piece
+ * causes all of it to be highlighted again.
+ */
+const MAX_LENGTH = 60_000;
+const MAX_OPEN_LENGTH = 6_000;
 
 export function Code({ text, lang, open = false }: { text: string; lang: string; open?: boolean }) {
-	const ready = useEngine();
+	const loaded = useHighlighter();
 	const content = useMemo(() => {
-		if (!ready?.known(lang) || text.length >= (open ? LONGEST_OPEN : LONGEST)) return text;
-		return coloured(ready, lang, text);
-	}, [ready, lang, text, open]);
+		if (!loaded?.isKnown(lang) || text.length >= (open ? MAX_OPEN_LENGTH : MAX_LENGTH)) return text;
+		return highlighted(loaded, lang, text);
+	}, [loaded, lang, text, open]);
 	return <code class={`language-${lang || "text"}`}>{content}</code>;
 }
 

@@ -1,59 +1,66 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { settings } from "../session/session";
-import { cancel, open, running, send } from "../state/conversation";
-import { draftOf, draftsFromElsewhere, keepDraft } from "../state/drafts";
+import { useChat } from "./chat-context";
 import { ArrowUp, Square } from "./icons";
-import { composing, isTouch } from "./keys";
+import { isComposing, isTouchDevice } from "./keyboard";
 
-const TALLEST = 240;
-/** From which share of the limit on the count is shown. */
-const NEAR = 0.8;
+/** The greatest height of the field, in pixels. */
+const MAX_HEIGHT = 240;
+/** The share of the length limit from which the remaining characters are shown. */
+const COUNT_FROM = 0.8;
 
-export const field = () => document.getElementById("composer") as HTMLTextAreaElement | null;
+export const composerField = () =>
+	document.getElementById("composer") as HTMLTextAreaElement | null;
 
-/** As the server counts: Unicode scalar values. */
-const length = (text: string) => [...text].length;
+/** The length of a text as the server counts it: in Unicode scalar values. */
+const scalarCount = (text: string) => [...text].length;
 
 export function Composer() {
-	const shown = open.value;
-	const conversation = shown.id.value;
-	const changed = shown.draftChanged.value + draftsFromElsewhere.value;
+	const chat = useChat();
+	const { drafts } = chat;
+	const active = chat.activeConversation.value;
+	const conversation = active.id.value;
+	const draftRevision = drafts.revision.value;
 	const [text, setText] = useState("");
-	const box = useRef<HTMLTextAreaElement>(null);
-	// Before anything else can be typed, which would be kept in its place.
-	useLayoutEffect(() => setText(draftOf(conversation)?.text ?? ""), [conversation, shown, changed]);
+	const field = useRef<HTMLTextAreaElement>(null);
+	// A layout effect runs before the user can type, which would replace the draft.
+	useLayoutEffect(
+		() => setText(drafts.draftOf(conversation)?.text ?? ""),
+		[conversation, active, draftRevision],
+	);
 	useEffect(() => {
-		if (matchMedia("(pointer: fine)").matches) box.current?.focus({ preventScroll: true });
-	}, [shown]);
+		if (matchMedia("(pointer: fine)").matches) field.current?.focus({ preventScroll: true });
+	}, [active]);
 	useLayoutEffect(() => {
-		const area = box.current;
+		const area = field.current;
 		if (!area) return;
 		area.style.height = "auto";
-		area.style.height = `${Math.min(area.scrollHeight, TALLEST)}px`;
+		area.style.height = `${Math.min(area.scrollHeight, MAX_HEIGHT)}px`;
 	}, [text]);
 	const name = settings.value?.agent_name ?? "";
 	const limit = settings.value?.message_limit ?? Number.POSITIVE_INFINITY;
-	const count = text.length > limit * NEAR ? length(text) : 0;
-	const sending = shown.sending.value !== null;
-	const ready = text.trim() !== "" && !sending && count <= limit;
-	const run = running.value;
+	const count = text.length > limit * COUNT_FROM ? scalarCount(text) : 0;
+	const isSending = active.sending.value !== null;
+	const canSend = text.trim() !== "" && !isSending && count <= limit;
+	const unfinished = chat.unfinishedTurn.value;
 	const write = (next: string) => {
 		setText(next);
-		keepDraft(conversation, next);
+		drafts.save(conversation, next);
 	};
-	// Who sends while another message is on its way sends after it; but not if that one is given back, before this one.
-	const wanted = useRef(false);
+	const isSubmitPending = useRef(false);
 	const submit = () => {
-		wanted.current = sending;
-		if (!ready) return;
+		isSubmitPending.current = isSending;
+		if (!canSend) return;
 		setText("");
-		void send(text);
+		void active.send(text);
 	};
+	// A message that was submitted while another was being sent follows it. If the other one was
+	// not sent, the draft starts with that message, and the user has to submit again.
 	useLayoutEffect(() => {
-		if (sending) return;
-		if (wanted.current && draftOf(conversation)?.text === text) submit();
-		wanted.current = false;
-	}, [sending]);
+		if (isSending) return;
+		if (isSubmitPending.current && drafts.draftOf(conversation)?.text === text) submit();
+		isSubmitPending.current = false;
+	}, [isSending]);
 	return (
 		<form
 			class="composer"
@@ -67,18 +74,18 @@ export function Composer() {
 			</label>
 			<textarea
 				id="composer"
-				ref={box}
+				ref={field}
 				rows={1}
 				dir="auto"
 				value={text}
-				placeholder={run ? "Write what comes next" : `Message ${name}`}
-				enterkeyhint={isTouch() ? "enter" : "send"}
+				placeholder={unfinished ? "Write the next message" : `Message ${name}`}
+				enterkeyhint={isTouchDevice() ? "enter" : "send"}
 				autocomplete="off"
 				aria-describedby={count > 0 ? "composer-count" : undefined}
 				onInput={(event) => write(event.currentTarget.value)}
 				onKeyDown={(event) => {
-					if (event.key !== "Enter" || composing(event)) return;
-					const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch());
+					if (event.key !== "Enter" || isComposing(event)) return;
+					const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || isTouchDevice());
 					if (sends) {
 						event.preventDefault();
 						submit();
@@ -90,23 +97,23 @@ export function Composer() {
 					{count > limit ? `${count - limit} too many` : `${limit - count} left`}
 				</span>
 			)}
-			{run && (
+			{unfinished && (
 				<button
 					type="button"
 					class="send stop"
-					onClick={() => void cancel(run.id)}
+					onClick={() => void chat.cancel(unfinished.id)}
 					aria-label="Stop the answer"
 					title="Stop (Esc)"
 				>
 					<Square size={18} />
 				</button>
 			)}
-			{(!run || text.trim() !== "") && (
+			{(!unfinished || text.trim() !== "") && (
 				<button
 					type="submit"
 					class="send"
-					disabled={!ready}
-					aria-label={run ? "Send after this answer" : "Send"}
+					disabled={!canSend}
+					aria-label={unfinished ? "Send after this answer" : "Send"}
 					title="Send (Enter)"
 				>
 					<ArrowUp size={19} />

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { Message } from "../api/types";
 import { asMarkdown } from "./export";
 
-test("a conversation as Markdown has who, when, what, and each tool call", () => {
+test("Markdown has the author, time and text of each message, and each tool call", () => {
 	const at = "2026-11-20T14:00:00Z";
 	const common = { turn_id: "t", created_at: at, turn_status: "failed" as const };
 	const messages: Message[] = [

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { bytes, dayName, duration, group, initials, localeOf } from "./format";
+import { bytes, dateGroup, dayName, duration, initials, localeOf } from "./format";
 
 beforeEach(() => {
 	vi.useFakeTimers();
@@ -11,8 +11,8 @@ afterEach(() => {
 
 const daysAgo = (days: number) => new Date(2026, 10, 20 - days, 23, 50).toISOString();
 
-test("days are those of the calendar, not of 24 hours", () => {
-	expect([0, 1, 2, 7, 8].map((days) => group(daysAgo(days)))).toEqual([
+test("days are calendar days, not periods of 24 hours", () => {
+	expect([0, 1, 2, 7, 8].map((days) => dateGroup(daysAgo(days)))).toEqual([
 		"Today",
 		"Yesterday",
 		"Previous 7 days",
@@ -46,7 +46,7 @@ test("initials are letters of any script", () => {
 	]);
 });
 
-test("a language that is none is passed over", () => {
+test("an invalid language is skipped", () => {
 	expect(localeOf(["C", "", "de-DE", "en"])).toBe("de-DE");
 	expect(localeOf(["C"])).toBeUndefined();
 });

@@ -1,70 +1,72 @@
-/* Formatters are slow to make and fast to use: one of each, made when it is first needed. */
-const lang = localeOf([...(navigator.languages ?? []), navigator.language]);
+/** The user's locale. */
+const locale = localeOf([...(navigator.languages ?? []), navigator.language]);
 
-/** The first of these languages that is one. A browser may name others, such as the locale `C`; without any, its default is taken. */
+/** The first valid one of these languages. Browsers also name invalid ones, such as the locale `C`. */
 export function localeOf(languages: readonly string[]): string | undefined {
 	for (const language of languages) {
 		try {
-			const [locale] = Intl.getCanonicalLocales(language);
-			if (locale) return locale;
+			const [canonical] = Intl.getCanonicalLocales(language);
+			if (canonical) return canonical;
 		} catch {
-			// Not a language.
+			// The next language may be valid.
 		}
 	}
 	return undefined;
 }
 
-function once(options: Intl.DateTimeFormatOptions): (date: Date) => string {
+/** Returns a formatter that is created when it is first used, because creating one is slow. */
+function lazyFormat(options: Intl.DateTimeFormatOptions): (date: Date) => string {
 	let format: Intl.DateTimeFormat | undefined;
 	return (date) => {
-		format ??= new Intl.DateTimeFormat(lang, options);
+		format ??= new Intl.DateTimeFormat(locale, options);
 		return format.format(date);
 	};
 }
 
-const hourAndMinute = once({ hour: "2-digit", minute: "2-digit" });
-const exactTime = once({ dateStyle: "full", timeStyle: "long" });
-const weekdayAndDay = once({ weekday: "long", day: "numeric", month: "long" });
-const dayOfYear = once({ day: "numeric", month: "long" });
-const dayAndYear = once({ day: "numeric", month: "long", year: "numeric" });
-const weekday = once({ weekday: "short" });
-const shortDay = once({ day: "numeric", month: "short" });
+const hourAndMinute = lazyFormat({ hour: "2-digit", minute: "2-digit" });
+const fullTime = lazyFormat({ dateStyle: "full", timeStyle: "long" });
+const weekdayAndDay = lazyFormat({ weekday: "long", day: "numeric", month: "long" });
+const dayOfYear = lazyFormat({ day: "numeric", month: "long" });
+const dayAndYear = lazyFormat({ day: "numeric", month: "long", year: "numeric" });
+const weekday = lazyFormat({ weekday: "short" });
+const shortDay = lazyFormat({ day: "numeric", month: "short" });
 let relative: Intl.RelativeTimeFormat | undefined;
 
 const DAY = 86_400_000;
 const dayNumber = (date: Date) =>
 	Math.round(Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) / DAY);
 
-/** A number that two times of the same local day share. */
+/** The number of a time's local day. */
 export const dayOf = (iso: string) => dayNumber(new Date(iso));
 const daysAgo = (iso: string) => dayNumber(new Date()) - dayOf(iso);
 
-export const clock = (iso: string) => hourAndMinute(new Date(iso));
-export const exact = (iso: string) => exactTime(new Date(iso));
+export const timeOfDay = (iso: string) => hourAndMinute(new Date(iso));
+export const exactTime = (iso: string) => fullTime(new Date(iso));
 
 export function dayName(iso: string): string {
 	const ago = daysAgo(iso);
 	const date = new Date(iso);
 	if (ago >= 0 && ago < 2) {
-		relative ??= new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
+		relative ??= new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 		const name = relative.format(-ago, "day");
-		return name.charAt(0).toLocaleUpperCase(lang) + name.slice(1);
+		return name.charAt(0).toLocaleUpperCase(locale) + name.slice(1);
 	}
 	if (ago >= 0 && ago < 7) return weekdayAndDay(date);
 	return date.getFullYear() === new Date().getFullYear() ? dayOfYear(date) : dayAndYear(date);
 }
 
-/** The heading that a conversation stands under in the list. */
-export function group(iso: string): string {
+/** The heading above a conversation in the list. */
+export function dateGroup(iso: string): string {
 	const ago = daysAgo(iso);
 	if (ago <= 0) return "Today";
 	if (ago === 1) return "Yesterday";
 	return ago < 8 ? "Previous 7 days" : "Older";
 }
 
-export function short(iso: string): string {
+/** A time in the list: the time of day, the weekday or the date. */
+export function shortTime(iso: string): string {
 	const ago = daysAgo(iso);
-	if (ago <= 1) return clock(iso);
+	if (ago <= 1) return timeOfDay(iso);
 	return ago < 7 ? weekday(new Date(iso)) : shortDay(new Date(iso));
 }
 

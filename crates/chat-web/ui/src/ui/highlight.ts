@@ -24,7 +24,7 @@ import xml from "highlight.js/lib/languages/xml";
 import yaml from "highlight.js/lib/languages/yaml";
 import { createLowlight } from "lowlight";
 
-const low = createLowlight({
+const lowlight = createLowlight({
 	bash,
 	c,
 	cpp,
@@ -50,5 +50,5 @@ const low = createLowlight({
 	xml,
 	yaml,
 });
-export const known = (lang: string) => low.registered(lang);
-export const highlight = (lang: string, text: string) => low.highlight(lang, text);
+export const isKnown = (lang: string) => lowlight.registered(lang);
+export const highlight = (lang: string, text: string) => lowlight.highlight(lang, text);

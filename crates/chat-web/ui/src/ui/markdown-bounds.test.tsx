@@ -5,7 +5,7 @@ import { Markdown } from "./markdown";
 import { readMarkdown } from "./markdown-reader";
 
 /*
- * Whatever a message holds, it is shown, and reading it takes bounded work.
+ * Any message is displayed with bounded work.
  */
 afterEach(cleanup);
 
@@ -36,7 +36,7 @@ const MARKS = [
 	"#",
 	"&",
 ];
-const NOTE = /It is shown as it was written\.$/;
+const NOTE = /It is shown as plain text\.$/;
 
 test.each([...MARKS, "> - ", "- > ", "*a **b ", "[a](", "a_", "\\begin{a}", "|a|b|\n|-|-|\n"])(
 	"a megabyte of %j is shown",
@@ -50,7 +50,7 @@ test.each([...MARKS, "> - ", "- > ", "*a **b ", "[a](", "a_", "\\begin{a}", "|a|
 );
 
 test.each([">", "> ", "- ", "1. ", "> - "])(
-	"%j nested more deeply than people do is shown as it was written, with a note",
+	"%j nested too deeply is shown as plain text, with a note",
 	(mark) => {
 		for (const times of [100, 600, 5_000]) {
 			const container = html(`Before\n\n${mark.repeat(times)} the end`);
@@ -63,7 +63,7 @@ test.each([">", "> ", "- ", "1. ", "> - "])(
 	},
 );
 
-test("any mixture of marks is shown, whole or cut anywhere while it is written, and loses no letter", {
+test("any mixture of marks is displayed, also cut anywhere while it arrives, and loses no letter", {
 	timeout: 60_000,
 }, () => {
 	const piece = fc.oneof(
@@ -89,7 +89,7 @@ test("any mixture of marks is shown, whole or cut anywhere while it is written, 
 	);
 });
 
-test("every beginning of deeply nested text is shown while it is written", () => {
+test("deeply nested text is displayed while it arrives", () => {
 	const text = `${"> ".repeat(40)}${"- ".repeat(40)}${"**a ".repeat(40)}`;
 	const { container, rerender } = render(<Markdown text="" live />);
 	for (let length = 0; length <= text.length; length += 2) {
@@ -98,7 +98,7 @@ test("every beginning of deeply nested text is shown while it is written", () =>
 	}
 });
 
-test("text that cannot be formatted at all is shown as it was written", () => {
+test("text that cannot be formatted at all is shown as plain text", () => {
 	const broken = { toString: () => "not a text" } as unknown as string;
 	expect(html(broken).querySelector(".plain")?.textContent).toBe("not a text");
 });

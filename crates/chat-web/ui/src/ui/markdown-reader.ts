@@ -1,26 +1,26 @@
 import { Lexer, type MarkedOptions, type Token, Tokenizer, type Tokens } from "marked";
 
 /*
- * Reads Markdown into tokens, with bounds: whatever a message holds, reading it neither overflows the stack nor takes longer than in
- * proportion to its length. What is beyond a bound becomes a token `plain`, which is shown as it was written.
+ * Parses Markdown into tokens with bounded work: no message overflows the stack or takes more than
+ * linear time. Text beyond a bound becomes a `plain` token, which is shown without formatting.
  */
 
-/** Quotes and lists inside each other, and marks such as `**` inside each other. People nest a handful. */
-const DEEPEST_BLOCK = 12;
-const DEEPEST_INLINE = 24;
+/** The greatest depth of nested quotes and lists, and of nested marks such as `**`. */
+const MAX_BLOCK_DEPTH = 12;
+const MAX_INLINE_DEPTH = 24;
 /** Characters of one paragraph or cell that are searched for marks. */
-const LONGEST_INLINE = 20_000;
-/** How far from its opening mark a closing mark is searched, and how many opening marks of one text are tried at all. */
-const LONGEST_EMPHASIS = 2_000;
-const MOST_EMPHASES = 10_000;
-/** Characters of a message that are formatted, and blocks. */
-const LONGEST = 100_000;
-const MOST_BLOCKS = 5_000;
-/** Characters of one formula, and of one between single dollar signs. */
-const LONGEST_FORMULA = 10_000;
-const LONGEST_DOLLARS = 500;
+const MAX_INLINE_LENGTH = 20_000;
+/** The greatest distance between opening and closing marks, and how many openings are tried. */
+const MAX_EMPHASIS_LENGTH = 2_000;
+const MAX_EMPHASES = 10_000;
+/** Characters and blocks of a message that are formatted. */
+const MAX_LENGTH = 100_000;
+const MAX_BLOCKS = 5_000;
+/** Characters of a formula, and of a formula between single dollar signs. */
+const MAX_FORMULA_LENGTH = 10_000;
+const MAX_DOLLAR_FORMULA_LENGTH = 500;
 
-/** Text that is shown as it was written: beyond a bound, or mathematics, in which a backslash is a backslash. */
+/** Text without formatting: beyond a bound, or a formula. */
 export interface Verbatim {
 	type: "plain" | "math";
 	raw: string;
@@ -34,13 +34,13 @@ class BoundedTokenizer extends Tokenizer {
 	#inlines = 0;
 	#emphases = 0;
 
-	/** Is tried first at the start of each block: there text beyond a bound is taken as a whole. */
+	/** The first tokenizer that is tried for each block; it takes text beyond a bound as a whole. */
 	override space(src: string): Tokens.Space | undefined {
-		const beyond = this.#depth >= DEEPEST_BLOCK || ++this.#blocks > MOST_BLOCKS;
+		const beyond = this.#depth >= MAX_BLOCK_DEPTH || ++this.#blocks > MAX_BLOCKS;
 		return beyond && src.trim() !== "" ? plain(src) : super.space(src);
 	}
 
-	/** A line of `=` or `-` in a formula makes no heading of what stands before. */
+	/** A line of `=` or `-` within a formula does not turn the text before it into a heading. */
 	override lheading(src: string) {
 		const heading = super.lheading(src);
 		return heading && (interruption(src) ?? heading.raw.length) >= heading.raw.length
@@ -57,16 +57,16 @@ class BoundedTokenizer extends Tokenizer {
 	}
 
 	override emStrong(src: string, masked: string, before?: string) {
-		if (++this.#emphases > MOST_EMPHASES) return undefined;
-		const near = src.slice(0, LONGEST_EMPHASIS);
+		if (++this.#emphases > MAX_EMPHASES) return undefined;
+		const near = src.slice(0, MAX_EMPHASIS_LENGTH);
 		return this.#inInline(() =>
 			super.emStrong(near, masked.slice(-src.length).slice(0, near.length), before),
 		);
 	}
 
 	override del(src: string, masked: string, before?: string) {
-		if (++this.#emphases > MOST_EMPHASES) return undefined;
-		const near = src.slice(0, LONGEST_EMPHASIS);
+		if (++this.#emphases > MAX_EMPHASES) return undefined;
+		const near = src.slice(0, MAX_EMPHASIS_LENGTH);
 		return this.#inInline(() =>
 			super.del(near, masked.slice(-src.length).slice(0, near.length), before),
 		);
@@ -90,7 +90,7 @@ class BoundedTokenizer extends Tokenizer {
 	}
 
 	#inInline<T>(read: () => T): T | undefined {
-		if (this.#inlines >= DEEPEST_INLINE) return undefined;
+		if (this.#inlines >= MAX_INLINE_DEPTH) return undefined;
 		this.#inlines++;
 		try {
 			return read();
@@ -111,7 +111,7 @@ class BoundedLexer extends Lexer {
 	}
 
 	override inlineTokens(src: string, tokens: Token[] = []): Token[] {
-		if (src.length > LONGEST_INLINE) {
+		if (src.length > MAX_INLINE_LENGTH) {
 			tokens.push(plain(src));
 			return tokens;
 		}
@@ -125,21 +125,24 @@ class BoundedLexer extends Lexer {
 	}
 }
 
-/** Hides the formulas of `source` where marks of emphasis are searched. */
+/** Masks the formulas of `source`, so that no mark of emphasis is found in them. */
 function withoutFormulas(masked: string, source: string, live: boolean): string {
 	if (masked.length !== source.length || !/\$|\\[([b]/.test(source)) return masked;
 	let hidden = "";
 	for (const opening of source.matchAll(/`+|\\[\s\S]|\$+/g)) {
 		if (opening.index < hidden.length || opening[0].startsWith("`")) continue;
-		const length = formulaEnd(source.slice(opening.index, opening.index + LONGEST_FORMULA), live);
+		const length = formulaEnd(
+			source.slice(opening.index, opening.index + MAX_FORMULA_LENGTH),
+			live,
+		);
 		if (length > 0) hidden += masked.slice(hidden.length, opening.index) + "+".repeat(length);
 	}
 	return hidden + masked.slice(hidden.length);
 }
 
-/** The end of a formula that begins at the start of `src`; 0 if none does. */
+/** The length of the formula at the start of `src`; 0 if there is none. */
 function formulaEnd(src: string, live: boolean): number {
-	const near = src.slice(0, LONGEST_FORMULA);
+	const near = src.slice(0, MAX_FORMULA_LENGTH);
 	const environment = /^\\begin\{([a-zA-Z]+\*?)\}/.exec(near);
 	const opening = environment?.[0] ?? /^(?:\$\$|\\\[|\\\()/.exec(near)?.[0];
 	if (opening) {
@@ -148,24 +151,26 @@ function formulaEnd(src: string, live: boolean): number {
 			: { $$: "$$", "\\[": "\\]", "\\(": "\\)" }[opening as "$$" | "\\[" | "\\("];
 		const at = near.indexOf(closing, opening.length);
 		if (at >= 0) return at === opening.length ? 0 : at + closing.length;
-		// A formula that is being written is one already.
+		// The end of the formula may still arrive.
 		return live && near.length === src.length ? src.length : 0;
 	}
-	// As in Pandoc: no space inside the dollar signs and no digit after them, so that prices are prices.
+	// As in Pandoc, no space inside the dollar signs and no digit behind them: otherwise prices
+	// would be formulas.
 	return (
 		/^\$(?![\s$])(?:\\[\s\S]|[^\\$`\n]|\n(?!\s*\n))*?(?:\\[\s\S]|[^\\\s$`])\$(?!\d)/.exec(
-			near.slice(0, LONGEST_DOLLARS),
+			near.slice(0, MAX_DOLLAR_FORMULA_LENGTH),
 		)?.[0].length ?? 0
 	);
 }
 
 const OPENING_BLOCK = /\n {0,3}(?=\$\$|\\\[|\\begin\{)/;
 
-/** Where a formula may interrupt the paragraph that `src` begins with. */
+/** The index at which a formula may interrupt the paragraph at the start of `src`. */
 function interruption(src: string): number | undefined {
 	const end = src.indexOf("\n\n");
-	return OPENING_BLOCK.exec(src.slice(0, end < 0 ? LONGEST_INLINE : Math.min(end, LONGEST_INLINE)))
-		?.index;
+	return OPENING_BLOCK.exec(
+		src.slice(0, end < 0 ? MAX_INLINE_LENGTH : Math.min(end, MAX_INLINE_LENGTH)),
+	)?.index;
 }
 
 function options(live: boolean): MarkedOptions {
@@ -179,14 +184,14 @@ function options(live: boolean): MarkedOptions {
 			renderers: {},
 			childTokens: {},
 			inline: [(src) => (/^[$\\]/.test(src) ? math(formulaEnd(src, live), src) : undefined)],
-			// Text ends at a backslash anyway.
+			// Marked ends a text at a backslash by itself.
 			startInline: [(src) => (src.includes("$") ? src.indexOf("$") : undefined)],
 			block: [
 				(src) => {
 					const [indent] = /^ {0,3}(?=\$\$|\\\[|\\begin\{)/.exec(src) ?? [];
 					if (indent === undefined) return undefined;
 					const length = formulaEnd(src.slice(indent.length), live);
-					// Words behind it make it a part of a paragraph.
+					// A formula with text behind it belongs to a paragraph.
 					const rest = /^[ \t]*(?:\n|$)/.exec(src.slice(indent.length + length));
 					return length > 0 && rest
 						? math(indent.length + length + rest[0].length, src)
@@ -198,16 +203,18 @@ function options(live: boolean): MarkedOptions {
 	} as MarkedOptions;
 }
 
-/** The tokens of a text; their `raw` put together is the text. `live`: its end is still being written. */
+/** Parses a text. The `raw` texts of the tokens make up the text. `live`: more of it may arrive. */
 export function readMarkdown(text: string, live = false): Token[] {
 	const formatted =
-		text.length <= LONGEST ? text : text.slice(0, text.lastIndexOf("\n", LONGEST) + 1 || LONGEST);
+		text.length <= MAX_LENGTH
+			? text
+			: text.slice(0, text.lastIndexOf("\n", MAX_LENGTH) + 1 || MAX_LENGTH);
 	const tokens: Token[] = new BoundedLexer(live).lex(formatted);
 	if (formatted.length < text.length) tokens.push(plain(text.slice(formatted.length)));
 	return tokens;
 }
 
-/** Whether any part of it is beyond a bound. */
+/** Whether any part of the text is beyond a bound. */
 export function isLimited(tokens: Token[]): boolean {
 	return tokens.some((token) => {
 		if ((token.type as string) === "plain") return true;
@@ -224,7 +231,7 @@ export function isLimited(tokens: Token[]): boolean {
 	});
 }
 
-/** Whether a text ends with a formula, which may still be written. */
+/** Whether a token ends with a formula, whose end may still arrive. */
 export function endsInFormula(token: Token): boolean {
 	if ((token.type as string) === "math") return true;
 	const inner = token as { tokens?: Token[]; items?: Token[] };

@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "vitest";
 import { Markdown } from "./markdown";
 
 /*
- * What of a text stays as it was written: formulas, line breaks, and the direction of each block.
+ * Formulas, line breaks and the direction of each block stay as they are in the text.
  */
 afterEach(cleanup);
 
@@ -18,7 +18,7 @@ test.each([
 	["\\[\nx\n=\n\\begin{pmatrix} a & b \\\\ c & d \\end{pmatrix}\n\\]", "p"],
 	["$$\n- a \\\\\n+ b\n\n- c\n$$", "p"],
 	["\\begin{align*}\na &= b \\\\\nc &= d\n\\end{align*}", "p"],
-])("the formula %j stays as it is", (formula, element) => {
+])("the formula %j is shown unchanged", (formula, element) => {
 	const within = [
 		`Before:\n${formula}\nafter **bold**`,
 		...(formula.includes("\n") ? [] : [`- item ${formula}`]),
@@ -32,7 +32,7 @@ test.each([
 	expect(html(formula).querySelector(".math")?.localName).toBe(element);
 });
 
-test("a formula within emphasis, a cell or a sentence is one", () => {
+test("formulas are recognised within emphasis, cells and sentences", () => {
 	const container = html(
 		"*so $a*b$ it is* and \\(c\\), $d$.\n\n| $e_1$ | f |\n|---|---|\n| \\(g\\) | h |",
 	);
@@ -47,7 +47,7 @@ test("a formula within emphasis, a cell or a sentence is one", () => {
 });
 
 test.each(["It costs $5 and $10.", "$5-$10", "US$ 3 or $ 4", "$HOME and $PATH", "a $ alone"])(
-	"%j holds no formula",
+	"%j contains no formula",
 	(text) => {
 		expect(html(text).querySelector(".math")).toBeNull();
 		expect(html(text).querySelector("p")?.textContent).toBe(text);
@@ -58,7 +58,7 @@ test("a formula in code is code", () => {
 	expect(html("`$a$` and\n\n```\n$$\nb\n$$\n```").querySelector(".math")).toBeNull();
 });
 
-test("a formula that is being written keeps its backslashes", () => {
+test("a formula keeps its backslashes while it arrives", () => {
 	const text = "So:\n\n\\[ \\frac{a}{b} \\\\ c_1 \\, d \\]";
 	for (let length = 8; length <= text.length; length++) {
 		const shown = html(text.slice(0, length), true).querySelector(".md")?.lastElementChild
@@ -68,12 +68,12 @@ test("a formula that is being written keeps its backslashes", () => {
 	}
 });
 
-test("line breaks of an answer are line breaks", () => {
+test("line breaks of an answer are kept", () => {
 	expect(html("Step 1\nStep 2\nStep 3").querySelectorAll("br")).toHaveLength(2);
 	expect(html("- a\n  b").querySelectorAll("li br")).toHaveLength(1);
 });
 
-test("each block runs in the direction of its own first letter", () => {
+test("each block has the direction of its first letter", () => {
 	const container = html(
 		"OK! Fine.\n\nمرحبا بكم.\n\n- one\n- واحد\n\n> اقتباس\n\n| اسم | x |\n|---|---|\n| ا | b |\n\n# عنوان",
 	);

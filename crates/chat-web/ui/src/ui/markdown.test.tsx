@@ -44,7 +44,7 @@ test("nothing unsafe becomes an element or an address", () => {
 	expect(container.textContent).toContain("<img src=x onerror=alert(1)>");
 });
 
-test("addresses are read as browsers read them", () => {
+test("addresses are parsed as browsers parse them", () => {
 	for (const bad of [
 		"javascript:x",
 		"jav&#x61;script:x",
@@ -59,7 +59,7 @@ test("addresses are read as browsers read them", () => {
 	expect(safeHref("mailto:a@b.test")).toBe("mailto:a@b.test");
 });
 
-test("entities that are no characters are replaced", () => {
+test("entities that are not characters are replaced", () => {
 	expect(decode("&lt;&#60;&#x3C;&unknown;&#0;&#xD800;&#1114112;")).toBe(
 		"<<<&unknown;\ufffd\ufffd\ufffd",
 	);
@@ -76,7 +76,7 @@ test("pictures are shown from allowed origins only", () => {
 	expect(container.querySelectorAll("a")).toHaveLength(2);
 });
 
-test("text that comes piece by piece ends as the whole does", () => {
+test("text that arrives in pieces ends up the same as the whole text", () => {
 	for (const text of SAMPLES) {
 		const whole = html(text).innerHTML;
 		cleanup();
@@ -89,7 +89,7 @@ test("text that comes piece by piece ends as the whole does", () => {
 	}
 });
 
-test("text that is cut anywhere is shown", () => {
+test("text that is cut anywhere is displayed", () => {
 	for (const text of SAMPLES) {
 		for (let length = 1; length < text.length; length++) {
 			expect(html(text.slice(0, length), true).firstElementChild?.className).toBe("md live");

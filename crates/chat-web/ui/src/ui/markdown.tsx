@@ -3,14 +3,15 @@ import { type ComponentChild, h } from "preact";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import remend from "remend";
 import { settings } from "../session/session";
-import { Boundary, Plain } from "./boundary";
 import { CodeBlock } from "./code";
-import { direction } from "./direction";
+import { ErrorBoundary } from "./error-boundary";
 import { endsInFormula, isLimited, readMarkdown } from "./markdown-reader";
+import { PlainText } from "./plain-text";
+import { textDirection } from "./text-direction";
 
 /*
- * Markdown becomes elements, never a text of HTML: nothing in the page writes innerHTML, so it runs under
- * `require-trusted-types-for 'script'`, and HTML in a message shows as the text that it is.
+ * Markdown becomes elements, never HTML text: the page runs under `require-trusted-types-for
+ * 'script'`, and HTML in a message is shown as text.
  */
 const ENTITIES: Record<string, string> = {
 	amp: "&",
@@ -41,7 +42,7 @@ export function decode(text: string): string {
 	});
 }
 
-/** The address of a link, unless following it could run a script. */
+/** The address of a link; `null` if following it could run a script. */
 export function safeHref(href: string): string | null {
 	try {
 		const url = new URL(decode(href), location.origin);
@@ -63,7 +64,10 @@ function Link({ token }: { token: Tokens.Link }) {
 	);
 }
 
-/** A picture from elsewhere would tell a stranger that this message was read: only from allowed origins it is shown, else it is a link. */
+/**
+ * A picture from an allowed origin, else a link: loading a picture reveals to its server that the
+ * message was read.
+ */
 function Picture({ token }: { token: Tokens.Image }) {
 	const href = safeHref(token.href);
 	if (!href) return <>{token.text}</>;
@@ -134,25 +138,25 @@ function item(list: Tokens.ListItem): ComponentChild[] {
 
 const aligned = (cell: Tokens.TableCell) => (cell.align ? `al-${cell.align}` : undefined);
 
-/** Marks the edges of a table that are out of sight. */
+/** Marks the edges of a table behind which cells are hidden. */
 function useCutEdges() {
 	const box = useRef<HTMLDivElement>(null);
 	useLayoutEffect(() => {
 		const element = box.current;
 		if (!element || !("ResizeObserver" in window)) return;
-		const look = () => {
+		const mark = () => {
 			const hidden = element.scrollWidth - element.clientWidth;
 			const before = Math.abs(element.scrollLeft);
 			element.dataset.cut =
 				`${before > 1 ? "start" : ""} ${hidden - before > 1 ? "end" : ""}`.trim();
 		};
-		const resized = new ResizeObserver(look);
+		const resized = new ResizeObserver(mark);
 		resized.observe(element);
 		if (element.firstElementChild) resized.observe(element.firstElementChild);
-		element.addEventListener("scroll", look, { passive: true });
+		element.addEventListener("scroll", mark, { passive: true });
 		return () => {
 			resized.disconnect();
-			element.removeEventListener("scroll", look);
+			element.removeEventListener("scroll", mark);
 		};
 	}, []);
 	return box;
@@ -166,7 +170,7 @@ function Table({ token }: { token: Tokens.Table }) {
 			tabIndex={0}
 			role="group"
 			aria-label="Table"
-			dir={direction(token.raw)}
+			dir={textDirection(token.raw)}
 		>
 			<table>
 				<thead>
@@ -194,7 +198,10 @@ function Table({ token }: { token: Tokens.Table }) {
 	);
 }
 
-/** `levels`: the depths of headings in this text, in order. The first becomes an h4, so that the page's outline has no gaps. */
+/**
+ * `levels`: the depths of the text's headings, sorted. The first becomes an h4, so that the outline
+ * of the page has no gaps.
+ */
 function block(token: Token, open = false, levels = ""): ComponentChild {
 	switch (token.type) {
 		case "space":
@@ -210,7 +217,7 @@ function block(token: Token, open = false, levels = ""): ComponentChild {
 			return <p dir="auto">{inline((token as Tokens.Text).tokens ?? [token])}</p>;
 		case "blockquote":
 			return (
-				<blockquote dir={direction(token.raw)}>
+				<blockquote dir={textDirection(token.raw)}>
 					{token.tokens?.map((inner) => block(inner))}
 				</blockquote>
 			);
@@ -220,7 +227,7 @@ function block(token: Token, open = false, levels = ""): ComponentChild {
 			return <CodeBlock text={token.text} lang={token.lang ?? ""} open={open} />;
 		case "list": {
 			const items = (token as Tokens.List).items.map((entry, key) => (
-				<li key={key} dir={direction(entry.text)} class={entry.task ? "task" : undefined}>
+				<li key={key} dir={textDirection(entry.text)} class={entry.task ? "task" : undefined}>
 					{item(entry)}
 				</li>
 			));
@@ -249,7 +256,7 @@ function block(token: Token, open = false, levels = ""): ComponentChild {
 	}
 }
 
-/** `references`: what links by reference mean, which may be said anywhere in the text. */
+/** `references`: the targets of reference links, which may be defined anywhere in the text. */
 function Block({
 	token,
 	open,
@@ -267,7 +274,7 @@ function Block({
 	);
 }
 
-/** While text arrives only its tail is read again: a block that another one follows does not change any more. */
+/** While text arrives, only its last two blocks are parsed again: earlier blocks do not change. */
 function useTokens(text: string, live: boolean): Token[] {
 	const last = useRef<{ text: string; tokens: Token[] }>({ text: "", tokens: [] });
 	return useMemo(() => {
@@ -282,7 +289,7 @@ function useTokens(text: string, live: boolean): Token[] {
 		}
 		last.current = { text, tokens };
 		const tail = tokens.at(-1);
-		// What is opened and not closed yet shows as if it were.
+		// Marks without their closing mark are displayed as if it had arrived.
 		return live && tail && tail.type !== "code" && !endsInFormula(tail)
 			? [...tokens.slice(0, -1), ...readMarkdown(remend(tail.raw, { katex: false }), live)]
 			: tokens;
@@ -290,11 +297,11 @@ function useTokens(text: string, live: boolean): Token[] {
 }
 
 const UNFORMATTED =
-	"A part of this is too long, or nested too deeply, to be formatted. It is shown as it was written.";
+	"A part of this text is too long or too deeply nested to be formatted. It is shown as plain text.";
 
-function Formatted({ text: written, live }: { text: string; live: boolean }) {
-	// As the reader of Markdown counts them, one character ends a line.
-	const text = useMemo(() => written.replace(/\r\n?/g, "\n"), [written]);
+function Formatted({ text: source, live }: { text: string; live: boolean }) {
+	// The parser counts one character per line end.
+	const text = useMemo(() => source.replace(/\r\n?/g, "\n"), [source]);
 	const tokens = useTokens(text, live);
 	const depths = tokens
 		.filter((token) => token.type === "heading")
@@ -305,7 +312,7 @@ function Formatted({ text: written, live }: { text: string; live: boolean }) {
 		: tokens.map((token) => (token.type === "def" ? token.raw : "")).join("");
 	const limited = useMemo(() => isLimited(tokens), [tokens]);
 	return (
-		<div class={live ? "md live" : "md"} dir={direction(text)}>
+		<div class={live ? "md live" : "md"} dir={textDirection(text)}>
 			{tokens.map((token, key) => (
 				<Block
 					key={key}
@@ -322,13 +329,16 @@ function Formatted({ text: written, live }: { text: string; live: boolean }) {
 
 export function Markdown({ text, live = false }: { text: string; live?: boolean }) {
 	return (
-		<Boundary
+		<ErrorBoundary
 			of={text}
 			fallback={() => (
-				<Plain text={text} note="This could not be formatted. It is shown as it was written." />
+				<PlainText
+					text={text}
+					note="This text could not be formatted. It is shown as plain text."
+				/>
 			)}
 		>
 			<Formatted text={text} live={live} />
-		</Boundary>
+		</ErrorBoundary>
 	);
 }

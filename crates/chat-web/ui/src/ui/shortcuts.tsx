@@ -1,45 +1,46 @@
 import { signal } from "@preact/signals";
-import { cancel, go, running } from "../state/conversation";
-import { Dialog } from "./bits";
-import { field } from "./composer";
-import { composing } from "./keys";
+import type { ChatStore } from "../state/chat-store";
+import { composerField } from "./composer";
+import { Dialog } from "./dialog";
+import { isComposing } from "./keyboard";
 
-const open = signal(false);
+const isDialogOpen = signal(false);
 
 export function showShortcuts() {
-	open.value = true;
+	isDialogOpen.value = true;
 }
 
-const SHORTCUTS: [keys: string[], what: string][] = [
+const SHORTCUTS: [keys: string[], action: string][] = [
 	[["Enter"], "Send"],
 	[["Shift", "Enter"], "New line"],
-	[["Esc"], "Stop the answer, or close what is open"],
+	[["Esc"], "Stop the answer, or close an open menu or dialog"],
 	[["/"], "Go to the message field"],
 	[["Ctrl", "K"], "Find a conversation"],
 	[["Ctrl", "Shift", "O"], "New conversation"],
-	[["Alt", "↑"], "Message before"],
-	[["Alt", "↓"], "Message after"],
-	[["?"], "This list"],
+	[["Alt", "↑"], "Previous message"],
+	[["Alt", "↓"], "Next message"],
+	[["?"], "Show this list"],
 ];
 
+/** The dialog that lists the keyboard shortcuts. */
 export function Shortcuts() {
-	if (!open.value) return null;
+	if (!isDialogOpen.value) return null;
 	return (
 		<Dialog
 			title="Keyboard shortcuts"
 			onClose={() => {
-				open.value = false;
+				isDialogOpen.value = false;
 			}}
 		>
 			<dl class="keys">
-				{SHORTCUTS.map(([keys, what]) => (
-					<div key={what}>
+				{SHORTCUTS.map(([keys, action]) => (
+					<div key={action}>
 						<dt>
 							{keys.map((key) => (
 								<kbd key={key}>{key}</kbd>
 							))}
 						</dt>
-						<dd>{what}</dd>
+						<dd>{action}</dd>
 					</div>
 				))}
 			</dl>
@@ -50,35 +51,43 @@ export function Shortcuts() {
 const isField = (target: EventTarget | null) =>
 	target instanceof HTMLElement && /^(INPUT|TEXTAREA)$/.test(target.tagName);
 
-function step(by: number) {
+/** Moves the focus to the message before or after the focused one. */
+function moveMessageFocus(offset: -1 | 1) {
 	const all = [...document.querySelectorAll<HTMLElement>(".msg")];
-	const at = all.indexOf(document.activeElement?.closest(".msg") as HTMLElement);
-	const to = all[at < 0 ? all.length - 1 : at + by];
-	to?.focus();
-	to?.scrollIntoView({ block: "nearest" });
+	const focused = all.indexOf(document.activeElement?.closest(".msg") as HTMLElement);
+	const target = all[focused < 0 ? all.length - 1 : focused + offset];
+	target?.focus();
+	target?.scrollIntoView({ block: "nearest" });
 }
 
-/** What the keys do; `list` shows or hides the list of conversations. */
-export function onKey(event: KeyboardEvent, list: { open: () => void; close: () => boolean }) {
-	if (composing(event)) return;
+/** The list of conversations, as far as the shortcuts control it. */
+interface ListControl {
+	open: () => void;
+	/** Closes the list; returns whether it covered the page. */
+	close: () => boolean;
+}
+
+/** Runs the shortcut of a key, if it has one. */
+export function handleShortcut(event: KeyboardEvent, chat: ChatStore, list: ListControl) {
+	if (isComposing(event)) return;
 	const control = event.metaKey || event.ctrlKey;
 	const key = event.key.toLowerCase();
-	const act = (run: () => void) => {
+	const run = (action: () => void) => {
 		event.preventDefault();
-		run();
+		action();
 	};
-	if (control && event.shiftKey && key === "o") act(() => go(null));
+	if (control && event.shiftKey && key === "o") run(() => void chat.navigateTo(null));
 	else if (control && key === "k") {
-		act(list.open);
-		// Once the list is there, and before the next key.
+		run(list.open);
+		// The list is drawn before this microtask, and the next key arrives after it.
 		queueMicrotask(() => document.getElementById("find")?.focus());
 	} else if (key === "escape") {
-		const run = running.peek();
-		// In another field, Escape is about that field.
-		const elsewhere = isField(event.target) && event.target !== field();
-		if (!list.close() && run && !elsewhere) act(() => void cancel(run.id));
+		const unfinished = chat.unfinishedTurn.peek();
+		// In another field, Escape concerns that field alone.
+		const isInOtherField = isField(event.target) && event.target !== composerField();
+		if (!list.close() && unfinished && !isInOtherField) run(() => void chat.cancel(unfinished.id));
 	} else if (event.altKey && (key === "arrowup" || key === "arrowdown"))
-		act(() => step(key === "arrowup" ? -1 : 1));
-	else if (key === "/" && !isField(event.target)) act(() => field()?.focus());
-	else if (key === "?" && !isField(event.target)) act(showShortcuts);
+		run(() => moveMessageFocus(key === "arrowup" ? -1 : 1));
+	else if (key === "/" && !isField(event.target)) run(() => composerField()?.focus());
+	else if (key === "?" && !isField(event.target)) run(showShortcuts);
 }

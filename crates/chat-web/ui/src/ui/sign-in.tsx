@@ -1,15 +1,15 @@
 import { useRef } from "preact/hooks";
-import { embedded, leaveToSignIn, settings, signIn, signInTrouble } from "../session/session";
+import { isEmbedded, redirectToSignIn, settings, signIn, signInTrouble } from "../session/session";
 import { Mark } from "./icons";
 
-function Paste() {
+function TokenForm() {
 	const input = useRef<HTMLInputElement>(null);
 	return (
 		<form
 			class="sign-in-form"
 			onSubmit={(event) => {
 				event.preventDefault();
-				if (input.current && !signIn(input.current.value, !embedded)) input.current.select();
+				if (input.current && !signIn(input.current.value)) input.current.select();
 			}}
 		>
 			<label for="token">Token</label>
@@ -28,12 +28,12 @@ function Paste() {
 	);
 }
 
-function How() {
-	const by = settings.value?.sign_in;
-	if (embedded) return <p role="status">Waiting for the page around this one to sign you in.</p>;
-	if (by?.by === "address") {
+function SignInMethod() {
+	const method = settings.value?.sign_in;
+	if (isEmbedded) return <p role="status">Waiting for the embedding page to sign you in.</p>;
+	if (method?.by === "address") {
 		return (
-			<button type="button" class="btn primary" onClick={() => leaveToSignIn(by.url)}>
+			<button type="button" class="btn primary" onClick={() => redirectToSignIn(method.url)}>
 				Sign in
 			</button>
 		);
@@ -41,16 +41,16 @@ function How() {
 	return (
 		<>
 			<p>
-				{by?.by === "code"
-					? "Open the address that the server printed when it started: it signs one browser in. Or paste the token that stands below it."
+				{method?.by === "code"
+					? "Open the address that the server printed when it started: it signs one browser in. Or paste the token that it printed below."
 					: "Paste the access token that you were given."}
 			</p>
-			<Paste />
+			<TokenForm />
 		</>
 	);
 }
 
-/** Covers the page while nobody is signed in; what was on it stays behind. */
+/** The sign-in form. It covers the chat while no user is signed in. */
 export function SignIn() {
 	return (
 		<main class="sign-in">
@@ -62,7 +62,7 @@ export function SignIn() {
 						{signInTrouble.value}
 					</p>
 				)}
-				<How />
+				<SignInMethod />
 			</div>
 		</main>
 	);

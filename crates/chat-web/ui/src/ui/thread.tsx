@@ -1,24 +1,29 @@
 import { Fragment, type RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { settings } from "../session/session";
-import { go, load, loadEarlier, type Open, open, running, send } from "../state/conversation";
-import { link } from "../state/link";
-import { Boundary } from "./boundary";
+import { connectivity } from "../state/connectivity";
+import type { ConversationSession } from "../state/conversation-session";
+import { useChat } from "./chat-context";
 import { Composer } from "./composer";
+import { ErrorBoundary } from "./error-boundary";
 import { dayName, dayOf } from "./format";
 import { Alert, ArrowDown, Mark, Plus, Redo, Spinner } from "./icons";
-import { useAnchor, useKeepPlace } from "./place";
-import { Question, TurnView } from "./turn";
+import { usePrependAnchor, useScrollAnchor } from "./scroll-anchor";
+import { TurnView } from "./turn";
+import { UserMessage } from "./user-message";
 
-const END = 40;
+/** Distances from the end, in pixels: up to `AT_END` the end is in view, beyond `FAR` the jump button is. */
+const AT_END = 40;
 const FAR = 160;
+/** Small movements of the scroll position come from rounding, not from the user. */
+const ROUNDING = 2;
 
-/** Keeps the end in view while text arrives, until the reader scrolls up. */
-function useStick(shown: Open, there: boolean) {
+/** Keeps the end in view while text arrives, until the user scrolls up. */
+function useStickToEnd(active: ConversationSession, isShown: boolean) {
 	const box = useRef<HTMLDivElement>(null);
 	const inner = useRef<HTMLDivElement>(null);
 	const stuck = useRef(true);
-	const [away, setAway] = useState(false);
+	const [isAway, setAway] = useState(false);
 	useLayoutEffect(() => {
 		const [outside, inside] = [box.current, inner.current];
 		if (!outside || !inside) return;
@@ -28,8 +33,8 @@ function useStick(shown: Open, there: boolean) {
 		let top = outside.scrollTop;
 		const scrolled = () => {
 			const below = outside.scrollHeight - outside.scrollTop - outside.clientHeight;
-			if (outside.scrollTop < top - 2 && below > END) stuck.current = false;
-			else if (below < END) stuck.current = true;
+			if (outside.scrollTop < top - ROUNDING && below > AT_END) stuck.current = false;
+			else if (below < AT_END) stuck.current = true;
 			top = outside.scrollTop;
 			setAway(!stuck.current && below > FAR);
 		};
@@ -43,58 +48,60 @@ function useStick(shown: Open, there: boolean) {
 			resized.disconnect();
 			outside.removeEventListener("scroll", scrolled);
 		};
-	}, [shown, there]);
-	useAnchor(box, inner, stuck, [shown, there]);
-	const toEnd = () => {
+	}, [active, isShown]);
+	useScrollAnchor(box, inner, stuck, [active, isShown]);
+	const scrollToEnd = () => {
 		stuck.current = true;
 		setAway(false);
 		const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
 		box.current?.scrollTo({ top: box.current.scrollHeight, behavior });
 	};
-	return { box, inner, away, toEnd, stuck };
+	return { box, inner, isAway, scrollToEnd, stuck };
 }
 
-/** Reads the page before when its place comes near. */
-function Earlier({ box }: { box: RefObject<HTMLDivElement | null> }) {
-	const shown = open.value;
-	const mark = useRef<HTMLDivElement>(null);
+/** Reads earlier messages when the user scrolls near the first one. */
+function EarlierMessages({ box }: { box: RefObject<HTMLDivElement | null> }) {
+	const active = useChat().activeConversation.value;
+	const marker = useRef<HTMLDivElement>(null);
 	useEffect(() => {
-		const near = (entries: IntersectionObserverEntry[]) => {
-			if (entries[0]?.isIntersecting && !open.peek().loading.peek()) void loadEarlier();
+		const loadIfNear = (entries: IntersectionObserverEntry[]) => {
+			if (entries[0]?.isIntersecting && !active.isLoading.peek()) void active.loadEarlier();
 		};
-		const observer = new IntersectionObserver(near, {
+		const observer = new IntersectionObserver(loadIfNear, {
 			root: box.current,
 			rootMargin: "600px 0px 0px",
 		});
-		if (mark.current) observer.observe(mark.current);
+		if (marker.current) observer.observe(marker.current);
 		return () => observer.disconnect();
-	}, [shown.turns.value.length]);
+	}, [active, active.turns.value.length]);
 	return (
-		<div class="earlier" ref={mark}>
+		<div class="earlier" ref={marker}>
 			<button
 				type="button"
 				class="text-btn"
-				onClick={() => void loadEarlier()}
-				disabled={shown.loading.value}
+				onClick={() => void active.loadEarlier()}
+				disabled={active.isLoading.value}
 			>
-				{shown.loading.value ? "Loading earlier messages" : "Show earlier messages"}
+				{active.isLoading.value ? "Loading earlier messages" : "Show earlier messages"}
 			</button>
-			<p class="only-print">The conversation began earlier than this.</p>
+			<p class="only-print">Earlier messages are not printed.</p>
 		</div>
 	);
 }
 
-function Start() {
+/** A new conversation, with suggestions. */
+function NewConversation() {
+	const active = useChat().activeConversation.value;
 	return (
 		<div class="start">
 			<Mark size={44} />
 			<h2>What can I help with today?</h2>
-			<LinkBanner />
+			<ConnectionBanner />
 			<Composer />
 			<ul class="hints" aria-label="Suggestions">
 				{settings.value?.suggestions.map((suggestion) => (
 					<li key={suggestion}>
-						<button type="button" onClick={() => void send(suggestion)}>
+						<button type="button" onClick={() => void active.send(suggestion)}>
 							{suggestion}
 						</button>
 					</li>
@@ -119,17 +126,17 @@ const Day = ({ at }: { at: string }) => (
 	</h2>
 );
 
-/** What stands in the way of news. */
-function LinkBanner() {
-	const shown = open.value;
-	const text =
-		link.value === "offline"
-			? "You are offline. What you write is kept."
-			: running.value && !shown.connected.value
-				? "The connection is lost. The answer goes on at the server."
-				: link.value === "away"
-					? "The server does not answer. Trying again."
-					: null;
+function connectionTrouble(isStreamLost: boolean): string | null {
+	if (connectivity.value === "offline") return "You are offline. Your draft is kept.";
+	if (isStreamLost) return "The connection is lost. The server continues the answer.";
+	return connectivity.value === "unreachable" ? "The server does not answer. Trying again." : null;
+}
+
+/** Says why changes do not arrive at the moment. */
+function ConnectionBanner() {
+	const chat = useChat();
+	const { isConnected } = chat.activeConversation.value;
+	const text = connectionTrouble(chat.unfinishedTurn.value !== null && !isConnected.value);
 	return (
 		text && (
 			<p class="link" role="status">
@@ -139,19 +146,22 @@ function LinkBanner() {
 	);
 }
 
-function Trouble({ shown }: { shown: Open }) {
-	const trouble = shown.trouble.value;
+/** The error of loading the conversation, and the action that helps. */
+function LoadTrouble() {
+	const chat = useChat();
+	const active = chat.activeConversation.value;
+	const trouble = active.trouble.value;
 	return (
 		trouble && (
 			<div class="state" role="alert">
 				<Alert size={22} />
 				<p>{trouble.text}</p>
-				{trouble.gone ? (
-					<button type="button" class="btn" onClick={() => go(null)}>
+				{trouble.isGone ? (
+					<button type="button" class="btn" onClick={() => void chat.navigateTo(null)}>
 						<Plus size={16} /> New conversation
 					</button>
 				) : (
-					<button type="button" class="btn" onClick={() => void load(shown)}>
+					<button type="button" class="btn" onClick={() => void active.load()}>
 						<Redo size={16} /> Try again
 					</button>
 				)}
@@ -160,29 +170,28 @@ function Trouble({ shown }: { shown: Open }) {
 	);
 }
 
+/** The active conversation and the composer. */
 export function ThreadView() {
-	const shown = open.value;
-	const turns = shown.turns.value;
-	const sending = shown.sending.value;
-	const { box, inner, away, toEnd, stuck } = useStick(
-		shown,
-		shown.id.value !== null || sending !== null,
-	);
-	useKeepPlace(box, turns[0]?.peek().id);
-	// Who sends something looks at the end.
+	const active = useChat().activeConversation.value;
+	const turns = active.turns.value;
+	const sending = active.sending.value;
+	const isShown = active.id.value !== null || sending !== null;
+	const { box, inner, isAway, scrollToEnd, stuck } = useStickToEnd(active, isShown);
+	usePrependAnchor(box, turns[0]?.peek().id);
+	// A user who sends a message wants to see it.
 	useLayoutEffect(() => {
 		if (sending && box.current) {
 			stuck.current = true;
 			box.current.scrollTop = box.current.scrollHeight;
 		}
 	}, [sending]);
-	if (!shown.id.value && !sending) return <Start />;
+	if (!isShown) return <NewConversation />;
 	return (
 		<>
 			<div class="scroll" ref={box} tabIndex={0} role="region" aria-label="Conversation">
 				<div class="column" ref={inner}>
-					<Trouble shown={shown} />
-					{shown.loading.value && turns.length === 0 && (
+					<LoadTrouble />
+					{active.isLoading.value && turns.length === 0 && (
 						<>
 							<p class="sr" role="status">
 								Loading the conversation
@@ -190,35 +199,35 @@ export function ThreadView() {
 							<Skeleton />
 						</>
 					)}
-					{shown.earlier.value && <Earlier box={box} />}
-					{turns.map((turn, at) => {
-						const when = turn.peek().question?.at ?? turn.peek().answeredAt;
-						const before = turns[at - 1]?.peek().question?.at;
-						const newDay = when && (!before || dayOf(before) !== dayOf(when));
+					{active.earlierCursor.value && <EarlierMessages box={box} />}
+					{turns.map((turn, index) => {
+						const at = turn.peek().question?.at ?? turn.peek().answeredAt;
+						const previous = turns[index - 1]?.peek().question?.at;
+						const startsDay = at && (!previous || dayOf(previous) !== dayOf(at));
 						return (
 							<Fragment key={turn.peek().id}>
-								{newDay && (
-									<Boundary of={when} fallback={() => null}>
-										<Day at={when} />
-									</Boundary>
+								{startsDay && (
+									<ErrorBoundary of={at} fallback={() => null}>
+										<Day at={at} />
+									</ErrorBoundary>
 								)}
-								<TurnView turn={turn} last={at === turns.length - 1} />
+								<TurnView turn={turn} isLast={index === turns.length - 1} />
 							</Fragment>
 						);
 					})}
 					{sending && (
 						<section class="turn last">
-							<Question id="sending" text={sending.text} at={sending.at} state="sending" />
+							<UserMessage id="sending" text={sending.text} at={sending.at} state="sending" />
 						</section>
 					)}
 				</div>
 			</div>
 			<div class="jump-row">
-				{away && (
+				{isAway && (
 					<button
 						type="button"
 						class="jump"
-						onClick={toEnd}
+						onClick={scrollToEnd}
 						aria-label="Go to the latest message"
 						title="Go to the latest message"
 					>
@@ -228,7 +237,7 @@ export function ThreadView() {
 			</div>
 			<div class="dock">
 				<div class="dock-in">
-					<LinkBanner />
+					<ConnectionBanner />
 					<Composer />
 					<p class="fine">{settings.value?.agent_name} can be wrong. Check what matters.</p>
 				</div>

@@ -16,12 +16,12 @@ const card = (message: string, status: ToolCall["status"] = "unknown") => {
 	return render(<ToolCard call={call} state={status as never} />).container.textContent;
 };
 
-test("a call that the user stopped says so, as a sentence", () => {
+test("the server's error message of a stopped call starts with a capital letter", () => {
 	const text = card("the user stopped the turn while the tool ran");
 	expect(text).toContain("The user stopped the turn while the tool ran");
 	expect(text).not.toContain("connection");
 });
 
-test("the words of a failed tool are shown as they are", () => {
+test("a tool's error message is shown unchanged", () => {
 	expect(card("no such list", "failed" as ToolCall["status"])).toContain("no such list");
 });

@@ -2,13 +2,13 @@ import { useEffect, useId, useState } from "preact/hooks";
 import { writeJson } from "../api/json";
 import type { ToolCall } from "../api/types";
 import type { CallState } from "../state/turn";
-import { CopyButton } from "./bits";
-import { Boundary } from "./boundary";
 import { Code } from "./code";
-import { bytes, duration, exact } from "./format";
+import { CopyButton } from "./copy-button";
+import { ErrorBoundary } from "./error-boundary";
+import { bytes, duration, exactTime } from "./format";
 import { Check, Chevron, Clock, Cross, Question, Spinner } from "./icons";
 
-const WORD: Record<CallState, string> = {
+const STATE_NAME: Record<CallState, string> = {
 	waiting: "Waiting",
 	running: "Running",
 	succeeded: "Done",
@@ -32,50 +32,52 @@ function StateIcon({ state }: { state: CallState }) {
 	}
 }
 
+/** How often the clock of a running call changes, in milliseconds. */
 const TICK = 100;
 
-/** The time since `since`, while a call runs. */
-function useElapsed(since: string, on: boolean): number {
+/** The time since `since` in milliseconds; it grows while the call is running. */
+function useElapsed(since: string, isRunning: boolean): number {
 	const [now, setNow] = useState(Date.now());
 	useEffect(() => {
-		if (!on) return;
+		if (!isRunning) return;
 		setNow(Date.now());
 		const timer = setInterval(() => setNow(Date.now()), TICK);
 		return () => clearInterval(timer);
-	}, [on]);
+	}, [isRunning]);
 	return Math.max(0, now - Date.parse(since));
 }
 
-/** Text as it is, everything else as JSON. */
-const written = (value: unknown) => (typeof value === "string" ? value : writeJson(value));
+/** A text as it is, any other value as JSON. */
+const asText = (value: unknown) => (typeof value === "string" ? value : writeJson(value));
 
-const MOST_FIELDS = 8;
+const MAX_FIELDS = 8;
 
-/** Few and named: shown as a small table. */
-function isRecord(value: unknown): value is Record<string, unknown> {
+/** Whether a value has few enough named fields for a table. */
+function isSmallRecord(value: unknown): value is Record<string, unknown> {
 	if (typeof value !== "object" || value === null || Array.isArray(value) || "rawJSON" in value)
 		return false;
 	const count = Object.keys(value).length;
-	return count > 0 && count <= MOST_FIELDS;
+	return count > 0 && count <= MAX_FIELDS;
 }
 
-const SHOWN = 2_000;
+/** Longer values are cut until the user asks for all of them, in characters. */
+const PREVIEW_LENGTH = 2_000;
 
 function Value({ value, name }: { value: unknown; name: string }) {
-	const text = written(value);
-	const [whole, setWhole] = useState(false);
-	const cut = !whole && text.length > SHOWN;
+	const text = asText(value);
+	const [showsAll, setShowsAll] = useState(false);
+	const isCut = !showsAll && text.length > PREVIEW_LENGTH;
 	return (
 		<div class="value" dir="ltr">
 			<pre tabIndex={0} role="group" aria-label={name}>
 				<Code
-					text={cut ? `${text.slice(0, SHOWN)}…` : text}
+					text={isCut ? `${text.slice(0, PREVIEW_LENGTH)}…` : text}
 					lang={typeof value === "string" ? "" : "json"}
 				/>
 			</pre>
-			{text.length > SHOWN && (
-				<button type="button" class="text-btn" onClick={() => setWhole(!whole)}>
-					{whole ? "Show less" : `Show all (${bytes(new TextEncoder().encode(text).length)})`}
+			{text.length > PREVIEW_LENGTH && (
+				<button type="button" class="text-btn" onClick={() => setShowsAll(!showsAll)}>
+					{showsAll ? "Show less" : `Show all (${bytes(new TextEncoder().encode(text).length)})`}
 				</button>
 			)}
 		</div>
@@ -83,7 +85,7 @@ function Value({ value, name }: { value: unknown; name: string }) {
 }
 
 function Parameters({ value }: { value: unknown }) {
-	if (!isRecord(value)) return <Value value={value} name="Parameters" />;
+	if (!isSmallRecord(value)) return <Value value={value} name="Parameters" />;
 	return (
 		<dl class="args">
 			{Object.entries(value).map(([name, field]) => (
@@ -102,21 +104,21 @@ function Parameters({ value }: { value: unknown }) {
 	);
 }
 
-/** Why there is no result. The server's words about an unknown outcome begin as sentences do; a tool's words are its own. */
-function reason({ status, error }: ToolCall): string {
+/** The error message of a call. The server's own messages lack a capital letter; a tool's stay as they are. */
+function errorMessage({ status, error }: ToolCall): string {
 	const message = error?.message ?? "";
 	return status === "unknown" ? message.charAt(0).toLocaleUpperCase() + message.slice(1) : message;
 }
 
-const GIST = 160;
+const SUMMARY_LENGTH = 160;
 
-/** What a call is about, in one line. */
-function gist(value: unknown): string {
-	const fields = isRecord(value) ? Object.values(value) : [value];
+/** The parameters of a call in one line. */
+function summary(value: unknown): string {
+	const fields = isSmallRecord(value) ? Object.values(value) : [value];
 	const line = fields
-		.map((field) => (Array.isArray(field) ? field.map(written).join(", ") : written(field)))
+		.map((field) => (Array.isArray(field) ? field.map(asText).join(", ") : asText(field)))
 		.join(" · ");
-	return line === "{}" ? "" : line.replace(/\s+/g, " ").slice(0, GIST);
+	return line === "{}" ? "" : line.replace(/\s+/g, " ").slice(0, SUMMARY_LENGTH);
 }
 
 function Result({ call, state }: { call: ToolCall; state: CallState }) {
@@ -125,72 +127,74 @@ function Result({ call, state }: { call: ToolCall; state: CallState }) {
 			<section>
 				<h4>Error</h4>
 				<p class="tool-err">
-					<strong>{call.error.code}</strong> <span dir="auto">{reason(call)}</span>
+					<strong>{call.error.code}</strong> <span dir="auto">{errorMessage(call)}</span>
 				</p>
 			</section>
 		);
 	}
-	const there = call.result !== undefined;
+	const hasResult = call.result !== undefined;
 	return (
 		<section>
 			<h4>
-				Result {there && <CopyButton text={() => written(call.result)} label="Copy result" />}
+				Result {hasResult && <CopyButton text={() => asText(call.result)} label="Copy result" />}
 			</h4>
-			{there ? (
+			{hasResult ? (
 				<Value value={call.result} name="Result" />
 			) : (
 				<p class="faint">
-					{state === "lost" ? "The turn ended before there was one." : "Waiting for the result."}
+					{state === "lost" ? "The turn ended without a result." : "Waiting for the result."}
 				</p>
 			)}
 		</section>
 	);
 }
 
-/** A tool call; one that cannot be shown is named. */
+/** A tool call. A call that cannot be displayed shows its name alone. */
 export function ToolCard({ call, state }: { call: ToolCall; state: CallState }) {
 	return (
-		<Boundary
+		<ErrorBoundary
 			of={call}
 			fallback={() => (
-				<p class="note tool-broken">This call of {String(call.tool_name)} could not be shown.</p>
+				<p class="note tool-broken">
+					This call of {String(call.tool_name)} could not be displayed.
+				</p>
 			)}
 		>
-			<WholeCard call={call} state={state} />
-		</Boundary>
+			<FullCard call={call} state={state} />
+		</ErrorBoundary>
 	);
 }
 
-function WholeCard({ call, state }: { call: ToolCall; state: CallState }) {
-	const [open, setOpen] = useState(false);
-	const busy = state === "running";
-	const elapsed = useElapsed(call.executed_at, busy);
+function FullCard({ call, state }: { call: ToolCall; state: CallState }) {
+	const [isOpen, setOpen] = useState(false);
+	const isRunning = state === "running";
+	const elapsed = useElapsed(call.executed_at, isRunning);
 	const id = useId();
-	const took = busy ? elapsed : call.duration_ms;
+	const time = isRunning ? elapsed : (call.duration_ms ?? undefined);
 	return (
 		<div class={`tool is-${state}`} data-call={call.id}>
 			<button
 				type="button"
 				class="tool-head"
-				aria-expanded={open}
+				aria-expanded={isOpen}
 				aria-controls={id}
-				onClick={() => setOpen(!open)}
+				onClick={() => setOpen(!isOpen)}
 			>
 				<span class="tool-icon">
 					<StateIcon state={state} />
 				</span>
 				<span class="tool-name">{call.tool_name}</span>
 				<span class="tool-sum" dir="auto">
-					{call.error ? reason(call) : gist(call.parameters)}
+					{call.error ? errorMessage(call) : summary(call.parameters)}
 				</span>
 				<span class="tool-status">
-					{state === "succeeded" ? <span class="sr">{WORD[state]}</span> : WORD[state]}
+					{state === "succeeded" ? <span class="sr">{STATE_NAME[state]}</span> : STATE_NAME[state]}
 				</span>
-				{took !== undefined && <span class="tool-time">{duration(took)}</span>}
+				{time !== undefined && <span class="tool-time">{duration(time)}</span>}
 				<Chevron size={15} class="chev" />
 			</button>
-			<div id={id} class="tool-body" hidden={!open}>
-				{open && (
+			<div id={id} class="tool-body" hidden={!isOpen}>
+				{isOpen && (
 					<>
 						<section>
 							<h4>Parameters</h4>
@@ -198,8 +202,8 @@ function WholeCard({ call, state }: { call: ToolCall; state: CallState }) {
 						</section>
 						<Result call={call} state={state} />
 						<p class="tool-id">
-							{state === "waiting" ? "Asked for" : "Started"}{" "}
-							<time dateTime={call.executed_at}>{exact(call.executed_at)}</time> · call{" "}
+							{state === "waiting" ? "Requested" : "Started"}{" "}
+							<time dateTime={call.executed_at}>{exactTime(call.executed_at)}</time> · call{" "}
 							<code>{call.id}</code>
 						</p>
 					</>
