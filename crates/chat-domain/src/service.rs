@@ -533,20 +533,23 @@ impl ChatService {
         let closed = self.reached(ShutdownPhase::Draining);
         let sweep = async {
             tokio::select! {
-                () = self.worker.claim_abandoned(&self.config, &self.registry, run) => {}
+                biased;
                 () = closed => {}
+                () = self.worker.claim_abandoned(&self.config, &self.registry, run) => {}
             }
         };
         let beat = async {
             tokio::select! {
-                () = self.worker.keep(&self.config, &self.registry) => {}
+                biased;
                 () = self.reached(ShutdownPhase::Released) => {}
+                () = self.worker.keep(&self.config, &self.registry) => {}
             }
         };
         let follow = async {
             tokio::select! {
-                () = remote::watch_remote_turns(&self.config, &self.registry) => {}
+                biased;
                 () = self.reached(ShutdownPhase::Released) => {}
+                () = remote::watch_remote_turns(&self.config, &self.registry) => {}
             }
         };
         tokio::join!(sweep, beat, follow);
