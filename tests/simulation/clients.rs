@@ -270,6 +270,8 @@ impl Client<'_> {
     /// Another request under a used key is refused.
     async fn reuse(&mut self, conversation: Option<ConversationId>, key: &str) {
         let text = format!("m{}x", self.number);
+        let sender = self.user.clone();
+        self.world.witness().sent.insert(text.clone(), sender);
         let request = StartTurn {
             owner: self.user.clone(),
             conversation,

@@ -12,6 +12,7 @@ use chat_domain::{
     StoreError, Target, TurnId, TurnLease, TurnRow, TurnStatus, UserId, WorkerId,
 };
 
+use crate::conditions::STORE_LIMIT;
 use crate::log_rules;
 use crate::options::Options;
 use crate::trace::short;
@@ -87,7 +88,10 @@ pub struct Checker {
     deleted: BTreeSet<ConversationId>,
     attempts: u32,
     queue: usize,
+    /// How long a turn may run at most.
     longest: Duration,
+    /// When each attempt began, by the time of the world.
+    started: BTreeMap<(TurnId, u64), Duration>,
     turns: usize,
     /// By how much the store's clock was put back.
     put_back: Duration,
@@ -104,7 +108,9 @@ impl Checker {
             deleted: BTreeSet::new(),
             attempts: limits.attempts,
             queue: usize::try_from(limits.queue).unwrap_or(usize::MAX),
-            longest: limits.turn + limits.lease * 2,
+            // A worker's time begins when it learns that it holds a turn. Clocks drift.
+            longest: limits.turn + limits.turn / 10 + STORE_LIMIT + Duration::from_millis(500),
+            started: BTreeMap::new(),
             turns: 0,
             put_back: Duration::ZERO,
             were_cut: false,
@@ -153,7 +159,6 @@ impl Checker {
             self.put_back += Duration::from_millis(millis.unsigned_abs());
         } else {
             self.were_cut = true;
-            self.longest += Duration::from_millis(millis.unsigned_abs());
         }
     }
 
@@ -172,7 +177,7 @@ impl Checker {
         documents: &Documents,
         cause: &Cause<'_>,
         witness: &Witness,
-        now: i64,
+        (now, elapsed): (i64, Duration),
     ) -> Result<(), Violation> {
         self.check_command(documents, cause, now)?;
         if let Cause::Delete { owner, id } = cause {
@@ -192,6 +197,10 @@ impl Checker {
             self.check_changes(before, document, cause, witness)?;
             let new = document.rows().count() - before.map_or(0, |known| known.rows().count());
             self.turns += new;
+            for row in document.rows().filter(|row| row.is_running()) {
+                let attempt = (row.turn.id, row.epoch);
+                self.started.entry(attempt).or_insert(elapsed);
+            }
             self.before.insert(*id, document.clone());
         }
         Ok(())
@@ -425,21 +434,27 @@ impl Checker {
     /// A turn starts as often and runs as long as it may.
     fn check_bounds(&self, row: &TurnRow) -> Result<(), Violation> {
         let turn = short(row.turn.id.0);
-        ensure("bounded", row.attempt <= self.attempts + 1, || {
-            format!("turn {turn} is started for the {}. time", row.attempt)
-        })?;
         let handed_over = self.handed_over.get(&row.turn.id).copied().unwrap_or(0);
         let counted = u64::from(row.attempt) + u64::from(handed_over);
         ensure("bounded", counted == row.epoch, || {
             format!(
-                "turn {turn} was started {} times, and {} attempts are counted",
-                row.epoch - u64::from(handed_over),
-                row.attempt
+                "turn {turn} was started {} times, handed over {handed_over} times, and {} \
+                 attempts are counted",
+                row.epoch, row.attempt
             )
+        })
+    }
+
+    /// The holder of a turn does something for it, which it may do only so often and for so long.
+    pub fn check_activity(&self, row: &TurnRow, now: Duration) -> Result<(), Violation> {
+        let turn = short(row.turn.id.0);
+        ensure("bounded", row.attempt <= self.attempts, || {
+            format!("turn {turn} is run in attempt {} of {}", row.attempt, self.attempts)
         })?;
-        // An attempt with no time left ends the turn with its first step.
-        ensure("bounded", row.spent <= self.longest, || {
-            format!("turn {turn} has run for {:?}", row.spent)
+        let started = self.started.get(&(row.turn.id, row.epoch));
+        let ran = row.spent + started.map_or(Duration::ZERO, |started| now - *started);
+        ensure("bounded", ran <= self.longest + self.put_back, || {
+            format!("turn {turn} has run for {ran:?}, and something is done for it")
         })
     }
 

@@ -171,6 +171,9 @@ impl SimulatedTools {
         // What nothing can prevent: a worker that was frozen, or a clock that is wrong.
         let is_excused = world.workers.frozen(self.process) != Some(Duration::ZERO)
             || world.checker().leases_were_cut();
+        if is_holder && let Err(violation) = world.checker().check_activity(&row, world.elapsed()) {
+            world.violated(violation.property, violation.text);
+        }
         world.check("fenced-calls", is_holder && !has_result || is_excused, || {
             let process = self.process;
             format!("{process} sends {}, which it does not hold any more", name())

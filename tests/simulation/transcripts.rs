@@ -72,6 +72,10 @@ fn compare(
     }
     let holder = row.holder.filter(|_| row.is_running());
     let is_holder = holder.is_some_and(|id| world.workers.is_named(process, id));
+    if is_holder {
+        let checked = world.checker().check_activity(row, world.elapsed());
+        checked.map_err(|violation| violation.text)?;
+    }
     // An attempt that has lost its lease may not know what was added since.
     let shortest = if is_holder && row.epoch == 1 { items.len() } else { 1 };
     let options = &world.plan.options;

@@ -60,8 +60,9 @@ struct Running {
     process: Process,
     /// Once it is open.
     service: Option<Arc<ChatService>>,
-    /// How long it has been frozen, in all.
+    /// How long it has been frozen, in all, and until when.
     frozen: Duration,
+    frozen_until: Duration,
     is_leaving: bool,
 }
 
@@ -195,6 +196,7 @@ impl World {
                 process,
                 service: None,
                 frozen: Duration::ZERO,
+                frozen_until: Duration::ZERO,
                 is_leaving: false,
             });
             process
@@ -307,8 +309,11 @@ impl World {
 
     fn freeze_process(self: &Arc<Self>, process: Process, lasts: Duration) {
         self.note(|| format!("{process} freezes for {lasts:?}"));
-        self.workers
-            .with(process, |running| running.frozen += lasts);
+        let until = self.elapsed() + lasts;
+        self.workers.with(process, |running| {
+            running.frozen += lasts;
+            running.frozen_until = running.frozen_until.max(until);
+        });
         self.executor.freeze(process.group);
         let world = Arc::clone(self);
         self.spawn(async move {
@@ -404,7 +409,10 @@ impl World {
         let is_dropped = chance(&mut random, self.conditions().drops());
         let patience = millis(&mut random, 0..=300);
         let begun = self.elapsed();
-        let frozen = self.workers.frozen(process).unwrap_or_default();
+        let excused = self.workers.with(process, |running| {
+            (running.frozen, running.frozen_until.saturating_sub(begun))
+        });
+        let (frozen, still_frozen) = excused.unwrap_or_default();
         let work = async move {
             let done = if is_dropped {
                 timeout(patience, request).await.ok()
@@ -413,7 +421,8 @@ impl World {
             };
             let frozen = world.workers.frozen(process).unwrap_or_default() - frozen;
             let took = world.elapsed() - begun;
-            world.check("answered", took <= REQUEST_LIMIT + frozen, || {
+            let longest = REQUEST_LIMIT + frozen + still_frozen;
+            world.check("answered", took <= longest, || {
                 format!("a request at {process} took {took:?}")
             });
             if let Some(done) = done {
