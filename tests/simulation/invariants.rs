@@ -12,7 +12,6 @@ use chat_domain::{
     StoreError, Target, TurnId, TurnLease, TurnRow, TurnStatus, UserId, WorkerId,
 };
 
-use crate::conditions::STORE_LIMIT;
 use crate::log_rules;
 use crate::options::Options;
 use crate::trace::short;
@@ -90,8 +89,6 @@ pub struct Checker {
     queue: usize,
     /// How long a turn may run at most.
     longest: Duration,
-    /// When each attempt began, by the time of the world.
-    started: BTreeMap<(TurnId, u64), Duration>,
     turns: usize,
     /// By how much the store's clock was put back.
     put_back: Duration,
@@ -108,9 +105,8 @@ impl Checker {
             deleted: BTreeSet::new(),
             attempts: limits.attempts,
             queue: usize::try_from(limits.queue).unwrap_or(usize::MAX),
-            // A worker's time begins when it learns that it holds a turn. Clocks drift.
-            longest: limits.turn + limits.turn / 10 + STORE_LIMIT + Duration::from_millis(500),
-            started: BTreeMap::new(),
+            // The store's clock, which measures the attempts before, drifts.
+            longest: limits.turn + limits.turn / 10 + Duration::from_millis(100),
             turns: 0,
             put_back: Duration::ZERO,
             were_cut: false,
@@ -177,7 +173,7 @@ impl Checker {
         documents: &Documents,
         cause: &Cause<'_>,
         witness: &Witness,
-        (now, elapsed): (i64, Duration),
+        now: i64,
     ) -> Result<(), Violation> {
         self.check_command(documents, cause, now)?;
         if let Cause::Delete { owner, id } = cause {
@@ -197,10 +193,6 @@ impl Checker {
             self.check_changes(before, document, cause, witness)?;
             let new = document.rows().count() - before.map_or(0, |known| known.rows().count());
             self.turns += new;
-            for row in document.rows().filter(|row| row.is_running()) {
-                let attempt = (row.turn.id, row.epoch);
-                self.started.entry(attempt).or_insert(elapsed);
-            }
             self.before.insert(*id, document.clone());
         }
         Ok(())
@@ -445,14 +437,14 @@ impl Checker {
         })
     }
 
-    /// The holder of a turn does something for it, which it may do only so often and for so long.
-    pub fn check_activity(&self, row: &TurnRow, now: Duration) -> Result<(), Violation> {
+    /// The holder of a turn, which has run it for some time, does something for it. It may start
+    /// only so often, and run only for so long.
+    pub fn check_activity(&self, row: &TurnRow, runs: Duration) -> Result<(), Violation> {
         let turn = short(row.turn.id.0);
         ensure("bounded", row.attempt <= self.attempts, || {
             format!("turn {turn} is run in attempt {} of {}", row.attempt, self.attempts)
         })?;
-        let started = self.started.get(&(row.turn.id, row.epoch));
-        let ran = row.spent + started.map_or(Duration::ZERO, |started| now - *started);
+        let ran = row.spent + runs;
         ensure("bounded", ran <= self.longest + self.put_back, || {
             format!("turn {turn} has run for {ran:?}, and something is done for it")
         })

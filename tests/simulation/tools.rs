@@ -166,15 +166,16 @@ impl SimulatedTools {
         world.check("tools-once", u64::from(sends) <= row.epoch, || {
             format!("{} is sent {} times in {} claims", name(), sends, row.epoch)
         });
-        let holder = row.holder.filter(|_| row.is_running());
-        let is_holder = holder.is_some_and(|id| world.workers.is_named(self.process, id));
+        let since = world.workers.holds_since(self.process, &row);
         // What nothing can prevent: a worker that was frozen, or a clock that is wrong.
         let is_excused = world.workers.frozen(self.process) != Some(Duration::ZERO)
             || world.checker().leases_were_cut();
-        if is_holder && let Err(violation) = world.checker().check_activity(&row, world.elapsed()) {
+        let ran = since.map(|since| world.elapsed() - since);
+        let checked = ran.map_or(Ok(()), |ran| world.checker().check_activity(&row, ran));
+        if let Err(violation) = checked {
             world.violated(violation.property, violation.text);
         }
-        world.check("fenced-calls", is_holder && !has_result || is_excused, || {
+        world.check("fenced-calls", since.is_some() && !has_result || is_excused, || {
             let process = self.process;
             format!("{process} sends {}, which it does not hold any more", name())
         });

@@ -70,28 +70,23 @@ fn compare(
     if row.owner != request.owner {
         return Err("the agent is told another user".to_owned());
     }
-    let holder = row.holder.filter(|_| row.is_running());
-    let is_holder = holder.is_some_and(|id| world.workers.is_named(process, id));
-    if is_holder {
-        let checked = world.checker().check_activity(row, world.elapsed());
-        checked.map_err(|violation| violation.text)?;
-    }
-    // An attempt that has lost its lease may not know what was added since.
-    let shortest = if is_holder && row.epoch == 1 { items.len() } else { 1 };
+    let Some(since) = world.workers.holds_since(process, row) else {
+        // An attempt that has lost its lease does not know what was changed since.
+        return Ok(());
+    };
+    let checked = world.checker().check_activity(row, world.elapsed() - since);
+    checked.map_err(|violation| violation.text)?;
     let options = &world.plan.options;
     let may_leave_out = options.limits.context_tokens.is_some()
         || options.agent_kinds.iter().any(|(kind, _)| *kind == AgentKind::TooLong);
     let most = if may_leave_out { earlier.len() } else { 0 };
+    let own = said(items);
     for left_out in 0..=most {
-        for count in (shortest..=items.len()).rev() {
-            let own = said(items.get(..count).unwrap_or_default());
-            let kept = earlier.iter().skip(left_out).flatten();
-            if kept.chain(&own).eq(sent) {
-                return Ok(());
-            }
+        let kept = earlier.iter().skip(left_out).flatten();
+        if kept.chain(&own).eq(sent) {
+            return Ok(());
         }
     }
-    let own = said(items);
     let expected: Vec<_> = earlier.iter().flatten().chain(&own).collect();
     Err(format!("the agent is sent {sent:?}, and the log says {expected:?}"))
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chat_domain::{
-    ChatService, ChatServiceConfig, Observer, TurnLifecycleEvent, TurnTask, WorkerId,
+    ChatService, ChatServiceConfig, Observer, TurnId, TurnLifecycleEvent, TurnRow, TurnTask,
+    WorkerId,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -44,6 +45,8 @@ pub struct Workers {
     slots: Mutex<Vec<Slot>>,
     /// The process that each worker id belongs to.
     names: Mutex<BTreeMap<WorkerId, Group>>,
+    /// The latest epoch in which each process runs a turn, and since when.
+    epochs: Mutex<BTreeMap<(Group, TurnId), (u64, Duration)>>,
     calls: AtomicU64,
 }
 
@@ -71,6 +74,7 @@ impl Workers {
         Self {
             slots: Mutex::new((0..count).map(|_| Slot::default()).collect()),
             names: Mutex::default(),
+            epochs: Mutex::default(),
             calls: AtomicU64::new(0),
         }
     }
@@ -97,9 +101,17 @@ impl Workers {
         self.names().insert(worker, process.group);
     }
 
-    /// Whether a worker id belongs to this process.
-    pub fn is_named(&self, process: Process, worker: WorkerId) -> bool {
-        self.names().get(&worker) == Some(&process.group)
+    fn epochs(&self) -> MutexGuard<'_, BTreeMap<(Group, TurnId), (u64, Duration)>> {
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when this process runs a turn that it holds; `None` if it does not hold it, or does
+    /// not know of it.
+    pub fn holds_since(&self, process: Process, row: &TurnRow) -> Option<Duration> {
+        let holder = row.holder.filter(|_| row.is_running());
+        let is_theirs = holder.and_then(|id| self.names().get(&id).copied()) == Some(process.group);
+        let (epoch, since) = *self.epochs().get(&(process.group, row.turn.id))?;
+        (is_theirs && epoch == row.epoch).then_some(since)
     }
 
     /// Makes a worker's wall clock jump.
@@ -144,6 +156,11 @@ struct Story {
 impl Observer for Story {
     fn observe(&self, event: TurnLifecycleEvent<'_>) {
         let process = self.process;
+        if let TurnLifecycleEvent::TurnStarted { lease, .. } = event {
+            let attempt = (process.group, lease.turn);
+            let now = (lease.epoch, self.world.elapsed());
+            self.world.workers.epochs().insert(attempt, now);
+        }
         self.world.note(|| match event {
             TurnLifecycleEvent::TurnStarted { lease, attempt, .. } => {
                 let turn = short(lease.turn.0);

@@ -199,7 +199,7 @@ impl World {
     pub fn check_step(&self, cause: &Cause<'_>) {
         let found = {
             let (mut checker, witness) = (self.checker(), self.witness());
-            let now = (self.clock.store(), self.elapsed());
+            let now = self.clock.store();
             let look = |documents: &_| checker.check_step(documents, cause, &witness, now);
             self.database.inspect(look)
         };
