@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("chat-model", &[]),
+    ("chat-simulation", &["chat-domain"]),
     ("chat-test-postgres", &[]),
     ("chat-test-support", &["chat-domain"]),
     (

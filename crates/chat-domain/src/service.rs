@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::turns::lease::{UncertainOwnership, WorkerLease};
 use crate::turns::reader::Reader;
-use crate::turns::registry::{RunHandle, TurnRegistry};
+use crate::turns::registry::{RunHandle, RunningTurn, TurnRegistry};
 use crate::turns::remote;
 use crate::turns::runner::TurnRunner;
 use crate::{
@@ -305,6 +305,8 @@ impl ChatService {
         let here = {
             let running = running.borrow();
             let mine = running.as_ref().filter(|running| running.owner == *owner);
+            let is_ahead = |running: &&RunningTurn| !running.view.is_behind(cursor);
+            let mine = mine.filter(is_ahead);
             mine.map(|running| running.view.checked_events_after(cursor))
         };
         let events = match here {
@@ -533,20 +535,23 @@ impl ChatService {
         let closed = self.reached(ShutdownPhase::Draining);
         let sweep = async {
             tokio::select! {
-                () = self.worker.claim_abandoned(&self.config, &self.registry, run) => {}
+                biased;
                 () = closed => {}
+                () = self.worker.claim_abandoned(&self.config, &self.registry, run) => {}
             }
         };
         let beat = async {
             tokio::select! {
-                () = self.worker.keep(&self.config, &self.registry) => {}
+                biased;
                 () = self.reached(ShutdownPhase::Released) => {}
+                () = self.worker.keep(&self.config, &self.registry) => {}
             }
         };
         let follow = async {
             tokio::select! {
-                () = remote::watch_remote_turns(&self.config, &self.registry) => {}
+                biased;
                 () = self.reached(ShutdownPhase::Released) => {}
+                () = remote::watch_remote_turns(&self.config, &self.registry) => {}
             }
         };
         tokio::join!(sweep, beat, follow);

@@ -98,6 +98,14 @@ impl TurnView {
         self.events_after(cursor)
     }
 
+    /// Whether a reader has seen more than this whole view shows: it was told what the store has,
+    /// and the worker that runs the turn has not heard of its own write yet.
+    pub(crate) fn is_behind(&self, cursor: Cursor) -> bool {
+        let last = self.items.last().map(|item| item.position);
+        cursor.position > last.unwrap_or_default()
+            || (cursor.ended && !self.turn.status.is_ended())
+    }
+
     /// The events after `cursor`, each with the cursor after it. Items
     /// before the cursor are not needed.
     ///

@@ -178,6 +178,12 @@ impl ConversationDocument {
         self.turns.iter_mut().map(|entry| &mut entry.row)
     }
 
+    /// The turns, by ordinal, each with its items and its draft.
+    pub fn entries(&self) -> impl Iterator<Item = (&TurnRow, &[Item], Option<&Draft>)> {
+        let entries = self.turns.iter();
+        entries.map(|entry| (&entry.row, entry.items.as_slice(), entry.draft.as_ref()))
+    }
+
     /// A running turn of the document as its holder gets it, with its items.
     pub fn held(&self, id: TurnId) -> Option<HeldTurn> {
         let mut entries = self.turns.iter();

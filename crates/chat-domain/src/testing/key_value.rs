@@ -16,10 +16,10 @@ use crate::log::{ConversationDocument, LedgerError, LoadedRows, LogNeeds};
 use crate::*;
 
 /// A store in memory. Keeps the whole contract except durability; its leases follow tokio's clock,
-/// which tests can pause.
+/// which tests can pause, or a clock that a test gives.
 pub struct KeyValueStore {
     tables: Mutex<Tables>,
-    opened: Instant,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -36,13 +36,31 @@ fn not_found() -> StoreError {
 
 impl Default for KeyValueStore {
     fn default() -> Self {
-        let tables = Mutex::default();
         let opened = Instant::now();
-        Self { tables, opened }
+        Self::with_clock(move || {
+            let micros = opened.elapsed().as_micros();
+            Timestamp(i64::try_from(micros).unwrap_or(i64::MAX))
+        })
     }
 }
 
 impl KeyValueStore {
+    /// An empty store with a clock of its own.
+    pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self {
+            tables: Mutex::default(),
+            clock: Box::new(clock),
+        }
+    }
+
+    /// Shows the conversations.
+    pub fn inspect<T>(
+        &self,
+        look: impl FnOnce(&BTreeMap<ConversationId, ConversationDocument>) -> T,
+    ) -> T {
+        look(&self.tables().documents)
+    }
+
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,12 +72,12 @@ impl KeyValueStore {
 
     /// The time by the store's clock.
     fn now(&self) -> Timestamp {
-        self.after(Duration::ZERO)
+        (self.clock)()
     }
 
     fn after(&self, time: Duration) -> Timestamp {
-        let micros = (self.opened.elapsed() + time).as_micros();
-        Timestamp(i64::try_from(micros).unwrap_or(i64::MAX))
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.now().0.saturating_add(micros))
     }
 
     /// Applies one command as one transaction.

@@ -20,6 +20,7 @@ pub struct MemoryStore {
 struct Faults {
     next: VecDeque<Unavailability>,
     refused: Vec<RefusedCall>,
+    lost: Option<RefusedCall>,
     heartbeats: bool,
     unreachable: bool,
     end_gate: Option<Gate>,
@@ -63,6 +64,18 @@ impl MemoryStore {
     /// Makes these calls fail permanently, each time.
     pub fn refuse(&self, refused: impl IntoIterator<Item = RefusedCall>) {
         self.faults().refused = refused.into_iter().collect();
+    }
+
+    /// Makes the answer to the next such call get lost: the call is done, and fails as unavailable.
+    pub fn lose_answer(&self, call: RefusedCall) {
+        self.faults().lost = Some(call);
+    }
+
+    /// Whether the answer to this call gets lost.
+    fn loses_answer(&self, calls: &[RefusedCall]) -> bool {
+        let mut faults = self.faults();
+        let is_meant = |call: &mut RefusedCall| calls.contains(call);
+        faults.lost.take_if(is_meant).is_some()
     }
 
     /// Makes all calls fail, or no more.
@@ -212,6 +225,10 @@ impl TurnLog for MemoryStore {
     }
 
     async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError> {
+        if self.loses_answer(&[RefusedCall::Appends]) {
+            self.store.append(append).await?;
+            return Err(unavailable(Unavailability::Unreachable));
+        }
         self.check(&[RefusedCall::Appends])?;
         self.store.append(append).await
     }
@@ -221,11 +238,16 @@ impl TurnLog for MemoryStore {
         if let Some(gate) = gate {
             gate.pass().await;
         }
-        self.check(if end.last.is_empty() {
+        let kinds: &[RefusedCall] = if end.last.is_empty() {
             &[RefusedCall::Ends]
         } else {
             &[RefusedCall::Ends, RefusedCall::EndsWithItems]
-        })?;
+        };
+        if self.loses_answer(kinds) {
+            self.store.end(end).await?;
+            return Err(unavailable(Unavailability::Unreachable));
+        }
+        self.check(kinds)?;
         self.store.end(end).await
     }
 

@@ -47,7 +47,12 @@ impl Reader {
             let here = {
                 let running = self.running.borrow_and_update();
                 let running = running.as_ref();
-                running.map(|running| running.view.events_after(self.cursor))
+                running.map(|running| {
+                    if running.view.is_behind(self.cursor) {
+                        return Ok(Vec::new());
+                    }
+                    running.view.events_after(self.cursor)
+                })
             };
             let events = match here {
                 Some(events) => events,

@@ -13,7 +13,7 @@
 //!   here, and get the others back (ADR 4). It stays uncertain until the store has answered a claim
 //!   that was sent a lease later, because a call that was given up may take effect that late.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
@@ -87,7 +87,7 @@ impl Drop for TurnSlot {
 
 /// The turns that run in this process.
 pub(crate) struct TurnRegistry {
-    slots: Mutex<HashMap<TurnId, Weak<TurnSlot>>>,
+    slots: Mutex<BTreeMap<TurnId, Weak<TurnSlot>>>,
     /// How many attempts have a handle.
     attempts: watch::Sender<usize>,
     /// Since when the store may have turns under this worker's name that do not run here.
@@ -110,7 +110,7 @@ impl TurnRegistry {
         })
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<TurnId, Weak<TurnSlot>>> {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<TurnId, Weak<TurnSlot>>> {
         lock(&self.slots)
     }
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
 use chat_domain::{
-    Cursor, FailureKind, TurnEvent, TurnFailure, TurnLimits, TurnOutcome, TurnStatus,
+    Cursor, FailureKind, RawJson, ToolOutput, TurnEvent, TurnFailure, TurnId, TurnLimits,
+    TurnOutcome, TurnStatus,
 };
 use futures_util::StreamExt;
 
-use crate::world::{Setup, World, ann};
+use crate::world::{Setup, World, ann, line};
 
 fn internal(outcome: &TurnOutcome) -> bool {
     matches!(outcome, TurnOutcome::Failed(TurnFailure { kind: FailureKind::Internal, message }) if !message.is_empty())
@@ -89,6 +90,70 @@ async fn what_was_said_is_kept_if_the_store_takes_that() {
         world.log(turn.conversation).await,
         ["User: Go", "Assistant: Looking."]
     );
+}
+
+/// The items of a turn that a reader is told, and those that are stored.
+async fn told_and_stored(world: &World, turn: TurnId) -> (Vec<String>, Vec<String>) {
+    let news = world.news(turn).await;
+    let told = news.iter().filter_map(|event| match event {
+        TurnEvent::Item(item) => Some(line(item)),
+        _ => None,
+    });
+    let stored = world.service.turn(&ann(), turn).await.unwrap();
+    (told.collect(), stored.items.iter().map(line).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_write_may_have_been_done_by_a_call_whose_answer_was_lost() {
+    let setup = Setup::new();
+    let world = calling(&setup).await;
+    setup.store.lose_answer(RefusedCall::Appends);
+    setup.store.refuse([RefusedCall::Appends]);
+    let turn = world.send(None, "Go").await;
+    let (told, stored) = told_and_stored(&world, turn.id).await;
+    assert_eq!(told, stored);
+    assert_eq!(
+        stored,
+        [
+            "User: Go",
+            "Assistant: Looking.",
+            "call: look {}",
+            "unknown: interrupted"
+        ]
+    );
+    assert!(internal(&world.outcome(turn.id).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_whose_answer_was_lost_is_the_end_that_readers_are_told() {
+    let setup = Setup::new();
+    let world = setup
+        .saying([vec![Script::text("Hello.")], vec![Script::text("Again.")]])
+        .await;
+    setup.store.lose_answer(RefusedCall::Ends);
+    setup.store.refuse([RefusedCall::Ends]);
+    let first = world.send(None, "Hi").await;
+    let second = world.send(Some(first.conversation), "Hi again").await;
+    assert_eq!(world.outcome(first.id).await, TurnOutcome::Completed);
+    setup.store.refuse([]);
+    // The next turn was handed over with the lost answer.
+    assert_eq!(world.outcome(second.id).await, TurnOutcome::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_are_told_the_results_that_a_forced_end_stores() {
+    let setup = Setup::new();
+    let store = setup.store.clone();
+    let tools = FakeTools::new().with("look", true, move |_| {
+        store.refuse([RefusedCall::Appends, RefusedCall::Ends]);
+        Box::pin(async { Ok(ToolOutput(RawJson::from_valid("1"))) })
+    });
+    let agent = ScriptedAgent::new([vec![Script::call("look", "{}")]]);
+    let world = setup.start(agent, tools).await;
+    let turn = world.send(None, "Go").await;
+    let (told, stored) = told_and_stored(&world, turn.id).await;
+    assert_eq!(told, stored);
+    assert_eq!(stored.last().unwrap(), "unknown: interrupted");
 }
 
 #[tokio::test(start_paused = true)]

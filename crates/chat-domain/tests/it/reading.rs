@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
+use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
 use chat_domain::{
     ChatError, Cursor, InvalidInput, Position, TurnEvent, TurnId, TurnOutcome, UserId,
 };
@@ -228,4 +228,30 @@ async fn deleting_a_conversation_stops_its_turn_and_its_readers() {
         world.service.turn(&ann(), turn.id).await,
         Err(ChatError::TurnNotFound)
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_may_be_ahead_of_the_worker_that_runs_the_turn() {
+    let setup = Setup::new();
+    let world = setup.saying([vec![Script::text("Hello.")]]).await;
+    let other = setup.saying([]).await;
+    setup.store.lose_answer(RefusedCall::Ends);
+    let turn = world.send(None, "Hi").await;
+    // The end is stored, and the worker has not heard of it yet.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let stream = other
+        .service
+        .watch_turn(&ann(), turn.id, Cursor::START)
+        .await
+        .unwrap();
+    let news: Vec<_> = stream.map(|news| news.unwrap()).collect().await;
+    let mut readers = Vec::new();
+    for (cursor, _) in &news {
+        let reader = world.service.watch_turn(&ann(), turn.id, *cursor).await;
+        readers.push(reader.unwrap());
+    }
+    for (seen, reader) in readers.into_iter().enumerate() {
+        let rest: Vec<_> = reader.map(|news| news.unwrap()).collect().await;
+        assert_eq!(rest, news[seen + 1..], "after {:?}", news[seen]);
+    }
 }

@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Abort, AbortReason, TurnRunner, failed};
 use crate::guards;
 use crate::{
-    AppendItems, EndTurn, EndedTurn, FailureKind, ItemBody, LoggedTurn, NewItem, Refusal,
-    StoreError, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnStatus,
+    AppendItems, EndTurn, EndedTurn, FailureKind, Item, ItemBody, LoggedTurn, NewItem, Position,
+    Refusal, StoreError, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnRef,
+    TurnStatus, TurnView,
 };
 
 /// The first and the longest pause before a call of an unavailable store is retried.
@@ -82,13 +83,17 @@ impl TurnRunner<'_> {
     /// Ends the turn as failed after a permanent error of the store, with as many of the `refused`
     /// items as the store takes.
     pub(super) async fn end_after_store_failure(
-        &self,
+        &mut self,
         refused: Vec<NewItem>,
     ) -> Result<EndedTurn, Abort> {
+        self.reread().await?;
         let unknown = self.unfinished_calls_as_unknown();
         // Calls that were not stored were not run, so only the text remains of a refused step.
-        let is_text = |item: &NewItem| matches!(&item.body, ItemBody::Message(message) if !message.text.is_empty());
-        let text = refused.into_iter().filter(is_text);
+        let is_lost_text = |item: &NewItem| {
+            matches!(&item.body, ItemBody::Message(message) if !message.text.is_empty())
+                && !self.items.iter().any(|stored| stored.body == item.body)
+        };
+        let text = refused.into_iter().filter(is_lost_text);
         let with_text: Vec<_> = text.chain(unknown.iter().cloned()).collect();
         for last in [with_text, unknown, Vec::new()] {
             let outcome = failed(FailureKind::Internal, STORE_FAILURE.to_owned());
@@ -103,6 +108,37 @@ impl TurnRunner<'_> {
         Ok(self.force_end().await?)
     }
 
+    /// Takes over what the store has of the turn, if it can be read. A write that it refuses may
+    /// have been done by an earlier call whose answer was lost.
+    async fn reread(&mut self) -> Result<(), AbortReason> {
+        let Some(stored) = self.read_turn().await? else {
+            return Ok(());
+        };
+        if stored.turn.status.is_ended() {
+            // The next turn may be held under this worker's name: a release makes it ask for it.
+            return Err(AbortReason::LeaseLost);
+        }
+        if stored.items.len() > self.items.len() {
+            self.run.update(|view| {
+                view.items.clone_from(&stored.items);
+                view.draft = None;
+            });
+            self.items = stored.items;
+        }
+        Ok(())
+    }
+
+    /// The turn as the store has it; `None` if it cannot be read.
+    async fn read_turn(&self) -> Result<Option<TurnView>, AbortReason> {
+        let (store, held) = (&self.config.store, &self.held);
+        let read = || store.turn(&held.owner, TurnRef::Id(held.turn.id), Position::START);
+        match self.retry("read the turn", read).await {
+            Ok(view) => Ok(Some(view.ok_or(AbortReason::LeaseLost)?)),
+            Err(AbortReason::StoreFailed) => Ok(None),
+            Err(reason) => Err(reason),
+        }
+    }
+
     async fn force_end(&self) -> Result<EndedTurn, AbortReason> {
         let (store, lease) = (&self.config.store, &self.run.lease);
         let at = self.config.environment.now();
@@ -112,14 +148,22 @@ impl TurnRunner<'_> {
         };
         let end = || store.force_end(lease, failure.clone(), at);
         self.retry("force the end of the turn", end).await?;
-        let mut turn = self.held.turn.clone();
-        turn.status = TurnStatus::Ended {
-            at,
-            outcome: TurnOutcome::Failed(failure),
+        // The store has ended the open calls, too.
+        let (turn, items) = match self.read_turn().await? {
+            Some(stored) => (stored.turn, stored.items),
+            None => {
+                let mut turn = self.held.turn.clone();
+                turn.status = TurnStatus::Ended {
+                    at,
+                    outcome: TurnOutcome::Failed(failure),
+                };
+                (turn, self.items.clone())
+            }
         };
+        let is_new = |item: &Item| !self.items.contains(item);
         let ended = EndedTurn {
             turn,
-            items: Vec::new(),
+            items: items.into_iter().filter(is_new).collect(),
             next: None,
         };
         self.show_end(&ended);
@@ -157,6 +201,7 @@ impl TurnRunner<'_> {
                 }
             }
             tokio::select! {
+                biased;
                 () = self.run.released() => return Err(AbortReason::LeaseLost),
                 () = sleep_until(give_up_at) => return Err(AbortReason::LeaseLost),
                 () = sleep(backoff) => backoff = (backoff * 2).min(longest),
