@@ -293,7 +293,8 @@ impl Checker {
         claimed: &[HeldTurn],
         now: i64,
     ) -> Result<(), Violation> {
-        let is_alive = |worker: &WorkerId| self.leases.get(worker).is_some_and(|until| *until > now);
+        let is_alive =
+            |worker: &WorkerId| self.leases.get(worker).is_some_and(|until| *until > now);
         let mut dead = Vec::new();
         for held in claimed {
             let turn = short(held.turn.id.0);
@@ -336,7 +337,10 @@ impl Checker {
             })
         });
         let open = known.map_or(0, |known| {
-            known.rows().filter(|row| !row.turn.status.is_ended()).count()
+            known
+                .rows()
+                .filter(|row| !row.turn.status.is_ended())
+                .count()
         });
         let refusal = match begun {
             Ok(outcome) => return self.check_outcome(begin, outcome, of_key, open),
@@ -350,9 +354,9 @@ impl Checker {
             }
             Some(Refusal::TurnRunning(_)) => begin.busy == BusyPolicy::Reject && open > 0,
             Some(Refusal::QueueFull) => open > self.queue,
-            Some(Refusal::Superseded) => begin.retry_of.is_some_and(|retry| {
-                self.row(retry.turn).is_some_and(|row| row.turn.superseded)
-            }),
+            Some(Refusal::Superseded) => begin
+                .retry_of
+                .is_some_and(|retry| self.row(retry.turn).is_some_and(|row| row.turn.superseded)),
             Some(Refusal::LeaseLost) | None => false,
         };
         ensure("refused", may_be, || {
@@ -442,7 +446,10 @@ impl Checker {
     pub fn check_activity(&self, row: &TurnRow, runs: Duration) -> Result<(), Violation> {
         let turn = short(row.turn.id.0);
         ensure("bounded", row.attempt <= self.attempts, || {
-            format!("turn {turn} is run in attempt {} of {}", row.attempt, self.attempts)
+            format!(
+                "turn {turn} is run in attempt {} of {}",
+                row.attempt, self.attempts
+            )
         })?;
         let ran = row.spent + runs;
         ensure("bounded", ran <= self.longest + self.put_back, || {

@@ -50,14 +50,19 @@ fn main() -> ExitCode {
     let allowed: Vec<FaultKind> = FaultKind::ALL
         .iter()
         .copied()
-        .filter(|kind| arguments.faults.is_empty() || arguments.faults.iter().any(|f| f == kind.name()))
+        .filter(|kind| {
+            arguments.faults.is_empty() || arguments.faults.iter().any(|f| f == kind.name())
+        })
         .collect();
     if let Some(seed) = arguments.seed {
         let plan = Plan::draw(Options::draw(seed, &allowed));
         let report = world::run(&plan, true);
         print!("{plan}{}", report.trace);
         return match report.violation {
-            Some(v) => { println!("{}: {}", v.property, v.text); ExitCode::FAILURE }
+            Some(v) => {
+                println!("{}: {}", v.property, v.text);
+                ExitCode::FAILURE
+            }
             None => ExitCode::SUCCESS,
         };
     }
@@ -71,9 +76,20 @@ fn main() -> ExitCode {
         if let Some(v) = report.violation {
             println!("seed {seed}: {}: {}", v.property, v.text);
             failed += 1;
-            if failed > 20 { break; }
+            if failed > 20 {
+                break;
+            }
         }
     }
-    println!("{} seeds, {turns} turns, {:.0} turns/s, {:?} lived", arguments.seeds, turns as f64 / begun.elapsed().as_secs_f64(), lived);
-    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    println!(
+        "{} seeds, {turns} turns, {:.0} turns/s, {:?} lived",
+        arguments.seeds,
+        turns as f64 / begun.elapsed().as_secs_f64(),
+        lived
+    );
+    if failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

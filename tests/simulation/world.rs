@@ -101,7 +101,9 @@ impl World {
             plan,
         });
         let story = Arc::clone(&world);
-        let run = world.executor.run(Box::pin(async move { story.tell().await }));
+        let run = world
+            .executor
+            .run(Box::pin(async move { story.tell().await }));
         let stopped = run.await;
         if stopped == Stopped::Spinning {
             world.violated("spinning", "the tasks are polled without end".to_owned());
