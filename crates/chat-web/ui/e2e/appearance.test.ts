@@ -224,8 +224,8 @@ describe.each(LOOKS)("%s, %s", (size, theme) => {
 });
 
 /**
- * Shows a done, a failed, a running and a waiting call. The last two end when the returned gates are
- * opened.
+ * Shows a done, a failed, a running and a waiting call. The last two end when the returned gates
+ * are opened.
  */
 async function showCallStates(page: Page, name: string): Promise<Gate[]> {
 	const gates = [`${name} 1`, `${name} 2`];

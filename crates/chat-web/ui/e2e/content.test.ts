@@ -6,8 +6,8 @@ import { uuid, withDatabase } from "./support/database";
 import { Client, TestServer } from "./support/server";
 
 /*
- * The page shows the content of the database: 500 mixed messages and 200 tool calls with their text,
- * order, times, parameters and results.
+ * The page shows the content of the database: 500 mixed messages and 200 tool calls with their
+ * text, order, times, parameters and results.
  */
 const TURNS = 250;
 const CALLS = 200;

@@ -14,7 +14,8 @@ import { BreakableProxy } from "./support/proxy";
 import { Client, TestServer, tokenOf } from "./support/server";
 
 /*
- * Failures of the connection, the server and the page: nothing is lost or duplicated, and tabs agree.
+ * Failures of the connection, the server and the page: nothing is lost or duplicated, and tabs
+ * agree.
  */
 let agent: Agent;
 let server: TestServer;

@@ -60,7 +60,10 @@ const MARK = `(() => {
   return window.marked.getBoundingClientRect().top;
 })()`;
 
-/** Resolves to the position of the remembered block when it has stopped moving, and the scroll position. */
+/**
+ * Resolves to the position of the remembered block when it has stopped moving, and the scroll
+ * position.
+ */
 const PLACE = `new Promise((resolve) => {
   const box = document.querySelector('.scroll');
   const place = () => window.marked.getBoundingClientRect().top;

@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config";
 
-/** Tests in a real browser against the real program. Each file starts its own server and browser. */
+/**
+ * Tests in a real browser against the real program. Each file starts its own server and browser.
+ */
 export default defineConfig({
 	test: {
 		root: import.meta.dirname,

@@ -39,7 +39,10 @@ export async function launch(): Promise<Browser> {
 	});
 }
 
-/** Exceptions and console errors of pages, such as violations of the policy. Some tests fail requests. */
+/**
+ * Exceptions and console errors of pages, such as violations of the policy. Some tests fail
+ * requests.
+ */
 export class PageErrors {
 	readonly all: string[] = [];
 

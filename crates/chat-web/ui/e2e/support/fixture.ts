@@ -4,7 +4,10 @@ import { Agent } from "./agent";
 import { launch, type PageErrors, visitor } from "./browser";
 import { Client, TestServer } from "./server";
 
-/** Set by `setUpTestServer`: one server for all tests of a file, and a user and a page for each test. */
+/**
+ * Set by `setUpTestServer`: one server for all tests of a file, and a user and a page for each
+ * test.
+ */
 export let agent: Agent;
 export let server: TestServer;
 export let browser: Browser;

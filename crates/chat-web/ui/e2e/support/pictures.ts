@@ -41,7 +41,10 @@ function write(path: string, picture: PNG) {
 	writeFileSync(path, PNG.sync.write(picture, { deflateLevel: 9, colorType: 2 }));
 }
 
-/** Compares a picture with the stored one and describes the difference. `UPDATE_PICTURES=1` stores it. */
+/**
+ * Compares a picture with the stored one and describes the difference. `UPDATE_PICTURES=1` stores
+ * it.
+ */
 export function compare(name: string, taken: Buffer): string | null {
 	const small = downscale(taken);
 	const path = join(FOLDER, `${name}.png`);

@@ -36,7 +36,9 @@ export function writeJson(value: unknown): string {
 	}
 }
 
-/** Writes a value on one line without recursion, for values nested too deeply for `JSON.stringify`. */
+/**
+ * Writes a value on one line without recursion, for values nested too deeply for `JSON.stringify`.
+ */
 function writeFlat(value: unknown): string {
 	const pieces: string[] = [];
 	/** The texts and values that are left to write, the next one last. */

@@ -90,8 +90,8 @@ const REJECTIONS: Record<string, string> = {
 };
 
 /**
- * Ends the sign-in after the server rejected the `Authorization` header of a request. The page keeps
- * its content.
+ * Ends the sign-in after the server rejected the `Authorization` header of a request. The page
+ * keeps its content.
  */
 export function rejectToken(problem: Problem, rejected: string | undefined) {
 	const current = token.peek();
@@ -195,8 +195,8 @@ async function redeemCode(code: string) {
 }
 
 /**
- * Signs in with the token that the sign-in page returned. A token without the state that was sent to
- * that page may belong to an attacker, whose account the user would then use.
+ * Signs in with the token that the sign-in page returned. A token without the state that was sent
+ * to that page may belong to an attacker, whose account the user would then use.
  */
 function acceptReturnedToken(text: string, state: string | undefined) {
 	const expected = browserStorage.get(STATE_KEY);

@@ -7,7 +7,9 @@ export interface Token {
 	expires: number;
 }
 
-/** Extracts a token that was pasted with a header name, `Bearer`, quotes or line breaks around it. */
+/**
+ * Extracts a token that was pasted with a header name, `Bearer`, quotes or line breaks around it.
+ */
 export function bareToken(text: string): string {
 	return text
 		.trim()

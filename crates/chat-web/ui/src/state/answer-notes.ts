@@ -1,6 +1,9 @@
 import type { Turn } from "./turn";
 
-/** Sentences about a completed answer that is cut off, or for which the agent did not read all messages. */
+/**
+ * Sentences about a completed answer that is cut off, or for which the agent did not read all
+ * messages.
+ */
 export function answerNotes(turn: Turn): string[] {
 	if (turn.status !== "completed") return [];
 	const sentences: string[] = [];

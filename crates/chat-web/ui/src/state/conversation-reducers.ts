@@ -67,8 +67,8 @@ export function replaceByRetry(known: Turns, retried: string, retry: Turn): Turn
 export const firstUnfinished = (turns: Turns): Turn | null => turns.find(isUnfinished) ?? null;
 
 /**
- * The turns from the start of the last page that leaves at least `keep` turns, and the cursor of the
- * page before; `null` if no page starts at a turn that allows this.
+ * The turns from the start of the last page that leaves at least `keep` turns, and the cursor of
+ * the page before; `null` if no page starts at a turn that allows this.
  */
 export function trimToRecentPage(
 	turns: Turns,

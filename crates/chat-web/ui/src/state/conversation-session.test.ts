@@ -350,6 +350,28 @@ describe("synchronising", () => {
 		expect(ports.api.messages).toHaveBeenCalledTimes(3);
 	});
 
+	test("ignores a page that arrives after the session was closed", async () => {
+		const session = await opened(turnMessages("a"));
+		const page = deferred<MessageList>();
+		ports.api.messages.mockReturnValueOnce(page.promise);
+		const synced = session.sync();
+		session.close();
+		page.resolve({ messages: turnMessages("b", "running") });
+		await synced;
+		expect([ids(session), followed]).toEqual([["a"], []]);
+	});
+
+	test("moves the cursor of earlier messages when no known turn is on the page", async () => {
+		const session = await opened(turnMessages("a"));
+		ports.api.messages.mockResolvedValueOnce({
+			messages: turnMessages("z"),
+			previous_cursor: "before-z",
+		});
+		await session.sync();
+		expect(ids(session)).toEqual(["z"]);
+		expect(session.earlierCursor.peek()).toBe("before-z");
+	});
+
 	test("combines calls during a read into one more read", async () => {
 		const session = await opened(turnMessages("a"));
 		const first = session.sync();

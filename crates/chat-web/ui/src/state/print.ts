@@ -10,8 +10,8 @@ const PAGE_SIZE = 200;
 const MAX_PAGES = 25;
 
 /**
- * Reads all earlier messages of the active conversation, synchronously: a browser prints the page as
- * it is when the handlers of `beforeprint` return.
+ * Reads all earlier messages of the active conversation, synchronously: a browser prints the page
+ * as it is when the handlers of `beforeprint` return.
  */
 function loadAllEarlier(chat: ChatStore) {
 	const active = chat.activeConversation.peek();

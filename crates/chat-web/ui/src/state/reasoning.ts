@@ -22,9 +22,9 @@ const TAGS = [
 ];
 
 /**
- * Splits an answer where a line begins with `<think>` or a similar tag. Some models send the closing
- * tag alone: then everything before it is reasoning. A tag in a code block is code. `live`: more of
- * the text may arrive.
+ * Splits an answer where a line begins with `<think>` or a similar tag. Some models send the
+ * closing tag alone: then everything before it is reasoning. A tag in a code block is code. `live`:
+ * more of the text may arrive.
  */
 export function segments(text: string, live = false): Segment[] {
 	if (!text.includes("<")) return [{ kind: "text", text, open: live }];

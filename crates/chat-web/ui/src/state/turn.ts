@@ -9,7 +9,9 @@ import type {
 	Usage,
 } from "../api/types";
 
-/** A turn as the page shows it: the question, and the text and tool calls of the answer in order. */
+/**
+ * A turn as the page shows it: the question, and the text and tool calls of the answer in order.
+ */
 export interface Turn {
 	id: string;
 	status: TurnStatus;

@@ -5,7 +5,9 @@ import { agentName, token } from "../session/session";
 import { notify } from "../state/notices";
 
 const PAGE_SIZE = 200;
-/** How long the browser may take to read the file before its memory is released, in milliseconds. */
+/**
+ * How long the browser may take to read the file before its memory is released, in milliseconds.
+ */
 const RELEASE_AFTER = 60_000;
 
 async function allMessages(id: string, superseded: boolean): Promise<Message[]> {

@@ -1,7 +1,9 @@
 /** The user's locale. */
 const locale = localeOf([...(navigator.languages ?? []), navigator.language]);
 
-/** The first valid one of these languages. Browsers also name invalid ones, such as the locale `C`. */
+/**
+ * The first valid one of these languages. Browsers also name invalid ones, such as the locale `C`.
+ */
 export function localeOf(languages: readonly string[]): string | undefined {
 	for (const language of languages) {
 		try {

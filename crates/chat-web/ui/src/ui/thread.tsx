@@ -12,7 +12,10 @@ import { usePrependAnchor, useScrollAnchor } from "./scroll-anchor";
 import { TurnView } from "./turn";
 import { UserMessage } from "./user-message";
 
-/** Distances from the end, in pixels: up to `AT_END` the end is in view, beyond `FAR` the jump button is. */
+/**
+ * Distances from the end, in pixels: up to `AT_END` the end is in view, beyond `FAR` the jump
+ * button is.
+ */
 const AT_END = 40;
 const FAR = 160;
 /** Small movements of the scroll position come from rounding, not from the user. */

@@ -104,7 +104,10 @@ function Parameters({ value }: { value: unknown }) {
 	);
 }
 
-/** The error message of a call. The server's own messages lack a capital letter; a tool's stay as they are. */
+/**
+ * The error message of a call. The server's own messages lack a capital letter; a tool's stay as
+ * they are.
+ */
 function errorMessage({ status, error }: ToolCall): string {
 	const message = error?.message ?? "";
 	return status === "unknown" ? message.charAt(0).toLocaleUpperCase() + message.slice(1) : message;
