@@ -1,6 +1,7 @@
 //! The small values everything else is made of: ids, owners, places, times.
 
 use std::fmt;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -79,6 +80,22 @@ pub struct Ordinal(pub u64);
 /// Microseconds since the Unix epoch, UTC. For people: order never comes from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The time this much later, at most the latest that can be represented.
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(micros(time)))
+    }
+
+    /// The time this much earlier, at least the earliest that can be represented.
+    pub fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(time)))
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
 
 /// Valid JSON text, carried byte for byte. The domain never looks into it.
 #[derive(Clone, PartialEq, Eq, Hash)]

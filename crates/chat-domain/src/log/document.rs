@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Changes, LoadedConversation, LoadedRows, NewConversation, Refusal, TurnRow};
+use super::{Changes, LoadedConversation, LoadedRows, LogNeeds, NewConversation, Refusal, TurnRow};
 use crate::{
-    Conversation, Draft, DraftUpdate, HeldTurn, Item, ItemBody, LoggedTurn, MessageId, Ordinal,
-    Position, Timestamp, ToolCallId, ToolCallPage, ToolCallRecord, ToolOutcome, ToolResult,
-    TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, TurnVersion, TurnView,
-    UnknownCause, WorkerId,
+    Claim, Conversation, Draft, DraftUpdate, HeldTurn, Item, ItemBody, LoggedTurn, MessageId,
+    Ordinal, Position, Timestamp, ToolCallId, ToolCallPage, ToolCallRecord, ToolOutcome,
+    ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, TurnVersion,
+    TurnView, UnknownCause, WorkerId,
 };
 
 /// A conversation with its whole log as one value, for stores that keep documents under keys, and
@@ -88,6 +88,16 @@ impl ConversationDocument {
             last_ordinal: new.last_ordinal,
             turns: Vec::new(),
         }
+    }
+
+    /// Whether a command needs rows of this conversation.
+    pub fn is_needed(&self, needs: &LogNeeds) -> bool {
+        let is_needed_turn = |row: &TurnRow| {
+            let key = row.idempotency.as_ref().map(|used| (&row.owner, &used.key));
+            let mut keys = needs.keys.iter().map(|(owner, key)| (owner, key));
+            needs.turns.contains(&row.turn.id) || keys.any(|needed| key == Some(needed))
+        };
+        needs.conversations.contains(&self.conversation.id) || self.rows().any(is_needed_turn)
     }
 
     /// Adds all rows of the conversation to those loaded for a command.
@@ -171,6 +181,11 @@ impl ConversationDocument {
     /// The turns, by ordinal.
     pub fn rows(&self) -> impl Iterator<Item = &TurnRow> {
         self.turns.iter().map(|entry| &entry.row)
+    }
+
+    /// Whether a turn belongs to the conversation.
+    pub fn has_turn(&self, id: TurnId) -> bool {
+        self.rows().any(|row| row.turn.id == id)
     }
 
     /// The turns, to be changed.
@@ -261,8 +276,19 @@ impl ConversationDocument {
         limited(records.into_iter(), page.limit)
     }
 
+    /// Saves those of a worker's drafts that belong to turns of this conversation, and returns
+    /// which turns of the worker are to be cancelled.
+    pub fn heartbeat(&mut self, worker: WorkerId, drafts: &[DraftUpdate]) -> Vec<TurnId> {
+        drafts.iter().for_each(|update| self.save_draft(update));
+        let is_cancelled = |row: &&TurnRow| {
+            row.is_running() && row.holder == Some(worker) && row.turn.cancel_requested
+        };
+        let cancelled = self.rows().filter(is_cancelled);
+        cancelled.map(|row| row.turn.id).collect()
+    }
+
     /// Saves a draft, unless its lease is not current or its message is an item already.
-    pub fn save_draft(&mut self, update: &DraftUpdate) {
+    fn save_draft(&mut self, update: &DraftUpdate) {
         if let Some(entry) = self.entry(update.lease.turn)
             && entry.row.is_running()
             && entry.row.is_held_by(&update.lease)
@@ -283,6 +309,25 @@ impl ConversationDocument {
             last: Position(self.last_position),
             draft_bytes: entry.draft.as_ref().map_or(0, |draft| draft.text.len()),
         })
+    }
+
+    /// The running turns that a claim may take, and their holders. A worker whose own lease expired
+    /// may take no turn of others.
+    pub fn claimable(
+        &self,
+        claim: &Claim,
+        is_alive: impl Fn(WorkerId) -> bool,
+    ) -> Vec<(TurnId, Option<WorkerId>)> {
+        let is_claimable = |row: &&TurnRow| match row.holder {
+            Some(holder) if holder == claim.worker => {
+                let holding = claim.holding.as_ref();
+                holding.is_some_and(|holding| !holding.contains(&row.turn.id))
+            }
+            holder => is_alive(claim.worker) && !holder.is_some_and(&is_alive),
+        };
+        let running = self.rows().filter(|row| row.is_running());
+        let claimable = running.filter(is_claimable);
+        claimable.map(|row| (row.turn.id, row.holder)).collect()
     }
 
     /// Claims a running turn for a worker. `expired` is when the lease of its holder expired, if

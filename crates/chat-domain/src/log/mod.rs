@@ -13,6 +13,7 @@ mod append;
 mod begin;
 mod command;
 mod document;
+mod documents;
 mod end;
 mod ledger;
 mod needs;
@@ -23,6 +24,7 @@ pub use command::{
     LedgerError, Refusal, RetryOf, Target,
 };
 pub use document::ConversationDocument;
+pub use documents::Documents;
 pub use ledger::Ledger;
 pub use needs::LogNeeds;
 pub use rows::{

@@ -11,7 +11,7 @@ pub use environment::{Environment, SystemEnvironment};
 pub use observer::{Observer, TurnLifecycleEvent};
 pub use store::{
     Claim, ConversationCursor, ConversationOrder, ConversationPage, ConversationStore,
-    Conversations, DraftUpdate, Heartbeat, PageOrder, StoreError, ToolCallPage, ToolCallRecord,
-    TurnLog, TurnPage, TurnRef, TurnVersion, Unavailability, WorkerLeases,
+    Conversations, DraftUpdate, Heartbeat, PageOrder, StoreError, StoreResult, ToolCallPage,
+    ToolCallRecord, TurnLog, TurnPage, TurnRef, TurnVersion, Unavailability, WorkerLeases,
 };
 pub use toolset::{CallError, Invocation, ToolSpec, Toolset};

@@ -9,6 +9,7 @@
 
 mod answers;
 mod faults;
+mod key_value_store;
 mod policies;
 mod reading;
 mod recovery;

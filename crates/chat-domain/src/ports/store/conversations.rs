@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::StoreResult;
 use crate::{
     Conversation, ConversationId, Feedback, LoggedTurn, MessageId, Ordinal, Position, Timestamp,
     Title, ToolCall, ToolResult, Turn, TurnId, TurnView, UserId,
@@ -15,18 +15,10 @@ use crate::{
 #[async_trait]
 pub trait Conversations: Send + Sync {
     /// A page of the owner's conversations.
-    async fn list(
-        &self,
-        owner: &UserId,
-        page: ConversationPage,
-    ) -> Result<Vec<Conversation>, StoreError>;
+    async fn list(&self, owner: &UserId, page: ConversationPage) -> StoreResult<Vec<Conversation>>;
 
     /// One conversation.
-    async fn get(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-    ) -> Result<Option<Conversation>, StoreError>;
+    async fn get(&self, owner: &UserId, id: ConversationId) -> StoreResult<Option<Conversation>>;
 
     /// Changes the title, and `updated_at` to `at`.
     async fn rename(
@@ -35,10 +27,10 @@ pub trait Conversations: Send + Sync {
         id: ConversationId,
         title: &Title,
         at: Timestamp,
-    ) -> Result<Conversation, StoreError>;
+    ) -> StoreResult<Conversation>;
 
     /// Deletes a conversation with everything in it. Its running turn can write nothing any more.
-    async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError>;
+    async fn delete(&self, owner: &UserId, id: ConversationId) -> StoreResult<()>;
 
     /// A page of a conversation's turns with their items, by ascending ordinal whatever the order
     /// of the page.
@@ -47,7 +39,7 @@ pub trait Conversations: Send + Sync {
         owner: &UserId,
         id: ConversationId,
         page: TurnPage,
-    ) -> Result<Option<Vec<LoggedTurn>>, StoreError>;
+    ) -> StoreResult<Option<Vec<LoggedTurn>>>;
 
     /// One turn: its items after `after`, and its draft unless the draft's message is an item
     /// already. A queued turn always has the user's message alone, at [`Position::START`].
@@ -56,7 +48,7 @@ pub trait Conversations: Send + Sync {
         owner: &UserId,
         turn: TurnRef,
         after: Position,
-    ) -> Result<Option<TurnView>, StoreError>;
+    ) -> StoreResult<Option<TurnView>>;
 
     /// A page of a conversation's tool calls with their results, by ascending position, superseded
     /// turns included.
@@ -65,15 +57,15 @@ pub trait Conversations: Send + Sync {
         owner: &UserId,
         id: ConversationId,
         page: ToolCallPage,
-    ) -> Result<Option<Vec<ToolCallRecord>>, StoreError>;
+    ) -> StoreResult<Option<Vec<ToolCallRecord>>>;
 
     /// Requests the cancellation of a turn, and returns it as it is then. A running turn's worker
     /// learns of it with its next heartbeat; a queued turn ends when it would start; an ended turn
     /// does not change.
-    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError>;
+    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> StoreResult<Turn>;
 
     /// Releases the idempotency key of a turn: the same request begins a new turn from now on.
-    async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError>;
+    async fn release_key(&self, owner: &UserId, id: TurnId) -> StoreResult<()>;
 
     /// Stores the owner's feedback on messages of a conversation, in place of earlier feedback. If
     /// one of the messages is not in the conversation, nothing is stored.
@@ -84,7 +76,7 @@ pub trait Conversations: Send + Sync {
         messages: Vec<MessageId>,
         feedback: Feedback,
         at: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> StoreResult<()>;
 }
 
 /// Selects conversations of an owner.
@@ -103,6 +95,35 @@ impl ConversationPage {
             order: ConversationOrder::LastActivity { after },
             limit,
         }
+    }
+
+    /// The page of these conversations, which are all of an owner: for stores without an index in
+    /// this order.
+    pub fn select(self, mut all: Vec<Conversation>) -> Vec<Conversation> {
+        let cursor = |conversation: &Conversation| ConversationCursor {
+            updated_at: conversation.updated_at,
+            id: conversation.id,
+        };
+        match self.order {
+            ConversationOrder::LastActivity { after } => {
+                all.sort_by_key(|found| std::cmp::Reverse(cursor(found)));
+                all.retain(|found| after.is_none_or(|after| cursor(found) < after));
+            }
+            ConversationOrder::Created { after, order } => {
+                all.sort_by_key(|found| found.id);
+                match order {
+                    PageOrder::OldestFirst => {
+                        all.retain(|found| after.is_none_or(|after| found.id > after));
+                    }
+                    PageOrder::NewestFirst => {
+                        all.reverse();
+                        all.retain(|found| after.is_none_or(|after| found.id < after));
+                    }
+                }
+            }
+        }
+        all.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        all
     }
 }
 

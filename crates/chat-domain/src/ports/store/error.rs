@@ -4,6 +4,9 @@ use std::error::Error;
 
 use crate::log::{LedgerError, Refusal};
 
+/// The answer of a store.
+pub type StoreResult<T> = Result<T, StoreError>;
+
 /// An error of a store.
 ///
 /// [`Unavailable`](Self::Unavailable) is transient, unless the content is damaged: the same call

@@ -9,7 +9,7 @@ pub use conversations::{
     ConversationCursor, ConversationOrder, ConversationPage, Conversations, PageOrder,
     ToolCallPage, ToolCallRecord, TurnPage, TurnRef,
 };
-pub use error::{StoreError, Unavailability};
+pub use error::{StoreError, StoreResult, Unavailability};
 pub use turn_log::TurnLog;
 pub use worker_leases::{Claim, DraftUpdate, Heartbeat, TurnVersion, WorkerLeases};
 
@@ -30,7 +30,7 @@ pub use worker_leases::{Claim, DraftUpdate, Heartbeat, TurnVersion, WorkerLeases
 /// - At most one turn of a conversation runs. While none runs, none is queued.
 ///
 /// The suite [`store_contract!`](crate::store_contract) checks an implementation.
-/// `examples/key_value_store.rs` shows how to write one.
+/// [`testing::KeyValueStore`](crate::testing::KeyValueStore) shows how to write one.
 pub trait ConversationStore: Conversations + TurnLog + WorkerLeases {}
 
 impl<T: Conversations + TurnLog + WorkerLeases + ?Sized> ConversationStore for T {}

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::StoreResult;
 use crate::{
     AppendItems, BeginOutcome, BeginTurn, EndTurn, EndedTurn, Item, Timestamp, TurnFailure,
     TurnLease,
@@ -27,7 +27,7 @@ pub trait TurnLog: Send + Sync {
     /// A repeated call with the same turn id returns what the first one began:
     /// [`BeginOutcome::Started`] if the turn still runs under this worker's name, else
     /// [`BeginOutcome::Queued`] with the turn as it is now.
-    async fn begin(&self, turn: BeginTurn) -> Result<BeginOutcome, StoreError>;
+    async fn begin(&self, turn: BeginTurn) -> StoreResult<BeginOutcome>;
 
     /// Adds items to a running turn, all or none, and clears its draft.
     ///
@@ -36,7 +36,7 @@ pub trait TurnLog: Send + Sync {
     ///
     /// # Errors
     /// `LeaseLost` if the lease is not the turn's current one, or the turn has ended or is gone.
-    async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError>;
+    async fn append(&self, append: AppendItems) -> StoreResult<Vec<Item>>;
 
     /// Adds the last items, ends the turn, clears its draft and starts the next queued turn for the
     /// same worker.
@@ -47,7 +47,7 @@ pub trait TurnLog: Send + Sync {
     ///
     /// # Errors
     /// `LeaseLost`, as in `append`.
-    async fn end(&self, end: EndTurn) -> Result<EndedTurn, StoreError>;
+    async fn end(&self, end: EndTurn) -> StoreResult<EndedTurn>;
 
     /// Ends a running turn as failed by its lease alone, where [`end`](Self::end) fails
     /// permanently.
@@ -64,5 +64,5 @@ pub trait TurnLog: Send + Sync {
         lease: &TurnLease,
         failure: TurnFailure,
         at: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> StoreResult<()>;
 }

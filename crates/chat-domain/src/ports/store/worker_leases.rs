@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::StoreResult;
 use crate::{Draft, HeldTurn, Position, TurnId, TurnLease, WorkerId};
 
 /// Registers workers and keeps their leases.
@@ -13,7 +13,7 @@ use crate::{Draft, HeldTurn, Position, TurnId, TurnLease, WorkerId};
 pub trait WorkerLeases: Send + Sync {
     /// Registers a worker: no other worker claims its turns for the duration `lease`. Workers whose
     /// leases expired long ago and that hold no turn may be deleted.
-    async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError>;
+    async fn register(&self, worker: WorkerId, lease: Duration) -> StoreResult<()>;
 
     /// Renews a worker's lease, saves drafts, and returns which of its running turns should be
     /// cancelled. Drafts whose lease is not current, or whose message is an item already, are
@@ -27,7 +27,7 @@ pub trait WorkerLeases: Send + Sync {
         worker: WorkerId,
         lease: Duration,
         drafts: Vec<DraftUpdate>,
-    ) -> Result<Heartbeat, StoreError>;
+    ) -> StoreResult<Heartbeat>;
 
     /// Claims running turns that no live worker holds: each by exactly one caller, with a new
     /// epoch, one more attempt and no draft. The claimer itself counts as alive; its own turns are
@@ -41,25 +41,18 @@ pub trait WorkerLeases: Send + Sync {
     /// A worker whose lease expired is deleted when one of its turns is claimed. It claims no turn
     /// of others before its next heartbeat: its request may have been delayed for long, while
     /// others could not renew their leases.
-    async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
+    async fn claim(&self, claim: Claim) -> StoreResult<Vec<HeldTurn>>;
 
     /// Deregisters a worker and releases its turns: it cannot write them any more, and they can be
     /// claimed at once. The worker's attempt does not count for the turns in `handed_over`. For its
     /// other turns it counts: their runs were interrupted before.
-    async fn deregister(
-        &self,
-        worker: WorkerId,
-        handed_over: Vec<TurnId>,
-    ) -> Result<(), StoreError>;
+    async fn deregister(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> StoreResult<()>;
 
     /// Returns the version of each turn, regardless of owner. Unknown ids are omitted. One query.
-    async fn turn_versions(
-        &self,
-        turns: Vec<TurnId>,
-    ) -> Result<HashMap<TurnId, TurnVersion>, StoreError>;
+    async fn turn_versions(&self, turns: Vec<TurnId>) -> StoreResult<HashMap<TurnId, TurnVersion>>;
 
     /// Checks that the store answers.
-    async fn ping(&self) -> Result<(), StoreError>;
+    async fn ping(&self) -> StoreResult<()>;
 }
 
 /// Shows whether a turn has changed: while its version is equal, so are its status, items and

@@ -9,9 +9,8 @@ use super::{Abort, AbortReason, Progress, TurnRunner, bounds, failed};
 use crate::guards;
 use crate::turns::transcript::{self, Window};
 use crate::{
-    AgentError, AgentErrorKind, Draft, MessageId, StepEvent, StepRequest, Timestamp, ToolCall,
-    ToolCallId, ToolExecutor, ToolOutcome, ToolResult, TurnLifecycleEvent, TurnOutcome,
-    without_nul,
+    AgentError, AgentErrorKind, Draft, MessageId, StepEvent, StepRequest, ToolCall, ToolCallId,
+    ToolExecutor, ToolOutcome, ToolResult, TurnLifecycleEvent, TurnOutcome, without_nul,
 };
 
 /// The failure of a turn whose own items are longer than the agent can read.
@@ -183,12 +182,10 @@ impl TurnRunner<'_> {
                         executor: ToolExecutor::Agent,
                         agent_data: None,
                     };
-                    let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
-                    let now = self.config.environment.now();
                     let result = ToolResult {
                         call: id,
                         outcome: bounds::outcome(outcome, limits.tool_output_bytes),
-                        started_at: Timestamp(now.0.saturating_sub(micros)),
+                        started_at: self.config.environment.now().before(took),
                         took,
                     };
                     answer.executed.push((call, result));
