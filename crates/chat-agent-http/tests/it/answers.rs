@@ -1,4 +1,4 @@
-//! Answers that are good, however they come.
+//! Well-formed answers in several deliveries.
 
 use chat_domain::{Agent, StepEvent};
 use chat_test_support::stub_agent::{Answer, Delivery, Gate, StubAgent, chunk};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::support::{agent, call, done, events, hello, text};
 
 #[tokio::test]
-async fn text_and_calls_and_usage() {
+async fn text_calls_and_usage_become_events() {
     let stub = StubAgent::with_answers([
         Answer::text(["Hél", "lo 🦀"]),
         Answer::calls([("add_task", r#"{"title":"Milk"}"#), ("list_tasks", "{}")]),
@@ -33,7 +33,7 @@ async fn text_and_calls_and_usage() {
 }
 
 #[tokio::test]
-async fn written_byte_by_byte() {
+async fn an_answer_may_arrive_byte_by_byte() {
     let chunks = || {
         [
             chunk::text("日本 🦀"),
@@ -61,7 +61,7 @@ async fn written_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn text_is_told_as_soon_as_it_is_said() {
+async fn text_is_an_event_as_soon_as_it_arrives() {
     let gate = Gate::new();
     let first = format!("data: {}\n\n", chunk::text("Wait"));
     let body = format!(
@@ -85,10 +85,13 @@ async fn text_is_told_as_soon_as_it_is_said() {
 }
 
 #[tokio::test]
-async fn an_answer_without_stream_or_without_content_type() {
+async fn an_answer_may_lack_a_stream_or_a_content_type() {
     let whole = json!({
         "object": "chat.completion",
-        "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Hello" }, "finish_reason": "stop" }],
+        "choices": [{
+            "index": 0, "message": { "role": "assistant", "content": "Hello" },
+            "finish_reason": "stop",
+        }],
         "usage": { "prompt_tokens": 5, "completion_tokens": 2 },
     });
     let body = format!("data: {}\n\ndata: [DONE]\n\n", chunk::text("Hello"));
@@ -122,7 +125,7 @@ async fn dropping_the_stream_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn connections_are_used_again() {
+async fn connections_are_reused() {
     let stub = StubAgent::start(|_| Answer::text(["Hello"]));
     let agent = agent(&stub.base_url());
     for _ in 0..3 {
@@ -137,7 +140,7 @@ async fn connections_are_used_again() {
 }
 
 #[tokio::test]
-async fn many_steps_at_once_do_not_mix() {
+async fn concurrent_steps_do_not_mix() {
     let gate = Gate::new();
     let held = gate.clone();
     let stub = StubAgent::start(move |request| {
@@ -176,7 +179,9 @@ async fn dropping_the_step_before_its_answer_closes_the_connection() {
     let agent = agent(&base_url);
     let mut step = agent.step(hello());
     let mut connection = tokio::select! {
-        connection = wait::within("a connection", listener.accept()) => connection.expect("a connection").0,
+        connection = wait::within(
+            "a connection", listener.accept(),
+        ) => connection.expect("a connection").0,
         _ = &mut step => panic!("nobody has answered"),
     };
     let asked = tokio::select! {
@@ -185,7 +190,7 @@ async fn dropping_the_step_before_its_answer_closes_the_connection() {
     };
     assert_eq!(asked.expect("a request"), b'P');
     drop(step);
-    // It ends, whether in good order or not.
+    // The connection ends, with or without an error.
     let _ = wait::within(
         "the end of the connection",
         connection.read_to_end(&mut Vec::new()),

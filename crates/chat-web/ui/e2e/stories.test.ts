@@ -127,7 +127,7 @@ test("a failure says what happened, and trying again keeps the failed answer to 
 	await expect.poll(() => page.locator(".failed").innerText()).toMatch(said);
 	await expect
 		.poll(() => page.locator(".failed").innerText())
-		.toMatch(/The agent has too much to do\.\s+agent_overloaded/);
+		.toMatch(/The agent is overloaded\.\s+agent_overloaded/);
 	await expect
 		.poll(() => page.locator(".msg.bot").innerText())
 		.toMatch(/I look\.[\s\S]*echo[\s\S]*I begin\.[\s\S]*tokens?$/);
