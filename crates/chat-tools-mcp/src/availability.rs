@@ -1,4 +1,4 @@
-//! The state of a server, as its keeper sets it and its callers see it.
+//! The state of a server, written by its supervisor and read by callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,29 +8,29 @@ use tokio::time::Instant;
 
 use crate::listing::Tool;
 
-/// How long after its start a server is waited for.
-pub(crate) const START_GRACE: Duration = Duration::from_secs(5);
+/// How long callers wait for a server that starts.
+pub(crate) const START_GRACE_PERIOD: Duration = Duration::from_secs(5);
 
 /// The current state of a server.
 #[derive(Clone)]
 pub(crate) struct State {
-    /// What it listed when it was last there; `None` if it never did.
+    /// Tools of its last listing. `None` if it never listed any.
     pub(crate) tools: Option<Arc<Vec<Tool>>>,
-    pub(crate) presence: Presence,
+    pub(crate) availability: Availability,
 }
 
 #[derive(Clone)]
-pub(crate) enum Presence {
-    /// It starts, and is waited for until then.
+pub(crate) enum Availability {
+    /// The server is starting. Callers wait until this time.
     Starting { until: Instant },
-    /// It can be asked.
+    /// The server accepts calls.
     Ready(Peer<RoleClient>),
-    /// Its last start failed, it does not answer, or this program is stopping.
-    Away,
+    /// Its last start failed, it does not answer, or the toolset is shutting down.
+    Unavailable,
 }
 
 impl State {
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(&self.presence, Presence::Ready(peer) if !peer.is_transport_closed())
+        matches!(&self.availability, Availability::Ready(peer) if !peer.is_transport_closed())
     }
 }

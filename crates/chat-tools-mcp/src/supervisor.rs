@@ -13,175 +13,179 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::McpServer;
-use crate::child::{Child, StartError};
+use crate::availability::{Availability, START_GRACE_PERIOD, State};
 use crate::listing::{self, ListError, Listing, Tool};
-use crate::notices::Notices;
-use crate::presence::{Presence, START_GRACE, State};
+use crate::running_server::{RunningServer, StartError};
+use crate::throttled_log::ThrottledLog;
 
-/// A run of this length was a healthy one: the next restart does not wait.
-const HEALTHY: Duration = Duration::from_secs(30);
-/// The wait after the first failure. It doubles with each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// A server that was there is worth waiting for if it is started again within this time.
-const SOON: Duration = Duration::from_secs(1);
-/// The longest wait between two starts.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How long a server may take to answer a ping after a call that it did not answer.
-const PING_LIMIT: Duration = Duration::from_secs(5);
-/// The shortest time between two listings, however often a server says that its tools have changed.
-const LISTING_GAP: Duration = Duration::from_secs(1);
-/// The most remarks about listings that are remembered, so that none is logged twice.
-const MOST_REMARKS: usize = 1_024;
-/// The most remarks about one listing that are logged.
-const MOST_LOGGED: usize = 20;
+/// A run of at least this length resets the restart backoff.
+const HEALTHY_RUN: Duration = Duration::from_secs(30);
+/// Backoff after the first failure. It doubles with each further failure.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest backoff for which callers wait for a restart.
+const MAX_AWAITED_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest backoff between two starts.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// How long a server may take to answer the ping that follows a call timeout.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest time between two listings, however often a server reports changes.
+const MIN_LISTING_INTERVAL: Duration = Duration::from_secs(1);
+/// Most listing warnings that are remembered, so that each is logged once.
+const MAX_REMEMBERED_WARNINGS: usize = 1_024;
+/// Most warnings that are logged for one listing.
+const MAX_LOGGED_WARNINGS: usize = 20;
 
-/// Starts a server again and again.
-pub(crate) struct Keeper {
+/// Starts a server and restarts it when it ends.
+pub(crate) struct Supervisor {
     settings: Arc<McpServer>,
     state: watch::Sender<State>,
-    suspicion: Arc<Notify>,
-    notices: Arc<Notices>,
+    ping_request: Arc<Notify>,
+    log: Arc<ThrottledLog>,
     stop: CancellationToken,
-    remarks: HashSet<String>,
+    warnings: HashSet<String>,
 }
 
-/// How a run ended.
+/// The reason why a run ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// This program is stopping.
+    /// The toolset is shutting down.
     Stopped,
-    /// The connection was closed, or the process ended.
+    /// The connection was closed, or the process exited.
     Closed,
     /// The server did not answer a ping.
     Hung,
 }
 
-/// Something that was asked of a running server.
+/// The result of a request to a running server.
 enum Event {
     Listed(Result<Listing, ListError>),
     Pinged { answered: bool },
 }
 
-impl Keeper {
+impl Supervisor {
     pub(crate) fn new(
         settings: Arc<McpServer>,
         state: watch::Sender<State>,
-        suspicion: Arc<Notify>,
-        notices: Arc<Notices>,
+        ping_request: Arc<Notify>,
+        log: Arc<ThrottledLog>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             settings,
             state,
-            suspicion,
-            notices,
+            ping_request,
+            log,
             stop,
-            remarks: HashSet::new(),
+            warnings: HashSet::new(),
         }
     }
 
-    /// Keeps the server running until this program stops. Its process group has ended then.
+    /// Keeps the server running until shutdown. Its process group has ended when this returns.
     pub(crate) async fn run(mut self) {
         let mut failures = 0;
         while !self.stop.is_cancelled() {
             let started = Instant::now();
-            match Child::start(&self.settings, &self.notices, &self.stop).await {
-                Ok(child) => {
-                    let end = self.attend(child).await;
-                    failures = if end != End::Hung && started.elapsed() >= HEALTHY {
+            match RunningServer::start(&self.settings, &self.log, &self.stop).await {
+                Ok(running_server) => {
+                    let end = self.supervise_run(running_server).await;
+                    failures = if end != End::Hung && started.elapsed() >= HEALTHY_RUN {
                         0
                     } else {
                         failures + 1
                     };
-                    let is_soon = end == End::Closed && wait_after(failures) <= SOON;
-                    self.presence(if is_soon {
-                        Presence::Starting {
-                            until: Instant::now() + START_GRACE,
+                    let is_awaited =
+                        end == End::Closed && backoff_after(failures) <= MAX_AWAITED_BACKOFF;
+                    self.set_availability(if is_awaited {
+                        Availability::Starting {
+                            until: Instant::now() + START_GRACE_PERIOD,
                         }
                     } else {
-                        Presence::Away
+                        Availability::Unavailable
                     });
                 }
                 Err(StartError::Stopped) => break,
                 Err(error) => {
                     failures += 1;
-                    if let Some(suppressed) = self.notices.due("start") {
-                        let (server, end) = (&self.settings.name, error.end());
-                        tracing::warn!(server, %error, end, failures, suppressed, "a tool server did not start");
+                    if let Some(suppressed) = self.log.permit("start") {
+                        let (server, end) = (&self.settings.name, error.process_end());
+                        tracing::warn!(
+                            server,
+                            %error,
+                            end,
+                            attempt = failures,
+                            suppressed,
+                            "tool server failed to start"
+                        );
                     }
-                    self.presence(Presence::Away);
+                    self.set_availability(Availability::Unavailable);
                 }
             }
             tokio::select! {
                 () = self.stop.cancelled() => break,
-                () = sleep(wait_after(failures)) => {}
+                () = sleep(backoff_after(failures)) => {}
             }
         }
-        self.presence(Presence::Away);
+        self.set_availability(Availability::Unavailable);
     }
 
-    /// Stays with a running server until it ends or is ended.
-    async fn attend(&mut self, child: Child) -> End {
-        let Child {
+    /// Supervises a running server until it ends or is ended.
+    async fn supervise_run(&mut self, running_server: RunningServer) -> End {
+        let RunningServer {
             service,
             listing,
             tools_changed,
-            mut run,
-        } = child;
+            mut process,
+        } = running_server;
         let peer = service.peer().clone();
-        if let Some(suppressed) = self.notices.due("ready") {
+        if let Some(suppressed) = self.log.permit("ready") {
             tracing::info!(
                 server = self.settings.name,
                 tools = listing.tools.len(),
                 suppressed,
-                "a tool server is ready"
+                "tool server ready"
             );
         }
-        let tools = self.taken(listing);
+        let tools = self.accept_listing(listing);
         self.state.send_replace(State {
             tools: Some(tools),
-            presence: Presence::Ready(peer.clone()),
+            availability: Availability::Ready(peer.clone()),
         });
         let end = self
-            .serve(&peer, service.waiting(), run.reap(), &tools_changed)
+            .serve(&peer, service.waiting(), process.reap(), &tools_changed)
             .await;
         if end == End::Closed {
-            self.presence(Presence::Starting {
-                until: Instant::now() + START_GRACE,
+            self.set_availability(Availability::Starting {
+                until: Instant::now() + START_GRACE_PERIOD,
             });
         } else {
-            self.presence(Presence::Away);
+            self.set_availability(Availability::Unavailable);
         }
-        let (status, last) = run.end().await;
+        let (status, last) = process.end().await;
         let status = status.map(|status| status.to_string()).unwrap_or_default();
         let server = &self.settings.name;
         match end {
             End::Stopped => {}
             End::Closed => {
-                if let Some(suppressed) = self.notices.due("gone") {
+                if let Some(suppressed) = self.log.permit("gone") {
                     tracing::warn!(
                         server,
                         status,
                         stderr = last,
                         suppressed,
-                        "a tool server went away"
+                        "tool server ended"
                     );
                 }
             }
             End::Hung => {
-                if let Some(suppressed) = self.notices.due("hung") {
-                    tracing::warn!(
-                        server,
-                        suppressed,
-                        "a tool server does not answer and was ended"
-                    );
+                if let Some(suppressed) = self.log.permit("hung") {
+                    tracing::warn!(server, suppressed, "tool server does not answer, ended");
                 }
             }
         }
         end
     }
 
-    /// Answers to what happens while the server runs.
+    /// Handles pings, changed tools, shutdown and the end of the server.
     async fn serve<T>(
         &mut self,
         peer: &Peer<RoleClient>,
@@ -191,37 +195,41 @@ impl Keeper {
     ) -> End {
         tokio::pin!(ended, reap);
         let mut is_reaped = false;
-        let (stop, suspicion) = (self.stop.clone(), Arc::clone(&self.suspicion));
-        let mut asked: FuturesUnordered<BoxFuture<'static, Event>> = FuturesUnordered::new();
+        let (stop, ping_request) = (self.stop.clone(), Arc::clone(&self.ping_request));
+        let mut pending: FuturesUnordered<BoxFuture<'static, Event>> = FuturesUnordered::new();
         let (mut is_listing, mut is_pinging) = (false, false);
-        let mut next_listing = Instant::now() + LISTING_GAP;
+        let mut next_listing = Instant::now() + MIN_LISTING_INTERVAL;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 _ = &mut ended => return End::Closed,
-                // The connection may go on: a wrapper may end before the server that it has
-                // started.
+                // The connection may outlive the leader, which may be a wrapper around the actual
+                // server.
                 () = &mut reap, if !is_reaped => is_reaped = true,
                 () = tools_changed.notified(), if !is_listing => {
                     is_listing = true;
-                    asked.push(Box::pin(list(peer.clone(), next_listing, self.settings.start_timeout)));
+                    pending.push(
+                        Box::pin(list(peer.clone(), next_listing, self.settings.start_timeout)),
+                    );
                 }
-                () = suspicion.notified(), if !is_pinging => {
+                () = ping_request.notified(), if !is_pinging => {
                     is_pinging = true;
-                    asked.push(Box::pin(ping(peer.clone())));
+                    pending.push(Box::pin(ping(peer.clone())));
                 }
-                Some(event) = asked.next() => match event {
+                Some(event) = pending.next() => match event {
                     Event::Pinged { answered: false } => return End::Hung,
                     Event::Pinged { answered: true } => is_pinging = false,
                     Event::Listed(listed) => {
                         is_listing = false;
-                        next_listing = Instant::now() + LISTING_GAP;
+                        next_listing = Instant::now() + MIN_LISTING_INTERVAL;
                         match listed {
                             Ok(listing) => {
-                                let tools = self.taken(listing);
+                                let tools = self.accept_listing(listing);
                                 self.state.send_modify(|state| state.tools = Some(tools));
                             }
-                            Err(error) => self.notices.warn("changed", &format!("the changed tools cannot be listed: {error}")),
+                            Err(error) => self.log.warn(
+                                "changed", &format!("changed tools cannot be listed: {error}"),
+                            ),
                         }
                     }
                 },
@@ -229,31 +237,32 @@ impl Keeper {
         }
     }
 
-    /// The tools of a listing, whose remarks are logged once.
-    fn taken(&mut self, listing: Listing) -> Arc<Vec<Tool>> {
-        let fresh: Vec<String> = listing
-            .remarks
+    /// Returns the tools of a listing, and logs its new warnings.
+    fn accept_listing(&mut self, listing: Listing) -> Arc<Vec<Tool>> {
+        let new_warnings: Vec<String> = listing
+            .warnings
             .into_iter()
-            .filter(|remark| !self.remarks.contains(remark))
+            .filter(|warning| !self.warnings.contains(warning))
             .collect();
-        if !fresh.is_empty() && self.notices.due("listing").is_some() {
-            if self.remarks.len() > MOST_REMARKS {
-                self.remarks.clear();
+        if !new_warnings.is_empty() && self.log.permit("listing").is_some() {
+            if self.warnings.len() > MAX_REMEMBERED_WARNINGS {
+                self.warnings.clear();
             }
             let server = &self.settings.name;
-            for remark in fresh.iter().take(MOST_LOGGED) {
-                tracing::warn!(server, remark, "odd listing of a tool server");
+            for warning in new_warnings.iter().take(MAX_LOGGED_WARNINGS) {
+                tracing::warn!(server, warning, "tool server listing has defects");
             }
-            if let Some(more @ 1..) = fresh.len().checked_sub(MOST_LOGGED) {
-                tracing::warn!(server, more, "more is odd in the listing of a tool server");
+            if let Some(more @ 1..) = new_warnings.len().checked_sub(MAX_LOGGED_WARNINGS) {
+                tracing::warn!(server, more, "further defects in the tool server listing");
             }
-            self.remarks.extend(fresh);
+            self.warnings.extend(new_warnings);
         }
         Arc::new(listing.tools)
     }
 
-    fn presence(&self, presence: Presence) {
-        self.state.send_modify(|state| state.presence = presence);
+    fn set_availability(&self, availability: Availability) {
+        self.state
+            .send_modify(|state| state.availability = availability);
     }
 }
 
@@ -267,9 +276,9 @@ async fn ping(peer: Peer<RoleClient>) -> Event {
         method: Default::default(),
         extensions: Default::default(),
     };
-    // An error is an answer too.
+    // An error response shows that the server is alive.
     let answered = match timeout(
-        PING_LIMIT,
+        PING_TIMEOUT,
         peer.send_request(ClientRequest::PingRequest(ping)),
     )
     .await
@@ -281,12 +290,12 @@ async fn ping(peer: Peer<RoleClient>) -> Event {
 }
 
 /// How long to wait before the next start.
-fn wait_after(failures: u32) -> Duration {
+fn backoff_after(failures: u32) -> Duration {
     match failures.checked_sub(1) {
         None => Duration::ZERO,
-        Some(doublings) => FIRST_WAIT
+        Some(doublings) => INITIAL_BACKOFF
             .saturating_mul(2_u32.saturating_pow(doublings))
-            .min(LONGEST_WAIT),
+            .min(MAX_BACKOFF),
     }
 }
 
@@ -295,12 +304,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_a_limit_and_begin_with_none() {
-        let waits: Vec<u64> = (0..6)
-            .map(|failures| wait_after(failures).as_millis() as u64)
+    fn backoffs_start_at_zero_and_double_up_to_a_limit() {
+        let backoffs: Vec<u64> = (0..6)
+            .map(|failures| backoff_after(failures).as_millis() as u64)
             .collect();
-        assert_eq!(waits, [0, 100, 200, 400, 800, 1_600]);
-        assert_eq!(wait_after(10), LONGEST_WAIT);
-        assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);
+        assert_eq!(backoffs, [0, 100, 200, 400, 800, 1_600]);
+        assert_eq!(backoff_after(10), MAX_BACKOFF);
+        assert_eq!(backoff_after(u32::MAX), MAX_BACKOFF);
     }
 }
