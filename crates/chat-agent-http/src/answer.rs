@@ -70,7 +70,7 @@ impl Answer {
     /// calls become events when the answer is complete.
     ///
     /// # Errors
-    /// The JSON is an error of the server, or its text or tool calls have an ignored form.
+    /// The JSON is an error of the server, or its text or tool calls have an unknown form.
     pub fn add_json(
         &mut self,
         json: &str,
@@ -278,7 +278,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, AgentError> {
         | "language"
         | "guardrail_intervened" => Ok(FinishReason::ContentFilter),
         "error"
-        | "agent_failed"
+        | "failed"
         | "network_error"
         | "insufficient_system_resource"
         | "malformed_function_call"

@@ -16,7 +16,7 @@ const CALL_OVERHEAD_BYTES: usize = 1 << 10;
 
 /// The tool calls of one answer so far.
 ///
-/// Fragments with the same index belong assemble. Some servers differ: they leave the index out,
+/// Fragments with the same index belong together. Some servers differ: they leave the index out,
 /// send each call whole with index 0, repeat id and name in each fragment, or use no ids or the
 /// same id for all calls. See [`starts_new_call`].
 #[derive(Debug, Default)]
@@ -468,13 +468,13 @@ mod tests {
     #[test]
     fn calls_over_the_size_limit_are_rejected() {
         let mut calls = CallAssembler::default();
-        let begun = (0..=MAX_BYTES / CALL_OVERHEAD_BYTES).map(|index| {
+        let results = (0..=MAX_BYTES / CALL_OVERHEAD_BYTES).map(|index| {
             calls.add(Fragment {
                 index: Some(index as u64),
                 ..Fragment::default()
             })
         });
-        assert!(begun.last().expect("many").is_err());
+        assert!(results.last().expect("many").is_err());
         let mut calls = CallAssembler::default();
         let arguments = Text::from("x".repeat(1 << 16).as_str());
         let mut added = (0..17).map(|_| {

@@ -281,19 +281,22 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
-        let said = |value: &str| {
+        let parsed = |value: &str| {
             let value = HeaderValue::from_str(value).expect("a header");
             retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]), now)
         };
-        assert_eq!(said("0"), Some(Duration::ZERO));
-        assert_eq!(said(" 120 "), Some(Duration::from_secs(120)));
+        assert_eq!(parsed("0"), Some(Duration::ZERO));
+        assert_eq!(parsed(" 120 "), Some(Duration::from_secs(120)));
         assert_eq!(
-            said("Sun, 06 Nov 1994 08:50:07 GMT"),
+            parsed("Sun, 06 Nov 1994 08:50:07 GMT"),
             Some(Duration::from_secs(30))
         );
-        assert_eq!(said("Sun, 06 Nov 1994 08:49:07 GMT"), Some(Duration::ZERO));
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:49:07 GMT"),
+            Some(Duration::ZERO)
+        );
         for invalid in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
-            assert_eq!(said(invalid), None);
+            assert_eq!(parsed(invalid), None);
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }

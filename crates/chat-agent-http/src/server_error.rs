@@ -313,7 +313,7 @@ impl MaskedServerError {
             }
             ErrorCause::ToolParserMissing => (
                 Misconfigured,
-                "The agent's server does not accept tools. vLLM needs its options \\
+                "The agent's server does not accept tools. vLLM needs its options \
                  --enable-auto-tool-choice and --tool-call-parser.",
             ),
             ErrorCause::ContextTooLong => (

@@ -159,7 +159,7 @@ fn tool_by_name(text: &str, tools: &[String]) -> Option<String> {
 }
 
 impl UnsupportedParts {
-    /// Records an unsupported part. Returns false if the part is state already or the limit is
+    /// Records an unsupported part. Returns false if the part is known already or the limit is
     /// reached.
     pub fn record(&self, part: &RequestPart) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -144,24 +144,24 @@ async fn concurrent_steps_do_not_mix() {
     let gate = Gate::new();
     let held = gate.clone();
     let stub = StubAgent::start(move |request| {
-        let said = request.messages()[0]["content"]
+        let message = request.messages()[0]["content"]
             .as_str()
             .expect("text")
             .to_owned();
-        Answer::text(["You said ", said.as_str()])
+        Answer::text(["You said ", message.as_str()])
             .in_pieces(10)
             .held(&held)
     });
     let agent = agent(&stub.base_url());
     let steps = (0..128).map(|number| {
-        let (agent, said) = (agent.clone(), number.to_string());
+        let (agent, message) = (agent.clone(), number.to_string());
         tokio::spawn(async move {
             let events = events(
                 &agent,
-                crate::support::request([crate::support::says(&said)]),
+                crate::support::request([crate::support::says(&message)]),
             )
             .await;
-            assert_eq!(events, [text("You said "), text(&said), done(1, 2)]);
+            assert_eq!(events, [text("You said "), text(&message), done(1, 2)]);
         })
     });
     let steps: Vec<_> = steps.collect();
@@ -182,13 +182,13 @@ async fn dropping_the_step_before_its_answer_closes_the_connection() {
         connection = wait::within(
             "a connection", listener.accept(),
         ) => connection.expect("a connection").0,
-        _ = &mut step => panic!("nobody has answered"),
+        _ = &mut step => panic!("the server has not answered"),
     };
-    let asked = tokio::select! {
-        asked = wait::within("a request", connection.read_u8()) => asked,
-        _ = &mut step => panic!("nobody has answered"),
+    let first_byte = tokio::select! {
+        first_byte = wait::within("a request", connection.read_u8()) => first_byte,
+        _ = &mut step => panic!("the server has not answered"),
     };
-    assert_eq!(asked.expect("a request"), b'P');
+    assert_eq!(first_byte.expect("a request"), b'P');
     drop(step);
     // The connection ends, with or without an error.
     let _ = wait::within(

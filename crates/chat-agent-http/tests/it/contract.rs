@@ -64,7 +64,7 @@ fn answer(script: &[Script]) -> Answer {
     let mut held: Option<(usize, Gate)> = None;
     let mut calls = 0..;
     for act in script {
-        let said = match act {
+        let event = match act {
             Script::Say(StepEvent::Text(text)) => chunk::text(text),
             Script::Say(StepEvent::ToolCall {
                 tool, arguments, ..
@@ -87,7 +87,7 @@ fn answer(script: &[Script]) -> Answer {
             Script::Fail(kind) => return failure(*kind),
             Script::Cut => return Answer::sse(body.clone() + "data: {").cut_after(body.len() + 3),
         };
-        body += &format!("data: {said}\n\n");
+        body += &format!("data: {event}\n\n");
     }
     let answer = Answer::sse(body + "data: [DONE]\n\n");
     held.iter().fold(answer, |answer, (bytes, gate)| {

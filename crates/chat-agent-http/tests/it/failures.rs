@@ -116,9 +116,9 @@ async fn invalid_answers_are_protocol_errors() {
 
 #[tokio::test]
 async fn a_truncated_answer_is_unavailable() {
-    let said = format!("data: {}\n\n", chunk::text("Once upon"));
-    let body = format!("{said}data: {}\n\n", chunk::text(" a time"));
-    for cut in [said.len(), said.len() + 20] {
+    let event = format!("data: {}\n\n", chunk::text("Once upon"));
+    let body = format!("{event}data: {}\n\n", chunk::text(" a time"));
+    for cut in [event.len(), event.len() + 20] {
         assert_eq!(
             single(Answer::sse(body.clone()).cut_after(cut)).await,
             [text("Once upon"), Err(Unavailable)]
@@ -126,10 +126,10 @@ async fn a_truncated_answer_is_unavailable() {
     }
     // The same body, but the connection is closed properly.
     assert_eq!(
-        single(Answer::sse(said.clone())).await,
+        single(Answer::sse(event.clone())).await,
         [text("Once upon"), Err(Unavailable)]
     );
-    let finished = format!("{said}data: {}\n\n", chunk::finish("stop"));
+    let finished = format!("{event}data: {}\n\n", chunk::finish("stop"));
     assert_eq!(
         single(Answer::sse(finished.clone())).await,
         [text("Once upon"), done(0, 0)]

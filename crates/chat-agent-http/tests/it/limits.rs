@@ -27,9 +27,9 @@ async fn within(timeouts: Timeouts, answer: Answer) -> (Events, usize) {
 }
 
 fn truncated_answer() -> (Answer, usize) {
-    let said = format!("data: {}\n\n", chunk::text("Once upon"));
-    let length = said.len();
-    (Answer::sse(said), length)
+    let event = format!("data: {}\n\n", chunk::text("Once upon"));
+    let length = event.len();
+    (Answer::sse(event), length)
 }
 
 #[tokio::test]
@@ -98,14 +98,14 @@ async fn silence_after_the_finish_reason_is_ignored() {
         idle: SHORT,
         ..UNLIMITED
     };
-    let said = format!(
+    let event = format!(
         "data: {}\n\ndata: {}\n\n",
         chunk::text("Hi"),
         chunk::finish("stop")
     );
-    let length = said.len();
+    let length = event.len();
     assert_eq!(
-        within(timeouts, Answer::sse(said).hang_after(length)).await,
+        within(timeouts, Answer::sse(event).hang_after(length)).await,
         (vec![text("Hi"), done(0, 0)], 1)
     );
 }
@@ -151,13 +151,13 @@ async fn keep_alive_comments_count_as_progress() {
     let answer = Answer::sse(body)
         .in_pieces(8)
         .slowly(Duration::from_millis(50));
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     assert_eq!(
         within(timeouts, answer).await,
         (vec![text("Hi"), done(0, 0)], 1)
     );
     assert!(
-        begun.elapsed() > timeouts.idle,
+        started.elapsed() > timeouts.idle,
         "the comments took too little time to show anything"
     );
 }

@@ -12,11 +12,11 @@ use crate::support::{agent, done, events, hello, request, says, settings, text, 
 
 /// Runs a step that calls tools, and builds the request of the next step with the agent data.
 async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> StepRequest {
-    let (mut said, mut calls, mut kept) = (String::new(), Vec::new(), None);
+    let (mut answer, mut calls, mut message_data) = (String::new(), Vec::new(), None);
     let mut stream = agent.step(request.clone()).await.expect("an answer");
     while let Some(event) = stream.next().await {
         match event.expect("an event") {
-            StepEvent::Text(text) => said += &text,
+            StepEvent::Text(text) => answer += &text,
             StepEvent::ToolCall {
                 tool,
                 arguments,
@@ -29,7 +29,7 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
                     agent_data,
                 });
             }
-            StepEvent::Done(end) => kept = end.agent_data,
+            StepEvent::Done(end) => message_data = end.agent_data,
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -42,9 +42,9 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
         })
         .collect();
     next.transcript.0.push(Entry::Assistant {
-        text: said,
+        text: answer,
         calls,
-        agent_data: kept,
+        agent_data: message_data,
     });
     if results.is_empty() {
         next.transcript.0.push(says("Go on"));

@@ -129,7 +129,7 @@ async fn every_known_form_of_text_is_read() {
             vec![json!({ "error": false, "choices": [{ "delta": { "content": "Hi" } }] })],
         ),
         (
-            "odd bookkeeping",
+            "invalid bookkeeping",
             vec![json!({
                 "id": 7, "object": [], "created": "now", "model": null,
                 "choices": [{ "delta": { "content": "Hi" } }],
@@ -152,7 +152,7 @@ async fn every_known_form_of_text_is_read() {
             ],
         ),
         (
-            "an odd usage",
+            "an invalid usage",
             vec![
                 chunk::text("Hi"),
                 json!({
@@ -315,6 +315,7 @@ async fn finish_reasons_are_mapped() {
     }
     for reason in [
         "error",
+        "failed",
         "insufficient_system_resource",
         "MALFORMED_FUNCTION_CALL",
     ] {
@@ -397,41 +398,41 @@ async fn errors_in_the_stream_are_classified() {
 
 #[tokio::test]
 async fn unknown_forms_of_text_and_calls_are_errors() {
-    for odd in [
+    for invalid in [
         choice(json!({ "delta": { "content": true } })),
         json!({ "choices": 7 }),
         choice(json!({ "delta": { "tool_calls": "add" } })),
     ] {
         assert_eq!(
-            events_of(Answer::chunks([odd.clone(), chunk::finish("stop")])).await,
+            events_of(Answer::chunks([invalid.clone(), chunk::finish("stop")])).await,
             [Err(Protocol)],
-            "{odd}"
+            "{invalid}"
         );
     }
 }
 
 #[tokio::test]
 async fn any_content_type_and_framing_is_read() {
-    let (said, end) = (chunk::text("Hi"), chunk::finish("stop"));
+    let (start, end) = (chunk::text("Hi"), chunk::finish("stop"));
     let pretty =
         serde_json::to_string_pretty(&json!({ "choices": [{ "message": { "content": "Hi" } }] }))
             .expect("JSON");
     let bodies = [
         (
             "events",
-            format!("data: {said}\n\ndata: {end}\n\ndata: [DONE]\n\n"),
+            format!("data: {start}\n\ndata: {end}\n\ndata: [DONE]\n\n"),
         ),
         (
             "events without empty lines",
-            format!("data: {said}\ndata: {end}\ndata: [DONE]\n"),
+            format!("data: {start}\ndata: {end}\ndata: [DONE]\n"),
         ),
         (
             "events without an end",
-            format!("data: {said}\r\n\r\ndata: {end}"),
+            format!("data: {start}\r\n\r\ndata: {end}"),
         ),
-        ("JSON lines", format!("{said}\n{end}\n")),
-        ("JSON lines with a mark", format!("{said}\n[DONE]")),
-        ("an array", format!("[{said},\n{end}]")),
+        ("JSON lines", format!("{start}\n{end}\n")),
+        ("JSON lines with a mark", format!("{start}\n[DONE]")),
+        ("an array", format!("[{start},\n{end}]")),
         (
             "one answer",
             json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "stop" }] })
@@ -441,7 +442,7 @@ async fn any_content_type_and_framing_is_read() {
         (
             "words between",
             format!(
-                "\u{feff}: hello\n\nid: 1\ndata: ping\n\ndata: null\n\ndata: {said}\n\ndata: \
+                "\u{feff}: hello\n\nid: 1\ndata: ping\n\ndata: null\n\ndata: {start}\n\ndata: \
                 {end}\n\n"
             ),
         ),
@@ -470,7 +471,7 @@ async fn any_content_type_and_framing_is_read() {
         events_of(Answer::raw(
             200,
             "application/x-ndjson",
-            format!("{said}\n")
+            format!("{start}\n")
         ))
         .await,
         [text("Hi"), Err(Unavailable)]

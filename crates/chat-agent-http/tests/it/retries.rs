@@ -104,13 +104,13 @@ async fn x_should_retry_false_prevents_a_retry() {
 
 #[tokio::test]
 async fn retry_after_delays_the_retry() {
-    let begun = Instant::now();
+    let started = Instant::now();
     let later = Answer::error(429, "", "later").header("retry-after", "1");
     assert_eq!(
         events_after(vec![later, hello_again()], |_| ()).await,
         (answered(), 2)
     );
-    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert!(started.elapsed() >= Duration::from_secs(1));
     let past =
         Answer::error(503, "", "later").header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
     let now = Answer::error(503, "", "later").header("retry-after", "0");
@@ -151,7 +151,7 @@ async fn a_retry_after_over_the_limit_fails_at_once() {
 
 #[tokio::test]
 async fn a_retry_after_beyond_the_step_timeout_fails_at_once() {
-    let begun = Instant::now();
+    let started = Instant::now();
     let later = Answer::error(429, "", "later").header("retry-after", "50");
     let overloaded = Overloaded {
         retry_after: Some(Duration::from_secs(50)),
@@ -161,12 +161,12 @@ async fn a_retry_after_beyond_the_step_timeout_fails_at_once() {
     })
     .await;
     assert_eq!(events, (vec![Err(overloaded)], 1));
-    assert!(begun.elapsed() < Duration::from_secs(40));
+    assert!(started.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]
 async fn a_backoff_beyond_the_step_timeout_is_not_waited_for() {
-    let begun = Instant::now();
+    let started = Instant::now();
     let events = events_after(
         vec![Answer::error(500, "", "not now"), hello_again()],
         |settings| {
@@ -176,13 +176,13 @@ async fn a_backoff_beyond_the_step_timeout_is_not_waited_for() {
         },
     );
     assert_eq!(events.await, (vec![Err(Unavailable)], 1));
-    assert!(begun.elapsed() < Duration::from_secs(40));
+    assert!(started.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]
 async fn nothing_is_retried_after_the_first_byte() {
-    let said = format!("data: {}\n\n", chunk::text("Once upon"));
-    let cut = || Answer::sse(said.clone() + "data").cut_after(said.len());
+    let event = format!("data: {}\n\n", chunk::text("Once upon"));
+    let cut = || Answer::sse(event.clone() + "data").cut_after(event.len());
     assert_eq!(
         events_after(vec![cut(), hello_again()], |_| ()).await,
         (vec![text("Once upon"), Err(Unavailable)], 1)
