@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_single_text_is_json_or_a_string() {
-        for (said, expected) in [
+        for (block, expected) in [
             (
                 r#"{"n": 123456789012345678901234567890}"#,
                 r#"{"n": 123456789012345678901234567890}"#,
@@ -312,7 +312,7 @@ mod tests {
             (r#""\ud800""#, r#""\"\\ud800\"""#),
         ] {
             assert_eq!(
-                answer(json!({ "content": [text(said)] })).unwrap(),
+                answer(json!({ "content": [text(block)] })).unwrap(),
                 expected
             );
         }
@@ -322,20 +322,21 @@ mod tests {
     fn several_blocks_are_an_array() {
         let image = json!({ "type": "image", "data": "AA==", "mimeType": "image/png" });
         let content = json!([text("a"), image]);
-        let said = answer(json!({ "content": content })).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), content);
+        let result = answer(json!({ "content": content })).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), content);
         assert_eq!(answer(json!({ "content": [] })).unwrap(), "[]");
     }
 
     #[test]
     fn unknown_blocks_are_kept() {
         let chart = json!({ "type": "chart", "points": [1, 2] });
-        let said = answer(json!({ "content": [text("a"), chart, "words", 7, { "type": "text" }] }))
-            .unwrap();
+        let result =
+            answer(json!({ "content": [text("a"), chart, "words", 7, { "type": "text" }] }))
+                .unwrap();
         let expected = json!([
             text("a"), chart, text("words"), text("[unsupported content]"), { "type": "text" },
         ]);
-        assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), expected);
+        assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), expected);
         for (content, expected) in [
             (json!("words"), r#""words""#),
             (json!(text("words")), r#""words""#),

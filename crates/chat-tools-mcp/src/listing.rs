@@ -17,7 +17,7 @@ use crate::hash::fnv1a;
 
 /// Most tools of one server.
 const MAX_TOOLS: usize = 1_024;
-/// Most builder of one listing.
+/// Most pages of one listing.
 const MAX_PAGES: usize = 1_024;
 /// Longest name of a tool, in bytes.
 const MAX_NAME_BYTES: usize = 512;
@@ -261,7 +261,7 @@ mod tests {
                 "name": "null", "inputSchema": null,
             }, { "name": "true", "inputSchema": true },
             { "name": "text", "inputSchema": "{\"type\":\"object\",\"title\":\"t\"}" },
-            { "name": "reason", "inputSchema": {}, "description": 5, "title": "Odd", "icons": "x",
+            { "name": "odd", "inputSchema": {}, "description": 5, "title": "Odd", "icons": "x",
               "annotations": { "readOnlyHint": "yes", "idempotentHint": 1 }, "outputSchema": 7 },
             { "name": "listed", "annotations": [] }, {
                 "name": "read", "annotations": { "readOnlyHint": true, "title": 5 },
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(
             names(&builder),
             [
-                "good", "bare", "null", "true", "text", "reason", "listed", "read"
+                "good", "bare", "null", "true", "text", "odd", "listed", "read"
             ]
         );
         let empty = json!({ "type": "object", "properties": {} });

@@ -12,22 +12,22 @@ use crate::support::{TestServer, call, eventually, invocation, kind};
 async fn a_call_has_its_arguments_and_metadata() {
     let server = TestServer::new("one");
     let tools = server.start();
-    let asked = invocation(
+    let invocation = invocation(
         "echo",
         r#"{"chat/user_id":"eve","n":18446744073709551615,"f":0.1}"#,
     );
-    let heard = tools.call(asked.clone()).await.unwrap();
-    let heard: Value = serde_json::from_str(heard.0.as_str()).unwrap();
+    let answer = tools.call(invocation.clone()).await.unwrap();
+    let answer: Value = serde_json::from_str(answer.0.as_str()).unwrap();
     assert_eq!(
-        heard["arguments"],
+        answer["arguments"],
         json!({ "chat/user_id": "eve", "n": u64::MAX, "f": 0.1 })
     );
-    assert_eq!(heard["meta"][meta::USER_ID], "ann");
-    assert_eq!(heard["meta"][meta::CALL_ID], asked.call.to_string());
-    assert_eq!(heard["meta"][meta::TURN_ID], asked.turn.to_string());
+    assert_eq!(answer["meta"][meta::USER_ID], "ann");
+    assert_eq!(answer["meta"][meta::CALL_ID], invocation.call.to_string());
+    assert_eq!(answer["meta"][meta::TURN_ID], invocation.turn.to_string());
     assert_eq!(
-        heard["meta"][meta::CONVERSATION_ID],
-        asked.conversation.to_string()
+        answer["meta"][meta::CONVERSATION_ID],
+        invocation.conversation.to_string()
     );
 }
 
@@ -143,11 +143,11 @@ async fn concurrent_calls_get_their_own_answers() {
     let calls = (0..100).map(|n| {
         let tools = &tools;
         async move {
-            let heard = call(tools, "echo", &json!({ "n": n }).to_string())
+            let answer = call(tools, "echo", &json!({ "n": n }).to_string())
                 .await
                 .unwrap();
             assert_eq!(
-                serde_json::from_str::<Value>(&heard).unwrap()["arguments"]["n"],
+                serde_json::from_str::<Value>(&answer).unwrap()["arguments"]["n"],
                 n
             );
         }

@@ -148,8 +148,8 @@ impl Server {
         let text = |text: &str| json!({ "content": [{ "type": "text", "text": text }] });
         match params["name"].as_str().unwrap() {
             "echo" => {
-                let heard = json!({ "arguments": params["arguments"], "meta": params["_meta"] });
-                self.answer(id, json!({ "content": [], "structuredContent": heard }));
+                let echo = json!({ "arguments": params["arguments"], "meta": params["_meta"] });
+                self.answer(id, json!({ "content": [], "structuredContent": echo }));
             }
             "environment" => {
                 let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
