@@ -158,7 +158,11 @@ async fn list(
         .bind(completed)
         .fetch_all(connection)
         .await?;
-    let task = |(task_id, title, completed)| json!({ "task_id": task_id, "title": title, "completed": completed });
+    let task = |(task_id, title, completed)| {
+        json!({
+            "task_id": task_id, "title": title, "completed": completed,
+        })
+    };
     Ok(json!({ "tasks": rows.into_iter().map(task).collect::<Vec<_>>() }))
 }
 
