@@ -14,11 +14,11 @@ use sea_orm_migration::{
     seaql_migrations,
 };
 
-/// The end of the name of a step that does more than to add tables, indexes, and columns that may
-/// be null or have a default. Versions that do not know such a step refuse to start on the schema.
+/// Name suffix of a migration that does more than add tables, indexes, and columns that are
+/// nullable or have a default. Versions that do not know such a migration refuse to start.
 pub const BREAKING: &str = "_breaking";
 
-/// All steps of the schema, in order.
+/// All migrations, in order.
 #[derive(Debug)]
 pub struct Migrator;
 
@@ -35,19 +35,19 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// How a database's schema compares with the one this version knows.
+/// The difference between a database's schema and the schema of this version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Steps that the database lacks, in order.
+    /// Migrations that the database lacks, in order.
     pub pending: Vec<String>,
-    /// Steps that only a newer version knows.
+    /// Migrations that only a newer version knows.
     pub unknown: Vec<String>,
 }
 
-/// Compares a database's schema with this version's. Changes nothing.
+/// Compares a database's schema with the schema of this version. Read-only.
 ///
 /// # Errors
-/// The database's.
+/// Errors of the database.
 pub async fn compare<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<Comparison, DbErr> {
     let mut applied = BTreeSet::new();
     let schema = SchemaManager::new(db);
@@ -73,15 +73,15 @@ pub async fn compare<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<Com
     Ok(Comparison { pending, unknown })
 }
 
-/// Applies what is pending, each step in a transaction of its own.
+/// Applies pending migrations, each in its own transaction.
 ///
 /// # Errors
-/// The database's.
+/// Errors of the database.
 pub async fn apply<'c>(db: impl IntoSchemaManagerConnection<'c>) -> Result<(), DbErr> {
     Migrator::up(db, None).await
 }
 
-/// The names of all steps, in order.
+/// Returns the names of all migrations, in order.
 pub fn names() -> Vec<String> {
     Migrator::migrations()
         .iter()

@@ -1,4 +1,4 @@
-//! Conversations, turns, messages, tool calls and workers.
+//! Creates conversations, turns, messages, tool calls and workers.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
@@ -6,7 +6,7 @@ use sea_orm_migration::schema::{
     uuid, uuid_null,
 };
 
-/// The step.
+/// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -61,8 +61,8 @@ fn conversations() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A turn is open (queued or running) while `ended_at` is null. `next_id`: the turn that its end
-/// began.
+/// A turn is open (queued or running) while `ended_at` is null. `next_id` is the turn that started
+/// when this one ended.
 fn turns() -> TableCreateStatement {
     Table::create()
         .table("turns")
@@ -107,8 +107,8 @@ fn messages() -> TableCreateStatement {
         .to_owned()
 }
 
-/// The call, then its result: null until there is one. `outcome`: `succeeded`, `unknown`, or the
-/// kind of the error.
+/// A tool call and its result, which is null until the call has ended. `outcome` is `succeeded`,
+/// `unknown`, or the kind of the error.
 fn tool_calls() -> TableCreateStatement {
     Table::create()
         .table("tool_calls")
@@ -154,7 +154,7 @@ fn cascade(
         .to_owned()
 }
 
-/// The invariants that the database itself holds, and the ways in.
+/// Indexes for queries, and unique indexes for the invariants that the database enforces.
 fn indexes() -> Vec<IndexCreateStatement> {
     let named = |name: &'static str, table: &'static str, columns: &[&'static str]| {
         let mut index = Index::create();
@@ -181,7 +181,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .unique()
             .and_where(Expr::col("status").eq("running"))
             .to_owned(),
-        // `ended_at`, always null here, lets SQLite count by the index alone.
+        // `ended_at` is always null here. It lets SQLite count from the index alone.
         named(
             "ix_turns_open",
             "turns",

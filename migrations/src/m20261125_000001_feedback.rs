@@ -1,10 +1,9 @@
-//! What owners think of messages, and the way to their conversations in the order in which they
-//! were begun.
+//! Creates users' feedback on messages, and the index of conversations by creation time.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, pk_uuid, text, uuid};
 
-/// The step.
+/// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -55,7 +54,7 @@ const INDEXES: [(&str, &str, [&str; 2]); 2] = [
     ),
 ];
 
-/// `kind`: `positive` or `negative`.
+/// `kind` is `positive` or `negative`.
 fn feedback() -> TableCreateStatement {
     let mut of_message = ForeignKey::create();
     of_message

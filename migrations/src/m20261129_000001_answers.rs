@@ -1,11 +1,12 @@
-//! How an agent ended each answer, what it needs back with it, and how many turns it did not read.
+//! Adds the finish reason of an answer, the agent data of messages and tool calls, and the number
+//! of turns that were left out.
 //!
-//! It only adds columns, and a row that an older version writes meanwhile is as good as a new one.
+//! The migration only adds columns. Rows that an older version writes later are valid.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, text_null};
 
-/// The step.
+/// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -39,11 +40,11 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// `finish_reason`: `complete`, `length` or `content_filter`; null if the agent did not end the
-/// answer, or did before this step of the schema. `agent_data` is the agent's own: no statement
-/// looks into it.
+/// `finish_reason` is `complete`, `length` or `content_filter`. It is null if the agent did not
+/// finish the answer, or finished before this migration. `agent_data` belongs to the agent; no
+/// statement looks into it.
 ///
-/// One column a statement: SQLite adds no more at a time.
+/// Each statement adds one column, as SQLite requires.
 fn columns() -> [(&'static str, ColumnDef); 6] {
     let none_left_out = || big_integer("turns_left_out").default(0).take();
     [

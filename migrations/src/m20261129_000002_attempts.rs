@@ -1,9 +1,9 @@
-//! How long turns run, and why the outcome of a tool call is unknown.
+//! Adds the time limit of a turn and the reason of an unknown tool call outcome.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, text_null};
 
-/// The step.
+/// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
@@ -14,7 +14,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite adds one column at a time.
+        // SQLite adds one column per statement.
         for mut column in [
             big_integer_null("attempt_started_at"),
             big_integer("spent_us").default(0).to_owned(),

@@ -1,21 +1,22 @@
-//! The message that a retry answers, before all retries, beside each retry.
+//! Adds to each retry the original message that it answers.
 //!
-//! It only adds columns. A retry that an older version stores later has none, and counts as the
-//! first turn with its message.
+//! The migration only adds columns. A retry that an older version stores later has no original
+//! message, and counts as the first turn with its message.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer_null, uuid_null};
 
-/// The step.
+/// The migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Follows each retry to the turn where the retries began. The join order is explicit, because
-/// SQLite would read all messages first.
+/// Follows each retry to the first turn of its chain. The join order is explicit, because SQLite
+/// would otherwise read all messages first.
 const FILL: &str = "WITH RECURSIVE chain(turn, origin) AS ( \
        SELECT t.id, t.retry_of FROM turns t WHERE t.retry_of IS NOT NULL \
        UNION ALL \
-       SELECT c.turn, t.retry_of FROM chain c JOIN turns t ON t.id = c.origin WHERE t.retry_of IS NOT NULL \
+       SELECT c.turn, t.retry_of FROM chain c JOIN turns t ON t.id = c.origin WHERE t.retry_of IS \
+       NOT NULL \
      ), originals(turn, message, at) AS ( \
        SELECT c.turn, m.id, m.created_at FROM chain c CROSS JOIN turns t CROSS JOIN messages m \
        WHERE t.id = c.origin AND t.retry_of IS NULL AND m.turn_id = t.id AND m.role = 'user' \
@@ -48,7 +49,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// One column a statement: SQLite adds no more at a time.
+/// Each statement adds one column, as SQLite requires.
 fn columns() -> [ColumnDef; 2] {
     [
         uuid_null("original_message_id").take(),

@@ -1,6 +1,5 @@
-//! The schema: what it holds by itself, and the way back.
-// A test that cannot go on has failed; clippy knows tests by their attribute alone, not their
-// helpers.
+//! Invariants of the schema, and migrations in both directions.
+// Clippy recognizes tests by their attribute, which helpers do not have.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use chat_migrations::{Comparison, Migrator, apply, compare, names};
@@ -43,7 +42,7 @@ const TABLES: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn all_steps_lead_there_and_back() {
+async fn all_migrations_can_be_applied_and_reverted() {
     let db = database().await;
     assert_eq!(
         compare(&db).await.unwrap(),
@@ -52,12 +51,18 @@ async fn all_steps_lead_there_and_back() {
             unknown: Vec::new()
         }
     );
-    let ours = "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name <> 'seaql_migrations' ORDER BY name";
+    let ours = "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND tbl_name <> \
+    'seaql_migrations' ORDER BY name";
     for _ in 0..2 {
         apply(&db).await.unwrap();
         assert_eq!(compare(&db).await.unwrap(), Comparison::default());
         assert_eq!(
-            texts(&db, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'seaql_migrations' ORDER BY name").await,
+            texts(
+                &db,
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> \
+                'seaql_migrations' ORDER BY name",
+            )
+            .await,
             TABLES
         );
         for _ in names() {
@@ -68,7 +73,7 @@ async fn all_steps_lead_there_and_back() {
 }
 
 #[tokio::test]
-async fn steps_of_a_newer_version_are_noticed() {
+async fn migrations_of_a_newer_version_are_detected() {
     let db = database().await;
     apply(&db).await.unwrap();
     db.execute_unprepared(
@@ -93,8 +98,10 @@ async fn turn(
     key: &str,
 ) -> Result<(), DbErr> {
     db.execute_unprepared(&format!(
-        "INSERT INTO turns (id, conversation_id, owner, ordinal, status, epoch, attempt, cancel_requested, superseded, idempotency_key, \
-         input_tokens, output_tokens, created_at) VALUES (x'{id:02}', x'01', 'ann', {ordinal}, '{status}', 1, 1, FALSE, FALSE, {key}, 0, 0, 0)"
+        "INSERT INTO turns (id, conversation_id, owner, ordinal, status, epoch, attempt, \
+        cancel_requested, superseded, idempotency_key, \
+         input_tokens, output_tokens, created_at) VALUES (x'{id:02}', x'01', 'ann', {ordinal}, \
+         '{status}', 1, 1, FALSE, FALSE, {key}, 0, 0, 0)"
     ))
     .await
     .map(drop)
@@ -117,7 +124,7 @@ fn is_unique_violation(result: Result<(), DbErr>) -> bool {
 }
 
 #[tokio::test]
-async fn the_database_itself_holds_the_invariants() {
+async fn the_database_enforces_the_invariants() {
     let db = database().await;
     apply(&db).await.unwrap();
     assert!(matches!(
@@ -135,27 +142,28 @@ async fn the_database_itself_holds_the_invariants() {
     turn(&db, 1, 1, "running", "'key'").await.unwrap();
     assert!(
         is_unique_violation(turn(&db, 2, 2, "running", "NULL").await),
-        "two turns run"
+        "two running turns were accepted"
     );
     assert!(
         is_unique_violation(turn(&db, 2, 2, "queued", "'key'").await),
-        "a key was used twice"
+        "a duplicate key was accepted"
     );
     assert!(
         is_unique_violation(turn(&db, 2, 1, "queued", "NULL").await),
-        "two turns have one ordinal"
+        "a duplicate ordinal was accepted"
     );
     turn(&db, 2, 2, "queued", "NULL").await.unwrap();
     turn(&db, 3, 3, "queued", "NULL").await.unwrap();
     message(&db, 1, "1").await.unwrap();
     assert!(
         is_unique_violation(message(&db, 2, "1").await),
-        "two items have one position"
+        "a duplicate position was accepted"
     );
     message(&db, 2, "NULL").await.unwrap();
     message(&db, 3, "NULL").await.unwrap();
     db.execute_unprepared(
-        "INSERT INTO tool_calls (id, conversation_id, turn_id, message_id, position, tool, arguments, ran_by, created_at) \
+        "INSERT INTO tool_calls (id, conversation_id, turn_id, message_id, position, tool, \
+        arguments, ran_by, created_at) \
          VALUES (x'01', x'01', x'01', x'01', 2, 'list', '{}', 'us', 0)",
     )
     .await
@@ -172,12 +180,16 @@ async fn the_database_itself_holds_the_invariants() {
 }
 
 #[tokio::test]
-async fn json_and_ids_are_kept_as_they_are() {
+async fn json_and_ids_are_stored_unchanged() {
     let db = database().await;
     apply(&db).await.unwrap();
-    let declared =
-        texts(&db, "SELECT name || ' ' || type FROM pragma_table_info('tool_calls') WHERE name IN ('id', 'arguments', 'output')").await;
-    // Affinities that convert nothing: text stays text, bytes stay bytes, and `1e400` does not
+    let declared = texts(
+        &db,
+        "SELECT name || ' ' || type FROM pragma_table_info('tool_calls') WHERE name IN ('id', \
+            'arguments', 'output')",
+    )
+    .await;
+    // These affinities convert nothing: text remains text, bytes remain bytes, and `1e400` does not
     // become a number.
     assert_eq!(
         declared,
@@ -185,12 +197,15 @@ async fn json_and_ids_are_kept_as_they_are() {
     );
 }
 
-/// The columns of all tables: table, name, type, and whether an insert must name it.
+/// Returns the columns of all tables: table, name, type, and whether an insert must name the
+/// column.
 async fn columns(
     db: &DatabaseConnection,
 ) -> std::collections::BTreeMap<(String, String), (String, bool)> {
-    let sql = "SELECT m.name || ' ' || c.name || ' ' || c.type || ' ' || (c.\"notnull\" AND c.dflt_value IS NULL) \
-               FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name <> 'seaql_migrations'";
+    let sql = "SELECT m.name || ' ' || c.name || ' ' || c.type || ' ' || (c.\"notnull\" AND \
+    c.dflt_value IS NULL) \
+               FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND \
+               m.name <> 'seaql_migrations'";
     let rows = texts(db, sql).await;
     let column = |row: &String| {
         let words: Vec<&str> = row.split(' ').collect();
@@ -203,10 +218,10 @@ async fn columns(
     rows.iter().map(column).collect()
 }
 
-/// An older server writes to the schema of a newer one, so it must find its columns as they were,
-/// and need not name new ones.
+/// An older server writes to the schema of a newer one, so its columns must be unchanged, and new
+/// columns must be optional.
 #[tokio::test]
-async fn steps_only_add() {
+async fn migrations_only_add() {
     let db = database().await;
     let mut before = std::collections::BTreeMap::new();
     for step in names() {

@@ -1,8 +1,8 @@
-//! How soon one server hears of what happens at another, on one PostgreSQL, with the default
+//! Measures how soon a server shows what happens on another one, with one PostgreSQL and default
 //! settings.
 //!
-//! For each turn: it starts at A and is watched at A and B; the agent says something; it is
-//! cancelled at B.
+//! Each turn starts at A and is watched at A and B; the agent sends a text; the turn is cancelled
+//! at B.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -22,9 +22,9 @@ use reqwest::Method;
 use chat_tests::client::{Client, Events};
 use chat_tests::server::Home;
 
-/// How many turns are measured, and how many at once.
+/// Number of turns, and how many run concurrently.
 const TURNS: usize = 400;
-const AT_ONCE: usize = 16;
+const CONCURRENT: usize = 16;
 
 #[tokio::main]
 async fn main() {
@@ -52,13 +52,13 @@ async fn main() {
     let (a, b) = (home.start(), home.start());
     let measured: Vec<[Duration; 4]> = stream::iter(0..TURNS)
         .map(|turn| measure(a.client("ann"), b.client("ann"), turn, &gates[turn]))
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENT)
         .collect()
         .await;
-    println!("{TURNS} turns, {AT_ONCE} at once; milliseconds\n");
+    println!("{TURNS} turns, {CONCURRENT} at once; milliseconds\n");
     println!("| | 50 % | 90 % | 99 % | all |\n|---|---|---|---|---|");
     let rows = [
-        "from a text at A to it at B",
+        "from a text at A to the same text at B",
         "from a cancel at B to its answer",
         "from a cancel at B to the end at A",
         "from a cancel at B to the end at B",
@@ -85,10 +85,10 @@ async fn measure(on_a: Client, on_b: Client, turn: usize, gate: &Gate) -> [Durat
     at_b.until("text").await;
     gate.open();
     at_a.until("text").await;
-    let said = Instant::now();
+    let text_at = Instant::now();
     at_b.until("text").await;
-    let heard = said.elapsed();
-    let asked = Instant::now();
+    let text_delay = text_at.elapsed();
+    let cancel_at = Instant::now();
     let cancel = async {
         let answer = on_b
             .request(Method::POST, &format!("/turns/{id}/cancel"))
@@ -96,13 +96,14 @@ async fn measure(on_a: Client, on_b: Client, turn: usize, gate: &Gate) -> [Durat
             .await
             .unwrap();
         assert_eq!(answer.status(), 200);
-        asked.elapsed()
+        cancel_at.elapsed()
     };
     let end = async |events: Events| {
         let rest = events.rest().await;
         assert_eq!(rest.last().unwrap().data["status"], "cancelled");
-        asked.elapsed()
+        cancel_at.elapsed()
     };
-    let (answered, at_a, at_b) = futures_util::future::join3(cancel, end(at_a), end(at_b)).await;
-    [heard, answered, at_a, at_b]
+    let (answer_delay, at_a, at_b) =
+        futures_util::future::join3(cancel, end(at_a), end(at_b)).await;
+    [text_delay, answer_delay, at_a, at_b]
 }

@@ -1,8 +1,8 @@
-"""Reads what a server and a ChatKit front end said to each other, and holds it against the types of `openai-chatkit`.
+"""Checks the requests, responses and events of a ChatKit server with the types of `openai-chatkit`.
 
-Each line of the file named by the argument is one of `{"request": ...}`, `{"response": type, "body": ...}` and `{"event": ...}`.
-What is parsed is written again as the reference server would write it, and must be what was read: nothing is missing that is
-always sent, and nothing is null.
+Each line of the file in the argument is one of `{"request": ...}`, `{"response": type, "body": ...}` and `{"event": ...}`.
+Each value is parsed, and serialized as the reference server does it. The result must equal the input: no required member is
+missing, and no member is null.
 """
 
 import json
@@ -25,7 +25,7 @@ NOTHING = ("threads.delete", "items.feedback")
 
 
 def times(value):
-    """All times in a value, as they were written."""
+    """Yields all times in a value."""
     if isinstance(value, dict):
         for name, member in value.items():
             if name == "created_at":
@@ -33,23 +33,23 @@ def times(value):
             else:
                 yield from times(member)
     elif isinstance(value, list):
-        for entry in value:
-            yield from times(entry)
+        for member in value:
+            yield from times(member)
 
 
 def without_times(value):
     if isinstance(value, dict):
         return {name: without_times(member) for name, member in value.items() if name != "created_at"}
     if isinstance(value, list):
-        return [without_times(entry) for entry in value]
+        return [without_times(member) for member in value]
     return value
 
 
-def hold(adapter, said):
-    parsed = adapter.validate_json(json.dumps(said))
+def check(adapter, value):
+    parsed = adapter.validate_json(json.dumps(value))
     written = json.loads(adapter.dump_json(parsed, by_alias=True, exclude_none=True, context={"exclude_metadata": True}))
-    assert without_times(written) == without_times(said), f"the reference server would write {written}\nwhere ours wrote {said}"
-    for time in times(said):
+    assert without_times(written) == without_times(value), f"expected {written}\ngot {value}"
+    for time in times(value):
         assert time.endswith("Z") and datetime.fromisoformat(time).utcoffset() == timedelta(0), time
 
 
@@ -57,22 +57,22 @@ def main():
     seen = Counter()
     with open(sys.argv[1], encoding="utf-8") as lines:
         for line in lines:
-            said = json.loads(line)
-            if "request" in said:
-                REQUEST.validate_json(json.dumps(said["request"]))
-                seen[f"request {said['request']['type']}"] += 1
-            elif "event" in said:
-                hold(EVENT, said["event"])
-                event = said["event"]
+            entry = json.loads(line)
+            if "request" in entry:
+                REQUEST.validate_json(json.dumps(entry["request"]))
+                seen[f"request {entry['request']['type']}"] += 1
+            elif "event" in entry:
+                check(EVENT, entry["event"])
+                event = entry["event"]
                 seen[f"event {event.get('update', event)['type']}"] += 1
                 if "item" in event:
                     seen[f"item {event['item']['type']}"] += 1
-            elif said["response"] in NOTHING:
-                assert said["body"] == {}, said
-                seen[f"response {said['response']}"] += 1
+            elif entry["response"] in NOTHING:
+                assert entry["body"] == {}, entry
+                seen[f"response {entry['response']}"] += 1
             else:
-                hold(RESPONSES[said["response"]], said["body"])
-                seen[f"response {said['response']}"] += 1
+                check(RESPONSES[entry["response"]], entry["body"])
+                seen[f"response {entry['response']}"] += 1
     print(json.dumps(seen))
 
 

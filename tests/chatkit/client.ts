@@ -1,4 +1,4 @@
-// A front end without a face: it has the methods and events of OpenAI's component, typed by `@openai/chatkit`, and drives a server with them.
+// A front end without a user interface. It has the methods and events of OpenAI's component, typed by `@openai/chatkit`, and uses them with a server.
 //
 //   CHAT_URL=http://127.0.0.1:8080/chatkit CHAT_TOKEN=… node dist/client.js
 
@@ -37,7 +37,7 @@ interface Event {
   message?: string;
 }
 
-/** What the component keeps of a thread, changed as the component changes it. */
+/** The component's state of a thread, updated as the component does it. */
 class FrontEnd extends EventTarget implements Driven {
   thread: string | null = null;
   title: string | undefined;
@@ -90,13 +90,13 @@ class FrontEnd extends EventTarget implements Driven {
     await this.#stream("threads.custom_action", { thread_id: this.thread, item_id: itemId, action });
   }
 
-  /** The button behind a question. */
+  /** The retry button of a message. */
   async retry(itemId: string): Promise<void> {
     this.items.splice(this.items.findIndex((item) => item.id === itemId) + 1);
     await this.#stream("threads.retry_after_item", { thread_id: this.thread, item_id: itemId });
   }
 
-  /** The button that is there while an answer comes. */
+  /** The stop button. */
   stop(): void {
     assert(this.allowCancel, "the button is not there");
     this.#running?.abort();
@@ -166,7 +166,7 @@ class FrontEnd extends EventTarget implements Driven {
     }
   }
 
-  /** What each event does to what is shown, as the component has it. */
+  /** Applies an event to the state, as the component does it. */
   #apply(event: Event): void {
     const at = this.items.findIndex((item) => item.id === (event.item?.id ?? event.item_id));
     switch (event.type) {
@@ -235,7 +235,7 @@ const chat = new FrontEnd(api);
 let changes = 0;
 chat.addEventListener("chatkit.thread.change", () => changes++);
 
-// A message that needs a tool: what the stream showed is what a reload shows.
+// A message that needs a tool: the stream and a reload show the same items.
 await chat.sendUserMessage({ text: "Add task: Buy groceries" });
 assert.equal(changes, 1);
 assert.equal(chat.title, "Add task: Buy groceries");
@@ -247,7 +247,7 @@ const streamed = shown(chat);
 await chat.fetchUpdates();
 assert.equal(shown(chat), streamed);
 
-// Rich content, a quotation, and an answer to it.
+// Rich content, a quotation, and its answer.
 const content: UserMessageContent[] = [
   { type: "input_text", text: "Show my " },
   { type: "input_tag", id: "t", text: "tasks", data: {} },
@@ -255,7 +255,7 @@ const content: UserMessageContent[] = [
 await chat.sendUserMessage({ content });
 assert.equal(said(chat.items.find((item) => said(item).startsWith("Show"))), "Show my tasks");
 
-// retried, a question stays and its answer is another.
+// A retry keeps the message and replaces its answer.
 const question = chat.items.filter((item) => item.type === "user_message").at(-1);
 const before = chat.items.at(-1)?.id;
 await chat.retry(question!.id);
@@ -268,13 +268,13 @@ await chat.feedback("positive", [chat.items.at(-1)!.id]);
 await chat.rename("Groceries");
 assert.deepEqual((await chat.history()).map((thread) => thread.title), ["Groceries"]);
 
-// What there is not is said.
+// Unsupported requests return errors.
 await chat.sendCustomAction({ type: "buy" });
 assert.match(chat.errors.pop() ?? "", /no widgets/);
 await chat.sendUserMessage({ text: "x".repeat(5001) });
 assert.match(chat.errors.pop() ?? "", /5000|5,000/);
 
-// Stop keeps what was said, and marks it.
+// A stop keeps the text and marks it.
 chat.addEventListener("delta", () => chat.stop(), { once: true });
 await chat.sendUserMessage({ text: "Show my tasks", newThread: true });
 for (;;) {
@@ -288,4 +288,4 @@ await chat.delete();
 await assert.rejects(chat.setThreadId("thr_nowhere"), /no such conversation/);
 assert.equal((await chat.history()).length, 1);
 assert.deepEqual(chat.errors, []);
-console.log("all is well");
+console.log("ok");

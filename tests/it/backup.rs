@@ -1,4 +1,4 @@
-//! Copies of a database in a file, taken while its server works.
+//! Copies of a SQLite database, taken while its server works.
 
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 use sqlx::Connection;
@@ -8,7 +8,7 @@ use chat_tests::client::Event;
 use chat_tests::server::Home;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_database_in_use_is_served_by_another_server() {
+async fn a_copy_of_a_database_in_use_works_with_another_server() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent =
@@ -50,18 +50,18 @@ async fn a_copy_of_a_database_in_use_is_served_by_another_server() {
     let on_copy = other.client("ann");
     for (n, conversation) in acknowledged.iter().enumerate() {
         assert_eq!(
-            on_copy.said(conversation).await,
+            on_copy.transcript(conversation).await,
             [format!("user: m{n}"), "assistant: Hello.".to_owned()]
         );
     }
     let id = |name: &str| waiting.data[name].as_str().unwrap();
     assert_eq!(on_copy.end_of(id("turn_id")).await.name, "done");
     assert_eq!(
-        on_copy.said(id("conversation_id")).await,
+        on_copy.transcript(id("conversation_id")).await,
         ["user: Wait", "assistant: Done."]
     );
-    // The first server knows nothing of that.
-    assert_eq!(ann.said(id("conversation_id")).await, ["user: Wait"]);
-    assert_eq!(ann.said(&acknowledged[0]).await.len(), 4);
+    // The first server does not know that message.
+    assert_eq!(ann.transcript(id("conversation_id")).await, ["user: Wait"]);
+    assert_eq!(ann.transcript(&acknowledged[0]).await.len(), 4);
     gate.open();
 }

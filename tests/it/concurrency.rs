@@ -1,4 +1,4 @@
-//! Many messages to one conversation at once.
+//! Concurrent messages to one conversation.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use chat_tests::client::{Client, line};
 use chat_tests::server::{Home, Server};
 
-/// An agent that answers with the last message it was given.
+/// Returns an agent that echoes the last message.
 pub fn echo() -> StubAgent {
     StubAgent::start(|recorded| {
         let last = recorded.messages().pop().unwrap();
@@ -22,8 +22,8 @@ fn contents(messages: &[Value]) -> Vec<String> {
     messages.iter().map(line).collect()
 }
 
-/// 128 messages to one conversation at once, by way of all these servers in turn.
-pub async fn all_are_answered_one_after_another(servers: &[&Server], agent: &StubAgent) {
+/// Sends 128 concurrent messages to one conversation, over all these servers in turn.
+pub async fn assert_answered_in_sequence(servers: &[&Server], agent: &StubAgent) {
     let clients: Vec<_> = servers.iter().map(|server| server.client("ann")).collect();
     let ann = &clients[0];
     let conversation = ann.chat(None, "m0").await["conversation_id"]
@@ -46,31 +46,35 @@ pub async fn all_are_answered_one_after_another(servers: &[&Server], agent: &Stu
             (200, &format!("Re {text}").into())
         );
     }
-    let said = ann.said(&conversation).await;
-    assert_eq!(said.len(), 258);
-    for pair in said.chunks(2) {
-        let asked = pair[0].strip_prefix("user: ").unwrap();
-        assert_eq!(pair[1], format!("assistant: Re {asked}"));
+    let transcript = ann.transcript(&conversation).await;
+    assert_eq!(transcript.len(), 258);
+    for pair in transcript.chunks(2) {
+        let question = pair[0].strip_prefix("user: ").unwrap();
+        assert_eq!(pair[1], format!("assistant: Re {question}"));
     }
-    assert_eq!(said.iter().collect::<HashSet<_>>().len(), 258, "doubled");
-    // Each transcript holds all earlier turns and nothing later.
+    assert_eq!(
+        transcript.iter().collect::<HashSet<_>>().len(),
+        258,
+        "doubled"
+    );
+    // Each transcript contains all earlier turns and no later ones.
     let requests = agent.requests();
     assert_eq!(requests.len(), 129);
     for (n, request) in requests.iter().enumerate() {
         assert!(request.rejection.is_none(), "{:?}", request.rejection);
-        assert_eq!(contents(&request.messages()), said[..2 * n + 1]);
+        assert_eq!(contents(&request.messages()), transcript[..2 * n + 1]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn enqueued_messages_are_answered_one_after_another() {
+async fn queued_messages_are_answered_in_sequence() {
     let agent = echo();
     let server = Home::with_agent(&agent.base_url()).start();
-    all_are_answered_one_after_another(&[&server], &agent).await;
+    assert_answered_in_sequence(&[&server], &agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_reject_one_runs_and_the_others_are_told_which() {
+async fn reject_names_the_running_turn() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |recorded| {
@@ -87,15 +91,16 @@ async fn with_reject_one_runs_and_the_others_are_told_which() {
         .as_str()
         .unwrap()
         .to_owned();
-    let (refused, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (rejections, mut received) = tokio::sync::mpsc::unbounded_channel();
     let attempts = (0..128).map(|n| {
-        let (ann, conversation, refused) = (ann.clone(), conversation.clone(), refused.clone());
+        let (ann, conversation, rejections) =
+            (ann.clone(), conversation.clone(), rejections.clone());
         tokio::spawn(async move {
             let (status, body) = ann
                 .try_chat("?busy=reject", Some(&conversation), &format!("m{n}"))
                 .await;
             if status == 409 {
-                refused.send(body).unwrap();
+                rejections.send(body).unwrap();
                 return None;
             }
             Some((status, body))
@@ -104,7 +109,7 @@ async fn with_reject_one_runs_and_the_others_are_told_which() {
     let attempts: Vec<_> = attempts.collect();
     let mut running = HashSet::new();
     for _ in 0..127 {
-        let body = wait::within("a refusal of a message", told.recv())
+        let body = wait::within("a rejected message", received.recv())
             .await
             .unwrap();
         assert_eq!(body["code"], "conversation_busy");
@@ -122,11 +127,11 @@ async fn with_reject_one_runs_and_the_others_are_told_which() {
         running,
         HashSet::from([answered[0].1["turn_id"].as_str().unwrap().to_owned()])
     );
-    assert_eq!(ann.said(&conversation).await.len(), 4);
+    assert_eq!(ann.transcript(&conversation).await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_interrupt_the_last_is_answered_and_all_end() {
+async fn interrupt_answers_the_last_message_and_ends_all_turns() {
     let agent = StubAgent::start(|recorded| {
         match recorded.messages().pop().unwrap()["content"]
             .as_str()
@@ -147,7 +152,7 @@ async fn with_interrupt_the_last_is_answered_and_all_end() {
             .iter()
             .map(|text| ann.try_chat("?busy=interrupt&messages=turn", Some(conversation), text)),
     );
-    // The last is sent when all others have come.
+    // The last message is sent after all others have arrived.
     let users = async || {
         let page = ann
             .get(&format!("/conversations/{conversation}/messages?limit=200"))
@@ -180,14 +185,18 @@ async fn with_interrupt_the_last_is_answered_and_all_end() {
         events.rest().await.last().unwrap().data["status"],
         "cancelled"
     );
-    let said = ann.said(conversation).await;
+    let transcript = ann.transcript(conversation).await;
     assert_eq!(
-        said.iter()
+        transcript
+            .iter()
             .filter(|line| line.starts_with("user: "))
             .count(),
         34
     );
-    assert_eq!(said[said.len() - 2..], ["user: last", "assistant: Here."]);
+    assert_eq!(
+        transcript[transcript.len() - 2..],
+        ["user: last", "assistant: Here."]
+    );
     assert!(
         agent
             .requests()
@@ -197,7 +206,7 @@ async fn with_interrupt_the_last_is_answered_and_all_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_does_not_stop_its_turn() {
+async fn a_disconnected_client_does_not_stop_its_turn() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
@@ -210,7 +219,8 @@ async fn a_client_that_goes_away_does_not_stop_its_turn() {
     let turn = opened["turn_id"].as_str().unwrap();
     assert_eq!(ann.end_of(turn).await.name, "done");
     assert_eq!(
-        ann.said(opened["conversation_id"].as_str().unwrap()).await,
+        ann.transcript(opened["conversation_id"].as_str().unwrap())
+            .await,
         ["user: Hi", "assistant: Hello."]
     );
 }

@@ -1,5 +1,5 @@
-//! `kill -9` at each step of a turn, and a new process on the same file. The tool server's own log
-//! is the witness.
+//! `kill -9` at each step of a turn, and a new process on the same file. The tool server's log
+//! shows the tool runs.
 
 use chat_test_support::stub_agent::{Answer, Gate, Recorded, StubAgent, chunk};
 use sqlx::{ConnectOptions, Connection};
@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, Connection};
 use chat_tests::server::Home;
 use chat_tests::witness::Witness;
 
-/// Asks for the tool once, and answers when it sees a result.
+/// Calls the tool once, and answers when it has the result.
 fn pays(recorded: &Recorded) -> Answer {
     match recorded.messages().last().unwrap()["role"].as_str() {
         Some("user") => Answer::calls([("pay", "{}")]),
@@ -15,14 +15,18 @@ fn pays(recorded: &Recorded) -> Answer {
     }
 }
 
-/// After a crash: the message is there once, its turn ends by itself, and the conversation goes on.
-async fn recovers(home: &Home, conversation: &str, turn: &str, said: &[&str]) {
+/// Asserts that after a crash the message is stored once, its turn ends, and the conversation
+/// continues.
+async fn assert_recovers(home: &Home, conversation: &str, turn: &str, transcript: &[&str]) {
     let server = home.start();
     let ann = server.client("ann");
     assert_eq!(ann.end_of(turn).await.name, "done");
-    assert_eq!(ann.said(conversation).await, said);
+    assert_eq!(ann.transcript(conversation).await, transcript);
     let reply = ann.chat(Some(conversation), "Go on").await;
-    assert_eq!(reply["messages"].as_array().unwrap().len(), said.len() + 2);
+    assert_eq!(
+        reply["messages"].as_array().unwrap().len(),
+        transcript.len() + 2
+    );
 }
 
 /// Holds the database's write lock, as a slow disk would.
@@ -37,7 +41,7 @@ pub async fn locked(home: &Home) -> sqlx::SqliteConnection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_the_message_is_stored() {
+async fn a_crash_before_the_message_is_stored() {
     let agent = StubAgent::start(|_| Answer::text(["Hello."]));
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -52,16 +56,16 @@ async fn before_the_message_is_stored() {
             .header("idempotency-key", "second")
             .send(),
     );
-    // The request is in the server when this one, sent after it over a connection of its own, is
-    // answered.
+    // The server has the request when it answers this one, which is sent later over another
+    // connection.
     server.client("ann").get("/conversations").await;
     server.kill();
     assert!(
         sending.await.unwrap().is_err(),
-        "acknowledged without being stored"
+        "acknowledged before it was stored"
     );
     lock.close().await.unwrap();
-    // Not acknowledged: it may be there or not, and its repetition makes sure.
+    // The message was not acknowledged, so it may be stored or not. A retry stores it once.
     let server = home.start();
     let ann = server.client("ann");
     let again = ann
@@ -72,7 +76,7 @@ async fn before_the_message_is_stored() {
         .unwrap();
     assert_eq!(again.status(), 200);
     assert_eq!(
-        ann.said(&conversation).await,
+        ann.transcript(&conversation).await,
         [
             "user: First",
             "assistant: Hello.",
@@ -83,7 +87,7 @@ async fn before_the_message_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_the_agent_answers() {
+async fn a_crash_before_the_agent_answers() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
@@ -97,7 +101,7 @@ async fn before_the_agent_answers() {
         opened["conversation_id"].as_str().unwrap(),
         opened["turn_id"].as_str().unwrap(),
     );
-    recovers(
+    assert_recovers(
         &home,
         conversation,
         turn,
@@ -107,8 +111,8 @@ async fn before_the_agent_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_agent_speaks_and_before_the_end() {
-    // In the middle of the text, and after all of it but the end mark.
+async fn a_crash_during_the_answer() {
+    // The crash comes in the middle of the text, and after all of it except the end mark.
     let event = |text: &str| format!("data: {}\n\n", chunk::text(text)).len();
     for bytes in [event("Hel"), event("Hel") + event("lo.")] {
         let gate = Gate::new();
@@ -125,23 +129,24 @@ async fn while_the_agent_speaks_and_before_the_end() {
         let server = home.start();
         let ann = server.client("ann");
         let mut events = ann.stream(None, "Hi").await;
-        let told = events.until("text").await;
-        let opened = &told[0].data;
+        let received = events.until("text").await;
+        let opened = &received[0].data;
         let (conversation, turn) = (
             opened["conversation_id"].as_str().unwrap(),
             opened["turn_id"].as_str().unwrap(),
         );
         server.kill();
         let server = home.start();
-        // Whoever had seen some of the text is told that it leads nowhere, and then all of the new.
-        let last = told.last().unwrap().id.as_deref();
+        // A client that saw a part of the text gets an event that discards it, and the new
+        // text.
+        let last = received.last().unwrap().id.as_deref();
         let resumed = chat_tests::client::Events::of(server.client("ann").resume(turn, last).await)
             .rest()
             .await;
         assert_eq!(resumed[0].name, "discarded");
         assert_eq!(chat_tests::client::text(&resumed), "Hello.");
         server.kill();
-        recovers(
+        assert_recovers(
             &home,
             conversation,
             turn,
@@ -152,7 +157,7 @@ async fn while_the_agent_speaks_and_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_tool_runs() {
+async fn a_crash_while_a_tool_runs() {
     let agent = StubAgent::start(pays);
     let (witness, home) = Witness::gated(Home::with_agent(&agent.base_url()));
     let server = home.start();
@@ -173,17 +178,17 @@ async fn while_a_tool_runs() {
         .await;
     assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
     assert_eq!(
-        ann.said(conversation).await,
+        ann.transcript(conversation).await,
         ["user: Pay", "assistant: It is paid."]
     );
-    // The agent was told so, and the tool ran once.
-    let told = agent.requests().last().unwrap().messages().pop().unwrap();
+    // The agent received the outcome, and the tool ran once.
+    let result = agent.requests().last().unwrap().messages().pop().unwrap();
     assert!(
-        told["content"]
+        result["content"]
             .as_str()
             .unwrap()
             .contains("Outcome unknown"),
-        "{told}"
+        "{result}"
     );
     assert_eq!(
         witness
@@ -202,7 +207,7 @@ async fn while_a_tool_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_repeatable_tool_runs() {
+async fn a_crash_while_a_repeatable_tool_runs() {
     let agent =
         StubAgent::start(
             |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
@@ -223,24 +228,24 @@ async fn while_a_repeatable_tool_runs() {
     );
     let server = home.start();
     let ann = server.client("ann");
-    // Looking again does no harm, so the tool is run again, under the same call id.
+    // The tool is repeatable, so it runs again with the same call id.
     witness.reached().await.release();
     assert_eq!(ann.end_of(turn).await.name, "done");
     assert_eq!(
-        ann.said(conversation).await,
+        ann.transcript(conversation).await,
         ["user: Look", "assistant: Seen."]
     );
-    let begun: Vec<_> = witness
+    let runs: Vec<_> = witness
         .lines()
         .into_iter()
         .filter(|line| line.starts_with("begin"))
         .collect();
-    assert_eq!(begun.len(), 2);
-    assert_eq!(begun[0], begun[1]);
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[0], runs[1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_calls_are_recorded_and_before_the_tool_runs() {
+async fn a_crash_between_storing_a_call_and_running_it() {
     let agent = StubAgent::start(|recorded| {
         match recorded.messages().last().unwrap()["content"].as_str() {
             Some("Look") => Answer::calls([("look", "{}")]),
@@ -250,8 +255,7 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
     });
     let (witness, home) = Witness::new(Home::with_agent(&agent.base_url()));
     let server = home.start();
-    // The tool's server is there; then it is frozen: it cannot hear of the call, and it dies with
-    // the chat server.
+    // The frozen tool server cannot receive the call, and dies with the chat server.
     server.client("ann").chat(None, "Look").await;
     let frozen = server.freeze_tools();
     let mut events = server.client("ann").stream(None, "Pay").await;
@@ -272,7 +276,7 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
         .await;
     assert_eq!(calls["tool_calls"][0]["status"], "unknown", "{calls}");
     assert_eq!(
-        ann.said(conversation).await,
+        ann.transcript(conversation).await,
         ["user: Pay", "assistant: Well."]
     );
     assert_eq!(
@@ -283,7 +287,7 @@ async fn after_calls_are_recorded_and_before_the_tool_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_tools_result() {
+async fn a_crash_after_the_result_of_a_tool() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent =
@@ -303,14 +307,14 @@ async fn after_the_tools_result() {
         opened["conversation_id"].as_str().unwrap(),
         opened["turn_id"].as_str().unwrap(),
     );
-    recovers(
+    assert_recovers(
         &home,
         conversation,
         turn,
         &["user: Pay", "assistant: It is paid."],
     )
     .await;
-    // Once in the turn that crashed, and once in the one that followed.
+    // One run belongs to the interrupted turn, the other to the next turn.
     assert_eq!(
         witness.log(),
         ["begin pay", "end pay", "begin pay", "end pay"]
@@ -325,7 +329,7 @@ async fn after_the_tools_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_the_end_is_stored() {
+async fn a_crash_before_the_end_is_stored() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |recorded| {
@@ -342,9 +346,9 @@ async fn before_the_end_is_stored() {
     let opened = events.until("message").await.swap_remove(0).data;
     let lock = locked(&home).await;
     gate.open();
-    // The whole answer is told as text, but it is not durable, so its end is not told.
-    let told = events.until("text").await;
-    assert!(told.iter().all(|event| event.name == "text"));
+    // The whole answer was streamed as text, but it is not stored, so its end was not.
+    let received = events.until("text").await;
+    assert!(received.iter().all(|event| event.name == "text"));
     server.kill();
     assert!(events.next().await.is_none());
     lock.close().await.unwrap();
@@ -352,7 +356,7 @@ async fn before_the_end_is_stored() {
         opened["conversation_id"].as_str().unwrap(),
         opened["turn_id"].as_str().unwrap(),
     );
-    recovers(
+    assert_recovers(
         &home,
         conversation,
         turn,

@@ -1,5 +1,5 @@
-//! Database files that were damaged, replaced, moved or left behind: no start without a sentence,
-//! nothing acknowledged into them.
+//! Damaged, replaced, moved and incomplete database files: a server refuses to start with a clear
+//! message, and acknowledges nothing that it cannot store.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -17,8 +17,8 @@ fn agent() -> StubAgent {
     StubAgent::start(|_| Answer::text(["Hello."]))
 }
 
-/// The file beside the database.
-fn beside(home: &Home, suffix: &str) -> PathBuf {
+/// Returns the path of a file next to the database.
+fn sibling_file(home: &Home, suffix: &str) -> PathBuf {
     format!("{}{suffix}", home.database().display()).into()
 }
 
@@ -66,7 +66,7 @@ async fn refusal(client: &Client) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_servers_database_is_one_file() {
+async fn a_stopped_server_leaves_one_database_file() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -76,18 +76,18 @@ async fn a_stopped_servers_database_is_one_file() {
         .unwrap();
     assert_eq!(code, Some(0), "{log}");
     for suffix in ["-wal", "-shm"] {
-        assert!(!beside(&home, suffix).exists(), "{suffix} is left");
+        assert!(!sibling_file(&home, suffix).exists(), "{suffix} is left");
     }
     let copy = Home::with_agent(&agent.base_url());
     fs::copy(home.database(), copy.database()).unwrap();
     assert_eq!(
-        copy.start().client("ann").said(&conversation).await,
+        copy.start().client("ann").transcript(&conversation).await,
         ["user: Hi", "assistant: Hello."]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_beside_the_log_of_a_killed_server_is_refused_with_advice() {
+async fn a_backup_next_to_a_foreign_log_is_refused() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -111,18 +111,18 @@ async fn a_backup_beside_the_log_of_a_killed_server_is_refused_with_advice() {
         "{log}"
     );
     for suffix in ["-wal", "-shm"] {
-        fs::remove_file(beside(&home, suffix)).unwrap();
+        fs::remove_file(sibling_file(&home, suffix)).unwrap();
     }
     let server = home.start();
     assert_eq!(conversations(&server).await, 1);
     assert_eq!(
-        server.client("ann").said(&conversation).await,
+        server.client("ann").transcript(&conversation).await,
         ["user: Before", "assistant: Hello."]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_database_beside_a_log_is_refused_with_advice() {
+async fn an_empty_database_next_to_a_log_is_refused() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -146,7 +146,7 @@ async fn an_empty_database_beside_a_log_is_refused_with_advice() {
     assert_eq!(conversations(&home.start()).await, 1);
 }
 
-/// Overwrites the first page of the table of messages.
+/// Overwrites the root page of the messages table.
 async fn damage(database: &Path) {
     let mut connection = connect(database).await;
     let page = sqlx::query("SELECT rootpage FROM sqlite_schema WHERE name = 'messages'")
@@ -169,7 +169,7 @@ async fn damage(database: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_page_is_told_and_nothing_more_is_stored() {
+async fn a_damaged_page_stops_writes() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -201,7 +201,7 @@ async fn a_damaged_page_is_told_and_nothing_more_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_database_of_a_killed_server_is_refused_with_advice() {
+async fn a_damaged_database_is_refused_at_the_start() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -223,13 +223,13 @@ async fn a_damaged_database_of_a_killed_server_is_refused_with_advice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_deleted_under_a_server_is_noticed_and_a_stop_loses_nothing() {
+async fn a_deleted_log_is_detected_and_a_shutdown_loses_nothing() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
     let ann = server.client("ann");
     let conversation = say(&ann, "Hi").await;
-    fs::remove_file(beside(&home, "-wal")).unwrap();
+    fs::remove_file(sibling_file(&home, "-wal")).unwrap();
     let unavailable = (503, "store_unavailable".to_owned());
     assert_eq!(refusal(&ann).await, unavailable);
     assert_eq!(readiness(&ann).await, unavailable);
@@ -238,13 +238,13 @@ async fn a_log_that_is_deleted_under_a_server_is_noticed_and_a_stop_loses_nothin
         .unwrap();
     let server = home.start();
     assert_eq!(
-        server.client("ann").said(&conversation).await,
+        server.client("ann").transcript(&conversation).await,
         ["user: Hi", "assistant: Hello."]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_truncated_under_a_server_is_noticed() {
+async fn a_truncated_database_is_detected() {
     let agent = agent();
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();

@@ -1,5 +1,4 @@
-//! The exchange of the README, with nothing set: embedded database, offline agent, real tool
-//! server.
+//! The README's example with default settings: embedded database, offline agent, real tool server.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -47,7 +46,7 @@ async fn a_task_is_added_and_listed() {
     assert!(text(&rest).contains("Buy groceries"), "{rest:?}");
     assert!(
         rest.iter().filter(|event| event.name == "text").count() > 3,
-        "the words do not stream: {rest:?}"
+        "the answer is not streamed: {rest:?}"
     );
     assert_eq!(rest.last().unwrap().name, "done");
 
@@ -63,14 +62,14 @@ async fn a_task_is_added_and_listed() {
         "Add task: Buy groceries"
     );
 
-    // Another user has tasks of their own.
+    // Another user has a separate list.
     let reply = server.client("bob").chat(None, "What is on my list?").await;
     assert!(
         !reply["response"].as_str().unwrap().contains("groceries"),
         "{reply}"
     );
 
-    // Nothing is forgotten when the program ends, gently or not.
+    // Data survives a shutdown and a kill.
     assert_eq!(server.terminate().0, Some(0));
     let server = home.start();
     let reply = server
@@ -88,7 +87,7 @@ async fn a_task_is_added_and_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_describes_itself_and_its_health() {
+async fn health_and_api_description_are_served() {
     let server = Home::new().start();
     let anyone = server.client("ann");
     let get =

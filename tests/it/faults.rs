@@ -1,5 +1,5 @@
-//! Agents, tools and databases that fail in every way: each its own code, the message kept, the
-//! conversation usable.
+//! Failures of agents, tools and databases: each has its error code, the message is kept, and the
+//! conversation stays usable.
 
 use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 use chat_test_support::wait;
@@ -8,7 +8,7 @@ use serde_json::json;
 use chat_tests::server::Home;
 use chat_tests::witness::Witness;
 
-/// The first message meets this; the second is answered.
+/// Fails the first message with this answer, and answers the second.
 async fn agent_fails(name: &str, first: Answer, status: u16, code: &str) {
     let agent = StubAgent::start(move |recorded| {
         match recorded.messages().last().unwrap()["content"].as_str() {
@@ -33,7 +33,11 @@ async fn agent_fails(name: &str, first: Answer, status: u16, code: &str) {
         "{name}: {problem}"
     );
     let conversation = problem["conversation_id"].as_str().unwrap();
-    assert_eq!(ann.said(conversation).await[0], "user: fails", "{name}");
+    assert_eq!(
+        ann.transcript(conversation).await[0],
+        "user: fails",
+        "{name}"
+    );
     let reply = ann.chat(Some(conversation), "again").await;
     assert_eq!(reply["response"], "Back.", "{name}");
     assert!(
@@ -46,19 +50,19 @@ async fn agent_fails(name: &str, first: Answer, status: u16, code: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agents_that_fail() {
+async fn agent_failures_have_codes_and_keep_the_message() {
     let half = format!("data: {}\n\n", chunk::text("Half")).len();
     let long = "This model's maximum context length is 8192 tokens.";
     let cases = [
-        ("slow to begin", Answer::hanging(), 504, "agent_timeout"),
+        ("no first byte", Answer::hanging(), 504, "agent_timeout"),
         (
-            "slow in the middle",
+            "silence in the middle",
             Answer::text(["Half", "whole"]).hang_after(half),
             504,
             "agent_timeout",
         ),
         (
-            "cut off",
+            "truncated",
             Answer::text(["Half", "whole"]).cut_after(half + 5),
             503,
             "agent_unavailable",
@@ -76,7 +80,7 @@ async fn agents_that_fail() {
             "agent_unavailable",
         ),
         (
-            "refuses the key",
+            "invalid key",
             Answer::error(401, "invalid_api_key", "No"),
             502,
             "agent_misconfigured",
@@ -112,7 +116,7 @@ async fn agents_that_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_is_away() {
+async fn an_unreachable_agent_is_unavailable() {
     let gone = StubAgent::with_answers([]).base_url();
     let home = Home::with_agent(&gone).set("CHAT_AGENT_TRIES", "1");
     let server = home.start();
@@ -123,7 +127,7 @@ async fn an_agent_that_is_away() {
         (503, &"agent_unavailable".into())
     );
     let conversation = problem["conversation_id"].as_str().unwrap();
-    // In a stream, where 200 has been said already, the same problem comes as the last event.
+    // A stream has status 200 already, so the same problem is its last event.
     let events = ann
         .stream(Some(conversation), "And now?")
         .await
@@ -134,11 +138,14 @@ async fn an_agent_that_is_away() {
         (last.name.as_str(), &last.data["code"], &last.data["status"]),
         ("error", &"agent_unavailable".into(), &503.into())
     );
-    assert_eq!(ann.said(conversation).await, ["user: Hi", "user: And now?"]);
+    assert_eq!(
+        ann.transcript(conversation).await,
+        ["user: Hi", "user: And now?"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tools_that_fail() {
+async fn tool_failures_do_not_fail_the_turn() {
     for (tool, status, code) in [
         ("fail", "failed", "failed"),
         ("hang", "unknown", ""),
@@ -183,7 +190,7 @@ async fn tools_that_fail() {
                 <= 1,
             "{tool} ran twice"
         );
-        // The tool server is back, started again if it died.
+        // A dead tool server is restarted.
         let conversation = reply["conversation_id"].as_str().unwrap();
         let reply = ann.chat(Some(conversation), "look").await;
         assert_eq!(
@@ -201,7 +208,7 @@ async fn tools_that_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_never_stops_calling_tools() {
+async fn endless_tool_calls_are_limited() {
     let agent = StubAgent::start(|_| Answer::calls([("look", "{}")]));
     let (_witness, home) =
         Witness::new(Home::with_agent(&agent.base_url()).set("CHAT_STEP_LIMIT", "3"));
@@ -215,7 +222,7 @@ async fn an_agent_that_never_stops_calling_tools() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_and_heals() {
+async fn a_full_disk_fails_messages_until_there_is_room() {
     let agent = StubAgent::start(|_| Answer::text(["Hello."]));
     let home = Home::with_agent(&agent.base_url());
     let server = home.start();
@@ -228,8 +235,8 @@ async fn a_full_disk_refuses_and_heals() {
         .unwrap()
         .len();
     server.limit_files(Some(log + 20_000));
-    // What the files still have room for is stored; then comes the first that is not.
-    let refused = wait::value("a message that finds no room", async || {
+    // Messages are stored while the files have room. The first message without room fails.
+    let refused = wait::value("a message without room", async || {
         let (status, reply) = ann
             .try_chat("?messages=turn", Some(&conversation), &"x".repeat(5_000))
             .await;
@@ -241,12 +248,12 @@ async fn a_full_disk_refuses_and_heals() {
         (507, &"store_full".into()),
         "{problem}"
     );
-    let before = ann.said(&conversation).await;
+    let before = ann.transcript(&conversation).await;
     assert_eq!(before[..2], ["user: Before", "assistant: Hello."]);
     server.limit_files(None);
-    // A turn that could not be ended meanwhile ends now; then this one is answered.
+    // A turn whose end could not be stored ends now. Then this message is answered.
     ann.chat(Some(&conversation), "After").await;
-    let after = ann.said(&conversation).await;
+    let after = ann.transcript(&conversation).await;
     assert_eq!(after[..before.len()], before);
     assert_eq!(
         after[after.len() - 2..],
@@ -258,7 +265,7 @@ async fn a_full_disk_refuses_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_stuck_answers_within_its_limit() {
+async fn a_blocked_database_fails_within_the_timeout() {
     let agent = StubAgent::start(|_| Answer::text(["Hello."]));
     let home = Home::with_agent(&agent.base_url()).set("CHAT_DATABASE_TIMEOUT", "500ms");
     let server = home.start();
@@ -274,26 +281,30 @@ async fn a_database_that_is_stuck_answers_within_its_limit() {
         (503, &"store_timeout".into()),
         "{problem}"
     );
-    // Reading goes on.
-    assert_eq!(ann.said(&conversation).await.len(), 2);
+    // Reads still work.
+    assert_eq!(ann.transcript(&conversation).await.len(), 2);
     sqlx::Connection::close(lock).await.unwrap();
     wait::until("an answer after the lock", async || {
         ann.try_chat("", Some(&conversation), "After").await.0 == 200
     })
     .await;
-    // What was not acknowledged is there once or not at all, and every turn has ended.
-    let said = ann.said(&conversation).await;
+    // An unacknowledged message is stored once or not at all, and every turn has ended.
+    let transcript = ann.transcript(&conversation).await;
     assert!(
-        said.iter().filter(|line| *line == "user: Stuck").count() <= 1,
-        "{said:?}"
+        transcript
+            .iter()
+            .filter(|line| *line == "user: Stuck")
+            .count()
+            <= 1,
+        "{transcript:?}"
     );
-    for pair in said.chunks(2) {
-        assert_eq!(pair[1], "assistant: Hello.", "{said:?}");
+    for pair in transcript.chunks(2) {
+        assert_eq!(pair[1], "assistant: Hello.", "{transcript:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_are_in_no_log_and_no_answer() {
+async fn logs_and_answers_contain_no_secrets() {
     let agent = StubAgent::start(|recorded| {
         assert_eq!(
             recorded.header("authorization"),

@@ -13,7 +13,7 @@ use chat_tests::server::Home;
 
 const TURNS: u32 = 2_500;
 
-/// A conversation of 5,000 messages, written by the store itself while no server runs.
+/// Creates a conversation of 5,000 messages in the store, without a server.
 async fn long_conversation(home: &Home) -> ConversationId {
     let url = format!("sqlite://{}", home.database().display());
     let store = SeaOrmStore::open(&url, OpenOptions::default())
@@ -46,7 +46,7 @@ async fn long_conversation(home: &Home) -> ConversationId {
             retry_of: None,
         };
         let Ok(BeginOutcome::Started(held)) = store.begin(begin).await else {
-            panic!("turn {n} does not run")
+            panic!("turn {n} is not running")
         };
         let body = ItemBody::Message(Message::assistant(
             MessageId(Uuid::now_v7()),
@@ -82,7 +82,7 @@ async fn five_thousand_messages_are_read_and_sent() {
             ]
         })
         .collect();
-    assert_eq!(ann.said(&conversation).await, expected);
+    assert_eq!(ann.transcript(&conversation).await, expected);
     let (status, reply) = ann
         .try_chat("?messages=turn", Some(&conversation), "And now?")
         .await;
@@ -97,7 +97,7 @@ async fn five_thousand_messages_are_read_and_sent() {
         .collect();
     assert_eq!(read[..5_000], expected);
     assert_eq!(read[5_000..], ["user: And now?"]);
-    // All of it in one reply, too.
+    // One reply can contain all of them.
     let reply = ann.chat(Some(&conversation), "Once more").await;
     assert_eq!(reply["messages"].as_array().unwrap().len(), 5_004);
 }

@@ -1,4 +1,4 @@
-//! The same request many times.
+//! Repeated requests.
 
 use chat_test_support::stub_agent::{Answer, StubAgent};
 use futures_util::future::join_all;
@@ -36,7 +36,7 @@ async fn one_key_gives_one_turn_and_one_answer() {
         (status.as_u16(), &problem["code"]),
         (422, &"idempotency_mismatch".into())
     );
-    // Another user's key is another key.
+    // The same key of another user is independent.
     assert_eq!(
         read(send(&server.client("bob"), "Something else").await.unwrap())
             .await
@@ -65,7 +65,7 @@ async fn one_key_gives_one_turn_and_one_answer() {
         1
     );
     assert_eq!(agent.requests().len(), 2);
-    // A retry has a key of its own too.
+    // A retry has its own key.
     let path = format!("/turns/{}/retry", first["turn_id"].as_str().unwrap());
     let retry = || {
         ann.request(Method::POST, &path)

@@ -1,5 +1,5 @@
-//! Two users, and every route that the OpenAPI document names: a new route without a row here fails
-//! the test.
+//! Isolation of two users, on every route of the OpenAPI document: a new route without a row here
+//! fails the test.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use chat_tests::client::read;
 use chat_tests::server::Home;
 
-/// Routes whose body says what is asked for.
-const BY_BODY: [&str; 3] = ["/api/{user_id}/chat", "/api/{user_id}/chatkit", "/chatkit"];
+/// Routes whose request body names the data.
+const ROUTES_BY_BODY: [&str; 3] = ["/api/{user_id}/chat", "/api/{user_id}/chatkit", "/chatkit"];
 
-/// Routes that anybody may ask.
+/// Routes without authentication.
 const PUBLIC: [&str; 13] = [
     "/",
     "/c/{conversation_id}",
@@ -30,7 +30,7 @@ const PUBLIC: [&str; 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_reaches_what_is_not_theirs() {
+async fn users_cannot_access_data_of_other_users() {
     let home = Home::new();
     let server = home.start();
     let (ann, bob) = (server.client("ann"), server.client("bob"));
@@ -65,21 +65,21 @@ async fn nobody_reaches_what_is_not_theirs() {
                 continue;
             }
             let names_user = path.starts_with("/api/{user_id}/");
-            assert!(names_user || path == "/chatkit", "{path} names no user");
+            assert!(names_user || path == "/chatkit", "{path} has no user id");
             let verb: Method = method.to_uppercase().parse().unwrap();
             let ask = async |user: &str, foreign: Option<&str>| {
                 let mut path = path.replace("{user_id}", user);
                 let thread = format!("thr_{}", foreign.unwrap_or(ids[0].1).replace('-', ""));
                 let params = json!({ "thread_id": thread });
-                let mut body = json!({ "message": "Hello", "title": "Theirs", "type": "threads.get_by_id", "params": params });
+                let mut body = json!({
+                    "message": "Hello", "title": "Theirs", "type": "threads.get_by_id",
+                    "params": params,
+                });
                 for (name, id) in ids {
                     path = path.replace(&format!("{{{name}}}"), foreign.unwrap_or(id));
                     body[name] = foreign.unwrap_or(id).into();
                 }
-                assert!(
-                    !path.contains('{'),
-                    "{path}: an id that this test does not know"
-                );
+                assert!(!path.contains('{'), "{path}: unknown id");
                 let request = bob.anywhere(verb.clone(), &path);
                 read(
                     if verb == Method::GET {
@@ -93,7 +93,7 @@ async fn nobody_reaches_what_is_not_theirs() {
                 )
                 .await
             };
-            // As the other user: refused for the path, whatever else it names.
+            // The path belongs to another user, so the request is rejected regardless of its ids.
             if names_user {
                 let (status, problem) = ask("ann", None).await;
                 assert_eq!(
@@ -104,7 +104,7 @@ async fn nobody_reaches_what_is_not_theirs() {
             }
             if !path.contains("{conversation_id}")
                 && !path.contains("{turn_id}")
-                && !BY_BODY.contains(&path.as_str())
+                && !ROUTES_BY_BODY.contains(&path.as_str())
             {
                 let (status, own) = ask("bob", None).await;
                 assert_eq!(
@@ -117,7 +117,8 @@ async fn nobody_reaches_what_is_not_theirs() {
                 );
                 continue;
             }
-            // With the other's ids: as if they had never been, byte for byte but for the instance.
+            // Ids of another user look like ids that do not exist, byte for byte except for the
+            // instance.
             let (status, mut foreign) = ask("bob", None).await;
             assert_eq!(status, 404, "{method} {path}: {foreign}");
             let (status, mut unknown) = ask("bob", Some(&nowhere)).await;
@@ -126,7 +127,7 @@ async fn nobody_reaches_what_is_not_theirs() {
                 assert!(problem["instance"].take().is_string());
             }
             assert_eq!(foreign, unknown, "{method} {path}");
-            // Without a token, nothing at all.
+            // Without a token, every request is rejected.
             let anonymous = reqwest::Client::builder().no_proxy().build().unwrap();
             let bare = path
                 .replace("{user_id}", "ann")
@@ -173,11 +174,7 @@ async fn nobody_reaches_what_is_not_theirs() {
         checked.iter().map(String::as_str).collect::<Vec<_>>(),
         expected
     );
-    assert_eq!(
-        ann.get("/conversations").await,
-        before,
-        "something was changed"
-    );
+    assert_eq!(ann.get("/conversations").await, before, "data was changed");
     assert_eq!(
         server.client("bob").get("/conversations").await["conversations"],
         Value::Array(Vec::new())

@@ -1,5 +1,4 @@
-//! The program as its users meet it: started as a process, spoken to over HTTP, killed, and started
-//! again.
+//! The program as its users see it: started as a process, used over HTTP, killed and restarted.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -12,7 +12,7 @@ use chat_tests::server::Home;
 async fn no_acknowledged_turn_is_lost() {
     let gate = Gate::new();
     let held = gate.clone();
-    // The first process's agent never comes to an end; the next one's answers at once.
+    // The first process's agent never finishes its answers; the next one's answers at once.
     let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
     let home = Home::with_agent(&agent.base_url()).set("CHAT_SHUTDOWN_GRACE", "500ms");
     let server = home.start();
@@ -26,7 +26,7 @@ async fn no_acknowledged_turn_is_lost() {
     for stream in &mut streams {
         turns.push(stream.until("message").await.swap_remove(0).data);
     }
-    // A queue behind one of them, and senders who go on sending.
+    // Several messages are queued in one conversation, and senders continue to send.
     let conversation = turns[0]["conversation_id"].as_str().unwrap().to_owned();
     let mut queued = ann.stream(Some(&conversation), "queued").await;
     turns.push(queued.next().await.unwrap().data);
@@ -72,7 +72,7 @@ async fn no_acknowledged_turn_is_lost() {
         let id = turn["turn_id"].as_str().unwrap();
         assert_eq!(ann.end_of(id).await.name, "done");
     }
-    let answered = ann.said(&conversation).await;
+    let answered = ann.transcript(&conversation).await;
     assert_eq!(
         answered[1..],
         ["assistant: Hello.", "user: queued", "assistant: Hello."]
@@ -84,8 +84,8 @@ async fn no_acknowledged_turn_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_queue_does_not_hold_it_up() {
-    // Short turns, so that one is always about to end and to begin the next.
+async fn a_long_queue_does_not_delay_the_shutdown() {
+    // The turns are short, so that one is always about to end and start the next.
     let agent = StubAgent::start(|_| Answer::text(["Hello."]));
     let home = Home::with_agent(&agent.base_url()).set("CHAT_SHUTDOWN_GRACE", "50ms");
     let server = home.start();
@@ -113,9 +113,9 @@ async fn a_long_queue_does_not_hold_it_up() {
     for turn in &turns {
         assert_eq!(ann.end_of(turn).await.name, "done");
     }
-    let said = ann.said(&conversation).await;
-    assert_eq!(said.len(), 402);
-    for (n, pair) in said.chunks(2).skip(1).enumerate() {
+    let transcript = ann.transcript(&conversation).await;
+    assert_eq!(transcript.len(), 402);
+    for (n, pair) in transcript.chunks(2).skip(1).enumerate() {
         assert_eq!(
             pair,
             [format!("user: m{n}"), "assistant: Hello.".to_owned()]
@@ -124,7 +124,7 @@ async fn a_long_queue_does_not_hold_it_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_it_stops_it_says_so() {
+async fn a_server_reports_its_shutdown() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |_| Answer::text(["Hello."]).held(&held));
@@ -154,7 +154,7 @@ async fn while_it_stops_it_says_so() {
         (status.as_u16(), &problem["code"]),
         (503, &"shutting_down".into())
     );
-    // A second signal ends it at once.
+    // A second signal ends the process at once.
     server.signal("TERM");
     let (code, _) = tokio::task::spawn_blocking(move || server.ended())
         .await

@@ -1,4 +1,4 @@
-//! Streams that are cut anywhere and resumed.
+//! Interrupted and resumed streams.
 
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 
@@ -6,14 +6,14 @@ use chat_tests::client::{Event, Events, parse, text};
 use chat_tests::server::Home;
 use chat_tests::witness::Witness;
 
-/// What is left of a stream when text that was cut differently counts as the same, and what the
-/// turn's state was when the connection began does not count.
-pub fn essence(events: &[Event]) -> Vec<Event> {
-    let mut essence: Vec<Event> = Vec::new();
+/// Removes differences that do not matter: the division of text into deltas, and the initial state
+/// of the turn.
+pub fn normalize(events: &[Event]) -> Vec<Event> {
+    let mut normalize: Vec<Event> = Vec::new();
     for event in events.iter().filter(|event| event.name != "turn") {
         let mut event = event.clone();
         event.id = None;
-        match essence.last_mut() {
+        match normalize.last_mut() {
             Some(last)
                 if event.name == "text"
                     && last.name == "text"
@@ -26,13 +26,13 @@ pub fn essence(events: &[Event]) -> Vec<Event> {
                 );
                 last.data["delta"] = joined.into();
             }
-            _ => essence.push(event),
+            _ => normalize.push(event),
         }
     }
-    essence
+    normalize
 }
 
-/// The whole events in the first bytes of a stream.
+/// Returns the complete events in the first bytes of a stream.
 fn received(bytes: &[u8]) -> Vec<Event> {
     let whole = bytes
         .windows(2)
@@ -46,7 +46,7 @@ fn received(bytes: &[u8]) -> Vec<Event> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_can_be_cut_at_any_byte() {
+async fn a_stream_can_be_resumed_after_any_byte() {
     let agent =
         StubAgent::start(
             |recorded| match recorded.messages().last().unwrap()["role"].as_str() {
@@ -73,12 +73,12 @@ async fn a_stream_can_be_cut_at_any_byte() {
         .unwrap();
     let bytes = response.bytes().await.unwrap();
     let whole = received(&bytes);
-    let expected = essence(&whole);
+    let expected = normalize(&whole);
     assert_eq!(whole[0].name, "turn");
     assert_eq!(expected.last().unwrap().name, "done");
     let turn = whole[0].data["turn_id"].as_str().unwrap().to_owned();
 
-    // Every byte where an event begins or ends, and around; and some within each.
+    // Every byte at the boundaries of events, and some within each event.
     let ends: Vec<usize> = bytes
         .windows(2)
         .enumerate()
@@ -100,21 +100,26 @@ async fn a_stream_can_be_cut_at_any_byte() {
             let last = seen.iter().rev().find_map(|event| event.id.clone());
             let response = ann.resume(&turn, last.as_deref()).await;
             if response.status() == 204 {
-                assert_eq!(*cut, bytes.len(), "told that there is nothing more");
+                assert_eq!(*cut, bytes.len(), "204 before the end");
             } else {
                 if last.is_none() {
                     seen.clear();
                 }
                 seen.extend(Events::of(response).rest().await);
             }
-            assert_eq!(essence(&seen), expected, "cut at {cut} of {}", bytes.len());
+            assert_eq!(
+                normalize(&seen),
+                expected,
+                "cut at {cut} of {}",
+                bytes.len()
+            );
         }
     };
     check(&ann, &cuts).await;
     before.kill();
     let after = home.start();
     check(&after.client("ann"), &cuts).await;
-    // The address may name the place too.
+    // The cursor may be in the query instead.
     let last = whole[whole.len() - 2].id.clone().unwrap();
     let response = after
         .client("ann")
@@ -152,11 +157,11 @@ async fn a_running_stream_is_resumed_exactly() {
     seen.extend(Events::of(resumed).rest().await);
     watched.extend(other.rest().await);
     assert_eq!(text(&seen), "One, two, three.");
-    assert_eq!(essence(&seen), essence(&watched));
+    assert_eq!(normalize(&seen), normalize(&watched));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_stops_the_stream_and_keeps_the_words() {
+async fn a_cancellation_ends_the_stream_and_keeps_the_text() {
     let first = format!(
         "data: {}\n\n",
         chat_test_support::stub_agent::chunk::text("One, ")
@@ -185,7 +190,7 @@ async fn a_cancel_stops_the_stream_and_keeps_the_words() {
     let rest = events.rest().await;
     assert_eq!(rest.last().unwrap().data["status"], "cancelled");
     assert_eq!(
-        ann.said(seen[0].data["conversation_id"].as_str().unwrap())
+        ann.transcript(seen[0].data["conversation_id"].as_str().unwrap())
             .await,
         ["user: Count", "assistant: One, "]
     );

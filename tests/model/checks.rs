@@ -1,13 +1,12 @@
-//! The worlds that are explored, and what comes of them. `docs/MODEL.md` says the same; this holds
-//! it to it.
+//! The explored worlds and their results. `docs/MODEL.md` lists the same; the tests compare both.
 
 use std::collections::BTreeSet;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
 
 use super::properties::{
-    self, CURRENT_WRITES, ITEM_ONCE, LEASE_ONCE, MESSAGE_ONCE, NO_DEAD_END, ONE_RUNS, SENT_ONCE,
-    SENT_UNDER_LEASE, STARTS_BOUNDED, STORED_FIRST, TIME_BOUNDED,
+    self, CURRENT_WRITES, ITEM_ONCE, LEASE_ONCE, MESSAGE_ONCE, NO_DEADLOCK, ONE_RUNNING_TURN,
+    SENT_ONCE, SENT_UNDER_LEASE, STARTS_BOUNDED, STORED_BEFORE_SENT, TIME_BOUNDED,
 };
 use super::steps::Action;
 use super::world::{Faults, World};
@@ -17,17 +16,17 @@ const DOCS: &str = include_str!("../../docs/MODEL.md");
 
 const ALL: Guards = Guards {
     epoch: true,
-    stored_first: true,
-    one_runs: true,
-    recognition: true,
+    store_before_send: true,
+    one_running_turn: true,
+    deduplication: true,
     unknown: true,
-    handed_once: true,
-    look: true,
-    doubt: true,
-    ends_on_refusal: true,
-    counted: true,
+    single_handover: true,
+    lease_check: true,
+    uncertain: true,
+    end_on_rejection: true,
+    count_attempts: true,
     deadline: true,
-    order: true,
+    command_order: true,
 };
 const NONE: Faults = Faults {
     deaths: 0,
@@ -36,17 +35,17 @@ const NONE: Faults = Faults {
     silences: 0,
     losses: 0,
     cancels: 0,
-    refusals: 0,
+    rejections: 0,
     timeouts: 0,
 };
 
 const PAY: Tool = Tool { repeatable: false };
 const FIND: Tool = Tool { repeatable: true };
 
-/// The first message needs two tools, one of which cannot be repeated; the second needs none.
+/// The first message needs two tools, one of which is not repeatable; the second needs none.
 const TWO_CALLS: &[&[Tool]] = &[&[PAY, FIND], &[]];
 const NO_CALLS: &[&[Tool]] = &[&[], &[]];
-/// Each message needs a tool that cannot be repeated.
+/// Each message needs one tool that is not repeatable.
 const A_CALL_EACH: &[&[Tool]] = &[&[PAY], &[PAY]];
 
 const fn protocol(messages: &'static [&'static [Tool]], faults: Faults) -> Protocol {
@@ -59,7 +58,7 @@ const fn protocol(messages: &'static [&'static [Tool]], faults: Faults) -> Proto
     }
 }
 
-/// The worlds that are explored in each test run.
+/// The worlds that every test run explores.
 const WORLDS: &[Protocol] = &[
     protocol(
         TWO_CALLS,
@@ -90,14 +89,14 @@ const WORLDS: &[Protocol] = &[
         A_CALL_EACH,
         Faults {
             deaths: 1,
-            refusals: 1,
+            rejections: 1,
             timeouts: 1,
             ..NONE
         },
     ),
 ];
 
-/// Those that are explored besides if `CHAT_MODEL=large`.
+/// Further worlds, which are explored if `CHAT_MODEL=large`.
 const LARGE_WORLDS: &[Protocol] = &[
     protocol(
         TWO_CALLS,
@@ -136,14 +135,14 @@ const LARGE_WORLDS: &[Protocol] = &[
         A_CALL_EACH,
         Faults {
             losses: 1,
-            refusals: 1,
+            rejections: 1,
             timeouts: 1,
             ..NONE
         },
     ),
 ];
 
-fn described(protocol: &Protocol) -> String {
+fn describe(protocol: &Protocol) -> String {
     let Faults {
         deaths,
         freezes,
@@ -151,7 +150,7 @@ fn described(protocol: &Protocol) -> String {
         silences,
         losses,
         cancels,
-        refusals,
+        rejections,
         timeouts,
     } = protocol.faults;
     let all = [
@@ -161,7 +160,7 @@ fn described(protocol: &Protocol) -> String {
         (silences, "silence"),
         (losses, "loss"),
         (cancels, "cancel"),
-        (refusals, "refusal"),
+        (rejections, "rejection"),
         (timeouts, "time limit"),
     ];
     let some = all
@@ -180,11 +179,10 @@ fn described(protocol: &Protocol) -> String {
     )
 }
 
-/// Explores a world to its end; gives the line about it in the docs, and the examples that were
-/// found.
+/// Explores a world completely. Returns its line in the docs and the discovered examples.
 fn explore(protocol: &Protocol) -> (String, BTreeSet<&'static str>) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    // Only a failure ends it before all has been seen.
+    // Only a failure ends the exploration early.
     let builder = protocol
         .clone()
         .checker()
@@ -201,17 +199,17 @@ fn explore(protocol: &Protocol) -> (String, BTreeSet<&'static str>) {
     {
         if let Some(path) = found.get(property.name) {
             panic!(
-                "{}: not so: {}\n{}",
-                described(protocol),
+                "{}: violated: {}\n{}",
+                describe(protocol),
                 property.name,
                 steps(protocol, path.clone())
             );
         }
     }
-    assert!(checker.is_done(), "not all has been seen");
+    assert!(checker.is_done(), "the exploration is incomplete");
     let line = format!(
         "| {} | {} |",
-        described(protocol),
+        describe(protocol),
         checker.unique_state_count()
     );
     println!("{line}");
@@ -227,7 +225,7 @@ fn steps(protocol: &Protocol, path: Path<World, Action>) -> String {
 }
 
 #[test]
-fn the_protocol_keeps_its_promises() {
+fn the_protocol_satisfies_its_properties() {
     let is_large = std::env::var("CHAT_MODEL").is_ok_and(|size| size == "large");
     let explored: Vec<_> = WORLDS
         .iter()
@@ -237,10 +235,10 @@ fn the_protocol_keeps_its_promises() {
     let lines: Vec<_> = explored.iter().map(|(line, _)| line.as_str()).collect();
     assert!(
         lines.iter().all(|line| DOCS.contains(line)),
-        "docs/MODEL.md says otherwise than:\n{}",
+        "docs/MODEL.md lacks:\n{}",
         lines.join("\n")
     );
-    // Nothing of it holds only because nothing happens.
+    // An invariant must not hold only because nothing happens.
     for property in properties::all() {
         let seen = explored
             .iter()
@@ -253,15 +251,16 @@ fn the_protocol_keeps_its_promises() {
         );
         assert!(
             DOCS.contains(&format!("| {} |", property.name)),
-            "docs/MODEL.md does not name: {}",
+            "docs/MODEL.md does not list: {}",
             property.name
         );
     }
 }
 
-/// Without a guard, this is so no more; the docs show the shortest way to where it fails.
-fn fails_without(guards: Guards, faults: Faults, name: &'static str) {
-    fails(
+/// Asserts that the property is violated without a guard, and that the docs show the shortest
+/// counterexample.
+fn assert_violated_without(guards: Guards, faults: Faults, name: &'static str) {
+    assert_violated(
         &Protocol {
             guards,
             ..protocol(TWO_CALLS, faults)
@@ -270,7 +269,7 @@ fn fails_without(guards: Guards, faults: Faults, name: &'static str) {
     );
 }
 
-fn fails(protocol: &Protocol, name: &'static str) {
+fn assert_violated(protocol: &Protocol, name: &'static str) {
     let within = |depth| {
         let builder = protocol
             .clone()
@@ -281,7 +280,7 @@ fn fails(protocol: &Protocol, name: &'static str) {
     };
     let path = (2..20)
         .find_map(within)
-        .unwrap_or_else(|| panic!("still so: {name}"));
+        .unwrap_or_else(|| panic!("not violated: {name}"));
     let shown = format!("**{name}**\n\n```text\n{}\n```", steps(protocol, path));
     assert!(
         DOCS.contains(&shown),
@@ -290,8 +289,8 @@ fn fails(protocol: &Protocol, name: &'static str) {
 }
 
 #[test]
-fn without_the_epoch_a_worker_that_was_frozen_writes() {
-    fails_without(
+fn without_the_epoch_a_frozen_worker_writes() {
+    assert_violated_without(
         Guards {
             epoch: false,
             ..ALL
@@ -302,34 +301,34 @@ fn without_the_epoch_a_worker_that_was_frozen_writes() {
 }
 
 #[test]
-fn calls_that_are_sent_before_they_are_stored_may_be_sent_unrecorded() {
-    fails_without(
+fn without_storing_first_an_unrecorded_call_is_sent() {
+    assert_violated_without(
         Guards {
-            stored_first: false,
+            store_before_send: false,
             ..ALL
         },
         NONE,
-        STORED_FIRST,
+        STORED_BEFORE_SENT,
     );
 }
 
 #[test]
 fn without_a_queue_two_turns_run() {
-    fails_without(
+    assert_violated_without(
         Guards {
-            one_runs: false,
+            one_running_turn: false,
             ..ALL
         },
         NONE,
-        ONE_RUNS,
+        ONE_RUNNING_TURN,
     );
 }
 
 #[test]
-fn without_recognition_a_repeated_message_is_stored_twice() {
-    fails_without(
+fn without_deduplication_a_repeated_message_is_stored_twice() {
+    assert_violated_without(
         Guards {
-            recognition: false,
+            deduplication: false,
             ..ALL
         },
         Faults { losses: 1, ..NONE },
@@ -338,10 +337,10 @@ fn without_recognition_a_repeated_message_is_stored_twice() {
 }
 
 #[test]
-fn without_recognition_a_repeated_append_stores_its_items_twice() {
-    fails_without(
+fn without_deduplication_a_repeated_append_stores_its_items_twice() {
+    assert_violated_without(
         Guards {
-            recognition: false,
+            deduplication: false,
             ..ALL
         },
         Faults { losses: 1, ..NONE },
@@ -351,7 +350,7 @@ fn without_recognition_a_repeated_append_stores_its_items_twice() {
 
 #[test]
 fn without_unknown_results_a_payment_is_made_twice() {
-    fails_without(
+    assert_violated_without(
         Guards {
             unknown: false,
             ..ALL
@@ -362,9 +361,12 @@ fn without_unknown_results_a_payment_is_made_twice() {
 }
 
 #[test]
-fn without_a_look_at_the_lease_a_call_is_sent_for_a_turn_that_was_lost() {
-    fails_without(
-        Guards { look: false, ..ALL },
+fn without_the_lease_check_a_call_of_a_lost_turn_is_sent() {
+    assert_violated_without(
+        Guards {
+            lease_check: false,
+            ..ALL
+        },
         Faults {
             silences: 1,
             ..NONE
@@ -374,35 +376,34 @@ fn without_a_look_at_the_lease_a_call_is_sent_for_a_turn_that_was_lost() {
 }
 
 #[test]
-fn without_doubt_a_turn_stays_with_a_worker_that_does_not_know_of_it() {
-    fails_without(
+fn without_uncertain_ownership_a_turn_stays_with_an_unaware_worker() {
+    assert_violated_without(
         Guards {
-            doubt: false,
+            uncertain: false,
             ..ALL
         },
         Faults { losses: 1, ..NONE },
-        NO_DEAD_END,
+        NO_DEADLOCK,
     );
 }
 
 #[test]
-fn a_call_that_is_done_after_it_was_given_up_leaves_a_turn_with_a_worker_that_does_not_know_of_it()
-{
-    fails_without(
+fn a_delayed_command_leaves_a_turn_with_an_unaware_worker() {
+    assert_violated_without(
         Guards {
-            order: false,
+            command_order: false,
             ..ALL
         },
         Faults { losses: 1, ..NONE },
-        NO_DEAD_END,
+        NO_DEADLOCK,
     );
 }
 
 #[test]
-fn a_claim_that_is_overtaken_takes_a_turn_from_a_worker_that_runs_it() {
-    fails_without(
+fn an_overtaken_claim_takes_a_turn_from_its_runner() {
+    assert_violated_without(
         Guards {
-            order: false,
+            command_order: false,
             ..ALL
         },
         Faults { losses: 1, ..NONE },
@@ -411,12 +412,12 @@ fn a_claim_that_is_overtaken_takes_a_turn_from_a_worker_that_runs_it() {
 }
 
 #[test]
-fn an_end_that_hands_over_a_claimed_turn_has_it_run_after_its_end() {
+fn a_repeated_handover_runs_a_turn_after_its_end() {
     let guards = Guards {
-        handed_once: false,
+        single_handover: false,
         ..ALL
     };
-    fails(
+    assert_violated(
         &Protocol {
             guards,
             ..protocol(NO_CALLS, Faults { losses: 2, ..NONE })
@@ -426,17 +427,17 @@ fn an_end_that_hands_over_a_claimed_turn_has_it_run_after_its_end() {
 }
 
 #[test]
-fn a_refused_turn_that_is_let_go_of_and_not_counted_starts_without_end() {
+fn a_rejected_turn_without_counted_attempts_starts_without_limit() {
     let guards = Guards {
-        ends_on_refusal: false,
-        counted: false,
+        end_on_rejection: false,
+        count_attempts: false,
         ..ALL
     };
     let faults = Faults {
-        refusals: 1,
+        rejections: 1,
         ..NONE
     };
-    fails(
+    assert_violated(
         &Protocol {
             guards,
             attempts: 1,
@@ -447,8 +448,8 @@ fn a_refused_turn_that_is_let_go_of_and_not_counted_starts_without_end() {
 }
 
 #[test]
-fn with_a_time_limit_for_each_attempt_a_turn_goes_on_when_its_time_is_up() {
-    fails(
+fn with_a_time_limit_per_attempt_a_turn_continues_after_its_limit() {
+    assert_violated(
         &Protocol {
             guards: Guards {
                 deadline: false,

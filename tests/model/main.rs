@@ -1,9 +1,7 @@
-//! A model of the turn protocol, checked exhaustively. What it says, what it leaves out and what it
-//! has found: `docs/MODEL.md`.
+//! A model of the turn protocol, which is checked exhaustively. `docs/MODEL.md` describes it.
 //!
-//! [`world`] is what there is, [`store`] the transactions, [`run`] and [`steps`] what workers do
-//! between them and what befalls them, [`properties`] what must hold, and [`checks`] the worlds
-//! that are explored.
+//! [`world`] is the state, [`store`] the transactions, [`run`] and [`steps`] the actions of workers
+//! and the faults, [`properties`] the properties, and [`checks`] the explored worlds.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -23,62 +21,61 @@ use stateright::{Model, Property};
 use steps::Action;
 use world::{Faults, World};
 
-/// What keeps the protocol right. Each can be taken out, to see what it is good for.
+/// The guards of the protocol. A guard can be removed to find the property that it protects.
 #[derive(Clone, Copy, Debug)]
 pub struct Guards {
-    /// The store refuses a write whose lease is not the current one.
+    /// The store rejects a write whose lease is not current.
     pub epoch: bool,
     /// Calls are stored before they are sent.
-    pub stored_first: bool,
-    /// A message that comes while a turn runs has to wait.
-    pub one_runs: bool,
-    /// The store recognises what it has stored already, by its id or key.
-    pub recognition: bool,
-    /// Calls of an earlier attempt that cannot be repeated end as unknown.
+    pub store_before_send: bool,
+    /// A message to a running conversation is queued.
+    pub one_running_turn: bool,
+    /// The store detects duplicates by id or key.
+    pub deduplication: bool,
+    /// Unfinished calls of an earlier attempt that are not repeatable end as unknown.
     pub unknown: bool,
-    /// An end that is repeated hands the next turn over only under the lease that the first one
-    /// gave.
-    pub handed_once: bool,
-    /// A worker looks at its lease before it sends a call.
-    pub look: bool,
-    /// A worker that may have been given a turn without knowing asks for it.
-    pub doubt: bool,
-    /// A turn that the store refuses for good is ended.
-    pub ends_on_refusal: bool,
-    /// Each attempt that is broken off counts, but for a hand-over.
-    pub counted: bool,
-    /// The time limit is of the turn, not of the attempt.
+    /// A repeated end hands the next turn over only under the lease that the first one assigned.
+    pub single_handover: bool,
+    /// A worker checks its lease before it sends a call.
+    pub lease_check: bool,
+    /// A worker that may own a turn without knowing claims it.
+    pub uncertain: bool,
+    /// A turn whose write the store rejects permanently is ended.
+    pub end_on_rejection: bool,
+    /// Each aborted attempt counts, except after a handover.
+    pub count_attempts: bool,
+    /// The time limit applies to the turn, not to the attempt.
     pub deadline: bool,
-    /// A call of the store that was given up is done before the next one of the same worker, or
-    /// never.
-    pub order: bool,
+    /// An abandoned command of a worker is executed before the worker's next one, or never.
+    pub command_order: bool,
 }
 
-/// Whether the store does what it is asked, and whether its caller hears of it.
+/// Whether the store executes a command, and whether the caller receives the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The answer was received.
-    Heard,
-    /// It is done, but the answer is lost.
+pub enum Response {
+    /// The command was executed and the response received.
+    Received,
+    /// The command was executed and the response lost.
     Lost,
-    /// It is not done, and the caller hears no more than that it may have been.
-    Never,
+    /// The command was not executed, and the caller cannot tell.
+    NotExecuted,
 }
 
 /// A tool that a turn calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
-    /// Whether a repeated call does no harm.
+    /// Whether a repeated call is harmless.
     pub repeatable: bool,
 }
 
-/// The protocol, among so many workers, for messages that need these tools, with so many faults.
+/// The protocol for these messages, each with the tools that it needs, with a number of workers and
+/// faults.
 #[derive(Clone, Debug)]
 pub struct Protocol {
     guards: Guards,
     workers: u8,
     messages: &'static [&'static [Tool]],
-    /// How many attempts at a turn may be broken off.
+    /// How many attempts at a turn may be aborted.
     attempts: u8,
     faults: Faults,
 }
@@ -102,15 +99,15 @@ impl Model for Protocol {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        self.possible(world, actions);
+        self.possible_actions(world, actions);
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let mut after = self.after(world, action);
+        let mut apply = self.apply(world, action);
         if !action.is_fault() {
-            Self::note_progress(world, &mut after);
+            Self::record_progress(world, &mut apply);
         }
-        Some(after)
+        Some(apply)
     }
 
     fn format_action(&self, action: &Action) -> String {
@@ -118,15 +115,15 @@ impl Model for Protocol {
             Action::Begin {
                 message,
                 worker,
-                answer,
-            } => format!("message {message} to worker {worker}: Begin({answer:?})"),
-            Action::HearBegin { message } => format!("message {message}: HearBegin"),
+                response,
+            } => format!("message {message} to worker {worker}: Begin({response:?})"),
+            Action::DeliverBegin { message } => format!("message {message}: DeliverBegin"),
             Action::Run {
                 turn,
-                name,
+                worker_id,
                 epoch,
                 step,
-            } => format!("{name:?}, turn {turn}, epoch {epoch}: {step:?}"),
+            } => format!("{worker_id:?}, turn {turn}, epoch {epoch}: {step:?}"),
             other => format!("{other:?}"),
         }
     }

@@ -1,37 +1,36 @@
-//! What must always be so, what must be possible, and why everything comes to an end.
+//! Invariants, reachable states, and the proof of termination.
 
 use stateright::Property;
 
 use super::Protocol;
 use super::world::{
-    Body, Call, Claim, Client, Doing, Life, Outcome, Stage, Status, Stop, ToolOutcome, Worker,
-    World,
+    Body, Call, Claim, Client, Outcome, RunState, Stage, Status, Stop, ToolOutcome, Worker,
+    WorkerState, World,
 };
 
 type Check = fn(&Protocol, &World) -> bool;
 
-pub const ONE_RUNS: &str = "at most one turn runs";
-pub const IN_ORDER: &str = "turns follow one another in the log, in the order of their arrival";
+pub const ONE_RUNNING_TURN: &str = "at most one turn runs";
+pub const IN_ORDER: &str = "turns are in the log one after another, in order of arrival";
 pub const CURRENT_WRITES: &str = "only the current epoch writes";
-pub const ENDS_ONCE: &str = "a turn that has ended does not change";
-pub const STORED_FIRST: &str = "a call is stored before it is sent";
-pub const SENT_ONCE: &str = "a call that cannot be repeated is sent at most once";
+pub const ENDS_ONCE: &str = "an ended turn does not change";
+pub const STORED_BEFORE_SENT: &str = "a call is stored before it is sent";
+pub const SENT_ONCE: &str = "a call that is not repeatable is sent at most once";
 pub const SENT_UNDER_LEASE: &str =
     "a call is sent under the current epoch, unless its process was frozen or its clock is wrong";
-pub const NOT_RUN: &str = "a call that is recorded as not run was never sent";
-pub const ONE_RESULT: &str = "a call has at most one result, after it, in its turn";
-pub const ALL_RESULTS: &str = "each call of a turn that has ended has a result";
-pub const MESSAGE_ONCE: &str = "an acknowledged message is stored once, and none twice";
+pub const NOT_RUN: &str = "a call recorded as not run was never sent";
+pub const ONE_RESULT: &str = "a call has at most one result, after it and in its turn";
+pub const ALL_RESULTS: &str = "each call of an ended turn has a result";
+pub const MESSAGE_ONCE: &str = "an acknowledged message is stored, and no message twice";
 pub const ITEM_ONCE: &str = "an item is stored once";
-pub const LEASE_ONCE: &str = "a lease is not run twice at once, nor after its turn has ended";
-pub const STARTS_BOUNDED: &str =
-    "a turn starts no more often than its attempts and the faults allow";
-pub const TIME_BOUNDED: &str = "nothing is said in a turn that has run as long as it may";
-pub const NO_DEAD_END: &str = "somebody can go on until every turn has ended";
-pub const NEARER: &str = "each step of the protocol brings the end nearer";
+pub const LEASE_ONCE: &str = "a lease has one run at a time, and none after its turn has ended";
+pub const STARTS_BOUNDED: &str = "attempts and faults bound how often a turn starts";
+pub const TIME_BOUNDED: &str = "no answer is stored after a turn's time limit";
+pub const NO_DEADLOCK: &str = "there is a next step until every turn has ended";
+pub const PROGRESS: &str = "each step of the protocol is progress";
 
-const ALWAYS: &[(&str, Check)] = &[
-    (ONE_RUNS, |_, world| {
+const INVARIANTS: &[(&str, Check)] = &[
+    (ONE_RUNNING_TURN, |_, world| {
         world
             .turns
             .iter()
@@ -49,17 +48,19 @@ const ALWAYS: &[(&str, Check)] = &[
             && begins.eq(0..world.log.last().map_or(0, |item| item.turn + 1))
     }),
     (CURRENT_WRITES, |_, world| {
-        !world.broken.written_without_lease
+        !world.violations.written_without_lease
     }),
-    (ENDS_ONCE, |_, world| !world.broken.changed_after_end),
-    (STORED_FIRST, |_, world| !world.broken.sent_before_stored),
+    (ENDS_ONCE, |_, world| !world.violations.changed_after_end),
+    (STORED_BEFORE_SENT, |_, world| {
+        !world.violations.sent_before_stored
+    }),
     (SENT_ONCE, |protocol, world| {
         world.sent.iter().all(|(call, times)| {
             *times <= 1 || protocol.tools_of(world, call.turn)[usize::from(call.tool)].repeatable
         })
     }),
     (SENT_UNDER_LEASE, |_, world| {
-        !world.broken.sent_without_lease
+        !world.violations.sent_without_lease
     }),
     (NOT_RUN, |_, world| {
         results(world)
@@ -99,7 +100,7 @@ const ALWAYS: &[(&str, Check)] = &[
             .all(|(at, item)| !world.log[..at].iter().any(|other| other.is_known_as(item)))
     }),
     (LEASE_ONCE, |_, world| {
-        !world.broken.run_after_end
+        !world.violations.run_after_end
             && world
                 .runs
                 .windows(2)
@@ -112,18 +113,20 @@ const ALWAYS: &[(&str, Check)] = &[
             .iter()
             .all(|turn| turn.epoch <= protocol.attempts + 1 + faults)
     }),
-    (TIME_BOUNDED, |_, world| !world.broken.said_after_time),
-    (NO_DEAD_END, |protocol, world| {
+    (TIME_BOUNDED, |_, world| {
+        !world.violations.answered_after_deadline
+    }),
+    (NO_DEADLOCK, |protocol, world| {
         let mut actions = Vec::new();
-        protocol.possible(world, &mut actions);
+        protocol.possible_actions(world, &mut actions);
         actions.iter().any(|action| !action.is_fault()) || world.is_done()
     }),
-    (NEARER, |_, world| !world.broken.no_nearer_to_the_end),
+    (PROGRESS, |_, world| !world.violations.no_progress),
 ];
 
-const SOMETIMES: &[(&str, Check)] = &[
-    ("all is done", |_, world| world.is_done()),
-    ("a turn that was taken over is completed", |_, world| {
+const REACHABLE: &[(&str, Check)] = &[
+    ("everything is done", |_, world| world.is_done()),
+    ("a claimed turn is completed", |_, world| {
         world
             .turns
             .iter()
@@ -132,7 +135,7 @@ const SOMETIMES: &[(&str, Check)] = &[
     ("a result is unknown", |_, world| {
         results(world).any(|(_, _, outcome)| outcome == ToolOutcome::Unknown)
     }),
-    ("a call that can be repeated is sent again", |_, world| {
+    ("a repeatable call is sent again", |_, world| {
         world.sent.iter().any(|(_, times)| *times > 1)
     }),
     ("a running turn is cancelled", |_, world| {
@@ -150,8 +153,11 @@ const SOMETIMES: &[(&str, Check)] = &[
     ("a call is recorded as not run", |_, world| {
         results(world).any(|(_, _, outcome)| outcome == ToolOutcome::NotRun)
     }),
-    ("a stale write is refused", |_, world| {
-        world.runs.iter().any(|run| run.doing == Doing::Refused)
+    ("a stale write is rejected", |_, world| {
+        world
+            .runs
+            .iter()
+            .any(|run| run.state == RunState::LeaseLost)
     }),
     ("a turn has too many attempts", |_, world| {
         world
@@ -159,75 +165,69 @@ const SOMETIMES: &[(&str, Check)] = &[
             .iter()
             .any(|turn| turn.status == Status::Ended(Outcome::Failed))
     }),
-    ("the store refuses a write for good", |_, world| {
-        world.runs.iter().any(|run| run.doing == Doing::Failing)
+    ("the store rejects a write permanently", |_, world| {
+        world.runs.iter().any(|run| run.state == RunState::Failing)
+    }),
+    ("a turn after its time limit is claimed", |_, world| {
+        world
+            .runs
+            .iter()
+            .any(|run| run.expired && run.lease.epoch > 1)
     }),
     (
-        "a turn that has run as long as it may is taken over",
-        |_, world| {
-            world
-                .runs
-                .iter()
-                .any(|run| run.expired && run.lease.epoch > 1)
-        },
-    ),
-    (
-        "a forgotten worker goes on under another name",
+        "a deregistered worker registers under a new id",
         |_, world| {
             world
                 .workers
                 .iter()
-                .any(|worker| worker.name.life > 0 && worker.known)
+                .any(|worker| worker.id.generation > 0 && worker.known)
         },
     ),
+    ("a handed over attempt does not count", |_, world| {
+        world.turns.iter().any(|turn| {
+            turn.epoch == 2 && turn.attempt == 1 && turn.status == Status::Ended(Outcome::Completed)
+        })
+    }),
     (
-        "an attempt that was handed over does not count",
-        |_, world| {
-            world.turns.iter().any(|turn| {
-                turn.epoch == 2
-                    && turn.attempt == 1
-                    && turn.status == Status::Ended(Outcome::Completed)
-            })
-        },
-    ),
-    (
-        "a worker takes back a turn that it does not know of",
+        "a worker claims a turn that it owns without knowing",
         |_, world| {
             let from_itself = |worker: &Worker| match &worker.claim {
-                Claim::Asked(name, holding) => (0..).zip(&world.turns).any(|(id, turn)| {
-                    turn.status == Status::Running
-                        && turn.holder == Some(*name)
-                        && !holding.contains(&id)
-                }),
+                Claim::Requested(worker_id, holding) => {
+                    (0..).zip(&world.turns).any(|(id, turn)| {
+                        turn.status == Status::Running
+                            && turn.holder == Some(*worker_id)
+                            && !holding.contains(&id)
+                    })
+                }
                 _ => false,
             };
             world.workers.iter().any(from_itself)
         },
     ),
     (
-        "a worker in doubt takes a turn from itself that it runs",
+        "an uncertain worker claims a turn that it runs itself",
         |_, world| {
             world.runs.iter().any(|run| {
                 let turn = world.turn(run.lease.turn);
-                run.seated
+                run.registered
                     && turn.status == Status::Running
-                    && turn.holder == Some(run.lease.name)
+                    && turn.holder == Some(run.lease.worker_id)
                     && turn.epoch > run.lease.epoch
             })
         },
     ),
     (
-        "a frozen process is about to send a call of a turn that it has lost",
+        "a frozen process is about to send a call of a lost turn",
         |_, world| {
-            let looked = |stage: &Stage| matches!(stage, Stage::Looked(_));
+            let is_checked = |stage: &Stage| matches!(stage, Stage::LeaseChecked(_));
             world.runs.iter().any(|run| {
-                run.calls.iter().any(|(_, stage)| looked(stage)) && !world.is_current(run.lease)
+                run.calls.iter().any(|(_, stage)| is_checked(stage)) && !world.is_current(run.lease)
             })
         },
     ),
 ];
 
-/// The results in the log, with their positions.
+/// Returns the results in the log, with their positions.
 fn results(world: &World) -> impl Iterator<Item = (usize, Call, ToolOutcome)> {
     world
         .log
@@ -240,12 +240,12 @@ fn results(world: &World) -> impl Iterator<Item = (usize, Call, ToolOutcome)> {
 }
 
 pub fn all() -> Vec<Property<Protocol>> {
-    let always = ALWAYS
+    let always = INVARIANTS
         .iter()
         .map(|(name, check)| Property::always(name, *check));
     always
         .chain(
-            SOMETIMES
+            REACHABLE
                 .iter()
                 .map(|(name, check)| Property::sometimes(name, *check)),
         )
@@ -263,17 +263,16 @@ impl World {
                 .iter()
                 .all(|turn| matches!(turn.status, Status::Ended(_)))
             && self.runs.is_empty()
-            && self.late.is_none()
+            && self.delayed_begin.is_none()
             && self
                 .workers
                 .iter()
                 .all(|worker| worker.claim == Claim::None)
     }
 
-    /// How near the end is: greater is nearer, what comes first counts first. Each step of the
-    /// protocol that is not a fault makes it greater, and it is bounded; so no behaviour with a
-    /// bounded number of faults goes on forever.
-    pub fn nearness(&self) -> [i32; 9] {
+    /// A measure of progress, compared lexicographically. Each step that is not a fault increases
+    /// it, and it is bounded, so no behaviour with finitely many faults is infinite.
+    pub fn progress(&self) -> [i32; 9] {
         let sum = |all: &mut dyn Iterator<Item = i32>| all.sum::<i32>();
         let turns = sum(&mut self.turns.iter().map(|turn| {
             let status = match turn.status {
@@ -284,30 +283,30 @@ impl World {
             status + i32::from(turn.epoch)
         }));
         let clients = sum(&mut self.clients.iter().map(|client| match client {
-            Client::Quiet | Client::Unanswered => 0,
+            Client::Idle | Client::Unanswered => 0,
             Client::Waiting(..) => 1,
             Client::Acknowledged => 2,
         }));
         let names = sum(&mut self
             .workers
             .iter()
-            .map(|worker| i32::from(worker.name.life)));
+            .map(|worker| i32::from(worker.id.generation)));
         let left = sum(&mut self
             .workers
             .iter()
-            .map(|worker| i32::from(worker.life >= Life::Left)));
-        // A turn that is on its way to a process weighs more than one that has come there, for it
-        // comes nearer its end by that.
+            .map(|worker| i32::from(worker.state >= WorkerState::Deregistered)));
+        // A turn that is on its way to a process weighs more than one that has arrived, because its
+        // arrival is progress.
         let granted = sum(&mut self.workers.iter().map(|worker| match &worker.claim {
-            Claim::Granted(held) => 4 * held.len() as i32,
+            Claim::Granted(owned) => 4 * owned.len() as i32,
             _ => 0,
         }));
-        let runs = sum(&mut self.runs.iter().map(|run| match run.doing {
-            Doing::Repeating(_) => 5,
-            Doing::Ended(_) => 4,
-            Doing::Working => 3,
-            Doing::Failing => 2,
-            Doing::Refused => 1,
+        let runs = sum(&mut self.runs.iter().map(|run| match run.state {
+            RunState::Repeating(_) => 5,
+            RunState::Ended(_) => 4,
+            RunState::Working => 3,
+            RunState::Failing => 2,
+            RunState::LeaseLost => 1,
         }));
         let steady = sum(&mut self.workers.iter().map(|worker| {
             i32::from(worker.known) + i32::from(!worker.lapsed) + i32::from(worker.safe)
@@ -321,13 +320,14 @@ impl World {
             calls + i32::from(run.stop != Stop::Not)
         }));
         let doubts = sum(&mut self.workers.iter().map(|worker| {
-            i32::from(matches!(worker.claim, Claim::Asked(..))) + 2 * i32::from(worker.doubt)
+            i32::from(matches!(worker.claim, Claim::Requested(..)))
+                + 2 * i32::from(worker.uncertain)
         }));
         [
             turns,
             self.log.len() as i32,
             clients,
-            names + i32::from(self.late.is_none()),
+            names + i32::from(self.delayed_begin.is_none()),
             left,
             -(granted + runs),
             steady,
@@ -338,8 +338,8 @@ impl World {
 }
 
 impl Protocol {
-    /// Notes a step that brings the end no nearer.
-    pub fn note_progress(before: &World, after: &mut World) {
-        after.broken.no_nearer_to_the_end |= after.nearness() <= before.nearness();
+    /// Records a step without progress.
+    pub fn record_progress(before: &World, apply: &mut World) {
+        apply.violations.no_progress |= apply.progress() <= before.progress();
     }
 }

@@ -1,37 +1,38 @@
-//! What one attempt at a turn does: `turns/run.rs`, step by step.
+//! The steps of one attempt at a turn: `turns/runner.rs`.
 
-use super::store::Refusal;
+use super::store::Rejection;
 use super::world::{
-    Body, Call, Doing, Held, Life, Outcome, Run, Stage, Status, Stop, ToolOutcome, World, Write,
+    Body, Call, Outcome, OwnedTurn, Run, RunState, Stage, Status, Stop, ToolOutcome, WorkerState,
+    World, Write,
 };
-use super::{Answer, Protocol};
+use super::{Protocol, Response};
 
-/// A step of a run. Between two steps anything else may happen.
+/// A step of a run. Other actions may happen between two steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Writes what comes next: the agent's answer, what cannot be known any more, the end.
-    Write(Answer),
-    /// Records what a tool answered.
-    Result(Call, Answer),
-    /// Looks at the lease before it sends a call.
-    Look(Call),
+    /// Writes the next items: the agent's answer, unknown results, or the end.
+    Write(Response),
+    /// Records the result of a tool.
+    Result(Call, Response),
+    /// Checks the lease before a call is sent.
+    CheckLease(Call),
     /// Sends a call to its tool.
-    Send(Call),
-    /// Makes a write again that was not answered.
-    Repeat,
-    /// Gives a write up, because the store stays away.
-    GiveUp,
-    /// Hears that the turn has ended, and goes on with the next.
-    HearEnd,
-    /// Lets go of the turn.
-    Drop,
+    SendCall(Call),
+    /// Retries a write whose response was lost.
+    RetryWrite,
+    /// Abandons a write, because the store stays unavailable.
+    AbandonWrite,
+    /// Receives the end of the turn, and starts the next one.
+    DeliverEnd,
+    /// Releases the turn.
+    ReleaseTurn,
 }
 
 impl Step {
     pub fn is_fault(self) -> bool {
         matches!(
             self,
-            Self::Write(Answer::Lost) | Self::Result(_, Answer::Lost) | Self::GiveUp
+            Self::Write(Response::Lost) | Self::Result(_, Response::Lost) | Self::AbandonWrite
         )
     }
 }
@@ -41,7 +42,7 @@ impl Protocol {
         self.tools_of(world, call.turn)[usize::from(call.tool)].repeatable
     }
 
-    /// The calls that a run has to bring to a result.
+    /// Returns the calls without a result.
     fn pending(&self, world: &World, run: &Run) -> Vec<Call> {
         let known = world.known(run.lease);
         let has_result = |call: Call| {
@@ -57,13 +58,13 @@ impl Protocol {
             }
         });
         let mut pending: Vec<_> = calls.filter(|call| !has_result(*call)).collect();
-        if !self.guards.stored_first && self.steps_done(world, run) == 0 {
-            pending.extend(self.fresh_calls(world, run));
+        if !self.guards.store_before_send && self.steps_done(world, run) == 0 {
+            pending.extend(self.new_calls(world, run));
         }
         pending
     }
 
-    fn fresh_calls(&self, world: &World, run: &Run) -> impl Iterator<Item = Call> + use<> {
+    fn new_calls(&self, world: &World, run: &Run) -> impl Iterator<Item = Call> + use<> {
         let (turn, epoch) = (run.lease.turn, run.lease.epoch);
         (0..self.tools_of(world, turn).len() as u8).map(move |tool| Call { turn, epoch, tool })
     }
@@ -71,7 +72,7 @@ impl Protocol {
     fn steps_done(&self, world: &World, run: &Run) -> u8 {
         world
             .known(run.lease)
-            .filter(|body| matches!(body, Body::Said(_)))
+            .filter(|body| matches!(body, Body::Answer(_)))
             .count() as u8
     }
 
@@ -82,7 +83,7 @@ impl Protocol {
             .collect()
     }
 
-    /// The write that comes next, unless tools are waited for.
+    /// Returns the next write, unless the run waits for tools.
     fn next_write(&self, world: &World, run: &Run) -> Option<Write> {
         let pending = self.pending(world, run);
         if run.attempt > self.attempts {
@@ -97,7 +98,7 @@ impl Protocol {
                 .find(|(of, _)| *of == call)
                 .map(|(_, stage)| *stage)
         };
-        if run.doing == Doing::Failing {
+        if run.state == RunState::Failing {
             return Some(Write {
                 items: Self::unknown(pending),
                 end: Some(Outcome::Failed),
@@ -126,20 +127,22 @@ impl Protocol {
             });
         }
         let steps = self.steps_done(world, run);
-        let fresh: Vec<_> = self.fresh_calls(world, run).collect();
-        let ran_early = !self.guards.stored_first && steps == 0 && !pending.is_empty();
-        if ran_early && fresh.iter().any(|call| stage(*call).is_none()) {
+        let new_calls: Vec<_> = self.new_calls(world, run).collect();
+        let ran_early = !self.guards.store_before_send && steps == 0 && !pending.is_empty();
+        if ran_early && new_calls.iter().any(|call| stage(*call).is_none()) {
             return None;
         }
         if pending.is_empty() || ran_early {
-            // The agent answers: first it asks for the turn's tools, if it has any, then it is
-            // done.
-            let asks = steps == 0 && !fresh.is_empty();
-            let calls = fresh.into_iter().filter(|_| asks).map(Body::Call);
-            let items = [Body::Said(steps)].into_iter().chain(calls).collect();
+            // The agent first calls the turn's tools, if it has any, and then completes.
+            let calls_tools = steps == 0 && !new_calls.is_empty();
+            let calls = new_calls
+                .into_iter()
+                .filter(|_| calls_tools)
+                .map(Body::Call);
+            let items = [Body::Answer(steps)].into_iter().chain(calls).collect();
             return Some(Write {
                 items,
-                end: (!asks).then_some(Outcome::Completed),
+                end: (!calls_tools).then_some(Outcome::Completed),
             });
         }
         // Calls that another attempt recorded may have run.
@@ -150,95 +153,96 @@ impl Protocol {
         (!items.is_empty()).then_some(Write { items, end: None })
     }
 
-    /// The steps that a run may take now, faults among them.
+    /// Returns the possible steps of a run, including faults.
     pub fn steps(&self, world: &World, run: &Run) -> Vec<Step> {
         let losses = world.faults.losses > 0;
         let answers = || {
-            [Answer::Heard]
+            [Response::Received]
                 .into_iter()
-                .chain(losses.then_some(Answer::Lost))
+                .chain(losses.then_some(Response::Lost))
         };
-        match run.doing {
-            Doing::Refused => return vec![Step::Drop],
-            Doing::Ended(_) => return vec![Step::HearEnd],
-            Doing::Repeating(_) if run.stop == Stop::Release => {
-                return vec![Step::Repeat, Step::Drop];
+        match run.state {
+            RunState::LeaseLost => return vec![Step::ReleaseTurn],
+            RunState::Ended(_) => return vec![Step::DeliverEnd],
+            RunState::Repeating(_) if run.stop == Stop::Release => {
+                return vec![Step::RetryWrite, Step::ReleaseTurn];
             }
-            Doing::Repeating(_) => return vec![Step::Repeat, Step::GiveUp],
-            Doing::Working | Doing::Failing => {}
+            RunState::Repeating(_) => return vec![Step::RetryWrite, Step::AbandonWrite],
+            RunState::Working | RunState::Failing => {}
         }
-        if self.guards.order && world.is_overtaking(run) {
+        if self.guards.command_order && world.is_overtaking(run) {
             return Vec::new();
         }
-        // Nothing comes between the look and the sending but a frozen process.
+        // Only a freeze can happen between the check and the sending.
         if let Some((call, _)) = run
             .calls
             .iter()
-            .find(|(_, stage)| matches!(stage, Stage::Looked(_)))
+            .find(|(_, stage)| matches!(stage, Stage::LeaseChecked(_)))
         {
-            return vec![Step::Send(*call)];
+            return vec![Step::SendCall(*call)];
         }
         if run.stop == Stop::Release && run.attempt <= self.attempts {
-            return vec![Step::Drop];
+            return vec![Step::ReleaseTurn];
         }
         let mut steps = Vec::new();
         if self.next_write(world, run).is_some() {
             steps.extend(answers().map(Step::Write));
         } else {
-            let may_send = world.worker(run.lease.name.worker).safe || !self.guards.look;
+            let may_send =
+                world.worker(run.lease.worker_id.worker).safe || !self.guards.lease_check;
             for call in self.pending(world, run) {
                 match run.calls.iter().find(|(of, _)| *of == call) {
-                    None if may_send => steps.push(Step::Look(call)),
+                    None if may_send => steps.push(Step::CheckLease(call)),
                     None => {}
-                    Some(_) => steps.extend(answers().map(|answer| Step::Result(call, answer))),
+                    Some(_) => steps.extend(answers().map(|response| Step::Result(call, response))),
                 }
             }
         }
-        steps.extend(losses.then_some(Step::GiveUp));
+        steps.extend(losses.then_some(Step::AbandonWrite));
         steps
     }
 
-    /// Takes a step of the run at `at`.
+    /// Applies a step of the run at `at`.
     pub fn step(&self, world: &mut World, at: usize, step: Step) {
         let run = world.runs.remove(at);
         match step {
-            Step::Write(answer) => {
+            Step::Write(response) => {
                 if let Some(write) = self.next_write(world, &run) {
-                    self.write(world, run, write, answer);
+                    self.write(world, run, write, response);
                 }
             }
-            Step::Result(call, answer) => {
+            Step::Result(call, response) => {
                 let items = vec![Body::Result(call, ToolOutcome::Answered)];
-                self.write(world, run, Write { items, end: None }, answer);
+                self.write(world, run, Write { items, end: None }, response);
             }
-            Step::Repeat => {
-                if let Doing::Repeating(write) = run.doing.clone() {
-                    self.write(world, run, write, Answer::Heard);
+            Step::RetryWrite => {
+                if let RunState::Repeating(write) = run.state.clone() {
+                    self.write(world, run, write, Response::Received);
                 }
             }
-            Step::Look(call) => {
-                let worker = world.worker(run.lease.name.worker);
-                let is_mere_belief = worker.safe && (worker.lapsed || !worker.known);
+            Step::CheckLease(call) => {
+                let worker = world.worker(run.lease.worker_id.worker);
+                let is_wrong = worker.safe && (worker.lapsed || !worker.known);
                 let mut run = run;
-                run.calls.push((call, Stage::Looked(is_mere_belief)));
+                run.calls.push((call, Stage::LeaseChecked(is_wrong)));
                 run.calls.sort_unstable();
                 world.runs.push(run);
             }
-            Step::Send(call) => Self::send(world, run, call),
-            Step::GiveUp => {
-                world.faults.losses -= u8::from(run.doing == Doing::Working);
-                self.let_go(world, &run);
+            Step::SendCall(call) => Self::send(world, run, call),
+            Step::AbandonWrite => {
+                world.faults.losses -= u8::from(run.state == RunState::Working);
+                self.release(world, &run);
             }
-            Step::Drop => self.let_go(world, &run),
-            Step::HearEnd => {
-                if let Doing::Ended(Some(next)) = run.doing {
-                    self.seat(world, next);
+            Step::ReleaseTurn => self.release(world, &run),
+            Step::DeliverEnd => {
+                if let RunState::Ended(Some(next)) = run.state {
+                    self.register(world, next);
                 }
             }
         }
     }
 
-    fn write(&self, world: &mut World, mut run: Run, write: Write, answer: Answer) {
+    fn write(&self, world: &mut World, mut run: Run, write: Write, response: Response) {
         let done = world.write(self.guards, run.lease, &write);
         let records = write.items.iter().any(|body| matches!(body, Body::Call(_)));
         run.recorded |= records;
@@ -250,26 +254,26 @@ impl Protocol {
             }
         });
         results.for_each(|call| run.calls.retain(|(of, _)| *of != call));
-        run.doing = match (answer, done, write.end) {
-            (Answer::Lost, ..) => {
+        run.state = match (response, done, write.end) {
+            (Response::Lost, ..) => {
                 world.faults.losses -= 1;
-                Doing::Repeating(write)
+                RunState::Repeating(write)
             }
-            (_, Err(Refusal::LeaseLost), _) => Doing::Refused,
-            (_, Err(Refusal::Permanent), _) if self.guards.ends_on_refusal => Doing::Failing,
-            (_, Err(Refusal::Permanent), _) => return self.let_go(world, &run),
-            (_, Ok(next), Some(_)) => Doing::Ended(next),
-            (_, Ok(_), None) => Doing::Working,
+            (_, Err(Rejection::LeaseLost), _) => RunState::LeaseLost,
+            (_, Err(Rejection::Permanent), _) if self.guards.end_on_rejection => RunState::Failing,
+            (_, Err(Rejection::Permanent), _) => return self.release(world, &run),
+            (_, Ok(next), Some(_)) => RunState::Ended(next),
+            (_, Ok(_), None) => RunState::Working,
         };
         world.runs.push(run);
     }
 
     fn send(world: &mut World, mut run: Run, call: Call) {
         let stored = world.log.iter().any(|item| item.body == Body::Call(call));
-        world.broken.sent_before_stored |= !stored;
-        let is_excused = run.calls.contains(&(call, Stage::Looked(true)));
-        world.broken.sent_without_lease |= !world.is_current(run.lease) && !is_excused;
-        world.note_sent(call);
+        world.violations.sent_before_stored |= !stored;
+        let is_excused = run.calls.contains(&(call, Stage::LeaseChecked(true)));
+        world.violations.sent_without_lease |= !world.is_current(run.lease) && !is_excused;
+        world.record_sent(call);
         run.calls
             .iter_mut()
             .filter(|(of, _)| *of == call)
@@ -277,53 +281,53 @@ impl Protocol {
         world.runs.push(run);
     }
 
-    /// `Run::drop`: what is released before its end may still be in the store under our name.
-    fn let_go(&self, world: &mut World, run: &Run) {
-        if run.seated && self.guards.doubt {
-            world.worker_mut(run.lease.name.worker).doubt = true;
+    /// Releases a run. The store may still assign the turn to this worker.
+    fn release(&self, world: &mut World, run: &Run) {
+        if run.registered && self.guards.uncertain {
+            world.worker_mut(run.lease.worker_id.worker).uncertain = true;
         }
     }
 
-    /// `ChatService::seat`: a turn that the store has given to this process runs, unless a newer
-    /// lease has the seat or it is not ours any more.
-    pub fn seat(&self, world: &mut World, held: Held) {
-        let id = held.lease.name.worker;
+    /// Registers a turn that the store assigned to this process and starts its run, unless a newer
+    /// lease of the turn is registered or the process no longer owns it.
+    pub fn register(&self, world: &mut World, owned: OwnedTurn) {
+        let id = owned.lease.worker_id.worker;
         let mine = |run: &&mut Run| {
-            run.seated && run.lease.name.worker == id && run.lease.turn == held.lease.turn
+            run.registered && run.lease.worker_id.worker == id && run.lease.turn == owned.lease.turn
         };
-        if let Some(seated) = world.runs.iter_mut().find(mine) {
-            if seated.lease.epoch >= held.lease.epoch {
+        if let Some(registered) = world.runs.iter_mut().find(mine) {
+            if registered.lease.epoch >= owned.lease.epoch {
                 return;
             }
-            (seated.seated, seated.stop) = (false, Stop::Release);
+            (registered.registered, registered.stop) = (false, Stop::Release);
         }
-        let Held {
+        let OwnedTurn {
             lease,
             attempt,
             cancel,
-        } = held;
+        } = owned;
         let stop = if cancel { Stop::Cancel } else { Stop::Not };
         let (worker, turn) = (world.worker(id), world.turn(lease.turn));
         let expired = turn.expired && self.guards.deadline;
         let run = Run {
             lease,
             attempt,
-            seated: true,
+            registered: true,
             stop,
             expired,
             recorded: false,
             calls: Vec::new(),
-            doing: Doing::Working,
+            state: RunState::Working,
         };
-        if worker.name == lease.name && worker.life == Life::Up {
-            // Under an older lease it would be refused all it writes.
+        if worker.id == lease.worker_id && worker.state == WorkerState::Running {
+            // All writes under an older lease are rejected.
             let is_over = matches!(turn.status, Status::Ended(_))
-                && turn.holder == Some(lease.name)
+                && turn.holder == Some(lease.worker_id)
                 && turn.epoch == lease.epoch;
-            world.broken.run_after_end |= is_over;
+            world.violations.run_after_end |= is_over;
             world.runs.push(run);
         } else {
-            self.let_go(world, &run);
+            self.release(world, &run);
         }
     }
 }

@@ -1,184 +1,191 @@
-//! What clients and workers do, and what befalls them: `service.rs` and `turns/worker.rs`, step by
-//! step.
+//! The actions of clients and workers, and the faults: `service.rs` and `turns/worker.rs`.
 
 use super::run::Step;
-use super::world::{Claim, Client, Held, Life, Name, Run, Stage, Status, Stop, Turn, World};
-use super::{Answer, Protocol};
+use super::world::{
+    Claim, Client, OwnedTurn, Run, Stage, Status, Stop, Turn, WorkerId, WorkerState, World,
+};
+use super::{Protocol, Response};
 
-/// One step of somebody. Those that are faults or wishes happen no more often than
-/// [`Faults`](super::world::Faults) says.
+/// An action. Faults and requests to cancel are limited by [`Faults`](super::world::Faults).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A client asks a worker to begin a turn, and the store does it, or not.
+    /// A client sends a message to a worker, and the store begins the turn or not.
     Begin {
         message: u8,
         worker: u8,
-        answer: Answer,
+        response: Response,
     },
-    /// The worker hears that it has a turn to run, and the client that its message is stored.
-    HearBegin { message: u8 },
+    /// The worker receives its turn, and the client the acknowledgement.
+    DeliverBegin { message: u8 },
     /// A run takes a step.
     Run {
         turn: u8,
-        name: Name,
+        worker_id: WorkerId,
         epoch: u8,
         step: Step,
     },
-    /// A worker renews its lease and hears of cancels; or hears that it is forgotten, and takes
-    /// another name.
+    /// A worker renews its lease and receives cancellations, or learns that it was deregistered and
+    /// takes a new id.
     Heartbeat(u8),
-    /// A worker makes its new name known.
-    Enroll(u8, Answer),
-    /// Takes over what nobody holds.
-    Sweep(u8, Answer),
-    /// A worker in doubt notes which turns it runs, to have those that it does not know of.
-    AskInDoubt(u8),
-    /// The store does what was asked in doubt.
-    Grant(u8, Answer),
-    /// A worker hears which turns it has taken over.
-    HearClaim(u8),
-    /// A worker that has released all turns leaves.
-    Retire(u8),
-    /// A begin that was given up is done after all.
-    BeginLate,
-    /// Fault or wish: somebody wants a turn to be cancelled.
+    /// A worker registers its new id.
+    Register(u8, Response),
+    /// Claims abandoned turns.
+    Claim(u8, Response),
+    /// An uncertain worker records the turns that it runs, to claim the others that it owns.
+    StartReconcile(u8),
+    /// The store executes the claim of an uncertain worker.
+    Reconcile(u8, Response),
+    /// A worker receives its claimed turns.
+    DeliverClaim(u8),
+    /// A worker that has released all turns deregisters.
+    Deregister(u8),
+    /// An abandoned begin is executed after all.
+    ExecuteDelayedBegin,
+    /// A request to cancel a turn.
     Cancel(u8),
-    /// Fault: the store refuses all answers in a turn from now on.
-    Refuse(u8),
-    /// Fault: a turn has run as long as it may.
+    /// Fault: the store rejects all further answers of a turn.
+    RejectAnswers(u8),
+    /// Fault: a turn reaches its time limit.
     Expire(u8),
-    /// Fault or wish: a worker releases all turns, to leave.
-    Leave(u8),
+    /// A worker releases all turns and shuts down.
+    ShutDown(u8),
     /// Fault: a process dies.
     Crash(u8),
-    /// Fault: a process is frozen for longer than its lease. It wakes with its next step.
+    /// Fault: a process freezes for longer than its lease. It continues with its next step.
     Freeze(u8),
-    /// Fault: heartbeats do not arrive for longer than the lease, and the worker knows.
-    Silence(u8),
-    /// Fault: a lease runs out while its worker's clock says that it is safe.
-    Skew(u8),
+    /// Fault: heartbeats fail for longer than the lease, and the worker knows it.
+    LoseHeartbeats(u8),
+    /// Fault: a lease expires while the worker's clock shows it as safe.
+    SkewClock(u8),
 }
 
 impl Action {
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::Begin { answer, .. }
-            | Self::Enroll(_, answer)
-            | Self::Sweep(_, answer)
-            | Self::Grant(_, answer) => *answer != Answer::Heard,
+            Self::Begin { response, .. }
+            | Self::Register(_, response)
+            | Self::Claim(_, response)
+            | Self::Reconcile(_, response) => *response != Response::Received,
             Self::Run { step, .. } => step.is_fault(),
             Self::Cancel(_)
-            | Self::Refuse(_)
+            | Self::RejectAnswers(_)
             | Self::Expire(_)
-            | Self::Leave(_)
+            | Self::ShutDown(_)
             | Self::Crash(_)
             | Self::Freeze(_)
-            | Self::Silence(_)
-            | Self::Skew(_) => true,
+            | Self::LoseHeartbeats(_)
+            | Self::SkewClock(_) => true,
             _ => false,
         }
     }
 }
 
-/// The turns that a process shows and counts as running.
+/// Returns the turns that are registered in a process.
 fn running(world: &World, worker: u8) -> Vec<u8> {
     let mut running: Vec<_> = world
         .runs
         .iter()
-        .filter(|run| run.seated && run.lease.name.worker == worker)
+        .filter(|run| run.registered && run.lease.worker_id.worker == worker)
         .map(|run| run.lease.turn)
         .collect();
     running.sort_unstable();
     running
 }
 
-/// The turns whose run would hear of a cancel by the next heartbeat.
-fn to_cancel(world: &World, name: Name) -> Vec<u8> {
+/// Returns the turns whose runs the next heartbeat would cancel.
+fn turns_to_cancel(world: &World, worker_id: WorkerId) -> Vec<u8> {
     let wanted = |turn: u8| {
         let row = world.turn(turn);
-        row.status == Status::Running && row.holder == Some(name) && row.cancel
+        row.status == Status::Running && row.holder == Some(worker_id) && row.cancel
     };
-    let deaf =
-        |run: &&Run| run.seated && run.lease.name.worker == name.worker && run.stop == Stop::Not;
+    let is_unaware = |run: &&Run| {
+        run.registered && run.lease.worker_id.worker == worker_id.worker && run.stop == Stop::Not
+    };
     world
         .runs
         .iter()
-        .filter(deaf)
+        .filter(is_unaware)
         .map(|run| run.lease.turn)
         .filter(|turn| wanted(*turn))
         .collect()
 }
 
 impl Protocol {
-    /// All that can happen next.
-    pub fn possible(&self, world: &World, actions: &mut Vec<Action>) {
+    /// Adds all possible actions.
+    pub fn possible_actions(&self, world: &World, actions: &mut Vec<Action>) {
         let losses = world.faults.losses > 0;
         let answers = || {
-            [Answer::Heard]
+            [Response::Received]
                 .into_iter()
-                .chain(losses.then_some(Answer::Lost))
+                .chain(losses.then_some(Response::Lost))
         };
         for (message, client) in (0..).zip(&world.clients) {
-            // Messages arrive in their order; which of them asks first is no matter.
+            // Messages arrive in order. The order of first requests does not matter.
             let is_next =
                 message == 0 || world.turns.iter().any(|turn| turn.message == message - 1);
             match client {
-                Client::Quiet | Client::Unanswered if is_next => {
+                Client::Idle | Client::Unanswered if is_next => {
                     for (worker, _) in (0..)
                         .zip(&world.workers)
-                        .filter(|(_, worker)| worker.life == Life::Up)
+                        .filter(|(_, worker)| worker.state == WorkerState::Running)
                     {
-                        let answers = answers().chain(losses.then_some(Answer::Never));
-                        actions.extend(answers.map(|answer| Action::Begin {
+                        let answers = answers().chain(losses.then_some(Response::NotExecuted));
+                        actions.extend(answers.map(|response| Action::Begin {
                             message,
                             worker,
-                            answer,
+                            response,
                         }));
                     }
                 }
-                Client::Waiting(..) => actions.push(Action::HearBegin { message }),
+                Client::Waiting(..) => actions.push(Action::DeliverBegin { message }),
                 _ => {}
             }
         }
         for run in &world.runs {
-            let (turn, name, epoch) = (run.lease.turn, run.lease.name, run.lease.epoch);
+            let (turn, worker_id, epoch) = (run.lease.turn, run.lease.worker_id, run.lease.epoch);
             actions.extend(self.steps(world, run).into_iter().map(|step| Action::Run {
                 turn,
-                name,
+                worker_id,
                 epoch,
                 step,
             }));
         }
-        if world.late.is_some() {
-            actions.push(Action::BeginLate);
+        if world.delayed_begin.is_some() {
+            actions.push(Action::ExecuteDelayedBegin);
         }
         for (id, worker) in (0..)
             .zip(&world.workers)
-            .filter(|(_, worker)| worker.life <= Life::Leaving)
+            .filter(|(_, worker)| worker.state <= WorkerState::ShuttingDown)
         {
-            if worker.enrolling {
-                actions.extend(answers().map(|answer| Action::Enroll(id, answer)));
+            if worker.registering {
+                actions.extend(answers().map(|response| Action::Register(id, response)));
             } else if !worker.known
                 || worker.lapsed
                 || !worker.safe
-                || !to_cancel(world, worker.name).is_empty()
+                || !turns_to_cancel(world, worker.id).is_empty()
             {
                 actions.push(Action::Heartbeat(id));
             }
-            if worker.life == Life::Leaving {
-                if !world.runs.iter().any(|run| run.lease.name.worker == id) {
-                    actions.push(Action::Retire(id));
+            if worker.state == WorkerState::ShuttingDown {
+                if !world
+                    .runs
+                    .iter()
+                    .any(|run| run.lease.worker_id.worker == id)
+                {
+                    actions.push(Action::Deregister(id));
                 }
                 continue;
             }
             match worker.claim {
-                Claim::None if worker.doubt => actions.push(Action::AskInDoubt(id)),
-                Claim::None if world.abandoned(worker.name, None).is_empty() => {}
-                Claim::None => actions.extend(answers().map(|answer| Action::Sweep(id, answer))),
-                Claim::Asked(..) => {
-                    actions.extend(answers().map(|answer| Action::Grant(id, answer)))
+                Claim::None if worker.uncertain => actions.push(Action::StartReconcile(id)),
+                Claim::None if world.abandoned(worker.id, None).is_empty() => {}
+                Claim::None => {
+                    actions.extend(answers().map(|response| Action::Claim(id, response)))
                 }
-                Claim::Granted(_) => actions.push(Action::HearClaim(id)),
+                Claim::Requested(..) => {
+                    actions.extend(answers().map(|response| Action::Reconcile(id, response)))
+                }
+                Claim::Granted(_) => actions.push(Action::DeliverClaim(id)),
             }
         }
         self.possible_faults(world, actions);
@@ -204,16 +211,16 @@ impl Protocol {
                 .zip(&world.turns)
                 .filter(|(_, turn)| turn.status == Status::Running)
         };
-        if faults.refusals > 0 && world.refused.is_none() {
-            actions.extend(running().map(|(turn, _)| Action::Refuse(turn)));
+        if faults.rejections > 0 && world.rejecting.is_none() {
+            actions.extend(running().map(|(turn, _)| Action::RejectAnswers(turn)));
         }
         if faults.timeouts > 0 {
-            // Only a run takes time.
+            // Only a running turn uses time.
             let runs = |id: u8| {
                 world
                     .runs
                     .iter()
-                    .any(|run| run.seated && run.lease.turn == id)
+                    .any(|run| run.registered && run.lease.turn == id)
             };
             actions.extend(
                 running()
@@ -223,12 +230,12 @@ impl Protocol {
         }
         for (id, worker) in (0..)
             .zip(&world.workers)
-            .filter(|(_, worker)| worker.life <= Life::Leaving)
+            .filter(|(_, worker)| worker.state <= WorkerState::ShuttingDown)
         {
             if faults.deaths > 0 {
                 actions.push(Action::Crash(id));
-                if worker.life == Life::Up {
-                    actions.push(Action::Leave(id));
+                if worker.state == WorkerState::Running {
+                    actions.push(Action::ShutDown(id));
                 }
             }
             if !worker.known || worker.lapsed {
@@ -238,10 +245,10 @@ impl Protocol {
                 actions.push(Action::Freeze(id));
             }
             if faults.silences > 0 && !self.is_about_to_send(world, id) {
-                actions.push(Action::Silence(id));
+                actions.push(Action::LoseHeartbeats(id));
             }
             if faults.skews > 0 {
-                actions.push(Action::Skew(id));
+                actions.push(Action::SkewClock(id));
             }
         }
     }
@@ -250,108 +257,116 @@ impl Protocol {
         let looked = |run: &Run| {
             run.calls
                 .iter()
-                .any(|(_, stage)| matches!(stage, Stage::Looked(_)))
+                .any(|(_, stage)| matches!(stage, Stage::LeaseChecked(_)))
         };
         world
             .runs
             .iter()
-            .any(|run| run.lease.name.worker == worker && looked(run))
+            .any(|run| run.lease.worker_id.worker == worker && looked(run))
     }
 
-    /// What has become of the world after an action.
-    pub fn after(&self, world: &World, action: Action) -> World {
+    /// Returns the world after an action.
+    pub fn apply(&self, world: &World, action: Action) -> World {
         let mut next = world.clone();
-        self.act(&mut next, action);
+        self.apply_action(&mut next, action);
         next.runs.sort_unstable();
         next
     }
 
-    fn act(&self, world: &mut World, action: Action) {
+    fn apply_action(&self, world: &mut World, action: Action) {
         match action {
             Action::Begin {
                 message,
                 worker,
-                answer,
-            } => self.begin(world, message, worker, answer),
-            Action::HearBegin { message } => {
+                response,
+            } => self.begin(world, message, worker, response),
+            Action::DeliverBegin { message } => {
                 let client = std::mem::replace(
                     &mut world.clients[usize::from(message)],
                     Client::Acknowledged,
                 );
-                if let Client::Waiting(_, held) = client {
-                    self.seat(world, held);
+                if let Client::Waiting(_, owned) = client {
+                    self.register(world, owned);
                 }
             }
             Action::Run {
                 turn,
-                name,
+                worker_id,
                 epoch,
                 step,
             } => {
                 let is_it = |run: &Run| {
-                    run.lease.turn == turn && run.lease.name == name && run.lease.epoch == epoch
+                    run.lease.turn == turn
+                        && run.lease.worker_id == worker_id
+                        && run.lease.epoch == epoch
                 };
                 if let Some(at) = world.runs.iter().position(is_it) {
                     self.step(world, at, step);
                 }
             }
-            Action::BeginLate => {
-                if let Some((message, name)) = world.late.take() {
-                    world.begin_turn(self.guards, message, name);
+            Action::ExecuteDelayedBegin => {
+                if let Some((message, worker_id)) = world.delayed_begin.take() {
+                    world.begin_turn(self.guards, message, worker_id);
                 }
             }
             Action::Heartbeat(id) => Self::heartbeat(world, id),
-            Action::Enroll(id, answer) => {
+            Action::Register(id, response) => {
                 let worker = world.worker_mut(id);
-                let done = answer == Answer::Heard;
-                worker.enrolling = false;
+                let done = response == Response::Received;
+                worker.registering = false;
                 (worker.known, worker.lapsed, worker.safe) = (done, false, worker.safe || done);
                 world.faults.losses -= u8::from(!done);
             }
-            Action::Sweep(id, answer) => {
-                let name = world.worker(id).name;
-                let held = world.claim(self.guards, name, None);
-                self.granted(world, id, held, answer);
+            Action::Claim(id, response) => {
+                let worker_id = world.worker(id).id;
+                let owned = world.claim(self.guards, worker_id, None);
+                self.granted(world, id, owned, response);
             }
-            Action::AskInDoubt(id) => {
+            Action::StartReconcile(id) => {
                 let running = running(world, id);
                 let worker = world.worker_mut(id);
-                worker.doubt = false;
-                worker.claim = Claim::Asked(worker.name, running);
+                worker.uncertain = false;
+                worker.claim = Claim::Requested(worker.id, running);
             }
-            Action::Grant(id, answer) => {
-                if let Claim::Asked(name, holding) = world.worker(id).claim.clone() {
-                    let held = world.claim(self.guards, name, Some(&holding));
-                    self.granted(world, id, held, answer);
+            Action::Reconcile(id, response) => {
+                if let Claim::Requested(worker_id, holding) = world.worker(id).claim.clone() {
+                    let owned = world.claim(self.guards, worker_id, Some(&holding));
+                    self.granted(world, id, owned, response);
                 }
             }
-            Action::HearClaim(id) => {
-                if let Claim::Granted(held) =
+            Action::DeliverClaim(id) => {
+                if let Claim::Granted(owned) =
                     std::mem::replace(&mut world.worker_mut(id).claim, Claim::None)
                 {
-                    held.into_iter().for_each(|held| self.seat(world, held));
+                    owned
+                        .into_iter()
+                        .for_each(|owned| self.register(world, owned));
                 }
             }
-            Action::Retire(id) => {
-                let name = world.worker(id).name;
-                world.retire(name);
+            Action::Deregister(id) => {
+                let worker_id = world.worker(id).id;
+                world.deregister(worker_id);
                 let worker = world.worker_mut(id);
-                (worker.life, worker.safe, worker.doubt, worker.enrolling) =
-                    (Life::Left, false, false, false);
+                (
+                    worker.state,
+                    worker.safe,
+                    worker.uncertain,
+                    worker.registering,
+                ) = (WorkerState::Deregistered, false, false, false);
             }
             Action::Cancel(turn) => {
                 world.faults.cancels -= 1;
                 world.request_cancel(turn);
             }
-            _ => Self::befall(world, action),
+            _ => Self::apply_fault(world, action),
         }
     }
 
-    fn befall(world: &mut World, action: Action) {
+    fn apply_fault(world: &mut World, action: Action) {
         match action {
-            Action::Refuse(turn) => {
-                world.faults.refusals -= 1;
-                world.refused = Some(turn);
+            Action::RejectAnswers(turn) => {
+                world.faults.rejections -= 1;
+                world.rejecting = Some(turn);
             }
             Action::Expire(turn) => {
                 world.faults.timeouts -= 1;
@@ -362,24 +377,24 @@ impl Protocol {
                     .filter(|run| run.lease.turn == turn)
                     .for_each(|run| run.expired = true);
             }
-            Action::Leave(id) => {
+            Action::ShutDown(id) => {
                 world.faults.deaths -= 1;
                 let worker = world.worker_mut(id);
-                (worker.life, worker.claim) = (Life::Leaving, Claim::None);
+                (worker.state, worker.claim) = (WorkerState::ShuttingDown, Claim::None);
                 Self::release_all(world, id);
             }
             Action::Crash(id) => {
                 world.faults.deaths -= 1;
                 let worker = world.worker_mut(id);
-                worker.life = Life::Crashed;
+                worker.state = WorkerState::Crashed;
                 (
                     worker.lapsed,
                     worker.safe,
-                    worker.doubt,
-                    worker.enrolling,
+                    worker.uncertain,
+                    worker.registering,
                     worker.claim,
                 ) = (true, false, false, false, Claim::None);
-                world.runs.retain(|run| run.lease.name.worker != id);
+                world.runs.retain(|run| run.lease.worker_id.worker != id);
                 let waits =
                     |client: &&mut Client| matches!(client, Client::Waiting(on, _) if *on == id);
                 world
@@ -390,53 +405,56 @@ impl Protocol {
             }
             Action::Freeze(id) => {
                 world.faults.freezes -= 1;
-                Self::lapse(world, id, false);
+                Self::expire_lease(world, id, false);
             }
-            Action::Silence(id) => {
+            Action::LoseHeartbeats(id) => {
                 world.faults.silences -= 1;
-                Self::lapse(world, id, false);
+                Self::expire_lease(world, id, false);
             }
-            Action::Skew(id) => {
+            Action::SkewClock(id) => {
                 world.faults.skews -= 1;
-                Self::lapse(world, id, true);
+                Self::expire_lease(world, id, true);
             }
             _ => {}
         }
     }
 
-    fn begin(&self, world: &mut World, message: u8, worker: u8, answer: Answer) {
-        let name = world.worker(worker).name;
-        let client = match answer {
-            Answer::Never => {
-                world.late = (!self.guards.order).then_some((message, name));
+    fn begin(&self, world: &mut World, message: u8, worker: u8, response: Response) {
+        let worker_id = world.worker(worker).id;
+        let client = match response {
+            Response::NotExecuted => {
+                world.delayed_begin = (!self.guards.command_order).then_some((message, worker_id));
                 Client::Unanswered
             }
-            // That a turn waits, or is known already, changes nothing here: the answer is as good
-            // as heard.
-            _ => match world.begin_turn(self.guards, message, name) {
-                Some(held) => Client::Waiting(worker, held),
+            // A response without a turn changes nothing here, so a lost one is like a received one.
+            _ => match world.begin_turn(self.guards, message, worker_id) {
+                Some(owned) => Client::Waiting(worker, owned),
                 None => Client::Acknowledged,
             },
         };
-        let heard = answer == Answer::Heard;
-        world.clients[usize::from(message)] = if heard { client } else { Client::Unanswered };
-        if !heard {
+        let is_received = response == Response::Received;
+        world.clients[usize::from(message)] = if is_received {
+            client
+        } else {
+            Client::Unanswered
+        };
+        if !is_received {
             world.faults.losses -= 1;
-            world.worker_mut(worker).doubt |= self.guards.doubt;
+            world.worker_mut(worker).uncertain |= self.guards.uncertain;
         }
     }
 
-    fn granted(&self, world: &mut World, id: u8, held: Vec<Held>, answer: Answer) {
+    fn granted(&self, world: &mut World, id: u8, owned: Vec<OwnedTurn>, response: Response) {
         let worker = world.worker_mut(id);
-        if answer == Answer::Lost {
-            worker.doubt |= self.guards.doubt;
+        if response == Response::Lost {
+            worker.uncertain |= self.guards.uncertain;
             worker.claim = Claim::None;
             world.faults.losses -= 1;
         } else {
-            worker.claim = if held.is_empty() {
+            worker.claim = if owned.is_empty() {
                 Claim::None
             } else {
-                Claim::Granted(held)
+                Claim::Granted(owned)
             };
         }
     }
@@ -445,45 +463,44 @@ impl Protocol {
         let worker = world.worker_mut(id);
         if worker.known {
             (worker.lapsed, worker.safe) = (false, true);
-            let name = worker.name;
-            for turn in to_cancel(world, name) {
+            let worker_id = worker.id;
+            for turn in turns_to_cancel(world, worker_id) {
                 Self::stop(world, Stop::Cancel, |run| {
-                    run.lease.name.worker == id && run.lease.turn == turn
+                    run.lease.worker_id.worker == id && run.lease.turn == turn
                 });
             }
         } else {
-            worker.name.life += 1;
-            worker.enrolling = true;
+            worker.id.generation += 1;
+            worker.registering = true;
             Self::release_all(world, id);
         }
     }
 
     fn release_all(world: &mut World, id: u8) {
-        Self::stop(world, Stop::Release, |run| run.lease.name.worker == id);
+        Self::stop(world, Stop::Release, |run| run.lease.worker_id.worker == id);
     }
 
     fn stop(world: &mut World, stop: Stop, wanted: impl Fn(&Run) -> bool) {
         for run in world
             .runs
             .iter_mut()
-            .filter(|run| run.seated && wanted(run) && run.stop != Stop::Release)
+            .filter(|run| run.registered && wanted(run) && run.stop != Stop::Release)
         {
             run.stop = stop;
         }
     }
 
-    /// A worker's lease runs out in the store. A call that it is about to send was looked at too
-    /// early.
-    fn lapse(world: &mut World, id: u8, believes: bool) {
+    /// Expires a worker's lease in the store. A lease check before a pending call is out of date.
+    fn expire_lease(world: &mut World, id: u8, believes: bool) {
         let worker = world.worker_mut(id);
         (worker.lapsed, worker.safe) = (true, worker.safe && believes);
         for run in world
             .runs
             .iter_mut()
-            .filter(|run| run.lease.name.worker == id)
+            .filter(|run| run.lease.worker_id.worker == id)
         {
             for (_, stage) in &mut run.calls {
-                if let Stage::Looked(is_mere_belief) = stage {
+                if let Stage::LeaseChecked(is_mere_belief) = stage {
                     *is_mere_belief = true;
                 }
             }

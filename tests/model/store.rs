@@ -1,31 +1,31 @@
-//! The store: each function is one transaction of `ConversationStore`.
+//! The store. Each function is one transaction of `ConversationStore`.
 
 use super::Guards;
-use super::world::{Body, Held, Item, Lease, Name, Outcome, Status, Turn, World, Write};
+use super::world::{Body, Item, Lease, Outcome, OwnedTurn, Status, Turn, WorkerId, World, Write};
 
-/// Why the store refuses a write.
-pub enum Refusal {
-    /// The lease is not the current one.
+/// The reason why the store rejects a write.
+pub enum Rejection {
+    /// The lease is not current.
     LeaseLost,
-    /// It would refuse the same write again.
+    /// The store would reject the same write again.
     Permanent,
 }
 
 impl World {
-    /// Whether a worker of this name is known and its lease has not run out.
-    fn is_alive(&self, name: Name) -> bool {
-        let worker = self.worker(name.worker);
-        worker.name == name && worker.known && !worker.lapsed
+    /// Whether the worker is registered and its lease has not expired.
+    fn is_alive(&self, worker_id: WorkerId) -> bool {
+        let worker = self.worker(worker_id.worker);
+        worker.id == worker_id && worker.known && !worker.lapsed
     }
 
-    fn forget(&mut self, name: Name) {
-        let worker = self.worker_mut(name.worker);
-        if worker.name == name {
+    fn remove_worker(&mut self, worker_id: WorkerId) {
+        let worker = self.worker_mut(worker_id.worker);
+        if worker.id == worker_id {
             (worker.known, worker.lapsed) = (false, false);
         }
     }
 
-    fn held(&self, turn: u8) -> Option<Held> {
+    fn owned(&self, turn: u8) -> Option<OwnedTurn> {
         let Turn {
             holder,
             epoch,
@@ -33,10 +33,10 @@ impl World {
             cancel,
             ..
         } = *self.turn(turn);
-        Some(Held {
+        Some(OwnedTurn {
             lease: Lease {
                 turn,
-                name: holder?,
+                worker_id: holder?,
                 epoch,
             },
             attempt,
@@ -44,9 +44,14 @@ impl World {
         })
     }
 
-    /// `begin_turn`: the turn, if it is to be run now.
-    pub fn begin_turn(&mut self, guards: Guards, message: u8, name: Name) -> Option<Held> {
-        if guards.recognition && self.turns.iter().any(|turn| turn.message == message) {
+    /// `begin_turn`: returns the turn if it starts.
+    pub fn begin_turn(
+        &mut self,
+        guards: Guards,
+        message: u8,
+        worker_id: WorkerId,
+    ) -> Option<OwnedTurn> {
+        if guards.deduplication && self.turns.iter().any(|turn| turn.message == message) {
             return None;
         }
         let busy = self.turns.iter().any(|turn| turn.status == Status::Running);
@@ -60,12 +65,12 @@ impl World {
             expired: false,
             next: None,
         });
-        if busy && guards.one_runs {
+        if busy && guards.one_running_turn {
             return None;
         }
         let turn = self.turns.len() as u8 - 1;
-        self.start(turn, name);
-        self.held(turn)
+        self.start(turn, worker_id);
+        self.owned(turn)
     }
 
     fn place_message(&mut self, turn: u8) {
@@ -76,19 +81,19 @@ impl World {
         });
     }
 
-    fn start(&mut self, turn: u8, name: Name) {
+    fn start(&mut self, turn: u8, worker_id: WorkerId) {
         self.place_message(turn);
         let row = self.turn_mut(turn);
-        (row.status, row.holder, row.epoch, row.attempt) = (Status::Running, Some(name), 1, 1);
+        (row.status, row.holder, row.epoch, row.attempt) = (Status::Running, Some(worker_id), 1, 1);
     }
 
-    /// `append`, or `end_turn` if the write has an end: then the next turn, if it is to be run now.
+    /// `append`, or `end_turn` if the write has an end. Returns the next turn if it starts.
     pub fn write(
         &mut self,
         guards: Guards,
         lease: Lease,
         write: &Write,
-    ) -> Result<Option<Held>, Refusal> {
+    ) -> Result<Option<OwnedTurn>, Rejection> {
         let (current, ended) = (
             self.is_current(lease),
             matches!(self.turn(lease.turn).status, Status::Ended(_)),
@@ -97,30 +102,33 @@ impl World {
             let turn = self.turn(lease.turn);
             let is_repeated = ended
                 && write.end.is_some()
-                && turn.holder == Some(lease.name)
+                && turn.holder == Some(lease.worker_id)
                 && turn.epoch == lease.epoch;
-            return if is_repeated && guards.recognition {
-                Ok(self.begun_by(guards, lease))
+            return if is_repeated && guards.deduplication {
+                Ok(self.next_of(guards, lease))
             } else {
-                Err(Refusal::LeaseLost)
+                Err(Rejection::LeaseLost)
             };
         }
-        if self.refused == Some(lease.turn)
-            && write.items.iter().any(|body| matches!(body, Body::Said(_)))
+        if self.rejecting == Some(lease.turn)
+            && write
+                .items
+                .iter()
+                .any(|body| matches!(body, Body::Answer(_)))
         {
-            return Err(Refusal::Permanent);
+            return Err(Rejection::Permanent);
         }
-        self.broken.written_without_lease |= !current;
-        self.broken.changed_after_end |= ended;
+        self.violations.written_without_lease |= !current;
+        self.violations.changed_after_end |= ended;
         for body in &write.items {
             let item = Item {
                 turn: lease.turn,
                 epoch: lease.epoch,
                 body: *body,
             };
-            if !guards.recognition || !self.log.iter().any(|known| known.is_known_as(&item)) {
-                self.broken.said_after_time |=
-                    matches!(body, Body::Said(_)) && self.turn(lease.turn).expired;
+            if !guards.deduplication || !self.log.iter().any(|known| known.is_known_as(&item)) {
+                self.violations.answered_after_deadline |=
+                    matches!(body, Body::Answer(_)) && self.turn(lease.turn).expired;
                 self.log.push(item);
             }
         }
@@ -128,19 +136,19 @@ impl World {
             return Ok(None);
         };
         self.turn_mut(lease.turn).status = Status::Ended(outcome);
-        self.turn_mut(lease.turn).next = self.start_next(lease.name);
-        Ok(self.begun_by(guards, lease))
+        self.turn_mut(lease.turn).next = self.start_next(lease.worker_id);
+        Ok(self.next_of(guards, lease))
     }
 
-    /// Begins the turn that waits longest. Those before it that are not wanted any more end.
-    fn start_next(&mut self, name: Name) -> Option<u8> {
+    /// Starts the turn that has waited longest. Cancelled turns before it end.
+    fn start_next(&mut self, worker_id: WorkerId) -> Option<u8> {
         while let Some(next) = self
             .turns
             .iter()
             .position(|turn| turn.status == Status::Queued)
         {
             if !self.turns[next].cancel {
-                self.start(next as u8, name);
+                self.start(next as u8, worker_id);
                 return Some(next as u8);
             }
             self.place_message(next as u8);
@@ -149,23 +157,24 @@ impl World {
         None
     }
 
-    /// The turn that this one's end began, if it still runs under the lease that it was begun with.
-    fn begun_by(&self, guards: Guards, lease: Lease) -> Option<Held> {
+    /// Returns the turn that this one's end started, if it still runs under the lease of its start.
+    fn next_of(&self, guards: Guards, lease: Lease) -> Option<OwnedTurn> {
         let next = self.turn(lease.turn).next?;
-        let is_as_begun = |held: &Held| {
-            held.lease.name == lease.name && (held.lease.epoch == 1 || !guards.handed_once)
+        let is_as_begun = |owned: &OwnedTurn| {
+            owned.lease.worker_id == lease.worker_id
+                && (owned.lease.epoch == 1 || !guards.single_handover)
         };
-        self.held(next)
-            .filter(|held| is_as_begun(held) && self.turn(next).status == Status::Running)
+        self.owned(next)
+            .filter(|owned| is_as_begun(owned) && self.turn(next).status == Status::Running)
     }
 
-    /// The turns that a claim would take over.
-    pub fn abandoned(&self, name: Name, holding: Option<&[u8]>) -> Vec<u8> {
-        let takes = self.is_alive(name);
+    /// Returns the turns that a claim would assign.
+    pub fn abandoned(&self, worker_id: WorkerId, holding: Option<&[u8]>) -> Vec<u8> {
+        let takes = self.is_alive(worker_id);
         let is_abandoned = |id: u8| {
             let turn = self.turn(id);
             let in_nobodys_hands = match turn.holder {
-                Some(holder) if holder == name => {
+                Some(holder) if holder == worker_id => {
                     holding.is_some_and(|holding| !holding.contains(&id))
                 }
                 Some(holder) => takes && !self.is_alive(holder),
@@ -179,32 +188,38 @@ impl World {
     }
 
     /// `claim_abandoned`.
-    pub fn claim(&mut self, guards: Guards, name: Name, holding: Option<&[u8]>) -> Vec<Held> {
-        let abandoned = self.abandoned(name, holding);
+    pub fn claim(
+        &mut self,
+        guards: Guards,
+        worker_id: WorkerId,
+        holding: Option<&[u8]>,
+    ) -> Vec<OwnedTurn> {
+        let abandoned = self.abandoned(worker_id, holding);
         for id in &abandoned {
             let turn = self.turn_mut(*id);
-            let holder = turn.holder.replace(name);
+            let holder = turn.holder.replace(worker_id);
             (turn.epoch, turn.attempt) = (
                 turn.epoch + 1,
-                turn.attempt + u8::from(guards.counted || holder != Some(name)),
+                turn.attempt + u8::from(guards.count_attempts || holder != Some(worker_id)),
             );
-            if let Some(dead) = holder.filter(|holder| *holder != name) {
-                self.forget(dead);
+            if let Some(dead) = holder.filter(|holder| *holder != worker_id) {
+                self.remove_worker(dead);
             }
         }
         abandoned
             .into_iter()
-            .filter_map(|id| self.held(id))
+            .filter_map(|id| self.owned(id))
             .collect()
     }
 
-    /// `retire`. The store is stricter: what the worker has released before is not handed over.
-    pub fn retire(&mut self, name: Name) {
-        self.forget(name);
+    /// `deregister`. The store is stricter: it does not hand over turns that the worker released
+    /// before.
+    pub fn deregister(&mut self, worker_id: WorkerId) {
+        self.remove_worker(worker_id);
         for turn in self
             .turns
             .iter_mut()
-            .filter(|turn| turn.status == Status::Running && turn.holder == Some(name))
+            .filter(|turn| turn.status == Status::Running && turn.holder == Some(worker_id))
         {
             (turn.holder, turn.attempt) = (None, turn.attempt - 1);
         }

@@ -1,19 +1,19 @@
-//! What there is: the store, the workers, the runs, the clients and the tools, at one moment.
+//! The state of the model: store, workers, runs, clients and tools.
 
 use std::fmt;
 
-/// A worker's name in the store. A worker that was forgotten goes on under its next one.
+/// A worker's id in the store. A deregistered worker continues with the next generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
+pub struct WorkerId {
     pub worker: u8,
-    pub life: u8,
+    pub generation: u8,
 }
 
-impl fmt::Debug for Name {
+impl fmt::Debug for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {}", self.worker)?;
-        if self.life > 0 {
-            write!(f, " under its name {}", self.life + 1)
+        if self.generation > 0 {
+            write!(f, ", generation {}", self.generation + 1)
         } else {
             Ok(())
         }
@@ -24,13 +24,13 @@ impl fmt::Debug for Name {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lease {
     pub turn: u8,
-    pub name: Name,
+    pub worker_id: WorkerId,
     pub epoch: u8,
 }
 
-/// A running turn in the hands of a worker. What its log holds is not copied: see [`World::known`].
+/// A running turn that a worker owns. [`World::known`] has the items that it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Held {
+pub struct OwnedTurn {
     pub lease: Lease,
     pub attempt: u8,
     pub cancel: bool,
@@ -50,27 +50,27 @@ pub enum Status {
     Ended(Outcome),
 }
 
-/// A turn as the store has it. Its place among the turns is its ordinal.
+/// A turn in the store. Its index is its ordinal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Turn {
     pub message: u8,
     pub status: Status,
-    pub holder: Option<Name>,
+    pub holder: Option<WorkerId>,
     pub epoch: u8,
     pub attempt: u8,
     pub cancel: bool,
-    /// Whether it has run as long as it may.
+    /// Whether it has reached its time limit.
     pub expired: bool,
-    /// The turn that this one's end began.
+    /// The turn that this one's end started.
     pub next: Option<u8>,
 }
 
-/// A tool call's id. An attempt that asks again makes a new one.
+/// The id of a tool call. An attempt that calls a tool again creates a new id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Call {
     pub turn: u8,
     pub epoch: u8,
-    /// Which of its turn's tools.
+    /// Index of the tool in its turn.
     pub tool: u8,
 }
 
@@ -90,17 +90,17 @@ pub enum ToolOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Body {
     User,
-    /// What the agent said in a step, from 0.
-    Said(u8),
+    /// The agent's answer in a step, counted from 0.
+    Answer(u8),
     Call(Call),
     Result(Call, ToolOutcome),
 }
 
-/// An item of the log, at the position that is its index.
+/// An item of the log. Its index is its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Item {
     pub turn: u8,
-    /// The epoch that wrote it; 0 for the user's message.
+    /// The epoch that wrote the item; 0 for the user's message.
     pub epoch: u8,
     pub body: Body,
 }
@@ -115,7 +115,7 @@ impl Item {
     }
 }
 
-/// A unit of work for the store: items, and the end if it is the last.
+/// A write: items, and the end if it is the last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Write {
     pub items: Vec<Body>,
@@ -129,27 +129,27 @@ pub enum Stop {
     Release,
 }
 
-/// Where a call is that a run has begun.
+/// The stage of a started call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// The lease was looked at and seemed safe. `true` if that was no more than a belief: a clock
-    /// is wrong, or the process was frozen since.
-    Looked(bool),
-    /// The tool has heard of it.
+    /// The lease was checked and seemed safe. `true` if that is wrong, because of a clock or a
+    /// later freeze.
+    LeaseChecked(bool),
+    /// The tool received the call.
     Sent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Doing {
+pub enum RunState {
     Working,
-    /// A write was not answered: it is made again, the same.
+    /// The response of a write was lost, and the write is retried.
     Repeating(Write),
-    /// The store has refused a write, because the lease is not the current one.
-    Refused,
-    /// The store has refused a write for good: the turn is to end without it.
+    /// The store rejected a write, because the lease is not current.
+    LeaseLost,
+    /// The store rejected a write permanently, and the turn ends without it.
     Failing,
-    /// The turn has ended; the answer that says so is on its way.
-    Ended(Option<Held>),
+    /// The turn has ended, and the response is on its way.
+    Ended(Option<OwnedTurn>),
 }
 
 /// One attempt at a turn in one process.
@@ -157,58 +157,59 @@ pub enum Doing {
 pub struct Run {
     pub lease: Lease,
     pub attempt: u8,
-    /// Whether it is the one that the process shows and counts as running.
-    pub seated: bool,
+    /// Whether it is registered in its process.
+    pub registered: bool,
     pub stop: Stop,
-    /// Whether its deadline is past.
+    /// Whether its deadline has passed.
     pub expired: bool,
     /// Whether this attempt recorded the calls of its turn.
     pub recorded: bool,
     pub calls: Vec<(Call, Stage)>,
-    pub doing: Doing,
+    pub state: RunState,
 }
 
-/// A worker's look for turns that nobody holds.
+/// A worker's claim of abandoned turns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claim {
     None,
-    /// In doubt, with the turns that it knows it runs. The store has not heard of it yet.
-    Asked(Name, Vec<u8>),
-    /// The answer is on its way.
-    Granted(Vec<Held>),
+    /// A claim of an uncertain worker, with the turns that it runs. The store has not executed it
+    /// yet.
+    Requested(WorkerId, Vec<u8>),
+    /// The response is on its way.
+    Granted(Vec<OwnedTurn>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Life {
-    Up,
-    Leaving,
-    Left,
+pub enum WorkerState {
+    Running,
+    ShuttingDown,
+    Deregistered,
     Crashed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Worker {
-    pub life: Life,
-    pub name: Name,
-    /// In the store: whether it knows the name.
+    pub state: WorkerState,
+    pub id: WorkerId,
+    /// In the store: whether the id is registered.
     pub known: bool,
-    /// In the store: whether its lease has run out.
+    /// In the store: whether the lease has expired.
     pub lapsed: bool,
-    /// In the process: whether it believes that nobody can have taken its turns.
+    /// In the process: whether the worker believes that its lease is valid.
     pub safe: bool,
-    /// It was told that it is forgotten, and is about to enroll again.
-    pub enrolling: bool,
-    /// The store may have given it a turn that it does not know of.
-    pub doubt: bool,
+    /// The worker learned that it was deregistered, and is about to register.
+    pub registering: bool,
+    /// The store may have assigned a turn to the worker without its knowledge.
+    pub uncertain: bool,
     pub claim: Claim,
 }
 
-/// A client with one message. It repeats its request, under the same key, until it is answered.
+/// A client with one message. It repeats its request, under the same key, until it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Client {
-    Quiet,
-    /// The turn is to be run, and the answer that says so is on its way.
-    Waiting(u8, Held),
+    Idle,
+    /// The turn started, and the response is on its way.
+    Waiting(u8, OwnedTurn),
     Unanswered,
     Acknowledged,
 }
@@ -216,26 +217,26 @@ pub enum Client {
 /// How many faults may still happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Faults {
-    /// Processes that crash or leave.
+    /// Processes that crash or shut down.
     pub deaths: u8,
-    /// Processes that are frozen for longer than their lease, at any point.
+    /// Processes that freeze for longer than their lease, at any point.
     pub freezes: u8,
-    /// Leases that run out in the store while their worker's clock says that they are safe.
+    /// Leases that expire while the worker's clock shows them as safe.
     pub skews: u8,
-    /// Workers whose heartbeats do not arrive for longer than their lease.
+    /// Workers whose heartbeats fail for longer than their lease.
     pub silences: u8,
-    /// Answers that are lost, and writes that are given up because the store stays away.
+    /// Lost responses, and writes that are abandoned because the store stays unavailable.
     pub losses: u8,
-    /// Wishes to cancel a turn.
+    /// Requests to cancel a turn.
     pub cancels: u8,
-    /// Turns whose answers the store refuses for good from then on.
-    pub refusals: u8,
-    /// Turns that run as long as they may.
+    /// Turns whose further answers the store rejects permanently.
+    pub rejections: u8,
+    /// Turns that reach their time limit.
     pub timeouts: u8,
 }
 
 impl Faults {
-    /// How many they are.
+    /// Returns the number of faults.
     pub fn count(self) -> u8 {
         let Self {
             deaths,
@@ -244,66 +245,70 @@ impl Faults {
             silences,
             losses,
             cancels,
-            refusals,
+            rejections,
             timeouts,
         } = self;
-        deaths + freezes + skews + silences + losses + cancels + refusals + timeouts
+        deaths + freezes + skews + silences + losses + cancels + rejections + timeouts
     }
 }
 
-/// What must never happen in a step, noted where it does. See [`super::properties`].
+/// Steps that must never happen. See [`super::properties`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Broken {
+pub struct Violations {
     pub written_without_lease: bool,
     pub changed_after_end: bool,
     pub sent_before_stored: bool,
     pub sent_without_lease: bool,
     pub run_after_end: bool,
-    pub said_after_time: bool,
-    pub no_nearer_to_the_end: bool,
+    pub answered_after_deadline: bool,
+    pub no_progress: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct World {
     pub turns: Vec<Turn>,
     pub log: Vec<Item>,
-    /// How often tools heard of each call: once, or more than once.
+    /// How often tools received each call.
     pub sent: Vec<(Call, u8)>,
     pub clients: Vec<Client>,
     pub workers: Vec<Worker>,
-    /// In order, so that the same runs are the same state.
+    /// Sorted, so that equal sets of runs are equal states.
     pub runs: Vec<Run>,
-    /// A begin that was given up and may be done yet. Only where [`super::Guards::order`] is out.
-    pub late: Option<(u8, Name)>,
-    /// The turn whose answers the store refuses.
-    pub refused: Option<u8>,
+    /// An abandoned begin that may still be executed. Only without
+    /// [`super::Guards::command_order`].
+    pub delayed_begin: Option<(u8, WorkerId)>,
+    /// The turn whose answers the store rejects.
+    pub rejecting: Option<u8>,
     pub faults: Faults,
-    pub broken: Broken,
+    pub violations: Violations,
 }
 
 impl World {
     pub fn new(workers: u8, messages: u8, faults: Faults) -> Self {
         let worker = |worker| Worker {
-            life: Life::Up,
-            name: Name { worker, life: 0 },
+            state: WorkerState::Running,
+            id: WorkerId {
+                worker,
+                generation: 0,
+            },
             known: true,
             lapsed: false,
             safe: true,
-            enrolling: false,
-            doubt: false,
+            registering: false,
+            uncertain: false,
             claim: Claim::None,
         };
         Self {
             turns: Vec::new(),
             log: Vec::new(),
             sent: Vec::new(),
-            clients: (0..messages).map(|_| Client::Quiet).collect(),
+            clients: (0..messages).map(|_| Client::Idle).collect(),
             workers: (0..workers).map(worker).collect(),
             runs: Vec::new(),
-            late: None,
-            refused: None,
+            delayed_begin: None,
+            rejecting: None,
             faults,
-            broken: Broken::default(),
+            violations: Violations::default(),
         }
     }
 
@@ -323,8 +328,8 @@ impl World {
         &mut self.workers[usize::from(worker)]
     }
 
-    /// What the log holds of a turn, as far as the run with this lease knows: nobody wrote after it
-    /// was given the turn but itself.
+    /// Returns the items of a turn that the run with this lease knows. Only that run writes items
+    /// after it has received the turn.
     pub fn known(&self, lease: Lease) -> impl Iterator<Item = Body> + Clone {
         self.log
             .iter()
@@ -332,20 +337,23 @@ impl World {
             .map(|item| item.body)
     }
 
-    /// Whether the lease is the one that the store has.
+    /// Whether the lease is current in the store.
     pub fn is_current(&self, lease: Lease) -> bool {
         let turn = self.turn(lease.turn);
         turn.status == Status::Running
-            && turn.holder == Some(lease.name)
+            && turn.holder == Some(lease.worker_id)
             && turn.epoch == lease.epoch
     }
 
-    /// Whether what this run asks of the store was asked after a claim of its worker that is not
-    /// done yet: a run that the claim does not name began after it. It is of a new turn, so its
+    /// Whether a command of this run would overtake a claim of its worker that is not executed yet:
+    /// a run that the claim does not list started after the claim. It is of a new turn, so its
     /// first step is a write.
     pub fn is_overtaking(&self, run: &Run) -> bool {
-        let claim = &self.worker(run.lease.name.worker).claim;
-        matches!(claim, Claim::Asked(_, holding) if run.seated && !holding.contains(&run.lease.turn))
+        let claim = &self.worker(run.lease.worker_id.worker).claim;
+        let Claim::Requested(_, holding) = claim else {
+            return false;
+        };
+        run.registered && !holding.contains(&run.lease.turn)
     }
 
     pub fn times_sent(&self, call: Call) -> u8 {
@@ -355,7 +363,7 @@ impl World {
             .map_or(0, |(_, times)| *times)
     }
 
-    pub fn note_sent(&mut self, call: Call) {
+    pub fn record_sent(&mut self, call: Call) {
         match self.sent.iter_mut().find(|(sent, _)| *sent == call) {
             Some((_, times)) => *times = 2,
             None => {
@@ -365,20 +373,20 @@ impl World {
         }
     }
 
-    /// The same world with the workers numbered the other way round. They are all alike.
+    /// Returns the same world with the workers in reverse order.
     fn mirrored(&self) -> Self {
         let last = self.workers.len() as u8 - 1;
-        let mirror = |name: &mut Name| name.worker = last - name.worker;
+        let mirror = |worker_id: &mut WorkerId| worker_id.worker = last - worker_id.worker;
         let mut world = self.clone();
         world.workers.reverse();
         for worker in &mut world.workers {
-            mirror(&mut worker.name);
+            mirror(&mut worker.id);
             match &mut worker.claim {
                 Claim::None => {}
-                Claim::Asked(name, _) => mirror(name),
-                Claim::Granted(held) => held
+                Claim::Requested(worker_id, _) => mirror(worker_id),
+                Claim::Granted(owned) => owned
                     .iter_mut()
-                    .for_each(|held| mirror(&mut held.lease.name)),
+                    .for_each(|owned| mirror(&mut owned.lease.worker_id)),
             }
         }
         world
@@ -387,24 +395,27 @@ impl World {
             .filter_map(|turn| turn.holder.as_mut())
             .for_each(mirror);
         for client in &mut world.clients {
-            if let Client::Waiting(worker, held) = client {
+            if let Client::Waiting(worker, owned) = client {
                 *worker = last - *worker;
-                mirror(&mut held.lease.name);
+                mirror(&mut owned.lease.worker_id);
             }
         }
         for run in &mut world.runs {
-            mirror(&mut run.lease.name);
-            if let Doing::Ended(Some(next)) = &mut run.doing {
-                mirror(&mut next.lease.name);
+            mirror(&mut run.lease.worker_id);
+            if let RunState::Ended(Some(next)) = &mut run.state {
+                mirror(&mut next.lease.worker_id);
             }
         }
         world.runs.sort_unstable();
-        world.late.iter_mut().for_each(|(_, name)| mirror(name));
+        world
+            .delayed_begin
+            .iter_mut()
+            .for_each(|(_, worker_id)| mirror(worker_id));
         world
     }
 
-    /// One of the worlds that differ by the numbers of the workers alone. There are two workers at
-    /// most.
+    /// Returns one representative of the worlds that differ only by the numbers of the workers.
+    /// There are at most two workers.
     pub fn representative(&self) -> Self {
         self.mirrored().min(self.clone())
     }

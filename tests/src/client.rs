@@ -1,4 +1,4 @@
-//! A user of the HTTP API.
+//! A client of the HTTP API.
 
 use chat_test_support::wait;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::server::SECRET;
 
-/// A token for this user.
+/// Returns a token for this user.
 pub fn token(user: &str) -> String {
     let exp = jsonwebtoken::get_current_timestamp() + 3600;
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
@@ -21,7 +21,7 @@ pub fn token(user: &str) -> String {
     .unwrap()
 }
 
-/// One user, at one server.
+/// One user at one server.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -31,7 +31,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A user with a valid token and connections of their own.
+    /// Creates a client with a valid token and its own connections.
     pub fn new(address: SocketAddr, user: &str) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// The same user at another server.
+    /// Returns the same user at another server.
     #[must_use]
     pub fn at(&self, address: SocketAddr) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Client {
         }
     }
 
-    /// Another user with a valid token, over the same connections.
+    /// Returns another user with a valid token, on the same connections.
     #[must_use]
     pub fn of(&self, user: &str) -> Self {
         Self {
@@ -65,21 +65,21 @@ impl Client {
         }
     }
 
-    /// A request to a path below the user's.
+    /// Builds a request to a path below the user's.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}/api/{}{path}", self.origin, self.user))
             .bearer_auth(&self.token)
     }
 
-    /// A request to any path, as this user.
+    /// Builds a request to any path, as this user.
     pub fn anywhere(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.origin))
             .bearer_auth(&self.token)
     }
 
-    /// What is there, below the user's path.
+    /// Returns the response of a path below the user's.
     pub async fn get(&self, path: &str) -> Value {
         let response = self.request(Method::GET, path).send().await.unwrap();
         let (status, body) = read(response).await;
@@ -87,7 +87,7 @@ impl Client {
         body
     }
 
-    /// A message, not yet sent.
+    /// Builds a request with a message.
     pub fn message(&self, query: &str, conversation: Option<&str>, text: &str) -> RequestBuilder {
         let mut body = json!({ "message": text });
         if let Some(conversation) = conversation {
@@ -97,7 +97,7 @@ impl Client {
             .json(&body)
     }
 
-    /// Sends a message and gives the status and the reply.
+    /// Sends a message. Returns the status and the reply.
     pub async fn try_chat(
         &self,
         query: &str,
@@ -120,7 +120,7 @@ impl Client {
         reply
     }
 
-    /// Sends a message and gives the stream of its turn.
+    /// Sends a message. Returns the stream of its turn.
     pub async fn stream(&self, conversation: Option<&str>, text: &str) -> Events {
         let response = self
             .message("", conversation, text)
@@ -131,7 +131,7 @@ impl Client {
         Events::of(response)
     }
 
-    /// The stream of a turn, from the start or after an event.
+    /// Requests the stream of a turn, from its start or after an event.
     pub async fn resume(&self, turn: &str, last_event_id: Option<&str>) -> Response {
         let mut request = self.request(Method::GET, &format!("/turns/{turn}/events"));
         if let Some(id) = last_event_id {
@@ -140,7 +140,7 @@ impl Client {
         request.send().await.unwrap()
     }
 
-    /// Waits for a turn's end, wherever it runs; gives its last event.
+    /// Waits for the end of a turn on any server. Returns its last event.
     pub async fn end_of(&self, turn: &str) -> Event {
         Events::of(self.resume(turn, None).await)
             .rest()
@@ -149,26 +149,26 @@ impl Client {
             .expect("an end")
     }
 
-    /// All the messages of a conversation, in order, `role: content`.
-    pub async fn said(&self, conversation: &str) -> Vec<String> {
-        let mut said = Vec::new();
+    /// Returns all messages of a conversation in order, as `role: content`.
+    pub async fn transcript(&self, conversation: &str) -> Vec<String> {
+        let mut transcript = Vec::new();
         let mut path = format!("/conversations/{conversation}/messages?limit=200");
         loop {
             let page = self.get(&path).await;
             let lines = page["messages"].as_array().unwrap().iter().map(line);
-            said.splice(0..0, lines);
+            transcript.splice(0..0, lines);
             match page["previous_cursor"].as_str() {
                 Some(before) => {
                     path =
                         format!("/conversations/{conversation}/messages?limit=200&before={before}")
                 }
-                None => return said,
+                None => return transcript,
             }
         }
     }
 }
 
-/// `role: content` of a message.
+/// Formats a message as `role: content`.
 pub fn line(message: &Value) -> String {
     format!(
         "{}: {}",
@@ -177,7 +177,7 @@ pub fn line(message: &Value) -> String {
     )
 }
 
-/// The status and the body, as JSON if it is.
+/// Returns the status and the body, parsed if it is JSON.
 pub async fn read(response: Response) -> (StatusCode, Value) {
     let status = response.status();
     let text = response.text().await.unwrap();
@@ -185,36 +185,36 @@ pub async fn read(response: Response) -> (StatusCode, Value) {
     (status, body)
 }
 
-/// One server-sent event.
+/// A server-sent event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The cursor after it.
+    /// Cursor after this event.
     pub id: Option<String>,
-    /// What kind it is.
+    /// Event type.
     pub name: String,
-    /// What it says.
+    /// Parsed data.
     pub data: Value,
 }
 
-/// One server-sent event, its data as it came.
+/// A server-sent event with its raw data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// The cursor after it.
+    /// Cursor after this event.
     pub id: Option<String>,
-    /// What kind of event it is.
+    /// Event type.
     pub name: String,
-    /// What it says, byte for byte.
+    /// Data, byte for byte.
     pub data: String,
 }
 
-/// The events of a response, as they come.
+/// The events of a response.
 pub struct Events {
     bytes: futures_util::stream::BoxStream<'static, reqwest::Result<Vec<u8>>>,
     unread: Vec<u8>,
 }
 
 impl Events {
-    /// Those of a response that must be a stream.
+    /// Returns the events of a response that must be a stream.
     pub fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -227,12 +227,12 @@ impl Events {
         }
     }
 
-    /// The next event; `None` at the end, or where the connection broke.
+    /// Returns the next event. `None` at the end, or if the connection was lost.
     pub async fn next(&mut self) -> Option<Event> {
         self.next_frame().await.map(Into::into)
     }
 
-    /// The same, with its data as it came.
+    /// Returns the next event with its raw data.
     pub async fn next_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
@@ -250,7 +250,7 @@ impl Events {
         }
     }
 
-    /// The events up to and with the first of this name.
+    /// Returns the events up to and including the first of this type.
     pub async fn until(&mut self, name: &str) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
@@ -265,7 +265,7 @@ impl Events {
         }
     }
 
-    /// All that come.
+    /// Returns the remaining events.
     pub async fn rest(mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
@@ -276,7 +276,7 @@ impl Events {
 }
 
 impl Frame {
-    /// `None` for a comment.
+    /// Parses a frame. `None` for a comment.
     pub fn parse(text: &str) -> Option<Self> {
         let field = |name: &str| {
             text.lines()
@@ -301,12 +301,12 @@ impl From<Frame> for Event {
     }
 }
 
-/// A frame as an event; `None` for a comment.
+/// Parses an event. `None` for a comment.
 pub fn parse(frame: &str) -> Option<Event> {
     Frame::parse(frame).map(Into::into)
 }
 
-/// All text that was streamed, by the order of its coming.
+/// Returns all streamed text, in order of arrival.
 pub fn text(events: &[Event]) -> String {
     events
         .iter()

@@ -1,4 +1,4 @@
-//! What starts the program as its users do, speaks to it, and sees what its tools did.
+//! Starts the program as its users do, sends requests to it, and reads what its tools did.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -13,14 +13,14 @@ pub mod witness;
 
 use std::path::PathBuf;
 
-/// Where a program of this package is: beside the one that runs.
+/// Returns the path of a program of this package, next to the current one.
 ///
 /// # Panics
-/// If there is none.
+/// Panics if the program was not built.
 pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let folder = this.parent().unwrap();
-    // Tests are a folder deeper.
+    // Tests are one folder deeper.
     let folder = if folder.ends_with("deps") {
         folder.parent().unwrap()
     } else {

@@ -15,14 +15,14 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::program;
 
-/// The secret that tokens are signed with.
+/// Secret that signs tokens.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// The program that is tested.
+/// The program under test.
 const SERVER: &str = "chat-server-under-test";
 
-/// A folder with a database, in which servers are started, one after another. Removed when the last
-/// that uses it is dropped.
+/// A folder with a database, in which servers are started one after another. It is removed when the
+/// last user is dropped.
 #[derive(Clone)]
 pub struct Home {
     folder: Arc<TempDir>,
@@ -36,7 +36,7 @@ impl Default for Home {
 }
 
 impl Home {
-    /// A new folder; a server there has a known secret.
+    /// Creates a folder whose servers use a known secret.
     pub fn new() -> Self {
         let variables = [("CHAT_LISTEN", "127.0.0.1:0"), ("CHAT_JWT_SECRET", SECRET)];
         let variables = variables
@@ -48,26 +48,26 @@ impl Home {
         }
     }
 
-    /// The same, with an agent at this address.
+    /// Creates a folder whose servers use the agent at this URL.
     pub fn with_agent(base_url: &str) -> Self {
         Self::new()
             .set("CHAT_AGENT_URL", base_url)
             .set("CHAT_AGENT_MODEL", "stub")
     }
 
-    /// With this setting.
+    /// Adds a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The file of the database.
+    /// Returns the path of the database.
     pub fn database(&self) -> PathBuf {
         self.path().join("chat.db")
     }
@@ -77,32 +77,32 @@ impl Home {
         self.start_as(Command::new(program(SERVER)))
     }
 
-    /// The same with another build of the server.
+    /// Starts another build of the server.
     ///
     /// # Errors
-    /// What the server said if it does not listen.
+    /// The server's output, if it does not listen.
     pub fn try_start(&self, program: &Path) -> Result<Server, String> {
         self.try_start_as(Command::new(program))
     }
 
-    /// Starts a server that must refuse to serve. Gives its exit code and its log.
+    /// Starts a server that must exit at once. Returns its exit code and its log.
     pub fn refuses(&self) -> (Option<i32>, String) {
         let mut command = Command::new(program(SERVER));
         let mut child = self.prepare(&mut command).spawn().unwrap();
-        let (said, log) = (
+        let (output, log) = (
             whole(child.stdout.take().unwrap()),
             whole(child.stderr.take().unwrap()),
         );
         let code = exit_code(&mut child);
-        assert_eq!(received("what the server says", &said), "", "it listens");
+        assert_eq!(received("what the server says", &output), "", "it listens");
         (code, received("the server's log", &log))
     }
 
     fn start_as(&self, command: Command) -> Server {
-        self.try_start_as(command).unwrap_or_else(|said| {
+        self.try_start_as(command).unwrap_or_else(|output| {
             panic!(
                 "the server did not start
-{said}"
+{output}"
             )
         })
     }
@@ -121,14 +121,14 @@ impl Home {
 
     fn try_start_as(&self, mut command: Command) -> Result<Server, String> {
         let mut child = self.prepare(&mut command).spawn().unwrap();
-        // Both are read to the end, so that the server never waits for a reader.
+        // Both pipes are read to their ends, so that the server never blocks on them.
         let log = whole(child.stderr.take().unwrap());
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, first_line) = channel();
         std::thread::spawn(move || {
             let mut line = String::new();
             let _ = stdout.read_line(&mut line);
-            // The test may have given up.
+            // The test may have ended.
             let _ = sender.send(line);
             std::io::copy(&mut stdout, &mut std::io::sink())
         });
@@ -141,31 +141,31 @@ impl Home {
         let line = wait::receive("the first line of the server", &first_line).unwrap_or_default();
         let Some((_, address)) = line.trim().split_once(" listens on http://") else {
             exit_code(&mut server.child);
-            let said = server
+            let output = server
                 .log
                 .take()
                 .map(|log| received("the server's log", &log));
-            return Err(line + &said.unwrap_or_default());
+            return Err(line + &output.unwrap_or_default());
         };
         server.address = address.parse().unwrap();
         Ok(server)
     }
 }
 
-/// Reads all that a process writes, in a thread of its own.
+/// Reads the output of a process in a thread.
 fn whole(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let mut said = Vec::new();
-        let _ = pipe.read_to_end(&mut said);
+        let mut output = Vec::new();
+        let _ = pipe.read_to_end(&mut output);
         // The test may be over.
-        let _ = sender.send(String::from_utf8_lossy(&said).into_owned());
+        let _ = sender.send(String::from_utf8_lossy(&output).into_owned());
     });
     receiver
 }
 
-fn received(what: &str, said: &Receiver<String>) -> String {
-    wait::receive(what, said).unwrap_or_default()
+fn received(what: &str, output: &Receiver<String>) -> String {
+    wait::receive(what, output).unwrap_or_default()
 }
 
 /// Waits until a process has ended.
@@ -176,27 +176,27 @@ fn exit_code(child: &mut Child) -> Option<i32> {
     .code()
 }
 
-/// A server that listens. Killed when dropped.
+/// A running server. It is killed when it is dropped.
 pub struct Server {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     log: Option<Receiver<String>>,
     folder: Arc<TempDir>,
 }
 
 impl Server {
-    /// A client for this user, with a valid token.
+    /// Returns a client for this user, with a valid token.
     pub fn client(&self, user: &str) -> Client {
         Client::new(self.address, user)
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills it at once, as a power cut would. Gives its log.
+    /// Kills the server at once, as a power failure would. Returns its log.
     pub fn kill(mut self) -> String {
         self.child.kill().unwrap();
         exit_code(&mut self.child);
@@ -210,8 +210,8 @@ impl Server {
             .unwrap_or_default()
     }
 
-    /// Lets no file that the server writes become longer than this, as a full disk would; `None`
-    /// lets all grow again.
+    /// Limits the size of files that the server writes, as a full disk would. `None` removes the
+    /// limit.
     pub fn limit_files(&self, length: Option<u64>) {
         let id = self.child.id().try_into().unwrap();
         let (mut soft, mut hard) = (0, 0);
@@ -225,10 +225,10 @@ impl Server {
         .unwrap();
     }
 
-    /// The process of the tool server of the tests that this server has started last.
+    /// Returns the process id of the test tool server that this server started last.
     pub fn tools(&self) -> Option<u32> {
-        // Each tool server writes down its server's id and its own: there may be no `/proc` that
-        // knows them.
+        // Each tool server writes its server's id and its own to a file, because `/proc` may show
+        // another PID namespace.
         let list = fs::read_to_string(self.folder.path().join(crate::witness::PROCESSES))
             .unwrap_or_default();
         let mut ids = list.lines().rev().filter_map(|line| line.split_once(' '));
@@ -236,30 +236,30 @@ impl Server {
             .map(|(_, tools)| tools.parse().unwrap())
     }
 
-    /// Stops the tool server of the tests in its tracks.
+    /// Freezes the test tool server.
     pub fn freeze_tools(&self) -> FrozenChild {
         let id = wait::value_blocking("the start of the tool server", || self.tools());
         assert!(signal(id, "STOP"));
         FrozenChild(id)
     }
 
-    /// Sends it a signal, such as `TERM`.
+    /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         assert!(signal(self.child.id(), name));
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the server has exited by itself.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Asks it to stop and waits until it has. Gives its exit code and its log.
+    /// Asks the server to stop and waits for its end. Returns its exit code and its log.
     pub fn terminate(self) -> (Option<i32>, String) {
         self.signal("TERM");
         self.ended()
     }
 
-    /// Waits until it has ended. Gives its exit code and its log.
+    /// Waits for the end of the server. Returns its exit code and its log.
     pub fn ended(mut self) -> (Option<i32>, String) {
         let code = exit_code(&mut self.child);
         (code, self.log())
@@ -268,13 +268,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking()
             && let Some(log) = self.log.take()
         {
-            // No second panic.
+            // A second panic would abort the test run.
             eprintln!(
                 "--- the server's log\n{}",
                 log.recv_timeout(wait::LIMIT).unwrap_or_default()
@@ -283,17 +283,17 @@ impl Drop for Server {
     }
 }
 
-/// A child process that was stopped in its tracks.
+/// A frozen child process.
 pub struct FrozenChild(u32);
 
 impl FrozenChild {
-    /// Ends it without its ever having gone on.
+    /// Kills the process while it is frozen.
     pub fn kill(self) {
         assert!(signal(self.0, "KILL"));
     }
 }
 
-/// Sends a process a signal; says whether there is such a process.
+/// Sends a signal to a process. Returns whether the process exists.
 pub fn signal(id: u32, name: &str) -> bool {
     Command::new("kill")
         .args([format!("-{name}"), id.to_string()])

@@ -1,4 +1,4 @@
-//! The tool server of the tests: what it did, and when it may go on.
+//! The tool server of the tests: its log, and the gate for its calls.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -10,25 +10,25 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::server::Home;
 
-/// The tool server's program.
+/// Program of the tool server.
 pub const TOOLS: &str = "witness-tools";
 
-/// The file in the server's working directory where each tool server writes `SERVER_ID OWN_ID`.
+/// File in the server's working directory to which each tool server appends `SERVER_ID OWN_ID`.
 pub const PROCESSES: &str = "witness.processes";
 
-/// Tools whose calls wait for the test. Kept beside the database.
+/// Tools whose calls wait for the test. Their log is next to the database.
 pub struct Witness {
     log: PathBuf,
     gate: Option<tokio::net::TcpListener>,
 }
 
 impl Witness {
-    /// Tools that answer at once.
+    /// Creates tools that answer at once.
     pub fn new(home: Home) -> (Self, Home) {
         Self::with(home, None)
     }
 
-    /// Tools that wait until the test lets them go.
+    /// Creates tools that wait for the test.
     pub fn gated(home: Home) -> (Self, Home) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         Self::with(home, Some(listener))
@@ -39,7 +39,9 @@ impl Witness {
         let address = gate.as_ref().map_or("-".to_owned(), |gate| {
             gate.local_addr().unwrap().to_string()
         });
-        let servers = json!([{ "name": "witness", "command": crate::program(TOOLS), "args": [&log, address] }]);
+        let servers = json!([{
+            "name": "witness", "command": crate::program(TOOLS), "args": [&log, address],
+        }]);
         let gate = gate.map(|gate| {
             gate.set_nonblocking(true).unwrap();
             tokio::net::TcpListener::from_std(gate).unwrap()
@@ -50,20 +52,20 @@ impl Witness {
         )
     }
 
-    /// Waits until a tool is in the middle of a call.
+    /// Waits until a tool is within a call.
     pub async fn reached(&self) -> Held {
         let called = async {
             let (stream, _) = self.gate.as_ref().unwrap().accept().await.unwrap();
             let mut stream = BufReader::new(stream);
-            // What is unread when a socket is closed would reset the connection, and take our
-            // answer away.
+            // Unread data would reset the connection when the socket is closed, and lose the
+            // answer.
             stream.read_line(&mut String::new()).await.unwrap();
             Held(stream.into_inner().into_std().unwrap())
         };
         wait::within("a call of a tool", called).await
     }
 
-    /// What was done so far, without call ids and users.
+    /// Returns the log without call ids and users.
     pub fn log(&self) -> Vec<String> {
         self.lines()
             .iter()
@@ -71,7 +73,7 @@ impl Witness {
             .collect()
     }
 
-    /// What was done so far.
+    /// Returns the log.
     pub fn lines(&self) -> Vec<String> {
         read(&self.log)
     }
@@ -85,14 +87,14 @@ fn read(log: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A tool in the middle of a call.
+/// A tool within a call.
 pub struct Held(std::net::TcpStream);
 
 impl Held {
-    /// Lets it go on.
+    /// Lets the call continue.
     pub fn release(mut self) {
         self.0.set_nonblocking(false).unwrap();
-        // Its server may have died meanwhile.
+        // The tool server may have died.
         let _ = self.0.write_all(b"go\n");
     }
 }

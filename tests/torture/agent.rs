@@ -1,4 +1,5 @@
-//! What the agent says: the last message tells it what to do, and how badly.
+//! The agent of the campaign. The last message contains its plan: what to do, and which failures to
+//! show.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::evidence::Step;
 
-/// What a message can ask for. Its words stand behind the user's name and the message's number.
+/// Weighted plans of messages. A plan follows the user's name and the message's number.
 pub const PLANS: &[(u32, &str)] = &[
     (30, "say"),
     (16, "slow"),
@@ -34,18 +35,18 @@ pub const PLANS: &[(u32, &str)] = &[
     (3, UNSTORABLE),
 ];
 
-/// What the database refuses to store if the agent says it.
+/// The database rejects an answer that contains this word.
 pub const UNSTORABLE: &str = "unstorable";
 
-/// The agent, with what it said.
+/// The agent and the record of its answers.
 pub struct Agent {
     stub: StubAgent,
-    said: Arc<Mutex<Vec<Said>>>,
-    calm: Arc<AtomicBool>,
+    outputs: Arc<Mutex<Vec<Output>>>,
+    failures_disabled: Arc<AtomicBool>,
 }
 
-/// The text and the calls of one answer.
-struct Said {
+/// The number, text and calls of one answer.
+struct Output {
     number: usize,
     text: String,
     calls: Vec<(String, String)>,
@@ -53,73 +54,78 @@ struct Said {
 
 impl Agent {
     pub fn start(mut rng: Rng) -> Self {
-        let (said, calm) = (
+        let (outputs, failures_disabled) = (
             Arc::new(Mutex::new(Vec::new())),
             Arc::new(AtomicBool::new(false)),
         );
         let rng = Mutex::new(rng.fork());
-        let (record, is_calm) = (Arc::clone(&said), Arc::clone(&calm));
+        let (record, is_calm) = (Arc::clone(&outputs), Arc::clone(&failures_disabled));
         let stub = StubAgent::start(move |recorded| {
             let mut rng = rng.lock().unwrap().fork();
-            let (answer, said) = answer(recorded, &mut rng, is_calm.load(Ordering::Relaxed));
-            record.lock().unwrap().push(said);
+            let (answer, output) = answer(recorded, &mut rng, is_calm.load(Ordering::Relaxed));
+            record.lock().unwrap().push(output);
             answer
         });
-        Self { stub, said, calm }
+        Self {
+            stub,
+            outputs,
+            failures_disabled,
+        }
     }
 
     pub fn base_url(&self) -> String {
         self.stub.base_url()
     }
 
-    /// From now on it answers at once and well.
-    pub fn calm_down(&self) {
-        self.calm.store(true, Ordering::Relaxed);
+    /// From now on answers at once and without failures.
+    pub fn disable_failures(&self) {
+        self.failures_disabled.store(true, Ordering::Relaxed);
     }
 
-    /// What it was asked and said. A request that the stub's rules refuse is an error of ours.
+    /// Returns the requests and answers. A request that the stub's rules reject is an error of the
+    /// server.
     pub fn steps(&self) -> Result<Vec<Step>, String> {
         let requests = self.stub.requests();
         if let Some(refused) = requests.iter().find(|request| request.rejection.is_some()) {
             return Err(format!(
-                "the agent refused a request: {:?}",
+                "the agent rejected a request: {:?}",
                 refused.rejection
             ));
         }
-        let said = self.said.lock().unwrap();
-        Ok(said
+        let outputs = self.outputs.lock().unwrap();
+        Ok(outputs
             .iter()
-            .map(|said| step(said, &requests[said.number]))
+            .map(|output| step(output, &requests[output.number]))
             .collect())
     }
 }
 
-fn step(said: &Said, request: &Recorded) -> Step {
+fn step(output: &Output, request: &Recorded) -> Step {
     Step {
-        number: said.number,
+        number: output.number,
         messages: request.messages(),
-        text: said.text.clone(),
-        calls: said.calls.clone(),
+        text: output.text.clone(),
+        calls: output.calls.clone(),
     }
 }
 
-/// The plan of the last message, and how many steps of it are done.
+/// Returns the plan of the last message, its steps, and how many of them are done.
 fn plan(messages: &[Value]) -> (String, Vec<String>, usize) {
-    let asked = messages
+    let question = messages
         .iter()
         .rposition(|message| message["role"] == "user")
         .unwrap();
-    let text = messages[asked]["content"].as_str().unwrap_or_default();
+    let text = messages[question]["content"].as_str().unwrap_or_default();
     let mut words = text.split(' ').map(str::to_owned);
     let name = words.next().unwrap_or_default();
-    let done = messages[asked..]
+    let done = messages[question..]
         .iter()
         .filter(|message| message["role"] == "assistant")
         .count();
     (name, words.collect(), done)
 }
 
-fn answer(recorded: &Recorded, rng: &mut Rng, calm: bool) -> (Answer, Said) {
+fn answer(recorded: &Recorded, rng: &mut Rng, failures_disabled: bool) -> (Answer, Output) {
     let (name, words, done) = plan(&recorded.messages());
     let number = recorded.number;
     let word = words.get(done).map_or("say", String::as_str);
@@ -138,7 +144,7 @@ fn answer(recorded: &Recorded, rng: &mut Rng, calm: bool) -> (Answer, Said) {
         pieces.push(UNSTORABLE.to_owned());
     }
     let call = |tool: &&str| {
-        // Spaces and the order of members are kept as they are written.
+        // The arguments' spaces and member order must be preserved.
         let pause = rng.u64(0..150);
         (
             (*tool).to_owned(),
@@ -159,12 +165,15 @@ fn answer(recorded: &Recorded, rng: &mut Rng, calm: bool) -> (Answer, Said) {
         }),
         chunk::usage(7, length as u64),
     ]);
-    let said = Said {
+    let output = Output {
         number,
         text: pieces.concat(),
         calls,
     };
-    (delivered(word, Answer::chunks(chunks), rng, calm), said)
+    (
+        delivered(word, Answer::chunks(chunks), rng, failures_disabled),
+        output,
+    )
 }
 
 const WORDS: &[&str] = &[
@@ -181,9 +190,9 @@ const WORDS: &[&str] = &[
     "a\\b ",
 ];
 
-/// How the answer is given.
-fn delivered(word: &str, answer: Answer, rng: &mut Rng, calm: bool) -> Answer {
-    if calm {
+/// Applies the failure of a step to an answer.
+fn delivered(word: &str, answer: Answer, rng: &mut Rng, failures_disabled: bool) -> Answer {
+    if failures_disabled {
         return answer;
     }
     let half = rng.usize(200..900);

@@ -1,4 +1,4 @@
-//! One campaign: everything is started, loaded and struck; then healed, and judged.
+//! A campaign: start everything, apply load and faults, stop the faults, and check the evidence.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,51 +15,50 @@ use tokio::time::{sleep, timeout};
 use crate::agent::{Agent, UNSTORABLE};
 use crate::checker::{self, Violation};
 use crate::database::Database;
-use crate::evidence::{Evidence, Shown, runs};
+use crate::evidence::{Evidence, Shown, parse_runs};
 use crate::faults::{self, LEASE, Targets};
 use crate::fleet::Fleet;
 use crate::gateway::Gateway;
 use crate::load::{self, World, rng};
 use crate::report::{TERMINATE, Tally};
 
-/// How long a turn may run.
+/// Time limit of a turn.
 pub const TURN_LIMIT: Duration = Duration::from_secs(25);
 
-/// How long everything may take to come to its end once all is healed.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long all turns may take to end after the last fault.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// A file, which one server owns.
     Sqlite,
-    /// A PostgreSQL server, started for the campaign alone.
+    /// A PostgreSQL server that is started for the campaign.
     Postgres,
 }
 
-/// What a campaign is to be.
+/// The parameters of a campaign.
 pub struct Plan {
     pub seed: u64,
     pub time: Duration,
     pub database: Kind,
     pub replicas: usize,
-    /// Another build of the server.
+    /// Path of another build of the server.
     pub server: Option<PathBuf>,
 }
 
-/// What became of it.
+/// The result of a campaign.
 pub struct Outcome {
     pub tally: Arc<Tally>,
-    /// How long it took until all turns had ended, once all was healed and all callers had their
-    /// answers.
-    pub settled: Duration,
+    /// How long the last turn took to end after the last fault and the last answer.
+    pub drained: Duration,
     pub violations: Vec<Violation>,
     pub evidence: Evidence,
-    /// What each replica wrote.
+    /// Log of each replica.
     pub logs: Vec<String>,
 }
 
-/// Runs a campaign to its end.
+/// Runs a campaign.
 pub async fn run(plan: &Plan) -> Outcome {
     let agent = Agent::start(rng(plan.seed, "agent's answers"));
     let target = agent
@@ -95,7 +94,7 @@ pub async fn run(plan: &Plan) -> Outcome {
         .clone()
         .unwrap_or_else(|| program("chat-server-under-test"));
     let fleet = Arc::new(Fleet::start(homes, program).await);
-    database.refuse(UNSTORABLE).await.unwrap();
+    database.reject_answers(UNSTORABLE).await.unwrap();
 
     let (end, over) = watch::channel(false);
     let tally = Arc::new(Tally::default());
@@ -116,23 +115,23 @@ pub async fn run(plan: &Plan) -> Outcome {
 
     sleep(plan.time).await;
     end.send_replace(true);
-    agent.calm_down();
+    agent.disable_failures();
     strikes.await.unwrap();
     load.await.unwrap();
     let healed = Instant::now();
-    let mut complaints = Vec::from_iter(settled(&targets.database).await.err());
-    let settled = healed.elapsed();
-    let shown = noted(shown(&world).await, &mut complaints);
+    let mut complaints = Vec::from_iter(drained(&targets.database).await.err());
+    let drained = healed.elapsed();
+    let shown = or_complaint(shown(&world).await, &mut complaints);
     for replica in &fleet.replicas {
         replica.end().await;
     }
-    let steps = noted(agent.steps(), &mut complaints);
+    let steps = or_complaint(agent.steps(), &mut complaints);
     complaints.extend(fleet.faults());
     let evidence = Evidence {
-        history: world.record.take(),
+        history: world.recorder.take(),
         tables: targets.database.tables().await.unwrap(),
         shown,
-        runs: runs(&std::fs::read_to_string(&tool_log).unwrap_or_default()),
+        runs: parse_runs(&std::fs::read_to_string(&tool_log).unwrap_or_default()),
         steps,
         servers: complaints,
         hand_overs: tally.faults_of(TERMINATE),
@@ -141,15 +140,15 @@ pub async fn run(plan: &Plan) -> Outcome {
     let violations = checker::check(&evidence);
     Outcome {
         tally,
-        settled,
+        drained,
         violations,
         evidence,
         logs: fleet.logs(),
     }
 }
 
-/// What was found, or nothing and a complaint.
-fn noted<T>(found: Result<Vec<T>, String>, complaints: &mut Vec<String>) -> Vec<T> {
+/// Returns the result, or an empty list after recording the error.
+fn or_complaint<T>(found: Result<Vec<T>, String>, complaints: &mut Vec<String>) -> Vec<T> {
     found.unwrap_or_else(|complaint| {
         complaints.push(complaint);
         Vec::new()
@@ -188,7 +187,7 @@ fn count(evidence: &Evidence, tally: &Tally) {
     tally.add("steps of the agent", steps.len() as u64);
 }
 
-/// A folder, and limits that are short enough for all of them to be met.
+/// Returns a folder with limits that are short enough to be reached.
 fn home(gateway: &Gateway, log: &Path) -> Home {
     let tools = json!([{ "name": "witness", "command": program(TOOLS), "args": [log, "-"] }]);
     let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
@@ -212,15 +211,15 @@ fn home(gateway: &Gateway, log: &Path) -> Home {
         .set("CHAT_REPLY_TIMEOUT", "20s")
 }
 
-/// Waits until no turn runs or waits any more.
-async fn settled(database: &Database) -> Result<(), String> {
-    let begun = Instant::now();
+/// Waits until no turn is running or queued.
+async fn drained(database: &Database) -> Result<(), String> {
+    let started = Instant::now();
     loop {
         match database.open_turns().await {
             Ok(0) => return Ok(()),
-            other if begun.elapsed() > PATIENCE => {
+            other if started.elapsed() > TIMEOUT => {
                 return Err(format!(
-                    "{PATIENCE:?} after all was healed: {other:?} turns run or wait"
+                    "{TIMEOUT:?} after the last fault, {other:?} turns are running or queued"
                 ));
             }
             _ => sleep(Duration::from_millis(50)).await,
@@ -228,7 +227,7 @@ async fn settled(database: &Database) -> Result<(), String> {
     }
 }
 
-/// What the API shows to everybody.
+/// Returns everything that the API shows to the users.
 async fn shown(world: &Arc<World>) -> Result<Vec<Shown>, String> {
     let reading = async {
         let mut shown = Vec::new();
@@ -237,7 +236,7 @@ async fn shown(world: &Arc<World>) -> Result<Vec<Shown>, String> {
         }
         Ok(shown)
     };
-    timeout(PATIENCE, reading)
+    timeout(TIMEOUT, reading)
         .await
-        .unwrap_or_else(|_| Err(format!("reading everything took longer than {PATIENCE:?}")))
+        .unwrap_or_else(|_| Err(format!("reading everything took longer than {TIMEOUT:?}")))
 }

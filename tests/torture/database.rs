@@ -1,4 +1,4 @@
-//! The database: where it is, what it holds, and what can befall it.
+//! The database: its location, its rows, and its faults.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,21 +15,21 @@ use tokio::time::sleep;
 
 use crate::evidence::Tables;
 
-/// A database that servers work on.
+/// A database that servers use.
 pub enum Database {
     /// A file, which one server owns.
     Sqlite(SqliteConnectOptions),
-    /// A PostgreSQL server of its own.
+    /// A temporary PostgreSQL server.
     Postgres(PgConnectOptions, Arc<Mutex<Cluster>>),
 }
 
-/// The database's name in a cluster.
+/// Name of the database in the cluster.
 const NAME: &str = "chat";
 
-/// Who speaks for the servers there.
+/// Selects the backends of the servers.
 const BACKENDS: &str = "FROM pg_stat_activity WHERE datname = 'chat' AND pid <> pg_backend_pid()";
 
-/// How a column is told in JSON.
+/// How a column is converted to JSON.
 #[derive(Clone, Copy)]
 enum Kind {
     Id,
@@ -39,7 +39,7 @@ enum Kind {
 
 use Kind::{Id, Number, Text};
 
-/// The columns that matter, each with the name it has in the evidence.
+/// The relevant columns, with their names in the evidence.
 const CONVERSATIONS: &[(Kind, &str, &str)] = &[
     (Id, "id", "id"),
     (Text, "owner", "owner"),
@@ -106,7 +106,7 @@ impl Database {
         )
     }
 
-    /// A throw-away PostgreSQL; and its address for the servers.
+    /// Starts a temporary PostgreSQL. Returns it with its URL for the servers.
     pub fn postgres() -> Result<(Self, String), Box<dyn Error + Send + Sync>> {
         let cluster = Cluster::start(Options {
             settings: vec![("max_connections", "300".to_owned())],
@@ -124,12 +124,13 @@ impl Database {
         ))
     }
 
-    /// Makes the database refuse, each time, to store what the agent says with this mark.
-    pub async fn refuse(&self, mark: &str) -> sqlx::Result<()> {
+    /// Makes the database reject every answer of the agent that contains this mark.
+    pub async fn reject_answers(&self, mark: &str) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(options) => {
                 let trigger = format!(
-                    "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.role = 'assistant' AND instr(NEW.text, '{mark}') > 0 \
+                    "CREATE TRIGGER refuse BEFORE INSERT ON messages WHEN NEW.role = 'assistant' \
+                    AND instr(NEW.text, '{mark}') > 0 \
                      BEGIN SELECT RAISE(ABORT, 'the campaign refuses this value'); END"
                 );
                 sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
@@ -142,7 +143,8 @@ impl Database {
                     "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
                      $$ BEGIN RAISE EXCEPTION 'the campaign refuses this value'; END $$; \
                      CREATE TRIGGER refuse BEFORE INSERT ON messages FOR EACH ROW \
-                     WHEN (NEW.role = 'assistant' AND strpos(NEW.text, '{mark}') > 0) EXECUTE FUNCTION refuse()"
+                     WHEN (NEW.role = 'assistant' AND strpos(NEW.text, '{mark}') > 0) EXECUTE \
+                     FUNCTION refuse()"
                 );
                 sqlx::raw_sql(sqlx::AssertSqlSafe(trigger))
                     .execute(&mut options.connect().await?)
@@ -152,7 +154,7 @@ impl Database {
         }
     }
 
-    /// All rows of all tables.
+    /// Returns all rows of all tables.
     pub async fn tables(&self) -> sqlx::Result<Tables> {
         Ok(Tables {
             conversations: self.rows("conversations", CONVERSATIONS).await?,
@@ -162,7 +164,7 @@ impl Database {
         })
     }
 
-    /// How many turns run or wait.
+    /// Returns how many turns are running or queued.
     pub async fn open_turns(&self) -> sqlx::Result<i64> {
         let query = "SELECT COUNT(*) FROM turns WHERE ended_at IS NULL";
         match self {
@@ -223,8 +225,8 @@ impl Database {
         }
     }
 
-    /// Keeps everybody from writing for some time, as a slow disk or a back-up would.
-    pub async fn hold(&self, time: Duration) -> sqlx::Result<()> {
+    /// Blocks all writes for some time, as a slow disk or a backup would.
+    pub async fn block_writes(&self, time: Duration) -> sqlx::Result<()> {
         match self {
             Self::Sqlite(options) => {
                 let mut connection = options.connect().await?;
@@ -260,9 +262,9 @@ impl Database {
             .map(drop)
     }
 
-    /// Kills a process that speaks for a server, upon which PostgreSQL ends all of them and
-    /// recovers; or stops it in its tracks for some time, as a network that says nothing would.
-    pub async fn strike_backend(&self, pause: Option<Duration>) -> sqlx::Result<()> {
+    /// Kills a backend of a server, after which PostgreSQL ends all backends and recovers; or
+    /// freezes it for some time, like a network that loses packets.
+    pub async fn kill_or_freeze_backend(&self, pause: Option<Duration>) -> sqlx::Result<()> {
         let Self::Postgres(options, _) = self else {
             return Ok(());
         };
@@ -281,7 +283,7 @@ impl Database {
         Ok(())
     }
 
-    /// Stops the database, or kills it, and starts it again.
+    /// Stops or kills the database, and restarts it.
     pub async fn restart(
         &self,
         stop: Option<Mode>,
@@ -298,7 +300,7 @@ impl Database {
                 None => cluster.kill()?,
             }
             std::thread::sleep(away);
-            cluster.start_again()
+            cluster.restart()
         };
         tokio::task::spawn_blocking(restart).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! What is there when a campaign is over, from every side.
+//! The evidence of a campaign, from all sides.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,22 +8,22 @@ use uuid::Uuid;
 
 use crate::history::History;
 
-/// Everything that the checker judges by.
+/// Everything that the checker uses.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// What clients did and were told.
+    /// Requests of clients, and their answers.
     pub history: History,
-    /// What the tables hold.
+    /// Rows of the tables.
     pub tables: Tables,
-    /// What the API shows.
+    /// Contents shown by the API.
     pub shown: Vec<Shown>,
-    /// What the tool server ran, in order.
+    /// Runs of tools, in order.
     pub runs: Vec<Run>,
-    /// What the agent was asked and said.
+    /// Requests to the agent, and its answers.
     pub steps: Vec<Step>,
-    /// What servers did that they should not: ended by themselves, panicked, did not stop.
+    /// Faults of servers: unexpected exits, panics, failed shutdowns.
     pub servers: Vec<String>,
-    /// How often a server was asked to stop, and so may have handed turns over.
+    /// How many times servers were asked to stop, and may have handed turns over.
     pub hand_overs: u64,
 }
 
@@ -53,7 +53,7 @@ pub struct TurnRow {
     pub status: String,
     pub epoch: i64,
     pub attempt: i64,
-    /// How long it ran, in microseconds.
+    /// Running time in microseconds.
     pub ran_us: i64,
     pub cancel_requested: i64,
     pub retry_of: Option<Uuid>,
@@ -93,7 +93,7 @@ pub struct CallRow {
     pub unknown_cause: Option<String>,
 }
 
-/// A conversation as its owner is shown it.
+/// A conversation as the API shows it to its owner.
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub user: String,
@@ -108,12 +108,12 @@ pub struct Run {
     pub tool: String,
     pub call: Uuid,
     pub user: String,
-    /// Whether it came to its end.
+    /// Whether the run ended.
     pub ended: bool,
 }
 
-/// Reads the tool server's log.
-pub fn runs(log: &str) -> Vec<Run> {
+/// Parses the tool server's log.
+pub fn parse_runs(log: &str) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for line in log.lines() {
         let [what, tool, call, user] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -139,11 +139,11 @@ pub fn runs(log: &str) -> Vec<Run> {
     runs
 }
 
-/// A request to the agent, and what it said.
+/// A request to the agent, and its answer.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub number: usize,
-    /// The transcript, as it was sent.
+    /// The transcript in the request.
     pub messages: Vec<Value>,
     pub text: String,
     /// Tools and arguments.
@@ -171,7 +171,7 @@ impl Item<'_> {
 /// The tables as conversations, turns and items.
 pub struct Log<'a> {
     pub turns: HashMap<Uuid, &'a TurnRow>,
-    /// The turns of each conversation, by ordinal.
+    /// Turns of each conversation, by ordinal.
     pub conversations: BTreeMap<Uuid, Vec<&'a TurnRow>>,
     items: HashMap<Uuid, Vec<Item<'a>>>,
 }
@@ -207,20 +207,20 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// A turn's items, in order.
+    /// Returns the items of a turn, in order.
     pub fn items(&self, turn: Uuid) -> &[Item<'a>] {
         self.items.get(&turn).map_or(&[], Vec::as_slice)
     }
 
-    /// The text of the user's message of a turn.
-    pub fn asked(&self, turn: Uuid) -> Option<&'a str> {
+    /// Returns the text of a turn's user message.
+    pub fn question(&self, turn: Uuid) -> Option<&'a str> {
         self.items(turn).iter().find_map(|item| match item {
             Item::Message(row) if row.role == "user" => Some(row.text.as_str()),
             _ => None,
         })
     }
 
-    /// What a turn's assistant said, as replies and lists show it.
+    /// Returns a turn's answer as replies and lists show it.
     pub fn answer(&self, turn: Uuid) -> String {
         let texts = self.items(turn).iter().filter_map(|item| match item {
             Item::Message(row) if row.role == "assistant" && !row.text.is_empty() => {

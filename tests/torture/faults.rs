@@ -1,4 +1,4 @@
-//! What befalls the servers, their tools, the agent and the database: at random, from one seed.
+//! Random faults of servers, tools, agent and database, from one seed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::gateway::Gateway;
 use crate::load::{choose, rng};
 use crate::report::{KILL, TERMINATE, Tally};
 
-/// How long servers keep their turns when they fall silent. Pauses are shorter and longer.
+/// Lease of the servers. Some pauses are shorter, some longer.
 pub const LEASE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
-enum OfServer {
+enum ServerFault {
     Kill,
     Pause,
     LongPause,
@@ -29,13 +29,13 @@ enum OfServer {
 }
 
 #[derive(Clone, Copy)]
-enum OfAgent {
+enum AgentFault {
     Cut,
     Away,
 }
 
 #[derive(Clone, Copy)]
-enum OfDatabase {
+enum DatabaseFault {
     Hold,
     Cut,
     KillBackend,
@@ -45,7 +45,7 @@ enum OfDatabase {
     Kill,
 }
 
-/// All that can be struck.
+/// All targets of faults.
 pub struct Targets {
     pub fleet: Arc<Fleet>,
     pub gateway: Gateway,
@@ -53,22 +53,21 @@ pub struct Targets {
     pub tally: Arc<Tally>,
 }
 
-/// Strikes until the campaign is over. Each target has a lane of its own, so that faults meet. In
-/// the end everything is healed.
+/// Injects faults until the campaign is over. Each target has its own lane, so that faults overlap.
+/// Finally all faults are undone.
 pub async fn run(targets: Arc<Targets>, seed: u64, over: watch::Receiver<bool>) {
     let mut lanes = JoinSet::new();
     let replicas = targets.fleet.replicas.len() as u64;
     for (number, replica) in targets.fleet.replicas.iter().enumerate() {
         let (targets, replica) = (Arc::clone(&targets), Arc::clone(replica));
-        let strike = move |rng| server(Arc::clone(&targets), Arc::clone(&replica), rng);
-        // The more there are, the less often each is struck: some work is to be done between the
-        // strikes.
+        let inject = move |rng| server(Arc::clone(&targets), Arc::clone(&replica), rng);
+        // With more replicas each one fails less often, so that some work is done between faults.
         let pauses = 100..1_000 * replicas;
         lanes.spawn(lane(
             over.clone(),
             rng(seed, &format!("server {number}")),
             pauses,
-            strike,
+            inject,
         ));
     }
     let of_agent = Arc::clone(&targets);
@@ -89,69 +88,69 @@ pub async fn run(targets: Arc<Targets>, seed: u64, over: watch::Receiver<bool>) 
     }
 }
 
-/// Strikes, each after a pause of so many milliseconds.
+/// Injects faults, each after a random pause in milliseconds.
 async fn lane<F: Future<Output = ()>>(
     mut over: watch::Receiver<bool>,
     mut rng: Rng,
     pauses: std::ops::Range<u64>,
-    strike: impl Fn(Rng) -> F,
+    inject: impl Fn(Rng) -> F,
 ) {
     while !pause(&mut over, Duration::from_millis(rng.u64(pauses.clone()))).await {
-        strike(rng.fork()).await;
+        inject(rng.fork()).await;
     }
 }
 
-/// Waits; says whether the campaign was over before.
+/// Waits. Returns whether the campaign ended first.
 pub async fn pause(over: &mut watch::Receiver<bool>, time: Duration) -> bool {
     timeout(time, over.wait_for(|over| *over)).await.is_ok()
 }
 
 async fn server(targets: Arc<Targets>, replica: Arc<Replica>, mut rng: Rng) {
     let strikes = [
-        (60, OfServer::Kill),
-        (12, OfServer::Pause),
-        (6, OfServer::LongPause),
-        (10, OfServer::Terminate),
-        (8, OfServer::KillTools),
-        (3, OfServer::FreezeTools),
+        (60, ServerFault::Kill),
+        (12, ServerFault::Pause),
+        (6, ServerFault::LongPause),
+        (10, ServerFault::Terminate),
+        (8, ServerFault::KillTools),
+        (3, ServerFault::FreezeTools),
     ];
-    let strike = choose(&mut rng, &strikes);
+    let inject = choose(&mut rng, &strikes);
     let mut moment = |range| Duration::from_millis(rng.u64(range));
-    match strike {
-        OfServer::Kill => {
+    match inject {
+        ServerFault::Kill => {
             targets.tally.fault(KILL);
             replica.kill(moment(0..300)).await;
         }
-        OfServer::Pause => {
+        ServerFault::Pause => {
             targets.tally.fault("server paused, shorter than its lease");
             replica.pause(moment(50..1_200)).await;
         }
-        OfServer::LongPause => {
+        ServerFault::LongPause => {
             targets.tally.fault("server paused, longer than its lease");
             replica.pause(LEASE + moment(300..2_500)).await;
         }
-        OfServer::Terminate => {
+        ServerFault::Terminate => {
             targets.tally.fault(TERMINATE);
             replica.terminate(moment(0..200)).await;
         }
-        OfServer::KillTools => {
+        ServerFault::KillTools => {
             targets.tally.fault("tool server killed (-9)");
-            replica.strike_tools(None).await;
+            replica.kill_or_freeze_tools(None).await;
         }
-        OfServer::FreezeTools => {
+        ServerFault::FreezeTools => {
             targets.tally.fault("tool server paused");
-            replica.strike_tools(Some(moment(100..1_500))).await;
+            replica.kill_or_freeze_tools(Some(moment(100..1_500))).await;
         }
     }
 }
 
 async fn agent(targets: Arc<Targets>, mut rng: Rng) {
-    match choose(&mut rng, &[(3, OfAgent::Cut), (2, OfAgent::Away)]) {
-        OfAgent::Cut => {
+    match choose(&mut rng, &[(3, AgentFault::Cut), (2, AgentFault::Away)]) {
+        AgentFault::Cut => {
             targets.tally.fault("agent: all connections cut");
             targets.gateway.cut();
         }
-        OfAgent::Away => {
+        AgentFault::Away => {
             targets.tally.fault("agent: away");
             targets.gateway.refuse(true);
             sleep(Duration::from_millis(rng.u64(100..1_500))).await;
@@ -161,44 +160,42 @@ async fn agent(targets: Arc<Targets>, mut rng: Rng) {
 }
 
 async fn database(targets: Arc<Targets>, mut rng: Rng) {
-    let strikes: &[(u32, OfDatabase)] = match targets.database {
-        Database::Sqlite(_) => &[(1, OfDatabase::Hold)],
+    let strikes: &[(u32, DatabaseFault)] = match targets.database {
+        Database::Sqlite(_) => &[(1, DatabaseFault::Hold)],
         Database::Postgres(..) => &[
-            (3, OfDatabase::Hold),
-            (3, OfDatabase::Cut),
-            (3, OfDatabase::KillBackend),
-            (3, OfDatabase::FreezeBackend),
-            (2, OfDatabase::Restart),
-            (2, OfDatabase::Crash),
-            (1, OfDatabase::Kill),
+            (3, DatabaseFault::Hold),
+            (3, DatabaseFault::Cut),
+            (3, DatabaseFault::KillBackend),
+            (3, DatabaseFault::FreezeBackend),
+            (2, DatabaseFault::Restart),
+            (2, DatabaseFault::Crash),
+            (1, DatabaseFault::Kill),
         ],
     };
-    let strike = choose(&mut rng, strikes);
+    let inject = choose(&mut rng, strikes);
     let mut moment = |range| Duration::from_millis(rng.u64(range));
-    // Where the strike itself meets a database that is away, it is away all the more.
-    match strike {
-        OfDatabase::Hold => {
-            targets
-                .tally
-                .fault("database: nobody can write for a while");
-            let _ = targets.database.hold(moment(100..3_000)).await;
+    // An error means that the database is unavailable, which is the purpose.
+    match inject {
+        DatabaseFault::Hold => {
+            targets.tally.fault("database: writes blocked");
+            let _ = targets.database.block_writes(moment(100..3_000)).await;
         }
-        OfDatabase::Cut => {
+        DatabaseFault::Cut => {
             targets.tally.fault("database: all connections cut");
             let _ = targets.database.cut().await;
         }
-        OfDatabase::KillBackend => {
+        DatabaseFault::KillBackend => {
             targets.tally.fault("database: a backend killed (-9)");
-            let _ = targets.database.strike_backend(None).await;
+            let _ = targets.database.kill_or_freeze_backend(None).await;
         }
-        OfDatabase::FreezeBackend => {
+        DatabaseFault::FreezeBackend => {
             targets.tally.fault("database: a backend paused");
             let _ = targets
                 .database
-                .strike_backend(Some(moment(300..7_000)))
+                .kill_or_freeze_backend(Some(moment(300..7_000)))
                 .await;
         }
-        OfDatabase::Restart => {
+        DatabaseFault::Restart => {
             targets.tally.fault("database: restarted (fast)");
             targets
                 .database
@@ -206,7 +203,7 @@ async fn database(targets: Arc<Targets>, mut rng: Rng) {
                 .await
                 .unwrap();
         }
-        OfDatabase::Crash => {
+        DatabaseFault::Crash => {
             targets.tally.fault("database: restarted (immediate)");
             targets
                 .database
@@ -214,10 +211,8 @@ async fn database(targets: Arc<Targets>, mut rng: Rng) {
                 .await
                 .unwrap();
         }
-        OfDatabase::Kill => {
-            targets
-                .tally
-                .fault("database: killed (-9) and started again");
+        DatabaseFault::Kill => {
+            targets.tally.fault("database: killed (-9) and restarted");
             targets
                 .database
                 .restart(None, moment(0..1_000))

@@ -1,4 +1,4 @@
-//! The server processes: replicas of one server behind a list of addresses.
+//! The server processes: replicas, and the list of their addresses.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use fastrand::Rng;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// How long a server may take to start, and to stop when it was asked to, whatever else happens.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// How long a server may take to start or to stop, despite other faults.
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// All replicas.
 pub struct Fleet {
@@ -41,9 +41,9 @@ impl Fleet {
         Self { replicas }
     }
 
-    /// Where a replica listens that is not known to be away.
+    /// Returns the address of a replica that is not known to be down.
     pub async fn any(&self, rng: &mut Rng) -> SocketAddr {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let known: Vec<SocketAddr> = self
                 .replicas
@@ -53,12 +53,12 @@ impl Fleet {
             if let Some(address) = rng.choice(known) {
                 return address;
             }
-            assert!(begun.elapsed() < 4 * PATIENCE, "no server comes back");
+            assert!(started.elapsed() < 4 * TIMEOUT, "no server is available");
             sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// What servers did that they should not.
+    /// Returns the faults of the servers.
     pub fn faults(&self) -> Vec<String> {
         self.replicas
             .iter()
@@ -66,16 +66,16 @@ impl Fleet {
             .collect()
     }
 
-    /// The logs of all that ran, by replica.
+    /// Returns the logs of all servers, by replica.
     pub fn logs(&self) -> Vec<String> {
         self.replicas
             .iter()
-            .map(|replica| replica.logs.lock().unwrap().join("\n--- the next\n"))
+            .map(|replica| replica.logs.lock().unwrap().join("\n--- next server\n"))
             .collect()
     }
 }
 
-/// One place where a server runs, is stopped, and is started again.
+/// A replica, whose server is stopped and restarted.
 pub struct Replica {
     number: usize,
     home: Home,
@@ -87,20 +87,20 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Kills the server, as a power cut would, and starts another after `away`.
+    /// Kills the server, and starts another after `away`.
     pub async fn kill(&self, away: Duration) {
         let mut server = self.server.lock().await;
         self.down();
         if let Some(mut server) = server.take() {
             let ended = server.has_ended();
             let log = tokio::task::spawn_blocking(|| server.kill()).await.unwrap();
-            self.over(log, ended.then_some("ended by itself"));
+            self.over(log, ended.then_some("exited by itself"));
         }
         sleep(away).await;
         self.start(&mut server).await;
     }
 
-    /// Asks the server to stop, waits until it has, and starts another.
+    /// Asks the server to stop, waits for its end, and starts another.
     pub async fn terminate(&self, away: Duration) {
         let mut server = self.server.lock().await;
         self.stop(&mut server).await;
@@ -108,7 +108,7 @@ impl Replica {
         self.start(&mut server).await;
     }
 
-    /// Stops the server in its tracks for some time.
+    /// Freezes the server for some time.
     pub async fn pause(&self, pause: Duration) {
         let mut server = self.server.lock().await;
         let Some(running) = server.as_mut() else {
@@ -119,20 +119,20 @@ impl Replica {
         running.signal("CONT");
     }
 
-    /// Kills the tool server, or stops it in its tracks for some time.
-    pub async fn strike_tools(&self, pause: Option<Duration>) {
+    /// Kills the tool server, or freezes it for some time.
+    pub async fn kill_or_freeze_tools(&self, pause: Option<Duration>) {
         let Some(tools) = self.server.lock().await.as_ref().and_then(Server::tools) else {
             return;
         };
         signal(tools, if pause.is_some() { "STOP" } else { "KILL" });
         if let Some(pause) = pause {
             sleep(pause).await;
-            // It may have ended with its server.
+            // The tool server may have ended with its server.
             signal(tools, "CONT");
         }
     }
 
-    /// Asks the server to stop for good.
+    /// Stops the server at the end of the campaign.
     pub async fn end(&self) {
         self.stop(&mut *self.server.lock().await).await;
     }
@@ -144,11 +144,11 @@ impl Replica {
         };
         let ended = server.has_ended();
         server.signal("TERM");
-        let begun = Instant::now();
+        let started = Instant::now();
         while !server.has_ended() {
-            if begun.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 let log = tokio::task::spawn_blocking(|| server.kill()).await.unwrap();
-                return self.over(log, Some("did not stop when it was asked to"));
+                return self.over(log, Some("did not stop when asked to"));
             }
             sleep(Duration::from_millis(5)).await;
         }
@@ -156,15 +156,15 @@ impl Replica {
             .await
             .unwrap();
         let fault = if ended {
-            Some("ended by itself")
+            Some("exited by itself")
         } else {
-            (code.is_none()).then_some("died when it was asked to stop")
+            (code.is_none()).then_some("was killed when asked to stop")
         };
         self.over(log, fault);
     }
 
     async fn start(&self, server: &mut Option<Server>) {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let (home, program) = (self.home.clone(), self.program.clone());
             match tokio::task::spawn_blocking(move || home.try_start(&program))
@@ -176,12 +176,12 @@ impl Replica {
                     *server = Some(started);
                     return;
                 }
-                Err(said) if begun.elapsed() > PATIENCE => {
-                    self.over(said, Some("does not start"));
+                Err(log_text) if started.elapsed() > TIMEOUT => {
+                    self.over(log_text, Some("did not start"));
                     return;
                 }
-                // A database that is away, say.
-                Err(said) => self.over(said, None),
+                // For example, the database is unavailable.
+                Err(log_text) => self.over(log_text, None),
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -191,7 +191,7 @@ impl Replica {
         *self.address.lock().unwrap() = None;
     }
 
-    /// Keeps the log of a server that is no more.
+    /// Keeps the log of an ended server.
     fn over(&self, log: String, fault: Option<&str>) {
         let mut faults = self.faults.lock().unwrap();
         let end = log
@@ -205,7 +205,7 @@ impl Replica {
             .join("\n      ");
         faults.extend(fault.map(|fault| {
             format!(
-                "server {} {fault}; its last words:\n      {end}",
+                "server {} {fault}; its last log lines:\n      {end}",
                 self.number
             )
         }));

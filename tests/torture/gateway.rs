@@ -1,4 +1,4 @@
-//! What stands between the servers and the agent: connections through it can be cut and refused.
+//! A TCP proxy between the servers and the agent, whose connections can be cut and refused.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A running gateway. Ends when dropped.
+/// A running gateway. Dropping it ends it.
 pub struct Gateway {
     address: SocketAddr,
     refuses: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ impl Gateway {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// From now on connections are closed as soon as they are made, or not any more.
+    /// Starts or stops closing new connections at once.
     pub fn refuse(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::Relaxed);
         if refuses {
@@ -74,7 +74,7 @@ async fn serve(
                 return;
             };
             tokio::select! {
-                // Whoever went away is nobody's fault.
+                // A client may disconnect at any time.
                 _ = copy_bidirectional(&mut inner, &mut outer) => {}
                 _ = cut.changed() => {}
             }

@@ -1,4 +1,4 @@
-//! What clients did and what they were told.
+//! The requests of clients, and their answers.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use chat_tests::client::Frame;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Time since the campaign began.
+/// Time since the start of the campaign.
 pub type Moment = Duration;
 
-/// All that clients did, each entry noted when it is over.
+/// All requests. Each is recorded when it has ended.
 #[derive(Debug, Default)]
 pub struct History {
     pub messages: Vec<Message>,
@@ -18,25 +18,25 @@ pub struct History {
     pub cancels: Vec<Cancel>,
     pub reads: Vec<Read>,
     pub intrusions: Vec<Intrusion>,
-    /// What was acknowledged and could not be read.
+    /// Acknowledged data that could not be read.
     pub lost: Vec<String>,
-    /// Requests that were not answered within their limit.
+    /// Requests that were not answered in time.
     pub unanswered: Vec<String>,
-    /// Answers that say that the server made a mistake.
+    /// Answers with an internal server error.
     pub mistakes: Vec<String>,
 }
 
-/// A message that was sent, perhaps several times; or a wish to have one retried.
+/// A message that was sent once or several times, or a request to retry a turn.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub user: String,
-    /// Unique, but that a retried turn has the text of the first.
+    /// Unique, except that a retried turn has the text of the first.
     pub text: String,
-    /// Where to; a new conversation if `None`.
+    /// The conversation. `None` creates one.
     pub conversation: Option<Uuid>,
     pub key: Option<String>,
     pub retry_of: Option<Uuid>,
-    /// Whether it is to be refused if a turn runs.
+    /// Whether the message is to be rejected if a turn runs.
     pub rejects: bool,
     pub attempts: Vec<Attempt>,
 }
@@ -44,35 +44,35 @@ pub struct Message {
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    pub begun: Moment,
+    pub started: Moment,
     /// When its outcome was known.
     pub known: Moment,
     pub outcome: Outcome,
 }
 
-/// What a client knows of a request.
+/// The outcome of a request as its client knows it.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The whole reply.
     Replied(Reply),
-    /// The message is stored: a stream was opened, or the turn failed.
-    Begun {
+    /// The message is stored: a stream started, or the turn failed.
+    Started {
         conversation: Uuid,
         turn: Uuid,
         code: Option<String>,
     },
-    /// It is not.
+    /// The message is not stored.
     Refused { status: u16, code: String },
-    /// It may be.
+    /// The message may be stored.
     Unknown { why: String },
 }
 
 impl Outcome {
-    /// The turn that it names as begun by the request.
+    /// Returns the conversation and turn that the request started.
     pub fn turn(&self) -> Option<(Uuid, Uuid)> {
         match self {
             Self::Replied(reply) => Some((reply.conversation, reply.turn)),
-            Self::Begun {
+            Self::Started {
                 conversation, turn, ..
             } => Some((*conversation, *turn)),
             Self::Refused { .. } | Self::Unknown { .. } => None,
@@ -80,7 +80,7 @@ impl Outcome {
     }
 }
 
-/// A reply that was not a stream.
+/// A reply that is not a stream.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub conversation: Uuid,
@@ -92,29 +92,29 @@ pub struct Reply {
     pub messages: Vec<Value>,
 }
 
-/// A turn's stream, read from the start, over one connection after another.
+/// A turn's stream from its start, over several connections.
 #[derive(Clone, Debug)]
 pub struct Watch {
     pub user: String,
     pub turn: Uuid,
-    /// What came over each connection.
+    /// The events of each connection.
     pub connections: Vec<Vec<Frame>>,
-    /// Whether the end was told.
+    /// Whether the end was received.
     pub ended: bool,
-    /// Refusals to go on, each as status and code.
+    /// Rejected attempts to resume, as status and code.
     pub refusals: Vec<(u16, String)>,
 }
 
-/// A wish to cancel that was heard.
+/// An acknowledged cancellation.
 #[derive(Clone, Debug)]
 pub struct Cancel {
     pub user: String,
     pub turn: Uuid,
-    /// How the turn stood.
+    /// The status of the turn at that time.
     pub observed: String,
 }
 
-/// A page of messages that was read while the campaign ran.
+/// A page of messages that was read during the campaign.
 #[derive(Clone, Debug)]
 pub struct Read {
     pub user: String,
@@ -122,7 +122,7 @@ pub struct Read {
     pub messages: Vec<Value>,
 }
 
-/// An attempt to get at what is another's.
+/// An attempt to access data of another user.
 #[derive(Clone, Debug)]
 pub struct Intrusion {
     pub user: String,
@@ -131,13 +131,13 @@ pub struct Intrusion {
     pub body: String,
 }
 
-/// The history while it is written.
-pub struct Record {
+/// Records the history.
+pub struct Recorder {
     start: Instant,
     history: Mutex<History>,
 }
 
-impl Record {
+impl Recorder {
     pub fn new() -> Self {
         Self {
             start: Instant::now(),
@@ -149,11 +149,11 @@ impl Record {
         self.start.elapsed()
     }
 
-    pub fn note(&self, change: impl FnOnce(&mut History)) {
+    pub fn update(&self, change: impl FnOnce(&mut History)) {
         change(&mut self.history.lock().unwrap());
     }
 
-    /// What was noted; nothing is left.
+    /// Takes the history and leaves an empty one.
     pub fn take(&self) -> History {
         std::mem::take(&mut self.history.lock().unwrap())
     }

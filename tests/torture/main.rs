@@ -1,8 +1,8 @@
 //! The fault campaign: `cargo xtask torture`. See docs/TORTURE.md.
 //!
-//! Reading order: `campaign` (what happens when), `load` (what clients do), `faults` (what is done
-//! to servers, tools, agent and database), `history` and `evidence` (what is known afterwards),
-//! `checker` (what must hold), `report`.
+//! Reading order: `campaign` (the sequence of events), `load` (clients), `faults` (faults of
+//! servers, tools, agent and database), `history` and `evidence` (the evidence), `checker` (the
+//! properties), `report`.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -33,29 +33,28 @@ use tokio::signal::unix::{SignalKind, signal};
 use campaign::{Kind, Outcome, Plan};
 use checker::Property;
 
-/// Loads servers, strikes them, and checks what clients were told against what is stored.
+/// Loads servers, injects faults, and compares the answers that clients got with the stored rows.
 #[derive(Parser)]
 struct Arguments {
-    /// How long, without the time that healing and checking take.
+    /// Duration in minutes, without recovery and checks.
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
-    /// Which database.
+    /// The database.
     #[arg(long, value_enum, default_value = "sqlite")]
     database: Kind,
-    /// How many servers work on it: 3 by default, and one on SQLite.
+    /// Number of servers: 3 by default, and 1 on SQLite.
     #[arg(long)]
     replicas: Option<usize>,
-    /// Where chance begins. Chosen by the clock if it is not given.
+    /// Random seed. Default: chosen by the clock.
     #[arg(long)]
     seed: Option<u64>,
-    /// Another build of the server.
+    /// Path of another build of the server.
     #[arg(long)]
     server: Option<PathBuf>,
-    /// Properties of which one must be violated, for else the campaign notices nothing: it fails if
-    /// none is.
+    /// Properties of which one must be violated. The campaign fails if none is.
     #[arg(long, value_delimiter = ',')]
     expect: Vec<Property>,
-    /// Where to leave the servers' logs and the evidence.
+    /// Folder for the servers' logs and the evidence.
     #[arg(long)]
     keep: Option<PathBuf>,
 }
@@ -84,7 +83,7 @@ fn main() -> ExitCode {
             _ = terminate.recv() => None,
         }
     });
-    // All that was started ends with what holds it.
+    // Dropping the campaign ends everything that it started.
     runtime.shutdown_timeout(Duration::from_secs(20));
     match good {
         Some(true) => ExitCode::SUCCESS,
@@ -93,7 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is as it should be.
+/// Returns whether the result is as expected.
 async fn torture(arguments: &Arguments) -> bool {
     let seed = arguments
         .seed
@@ -107,7 +106,7 @@ async fn torture(arguments: &Arguments) -> bool {
         "torture: {database:?}, {replicas} replica(s), {} minute(s), seed {seed}",
         arguments.minutes
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     let plan = Plan {
         seed,
         time: Duration::from_secs_f64(arguments.minutes * 60.0),
@@ -117,13 +116,13 @@ async fn torture(arguments: &Arguments) -> bool {
     };
     let outcome = campaign::run(&plan).await;
     println!(
-        "{}\nall turns had ended {:.1?} after all was healed\n",
+        "{}\nall turns had ended {:.1?} after the last fault\n",
         outcome.tally.table(),
-        outcome.settled
+        outcome.drained
     );
     println!(
         "found, in {:.0?} altogether\n{}",
-        begun.elapsed(),
+        started.elapsed(),
         report::found(&outcome.violations)
     );
     if let Some(folder) = &arguments.keep {
@@ -135,13 +134,13 @@ async fn torture(arguments: &Arguments) -> bool {
         if violated {
             "VIOLATED"
         } else {
-            "nothing was violated"
+            "no property was violated"
         }
     );
     if arguments.expect.is_empty() {
-        if !outcome.tally.says_something() {
+        if !outcome.tally.is_meaningful() {
             println!(
-                "so little was done that this says NOTHING: give it more time, or a machine that is less busy"
+                "too little was done for a result: use more time, or a machine with less load"
             );
             return false;
         }
@@ -154,15 +153,15 @@ async fn torture(arguments: &Arguments) -> bool {
     println!(
         "{}",
         if noticed {
-            "as was expected of a server that has a guard taken out"
+            "as expected for a server without a guard"
         } else {
-            "a missing guard was NOT NOTICED"
+            "the missing guard was NOT DETECTED"
         }
     );
     noticed
 }
 
-/// Leaves behind what somebody needs who looks for a cause.
+/// Writes the logs and the evidence, for the search for a cause.
 fn keep(folder: &Path, outcome: &Outcome) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     for (number, log) in outcome.logs.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What was done, and what was found.
+//! The tables of a campaign's actions and findings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,16 +7,16 @@ use std::sync::Mutex;
 use crate::checker::{Property, Violation};
 use crate::history::Outcome;
 
-/// How many violations of one property are told in full.
-const TOLD: usize = 3;
+/// How many violations of one property are shown in full.
+const MAX_SHOWN: usize = 3;
 
-/// The fault that matters most.
+/// The most important fault.
 pub const KILL: &str = "server killed (-9)";
 
-/// The fault upon which a server hands its turns over.
+/// The fault after which a server hands its turns over.
 pub const TERMINATE: &str = "server asked to stop (TERM)";
 
-/// Counts what is done.
+/// Counts actions.
 #[derive(Default)]
 pub struct Tally(Mutex<Counts>);
 
@@ -32,8 +32,8 @@ impl Tally {
     pub fn request(&self, kind: &'static str, outcome: &Outcome) {
         let outcome = match outcome {
             Outcome::Replied(reply) => format!("answered: {}", reply.status),
-            Outcome::Begun { code: None, .. } => "begun".to_owned(),
-            Outcome::Begun {
+            Outcome::Started { code: None, .. } => "begun".to_owned(),
+            Outcome::Started {
                 code: Some(code), ..
             } => format!("failed: {code}"),
             Outcome::Refused { code, .. } => format!("refused: {code}"),
@@ -71,7 +71,7 @@ impl Tally {
         *self.0.lock().unwrap().faults.entry(kind).or_default() += 1;
     }
 
-    /// How often this befell.
+    /// Returns how often a fault was injected.
     pub fn faults_of(&self, what: &'static str) -> u64 {
         self.0
             .lock()
@@ -90,8 +90,8 @@ impl Tally {
         *self.0.lock().unwrap().other.entry(what).or_default() += number;
     }
 
-    /// Whether so much was done that it says something.
-    pub fn says_something(&self) -> bool {
+    /// Whether enough was done for a meaningful result.
+    pub fn is_meaningful(&self) -> bool {
         let counts = self.0.lock().unwrap();
         let answered = counts
             .requests
@@ -102,7 +102,7 @@ impl Tally {
             && counts.faults.get(KILL).is_some_and(|kills| *kills > 0)
     }
 
-    /// The table of what was done.
+    /// Returns the table of actions.
     pub fn table(&self) -> String {
         let counts = self.0.lock().unwrap().clone();
         let mut table = String::new();
@@ -131,7 +131,7 @@ impl Tally {
     }
 }
 
-/// The table of what was found.
+/// Returns the table of findings.
 pub fn found(violations: &[Violation]) -> String {
     let mut table = String::new();
     for property in Property::ALL {
@@ -150,7 +150,7 @@ pub fn found(violations: &[Violation]) -> String {
             property.code(),
             property.sentence()
         );
-        for violation in of.iter().take(TOLD) {
+        for violation in of.iter().take(MAX_SHOWN) {
             let _ = writeln!(table, "    - {}", violation.evidence);
         }
     }

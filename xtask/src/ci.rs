@@ -1,17 +1,17 @@
-//! Everything that must hold before a change is taken.
+//! The checks of CI.
 
 use crate::steps::{Failed, Step};
 use crate::{page, test, tidy, torture};
 
-/// How long the fault campaign takes on each database, and its seed.
+/// Duration of the fault campaign on each database, and its seed.
 const MINUTES: &str = "1";
 const SEED: &str = "1";
 const LONG_MINUTES: &str = "5";
-/// How long the campaign may take to notice that a guard is missing.
+/// Time in which the campaign must detect a missing guard.
 const SABOTAGE_MINUTES: &str = "2";
 
-/// Runs all parts, the cheap ones first. With `--long`, the fault campaigns are longer, and show
-/// that they notice a missing guard.
+/// Runs all parts, the cheap ones first. With `--long`, the fault campaigns run longer, and each
+/// guard is removed once to show that the campaign detects it.
 pub fn run(words: &[&str]) -> Result<(), Failed> {
     match words {
         [] => all(false),
@@ -50,7 +50,7 @@ fn lint() -> Result<(), Failed> {
         "warnings",
     ];
     Step::cargo("lints", &lints).run()?;
-    // The server without its demo is what others build upon.
+    // Other programs build on the server without the demo.
     Step::cargo(
         "lints without features",
         &[
@@ -84,7 +84,7 @@ fn docs() -> Result<(), Failed> {
 fn campaign(long: bool) -> Result<(), Failed> {
     for database in ["sqlite", "postgres"] {
         let campaign = ["--database", database, "--minutes"];
-        // The short campaign is the same each time; a long one has a new seed each time.
+        // The short campaign uses a fixed seed, a long one a random seed.
         let length: &[&str] = if long {
             &[LONG_MINUTES]
         } else {

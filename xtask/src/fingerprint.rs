@@ -1,18 +1,18 @@
-//! A fingerprint of files, to see whether something must be built again.
+//! Fingerprints of files, to decide whether something must be rebuilt.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 use std::{fs, io};
 
-/// A fingerprint of the names and contents of all files below a folder, except those whose path in
-/// it starts with one of `left_out`. A folder that does not exist has no files.
+/// Computes a fingerprint of the names and contents of all files below a folder, except those whose
+/// relative path starts with one of `excluded`. A folder that does not exist has no files.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn of_folder(folder: &Path, left_out: &[&str]) -> io::Result<u64> {
+pub fn of_folder(folder: &Path, excluded: &[&str]) -> io::Result<u64> {
     let mut hasher = DefaultHasher::new();
     if folder.is_dir() {
-        add(folder, "", left_out, &mut hasher)?;
+        add(folder, "", excluded, &mut hasher)?;
     }
     Ok(hasher.finish())
 }
@@ -20,18 +20,18 @@ pub fn of_folder(folder: &Path, left_out: &[&str]) -> io::Result<u64> {
 fn add(
     folder: &Path,
     prefix: &str,
-    left_out: &[&str],
+    excluded: &[&str],
     hasher: &mut DefaultHasher,
 ) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if left_out.contains(&name.as_str()) {
+        if excluded.contains(&name.as_str()) {
             continue;
         }
         if entry.file_type()?.is_dir() {
-            add(&entry.path(), &format!("{name}/"), left_out, hasher)?;
+            add(&entry.path(), &format!("{name}/"), excluded, hasher)?;
         } else {
             let content = fs::read(entry.path())?;
             hasher.write(name.as_bytes());

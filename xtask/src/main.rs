@@ -20,32 +20,40 @@ The project's commands.
 
 Usage: cargo xtask <command>
 
-  ci [--long]          everything that must hold before a change is taken: format, lints, docs, tidiness, all tests, and
-                       a minute of the fault campaign on each database; with --long, longer ones, and proof that they notice
-                       a missing guard
+  ci [--long]          run everything that CI runs: format, lints, docs, tidiness, all tests, and a
+                       minute of the fault campaign on each database; with --long, longer
+                       campaigns, which also show that they detect missing guards
   ci lint|docs|test|campaign [--long]
-                       one part of it
-  test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
-                       or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
+                       run one part of it
+  test [filter]        run all tests of the workspace, including doc tests and tests with real
+                       processes; start a PostgreSQL for them, or use the server in
+                       CHAT_TEST_POSTGRES_URL (a superuser's URL of any database)
   test [--pgbouncer PATH] [--nginx PATH] [--haproxy PATH] [filter]
-                       the tests with these programs too
-  torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
-                       and --sabotage epoch|idempotency|write-before-run|refusals on a server that has that guard taken out
-  tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
-  serve [args]         builds the chat page if there is Node.js, then the program, and runs it
-  ui                   builds the chat page
-  ui test [filter]     the tests of the chat page alone
-  ui engines           what depends on the engine, in Chromium, Firefox (firefox-esr) and WebKitGTK (webkit2gtk-driver, xvfb)
-  screenshots          makes the pictures of README.md and docs/ui.md again
-  dist                 makes what is shipped: target/dist/chat-server, with the page in it
-  docs                 writes docs/errors.md, docs/configuration.md, docs/openapi.json and the page's types from the code
-  bench store [args]   measures the store (the numbers of docs/PERFORMANCE.md)
-  bench postgres       measures the store on a PostgreSQL of its own beside transactions written by hand
+                       also run the tests with these programs
+  torture [args]       run the fault campaign of docs/TORTURE.md: --minutes N
+                       --database sqlite|postgres --replicas R --seed S, and
+                       --sabotage epoch|idempotency|write-before-run|refusals for a server
+                       without that guard
+  tidy                 check the rules that no compiler checks: layers, manifests, file lengths,
+                       leftovers, set phrases
+  serve [args]         build the chat page if Node.js is installed, then the program, and run it
+  ui                   build the chat page
+  ui test [filter]     run the tests of the chat page
+  ui engines           run the tests that depend on the browser engine, in Chromium, Firefox
+                       (firefox-esr) and WebKitGTK (webkit2gtk-driver, xvfb)
+  screenshots          recreate the pictures of README.md and docs/ui.md
+  dist                 build the release: target/dist/chat-server with the page
+  docs                 generate docs/errors.md, docs/configuration.md, docs/openapi.json and the
+                       page's types from the code
+  bench store [args]   measure the store (the figures of docs/PERFORMANCE.md)
+  bench postgres       measure the store on a temporary PostgreSQL, compared with hand-written
+                       transactions
   bench inflight [args]
-                       measures thousands of turns that wait at once, and how soon the agent hears of a message: --turns N
-                       --database sqlite|postgres; fails if a goal of docs/PERFORMANCE.md is missed
-  bench replicas       measures how soon one server hears of what happens at another
-  bench page           measures the chat page in a browser (the numbers of docs/PERFORMANCE.md)
+                       measure thousands of waiting turns, and the time until the agent receives
+                       a message: --turns N --database sqlite|postgres; fail if a goal of
+                       docs/PERFORMANCE.md is missed
+  bench replicas       measure the delay between two servers
+  bench page           measure the chat page in a browser (the figures of docs/PERFORMANCE.md)
   help                 this text
 ";
 
@@ -112,7 +120,7 @@ fn bench(package: &str, bench: &str, rest: &[&str]) -> Result<(), Failed> {
     Step::cargo("measure", &arguments).run()
 }
 
-/// On a PostgreSQL of its own, which waits for the disk at each commit.
+/// Measures the store on a temporary PostgreSQL that flushes each commit to disk.
 fn bench_postgres(rest: &[&str]) -> Result<(), Failed> {
     let failed = |error: chat_test_postgres::Error| Failed(error.to_string());
     install_if_missing().map_err(failed)?;

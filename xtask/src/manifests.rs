@@ -1,4 +1,4 @@
-//! The rules of the workspace's manifests: who may use whom, and what each inherits.
+//! Rules for the manifests of the workspace: allowed dependencies and inherited fields.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use crate::steps::{Failed, output};
 
-/// Each package of ours, and those of ours that it may use. All arrows point at the domain; only
-/// the server sees more than one adapter. Tests may use more: see [`FOR_TESTS`].
-const ARROWS: &[(&str, &[&str])] = &[
+/// Each package of the workspace, and the packages of the workspace that it may use. All arrows
+/// point to the domain; only the server uses several adapters. Tests may use more: see
+/// [`TEST_DEPENDENCIES`].
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("chat-domain", &[]),
     ("chat-migrations", &[]),
     ("chat-protocol", &["chat-domain"]),
@@ -34,23 +35,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("chat-test-postgres", &[]),
     ("chat-test-support", &["chat-domain"]),
     (
-        OUTSIDE_TESTS,
+        INTEGRATION_TESTS,
         &["chat-server", "chat-test-postgres", "chat-test-support"],
     ),
     ("xtask", &["chat-test-postgres"]),
 ];
 
-/// What the tests of any package may use: the domain's fakes, a database, and the stubs that are
-/// shared.
-const FOR_TESTS: &[&str] = &["chat-domain", "chat-test-postgres", "chat-test-support"];
+/// Packages that the tests of every package may use: the domain's fakes, a database, and shared
+/// test doubles.
+const TEST_DEPENDENCIES: &[&str] = &["chat-domain", "chat-test-postgres", "chat-test-support"];
 
-/// The demo's tests speak to its task list as the server does: through the adapter for MCP.
-const FOR_TESTS_OF: &[(&str, &str)] = &[("chat-demo", "chat-tools-mcp")];
+/// The demo's tests reach its task list over MCP, as the server does.
+const EXTRA_TEST_DEPENDENCIES: &[(&str, &str)] = &[("chat-demo", "chat-tools-mcp")];
 
-/// The package of tests from outside may use what it tests and what it needs to look inside.
-const OUTSIDE_TESTS: &str = "chat-tests";
+/// The package of tests from outside, which may use everything that it tests.
+const INTEGRATION_TESTS: &str = "chat-tests";
 
-/// Technologies, and the packages that each stays in; then those that may use it in their tests.
+/// Technologies, the packages that may use each, and those that may use it in tests.
 const CONFINED: &[(&str, &[&str], &[&str])] = &[
     ("sea-orm", &["chat-store-seaorm", "chat-migrations"], &[]),
     (
@@ -60,20 +61,20 @@ const CONFINED: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "sqlx",
-        &["chat-demo", "chat-store-seaorm", OUTSIDE_TESTS],
+        &["chat-demo", "chat-store-seaorm", INTEGRATION_TESTS],
         &[],
     ),
     ("actix-web", &["chat-server", "chat-test-support"], &[]),
     ("rmcp", &["chat-tools-mcp", "chat-demo"], &[]),
     (
         "reqwest",
-        &["chat-agent-http", OUTSIDE_TESTS],
+        &["chat-agent-http", INTEGRATION_TESTS],
         &["chat-server", "chat-test-support"],
     ),
 ];
 
-/// All that the domain may use from outside: no format, no transport, no database.
-const DOMAIN_USES: &[&str] = &[
+/// External dependencies of the domain: no format, no transport, no database.
+const DOMAIN_DEPENDENCIES: &[&str] = &[
     "async-trait",
     "futures-util",
     "mockall",
@@ -83,10 +84,10 @@ const DOMAIN_USES: &[&str] = &[
     "uuid",
 ];
 
-/// What every package takes from the workspace.
+/// Fields that every package inherits from the workspace.
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
 
-/// A package as its manifest describes it.
+/// A package according to its manifest.
 pub struct Package {
     name: String,
     manifest: PathBuf,
@@ -95,10 +96,10 @@ pub struct Package {
 
 struct Use {
     name: String,
-    in_tests_only: bool,
+    is_dev_dependency: bool,
 }
 
-/// The packages of the workspace.
+/// Returns the packages of the workspace.
 pub fn packages() -> Result<Vec<Package>, Failed> {
     let json = output(
         "cargo",
@@ -135,14 +136,14 @@ pub fn packages() -> Result<Vec<Package>, Failed> {
                 .iter()
                 .map(|used| Use {
                     name: text(used, "name"),
-                    in_tests_only: text(used, "kind") == "dev",
+                    is_dev_dependency: text(used, "kind") == "dev",
                 })
                 .collect(),
         })
         .collect())
 }
 
-/// What breaks the rules.
+/// Returns the violations of the rules.
 pub fn faults(packages: &[Package]) -> Result<Vec<String>, Failed> {
     let mut faults = Vec::new();
     for package in packages {
@@ -160,38 +161,39 @@ pub fn faults(packages: &[Package]) -> Result<Vec<String>, Failed> {
 
 fn layer_faults(package: &Package) -> Vec<String> {
     let name = package.name.as_str();
-    let Some((_, arrows)) = ARROWS.iter().find(|(ours, _)| *ours == name) else {
+    let Some((_, arrows)) = ALLOWED_DEPENDENCIES.iter().find(|(ours, _)| *ours == name) else {
         return vec![format!(
-            "{name}: a new package needs its arrows: add it to xtask/src/manifests.rs"
+            "{name}: new package without allowed dependencies; add it to xtask/src/manifests.rs"
         )];
     };
     let mut faults = Vec::new();
     for used in &package.uses {
         let other = used.name.as_str();
-        let ours = ARROWS.iter().any(|(ours, _)| *ours == other);
-        let free = used.in_tests_only
-            && (name == OUTSIDE_TESTS
-                || FOR_TESTS.contains(&other)
-                || FOR_TESTS_OF.contains(&(name, other)));
+        let ours = ALLOWED_DEPENDENCIES.iter().any(|(ours, _)| *ours == other);
+        let free = used.is_dev_dependency
+            && (name == INTEGRATION_TESTS
+                || TEST_DEPENDENCIES.contains(&other)
+                || EXTRA_TEST_DEPENDENCIES.contains(&(name, other)));
         if ours && !free && !arrows.contains(&other) {
             faults.push(format!(
-                "{name}: must not use {other}: the arrows of the architecture point another way"
+                "{name}: must not use {other}: docs/ARCHITECTURE.md does not allow this dependency"
             ));
         }
         if let Some((_, homes, in_tests)) = CONFINED
             .iter()
             .find(|(technology, ..)| *technology == other)
             && !homes.contains(&name)
-            && !(used.in_tests_only && in_tests.contains(&name))
+            && !(used.is_dev_dependency && in_tests.contains(&name))
         {
             faults.push(format!(
-                "{name}: must not use {other}: it stays in {}",
+                "{name}: must not use {other}: only these packages may: {}",
                 homes.join(", ")
             ));
         }
-        if name == "chat-domain" && !used.in_tests_only && !DOMAIN_USES.contains(&other) {
+        if name == "chat-domain" && !used.is_dev_dependency && !DOMAIN_DEPENDENCIES.contains(&other)
+        {
             faults.push(format!(
-                "{name}: must not use {other}: the domain knows no technology"
+                "{name}: must not use {other}: the domain does not depend on technologies"
             ));
         }
     }
@@ -218,17 +220,17 @@ fn manifest_faults(text: &str) -> Vec<String> {
             "lints" => inherits_lints |= from_workspace,
             section if section.ends_with("dependencies") && !from_workspace => {
                 faults.push(format!(
-                    "`{line}`: versions are named in the workspace's manifest alone"
+                    "`{line}`: versions belong in the workspace's manifest"
                 ));
             }
             _ => {}
         }
     }
     if !inherits_lints {
-        faults.push("has no `[lints] workspace = true`".to_owned());
+        faults.push("lacks `[lints] workspace = true`".to_owned());
     }
     for field in INHERITED.iter().filter(|field| !inherited.contains(field)) {
-        faults.push(format!("has no `{field}.workspace = true`"));
+        faults.push(format!("lacks `{field}.workspace = true`"));
     }
     faults
 }
@@ -240,9 +242,9 @@ mod tests {
     fn package(name: &str, uses: &[(&str, bool)]) -> Package {
         let uses = uses
             .iter()
-            .map(|(name, in_tests_only)| Use {
+            .map(|(name, is_dev_dependency)| Use {
                 name: (*name).to_owned(),
-                in_tests_only: *in_tests_only,
+                is_dev_dependency: *is_dev_dependency,
             })
             .collect();
         Package {
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn adapters_do_not_know_each_other() {
+    fn adapters_must_not_use_each_other() {
         assert_eq!(
             layer_faults(&package(
                 "chat-agent-http",
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn technologies_stay_at_home() {
+    fn technologies_are_confined() {
         assert_eq!(
             layer_faults(&package("chat-server", &[("sea-orm", false)])).len(),
             1
@@ -319,15 +321,18 @@ mod tests {
     }
 
     #[test]
-    fn packages_that_nobody_placed_are_noticed() {
+    fn unknown_packages_are_reported() {
         assert_eq!(layer_faults(&package("chat-new", &[])).len(), 1);
     }
 
     #[test]
-    fn manifests_inherit() {
-        let good = "[package]\nname = \"x\"\nversion.workspace = true\nedition.workspace = true\nrust-version.workspace = true\n\
-                    license.workspace = true\npublish.workspace = true\n\n[dependencies]\nserde.workspace = true\n\
-                    tokio = { workspace = true, features = [\"rt\"] }\n\n[lints]\nworkspace = true\n";
+    fn manifests_must_inherit() {
+        let good = "[package]\nname = \"x\"\nversion.workspace = true\nedition.workspace = \
+        true\nrust-version.workspace = true\n\
+                    license.workspace = true\npublish.workspace = true\n\
+                    \n[dependencies]\nserde.workspace = true\n\
+                    tokio = { workspace = true, features = [\"rt\"] }\n\n[lints]\nworkspace = \
+                    true\n";
         assert_eq!(manifest_faults(good), [""; 0]);
         assert_eq!(
             manifest_faults(&good.replace("license.workspace = true", "license = \"MIT\"")).len(),

@@ -1,4 +1,4 @@
-//! The chat page: an npm project in `crates/chat-web/ui`, built and tested from here.
+//! The chat page: an npm project in `crates/chat-web/ui`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::fingerprint;
 use crate::steps::{self, Failed, Step, output, root};
 
-/// The oldest Node.js that the page's tools run on: major and minor version.
-const OLDEST_NODE: (u32, u32) = (20, 19);
+/// Minimum Node.js version for the page's tools: major and minor.
+const MIN_NODE_VERSION: (u32, u32) = (20, 19);
 
-/// Where a Chromium may be.
+/// Names of Chromium programs.
 const CHROMIUMS: &[&str] = &[
     "/usr/bin/chromium",
     "/usr/bin/chromium-browser",
@@ -17,40 +17,40 @@ const CHROMIUMS: &[&str] = &[
     "/usr/bin/google-chrome-stable",
 ];
 
-/// The parts of the page's folder that the built page does not depend on.
+/// Parts of the page's folder on which the built page does not depend.
 const NOT_SOURCES: &[&str] = &["dist", "e2e", "example", "node_modules"];
 
 fn folder() -> PathBuf {
     root().join("crates/chat-web/ui")
 }
 
-/// Whether there is a Node.js that is new enough; else what is missing.
+/// Checks that Node.js and npm are installed. The error says what is missing.
 fn node() -> Result<(), Failed> {
     let missing = |what: &str| {
         Failed(format!(
             "{what}; the chat page needs Node.js {}.{} or later, with npm",
-            OLDEST_NODE.0, OLDEST_NODE.1
+            MIN_NODE_VERSION.0, MIN_NODE_VERSION.1
         ))
     };
-    let version = output("node", &["--version"]).map_err(|_| missing("there is no `node`"))?;
+    let version = output("node", &["--version"]).map_err(|_| missing("`node` is not installed"))?;
     let version = String::from_utf8_lossy(&version).trim().to_owned();
     let mut numbers = version
         .trim_start_matches('v')
         .split('.')
         .map_while(|number| number.parse::<u32>().ok());
-    if (numbers.next(), numbers.next()) < (Some(OLDEST_NODE.0), Some(OLDEST_NODE.1)) {
+    if (numbers.next(), numbers.next()) < (Some(MIN_NODE_VERSION.0), Some(MIN_NODE_VERSION.1)) {
         return Err(missing(&format!("`node` is {version}")));
     }
     output("npm", &["--version"])
         .map(drop)
-        .map_err(|_| missing("there is no `npm`"))
+        .map_err(|_| missing("`npm` is not installed"))
 }
 
 fn npm(name: &'static str, arguments: &[&str]) -> Step {
     Step::program(name, "npm", arguments, &folder())
 }
 
-/// Installs what the lock file names, unless it is there.
+/// Installs the locked dependencies unless they are installed.
 fn install() -> Result<(), Failed> {
     node()?;
     let lock = folder().join("package-lock.json");
@@ -64,8 +64,8 @@ fn install() -> Result<(), Failed> {
     std::fs::write(&mark, wanted).map_err(|error| Failed(format!("{}: {error}", mark.display())))
 }
 
-/// Builds the page, unless the built page is that of the files as they are now: a page that is
-/// written again makes cargo build the server again.
+/// Builds the page unless the built page is up to date. Cargo would rebuild the server after an
+/// unnecessary build of the page.
 pub fn build() -> Result<(), Failed> {
     install()?;
     let mark = folder().join("node_modules/.built");
@@ -100,38 +100,37 @@ pub fn check() -> Result<(), Failed> {
     npm("check the page's code", &["run", "--silent", "check"]).run()
 }
 
-/// All tests of the page: those of its logic, and those in a real browser against the program in
-/// `target/debug`.
+/// Runs all tests of the page: unit tests, and browser tests of the program in `target/debug`.
 pub fn test(filter: &[&str]) -> Result<(), Failed> {
     let mut words = vec!["run", "--silent", "test", "--"];
     words.extend(filter);
     if filter.is_empty() {
-        npm("tests of the page's logic", &words).run()?;
+        npm("unit tests of the page", &words).run()?;
     }
-    browser("tests in a browser", "*.test.ts", "debug", filter)
+    browser("browser tests", "*.test.ts", "debug", filter)
 }
 
-/// The tests of what depends on the engine of a browser: Chromium, Firefox and WebKitGTK, all of
+/// Runs the tests that depend on the browser engine, in Chromium, Firefox and WebKitGTK, all of
 /// which must be installed.
 pub fn engines() -> Result<(), Failed> {
     program("debug")?;
     in_all_engines()
 }
 
-/// Runs them against the program in `target/debug`.
+/// Runs these tests with the program in `target/debug`.
 fn in_all_engines() -> Result<(), Failed> {
-    browser("tests in all engines", "engines.ts", "debug", &[])
+    browser("browser tests in all engines", "engines.ts", "debug", &[])
 }
 
-/// The programs that the tests of all engines need beside Chromium: what each is, and its name.
+/// Programs for the tests of all engines besides Chromium: a description and the name.
 const ENGINES: [(&str, &str); 3] = [
     ("Firefox", "firefox-esr"),
     ("WebKitGTK's driver", "WebKitWebDriver"),
     ("Xvfb", "Xvfb"),
 ];
 
-/// Runs the tests of [`engines`] against the program in `target/debug`, where their browsers are
-/// installed; elsewhere says that they were not run, and why.
+/// Runs the tests of [`engines`] with the program in `target/debug` if their browsers are
+/// installed. Otherwise prints why they are skipped.
 pub fn engines_if_installed() -> Result<(), Failed> {
     let missing: Vec<&str> = ENGINES
         .iter()
@@ -142,16 +141,16 @@ pub fn engines_if_installed() -> Result<(), Failed> {
         return in_all_engines();
     }
     eprintln!(
-        "not run: the tests in all engines (cargo xtask ui engines); missing: {}",
+        "skipped: browser tests in all engines (cargo xtask ui engines); missing: {}",
         missing.join(", ")
     );
     Ok(())
 }
 
-/// Builds the program with the page as it is now, into this folder of `target`.
+/// Builds the program with the current page into this folder of `target`.
 pub fn program(profile: &str) -> Result<(), Failed> {
     build()?;
-    // Cargo's name for what it puts into `debug`.
+    // Cargo's name of the profile that is built into `debug`.
     let profile = if profile == "debug" { "dev" } else { profile };
     Step::cargo(
         "build the program",
@@ -167,13 +166,13 @@ pub fn program(profile: &str) -> Result<(), Failed> {
     .run()
 }
 
-/// Makes the pictures of README.md and docs/ui.md again.
+/// Recreates the pictures of README.md and docs/ui.md.
 pub fn screenshots() -> Result<(), Failed> {
     program("debug")?;
     browser("take pictures", "screenshots.ts", "debug", &[])
 }
 
-/// Measures how fast the page is.
+/// Measures the page.
 pub fn bench() -> Result<(), Failed> {
     program("release")?;
     browser("measure the page", "bench.ts", "release", &[])
@@ -192,7 +191,7 @@ fn browser(name: &'static str, files: &str, profile: &str, filter: &[&str]) -> R
         .run()
 }
 
-/// The browser for the tests. Root on Debian gets it from Debian.
+/// Returns the browser for the tests. Installs it if this process is root on Debian.
 fn chromium() -> Result<String, Failed> {
     if let Some(named) = std::env::var_os("CHROMIUM") {
         return Ok(named.to_string_lossy().into_owned());
@@ -213,11 +212,15 @@ fn chromium() -> Result<String, Failed> {
         }
     }
     installed().ok_or_else(|| {
-        Failed("there is no Chromium for the tests in a browser; on Debian: apt-get install chromium. Or name one in CHROMIUM".to_owned())
+        Failed(
+            "Chromium is not installed; on Debian: apt-get install chromium. Or set CHROMIUM to \
+            its path"
+                .to_owned(),
+        )
     })
 }
 
-/// Builds the page if there is Node.js, then the program, and runs it.
+/// Builds the page if Node.js is installed, then builds and runs the program.
 pub fn serve(arguments: &[&str]) -> Result<(), Failed> {
     match node() {
         Ok(()) => build()?,
@@ -225,13 +228,13 @@ pub fn serve(arguments: &[&str]) -> Result<(), Failed> {
     }
     let mut words = vec!["run", "--release", "--package", "chat-server", "--"];
     words.extend(arguments);
-    // The database is where the server is started.
+    // The program runs in the current folder, where its database is.
     Step::cargo("serve", &words).here()?.run()
 }
 
-/// Makes what is shipped: `target/dist/chat-server`, with the page in it.
+/// Builds the release: `target/dist/chat-server` with the page.
 pub fn dist() -> Result<(), Failed> {
-    // An older page is not what is shipped.
+    // The release must contain the current page.
     program("release")?;
     let (made, shipped) = (
         root().join("target/release/chat-server"),
@@ -245,6 +248,6 @@ pub fn dist() -> Result<(), Failed> {
         .status();
     match version {
         Ok(status) if status.success() => Ok(()),
-        _ => Err(Failed("the program that was made does not run".to_owned())),
+        _ => Err(Failed("the built program does not run".to_owned())),
     }
 }

@@ -1,4 +1,4 @@
-//! Commands that run one after another, each shown with its time.
+//! Commands that are shown with their time.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-/// A command of ours failed, and how.
+/// A failed command, with the reason.
 #[derive(Debug)]
 pub struct Failed(pub String);
 
-/// One command.
+/// A command.
 pub struct Step {
     name: &'static str,
     command: Command,
 }
 
 impl Step {
-    /// A call of cargo, in the workspace's folder.
+    /// Creates a call of cargo in the workspace's folder.
     pub fn cargo(name: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new(cargo());
         command.args(arguments).current_dir(root());
         Self { name, command }
     }
 
-    /// A call of another program, in a folder.
+    /// Creates a call of another program in a folder.
     pub fn program(
         name: &'static str,
         program: impl AsRef<OsStr>,
@@ -37,11 +37,11 @@ impl Step {
         Self { name, command }
     }
 
-    /// In the folder that we were started in.
+    /// Uses the current folder.
     pub fn here(mut self) -> Result<Self, Failed> {
         let here = std::env::current_dir().map_err(|error| {
             Failed(format!(
-                "{}: there is no working folder: {error}",
+                "{}: the current folder does not exist: {error}",
                 self.name
             ))
         })?;
@@ -49,19 +49,19 @@ impl Step {
         Ok(self)
     }
 
-    /// With this variable set.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Runs it, with its output shown.
+    /// Runs the command and shows its output.
     pub fn run(mut self) -> Result<(), Failed> {
         self.command.stdout(Stdio::inherit());
         self.output().map(drop)
     }
 
-    /// Runs it, with its errors shown; gives what it writes.
+    /// Runs the command and returns its output. Its errors are shown.
     pub fn output(mut self) -> Result<Vec<u8>, Failed> {
         let name = self.name;
         eprintln!("\n=== {name}");
@@ -85,7 +85,7 @@ impl Step {
     }
 }
 
-/// Builds all programs of the workspace; says where they are.
+/// Builds all programs of the workspace and returns their paths.
 pub fn programs() -> Result<Vec<PathBuf>, Failed> {
     let arguments = [
         "build",
@@ -100,7 +100,7 @@ pub fn programs() -> Result<Vec<PathBuf>, Failed> {
     ))
 }
 
-/// The programs that cargo says it has built.
+/// Returns the programs in cargo's messages.
 pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
     let messages = String::from_utf8_lossy(messages);
     let message = |line: &str| serde_json::from_str::<Value>(line).ok();
@@ -111,7 +111,7 @@ pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What a command writes.
+/// Runs a command and returns its output.
 pub fn output(program: &str, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
     let program = if program == "cargo" {
         cargo()
@@ -134,7 +134,7 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<Vec<u8>, Failed> {
     }
 }
 
-/// The cargo that runs us.
+/// Returns the cargo that runs this program.
 fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

@@ -7,32 +7,32 @@ use chat_test_postgres::{Cluster, Options, PGBOUNCER_VARIABLE, URL_VARIABLE, ins
 use crate::page;
 use crate::steps::{self, Failed, Step, output};
 
-/// Programs that are not on every machine: some tests run only with one that is named. An option,
-/// which is also what those tests have in their names, and the variable that they find it in.
+/// Programs that some tests need and few machines have. Each has an option, which is part of those
+/// tests' names, and the variable that passes its path.
 const PROGRAMS: [(&str, &str); 3] = [
     ("pgbouncer", PGBOUNCER_VARIABLE),
     ("nginx", "CHAT_TEST_NGINX"),
     ("haproxy", "CHAT_TEST_HAPROXY"),
 ];
 
-/// Runs all tests, those of the page included, or those that a filter names.
+/// Runs all tests including those of the page, or those that match a filter.
 pub fn all(words: &[&str]) -> Result<(), Failed> {
     rust(words)?;
-    if named(words)?.1.is_empty() {
+    if program_paths(words)?.1.is_empty() {
         page::test(&[])
     } else {
         Ok(())
     }
 }
 
-/// Runs all tests of the workspace's crates, or those that a filter names.
+/// Runs all tests of the workspace's crates, or those that match a filter.
 pub fn rust(words: &[&str]) -> Result<(), Failed> {
-    let (programs, filter) = named(words)?;
-    // The programs hold the page, and some tests open it.
+    let (programs, filter) = program_paths(words)?;
+    // The programs contain the page, and some tests open it.
     if filter.is_empty() {
         page::build()?;
     }
-    // Tests with real processes start the programs from the target folder.
+    // Tests with real processes start the programs in the target folder.
     steps::programs()?;
     let postgres = Postgres::start()?;
     let workspace = ["--workspace", "--all-features"];
@@ -56,9 +56,7 @@ pub fn rust(words: &[&str]) -> Result<(), Failed> {
     let mut skipped = Vec::new();
     for (name, _) in PROGRAMS {
         if programs.iter().all(|program| program.name != name) {
-            eprintln!(
-                "not run: the tests with {name}; `cargo xtask test --{name} PATH` runs them with that program"
-            );
+            eprintln!("skipped: tests with {name}; `cargo xtask test --{name} PATH` runs them");
             skipped.extend(["--skip", name]);
         }
     }
@@ -74,44 +72,46 @@ pub fn rust(words: &[&str]) -> Result<(), Failed> {
         )?;
     } else {
         eprintln!(
-            "cargo-nextest is not installed; `cargo test` runs the same tests, more slowly. To install it: cargo install --locked cargo-nextest"
+            "cargo-nextest is not installed; using `cargo test`, which is slower. To install it: \
+             cargo install --locked cargo-nextest"
         );
         run("tests", with(&["test"], &behind_dashes))?;
     }
     Ok(())
 }
 
-/// The PostgreSQL that the tests share.
+/// The PostgreSQL server that tests share.
 struct Postgres {
     url: String,
-    /// Where it is our own, it goes with this value.
+    /// A temporary cluster, which is dropped with this value.
     _cluster: Option<Cluster>,
 }
 
 impl Postgres {
-    /// The one that the environment names, else a new one.
+    /// Uses the server that the environment names, or starts one.
     fn start() -> Result<Self, Failed> {
         let failed = |error: chat_test_postgres::Error| Failed(error.to_string());
-        // Tests that stop their database start one of their own, whatever the others share.
+        // Tests that stop their database start their own cluster, even if the others share a
+        // server.
         install_if_missing().map_err(failed)?;
         if let Some(url) = std::env::var(URL_VARIABLE)
             .ok()
             .filter(|url| !url.is_empty())
         {
-            eprintln!("PostgreSQL: the server of {URL_VARIABLE}");
+            eprintln!("PostgreSQL: server from {URL_VARIABLE}");
             return Ok(Self {
                 url,
                 _cluster: None,
             });
         }
-        // Many tests run at once, each with a pool of connections or several.
+        // Many tests run concurrently, each with one or several connection pools.
         let options = Options {
             settings: vec![("max_connections", "500".to_owned())],
             ..Options::default()
         };
         let cluster = Cluster::start(options).map_err(failed)?;
         eprintln!(
-            "PostgreSQL: a throw-away cluster in {}",
+            "PostgreSQL: temporary cluster in {}",
             cluster.folder().display()
         );
         Ok(Self {
@@ -121,16 +121,18 @@ impl Postgres {
     }
 }
 
-/// One of [`PROGRAMS`] that is named.
-struct Named {
+/// One of [`PROGRAMS`] whose path is given.
+struct ProgramPath {
     name: &'static str,
     variable: &'static str,
-    /// The whole path: tests start it from other folders.
+    /// Absolute, because tests start it in other folders.
     path: PathBuf,
 }
 
-/// The programs that are named at the beginning, and what comes behind them.
-fn named<'a>(mut words: &'a [&'a str]) -> Result<(Vec<Named>, &'a [&'a str]), Failed> {
+/// Parses the leading options. Returns them and the remaining words.
+fn program_paths<'a>(
+    mut words: &'a [&'a str],
+) -> Result<(Vec<ProgramPath>, &'a [&'a str]), Failed> {
     let mut programs = Vec::new();
     while let [option, rest @ ..] = words
         && let Some((name, variable)) = PROGRAMS
@@ -138,13 +140,11 @@ fn named<'a>(mut words: &'a [&'a str]) -> Result<(Vec<Named>, &'a [&'a str]), Fa
             .find(|(name, _)| option.strip_prefix("--") == Some(name))
     {
         let [path, rest @ ..] = rest else {
-            return Err(Failed(format!(
-                "{option}: the path of the program is missing"
-            )));
+            return Err(Failed(format!("{option}: path of the program missing")));
         };
         let path = std::fs::canonicalize(path)
             .map_err(|error| Failed(format!("{option} {path}: {error}")))?;
-        programs.push(Named {
+        programs.push(ProgramPath {
             name,
             variable,
             path,

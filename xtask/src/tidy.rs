@@ -1,4 +1,4 @@
-//! The rules no compiler holds.
+//! Rules that no compiler checks.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use crate::import_cycles;
 use crate::manifests;
 use crate::steps::{Failed, output, root};
 
-/// The longest a source file may be.
+/// Most lines of a source file.
 const MAX_LINES: usize = 750;
 
-/// Longer files, each with the reason why it is one thing.
-const LONG: &[(&str, &str)] = &[(
+/// Longer files, each with the reason why it is not split.
+const LONG_FILES: &[(&str, &str)] = &[(
     "crates/chat-domain/src/testing/store_contract.rs",
-    "the contract of one port, case after case",
+    "the contract suite of one port",
 )];
 
-/// Marks of unfinished work, in pieces so that this file has none.
+/// Marks of unfinished work, split so that this file contains none.
 const LEFTOVERS: &[&str] = &[
     concat!("FIX", "ME"),
     concat!("TO", "DO:"),
@@ -25,8 +25,7 @@ const LEFTOVERS: &[&str] = &[
     concat!(">>>>", ">>> "),
 ];
 
-/// Phrases that plain technical English has other words for, each with one, in pieces so that this
-/// file has none.
+/// Set phrases and their plain replacements, split so that this file contains none.
 const PHRASES: &[(&str, &str)] = &[
     (concat!("an", "ew"), "again"),
     (concat!("for ", "ever"), "forever"),
@@ -37,36 +36,35 @@ const PHRASES: &[(&str, &str)] = &[
     (concat!("who", "soever"), "any"),
 ];
 
-/// What tests may not contain, each with the reason.
-const IN_TESTS: &[(&str, &str)] = &[
+/// Texts that tests must not contain, each with the reason.
+const FORBIDDEN_IN_TESTS: &[(&str, &str)] = &[
     (
         "\"/proc/",
-        "may show the processes of another PID namespace; let the process write down its id",
+        "may show the processes of another PID namespace; let the process write its id to a file",
     ),
     (
         "Command::new(\"unshare\")",
-        "needs a privilege that a container does not give",
+        "needs a privilege that containers lack",
     ),
 ];
 
-/// Tests that must tell a process that has ended and was not reaped from one that runs, which only
-/// `/proc` does.
-const TELLS_ZOMBIES: &[&str] = &[
+/// Tests that distinguish a zombie from a running process, for which they need `/proc`.
+const MAY_READ_PROC: &[&str] = &[
     "crates/chat-server/tests/it/process.rs",
     "crates/chat-tools-mcp/tests/it/children.rs",
 ];
 
-/// What breaks the rules, one sentence each.
+/// Returns the violations of the rules.
 pub fn faults() -> Result<Vec<String>, Failed> {
     let mut faults = manifests::faults(&manifests::packages()?)?;
     faults.extend(import_faults()?);
     let paths = machine_paths();
     for file in tracked()? {
-        // A file may be deleted and not yet committed so.
+        // A deleted file is listed until its deletion is committed.
         let Ok(bytes) = std::fs::read(root().join(&file)) else {
             continue;
         };
-        // What is not text is an asset.
+        // Other files are assets.
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
         };
@@ -75,7 +73,7 @@ pub fn faults() -> Result<Vec<String>, Failed> {
     Ok(faults)
 }
 
-/// Names all faults.
+/// Prints all violations.
 pub fn run() -> Result<(), Failed> {
     let faults = faults()?;
     if faults.is_empty() {
@@ -84,10 +82,10 @@ pub fn run() -> Result<(), Failed> {
     for fault in &faults {
         eprintln!("{fault}");
     }
-    Err(Failed(format!("tidy: {} to mend", faults.len())))
+    Err(Failed(format!("tidy: {} violations", faults.len())))
 }
 
-/// Files of a package that import each other.
+/// Returns cycles of imports between the files of a package.
 fn import_faults() -> Result<Vec<String>, Failed> {
     let failed = |error: std::io::Error| Failed(format!("packages: {error}"));
     let mut packages = vec![root().join("xtask")];
@@ -122,7 +120,7 @@ fn tracked() -> Result<Vec<String>, Failed> {
         .collect())
 }
 
-/// Paths that mean something on one machine only: where people's homes are, and this checkout.
+/// Returns paths that exist on one machine only: home folders and this checkout.
 fn machine_paths() -> Vec<String> {
     let mut paths = vec![
         concat!("/ho", "me/").to_owned(),
@@ -141,12 +139,18 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
         .extension()
         .is_some_and(|extension| extension == "rs");
     let lines = text.lines().count();
-    let allowed = LONG.iter().any(|(name, _)| *name == file);
+    let allowed = LONG_FILES.iter().any(|(name, _)| *name == file);
     if is_source && lines > MAX_LINES && !allowed {
-        faults.push(format!("{file}: {lines} lines, more than {MAX_LINES}: split it, or say in xtask/src/tidy.rs why it is one thing"));
+        faults.push(format!(
+            "{file}: {lines} lines, more than {MAX_LINES}: split it, or say in \
+                xtask/src/tidy.rs why it is one thing",
+        ));
     }
     if allowed && lines <= MAX_LINES {
-        faults.push(format!("{file}: is no longer than {MAX_LINES} lines now: take it from the list in xtask/src/tidy.rs"));
+        faults.push(format!(
+            "{file}: is no longer than {MAX_LINES} lines now: take it from the list in \
+                xtask/src/tidy.rs",
+        ));
     }
     for (number, line) in text.lines().enumerate() {
         let place = format!("{file}:{}", number + 1);
@@ -166,19 +170,22 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
             faults.push(format!("{place}: `{mark}` marks something unfinished"));
         }
         if is_source && is_test(file) {
-            let forbidden = IN_TESTS
+            let forbidden = FORBIDDEN_IN_TESTS
                 .iter()
-                .filter(|(text, _)| line.contains(text) && !TELLS_ZOMBIES.contains(&file));
+                .filter(|(text, _)| line.contains(text) && !MAY_READ_PROC.contains(&file));
             faults.extend(forbidden.map(|(text, reason)| format!("{place}: `{text}` {reason}")));
             if line.trim_start().starts_with("while ") && line.ends_with("{}") {
-                faults.push(format!("{place}: a wait without a limit; use `chat_test_support::wait`, which names what is waited for"));
+                faults.push(format!(
+                    "{place}: a wait without a limit; use `chat_test_support::wait`, which \
+                        names what is waited for",
+                ));
             }
         }
     }
     faults
 }
 
-/// Whether people of the project write the file's words.
+/// Whether the project's authors write the file's text.
 fn is_prose(file: &str) -> bool {
     let extensions = ["md", "rs", "toml", "ts", "tsx", "yml"];
     let extension = Path::new(file)
@@ -187,7 +194,7 @@ fn is_prose(file: &str) -> bool {
     extension.is_some_and(|extension| extensions.contains(&extension))
 }
 
-/// Whether a line has a phrase as whole words.
+/// Whether a line contains a phrase as whole words.
 fn has_phrase(line: &str, phrase: &str) -> bool {
     line.split(phrase)
         .collect::<Vec<_>>()
@@ -198,7 +205,7 @@ fn has_phrase(line: &str, phrase: &str) -> bool {
         })
 }
 
-/// Whether a file belongs to tests. Benchmarks may be bound to a machine.
+/// Whether a file is a test. Benchmarks may depend on a machine.
 fn is_test(file: &str) -> bool {
     (file.starts_with("tests/") || file.contains("/tests/")) && !file.starts_with("tests/benches/")
 }

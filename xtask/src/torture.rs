@@ -1,5 +1,4 @@
-//! The fault campaign: on the program as it is, or on one that has a guard taken out, which the
-//! campaign must notice.
+//! The fault campaign: on the program, or on one without a guard, which the campaign must detect.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +7,7 @@ use serde_json::Value;
 
 use crate::steps::{self, Failed, Step, output, root};
 
-/// The guards that can be taken out, and the properties of which the campaign must then name one.
+/// Guards that can be removed, and the properties of which the campaign must then report one.
 const SABOTAGES: &[(&str, &str)] = &[
     ("epoch", "transcripts,streams,answers,one-at-a-time"),
     ("idempotency", "idempotency"),
@@ -16,10 +15,10 @@ const SABOTAGES: &[(&str, &str)] = &[
     ("refusals", "bounded,ends"),
 ];
 
-/// The server that is tortured.
+/// The server under test.
 const SERVER: &str = "chat-server-under-test";
 
-/// The guards that can be taken out.
+/// Returns the guards that can be removed.
 pub fn guards() -> impl Iterator<Item = &'static str> {
     SABOTAGES.iter().map(|(guard, _)| *guard)
 }
@@ -45,11 +44,11 @@ pub fn run(arguments: &[&str]) -> Result<(), Failed> {
         )));
     };
     if *name == "epoch" && !arguments.contains(&"--database") {
-        // On SQLite a server is alone: nobody takes its turns while it sleeps.
+        // SQLite has one server, so nobody claims its turns while it is frozen.
         arguments.extend(["--database", "postgres"]);
     }
     let server = without(name)?.display().to_string();
-    // The programs at their usual places are whole again after this.
+    // Builds all programs with their guards.
     let programs = steps::programs()?;
     campaign(
         &programs,
@@ -62,13 +61,13 @@ fn campaign(programs: &[PathBuf], arguments: &[&str]) -> Result<(), Failed> {
     Step::program("torture", torture, arguments, &root()).run()
 }
 
-/// Builds a server that has a guard taken out. Dependencies are not built again: only crates of the
-/// workspace see the switch.
+/// Builds a server without a guard. Dependencies are not rebuilt: only crates of the workspace see
+/// the switch.
 fn without(guard: &str) -> Result<PathBuf, Failed> {
     let folder = target()?.join("sabotage").join(guard);
     let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
-    // Cargo keeps what was built with different wrappers apart, by their paths.
+    // Cargo distinguishes builds with different wrappers by the wrappers' paths.
     let wrapper = folder.join("rustc");
     std::fs::write(
         &wrapper,
@@ -109,7 +108,7 @@ fn program<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, Failed> 
         .find(|program| program.file_stem().is_some_and(|stem| stem == name));
     found
         .map(PathBuf::as_path)
-        .ok_or_else(|| Failed(format!("cargo has not built {name}")))
+        .ok_or_else(|| Failed(format!("cargo did not build {name}")))
 }
 
 fn target() -> Result<PathBuf, Failed> {

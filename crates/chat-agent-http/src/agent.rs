@@ -1,37 +1,38 @@
-//! The adapter itself.
+//! The chat completions adapter.
 
 use async_trait::async_trait;
 use chat_domain::{Agent, AgentError, StepRequest, StepStream};
 
 use crate::answer::Answer;
 use crate::clock::StepClock;
+use crate::endpoint::Endpoint;
 use crate::events;
-use crate::failure::nonsense;
-use crate::post::Endpoint;
-use crate::request::{self, Asked};
+use crate::failure::protocol_error;
+use crate::request::{self, RequestContext};
 use crate::settings::{ChatCompletionsSettings, InvalidSettings, Timeouts};
 use crate::tool_names::ToolNames;
 
 /// An agent behind an OpenAI-compatible chat completions endpoint. Clones share their connections.
 ///
-/// It connects to the configured address only: redirects are not followed, and the proxies of the
-/// environment are not used. Dropping a step's stream closes its connection. See the [crate's
-/// documentation](crate) for what becomes of bad answers.
+/// The agent connects to the configured address only: redirects are not followed, and proxy
+/// settings in the environment are ignored. Dropping a step's stream closes its connection. The
+/// [crate's documentation](crate) lists how bad answers are handled.
 #[derive(Clone, Debug)]
 pub struct ChatCompletionsAgent {
     endpoint: Endpoint,
     model: String,
     instructions: Option<String>,
     timeouts: Timeouts,
-    /// The server and model, as they are noted with data that they want back.
+    /// Identifies the server and model. Agent data is sent back only to the source it came from.
     source: String,
 }
 
 impl ChatCompletionsAgent {
-    /// An agent with these settings. Nothing is sent before the first step.
+    /// Creates an agent. Nothing is sent before the first step.
     ///
     /// # Errors
-    /// The address, the key or the model's name is not usable, or there is no HTTP client.
+    /// The address, the API key or the model name is not usable, or the HTTP client cannot be
+    /// built.
     pub fn new(settings: ChatCompletionsSettings) -> Result<Self, InvalidSettings> {
         if settings.model.is_empty() {
             return Err(InvalidSettings::Model);
@@ -52,23 +53,24 @@ impl ChatCompletionsAgent {
 impl Agent for ChatCompletionsAgent {
     async fn step(&self, request: StepRequest) -> Result<StepStream, AgentError> {
         let clock = StepClock::start(self.timeouts);
-        let asked = Asked {
+        let context = RequestContext {
             model: &self.model,
             instructions: self.instructions.as_deref(),
             source: &self.source,
-            habits: self.endpoint.habits(),
+            unsupported: self.endpoint.unsupported(),
         };
-        let body = request::body(&asked, &request);
-        let body =
-            body.map_err(|error| nonsense(format!("the request cannot be written: {error}")))?;
-        let tools = ToolNames::of(request.tools.iter().map(|tool| tool.name.as_str()));
+        let body = request::body(&context, &request);
+        let body = body.map_err(|error| {
+            protocol_error(format!("the request cannot be serialized: {error}"))
+        })?;
+        let tools = ToolNames::new(request.tools.iter().map(|tool| tool.name.as_str()));
         let answer = Answer::new(tools, self.source.clone(), self.endpoint.mask().clone());
-        // It is as large as the body, and the agent may be silent for long.
+        // The transcript is as large as the body and is not needed while the agent answers.
         drop(request);
         let opened = self.endpoint.post(body, clock).await?;
         Ok(events::read(
             opened.response,
-            opened.first_byte_by,
+            opened.first_byte_deadline,
             clock,
             answer,
         ))

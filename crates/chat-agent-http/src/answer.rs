@@ -1,161 +1,166 @@
-//! What an answer says, told as the events of a step.
+//! Converts the parsed chunks of an answer to step events.
 
 use std::collections::VecDeque;
 
 use chat_domain::{AgentError, FinishReason, StepEnd, StepEvent, Usage, without_nul};
 use serde_json::value::RawValue;
 
-use crate::agent_data::{Gathered, of_call};
-use crate::calls::{Calls, WholeCall};
+use crate::agent_data::{DataCollector, call_data};
+use crate::calls::{CallAssembler, CompleteCall};
 use crate::chunk::{Choice, Chunk, TokensUsed};
-use crate::failure::{cut_off, failed, nonsense, refused_by_policy};
-use crate::json::{Node, Object, Text, values};
+use crate::failure::{agent_failed, protocol_error, refused_by_content_policy, truncated};
+use crate::json::{Node, Object, Text, parse_values};
 use crate::mask::Mask;
-use crate::refusal::Refusal;
+use crate::server_error::ServerError;
 use crate::tool_names::ToolNames;
 
-/// An answer as far as it is known.
+/// An answer while it is received.
 #[derive(Debug)]
 pub struct Answer {
     tools: ToolNames,
-    /// The server and model that the answer comes from.
+    /// Server and model that the answer comes from.
     source: String,
     mask: Mask,
-    calls: Calls,
-    /// Half a character, whose other half may follow.
+    calls: CallAssembler,
+    /// Text whose last code unit may be half of a surrogate pair; the next chunk may hold the other
+    /// half.
     text: Text,
-    kept: Gathered,
-    used: TokensUsed,
-    has_begun: bool,
-    /// Whether text came in pieces, which a whole message at the end repeats.
-    has_pieces: bool,
+    collected: DataCollector,
+    usage: TokensUsed,
+    has_started: bool,
+    /// Whether text came in deltas. A final whole message repeats it.
+    has_deltas: bool,
     finish: Option<FinishReason>,
-    /// The first part that was not understood and may have been none of the answer.
-    unknown: Option<String>,
+    /// Description of the first ignored part, for the error if no answer follows.
+    ignored: Option<String>,
 }
 
 impl Answer {
-    /// An answer of which nothing is known. Calls of renamed tools get their own names back.
+    /// Creates an empty answer. Calls of renamed tools get their original names back.
     pub fn new(tools: ToolNames, source: String, mask: Mask) -> Self {
         Self {
             tools,
             source,
             mask,
-            calls: Calls::default(),
+            calls: CallAssembler::default(),
             text: Text::default(),
-            kept: Gathered::default(),
-            used: TokensUsed::default(),
-            has_begun: false,
-            has_pieces: false,
+            collected: DataCollector::default(),
+            usage: TokensUsed::default(),
+            has_started: false,
+            has_deltas: false,
             finish: None,
-            unknown: None,
+            ignored: None,
         }
     }
 
-    /// Whether the server has said why the answer ends. Only the usage may follow.
+    /// Whether the server sent a finish reason. Only the usage may follow.
     pub fn is_finished(&self) -> bool {
         self.finish.is_some()
     }
 
-    /// Notes a part of the body that is no part of an answer.
-    pub fn pass_over(&mut self, what: &str) {
-        if self.unknown.is_none() {
-            tracing::debug!(what, "a part of the agent's answer is passed over");
-            self.unknown = Some(what.to_owned());
+    /// Records a part of the body that does not belong to an answer.
+    pub fn ignore(&mut self, what: &str) {
+        if self.ignored.is_none() {
+            tracing::debug!(what, "part of the agent's answer ignored");
+            self.ignored = Some(what.to_owned());
         }
     }
 
-    /// Takes the next piece of the answer, or a whole answer, in JSON. Text is an event at once;
-    /// calls wait for the end.
+    /// Adds a chunk of the answer, or a whole answer, in JSON. Text becomes an event at once; tool
+    /// calls become events when the answer is complete.
     ///
     /// # Errors
-    /// It is an error of the server, or text or calls in a form that is not understood.
-    pub fn hear(
+    /// The JSON is an error of the server, or its text or tool calls have an unknown form.
+    pub fn add_json(
         &mut self,
         json: &str,
-        is_whole: bool,
+        is_document: bool,
         is_error: bool,
         events: &mut VecDeque<StepEvent>,
     ) -> Result<(), AgentError> {
         if is_error {
-            return Err(Refusal::of_event(json).into_error(None, &self.mask));
+            return Err(ServerError::parse(json).into_error(None, &self.mask));
         }
-        if !is_whole && !json.trim_start().starts_with(['{', '[']) {
-            // Some servers write words such as `ping` to keep the connection.
-            self.pass_over("an event that is no JSON");
+        if !is_document && !json.trim_start().starts_with(['{', '[']) {
+            // Some servers send words such as `ping` to keep the connection alive.
+            self.ignore("an event that is not JSON");
             return Ok(());
         }
-        let values = values(json).map_err(|error| nonsense(format!("it is not JSON: {error}")))?;
+        let values =
+            parse_values(json).map_err(|error| protocol_error(format!("invalid JSON: {error}")))?;
         values
             .iter()
-            .try_for_each(|value| self.hear_value(value, is_whole, events))
+            .try_for_each(|value| self.add_value(value, is_document, events))
     }
 
-    fn hear_value(
+    fn add_value(
         &mut self,
         value: &RawValue,
-        is_whole: bool,
+        is_document: bool,
         events: &mut VecDeque<StepEvent>,
     ) -> Result<(), AgentError> {
-        match Node::of(value) {
-            Node::Object(event) => self.hear_object(value, &event, is_whole, events),
-            Node::List(values) => values
-                .into_iter()
-                .try_for_each(|value| match Node::of(value) {
-                    Node::Object(event) => self.hear_object(value, &event, is_whole, events),
-                    node => {
-                        self.pass_over(&format!("{} in an array", node.kind()));
-                        Ok(())
-                    }
-                }),
+        match Node::parse(value) {
+            Node::Object(event) => self.add_object(value, &event, is_document, events),
+            Node::List(values) => {
+                values
+                    .into_iter()
+                    .try_for_each(|value| match Node::parse(value) {
+                        Node::Object(event) => self.add_object(value, &event, is_document, events),
+                        node => {
+                            self.ignore(&format!("{} in an array", node.kind()));
+                            Ok(())
+                        }
+                    })
+            }
             node => {
-                self.pass_over(&format!("an event that is {}", node.kind()));
+                self.ignore(&format!("an event that is {}", node.kind()));
                 Ok(())
             }
         }
     }
 
-    fn hear_object(
+    fn add_object(
         &mut self,
         value: &RawValue,
         event: &Object<'_>,
-        is_whole: bool,
+        is_document: bool,
         events: &mut VecDeque<StepEvent>,
     ) -> Result<(), AgentError> {
-        if let Some(refusal) = Refusal::in_stream(value.get(), event) {
-            return Err(refusal.into_error(None, &self.mask));
+        if let Some(server_error) = ServerError::in_stream(value.get(), event) {
+            return Err(server_error.into_error(None, &self.mask));
         }
-        let chunk = Chunk::read(event).map_err(|why| nonsense(format!("its member {why}")))?;
-        self.used = TokensUsed {
-            input: chunk.usage.input.or(self.used.input),
-            output: chunk.usage.output.or(self.used.output),
+        let chunk =
+            Chunk::read(event).map_err(|why| protocol_error(format!("unknown form: {why}")))?;
+        self.usage = TokensUsed {
+            input: chunk.usage.input.or(self.usage.input),
+            output: chunk.usage.output.or(self.usage.output),
         };
         if chunk.choices.is_empty() && !event.has("choices") && !event.has("usage") {
-            self.pass_over("an object without choices");
+            self.ignore("an object without choices");
         }
         chunk
             .choices
             .into_iter()
-            .try_for_each(|choice| self.take(choice, is_whole, events))
+            .try_for_each(|choice| self.add_choice(choice, is_document, events))
     }
 
-    fn take(
+    fn add_choice(
         &mut self,
         choice: Choice<'_>,
-        is_whole: bool,
+        is_document: bool,
         events: &mut VecDeque<StepEvent>,
     ) -> Result<(), AgentError> {
-        self.has_begun = true;
+        self.has_started = true;
         if let Some(error) = choice.error
-            && !Node::of(error).is_blank()
+            && !Node::parse(error).is_blank()
         {
-            return Err(Refusal::of_event(error.get()).into_error(None, &self.mask));
+            return Err(ServerError::parse(error.get()).into_error(None, &self.mask));
         }
-        if !(choice.is_message && self.has_pieces) {
+        if !(choice.is_message && self.has_deltas) {
             self.text.push(&choice.text);
-            let text = self.text.take_whole();
+            let text = self.text.take_complete();
             if !text.is_empty() {
-                self.has_pieces |= !choice.is_message;
+                self.has_deltas |= !choice.is_message;
                 events.push_back(StepEvent::Text(without_nul(text)));
             }
         }
@@ -170,88 +175,87 @@ impl Answer {
                 .try_for_each(|fragment| self.calls.add(fragment))?;
         }
         choice
-            .kept
+            .extra_members
             .into_iter()
-            .for_each(|(name, value)| self.kept.add_member(name, value));
+            .for_each(|(name, value)| self.collected.add_member(name, value));
         choice
-            .thoughts
+            .reasoning_parts
             .into_iter()
-            .for_each(|part| self.kept.add_thought(part));
+            .for_each(|part| self.collected.add_reasoning_part(part));
         if let Some(reason) = choice.finish {
             self.finish = Some(finish_reason(&reason)?);
-        } else if is_whole && choice.is_message && self.finish.is_none() {
+        } else if is_document && choice.is_message && self.finish.is_none() {
             self.finish = Some(FinishReason::Complete);
         }
         Ok(())
     }
 
-    /// The body is over, without the mark of the end.
+    /// Ends an answer whose body ended without the end mark.
     ///
     /// # Errors
-    /// See [`complete`](Self::complete); also, the answer was cut off.
+    /// Those of [`complete`](Self::complete); also, the answer was truncated.
     pub fn end(self, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
-        match &self.unknown {
-            Some(what) if !self.has_begun => {
-                Err(nonsense(format!("nothing in it is an answer, but {what}")))
+        match &self.ignored {
+            Some(what) if !self.has_started => {
+                Err(protocol_error(format!("no answer received, but {what}")))
             }
             _ if self.is_finished() => self.complete(events),
-            _ => Err(cut_off()),
+            _ => Err(truncated()),
         }
     }
 
-    /// The answer is complete: its calls, then why it ended and the usage, zero if the server did
-    /// not say.
+    /// Ends the answer: adds its tool calls, then its finish reason and usage. The usage is zero if
+    /// the server did not send one.
     ///
     /// # Errors
-    /// There was no answer, or a call in it names no tool, or nothing is left of it by a content
-    /// filter.
+    /// There was no answer, a tool call has no name, or a content filter removed the whole answer.
     pub fn complete(mut self, events: &mut VecDeque<StepEvent>) -> Result<(), AgentError> {
-        if !self.has_begun {
-            return Err(nonsense(format!(
-                "it says nothing{}",
-                self.unknown
+        if !self.has_started {
+            return Err(protocol_error(format!(
+                "empty answer{}",
+                self.ignored
                     .map_or_else(String::new, |what| format!(", but {what}"))
             )));
         }
         let rest = std::mem::take(&mut self.text).into_string();
         if !rest.is_empty() {
-            self.has_pieces = true;
+            self.has_deltas = true;
             events.push_back(StepEvent::Text(rest));
         }
         let finish = self.finish.unwrap_or(FinishReason::Complete);
         let calls = self.calls.finish(finish)?;
-        if finish == FinishReason::ContentFilter && calls.is_empty() && !self.has_pieces {
-            return Err(refused_by_policy());
+        if finish == FinishReason::ContentFilter && calls.is_empty() && !self.has_deltas {
+            return Err(refused_by_content_policy());
         }
-        for WholeCall {
+        for CompleteCall {
             id,
             tool,
             arguments,
-            kept,
+            extra_members,
         } in calls
         {
-            let agent_data = of_call(&self.source, id, kept);
+            let agent_data = call_data(&self.source, id, extra_members);
             events.push_back(StepEvent::ToolCall {
-                tool: self.tools.own(tool),
+                tool: self.tools.original_name(tool),
                 arguments,
                 agent_data,
             });
         }
         let usage = Usage {
-            input_tokens: self.used.input.unwrap_or(0),
-            output_tokens: self.used.output.unwrap_or(0),
+            input_tokens: self.usage.input.unwrap_or(0),
+            output_tokens: self.usage.output.unwrap_or(0),
         };
         events.push_back(StepEvent::Done(StepEnd {
             usage,
             finish,
-            agent_data: self.kept.data(&self.source),
+            agent_data: self.collected.data(&self.source),
         }));
         Ok(())
     }
 }
 
-/// What a reason means; it is in lower case. From the references of OpenAI, Mistral, DeepSeek, GLM,
-/// Gemini, Anthropic and OpenRouter.
+/// Maps a finish reason in lower case. The values are from the references of OpenAI, Mistral,
+/// DeepSeek, GLM, Gemini, Anthropic and OpenRouter.
 fn finish_reason(reason: &str) -> Result<FinishReason, AgentError> {
     match reason {
         "length"
@@ -281,9 +285,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, AgentError> {
         | "malformed_response"
         | "unexpected_tool_call"
         | "abort"
-        | "aborted" => Err(failed(format!(
-            "its answer ended with the finish reason {reason}"
-        ))),
+        | "aborted" => Err(agent_failed(format!("finish reason {reason}"))),
         "stop" | "tool_calls" | "tool_call" | "tool_use" | "function_call" | "end_turn" | "eos"
         | "eos_token" | "stop_sequence" | "complete" | "completed" => Ok(FinishReason::Complete),
         _ => {
@@ -292,10 +294,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, AgentError> {
                 .filter(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
                 .take(40)
                 .collect();
-            tracing::info!(
-                reason,
-                "unknown finish reason of the agent, taken as complete"
-            );
+            tracing::info!(reason, "unknown finish reason, treated as complete");
             Ok(FinishReason::Complete)
         }
     }

@@ -1,77 +1,79 @@
-//! Tool calls put together from fragments.
+//! Assembles tool calls from the fragments of a stream.
 
 use chat_domain::{AgentError, FinishReason, RawJson, without_nul};
 use serde_json::value::RawValue;
 
 use crate::chunk::Fragment;
-use crate::failure::nonsense;
-use crate::json::{Text, is_object, without_halves};
+use crate::failure::protocol_error;
+use crate::json::{Text, is_object, replace_lone_surrogates};
 
-/// The most that the calls of one step may take, in bytes: a server could go on forever.
+/// Most bytes that the tool calls of one step may take. Without a limit, a server could fill the
+/// memory.
 const MAX_BYTES: usize = 1 << 20;
-/// What a call is counted as, beside its text. So there are at most about a thousand.
-const CALL_BYTES: usize = 1 << 10;
+/// Bytes that each call is counted as besides its text, which limits a step to about a thousand
+/// calls.
+const CALL_OVERHEAD_BYTES: usize = 1 << 10;
 
-/// The calls of one answer so far.
+/// The tool calls of one answer so far.
 ///
-/// Fragments belong together by index. Servers differ, though: some leave the index out, some send
-/// each call whole and number all of them 0, some repeat id and name in each fragment, some have no
-/// ids or the same one for all. See [`begins_another`].
+/// Fragments with the same index belong together. Some servers differ: they leave the index out,
+/// send each call whole with index 0, repeat id and name in each fragment, or use no ids or the
+/// same id for all calls. See [`starts_new_call`].
 #[derive(Debug, Default)]
-pub struct Calls {
-    calls: Vec<Partial>,
+pub struct CallAssembler {
+    calls: Vec<PartialCall>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Partial {
+struct PartialCall {
     index: Option<u64>,
     id: String,
     tool: String,
     arguments: Text,
-    kept: Vec<(&'static str, Box<RawValue>)>,
+    extra_members: Vec<(&'static str, Box<RawValue>)>,
 }
 
-/// A finished call.
+/// A tool call after the end of its answer.
 #[derive(Debug)]
-pub struct WholeCall {
-    /// The server's own id; empty if there is none that is of this call alone.
+pub struct CompleteCall {
+    /// The server's id. Empty if the server sent none or used the same id for an earlier call.
     pub id: String,
-    /// The name it was called by.
+    /// Name that the model used.
     pub tool: String,
-    /// A JSON object, or text as a JSON string.
+    /// A JSON object, or a JSON string with text that is not an object.
     pub arguments: RawJson,
-    /// Members that the server wants back.
-    pub kept: Vec<(&'static str, Box<RawValue>)>,
+    /// Members that the server expects back.
+    pub extra_members: Vec<(&'static str, Box<RawValue>)>,
 }
 
-impl Calls {
+impl CallAssembler {
     pub fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
-    /// Takes the next fragment.
+    /// Adds the next fragment.
     ///
     /// # Errors
-    /// There is more of it than allowed.
+    /// The calls are larger than allowed.
     pub fn add(&mut self, fragment: Fragment) -> Result<(), AgentError> {
         let Fragment {
             index,
             id,
             tool,
             arguments,
-            kept,
+            extra_members,
         } = fragment;
-        let next = Partial {
+        let next = PartialCall {
             index,
             id,
             tool: tool.into_string(),
             arguments,
-            kept,
+            extra_members,
         };
         self.bytes += next.id.len() + next.tool.len() + next.arguments.len();
         self.bytes += next
-            .kept
+            .extra_members
             .iter()
             .map(|(_, value)| value.get().len())
             .sum::<usize>();
@@ -79,16 +81,16 @@ impl Calls {
             .calls
             .iter_mut()
             .rev()
-            .find(|call| call.may_go_on_with(&next))
+            .find(|call| call.is_addressed_by(&next))
         {
-            Some(call) if !begins_another(call, &next) => call.go_on(next),
+            Some(call) if !starts_new_call(call, &next) => call.append(next),
             _ => {
-                self.bytes += CALL_BYTES;
+                self.bytes += CALL_OVERHEAD_BYTES;
                 self.calls.push(next);
             }
         }
         if self.bytes > MAX_BYTES {
-            Err(nonsense("its tool calls are longer than allowed"))
+            Err(protocol_error("the tool calls exceed the size limit"))
         } else {
             Ok(())
         }
@@ -96,23 +98,23 @@ impl Calls {
 
     /// Returns the calls, in the order of their indices.
     ///
-    /// If the answer was cut off, its last call may be: without a name the call is dropped, and
-    /// without arguments it is not a call without parameters, but one whose arguments are the empty
-    /// text.
+    /// If the answer was truncated, its last call may be incomplete. A call without a name is
+    /// dropped. A call without arguments gets the empty string as its arguments, because a call
+    /// without parameters would have an object.
     ///
     /// # Errors
-    /// A call names no tool.
-    pub fn finish(mut self, reason: FinishReason) -> Result<Vec<WholeCall>, AgentError> {
+    /// A call has no tool name.
+    pub fn finish(mut self, reason: FinishReason) -> Result<Vec<CompleteCall>, AgentError> {
         if self.calls.iter().all(|call| call.index.is_some()) {
             self.calls.sort_by_key(|call| call.index);
         }
-        let is_cut_off = reason != FinishReason::Complete;
-        let is_nameless_dropped = is_cut_off
+        let is_truncated = reason != FinishReason::Complete;
+        let is_nameless_dropped = is_truncated
             && self
                 .calls
                 .pop_if(|last| last.tool.trim().is_empty())
                 .is_some();
-        let is_last_cut = is_cut_off
+        let is_last_truncated = is_truncated
             && !is_nameless_dropped
             && self
                 .calls
@@ -122,30 +124,31 @@ impl Calls {
         let mut calls = self
             .calls
             .into_iter()
-            .map(Partial::finish)
+            .map(PartialCall::finish)
             .collect::<Result<Vec<_>, _>>()?;
-        for (place, call) in calls.iter_mut().enumerate() {
-            if ids.iter().take(place).any(|id| *id == call.id) {
+        for (position, call) in calls.iter_mut().enumerate() {
+            if ids.iter().take(position).any(|id| *id == call.id) {
                 call.id.clear();
             }
         }
-        if let Some(last) = calls.last_mut().filter(|_| is_last_cut) {
+        if let Some(last) = calls.last_mut().filter(|_| is_last_truncated) {
             last.arguments = RawJson::from_valid("\"\"");
         }
         Ok(calls)
     }
 }
 
-impl Partial {
-    /// Whether a fragment is addressed to this call: by index, else by id, else as the last one.
-    fn may_go_on_with(&self, next: &Self) -> bool {
+impl PartialCall {
+    /// Whether a fragment is addressed to this call: by index, else by id, else by being the last
+    /// call.
+    fn is_addressed_by(&self, next: &Self) -> bool {
         match next.index {
             Some(index) => self.index == Some(index),
             None => next.id.is_empty() || self.id == next.id,
         }
     }
 
-    fn go_on(&mut self, next: Self) {
+    fn append(&mut self, next: Self) {
         if self.id.is_empty() {
             self.id = next.id;
         }
@@ -153,33 +156,34 @@ impl Partial {
             self.tool.push_str(&next.tool);
         }
         self.arguments.push(&next.arguments);
-        for (name, value) in next.kept {
-            self.kept.retain(|(known, _)| *known != name);
-            self.kept.push((name, value));
+        for (name, value) in next.extra_members {
+            self.extra_members.retain(|(known, _)| *known != name);
+            self.extra_members.push((name, value));
         }
     }
 
-    fn finish(self) -> Result<WholeCall, AgentError> {
+    fn finish(self) -> Result<CompleteCall, AgentError> {
         if self.tool.trim().is_empty() {
-            return Err(nonsense("a tool call without a name"));
+            return Err(protocol_error("a tool call has no name"));
         }
-        let arguments = RawJson::from_valid(object_or_string(self.arguments.into_string()));
-        Ok(WholeCall {
+        let arguments = RawJson::from_valid(normalize_arguments(self.arguments.into_string()));
+        Ok(CompleteCall {
             id: without_nul(self.id),
             tool: without_nul(self.tool),
             arguments,
-            kept: self.kept,
+            extra_members: self.extra_members,
         })
     }
 }
 
-/// Arguments as an object, if they are one or the JSON text of one; else the text as a JSON string.
-fn object_or_string(text: String) -> String {
+/// Returns arguments that are an object, or the JSON text of an object, as that object, and any
+/// other text as a JSON string.
+fn normalize_arguments(text: String) -> String {
     if text.trim().is_empty() {
         return "{}".to_owned();
     }
     if is_object(&text) {
-        return without_halves(&text).into_owned();
+        return replace_lone_surrogates(&text).into_owned();
     }
     let encoded = text
         .trim_start()
@@ -188,14 +192,14 @@ fn object_or_string(text: String) -> String {
         .flatten()
         .map(Text::into_string);
     match encoded.filter(|object| is_object(object)) {
-        Some(object) => without_halves(&object).into_owned(),
+        Some(object) => replace_lone_surrogates(&object).into_owned(),
         None => serde_json::Value::String(without_nul(text)).to_string(),
     }
 }
 
-/// Whether a fragment that is addressed to a call is another call nevertheless: it names a tool,
-/// though the call has a name and is whole already.
-fn begins_another(call: &Partial, next: &Partial) -> bool {
+/// Whether a fragment that is addressed to a call starts another one: it has a tool name although
+/// the call has a name and complete arguments.
+fn starts_new_call(call: &PartialCall, next: &PartialCall) -> bool {
     if next.tool.is_empty() || call.tool.is_empty() {
         return false;
     }
@@ -215,13 +219,13 @@ mod tests {
 
     use super::*;
 
-    /// Puts fragments together, written as index, id, name and arguments; `null` is left out.
-    fn together(fragments: Value) -> Vec<(String, String)> {
-        together_until(FinishReason::Complete, fragments)
+    /// Assembles fragments, each written as index, id, name and arguments; `null` leaves one out.
+    fn assemble(fragments: Value) -> Vec<(String, String)> {
+        assemble_until(FinishReason::Complete, fragments)
     }
 
-    fn together_until(reason: FinishReason, fragments: Value) -> Vec<(String, String)> {
-        let mut calls = Calls::default();
+    fn assemble_until(reason: FinishReason, fragments: Value) -> Vec<(String, String)> {
+        let mut calls = CallAssembler::default();
         for fragment in fragments.as_array().expect("fragments") {
             let [index, id, name, arguments] = fragment.as_array().expect("a fragment").as_slice()
             else {
@@ -234,7 +238,7 @@ mod tests {
                 id,
                 tool: text(name),
                 arguments: text(arguments),
-                kept: Vec::new(),
+                extra_members: Vec::new(),
             };
             calls.add(fragment).expect("not too long");
         }
@@ -253,18 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_cut_off_before_its_arguments_has_none_that_a_tool_takes() {
+    fn a_call_truncated_before_its_arguments_gets_invalid_arguments() {
         let cut = json!([[0, "x", "f", ""], [1, "y", "g", ""]]);
-        assert_eq!(together(cut.clone()), pairs(&[("f", "{}"), ("g", "{}")]));
+        assert_eq!(assemble(cut.clone()), pairs(&[("f", "{}"), ("g", "{}")]));
         for reason in [FinishReason::Length, FinishReason::ContentFilter] {
             assert_eq!(
-                together_until(reason, cut.clone()),
+                assemble_until(reason, cut.clone()),
                 pairs(&[("f", "{}"), ("g", "\"\"")])
             );
         }
         let nameless = json!([[0, "x", "f", ""], [1, "y", "", ""]]);
         assert_eq!(
-            together_until(FinishReason::Length, nameless),
+            assemble_until(FinishReason::Length, nameless),
             pairs(&[("f", "{}")])
         );
     }
@@ -272,7 +276,7 @@ mod tests {
     const TWO: &[(&str, &str)] = &[("f", r#"{"a":1}"#), ("g", r#"{"b":2}"#)];
 
     #[test]
-    fn fragments_belong_together_by_index() {
+    fn fragments_are_joined_by_index() {
         let interleaved = json!([
             [0, "x", "f", ""],
             [1, "y", "g", "{\"b\""],
@@ -280,13 +284,13 @@ mod tests {
             [1, null, null, ":2}"],
             [0, null, null, ":1}"],
         ]);
-        assert_eq!(together(interleaved), pairs(TWO));
+        assert_eq!(assemble(interleaved), pairs(TWO));
         let backwards = json!([[7, "y", "g", "{\"b\":2}"], [3, "x", "f", "{\"a\":1}"]]);
-        assert_eq!(together(backwards), pairs(TWO));
+        assert_eq!(assemble(backwards), pairs(TWO));
     }
 
     #[test]
-    fn ids_may_be_missing_empty_repeated_or_new_in_each_fragment() {
+    fn ids_may_be_missing_empty_repeated_or_changing() {
         for ids in [
             [Value::Null, Value::Null],
             [json!(""), json!("")],
@@ -299,42 +303,42 @@ mod tests {
                 [1, ids[0], "g", "{\"b\""],
                 [1, ids[1], null, ":2}"]
             ]);
-            assert_eq!(together(fragments), pairs(TWO), "{ids:?}");
+            assert_eq!(assemble(fragments), pairs(TWO), "{ids:?}");
             let named = json!([
                 [0, ids[0], "f", "{\"a\""],
                 [0, ids[1], "f", ":1}"],
                 [1, ids[0], "g", "{\"b\""],
                 [1, ids[1], "g", ":2}"]
             ]);
-            assert_eq!(together(named), pairs(TWO), "name repeated, {ids:?}");
+            assert_eq!(assemble(named), pairs(TWO), "name repeated, {ids:?}");
         }
     }
 
     #[test]
-    fn without_an_index_a_call_goes_on_until_another_is_named() {
+    fn without_an_index_a_new_name_starts_a_new_call() {
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [null, "x", "f", "{\"a\":1}"],
                 [null, "y", "g", "{\"b\":2}"]
             ])),
             pairs(TWO)
         );
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [null, "x", "f", "{\"a\":1}"],
                 [null, "x", "g", "{\"b\":2}"]
             ])),
             pairs(TWO)
         );
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [null, null, "f", "{\"a\":1}"],
                 [null, null, "g", "{\"b\":2}"]
             ])),
             pairs(TWO)
         );
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [null, "x", "f", ""],
                 [null, null, null, "{\"a\":1}"],
                 [null, "y", "g", "{\"b\":2}"]
@@ -347,43 +351,43 @@ mod tests {
             [null, "x", null, "\"a\":1}"],
             [null, "y", null, "\"b\":2}"]
         ]);
-        assert_eq!(together(by_id), pairs(TWO));
+        assert_eq!(assemble(by_id), pairs(TWO));
         assert_eq!(
-            together(json!([[null, null, "f", ""], [null, null, "g", ""]])),
+            assemble(json!([[null, null, "f", ""], [null, null, "g", ""]])),
             pairs(&[("f", "{}"), ("g", "{}")])
         );
     }
 
     #[test]
-    fn whole_calls_may_all_have_the_index_0() {
+    fn whole_calls_may_all_have_index_0() {
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [0, "x", "f", "{\"a\":1}"],
                 [0, "y", "g", "{\"b\":2}"]
             ])),
             pairs(TWO)
         );
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [0, "x", "f", "{\"a\":1}"],
                 [0, "x", "g", "{\"b\":2}"]
             ])),
             pairs(TWO)
         );
         assert_eq!(
-            together(json!([[0, "x", "f", "{}"], [0, "y", "f", "{}"]])),
+            assemble(json!([[0, "x", "f", "{}"], [0, "y", "f", "{}"]])),
             pairs(&[("f", "{}"), ("f", "{}")])
         );
         assert_eq!(
-            together(json!([[0, "x", "f", ""], [0, "y", "f", ""]])),
+            assemble(json!([[0, "x", "f", ""], [0, "y", "f", ""]])),
             pairs(&[("f", "{}"), ("f", "{}")])
         );
     }
 
     #[test]
-    fn a_last_fragment_that_only_repeats_adds_nothing() {
+    fn a_repeated_last_fragment_adds_nothing() {
         assert_eq!(
-            together(json!([
+            assemble(json!([
                 [0, "x", "f", "{}"],
                 [0, "x", "f", ""],
                 [0, null, null, null]
@@ -393,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn arguments_stay_byte_for_byte_if_they_are_an_object() {
+    fn object_arguments_are_kept_byte_for_byte() {
         let odd = "{ \"b\": 1e400, \"a\":\t\"\\u00e9\\u0000\", \"a\": 12345678901234567890123 }\n";
-        assert_eq!(together(json!([[0, "x", "f", odd]])), pairs(&[("f", odd)]));
+        assert_eq!(assemble(json!([[0, "x", "f", odd]])), pairs(&[("f", odd)]));
     }
 
     #[test]
     fn other_arguments_become_an_empty_object_or_a_string() {
-        let sent = |arguments: &str| together(json!([[0, "x", "f", arguments]])).remove(0).1;
+        let sent = |arguments: &str| assemble(json!([[0, "x", "f", arguments]])).remove(0).1;
         assert_eq!(sent(""), "{}");
         assert_eq!(sent(" \n"), "{}");
         assert_eq!(sent("[1]"), r#""[1]""#);
@@ -411,16 +415,16 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_were_encoded_twice_are_decoded_once() {
-        let sent = |arguments: &str| together(json!([[0, "x", "f", arguments]])).remove(0).1;
+    fn doubly_encoded_arguments_are_decoded_once() {
+        let sent = |arguments: &str| assemble(json!([[0, "x", "f", arguments]])).remove(0).1;
         assert_eq!(sent(r#""{\"a\": 1}""#), r#"{"a": 1}"#);
         assert_eq!(sent(r#""\"{}\"""#), r#""\"\\\"{}\\\"\"""#);
         assert_eq!(sent(r#""milk""#), r#""\"milk\"""#);
     }
 
     #[test]
-    fn half_a_character_in_arguments_is_replaced_and_depth_is_bounded() {
-        let sent = |arguments: &str| together(json!([[0, "x", "f", arguments]])).remove(0).1;
+    fn lone_surrogates_are_replaced_and_depth_is_bounded() {
+        let sent = |arguments: &str| assemble(json!([[0, "x", "f", arguments]])).remove(0).1;
         assert_eq!(
             sent(r#"{"a":"\ud83d","\udd80":"\ud83e\udd80"}"#),
             r#"{"a":"\ufffd","\ufffd":"\ud83e\udd80"}"#
@@ -434,8 +438,8 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_two_calls_have_is_of_the_first_alone() {
-        let mut calls = Calls::default();
+    fn a_duplicate_id_belongs_to_the_first_call_only() {
+        let mut calls = CallAssembler::default();
         for index in 0..2 {
             let fragment = Fragment {
                 index: Some(index),
@@ -455,23 +459,23 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_nothing_is_not_understood() {
-        let mut calls = Calls::default();
+    fn a_call_without_a_name_is_rejected() {
+        let mut calls = CallAssembler::default();
         calls.add(Fragment::default()).expect("not too long");
         calls.finish(FinishReason::Complete).expect_err("no name");
     }
 
     #[test]
-    fn endless_calls_are_given_up() {
-        let mut calls = Calls::default();
-        let begun = (0..=MAX_BYTES / CALL_BYTES).map(|index| {
+    fn calls_over_the_size_limit_are_rejected() {
+        let mut calls = CallAssembler::default();
+        let results = (0..=MAX_BYTES / CALL_OVERHEAD_BYTES).map(|index| {
             calls.add(Fragment {
                 index: Some(index as u64),
                 ..Fragment::default()
             })
         });
-        assert!(begun.last().expect("many").is_err());
-        let mut calls = Calls::default();
+        assert!(results.last().expect("many").is_err());
+        let mut calls = CallAssembler::default();
         let arguments = Text::from("x".repeat(1 << 16).as_str());
         let mut added = (0..17).map(|_| {
             calls.add(Fragment {

@@ -1,62 +1,67 @@
-//! The limits of time of one step.
+//! The timeouts of one step.
 
 use std::time::Duration;
 
 use chat_domain::AgentError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::failure::{Slow, too_slow};
+use crate::failure::{TimeoutKind, timeout_error};
 use crate::settings::Timeouts;
 
-/// Longer limits are as good as none; adding them to the present could overflow.
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Longer timeouts never expire in practice. Adding them to the current time could overflow.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// The limits of time of one step that has begun.
+/// The timeouts of a step that has started.
 #[derive(Clone, Copy, Debug)]
 pub struct StepClock {
     timeouts: Timeouts,
-    ends: Instant,
+    deadline: Instant,
 }
 
 impl StepClock {
     pub fn start(timeouts: Timeouts) -> Self {
         Self {
             timeouts,
-            ends: after(timeouts.step),
+            deadline: after(timeouts.step),
         }
     }
 
-    /// When the first byte must be there, if the request is sent now.
-    pub fn first_byte_by(&self) -> Instant {
+    /// Returns when the first byte must arrive if the request is sent now.
+    pub fn first_byte_deadline(&self) -> Instant {
         after(self.timeouts.first_byte)
     }
 
-    /// When the next piece must be there, if one came now.
-    pub fn next_piece_by(&self) -> Instant {
+    /// Returns when the next piece must arrive if one arrived now.
+    pub fn next_piece_deadline(&self) -> Instant {
         after(self.timeouts.idle)
     }
 
-    /// How much of the step is left.
-    pub fn left(&self) -> Duration {
-        self.ends.saturating_duration_since(Instant::now())
+    /// Returns the time until the deadline of the whole step.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// What comes of the work, if it comes in time and before the whole step is over.
+    /// Runs `work` until `deadline` or the step's deadline, whichever is earlier.
+    ///
+    /// # Errors
+    /// The deadline passed. The error says which one.
     pub async fn within<T>(
         &self,
-        by: Instant,
-        slow: Slow,
+        deadline: Instant,
+        kind: TimeoutKind,
         work: impl Future<Output = T>,
     ) -> Result<T, AgentError> {
-        let (by, slow) = if self.ends < by {
-            (self.ends, Slow::Step)
+        let (deadline, kind) = if self.deadline < deadline {
+            (self.deadline, TimeoutKind::Step)
         } else {
-            (by, slow)
+            (deadline, kind)
         };
-        timeout_at(by, work).await.map_err(|_| too_slow(slow))
+        timeout_at(deadline, work)
+            .await
+            .map_err(|_| timeout_error(kind))
     }
 }
 
 fn after(limit: Duration) -> Instant {
-    Instant::now() + limit.min(FOREVER)
+    Instant::now() + limit.min(MAX_TIMEOUT)
 }

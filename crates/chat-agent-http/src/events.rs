@@ -1,4 +1,4 @@
-//! An answer's bytes, read as the events of a step.
+//! Converts the bytes of an answer to step events.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,56 +11,56 @@ use tokio::time::{Instant, timeout};
 
 use crate::answer::Answer;
 use crate::clock::StepClock;
-use crate::failure::{Slow, broken, nonsense};
-use crate::framing::{Frame, Framing, TooLong};
+use crate::failure::{TimeoutKind, connection_lost, protocol_error};
+use crate::framing::{Frame, FrameParser, FrameTooLong};
 
-/// The most lines that are neither events nor JSON: this is another kind of server.
-const MAX_UNKNOWN: usize = 100;
-/// How long to wait for the end of the connection's answer after the mark.
-const END_AFTER_MARK: Duration = Duration::from_millis(50);
+/// Most lines that are neither events nor JSON. A server that sends more speaks another protocol.
+const MAX_UNKNOWN_LINES: usize = 100;
+/// How long to wait for the end of the body after the end mark.
+const END_GRACE_PERIOD: Duration = Duration::from_millis(50);
 
-type Pieces = BoxStream<'static, Result<Bytes, AgentError>>;
+type ByteStream = BoxStream<'static, Result<Bytes, AgentError>>;
 
-/// Reads an answer as it comes, whatever its content type is called. The first piece of its body
-/// must come before `first_byte_by`.
+/// Reads an answer as a stream of step events, regardless of its content type. The first piece of
+/// the body must arrive before `first_byte_deadline`.
 pub fn read(
     response: Response,
-    first_byte_by: Instant,
+    first_byte_deadline: Instant,
     clock: StepClock,
     answer: Answer,
 ) -> StepStream {
-    read_pieces(pieces(response, first_byte_by, clock), answer)
+    read_pieces(pieces(response, first_byte_deadline, clock), answer)
 }
 
-/// The body, piece by piece, each in time.
-fn pieces(response: Response, first_byte_by: Instant, clock: StepClock) -> Pieces {
+/// Returns the pieces of the body, each within its timeout.
+fn pieces(response: Response, first_byte_deadline: Instant, clock: StepClock) -> ByteStream {
     stream::try_unfold(
-        (response, Some(first_byte_by)),
-        move |(mut response, first_byte_by)| async move {
-            let (by, slow) = first_byte_by.map_or_else(
-                || (clock.next_piece_by(), Slow::Idle),
-                |by| (by, Slow::FirstByte),
+        (response, Some(first_byte_deadline)),
+        move |(mut response, first_byte_deadline)| async move {
+            let (by, kind) = first_byte_deadline.map_or_else(
+                || (clock.next_piece_deadline(), TimeoutKind::Idle),
+                |by| (by, TimeoutKind::FirstByte),
             );
             let piece = clock
-                .within(by, slow, response.chunk())
+                .within(by, kind, response.chunk())
                 .await?
-                .map_err(broken)?;
+                .map_err(connection_lost)?;
             Ok(piece.map(|piece| (piece, (response, None))))
         },
     )
     .boxed()
 }
 
-fn read_pieces(pieces: Pieces, answer: Answer) -> StepStream {
-    let (framing, frames, ready) = (Framing::default(), VecDeque::new(), VecDeque::new());
-    let reading = Reading {
+fn read_pieces(pieces: ByteStream, answer: Answer) -> StepStream {
+    let (parser, frames, pending) = (FrameParser::default(), VecDeque::new(), VecDeque::new());
+    let reading = EventReader {
         pieces,
-        framing,
+        parser,
         frames,
         answer: Some(answer),
-        ready,
-        unknown: 0,
-        is_over: false,
+        pending,
+        unknown_lines: 0,
+        has_ended: false,
     };
     stream::try_unfold(reading, |mut reading| async move {
         Ok(reading.next().await?.map(|event| (event, reading)))
@@ -68,65 +68,71 @@ fn read_pieces(pieces: Pieces, answer: Answer) -> StepStream {
     .boxed()
 }
 
-struct Reading {
-    pieces: Pieces,
-    framing: Framing,
+struct EventReader {
+    pieces: ByteStream,
+    parser: FrameParser,
     frames: VecDeque<Frame>,
-    /// Until it is complete.
+    /// `None` after the answer is complete.
     answer: Option<Answer>,
-    ready: VecDeque<StepEvent>,
+    pending: VecDeque<StepEvent>,
     /// How many lines were neither events nor JSON.
-    unknown: usize,
-    /// Whether the body has come to its end.
-    is_over: bool,
+    unknown_lines: usize,
+    /// Whether the end of the body was reached.
+    has_ended: bool,
 }
 
-impl Reading {
+impl EventReader {
     async fn next(&mut self) -> Result<Option<StepEvent>, AgentError> {
-        while let (true, Some(answer)) = (self.ready.is_empty(), &mut self.answer) {
+        while let (true, Some(answer)) = (self.pending.is_empty(), &mut self.answer) {
             match self.frames.pop_front() {
                 Some(Frame::Event { data, is_error }) => {
-                    answer.hear(&data, false, is_error, &mut self.ready)?
+                    answer.add_json(&data, false, is_error, &mut self.pending)?
                 }
-                Some(Frame::Whole(json)) => answer.hear(&json, true, false, &mut self.ready)?,
+                Some(Frame::Document(json)) => {
+                    answer.add_json(&json, true, false, &mut self.pending)?
+                }
                 Some(Frame::End) => {
-                    // A connection whose answer was read to its end can be used again. It mostly
-                    // comes with the mark.
-                    let _ = timeout(END_AFTER_MARK, async {
+                    // A connection can be reused only after its response was read to the end, which
+                    // usually arrives together with the end mark.
+                    let _ = timeout(END_GRACE_PERIOD, async {
                         while self.pieces.next().await.is_some() {}
                     })
                     .await;
                     self.answer
                         .take()
-                        .map_or(Ok(()), |answer| answer.complete(&mut self.ready))?;
+                        .map_or(Ok(()), |answer| answer.complete(&mut self.pending))?;
                 }
                 Some(Frame::Unknown) => {
-                    self.unknown += 1;
-                    if self.unknown > MAX_UNKNOWN {
-                        return Err(nonsense("it is neither a stream of events nor JSON"));
+                    self.unknown_lines += 1;
+                    if self.unknown_lines > MAX_UNKNOWN_LINES {
+                        return Err(protocol_error(
+                            "the body is neither an event stream nor JSON",
+                        ));
                     }
-                    answer.pass_over("a line that is neither an event nor JSON");
+                    answer.ignore("a line that is neither an event nor JSON");
                 }
-                None if self.is_over => self
+                None if self.has_ended => self
                     .answer
                     .take()
-                    .map_or(Ok(()), |answer| answer.end(&mut self.ready))?,
+                    .map_or(Ok(()), |answer| answer.end(&mut self.pending))?,
                 None => match self.pieces.next().await {
                     Some(Ok(piece)) => {
-                        let pushed = self.framing.push(&piece, &mut self.frames);
-                        pushed.map_err(|TooLong| nonsense("an event is longer than allowed"))?;
+                        let pushed = self.parser.push(&piece, &mut self.frames);
+                        pushed.map_err(|FrameTooLong| {
+                            protocol_error("an event exceeds the size limit")
+                        })?;
                     }
-                    // Nothing more was to come: not every server writes the end mark.
-                    Some(Err(_)) if answer.is_finished() => self.is_over = true,
+                    // The answer is complete: not every server sends the end mark.
+                    Some(Err(_)) if answer.is_finished() => self.has_ended = true,
                     Some(Err(error)) => return Err(error),
                     None => {
-                        self.framing.finish(&mut self.frames);
-                        self.is_over = true;
+                        self.parser.finish(&mut self.frames);
+                        self.has_ended = true;
                     }
                 },
             }
         }
-        Ok(self.ready.pop_front())
+        Ok(self.pending.pop_front())
     }
 }
 

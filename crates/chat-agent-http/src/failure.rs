@@ -1,54 +1,54 @@
-//! What the user is told when a step fails: what happened. What to do about it, the server says for
-//! each kind. No text here holds anything that came from outside.
+//! The errors of a step. A message says what happened; the server adds what to do about each kind.
+//! No message contains text from outside.
 
 use std::error::Error;
 
 use chat_domain::{AgentError, AgentErrorKind};
 
-/// What was too slow.
+/// The timeout that expired.
 #[derive(Clone, Copy, Debug)]
-pub enum Slow {
+pub enum TimeoutKind {
     FirstByte,
     Idle,
     Step,
 }
 
-pub fn too_slow(slow: Slow) -> AgentError {
+pub fn timeout_error(kind: TimeoutKind) -> AgentError {
     AgentError::new(
         AgentErrorKind::TimedOut,
-        match slow {
-            Slow::FirstByte => {
-                "The agent did not begin to answer in time. A model may need a while to be loaded."
+        match kind {
+            TimeoutKind::FirstByte => {
+                "The agent did not start to answer in time. Loading a model can take a while."
             }
-            Slow::Idle => "The agent stopped in the middle of its answer.",
-            Slow::Step => "The agent needed more time than allowed.",
+            TimeoutKind::Idle => "The agent stopped in the middle of its answer.",
+            TimeoutKind::Step => "The agent did not finish its answer in time.",
         },
     )
 }
 
 pub fn unreachable(source: reqwest::Error) -> AgentError {
-    // The address may be nobody's business, and the log has the host's configuration.
+    // The URL may be confidential, and operators find it in the configuration.
     AgentError::new(AgentErrorKind::Unavailable, "The agent cannot be reached.")
         .because(source.without_url())
 }
 
-pub fn broken(source: reqwest::Error) -> AgentError {
+pub fn connection_lost(source: reqwest::Error) -> AgentError {
     AgentError::new(
         AgentErrorKind::Unavailable,
-        "The connection to the agent broke.",
+        "The connection to the agent was lost.",
     )
     .because(source.without_url())
 }
 
-pub fn cut_off() -> AgentError {
+pub fn truncated() -> AgentError {
     AgentError::new(
         AgentErrorKind::Unavailable,
-        "The agent's answer was cut off.",
+        "The agent's answer was truncated.",
     )
 }
 
-/// An answer that is not understood; `why` is for the log.
-pub fn nonsense(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
+/// Returns the error for an answer that does not follow the protocol. `why` is logged only.
+pub fn protocol_error(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
     AgentError::new(
         AgentErrorKind::Protocol,
         "The agent's answer was not understood.",
@@ -56,12 +56,12 @@ pub fn nonsense(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
     .because(why)
 }
 
-/// The agent said itself that it failed; `why` is for the log.
-pub fn failed(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
+/// Returns the error for a failure that the agent reported. `why` is logged only.
+pub fn agent_failed(why: impl Into<Box<dyn Error + Send + Sync>>) -> AgentError {
     AgentError::new(AgentErrorKind::Unavailable, "The agent failed.").because(why)
 }
 
-pub fn refused_by_policy() -> AgentError {
+pub fn refused_by_content_policy() -> AgentError {
     AgentError::new(
         AgentErrorKind::Refused,
         "The agent's content policy does not allow this.",

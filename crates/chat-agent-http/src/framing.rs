@@ -1,56 +1,56 @@
-//! The bytes of a body, cut into the JSON texts that they hold.
+//! Splits the bytes of a body into JSON texts.
 //!
 //! Servers send events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), JSON
-//! lines or one JSON value, and name any content type. So each line says itself what it is: a field
-//! of an event, or the beginning of a JSON value, which may go on over several lines. An event is
-//! read as soon as its JSON is whole, whether or not an empty line follows.
+//! lines or one JSON document, with any content type. So each line is classified by its own
+//! content: a field of an event, or the start of a JSON document, which may span several lines. An
+//! event is complete when its JSON is, whether or not an empty line follows.
 
 use std::collections::VecDeque;
 
-/// The most bytes of an event. A server could go on forever, and all of it would be kept.
-const MAX_EVENT: usize = 1 << 20;
-/// The most bytes of a JSON value that is no event: a whole answer.
-const MAX_WHOLE: usize = 8 << 20;
-/// The end of a stream
+/// Most bytes of an event. Without a limit, a server could fill the memory.
+const MAX_EVENT_BYTES: usize = 1 << 20;
+/// Most bytes of a JSON document outside an event, such as a whole answer.
+const MAX_DOCUMENT_BYTES: usize = 8 << 20;
+/// Marks the end of a stream
 /// (<https://platform.openai.com/docs/api-reference/chat/create#chat_create-stream>).
 const END_MARK: &str = "[DONE]";
 
 /// A part of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
-    /// The data of an event, mostly JSON. `is_error` if the server named the event `error`.
+    /// The data of an event, usually JSON. `is_error` if the event is named `error`.
     Event { data: String, is_error: bool },
-    /// A JSON value that is no event.
-    Whole(String),
-    /// The mark that nothing follows.
+    /// A JSON document outside an event.
+    Document(String),
+    /// The end mark: nothing follows.
     End,
-    /// A line that is neither.
+    /// A line of another form.
     Unknown,
 }
 
-/// Something is longer than allowed.
+/// An event or a document exceeds its size limit.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TooLong;
+pub struct FrameTooLong;
 
-/// Cuts a body into frames.
+/// Splits a body into frames.
 #[derive(Debug, Default)]
-pub struct Framing {
+pub struct FrameParser {
     line: Vec<u8>,
     after_cr: bool,
     lines: u64,
     event: String,
-    /// The data of the present event.
-    data: Value,
-    /// A value that is no event.
-    bare: Value,
+    /// The data of the current event.
+    data: PartialJson,
+    /// The current JSON document outside an event.
+    document: PartialJson,
 }
 
-impl Framing {
-    /// Takes the next bytes.
+impl FrameParser {
+    /// Adds the next bytes of the body.
     ///
     /// # Errors
-    /// An event or a value is longer than allowed.
-    pub fn push(&mut self, piece: &[u8], frames: &mut VecDeque<Frame>) -> Result<(), TooLong> {
+    /// An event or a document exceeds its size limit.
+    pub fn push(&mut self, piece: &[u8], frames: &mut VecDeque<Frame>) -> Result<(), FrameTooLong> {
         for part in piece.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             match part.split_last() {
                 Some((end @ (b'\n' | b'\r'), line)) => {
@@ -72,31 +72,31 @@ impl Framing {
         Ok(())
     }
 
-    /// The body is over. What is not whole was cut off, and is dropped.
+    /// Ends the body. An incomplete frame was truncated and is dropped.
     pub fn finish(&mut self, frames: &mut VecDeque<Frame>) {
         let is_markup = self.line.trim_ascii_start().starts_with(b"<");
-        // An empty line would end an event that is not whole.
+        // Ending the line as an empty one would complete a truncated event.
         if !self.line.is_empty() {
             self.end_line(frames);
         }
         if !is_markup && frames.back() == Some(&Frame::Unknown) {
             frames.pop_back();
         }
-        if !self.data.is_begun {
+        if !self.data.has_started {
             self.end_event(frames);
         }
     }
 
-    fn check_length(&self) -> Result<(), TooLong> {
-        let is_bare =
-            !self.bare.text.is_empty() || matches!(self.line.trim_ascii_start(), [b'{' | b'[', ..]);
-        let (kept, most) = if is_bare {
-            (self.bare.text.len(), MAX_WHOLE)
+    fn check_length(&self) -> Result<(), FrameTooLong> {
+        let is_document = !self.document.text.is_empty()
+            || matches!(self.line.trim_ascii_start(), [b'{' | b'[', ..]);
+        let (kept, most) = if is_document {
+            (self.document.text.len(), MAX_DOCUMENT_BYTES)
         } else {
-            (self.data.text.len(), MAX_EVENT)
+            (self.data.text.len(), MAX_EVENT_BYTES)
         };
         if kept + self.line.len() > most {
-            Err(TooLong)
+            Err(FrameTooLong)
         } else {
             Ok(())
         }
@@ -110,8 +110,8 @@ impl Framing {
         } else {
             &line
         };
-        if !self.bare.text.is_empty() {
-            return self.add_bare(line, frames);
+        if !self.document.text.is_empty() {
+            return self.add_document_line(line, frames);
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -121,7 +121,7 @@ impl Framing {
             ("data", _) => self.add_data(value, frames),
             ("event", _) => value.trim().clone_into(&mut self.event),
             ("" | "id" | "retry", _) => {}
-            (_, text) if text.starts_with(['{', '[']) => self.add_bare(line, frames),
+            (_, text) if text.starts_with(['{', '[']) => self.add_document_line(line, frames),
             _ => frames.push_back(Frame::Unknown),
         }
     }
@@ -131,12 +131,12 @@ impl Framing {
             self.end_event(frames);
             return frames.push_back(Frame::End);
         }
-        // A server that writes no empty lines: this is the next event.
-        if !self.data.is_begun && value.trim_start().starts_with(['{', '[']) {
+        // Some servers write no empty lines: this line starts the next event.
+        if !self.data.has_started && value.trim_start().starts_with(['{', '[']) {
             self.end_data(frames);
         }
         self.data.add(value);
-        if self.data.is_whole() {
+        if self.data.is_complete() {
             self.end_data(frames);
         }
     }
@@ -156,25 +156,25 @@ impl Framing {
         }
     }
 
-    fn add_bare(&mut self, line: &str, frames: &mut VecDeque<Frame>) {
-        self.bare.add(line);
-        if self.bare.is_whole() {
-            frames.push_back(Frame::Whole(std::mem::take(&mut self.bare).text));
+    fn add_document_line(&mut self, line: &str, frames: &mut VecDeque<Frame>) {
+        self.document.add(line);
+        if self.document.is_complete() {
+            frames.push_back(Frame::Document(std::mem::take(&mut self.document).text));
         }
     }
 }
 
-/// A JSON value as far as it came.
+/// A JSON value while it is received.
 #[derive(Debug, Default)]
-struct Value {
+struct PartialJson {
     text: String,
-    is_begun: bool,
-    in_string: bool,
-    escaped: bool,
+    has_started: bool,
+    is_in_string: bool,
+    is_escaped: bool,
     depth: u32,
 }
 
-impl Value {
+impl PartialJson {
     fn add(&mut self, line: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
@@ -182,20 +182,20 @@ impl Value {
         self.text.push_str(line);
         for byte in line.bytes() {
             match byte {
-                b'"' if !self.escaped => self.in_string = !self.in_string,
-                b'{' | b'[' if !self.in_string => {
-                    self.is_begun = true;
+                b'"' if !self.is_escaped => self.is_in_string = !self.is_in_string,
+                b'{' | b'[' if !self.is_in_string => {
+                    self.has_started = true;
                     self.depth += 1;
                 }
-                b'}' | b']' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+                b'}' | b']' if !self.is_in_string => self.depth = self.depth.saturating_sub(1),
                 _ => {}
             }
-            self.escaped = self.in_string && byte == b'\\' && !self.escaped;
+            self.is_escaped = self.is_in_string && byte == b'\\' && !self.is_escaped;
         }
     }
 
-    fn is_whole(&self) -> bool {
-        self.is_begun && self.depth == 0 && !self.in_string
+    fn is_complete(&self) -> bool {
+        self.has_started && self.depth == 0 && !self.is_in_string
     }
 }
 
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn frames(pieces: &[&[u8]]) -> Vec<Frame> {
-        let (mut framing, mut frames) = (Framing::default(), VecDeque::new());
+        let (mut framing, mut frames) = (FrameParser::default(), VecDeque::new());
         for piece in pieces {
             framing.push(piece, &mut frames).expect("not too long");
         }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn events_json_lines_and_whole_values() {
+    fn events_json_lines_and_documents_are_split() {
         assert_eq!(
             frames(&[b"\xef\xbb\xbfdata: {}\r\n\r\n: x\r\ndata:{\"a\":\rdata: 1}\n\ndata: [DONE]"]),
             [event("{}"), event("{\"a\":\n1}"), Frame::End]
@@ -237,8 +237,8 @@ mod tests {
         assert_eq!(
             frames(&[b"{\"a\":1}\n{\"b\":\n 2}\n[DONE]\n"]),
             [
-                Frame::Whole("{\"a\":1}".to_owned()),
-                Frame::Whole("{\"b\":\n 2}".to_owned()),
+                Frame::Document("{\"a\":1}".to_owned()),
+                Frame::Document("{\"b\":\n 2}".to_owned()),
                 Frame::End
             ]
         );
@@ -253,8 +253,8 @@ mod tests {
                 Frame::Unknown
             ]
         );
-        for cut_off in [&b"{\"a\":"[..], b"data: {\"a\":", b"\xef\xbb", b"dat"] {
-            assert_eq!(frames(&[cut_off]), []);
+        for truncated in [&b"{\"a\":"[..], b"data: {\"a\":", b"\xef\xbb", b"dat"] {
+            assert_eq!(frames(&[truncated]), []);
         }
     }
 

@@ -1,7 +1,7 @@
-//! JSON of other programs, read member by member.
+//! Lenient JSON reading, member by member.
 //!
-//! Only what is asked for is decoded, so nothing else in a value can make reading fail. Strings may
-//! hold half a surrogate pair, as the two halves of one character may come in two events.
+//! Only the members that are asked for are decoded, so no other member can make reading fail.
+//! Strings may contain lone surrogates, because the two halves of a pair may arrive in two events.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,11 +10,11 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, Visitor};
 use serde_json::value::RawValue;
 
-/// The deepest nesting of arguments and of data that is kept, as for the bodies of clients.
+/// Deepest nesting of arguments and stored data. The same limit applies to client requests.
 const MAX_DEPTH: usize = 64;
 
-/// A decoded string: UTF-8, in which half a surrogate pair takes three bytes (WTF-8,
-/// <https://simonsapin.github.io/wtf-8/>).
+/// A decoded string in WTF-8 (<https://simonsapin.github.io/wtf-8/>): UTF-8 in which a lone
+/// surrogate takes three bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Text(Vec<u8>);
 
@@ -31,8 +31,9 @@ impl Text {
         self.0.extend_from_slice(&more.0);
     }
 
-    /// Takes everything but half a character at the end, whose other half may follow.
-    pub fn take_whole(&mut self) -> String {
+    /// Removes and returns the text, except for a high surrogate at its end whose low surrogate may
+    /// follow.
+    pub fn take_complete(&mut self) -> String {
         let cut = match self.0.as_slice() {
             [.., 0xED, 0xA0..=0xAF, _] => self.0.len() - 3,
             _ => self.0.len(),
@@ -41,11 +42,11 @@ impl Text {
         std::mem::replace(self, Self(rest)).into_string()
     }
 
-    /// The text with its surrogate pairs joined; a half without its other half becomes U+FFFD.
+    /// Returns the text with surrogate pairs joined. A lone surrogate becomes U+FFFD.
     pub fn into_string(self) -> String {
         match String::from_utf8(self.0) {
             Ok(text) => text,
-            Err(error) => joined(error.as_bytes()),
+            Err(error) => decode_wtf8(error.as_bytes()),
         }
     }
 }
@@ -56,7 +57,7 @@ impl From<&str> for Text {
     }
 }
 
-fn joined(mut rest: &[u8]) -> String {
+fn decode_wtf8(mut rest: &[u8]) -> String {
     let half = |second: u8, third: u8| {
         0xD000 | (u32::from(second) & 0x3F) << 6 | (u32::from(third) & 0x3F)
     };
@@ -119,7 +120,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A value, decoded one level deep.
+/// A JSON value, decoded one level deep.
 #[derive(Debug)]
 pub enum Node<'a> {
     Null,
@@ -131,7 +132,7 @@ pub enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub fn of(raw: &'a RawValue) -> Self {
+    pub fn parse(raw: &'a RawValue) -> Self {
         let json = raw.get();
         let node = match json.bytes().next() {
             Some(b'"') => serde_json::from_str(json).map(Self::Text),
@@ -145,7 +146,7 @@ impl<'a> Node<'a> {
         node.unwrap_or(Self::Null)
     }
 
-    /// What kind of value it is, fit for "… is {}".
+    /// The kind of the value with an article, for error messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -157,8 +158,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether it says nothing, as `null`, `false`, `0`, `""`, `[]` and `{}` do, and objects and
-    /// arrays of nothing else.
+    /// Whether the value is `null`, `false`, `0`, `""`, `[]` or `{}`, or an object or array of such
+    /// values only.
     pub fn is_blank(&self) -> bool {
         self.is_blank_within(4)
     }
@@ -173,20 +174,21 @@ impl<'a> Node<'a> {
                 depth > 0
                     && values
                         .iter()
-                        .all(|value| Self::of(value).is_blank_within(depth - 1))
+                        .all(|value| Self::parse(value).is_blank_within(depth - 1))
             }
             Self::Object(members) => {
                 depth > 0
                     && members
                         .0
                         .values()
-                        .all(|value| Self::of(value).is_blank_within(depth - 1))
+                        .all(|value| Self::parse(value).is_blank_within(depth - 1))
             }
         }
     }
 
-    /// The number, written as a number or as text; negative ones are none, fractions are cut off.
-    pub fn number(&self) -> Option<u64> {
+    /// The number, written as a number or as text. Fractions are truncated; negative numbers are
+    /// `None`.
+    pub fn to_u64(&self) -> Option<u64> {
         let text = match self {
             Self::Number(number) => (*number).to_owned(),
             Self::Text(text) => text.clone().into_string().trim().to_owned(),
@@ -202,17 +204,17 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The members of an object. Of two with one name the last counts.
+/// The members of an object. The last of several members with the same name wins.
 #[derive(Debug, Default)]
 pub struct Object<'a>(HashMap<Text, &'a RawValue>);
 
 impl<'a> Object<'a> {
     /// The member, or null.
     pub fn get(&self, name: &str) -> Node<'a> {
-        self.raw(name).map_or(Node::Null, Node::of)
+        self.raw(name).map_or(Node::Null, Node::parse)
     }
 
-    /// The member as it is written.
+    /// The member's JSON.
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.0.get(&Text::from(name)).copied()
     }
@@ -225,8 +227,8 @@ impl<'a> Object<'a> {
         self.raw(name).is_some_and(|value| value.get() != "null")
     }
 
-    /// The member if it is a string, without white space around it; else nothing.
-    pub fn word(&self, name: &str) -> String {
+    /// The string member without surrounding white space. Empty if it is missing or not a string.
+    pub fn trimmed_text(&self, name: &str) -> String {
         match self.get(name) {
             Node::Text(text) => text.into_string().trim().to_owned(),
             _ => String::new(),
@@ -234,22 +236,22 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The values in a text, one after the other. What keeps others from reading it is mended: `NaN`,
+/// Parses all values of a text. Invalid JSON that some servers write is repaired: `NaN`,
 /// `Infinity`, and control characters in strings.
 ///
 /// # Errors
-/// It is not JSON even then. The error holds nothing of the text.
-pub fn values(text: &str) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
+/// The text cannot be repaired. The error contains nothing of the text.
+pub fn parse_values(text: &str) -> Result<Vec<Box<RawValue>>, serde_json::Error> {
     let read = |text: &str| {
         serde_json::Deserializer::from_str(text)
             .into_iter::<Box<RawValue>>()
             .collect::<Result<Vec<_>, _>>()
     };
-    read(text).or_else(|error| read(&mended(text)).map_err(|_| error))
+    read(text).or_else(|error| read(&repair(text)).map_err(|_| error))
 }
 
-fn mended(text: &str) -> String {
-    let mut mended = String::with_capacity(text.len() + 16);
+fn repair(text: &str) -> String {
+    let mut repaired = String::with_capacity(text.len() + 16);
     let (mut in_string, mut escaped) = (false, false);
     let mut rest = text;
     while let Some(char) = rest.chars().next() {
@@ -258,16 +260,16 @@ fn mended(text: &str) -> String {
                 .into_iter()
                 .find(|word| rest.starts_with(word));
             if let Some(after) = word.and_then(|word| rest.strip_prefix(word)) {
-                mended.push_str("null");
+                repaired.push_str("null");
                 rest = after;
                 continue;
             }
         }
         match char {
             char if in_string && char < ' ' => {
-                mended.push_str(&format!("\\u{:04x}", u32::from(char)))
+                repaired.push_str(&format!("\\u{:04x}", u32::from(char)))
             }
-            char => mended.push(char),
+            char => repaired.push(char),
         }
         in_string = if char == '"' && !escaped {
             !in_string
@@ -277,11 +279,11 @@ fn mended(text: &str) -> String {
         escaped = in_string && char == '\\' && !escaped;
         rest = rest.get(char.len_utf8()..).unwrap_or_default();
     }
-    mended
+    repaired
 }
 
-/// JSON in which half a surrogate pair is U+FFFD: strict readers refuse a half.
-pub fn without_halves(json: &str) -> Cow<'_, str> {
+/// Replaces lone surrogate escapes in JSON by U+FFFD, because strict parsers reject them.
+pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     let code = |escape: &[u8]| match escape {
         [b'\\', b'u', digits @ ..] => std::str::from_utf8(digits.get(..4)?)
             .ok()
@@ -312,14 +314,14 @@ pub fn without_halves(json: &str) -> Cow<'_, str> {
     Cow::Owned(json)
 }
 
-/// Whether the text is one JSON object, nested no deeper than a client's body may be.
+/// Whether the text is one JSON object that is not nested too deeply.
 pub fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{')
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
         && is_shallow(text)
 }
 
-/// Whether JSON is nested no deeper than a client's body may be.
+/// Whether the JSON is not nested too deeply.
 pub fn is_shallow(json: &str) -> bool {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -345,48 +347,51 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_a_character_are_joined() {
+    fn surrogate_pairs_are_joined() {
         let mut text = decoded(r#""a\ud83e""#);
-        assert_eq!(text.take_whole(), "a");
+        assert_eq!(text.take_complete(), "a");
         text.push(&decoded(r#""\udd80b\ud83e""#));
-        assert_eq!(text.take_whole(), "🦀b");
+        assert_eq!(text.take_complete(), "🦀b");
         text.push(&decoded(r#""\ud83e\udd80 \udd80c日\ud83e""#));
-        assert_eq!(text.take_whole(), "\u{FFFD}🦀 \u{FFFD}c日");
+        assert_eq!(text.take_complete(), "\u{FFFD}🦀 \u{FFFD}c日");
         assert_eq!(text.into_string(), "\u{FFFD}");
     }
 
     #[test]
-    fn half_a_character_is_replaced_in_json() {
+    fn lone_surrogates_are_replaced_in_json() {
         for whole in [
             r#"{"a":"\\ud83d"}"#,
             r#""\ud83e\udd80""#,
             "{}",
             r#"{"a":"\u00e9\n"}"#,
         ] {
-            assert!(matches!(without_halves(whole), Cow::Borrowed(_)), "{whole}");
+            assert!(
+                matches!(replace_lone_surrogates(whole), Cow::Borrowed(_)),
+                "{whole}"
+            );
         }
         assert_eq!(
-            without_halves(r#"{"\ud83d":"\udd80x\\\ud83d\ud83e\udd80"}"#),
+            replace_lone_surrogates(r#"{"\ud83d":"\udd80x\\\ud83d\ud83e\udd80"}"#),
             r#"{"\ufffd":"\ufffdx\\\ufffd\ud83e\udd80"}"#
         );
-        assert_eq!(without_halves(r#""\ud83"#), r#""\ud83"#);
+        assert_eq!(replace_lone_surrogates(r#""\ud83"#), r#""\ud83"#);
     }
 
     #[test]
-    fn what_others_write_that_is_not_json_is_mended() {
-        let mended = |text: &str| {
-            values(text)
+    fn invalid_json_of_known_servers_is_repaired() {
+        let repaired_values = |text: &str| {
+            parse_values(text)
                 .expect("values")
                 .iter()
                 .map(|value| value.get().to_owned())
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            mended("{\"a\":NaN,\"b\":-Infinity} {\"c\":\"NaN\tx\"}"),
+            repaired_values("{\"a\":NaN,\"b\":-Infinity} {\"c\":\"NaN\tx\"}"),
             [r#"{"a":null,"b":null}"#, r#"{"c":"NaN\u0009x"}"#]
         );
-        assert_eq!(mended(""), [""; 0]);
-        assert!(values("{\"a\":}").is_err());
+        assert_eq!(repaired_values(""), [""; 0]);
+        assert!(parse_values("{\"a\":}").is_err());
     }
 
     #[test]

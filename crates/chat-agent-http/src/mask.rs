@@ -1,20 +1,20 @@
-//! Words of a server, made fit for the log: without keys, and without the conversation.
+//! Masks API keys and parts of the conversation in a server's error text before it is logged.
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::json::{Node, values};
+use crate::json::{Node, parse_values};
 
-/// The most of a server's words that is logged, in bytes.
-const MAX_REASON: usize = 1 << 10;
-/// What stands for a part that is not logged.
+/// Most bytes of a server's text that are logged.
+const MAX_LOGGED_BYTES: usize = 1 << 10;
+/// Replaces a masked part.
 const MASKED: &str = "[…]";
-/// A part of the conversation this long is masked wherever it appears; a shorter one in quotation
-/// marks.
-const LONG_ENOUGH: usize = 16;
-/// A word this long that mixes letters and digits may be a key.
-const KEY_LENGTH: usize = 20;
+/// A part of the conversation with at least this many bytes is masked wherever it appears. A
+/// shorter part is masked in quotation marks only.
+const MIN_MASKED_BYTES: usize = 16;
+/// A word with at least this many characters that mixes letters and digits may be a key.
+const MIN_KEY_CHARS: usize = 20;
 
-/// Masks what must not be logged.
+/// Masks text that must not be logged.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     key: Option<SecretString>,
@@ -25,27 +25,30 @@ impl Mask {
         Self { key }
     }
 
-    /// The words of an answer to this request.
-    pub fn answer(&self, words: &str, request: &[u8]) -> String {
-        let said = conversation(request);
-        let reason = self.without_keys(words);
-        let known = |part: &str| !part.trim().is_empty() && said.contains(part);
-        shortened(&without_quotes(&without_long_parts(&reason, &said), &known))
+    /// Masks the text of an error response to `request`.
+    pub fn mask_response(&self, text: &str, request: &[u8]) -> String {
+        let conversation = conversation(request);
+        let reason = self.mask_keys(text);
+        let known = |part: &str| !part.trim().is_empty() && conversation.contains(part);
+        truncate(&mask_quoted(
+            &mask_long_parts(&reason, &conversation),
+            &known,
+        ))
     }
 
-    /// The words of an error in the middle of an answer, when the request is gone: whatever is
-    /// quoted and is more than one plain word is masked.
-    pub fn event(&self, words: &str) -> String {
+    /// Masks the text of an error in a stream. The request is no longer available, so every quoted
+    /// part that is more than one plain word is masked.
+    pub fn mask_stream_error(&self, text: &str) -> String {
         let plain = |char: char| char.is_ascii_alphanumeric() || "_.-/[]".contains(char);
-        shortened(&without_quotes(&self.without_keys(words), &|part: &str| {
+        truncate(&mask_quoted(&self.mask_keys(text), &|part: &str| {
             part.len() > 64 || !part.chars().all(plain)
         }))
     }
 
-    fn without_keys(&self, words: &str) -> String {
-        let words: String = words
+    fn mask_keys(&self, text: &str) -> String {
+        let text: String = text
             .chars()
-            .take(8 * MAX_REASON)
+            .take(8 * MAX_LOGGED_BYTES)
             .map(|char| if char.is_control() { ' ' } else { char })
             .collect();
         let key = self
@@ -53,11 +56,11 @@ impl Mask {
             .as_ref()
             .map(|key| key.expose_secret())
             .filter(|key| !key.is_empty());
-        let words = key.map_or_else(|| words.clone(), |key| words.replace(key, MASKED));
+        let text = key.map_or_else(|| text.clone(), |key| text.replace(key, MASKED));
         let mut after_bearer = false;
         let word = |word: &str| {
             let core = word.trim_matches(|char: char| !char.is_ascii_alphanumeric());
-            let masked = after_bearer || looks_like_a_key(core);
+            let masked = after_bearer || may_be_key(core);
             after_bearer = ["bearer", "basic", "password", "token:"]
                 .contains(&word.to_ascii_lowercase().as_str());
             if masked && !core.is_empty() {
@@ -66,13 +69,13 @@ impl Mask {
                 word.to_owned()
             }
         };
-        words.split(' ').map(word).collect::<Vec<_>>().join(" ")
+        text.split(' ').map(word).collect::<Vec<_>>().join(" ")
     }
 }
 
 /// Whether a word may be a key: by its prefix, or because it is long and mixes letters and digits.
-/// Names of members and models do not.
-fn looks_like_a_key(word: &str) -> bool {
+/// Names of members and models do not match.
+fn may_be_key(word: &str) -> bool {
     let prefixed = [
         "sk-", "sk_", "pk-", "key-", "AIza", "gsk_", "xai-", "hf_", "eyJ", "ya29.", "ghp_", "AKIA",
         "nvapi-", "r8_",
@@ -82,7 +85,7 @@ fn looks_like_a_key(word: &str) -> bool {
     });
     let mixed = |part: &str| {
         let digits = part.bytes().filter(u8::is_ascii_digit).count();
-        part.len() >= KEY_LENGTH
+        part.len() >= MIN_KEY_CHARS
             && digits >= 3
             && part.bytes().any(|byte| byte.is_ascii_alphabetic())
     };
@@ -92,13 +95,13 @@ fn looks_like_a_key(word: &str) -> bool {
     parts.into_iter().any(is_key) || word.contains("://") && word.contains('@')
 }
 
-/// The words with each quoted part masked that is `secret`.
-fn without_quotes(words: &str, secret: &dyn Fn(&str) -> bool) -> String {
-    let mut kept = String::with_capacity(words.len());
-    let mut rest = words;
+/// Masks each quoted part for which `is_secret` returns true.
+fn mask_quoted(text: &str, is_secret: &dyn Fn(&str) -> bool) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
     while let Some(at) = rest.find(['\'', '"', '`', '“', '‘', '«']) {
         let (before, quoted) = rest.split_at(at);
-        kept.push_str(before);
+        masked.push_str(before);
         let Some(open) = quoted.chars().next() else {
             break;
         };
@@ -109,111 +112,111 @@ fn without_quotes(words: &str, secret: &dyn Fn(&str) -> bool) -> String {
             same => same,
         };
         let inner = quoted.get(open.len_utf8()..).unwrap_or_default();
-        kept.push(open);
+        masked.push(open);
         match inner.split_once(close) {
-            Some((part, after)) if secret(part) => {
-                kept.push_str(MASKED);
-                kept.push(close);
+            Some((part, after)) if is_secret(part) => {
+                masked.push_str(MASKED);
+                masked.push(close);
                 rest = after;
             }
             _ => rest = inner,
         }
     }
-    kept.push_str(rest);
-    kept
+    masked.push_str(rest);
+    masked
 }
 
-/// The words with each part masked that is in the conversation and long enough to be no accident.
-fn without_long_parts(words: &str, said: &str) -> String {
-    let mut kept = String::with_capacity(words.len());
-    let mut rest = words;
+/// Masks each part that also occurs in the conversation and is too long for a coincidence.
+fn mask_long_parts(text: &str, conversation: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
     let prefix = |text: &str, bytes: usize| {
         text.get(..text.floor_char_boundary(bytes))
             .unwrap_or_default()
             .to_owned()
     };
     while let Some(first) = rest.chars().next() {
-        let begins_word = kept
+        let begins_word = masked
             .chars()
             .next_back()
             .is_none_or(|char| !char.is_alphanumeric());
-        let mut shared = prefix(rest, LONG_ENOUGH);
-        if begins_word && shared.len() + 3 >= LONG_ENOUGH && said.contains(&shared) {
+        let mut shared = prefix(rest, MIN_MASKED_BYTES);
+        if begins_word && shared.len() + 3 >= MIN_MASKED_BYTES && conversation.contains(&shared) {
             while let Some(next) = rest
                 .get(shared.len()..)
                 .and_then(|rest| rest.chars().next())
             {
                 shared.push(next);
-                if !said.contains(&shared) {
+                if !conversation.contains(&shared) {
                     shared.pop();
                     break;
                 }
             }
-            kept.push_str(MASKED);
+            masked.push_str(MASKED);
             rest = rest.get(shared.len()..).unwrap_or_default();
         } else {
-            kept.push(first);
+            masked.push(first);
             rest = rest.get(first.len_utf8()..).unwrap_or_default();
         }
     }
-    kept
+    masked
 }
 
-fn shortened(words: &str) -> String {
-    let words = words.trim();
-    match words.get(..words.floor_char_boundary(MAX_REASON)) {
-        Some(cut) if cut.len() < words.len() => format!("{cut}…"),
-        _ => words.to_owned(),
+fn truncate(text: &str) -> String {
+    let text = text.trim();
+    match text.get(..text.floor_char_boundary(MAX_LOGGED_BYTES)) {
+        Some(cut) if cut.len() < text.len() => format!("{cut}…"),
+        _ => text.to_owned(),
     }
 }
 
-/// All that is said in the messages of a request, decoded, and as it is written.
+/// Returns the texts and tool arguments of a request's messages, decoded and as JSON.
 fn conversation(request: &[u8]) -> String {
-    let mut said = String::new();
+    let mut conversation = String::new();
     let body = std::str::from_utf8(request)
         .ok()
-        .and_then(|body| values(body).ok())
+        .and_then(|body| parse_values(body).ok())
         .unwrap_or_default();
     for value in &body {
-        let Node::Object(body) = Node::of(value) else {
+        let Node::Object(body) = Node::parse(value) else {
             continue;
         };
         let Node::List(messages) = body.get("messages") else {
             continue;
         };
         for message in messages {
-            let Node::Object(message) = Node::of(message) else {
+            let Node::Object(message) = Node::parse(message) else {
                 continue;
             };
-            add_text(&mut said, &message.get("content"));
+            add_text(&mut conversation, &message.get("content"));
             let Node::List(calls) = message.get("tool_calls") else {
                 continue;
             };
             for call in calls {
-                let Node::Object(call) = Node::of(call) else {
+                let Node::Object(call) = Node::parse(call) else {
                     continue;
                 };
                 if let Node::Object(function) = call.get("function") {
-                    add_text(&mut said, &function.get("arguments"));
+                    add_text(&mut conversation, &function.get("arguments"));
                 }
             }
         }
     }
-    let escaped = said.replace('\n', "\\n").replace('"', "\\\"");
-    said.push_str(&escaped);
-    said
+    let escaped = conversation.replace('\n', "\\n").replace('"', "\\\"");
+    conversation.push_str(&escaped);
+    conversation
 }
 
-fn add_text(said: &mut String, content: &Node<'_>) {
+fn add_text(conversation: &mut String, content: &Node<'_>) {
     match content {
         Node::Text(text) => {
-            said.push_str(&text.clone().into_string());
-            said.push('\n');
+            conversation.push_str(&text.clone().into_string());
+            conversation.push('\n');
         }
         Node::List(parts) => {
             for part in parts {
-                if let Node::Object(part) = Node::of(part) {
-                    add_text(said, &part.get("text"));
+                if let Node::Object(part) = Node::parse(part) {
+                    add_text(conversation, &part.get("text"));
                 }
             }
         }
@@ -230,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_masked_and_words_stay() {
-        for (words, masked) in [
+    fn keys_are_masked_and_other_words_are_kept() {
+        for (text, masked) in [
             (
                 "Incorrect API key provided: hunter2.",
                 "Incorrect API key provided: […].",
@@ -259,7 +262,7 @@ mod tests {
                 "model claude-sonnet-4 needs --enable-auto-tool-choice",
             ),
         ] {
-            assert_eq!(mask().answer(words, b"{}"), masked);
+            assert_eq!(mask().mask_response(text, b"{}"), masked);
         }
     }
 
@@ -267,10 +270,13 @@ mod tests {
     fn the_conversation_is_masked() {
         let request = serde_json::json!({ "messages": [
             { "role": "user", "content": "my sister's pin is 4711" },
-            { "role": "assistant", "content": null, "tool_calls": [{ "function": { "arguments": "{\"to\":\"Zoë of the mill\"}" } }] },
+            {
+                "role": "assistant", "content": null,
+                "tool_calls": [{ "function": { "arguments": "{\"to\":\"Zoë of the mill\"}" } }],
+            },
         ] });
         let request = request.to_string().into_bytes();
-        let masked = |words: &str| mask().answer(words, &request);
+        let masked = |text: &str| mask().mask_response(text, &request);
         assert_eq!(
             masked("Invalid value: 'pin' in tools[0]"),
             "Invalid value: '[…]' in tools[0]"
@@ -296,13 +302,15 @@ mod tests {
     #[test]
     fn quoted_sentences_of_an_error_in_the_stream_are_masked() {
         assert_eq!(
-            mask().event("bad value 'I am ill' for \"content\""),
+            mask().mask_stream_error("bad value 'I am ill' for \"content\""),
             "bad value '[…]' for \"content\""
         );
     }
 
     #[test]
-    fn reasons_are_short() {
-        assert!(mask().answer(&"na ".repeat(10_000), b"").len() <= MAX_REASON + "…".len());
+    fn long_text_is_truncated() {
+        assert!(
+            mask().mask_response(&"na ".repeat(10_000), b"").len() <= MAX_LOGGED_BYTES + "…".len()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A step as a request of the protocol.
+//! Converts a step to a request of the chat completions protocol.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -8,14 +8,14 @@ use chat_domain::{StepRequest, ToolCallId};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::agent_data::Kept;
-use crate::habits::Habits;
+use crate::agent_data::StoredData;
 use crate::json::is_object;
-use crate::tool_names::{fnv1a, sent_as};
-use crate::tools::{Tool, offered};
+use crate::tool_names::{fnv1a, wire_name};
+use crate::tools::{Tool, request_tools};
+use crate::unsupported::UnsupportedParts;
 
-/// The body of a request. The messages come last, so that the body of a turn begins with the body
-/// of the turn before.
+/// The body of a request. The messages are the last member, so that consecutive requests of a
+/// conversation share a long prefix, which servers can cache.
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
@@ -31,7 +31,7 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// Members of a message that its server wants back.
+/// Members of a message that its server expects back.
 type Members = BTreeMap<String, Box<RawValue>>;
 
 #[derive(Serialize)]
@@ -48,7 +48,7 @@ enum Message<'a> {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall<'a>>,
         #[serde(flatten)]
-        kept: Members,
+        extra_members: Members,
     },
     Tool {
         tool_call_id: String,
@@ -60,7 +60,7 @@ enum Message<'a> {
 #[serde(untagged)]
 enum Content<'a> {
     Text(&'a str),
-    /// Thoughts, then text, as Mistral has them.
+    /// Reasoning parts, then text: Mistral's form.
     Parts(Vec<Box<RawValue>>),
 }
 
@@ -74,45 +74,45 @@ enum Part<'a> {
 struct ToolCall<'a> {
     id: String,
     #[serde(flatten)]
-    called: Called<'a>,
+    function: Function<'a>,
     #[serde(flatten)]
-    kept: Members,
+    extra_members: Members,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", content = "function", rename_all = "lowercase")]
-enum Called<'a> {
+enum Function<'a> {
     Function {
         name: Cow<'a, str>,
         arguments: &'a str,
     },
 }
 
-/// Who is asked, and how.
-pub struct Asked<'a> {
+/// The configuration that determines a request.
+pub struct RequestContext<'a> {
     pub model: &'a str,
     pub instructions: Option<&'a str>,
-    /// The server and model: data of another one is not sent.
+    /// Server and model. Data from another source is not sent.
     pub source: &'a str,
-    pub habits: &'a Habits,
+    pub unsupported: &'a UnsupportedParts,
 }
 
-/// The body of the request for a step.
+/// Serializes the request for a step.
 ///
 /// # Errors
-/// None that is known of: serialising strings to memory cannot fail.
-pub fn body(asked: &Asked<'_>, request: &StepRequest) -> serde_json::Result<Vec<u8>> {
-    let instructions = asked
+/// No known ones: serializing strings to memory does not fail.
+pub fn body(context: &RequestContext<'_>, request: &StepRequest) -> serde_json::Result<Vec<u8>> {
+    let instructions = context
         .instructions
         .map(|content| Message::System { content });
-    let mut ids = Ids::default();
+    let mut ids = CallIds::default();
     serde_json::to_vec(&Body {
-        model: asked.model,
+        model: context.model,
         stream: true,
         stream_options: StreamOptions {
             include_usage: true,
         },
-        tools: offered(&request.tools, asked.habits),
+        tools: request_tools(&request.tools, context.unsupported),
         messages: instructions
             .into_iter()
             .chain(
@@ -120,13 +120,13 @@ pub fn body(asked: &Asked<'_>, request: &StepRequest) -> serde_json::Result<Vec<
                     .transcript
                     .0
                     .iter()
-                    .map(|entry| message(entry, asked.source, &mut ids)),
+                    .map(|entry| message(entry, context.source, &mut ids)),
             )
             .collect(),
     })
 }
 
-fn message<'a>(entry: &'a Entry, source: &str, ids: &mut Ids) -> Message<'a> {
+fn message<'a>(entry: &'a Entry, source: &str, ids: &mut CallIds) -> Message<'a> {
     match entry {
         Entry::User { text } => Message::User { content: text },
         Entry::Assistant {
@@ -134,20 +134,22 @@ fn message<'a>(entry: &'a Entry, source: &str, ids: &mut Ids) -> Message<'a> {
             calls,
             agent_data,
         } => {
-            let Kept {
-                members, thoughts, ..
-            } = Kept::read(agent_data.as_ref(), source).for_message(!calls.is_empty());
+            let StoredData {
+                members,
+                reasoning_parts,
+                ..
+            } = StoredData::parse(agent_data.as_ref(), source).for_message(!calls.is_empty());
             Message::Assistant {
-                content: content(text, thoughts, calls.is_empty()),
+                content: content(text, reasoning_parts, calls.is_empty()),
                 tool_calls: calls
                     .iter()
                     .map(|call| tool_call(call, source, ids))
                     .collect(),
-                kept: members,
+                extra_members: members,
             }
         }
         Entry::ToolResult { call, content } => Message::Tool {
-            tool_call_id: ids.of(*call),
+            tool_call_id: ids.get(*call),
             content,
         },
     }
@@ -163,39 +165,39 @@ fn content(text: &str, mut parts: Vec<Box<RawValue>>, is_needed: bool) -> Option
     Some(Content::Parts(parts))
 }
 
-fn tool_call<'a>(call: &'a Call, source: &str, ids: &mut Ids) -> ToolCall<'a> {
+fn tool_call<'a>(call: &'a Call, source: &str, ids: &mut CallIds) -> ToolCall<'a> {
     let arguments = call.arguments.as_str();
-    // Servers parse this text and refuse the whole transcript if it is no object. Its result says
-    // that it was refused.
+    // Servers parse this text and reject the whole transcript if it is not an object. The call's
+    // result says that the arguments were rejected.
     let arguments = if is_object(arguments) {
         arguments
     } else {
         "{}"
     };
-    let Kept { id, members, .. } = Kept::read(call.agent_data.as_ref(), source);
+    let StoredData { id, members, .. } = StoredData::parse(call.agent_data.as_ref(), source);
     let id = ids.assign(call.id, id);
     ToolCall {
         id,
-        called: Called::Function {
-            name: sent_as(&call.tool),
+        function: Function::Function {
+            name: wire_name(&call.tool),
             arguments,
         },
-        kept: members,
+        extra_members: members,
     }
 }
 
-/// The ids that calls have in a request. Each is used once: some servers count their calls from 0
-/// in each answer.
+/// The ids of tool calls in a request. Each id is used once, because some servers number the calls
+/// of each answer from 0.
 #[derive(Default)]
-struct Ids {
+struct CallIds {
     sent: HashMap<ToolCallId, String>,
     used: HashSet<String>,
 }
 
-impl Ids {
-    /// The id of a call: the server's own, if no call before has it.
+impl CallIds {
+    /// Assigns an id to a call: the server's own unless an earlier call has it.
     fn assign(&mut self, call: ToolCallId, own: String) -> String {
-        let made = (0..).map(|attempt| made_up(call, attempt));
+        let made = (0..).map(|attempt| generate_id(call, attempt));
         let is_own = !own.is_empty() && self.used.insert(own.clone());
         let id = if is_own {
             Some(own)
@@ -207,16 +209,17 @@ impl Ids {
         id
     }
 
-    fn of(&self, call: ToolCallId) -> String {
+    fn get(&self, call: ToolCallId) -> String {
         self.sent
             .get(&call)
             .cloned()
-            .unwrap_or_else(|| made_up(call, 0))
+            .unwrap_or_else(|| generate_id(call, 0))
     }
 }
 
-/// Nine letters and digits, which is all that Mistral takes; always the same for a call.
-fn made_up(call: ToolCallId, attempt: u32) -> String {
+/// Generates an id of nine letters and digits, the only form that Mistral accepts. The same call
+/// always gets the same id.
+fn generate_id(call: ToolCallId, attempt: u32) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut seed = call.0.as_bytes().to_vec();
     seed.extend(
@@ -229,7 +232,7 @@ fn made_up(call: ToolCallId, attempt: u32) -> String {
     let digit = |_| {
         let digit = usize::try_from(hash % 62)
             .ok()
-            .and_then(|place| DIGITS.get(place))
+            .and_then(|index| DIGITS.get(index))
             .copied()
             .unwrap_or(b'0');
         hash /= 62;
@@ -238,7 +241,7 @@ fn made_up(call: ToolCallId, attempt: u32) -> String {
     (0..9).map(digit).collect()
 }
 
-/// The server and model, as they are noted with data.
+/// Returns a hash that identifies a server and model.
 pub fn source(address: &str, model: &str) -> String {
     format!("{:016x}", fnv1a(format!("{address}\n{model}").as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! What must be known of a server to ask it.
+//! Settings of the adapter.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What must be known of a server that speaks the chat completions protocol.
+/// Settings of an agent behind a chat completions endpoint.
 #[derive(Clone)]
 pub struct ChatCompletionsSettings {
-    /// Where it is, such as `http://127.0.0.1:11434/v1`; a `/chat/completions` at its end is left
-    /// off. `http` or `https`; without user, password, query and fragment.
+    /// Base URL, such as `http://127.0.0.1:11434/v1`. A trailing `/chat/completions` is removed.
+    /// The scheme is `http` or `https`; user, password, query and fragment are not allowed.
     pub base_url: String,
-    /// Which model to ask.
+    /// Model name.
     pub model: String,
-    /// Sent as a bearer token, if there is one.
+    /// Bearer token.
     pub api_key: Option<SecretString>,
-    /// What the model is told before the conversation, as a system message.
+    /// System message that precedes the conversation.
     pub instructions: Option<String>,
-    /// How long to wait for what.
+    /// Timeouts of a step.
     pub timeouts: Timeouts,
-    /// How often and when to try again.
-    pub retries: Retries,
+    /// When to retry.
+    pub retries: RetryPolicy,
 }
 
 impl ChatCompletionsSettings {
-    /// A server without a key, a model without instructions, and the default limits.
+    /// Creates settings without key and instructions, with the default limits.
     pub fn new(base_url: impl Into<String>, model: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
@@ -34,25 +34,25 @@ impl ChatCompletionsSettings {
             api_key: None,
             instructions: None,
             timeouts: Timeouts::default(),
-            retries: Retries::default(),
+            retries: RetryPolicy::default(),
         }
     }
 
-    /// The address requests are sent to.
+    /// Returns the URL that requests are sent to.
     pub(crate) fn endpoint(&self) -> Result<Url, InvalidSettings> {
         let unusable = InvalidSettings::BaseUrl;
         let mut url =
             Url::parse(&self.base_url).map_err(|_| unusable("it is not an absolute URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(unusable("it begins neither with http:// nor with https://"));
+            return Err(unusable("it starts with neither http:// nor https://"));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(unusable(
-                "it holds a user or a password; a key has its own setting",
+                "it contains a user or a password; the API key has its own setting",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(unusable("it holds a query or a fragment"));
+            return Err(unusable("it contains a query or a fragment"));
         }
         let base = url.path().trim_end_matches('/');
         let base = base
@@ -64,7 +64,7 @@ impl ChatCompletionsSettings {
         Ok(url)
     }
 
-    /// The value of the `Authorization` header.
+    /// Returns the value of the `Authorization` header.
     pub(crate) fn authorization(&self) -> Result<Option<HeaderValue>, InvalidSettings> {
         let Some(key) = &self.api_key else {
             return Ok(None);
@@ -77,7 +77,7 @@ impl ChatCompletionsSettings {
     }
 }
 
-/// Without the address, which may wrongly hold a password, and without the instructions.
+/// Omits the URL, which may contain a password by mistake, and the instructions.
 impl fmt::Debug for ChatCompletionsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChatCompletionsSettings")
@@ -89,17 +89,17 @@ impl fmt::Debug for ChatCompletionsSettings {
     }
 }
 
-/// How long to wait for what.
+/// Timeouts of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a connection. Default 5 s.
+    /// To connect. Default 5 s.
     pub connect: Duration,
-    /// From sending a request, connecting included, to the first byte of the answer's body: a
-    /// server may load its model meanwhile. Default 5 min.
+    /// From sending a request, including connecting, to the first byte of the response's body. A
+    /// server may load its model in this time. Default 5 min.
     pub first_byte: Duration,
-    /// Between two pieces of the answer. Keep-alive comments count as pieces. Default 2 min.
+    /// Between two pieces of the response. Keep-alive comments count as pieces. Default 2 min.
     pub idle: Duration,
-    /// For the whole step, with all tries and pauses. Default 10 min.
+    /// For the whole step, including all attempts and backoffs. Default 10 min.
     pub step: Duration,
 }
 
@@ -114,49 +114,52 @@ impl Default for Timeouts {
     }
 }
 
-/// How often and when to try again. A pause is twice as long as the one before, and up to twice
-/// that by chance, so that many clients of a server that comes back do not all return at once.
+/// When transient errors are retried. Each backoff is twice as long as the one before, plus random
+/// jitter of up to the same length, so that clients of a restarted server do not all return at
+/// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    /// How often a step is tried, the first time included; 0 counts as 1. Default 3.
-    pub tries: usize,
-    /// The first pause, before chance. Default 500 ms.
-    pub first_pause: Duration,
-    /// The longest pause, before chance. Default 8 s.
-    pub longest_pause: Duration,
+pub struct RetryPolicy {
+    /// Most attempts of a step, including the first; 0 counts as 1. Default 3.
+    pub max_attempts: usize,
+    /// First backoff, before jitter. Default 500 ms.
+    pub initial_backoff: Duration,
+    /// Longest backoff, before jitter. Default 8 s.
+    pub max_backoff: Duration,
 }
 
-impl Default for Retries {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            tries: 3,
-            first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(8),
+            max_attempts: 3,
+            initial_backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(8),
         }
     }
 }
 
-/// Why there can be no agent with these settings. Never shows the address or the key.
+/// The reason why settings were rejected. Never contains the URL or the key.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// The address is not usable.
+    /// The base URL is not usable.
     #[error("the agent's base URL is not usable: {0}")]
     BaseUrl(&'static str),
-    /// The key cannot be sent in a header.
-    #[error("the agent's API key holds characters that cannot be sent, perhaps a line end")]
-    ApiKey,
-    /// No model is named.
-    #[error("the agent's model has no name")]
-    Model,
-    /// The base URL is `https`, and no client can be made for it: the machine has no CA
-    /// certificates.
+    /// The key contains characters that a header cannot contain.
     #[error(
-        "the agent's base URL begins with https://, and no CA certificates were found on this machine; install the package \
+        "the agent's API key contains characters that a header cannot contain, perhaps a line end"
+    )]
+    ApiKey,
+    /// The model name is empty.
+    #[error("the agent's model name is empty")]
+    Model,
+    /// The base URL is `https`, and the system has no CA certificates.
+    #[error(
+        "the agent's base URL starts with https://, but no CA certificates were found on this \
+        machine; install the package \
          ca-certificates, or name a file with SSL_CERT_FILE or a folder with SSL_CERT_DIR"
     )]
     Certificates(#[source] reqwest::Error),
-    /// The HTTP client cannot be made.
-    #[error("there is no HTTP client for the agent")]
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client for the agent cannot be built")]
     Client(#[source] reqwest::Error),
 }
 
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_addresses_are_refused_without_being_shown() {
+    fn unusable_urls_are_rejected_without_being_shown() {
         let unusable = [
             "",
             "localhost:11434/v1",

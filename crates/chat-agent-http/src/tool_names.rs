@@ -1,54 +1,54 @@
-//! Names of tools as the protocol allows them.
+//! Tool names in the form that the protocol allows.
 //!
-//! The protocol takes letters, digits, `_` and `-`, at most 64. Tool servers may have other names,
-//! and a model may call a tool that nobody has by a name that its own endpoint would refuse to read
-//! again. Such a name is sent under another, always the same.
+//! The protocol allows letters, digits, `_` and `-`, and at most 64 characters. Tool servers may
+//! use other names, and a model may call an unknown tool by a name that its own endpoint rejects in
+//! the next request. Such a name is replaced by an allowed one, always the same.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-const MAX: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
-/// The name under which a tool is sent: its own if that is allowed.
-pub fn sent_as(name: &str) -> Cow<'_, str> {
+/// Returns the name under which a tool is sent: its own if that is allowed.
+pub fn wire_name(name: &str) -> Cow<'_, str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if (1..=MAX).contains(&name.len()) && name.chars().all(allowed) {
+    if (1..=MAX_NAME_CHARS).contains(&name.len()) && name.chars().all(allowed) {
         return Cow::Borrowed(name);
     }
-    // The hash keeps names apart that look the same after the change.
+    // The hash keeps names distinct that are equal after the replacement.
     let hash = format!("_{:016x}", fnv1a(name.as_bytes()));
     let readable = name
         .chars()
         .map(|c| if allowed(c) { c } else { '_' })
-        .take(MAX - hash.len());
+        .take(MAX_NAME_CHARS - hash.len());
     Cow::Owned(readable.chain(hash.chars()).collect())
 }
 
-/// FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>): the same in every version and
-/// process, as old turns must be sent in the same bytes forever.
+/// FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>). Its result is the same in every
+/// version and process, so old turns are always sent as the same bytes.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// The tools of a request: their own names by those that are sent.
+/// Maps the wire names of a request's tools to their original names.
 #[derive(Debug, Default)]
 pub struct ToolNames(HashMap<String, String>);
 
 impl ToolNames {
-    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         Self(
             names
-                .map(|name| (sent_as(name).into_owned(), name.to_owned()))
+                .map(|name| (wire_name(name).into_owned(), name.to_owned()))
                 .collect(),
         )
     }
 
-    /// The tool's own name. Models write more than the name at times: `functions.add` (gpt-oss),
-    /// `functions.add:0` (Kimi), or marks of their own behind it. If what they wrote is no tool,
-    /// and the name in it is one, that is meant.
-    pub fn own(&self, called: String) -> String {
+    /// Returns the original name of a tool. Some models write more than the name: `functions.add`
+    /// (gpt-oss), `functions.add:0` (Kimi), or a suffix of their own. If the text is not a tool's
+    /// name but contains one, that tool is returned.
+    pub fn original_name(&self, called: String) -> String {
         let known = |name: &str| {
             self.0
                 .get(name)
@@ -88,15 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn allowed_names_stay() {
+    fn allowed_names_are_unchanged() {
         for name in ["add_task", "a-B-9", &"x".repeat(64)] {
-            assert_eq!(sent_as(name), name);
+            assert_eq!(wire_name(name), name);
         }
     }
 
     #[test]
-    fn other_names_are_sent_under_an_allowed_one_of_their_own() {
-        assert_eq!(sent_as("tasks.add"), "tasks_add_d6046e10c35f8460");
+    fn other_names_get_a_unique_allowed_name() {
+        assert_eq!(wire_name("tasks.add"), "tasks_add_d6046e10c35f8460");
         let long = "x".repeat(65);
         let names = [
             "",
@@ -110,7 +110,7 @@ mod tests {
         ];
         let sent: std::collections::HashSet<String> = names
             .iter()
-            .map(|name| sent_as(name).into_owned())
+            .map(|name| wire_name(name).into_owned())
             .collect();
         assert_eq!(sent.len(), names.len());
         assert!(sent.iter().all(|name| {
@@ -122,23 +122,23 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_published_one() {
+    fn the_hash_matches_published_values() {
         // From the test suite of the specification.
         assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
     }
 
     #[test]
-    fn an_answer_gets_the_own_name_back() {
-        let tools = ToolNames::of(["tasks.add", "list", "functions.odd", "odd"].into_iter());
-        let sent = sent_as("tasks.add").into_owned();
+    fn wire_names_and_variants_map_to_the_original_name() {
+        let tools = ToolNames::new(["tasks.add", "list", "functions.odd", "odd"].into_iter());
+        let sent = wire_name("tasks.add").into_owned();
         for called in [
             sent.as_str(),
             "tasks.add",
             "functions.tasks.add",
             &format!("functions.{sent}:12"),
         ] {
-            assert_eq!(tools.own(called.into()), "tasks.add", "{called}");
+            assert_eq!(tools.original_name(called.into()), "tasks.add", "{called}");
         }
         for called in [
             "list",
@@ -148,11 +148,11 @@ mod tests {
             "list<|channel|>commentary",
             "functions.list:0",
         ] {
-            assert_eq!(tools.own(called.into()), "list", "{called}");
+            assert_eq!(tools.original_name(called.into()), "list", "{called}");
         }
-        assert_eq!(tools.own("functions.odd".into()), "functions.odd");
+        assert_eq!(tools.original_name("functions.odd".into()), "functions.odd");
         for unknown in ["unknown", "functions.unknown", "functions.", "listing"] {
-            assert_eq!(tools.own(unknown.into()), unknown);
+            assert_eq!(tools.original_name(unknown.into()), unknown);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Tools as servers accept them.
+//! Converts tools to the form that servers accept.
 //!
-//! Schemas come from tool servers and go to APIs that each take a part of JSON Schema only; one
-//! that is not taken makes the whole request fail. So each is brought into a form that all take, as
-//! far as its meaning survives.
+//! Each server supports only a part of JSON Schema, and an unsupported schema makes the whole
+//! request fail. So each schema is converted to a form that all servers accept, as far as its
+//! meaning permits.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use crate::habits::Habits;
-use crate::json::{is_shallow, without_halves};
-use crate::tool_names::sent_as;
+use crate::json::{is_shallow, replace_lone_surrogates};
+use crate::tool_names::wire_name;
+use crate::unsupported::UnsupportedParts;
 
-/// The most tools that OpenAI takes.
+/// Most tools that OpenAI accepts.
 const MAX_TOOLS: usize = 128;
-/// The longest description that OpenAI takes, in characters.
-const MAX_DESCRIPTION: usize = 1_024;
+/// Longest description that OpenAI accepts, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 1_024;
 
 #[derive(Serialize)]
 #[serde(tag = "type", content = "function", rename_all = "lowercase")]
@@ -31,63 +31,61 @@ pub enum Tool<'a> {
     },
 }
 
-/// The tools that are sent. What is left out is logged, once for each.
-pub fn offered<'a>(specs: &'a [ToolSpec], habits: &Habits) -> Vec<Tool<'a>> {
-    let miss = |spec: &ToolSpec, why: &str| {
-        if habits.is_first_miss(&spec.name) {
+/// Returns the tools of a request. Each omitted tool is logged once.
+pub fn request_tools<'a>(specs: &'a [ToolSpec], unsupported: &UnsupportedParts) -> Vec<Tool<'a>> {
+    let log_omission = |spec: &ToolSpec, reason: &str| {
+        if unsupported.should_log_omission(&spec.name) {
             tracing::warn!(
                 tool = spec.name,
-                why,
-                "a tool is left out of the requests to the agent"
+                reason,
+                "tool omitted from requests to the agent"
             );
         }
     };
     let mut tools = Vec::new();
     for spec in specs {
-        let name = sent_as(&spec.name);
-        if habits.refuses_tool(&name) {
+        let name = wire_name(&spec.name);
+        if unsupported.is_tool_unsupported(&name) {
             continue;
         }
         if tools.len() >= MAX_TOOLS {
-            miss(spec, "agents take 128 tools at most");
+            log_omission(spec, "a request has at most 128 tools");
             continue;
         }
-        match accepted(&spec.input_schema) {
+        match normalize_schema(&spec.input_schema) {
             Some(parameters) => tools.push(Tool::Function {
                 name,
-                description: shortened(&spec.description),
+                description: truncate(&spec.description),
                 parameters,
             }),
-            None => miss(
-                spec,
-                "the schema of its arguments is not that of a JSON object",
-            ),
+            None => log_omission(spec, "its input schema is not that of an object"),
         }
     }
     tools
 }
 
-fn shortened(description: &str) -> Cow<'_, str> {
-    match description.char_indices().nth(MAX_DESCRIPTION) {
+fn truncate(description: &str) -> Cow<'_, str> {
+    match description.char_indices().nth(MAX_DESCRIPTION_CHARS) {
         None => Cow::Borrowed(description),
         Some(_) => Cow::Owned(
             description
                 .chars()
-                .take(MAX_DESCRIPTION - 1)
+                .take(MAX_DESCRIPTION_CHARS - 1)
                 .chain(['…'])
                 .collect(),
         ),
     }
 }
 
-/// The schema as servers accept it, byte for byte the same if it is accepted as it is.
-fn accepted(schema: &RawJson) -> Option<Cow<'_, RawValue>> {
+/// Converts a schema to the accepted form. An accepted schema is returned byte for byte. `None` if
+/// the schema is not that of an object.
+fn normalize_schema(schema: &RawJson) -> Option<Cow<'_, RawValue>> {
     let json = schema.as_str();
     if !is_shallow(json) {
         return None;
     }
-    let given: Value = serde_json::from_str(&without_halves(json)).ok()?;
-    let wanted = object(given.clone())?;
+    let given: Value = serde_json::from_str(&replace_lone_surrogates(json)).ok()?;
+    let wanted = object_schema(given.clone())?;
     if wanted == given
         && let Ok(raw) = serde_json::from_str(json)
     {
@@ -96,15 +94,15 @@ fn accepted(schema: &RawJson) -> Option<Cow<'_, RawValue>> {
     to_raw_value(&wanted).ok().map(Cow::Owned)
 }
 
-/// The schema of an object; `None` if it is that of something else.
-fn object(schema: Value) -> Option<Value> {
+/// Converts the top level to the schema of an object. `None` if it describes something else.
+fn object_schema(schema: Value) -> Option<Value> {
     let mut schema = match schema {
         Value::Object(schema) => schema,
-        // Anything at all.
+        // These schemas accept every value.
         Value::Bool(_) | Value::Null => Map::new(),
         _ => return None,
     };
-    inline_reference(&mut schema);
+    inline_ref(&mut schema);
     for name in [
         "$schema", "$id", "$comment", "not", "enum", "const", "if", "then", "else",
     ] {
@@ -120,20 +118,24 @@ fn object(schema: Value) -> Option<Value> {
     if !schema.get("properties").is_some_and(Value::is_object) {
         schema.insert("properties".to_owned(), json!({}));
     }
-    for (name, is_each) in [("allOf", true), ("anyOf", false), ("oneOf", false)] {
+    for (name, required) in [
+        ("allOf", Required::ByAnyPart),
+        ("anyOf", Required::ByEveryPart),
+        ("oneOf", Required::ByEveryPart),
+    ] {
         if let Some(Value::Array(parts)) = schema.remove(name) {
-            merge(&mut schema, parts, is_each);
+            merge(&mut schema, parts, required);
         }
     }
     if !schema.get("required").is_none_or(Value::is_array) {
         schema.remove("required");
     }
-    tidy(&mut schema);
+    normalize_subschemas(&mut schema);
     Some(Value::Object(schema))
 }
 
-/// A schema that only refers to another one in it becomes that one.
-fn inline_reference(schema: &mut Map<String, Value>) {
+/// Replaces a schema that only refers to another part of itself by that part.
+fn inline_ref(schema: &mut Map<String, Value>) {
     let target = schema
         .get("$ref")
         .and_then(Value::as_str)
@@ -150,9 +152,17 @@ fn inline_reference(schema: &mut Map<String, Value>) {
     }
 }
 
-/// Brings alternatives into one object: all properties; required are those that each alternative
-/// requires, or, where all parts hold, any.
-fn merge(schema: &mut Map<String, Value>, parts: Vec<Value>, each_holds: bool) {
+/// Which properties a merged schema requires.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Required {
+    /// Those that any part requires: all parts hold.
+    ByAnyPart,
+    /// Those that every part requires: one part holds.
+    ByEveryPart,
+}
+
+/// Merges the parts of a schema into one object with all properties.
+fn merge(schema: &mut Map<String, Value>, parts: Vec<Value>, rule: Required) {
     let definitions = Value::Object(schema.clone());
     let mut required: Option<Vec<Value>> = None;
     for part in parts {
@@ -186,7 +196,7 @@ fn merge(schema: &mut Map<String, Value>, parts: Vec<Value>, each_holds: bool) {
             .unwrap_or_default();
         required = Some(match required {
             None => needs,
-            Some(known) if each_holds => known.into_iter().chain(needs).collect(),
+            Some(known) if rule == Required::ByAnyPart => known.into_iter().chain(needs).collect(),
             Some(known) => known
                 .into_iter()
                 .filter(|name| needs.contains(name))
@@ -208,18 +218,18 @@ fn merge(schema: &mut Map<String, Value>, parts: Vec<Value>, each_holds: bool) {
     }
 }
 
-/// Mends the schemas within a schema.
-fn tidy(schema: &mut Map<String, Value>) {
+/// Converts the schemas within a schema.
+fn normalize_subschemas(schema: &mut Map<String, Value>) {
     for name in ["properties", "$defs", "definitions"] {
         match schema.get_mut(name) {
-            Some(Value::Object(members)) => members.values_mut().for_each(tidy_value),
+            Some(Value::Object(members)) => members.values_mut().for_each(normalize_subschema),
             Some(other) => *other = json!({}),
             None => {}
         }
     }
     for name in ["items", "additionalProperties"] {
         if let Some(value @ (Value::Object(_) | Value::Null)) = schema.get_mut(name) {
-            tidy_value(value);
+            normalize_subschema(value);
         }
     }
     if let Some(Value::Bool(_) | Value::Array(_)) = schema.get("items") {
@@ -227,7 +237,7 @@ fn tidy(schema: &mut Map<String, Value>) {
     }
     for name in ["anyOf", "oneOf", "allOf", "prefixItems"] {
         if let Some(Value::Array(parts)) = schema.get_mut(name) {
-            parts.iter_mut().for_each(tidy_value);
+            parts.iter_mut().for_each(normalize_subschema);
         }
     }
     if schema.get("type").is_some_and(|kind| kind == "array") && !schema.contains_key("items") {
@@ -242,20 +252,21 @@ fn tidy(schema: &mut Map<String, Value>) {
     }
 }
 
-fn tidy_value(value: &mut Value) {
+fn normalize_subschema(value: &mut Value) {
     let Value::Object(schema) = value else {
         *value = json!({});
         return;
     };
     if let Some(Value::Array(kinds)) = schema.get("type") {
         let kinds = kinds.clone();
-        split(schema, kinds);
+        split_type_list(schema, kinds);
     }
-    tidy(schema);
+    normalize_subschemas(schema);
 }
 
-/// Several types become alternatives of one type each: Gemini takes no list of types.
-fn split(schema: &mut Map<String, Value>, kinds: Vec<Value>) {
+/// Converts a list of types to alternatives of one type each, because Gemini rejects lists of
+/// types.
+fn split_type_list(schema: &mut Map<String, Value>, kinds: Vec<Value>) {
     schema.remove("type");
     if let [kind] = kinds.as_slice() {
         schema.insert("type".to_owned(), kind.clone());
@@ -288,7 +299,7 @@ mod tests {
 
     fn sent(schema: Value) -> Option<Value> {
         let schema = RawJson::from_valid(schema.to_string());
-        accepted(&schema).map(|raw| serde_json::from_str(raw.get()).expect("JSON"))
+        normalize_schema(&schema).map(|raw| serde_json::from_str(raw.get()).expect("JSON"))
     }
 
     fn empty() -> Option<Value> {
@@ -296,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_are_made_acceptable() {
+    fn object_schemas_are_completed_and_others_rejected() {
         for nothing in [
             json!({}),
             json!(true),
@@ -321,8 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_at_the_top_become_one_object() {
-        let a = json!({ "type": "object", "properties": { "a": { "type": "string" }, "c": {} }, "required": ["a", "c"] });
+    fn top_level_alternatives_become_one_object() {
+        let a = json!({
+            "type": "object", "properties": { "a": { "type": "string" }, "c": {} },
+            "required": ["a", "c"],
+        });
         let b = json!({ "properties": { "b": { "type": "number" } }, "required": ["c"] });
         let properties = json!({ "a": { "type": "string" }, "b": { "type": "number" }, "c": {} });
         for name in ["anyOf", "oneOf"] {
@@ -343,34 +357,40 @@ mod tests {
     }
 
     #[test]
-    fn schemas_within_are_mended() {
+    fn subschemas_are_converted() {
         let given = json!({ "type": "object", "properties": {
             "list": { "type": "array" },
             "lists": { "type": "array", "items": { "type": "array" } },
             "name": { "type": ["string", "null"], "description": "A name." },
             "any": true,
         } });
-        let mended = json!({ "type": "object", "properties": {
+        let converted = json!({ "type": "object", "properties": {
             "list": { "type": "array", "items": {} },
             "lists": { "type": "array", "items": { "type": "array", "items": {} } },
-            "name": { "anyOf": [{ "type": "string" }, { "type": "null" }], "description": "A name." },
+            "name": {
+                "anyOf": [{ "type": "string" }, { "type": "null" }], "description": "A name.",
+            },
             "any": {},
         } });
-        assert_eq!(sent(given), Some(mended));
+        assert_eq!(sent(given), Some(converted));
     }
 
     #[test]
-    fn a_schema_that_is_accepted_stays_byte_for_byte() {
+    fn an_accepted_schema_is_unchanged() {
         let schema = RawJson::from_valid(
-            "{ \"type\": \"object\", \"properties\": {\"z\":{\"type\":\"array\",\"items\":{}}, \"a\":{}} }",
+            "{ \"type\": \"object\", \"properties\": {\"z\":{\"type\":\"array\",\"items\":{}}, \
+            \"a\":{}} }",
         );
-        assert_eq!(accepted(&schema).expect("a schema").get(), schema.as_str());
+        assert_eq!(
+            normalize_schema(&schema).expect("a schema").get(),
+            schema.as_str()
+        );
     }
 
     #[test]
-    fn descriptions_are_cut() {
-        assert_eq!(shortened(&"é".repeat(1_024)).chars().count(), 1_024);
-        let cut = shortened(&"é".repeat(1_025)).into_owned();
+    fn long_descriptions_are_truncated() {
+        assert_eq!(truncate(&"é".repeat(1_024)).chars().count(), 1_024);
+        let cut = truncate(&"é".repeat(1_025)).into_owned();
         assert!(cut.chars().count() == 1_024 && cut.ends_with('…'));
     }
 }

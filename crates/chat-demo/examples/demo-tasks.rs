@@ -1,5 +1,5 @@
-//! The task server by itself: `cargo run -p chat-demo --example demo-tasks -- tasks.db` speaks MCP
-//! over stdin and stdout.
+//! The task server alone: `cargo run -p chat-demo --example demo-tasks -- tasks.db` serves MCP over
+//! stdin and stdout.
 
 use std::path::Path;
 

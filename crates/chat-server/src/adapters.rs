@@ -58,7 +58,7 @@ fn chat_completions(config: &Config) -> ChatCompletionsSettings {
         idle: config.agent_idle_timeout,
         step: config.step_timeout(),
     };
-    settings.retries.tries = config.agent_tries.get();
+    settings.retries.max_attempts = config.agent_tries.get();
     settings
 }
 

@@ -1,70 +1,70 @@
-//! The outcome of a call, from a server's answer.
+//! Converts a server's answer to the outcome of a tool call.
 
 use chat_domain::{CallError, RawJson, ToolError, ToolErrorKind, ToolOutput, without_nul};
 use rmcp::ServiceError;
 use rmcp::model::{CallToolResponse, ErrorCode, JsonObject};
 use serde_json::{Value, json};
 
-use crate::connection::{LONGEST_LINE, into_raw};
-use crate::failure::Failure;
+use crate::connection::{MAX_LINE_BYTES, into_raw};
+use crate::local_error::LocalError;
 
-/// The longest error message that is passed on, in characters.
-const LONGEST_MESSAGE: usize = 4_000;
+/// Longest error message that is passed on, in characters.
+const MAX_MESSAGE_CHARS: usize = 4_000;
 
-/// What the outcome of a call is, and what of it the log should know.
+/// The outcome of a call, and a defect of the answer for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) result: Result<ToolOutput, CallError>,
-    /// What was wrong with the answer itself.
-    pub(crate) fault: Option<&'static str>,
+    /// The reason why the answer is invalid.
+    pub(crate) defect: Option<&'static str>,
 }
 
 impl From<Result<ToolOutput, CallError>> for Outcome {
     fn from(result: Result<ToolOutput, CallError>) -> Self {
         Self {
             result,
-            fault: None,
+            defect: None,
         }
     }
 }
 
-/// Reads the answer to a call of a tool that is repeatable or not. A call whose answer cannot be
-/// understood may have done its work: its outcome is unknown unless repeating it does no harm.
+/// Converts the answer to a call. If the answer is invalid, the call may have taken effect: its
+/// outcome is unknown, unless the tool is repeatable.
 pub(crate) fn outcome(answer: Result<CallToolResponse, ServiceError>, repeatable: bool) -> Outcome {
     match answer {
-        Ok(CallToolResponse::Complete(result)) => completed(into_raw(result), repeatable),
-        // The connection passes on results in no other form.
-        Ok(_) => unreadable("the answer is not a result", "", repeatable),
-        Err(error) => failed_request(error, repeatable),
+        Ok(CallToolResponse::Complete(result)) => parse_result(into_raw(result), repeatable),
+        // The connection passes on no other form of results.
+        Ok(_) => invalid_answer("the answer is not a result", "", repeatable),
+        Err(error) => request_error(error, repeatable),
     }
 }
 
-/// The outcome of a call that got no answer in time.
-pub(crate) fn timed_out(limit: std::time::Duration, repeatable: bool) -> CallError {
+/// Returns the outcome of a call that was not answered within `limit`.
+pub(crate) fn timeout_error(limit: std::time::Duration, repeatable: bool) -> CallError {
     match repeatable {
         true => ToolError::new(
             ToolErrorKind::TimedOut,
-            format!("The tool gave no answer within {limit:?}."),
+            format!("The tool did not answer within {limit:?}."),
         )
         .into(),
         false => CallError::Unknown,
     }
 }
 
-fn completed(result: Value, repeatable: bool) -> Outcome {
+fn parse_result(result: Value, repeatable: bool) -> Outcome {
     let mut result = match result {
         Value::Object(result) => result,
-        Value::Null => return unreadable("the result is null", "", repeatable),
+        Value::Null => return invalid_answer("the result is null", "", repeatable),
         value => return Ok(ToolOutput(raw_json(value.to_string()))).into(),
     };
     match result.get("resultType").and_then(Value::as_str) {
         Some("input_required") => {
-            return Err(failed("The tool asks for something that cannot be given here.").into())
+            return Err(failed("The tool requires client input, which is not supported.").into())
                 .into();
         }
         Some("task") => {
-            return unreadable(
-                "the server began a task, which was not asked for",
+            return invalid_answer(
+                "the server started a task that was not requested",
                 "",
                 repeatable,
             );
@@ -81,7 +81,7 @@ fn completed(result: Value, repeatable: bool) -> Outcome {
             return Err(failed(&error_text(blocks.as_deref(), structured.as_ref())).into()).into();
         }
         None => {
-            return unreadable(
+            return invalid_answer(
                 "`isError` is not a boolean",
                 &error_text(blocks.as_deref(), structured.as_ref()),
                 repeatable,
@@ -90,23 +90,25 @@ fn completed(result: Value, repeatable: bool) -> Outcome {
     }
     let json = match (structured, blocks.as_deref()) {
         (Some(value), Some([block]))
-            if text(block).and_then(json_value).as_ref() == Some(&value) =>
+            if text(block).and_then(portable_json).as_ref() == Some(&value) =>
         {
             text(block).unwrap_or_default().to_owned()
         }
-        (Some(Value::Null), Some([_, ..])) | (None, Some(_)) => written(blocks.unwrap_or_default()),
+        (Some(Value::Null), Some([_, ..])) | (None, Some(_)) => {
+            content_json(blocks.unwrap_or_default())
+        }
         (Some(value), _) => value.to_string(),
-        (None, None) => return unreadable("the result has no content", "", repeatable),
+        (None, None) => return invalid_answer("the result has no content", "", repeatable),
     };
     Ok(ToolOutput(raw_json(json))).into()
 }
 
-/// Content as JSON: a text that is JSON as it is, another text as a string, and else the array of
-/// blocks.
-fn written(blocks: Vec<Value>) -> String {
+/// Formats content as JSON: a text that is JSON as it is, another text as a string, and other
+/// content as the array of its blocks.
+fn content_json(blocks: Vec<Value>) -> String {
     match blocks.as_slice() {
         [block] => match text(block) {
-            Some(text) if json_value(text).is_some() => text.to_owned(),
+            Some(text) if portable_json(text).is_some() => text.to_owned(),
             Some(text) => Value::from(text).to_string(),
             None => Value::Array(blocks).to_string(),
         },
@@ -114,8 +116,8 @@ fn written(blocks: Vec<Value>) -> String {
     }
 }
 
-/// The blocks of a content, which is a list, or one block, or one text. A block of an unknown type
-/// stays as it is.
+/// Returns the blocks of content that is a list, one block or one text. Blocks of unknown types are
+/// kept.
 fn blocks(content: Value) -> Option<Vec<Value>> {
     let block = |block: Value| match block {
         Value::Object(_) => block,
@@ -133,13 +135,13 @@ fn text_block(text: &str) -> Value {
     json!({ "type": "text", "text": text })
 }
 
-/// The text of a block of text.
+/// Returns the text of a text block.
 fn text(block: &Value) -> Option<&str> {
     let is_text = block.get("type").is_none_or(|kind| kind == "text");
     is_text.then(|| block.get("text")?.as_str()).flatten()
 }
 
-/// Whether a result reports an error; `None` if that cannot be told.
+/// Whether a result reports an error. `None` if the flag is invalid.
 fn is_error(result: &JsonObject) -> Option<bool> {
     match result.get("isError") {
         None | Some(Value::Null) => Some(false),
@@ -154,14 +156,13 @@ fn is_error(result: &JsonObject) -> Option<bool> {
     }
 }
 
-/// The text, if it is JSON that every library can hold: no half surrogates, no numbers beyond a
+/// Parses JSON that every library can represent: without lone surrogates and numbers beyond a
 /// double.
-fn json_value(text: &str) -> Option<Value> {
+fn portable_json(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
 
-/// Valid JSON, freed of U+0000. Only an escape can stand for it there: a naked one would not be
-/// valid.
+/// Replaces U+0000 in valid JSON, where only an escape can represent it.
 pub(crate) fn raw_json(json: String) -> RawJson {
     if !json.contains("\\u0000") {
         return RawJson::from_valid(json);
@@ -176,7 +177,7 @@ pub(crate) fn raw_json(json: String) -> RawJson {
                 after
             }
             None => {
-                // The escaped character may be a backslash itself, which then escapes nothing.
+                // The escaped character may be a backslash, which then escapes nothing.
                 let (escaped, after) =
                     escape.split_at(escape.chars().next().map_or(0, char::len_utf8));
                 clean.push('\\');
@@ -194,46 +195,46 @@ fn error_text(blocks: Option<&[Value]>, structured: Option<&Value>) -> String {
     match (texts.join("\n"), structured) {
         (text, _) if !text.trim().is_empty() => text,
         (_, Some(value)) => value.to_string(),
-        (_, None) => "The tool failed and did not say why.".to_owned(),
+        (_, None) => "The tool failed without a message.".to_owned(),
     }
 }
 
 fn failed(message: &str) -> ToolError {
-    ToolError::new(ToolErrorKind::Failed, bounded(message))
+    ToolError::new(ToolErrorKind::Failed, truncate(message))
 }
 
-/// The outcome of a call that was answered, though not in a form that can be understood.
-fn unreadable(fault: &'static str, readable: &str, repeatable: bool) -> Outcome {
+/// Returns the outcome of a call whose answer is invalid.
+fn invalid_answer(defect: &'static str, readable: &str, repeatable: bool) -> Outcome {
     let result = match repeatable {
         true => {
-            let message = "The tool ran, but its server's answer cannot be understood.";
+            let message = "The tool ran, but its answer is invalid.";
             Err(failed([message, readable].join(" ").trim()).into())
         }
         false => Err(CallError::Unknown),
     };
     Outcome {
         result,
-        fault: Some(fault),
+        defect: Some(defect),
     }
 }
 
-fn bounded(message: &str) -> String {
-    let mut text: String = message.chars().take(LONGEST_MESSAGE).collect();
+fn truncate(message: &str) -> String {
+    let mut text: String = message.chars().take(MAX_MESSAGE_CHARS).collect();
     if text.len() < message.len() {
         text.push('…');
     }
     without_nul(text)
 }
 
-fn failed_request(error: ServiceError, repeatable: bool) -> Outcome {
+fn request_error(error: ServiceError, repeatable: bool) -> Outcome {
     let result = match error {
-        ServiceError::McpError(error) => match Failure::of(&error) {
-            Some(Failure::Unreadable) => {
-                return unreadable("the answer's line cannot be read", "", repeatable);
+        ServiceError::McpError(error) => match LocalError::from_error(&error) {
+            Some(LocalError::Unreadable) => {
+                return invalid_answer("the answer's line cannot be parsed", "", repeatable);
             }
-            Some(Failure::TooLarge) => {
+            Some(LocalError::TooLarge) => {
                 let message = format!(
-                    "The tool ran, but its answer is larger than the {LONGEST_LINE} bytes that are read."
+                    "The tool ran, but its answer exceeds the limit of {MAX_LINE_BYTES} bytes."
                 );
                 ToolError::new(ToolErrorKind::TooLarge, message).into()
             }
@@ -243,17 +244,17 @@ fn failed_request(error: ServiceError, repeatable: bool) -> Outcome {
                     ErrorCode::INVALID_PARAMS => ToolErrorKind::InvalidArguments,
                     _ => ToolErrorKind::Failed,
                 };
-                ToolError::new(kind, bounded(&error.message)).into()
+                ToolError::new(kind, truncate(&error.message)).into()
             }
         },
-        // The write failed, so that the line never had its end: no server takes that for a request.
+        // The write failed, so the line has no end and no server treats it as a request.
         ServiceError::TransportSend(_) => ToolError::new(
             ToolErrorKind::Unavailable,
-            "The tool's server went away before it could be asked.",
+            "The tool's server ended before the call was sent.",
         )
         .into(),
         ServiceError::UnexpectedResponse => {
-            return unreadable("the answer is not a result", "", repeatable);
+            return invalid_answer("the answer is not a result", "", repeatable);
         }
         _ => CallError::Unknown,
     };
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
 
     fn answer(result: Value) -> Result<String, CallError> {
-        completed(result, false)
+        parse_result(result, false)
             .result
             .map(|output| output.0.as_str().to_owned())
     }
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn structured_content_comes_first() {
+    fn structured_content_is_preferred() {
         assert_eq!(
             answer(json!({ "content": [text("words")], "structuredContent": { "a": 1 } })).unwrap(),
             r#"{"a":1}"#
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_beside_it_gives_the_exact_spelling() {
+    fn an_equal_text_block_gives_the_exact_spelling() {
         let exact = r#"{ "b": 123456789012345678901234567890, "a": 1 }"#;
         let value: Value = serde_json::from_str(exact).unwrap();
         assert_eq!(
@@ -299,8 +300,8 @@ mod tests {
     }
 
     #[test]
-    fn one_text_is_json_or_a_string() {
-        for (said, expected) in [
+    fn a_single_text_is_json_or_a_string() {
+        for (block, expected) in [
             (
                 r#"{"n": 123456789012345678901234567890}"#,
                 r#"{"n": 123456789012345678901234567890}"#,
@@ -311,7 +312,7 @@ mod tests {
             (r#""\ud800""#, r#""\"\\ud800\"""#),
         ] {
             assert_eq!(
-                answer(json!({ "content": [text(said)] })).unwrap(),
+                answer(json!({ "content": [text(block)] })).unwrap(),
                 expected
             );
         }
@@ -321,18 +322,21 @@ mod tests {
     fn several_blocks_are_an_array() {
         let image = json!({ "type": "image", "data": "AA==", "mimeType": "image/png" });
         let content = json!([text("a"), image]);
-        let said = answer(json!({ "content": content })).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), content);
+        let result = answer(json!({ "content": content })).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), content);
         assert_eq!(answer(json!({ "content": [] })).unwrap(), "[]");
     }
 
     #[test]
-    fn blocks_that_are_not_known_are_kept() {
+    fn unknown_blocks_are_kept() {
         let chart = json!({ "type": "chart", "points": [1, 2] });
-        let said = answer(json!({ "content": [text("a"), chart, "words", 7, { "type": "text" }] }))
-            .unwrap();
-        let expected = json!([text("a"), chart, text("words"), text("[unsupported content]"), { "type": "text" }]);
-        assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), expected);
+        let result =
+            answer(json!({ "content": [text("a"), chart, "words", 7, { "type": "text" }] }))
+                .unwrap();
+        let expected = json!([
+            text("a"), chart, text("words"), text("[unsupported content]"), { "type": "text" },
+        ]);
+        assert_eq!(serde_json::from_str::<Value>(&result).unwrap(), expected);
         for (content, expected) in [
             (json!("words"), r#""words""#),
             (json!(text("words")), r#""words""#),
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_other_forms_are_kept() {
+    fn other_forms_of_results_are_kept() {
         for (result, expected) in [
             (json!({ "toolResult": { "a": 1 } }), r#"{"a":1}"#),
             (
@@ -363,10 +367,10 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_an_error_however_its_flag_is_written() {
+    fn the_error_flag_is_read_in_every_form() {
         for flag in [json!(true), json!("true"), json!("True"), json!(1)] {
             let result = json!({ "isError": flag, "content": [text("no way")] });
-            let Err(CallError::Failed(error)) = completed(result, false).result else {
+            let Err(CallError::Failed(error)) = parse_result(result, false).result else {
                 panic!("{flag} is no error")
             };
             assert!(error.message.ends_with("no way"), "{error:?}");
@@ -374,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_cannot_be_understood_is_unknown_unless_its_tool_is_repeatable() {
+    fn an_invalid_answer_is_unknown_unless_the_tool_is_repeatable() {
         for result in [
             json!({}),
             json!(null),
@@ -384,10 +388,10 @@ mod tests {
             json!({ "isError": "perhaps", "content": [text("no way")] }),
             json!({ "resultType": "task", "taskId": "1" }),
         ] {
-            let outcome = completed(result.clone(), false);
+            let outcome = parse_result(result.clone(), false);
             assert_eq!(outcome.result, Err(CallError::Unknown), "{result}");
-            assert!(outcome.fault.is_some(), "the log is told of {result}");
-            let Err(CallError::Failed(error)) = completed(result.clone(), true).result else {
+            assert!(outcome.defect.is_some(), "{result} is logged");
+            let Err(CallError::Failed(error)) = parse_result(result.clone(), true).result else {
                 panic!("{result}")
             };
             assert!(error.message.starts_with("The tool ran"), "{error:?}");
@@ -397,16 +401,17 @@ mod tests {
             );
         }
         assert_eq!(
-            timed_out(std::time::Duration::from_secs(1), false),
+            timeout_error(std::time::Duration::from_secs(1), false),
             CallError::Unknown
         );
-        assert!(
-            matches!(timed_out(std::time::Duration::from_secs(1), true), CallError::Failed(error) if error.kind == ToolErrorKind::TimedOut)
-        );
+        assert!(matches!(
+            timeout_error(std::time::Duration::from_secs(1), true),
+            CallError::Failed(error) if error.kind == ToolErrorKind::TimedOut,
+        ));
     }
 
     #[test]
-    fn nul_is_replaced_in_each_spelling() {
+    fn nul_is_replaced_in_every_spelling() {
         assert_eq!(
             answer(json!({ "structuredContent": { "a": "x\0y" } })).unwrap(),
             r#"{"a":"x\ufffdy"}"#
@@ -424,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_and_bounded() {
+    fn error_messages_are_passed_on_and_truncated() {
         assert_eq!(
             answer(json!({ "content": [text("no"), text("way")], "isError": true })).unwrap_err(),
             failed("no\nway").into()
@@ -438,11 +443,11 @@ mod tests {
         else {
             panic!("a failure is known");
         };
-        assert_eq!(error.message.chars().count(), LONGEST_MESSAGE + 1);
+        assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARS + 1);
     }
 
     #[test]
-    fn errors_of_the_request_have_their_kinds() {
+    fn request_errors_are_mapped_to_kinds() {
         let refused = |error| outcome(Err(error), false).result.unwrap_err();
         for (code, kind) in [
             (ErrorCode::METHOD_NOT_FOUND, ToolErrorKind::UnknownTool),
@@ -454,10 +459,10 @@ mod tests {
         }
         assert_eq!(refused(ServiceError::TransportClosed), CallError::Unknown);
         assert_eq!(
-            refused(ServiceError::McpError(Failure::Unreadable.into_error())),
+            refused(ServiceError::McpError(LocalError::Unreadable.into_error())),
             CallError::Unknown
         );
-        let too_large = refused(ServiceError::McpError(Failure::TooLarge.into_error()));
+        let too_large = refused(ServiceError::McpError(LocalError::TooLarge.into_error()));
         assert!(
             matches!(too_large, CallError::Failed(error) if error.kind == ToolErrorKind::TooLarge)
         );

@@ -1,40 +1,42 @@
-//! A call's arguments, from exact text to JSON values.
+//! Parses the arguments of a call.
 
 use chat_domain::{RawJson, ToolError, ToolErrorKind};
 use rmcp::model::JsonObject;
 
-/// The arguments as an object. What cannot be passed on unchanged is refused, so that no tool works
-/// with a number nobody wrote.
-pub(crate) fn object(arguments: &RawJson) -> Result<JsonObject, ToolError> {
+/// Parses arguments as an object.
+///
+/// # Errors
+/// The arguments are not an object, or contain a number that cannot be passed on exactly.
+pub(crate) fn parse_object(arguments: &RawJson) -> Result<JsonObject, ToolError> {
     let text = arguments.as_str();
-    let refuse = |message: String| ToolError::new(ToolErrorKind::InvalidArguments, message);
+    let reject = |message: String| ToolError::new(ToolErrorKind::InvalidArguments, message);
     let object = serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
-            refuse("The arguments must be a JSON object.".to_owned())
+            reject("The arguments must be a JSON object.".to_owned())
         } else {
-            refuse(format!("The arguments cannot be read: {error}."))
+            reject(format!("The arguments are not valid JSON: {error}."))
         }
     })?;
     match numbers(text).find(|number| !is_exact(number)) {
         None => Ok(object),
         Some(number) => {
             let number: String = number.chars().take(40).collect();
-            Err(refuse(format!(
+            Err(reject(format!(
                 "The number {number} is too large to be passed on exactly. Pass it as a string."
             )))
         }
     }
 }
 
-/// Whether a number comes through: an integer has to fit into 64 bits. Fractions are doubles for
-/// everyone.
+/// Whether a number keeps its value: an integer must fit into 64 bits, and fractions are doubles in
+/// every implementation.
 fn is_exact(number: &str) -> bool {
     number.contains(['.', 'e', 'E'])
         || number.parse::<i64>().is_ok()
         || number.parse::<u64>().is_ok()
 }
 
-/// The numbers in a valid JSON text.
+/// Returns the numbers in a valid JSON text.
 fn numbers(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
     std::iter::from_fn(move || {
@@ -55,12 +57,12 @@ fn numbers(json: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What follows a string whose opening quote is gone.
+/// Returns the text after a string whose opening quote was removed.
 fn after_string(string: &str) -> &str {
-    let mut escaped = false;
+    let mut is_escaped = false;
     let end = string.find(|c: char| {
-        let closes = c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
+        let closes = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
         closes
     });
     end.and_then(|end| string.get(end + 1..))
@@ -72,11 +74,12 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<String, ToolError> {
-        object(&RawJson::from_valid(text)).map(|object| serde_json::to_string(&object).unwrap())
+        parse_object(&RawJson::from_valid(text))
+            .map(|object| serde_json::to_string(&object).unwrap())
     }
 
     #[test]
-    fn objects_pass_unchanged() {
+    fn objects_are_passed_on_unchanged() {
         for text in [
             "{}",
             r#"{"a":[1,-2,{"b":null}],"c":"x\"99999999999999999999\\"}"#,
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_refused() {
+    fn other_values_are_rejected() {
         for text in [
             r#""words""#,
             "[1]",
@@ -105,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_beyond_64_bits_are_refused_rather_than_changed() {
+    fn integers_beyond_64_bits_are_rejected() {
         for text in [
             r#"{"a":18446744073709551616}"#,
             r#"{"a":["\\",-9223372036854775809]}"#,

@@ -1,6 +1,6 @@
-//! A hash that is the same in every version of this program.
+//! A hash that is stable across versions of this program.
 
-/// FNV-1a with 64 bits.
+/// Computes the 64-bit FNV-1a hash.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -12,7 +12,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_vectors_come_out() {
+    fn the_hash_matches_published_values() {
         assert_eq!(
             (fnv1a(b""), fnv1a(b"a"), fnv1a(b"foobar")),
             (

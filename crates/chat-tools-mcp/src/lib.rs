@@ -2,20 +2,20 @@
 
 mod answer;
 mod arguments;
-mod child;
+mod availability;
 mod connection;
-mod failure;
 mod hash;
-mod keeper;
 mod listing;
+mod local_error;
 pub mod meta;
 mod names;
-mod notices;
-mod presence;
 mod process;
+mod running_server;
 mod server;
 mod settings;
 mod stderr;
+mod supervisor;
+mod throttled_log;
 mod toolset;
 
 pub use settings::{McpServer, SettingsError};

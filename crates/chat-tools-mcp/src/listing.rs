@@ -1,4 +1,4 @@
-//! What a server lists, read tool by tool.
+//! Parses a server's list of tools, tool by tool.
 
 use std::collections::HashSet;
 
@@ -15,12 +15,12 @@ use crate::answer::raw_json;
 use crate::connection::into_raw;
 use crate::hash::fnv1a;
 
-/// The most tools of one server that are taken.
-const MOST_TOOLS: usize = 1_024;
-/// The most pages of one listing that are asked for.
-const MOST_PAGES: usize = 1_024;
-/// The longest name of a tool, in bytes.
-const LONGEST_NAME: usize = 512;
+/// Most tools of one server.
+const MAX_TOOLS: usize = 1_024;
+/// Most pages of one listing.
+const MAX_PAGES: usize = 1_024;
+/// Longest name of a tool, in bytes.
+const MAX_NAME_BYTES: usize = 512;
 
 /// A tool as its server describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// The tool as agents know it, under the name that it has here.
+    /// Returns the tool's description for agents, under the name that agents use.
     pub(crate) fn spec(&self, name: &str) -> ToolSpec {
         let schema: RawJson = raw_json(Value::Object(self.schema.clone()).to_string());
         ToolSpec {
@@ -44,43 +44,43 @@ impl Tool {
     }
 }
 
-/// The tools of a server, and one sentence for each thing that was left out.
+/// The tools of a server, and one warning for each omission.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     pub(crate) tools: Vec<Tool>,
-    pub(crate) remarks: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
-/// Why a server's tools are not known.
+/// The reason why a server's tools are unknown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
     #[error("the request failed")]
     Request(#[source] Box<ServiceError>),
     #[error("the answer is not a list of tools")]
-    NoList,
-    #[error("the server took too long")]
+    InvalidAnswer,
+    #[error("the server did not answer in time")]
     TimedOut,
 }
 
-/// Lists the tools page by page. Ends at a cursor that came before, at a page that brings nothing
-/// new, at a number of pages and of tools, and at the deadline. What was listed until then is kept.
+/// Lists the tools page by page. The listing ends at a repeated cursor, at a page without new
+/// entries, at the page and tool limits, and at the deadline; the tools up to there are returned.
 pub(crate) async fn list(peer: &Peer<RoleClient>, deadline: Instant) -> Result<Listing, ListError> {
-    let mut pages = Pages::default();
+    let mut builder = ListingBuilder::default();
     let mut cursor = None;
     loop {
         let page = timeout_at(deadline, request(peer, cursor.take()))
             .await
             .unwrap_or(Err(ListError::TimedOut));
-        match page.and_then(|page| pages.take(&page)) {
-            Ok(None) => return Ok(pages.listing),
+        match page.and_then(|page| builder.add_page(&page)) {
+            Ok(None) => return Ok(builder.listing),
             Ok(next) => cursor = next,
-            Err(error) if pages.number == 0 => return Err(error),
+            Err(error) if builder.number == 0 => return Err(error),
             Err(error) => {
-                pages.remark(format!(
+                builder.warn(format!(
                     "the pages after page {} are missing: {error}",
-                    pages.number
+                    builder.number
                 ));
-                return Ok(pages.listing);
+                return Ok(builder.listing);
             }
         }
     }
@@ -98,31 +98,31 @@ async fn request(peer: &Peer<RoleClient>, cursor: Option<String>) -> Result<Valu
         .await
     {
         Ok(ServerResult::CallToolResult(result)) => Ok(into_raw(result)),
-        Ok(_) => Err(ListError::NoList),
+        Ok(_) => Err(ListError::InvalidAnswer),
         Err(error) => Err(ListError::Request(Box::new(error))),
     }
 }
 
-/// What the pages so far brought.
+/// Collects the tools of all pages.
 #[derive(Default)]
-struct Pages {
+struct ListingBuilder {
     listing: Listing,
     number: usize,
     cursors: HashSet<String>,
-    /// The names of the tools.
+    /// Names of the tools.
     names: HashSet<String>,
-    /// Hashes of all entries, also of those that were left out.
+    /// Hashes of all entries, including omitted ones.
     entries: HashSet<u64>,
     index: usize,
 }
 
-impl Pages {
-    /// Takes a page; gives the cursor of the next one.
-    fn take(&mut self, page: &Value) -> Result<Option<String>, ListError> {
+impl ListingBuilder {
+    /// Adds a page. Returns the cursor of the next page.
+    fn add_page(&mut self, page: &Value) -> Result<Option<String>, ListError> {
         let entries = page
             .get("tools")
             .and_then(Value::as_array)
-            .ok_or(ListError::NoList)?;
+            .ok_or(ListError::InvalidAnswer)?;
         self.number += 1;
         let mut is_new = false;
         for entry in entries {
@@ -132,19 +132,25 @@ impl Pages {
                 continue;
             }
             is_new = true;
-            if self.listing.tools.len() == MOST_TOOLS {
-                self.remark(format!("only the first {MOST_TOOLS} tools are taken"));
+            if self.listing.tools.len() == MAX_TOOLS {
+                self.warn(format!("only the first {MAX_TOOLS} tools are used"));
                 return Ok(None);
             }
-            match tool(entry) {
+            match parse_tool(entry) {
                 Ok(tool) if self.names.insert(tool.name.clone()) => self.listing.tools.push(tool),
-                Ok(tool) => {
-                    self.remark(format!("the tool {:?} is listed again with another description; the first one is taken", tool.name))
-                }
-                Err(fault) => {
-                    let name = entry.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-                    let name = name.map_or(format!("at index {index}"), |name| format!("{:?}", excerpt(name)));
-                    self.remark(format!("the tool {name} is left out: {fault}"));
+                Ok(tool) => self.warn(format!(
+                    "tool {:?} is listed twice with different descriptions; the first one is used",
+                    tool.name
+                )),
+                Err(defect) => {
+                    let name = entry
+                        .get("name")
+                        .and_then(Value::as_str)
+                        .filter(|name| !name.is_empty());
+                    let name = name.map_or(format!("at index {index}"), |name| {
+                        format!("{:?}", excerpt(name))
+                    });
+                    self.warn(format!("tool {name} omitted: {defect}"));
                 }
             }
         }
@@ -152,32 +158,34 @@ impl Pages {
             return Ok(None);
         };
         let Some(next) = next.as_str() else {
-            self.remark(
-                "the cursor of the next page is not a text; the pages after it are missing"
-                    .to_owned(),
+            self.warn(
+                "the cursor of the next page is not a string; later pages are missing".to_owned(),
             );
             return Ok(None);
         };
-        let odd = if !self.cursors.insert(next.to_owned()) {
-            "a cursor came twice"
+        let reason = if !self.cursors.insert(next.to_owned()) {
+            "a cursor is repeated"
         } else if !is_new {
-            "a page brought nothing new"
-        } else if self.number == MOST_PAGES {
+            "a page has no new entries"
+        } else if self.number == MAX_PAGES {
             "there are too many pages"
         } else {
             return Ok(Some(next.to_owned()));
         };
-        self.remark(format!("the listing ended at page {}: {odd}", self.number));
+        self.warn(format!(
+            "the listing ended at page {}: {reason}",
+            self.number
+        ));
         Ok(None)
     }
 
-    fn remark(&mut self, remark: String) {
-        self.listing.remarks.push(remark);
+    fn warn(&mut self, warning: String) {
+        self.listing.warnings.push(warning);
     }
 }
 
-/// Reads one entry of a list; else says what is wrong with it.
-fn tool(entry: &Value) -> Result<Tool, &'static str> {
+/// Parses one entry of a list. The error says why it is omitted.
+fn parse_tool(entry: &Value) -> Result<Tool, &'static str> {
     let entry = entry.as_object().ok_or("it is not an object")?;
     let text = |key: &str| entry.get(key).and_then(Value::as_str);
     let name = entry
@@ -185,13 +193,13 @@ fn tool(entry: &Value) -> Result<Tool, &'static str> {
         .filter(|name| !name.is_null())
         .ok_or("it has no name")?
         .as_str()
-        .ok_or("its name is not a text")?;
+        .ok_or("its name is not a string")?;
     match name.trim().len() {
         0 => return Err("its name is empty"),
-        length if length > LONGEST_NAME => return Err("its name is too long"),
+        length if length > MAX_NAME_BYTES => return Err("its name is too long"),
         _ => {}
     }
-    let schema = schema(
+    let schema = parse_schema(
         entry
             .get("inputSchema")
             .or_else(|| entry.get("input_schema")),
@@ -211,8 +219,8 @@ fn tool(entry: &Value) -> Result<Tool, &'static str> {
     })
 }
 
-/// The schema of the arguments. None, `null` and `true` stand for a tool without parameters.
-fn schema(schema: Option<&Value>) -> Option<JsonObject> {
+/// Parses the input schema. A missing schema, `null` and `true` mean a tool without parameters.
+fn parse_schema(schema: Option<&Value>) -> Option<JsonObject> {
     match schema {
         None | Some(Value::Null | Value::Bool(true)) => Some(JsonObject::from_iter([
             ("type".to_owned(), "object".into()),
@@ -234,8 +242,8 @@ mod tests {
 
     use super::*;
 
-    fn names(pages: &Pages) -> Vec<&str> {
-        pages
+    fn names(builder: &ListingBuilder) -> Vec<&str> {
+        builder
             .listing
             .tools
             .iter()
@@ -244,28 +252,32 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_tool_hides_only_itself() {
+    fn a_malformed_tool_is_omitted_alone() {
         let page = json!({ "tools": [
             { "name": "good", "inputSchema": { "type": "object" } },
             { "inputSchema": {} }, { "name": null }, { "name": 7 }, { "name": " " }, "tool", null,
             { "name": "list", "inputSchema": [] }, { "name": "no", "inputSchema": false },
-            { "name": "bare" }, { "name": "null", "inputSchema": null }, { "name": "true", "inputSchema": true },
+            { "name": "bare" }, {
+                "name": "null", "inputSchema": null,
+            }, { "name": "true", "inputSchema": true },
             { "name": "text", "inputSchema": "{\"type\":\"object\",\"title\":\"t\"}" },
             { "name": "odd", "inputSchema": {}, "description": 5, "title": "Odd", "icons": "x",
               "annotations": { "readOnlyHint": "yes", "idempotentHint": 1 }, "outputSchema": 7 },
-            { "name": "listed", "annotations": [] }, { "name": "read", "annotations": { "readOnlyHint": true, "title": 5 } },
+            { "name": "listed", "annotations": [] }, {
+                "name": "read", "annotations": { "readOnlyHint": true, "title": 5 },
+            },
             { "name": "good", "inputSchema": { "type": "object", "title": "another" } },
         ] });
-        let mut pages = Pages::default();
-        assert!(pages.take(&page).unwrap().is_none());
+        let mut builder = ListingBuilder::default();
+        assert!(builder.add_page(&page).unwrap().is_none());
         assert_eq!(
-            names(&pages),
+            names(&builder),
             [
                 "good", "bare", "null", "true", "text", "odd", "listed", "read"
             ]
         );
         let empty = json!({ "type": "object", "properties": {} });
-        let tools = &pages.listing.tools;
+        let tools = &builder.listing.tools;
         assert!(
             tools[1..4]
                 .iter()
@@ -282,74 +294,80 @@ mod tests {
             tools.iter().map(|tool| tool.repeatable).collect::<Vec<_>>(),
             [[false; 7].as_slice(), &[true]].concat()
         );
-        let remarks = pages.listing.remarks.join("\n");
+        let warnings = builder.listing.warnings.join("\n");
         for expected in [
-            "the tool at index 1 is left out: it has no name",
-            "the tool at index 3 is left out: its name is not a text",
-            "the tool at index 5 is left out: it is not an object",
-            "the tool \"list\" is left out: its input schema is not an object",
-            "the tool \"no\" is left out",
-            "the tool \"good\" is listed again",
+            "tool at index 1 omitted: it has no name",
+            "tool at index 3 omitted: its name is not a string",
+            "tool at index 5 omitted: it is not an object",
+            "tool \"list\" omitted: its input schema is not an object",
+            "tool \"no\" omitted",
+            "tool \"good\" is listed twice",
         ] {
             assert!(
-                remarks.contains(expected),
-                "{expected} is missing in:\n{remarks}"
+                warnings.contains(expected),
+                "{expected} is missing in:\n{warnings}"
             );
         }
-        assert_eq!(pages.listing.remarks.len(), 9);
+        assert_eq!(builder.listing.warnings.len(), 9);
     }
 
     #[test]
-    fn paging_ends_at_a_repeated_cursor_or_a_page_without_news() {
+    fn listing_ends_at_a_repeated_cursor_or_a_page_without_new_entries() {
         let page =
             |name: &str, cursor: &str| json!({ "tools": [{ "name": name }], "nextCursor": cursor });
-        let mut pages = Pages::default();
+        let mut builder = ListingBuilder::default();
         assert_eq!(
-            pages.take(&page("a", "")).unwrap(),
+            builder.add_page(&page("a", "")).unwrap(),
             Some(String::new()),
             "an empty cursor is a cursor"
         );
-        assert_eq!(pages.take(&page("b", "")).unwrap(), None);
+        assert_eq!(builder.add_page(&page("b", "")).unwrap(), None);
         assert_eq!(
-            (names(&pages), pages.listing.remarks.len()),
+            (names(&builder), builder.listing.warnings.len()),
             (vec!["a", "b"], 1)
         );
-        let mut pages = Pages::default();
-        assert!(pages.take(&page("a", "1")).unwrap().is_some());
-        assert!(pages.take(&page("a", "2")).unwrap().is_none());
-        assert_eq!((names(&pages), pages.listing.remarks.len()), (vec!["a"], 1));
-        let mut pages = Pages::default();
+        let mut builder = ListingBuilder::default();
+        assert!(builder.add_page(&page("a", "1")).unwrap().is_some());
+        assert!(builder.add_page(&page("a", "2")).unwrap().is_none());
+        assert_eq!(
+            (names(&builder), builder.listing.warnings.len()),
+            (vec!["a"], 1)
+        );
+        let mut builder = ListingBuilder::default();
         assert!(
-            pages
-                .take(&json!({ "tools": [{ "name": "a" }], "nextCursor": 2 }))
+            builder
+                .add_page(&json!({ "tools": [{ "name": "a" }], "nextCursor": 2 }))
                 .unwrap()
                 .is_none()
         );
-        assert_eq!((names(&pages), pages.listing.remarks.len()), (vec!["a"], 1));
+        assert_eq!(
+            (names(&builder), builder.listing.warnings.len()),
+            (vec!["a"], 1)
+        );
     }
 
     #[test]
-    fn pages_and_tools_are_bounded() {
-        let mut pages = Pages::default();
+    fn pages_and_tools_are_limited() {
+        let mut builder = ListingBuilder::default();
         let number = (0..).find(|number| {
             let page =
                 json!({ "tools": [{ "nameless": number }], "nextCursor": number.to_string() });
-            pages.take(&page).unwrap().is_none()
+            builder.add_page(&page).unwrap().is_none()
         });
-        assert_eq!(number, Some(MOST_PAGES - 1));
-        let mut pages = Pages::default();
+        assert_eq!(number, Some(MAX_PAGES - 1));
+        let mut builder = ListingBuilder::default();
         let tools: Vec<Value> = (0..2_000)
             .map(|number| json!({ "name": format!("t{number}") }))
             .collect();
         assert!(
-            pages
-                .take(&json!({ "tools": tools, "nextCursor": "1" }))
+            builder
+                .add_page(&json!({ "tools": tools, "nextCursor": "1" }))
                 .unwrap()
                 .is_none()
         );
         assert_eq!(
-            (pages.listing.tools.len(), pages.listing.remarks.len()),
-            (MOST_TOOLS, 1)
+            (builder.listing.tools.len(), builder.listing.warnings.len()),
+            (MAX_TOOLS, 1)
         );
     }
 
@@ -357,7 +375,10 @@ mod tests {
     fn an_answer_without_a_list_is_an_error() {
         for page in [json!({}), json!({ "tools": {} }), json!([]), json!(null)] {
             assert!(
-                matches!(Pages::default().take(&page), Err(ListError::NoList)),
+                matches!(
+                    ListingBuilder::default().add_page(&page),
+                    Err(ListError::InvalidAnswer)
+                ),
                 "{page}"
             );
         }

@@ -1,20 +1,21 @@
-//! Who asks, and for what: the keys of a `tools/call` request's `_meta`.
+//! Keys of a `tools/call` request's `_meta`, which identify the caller.
 //!
-//! A tool server must take the user from here and never from the arguments, which a model wrote.
+//! A tool server must take the user id from here, never from the arguments, because a model writes
+//! those.
 
 use chat_domain::Invocation;
 use rmcp::model::{JsonObject, MetaObject, RequestMetaObject};
 
-/// The user whose data the tool works on.
+/// The user on whose data the tool works.
 pub const USER_ID: &str = "chat/user_id";
-/// The call, a UUID: the same when the call is repeated after a crash.
+/// The tool call, a UUID. A repeated call after a crash has the same id.
 pub const CALL_ID: &str = "chat/call_id";
-/// The turn the call is made in, a UUID.
+/// The turn of the call, a UUID.
 pub const TURN_ID: &str = "chat/turn_id";
-/// The conversation the call is made in, a UUID.
+/// The conversation of the call, a UUID.
 pub const CONVERSATION_ID: &str = "chat/conversation_id";
 
-pub(crate) fn of(invocation: &Invocation) -> RequestMetaObject {
+pub(crate) fn request_meta(invocation: &Invocation) -> RequestMetaObject {
     let entries = [
         (USER_ID, invocation.owner.to_string()),
         (CALL_ID, invocation.call.to_string()),

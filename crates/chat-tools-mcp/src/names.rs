@@ -1,41 +1,40 @@
-//! The names under which agents know servers' tools.
+//! Names of tools as agents know them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::hash::fnv1a;
 
-/// The longest name that agents take, in bytes.
-const LONGEST: usize = 64;
+/// Longest name that agents accept, in bytes.
+const MAX_NAME_BYTES: usize = 64;
 
-/// A tool at its server: the server's place in the settings, and the tool's own name.
+/// A tool at its server: the server's index in the settings and the server's name of the tool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct ToolLocation {
     pub(crate) server: usize,
     pub(crate) tool: String,
 }
 
-/// A server's name, and the tools that it listed last; `None` if it never listed any.
-pub(crate) type Listed<'a> = (&'a str, Option<Vec<&'a str>>);
+/// A server's name and the tools that it listed last. `None` if it never listed any.
+pub(crate) type ListedTools<'a> = (&'a str, Option<Vec<&'a str>>);
 
-/// Which name stands for which tool. A pure function of the servers, in the order of the settings,
-/// and of what they listed: the order in which they start plays no part.
+/// Maps names to tools. The mapping depends only on the order of the servers in the settings and on
+/// their lists, not on the order in which they start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names {
+pub(crate) struct ToolNames {
     /// The name that each tool is offered under.
-    offered: BTreeMap<String, Place>,
-    /// All names that stand for a tool, those that it is not offered under included.
-    known: HashMap<String, Place>,
+    offered: BTreeMap<String, ToolLocation>,
+    /// All names of tools, including those that are not offered.
+    known: HashMap<String, ToolLocation>,
 }
 
-impl Names {
-    /// Names the tools of all servers.
+impl ToolNames {
+    /// Assigns names to the tools of all servers.
     ///
-    /// Each tool has a long name, with its server's in front, which no other tool can have. It also
-    /// has its own name if no earlier server has a tool of that name, and is offered under it;
-    /// while an earlier server has not listed its tools, nobody knows, and the tool is offered
-    /// under the long one. A name that begins like the long names of another server is no tool's
-    /// own.
-    pub(crate) fn of(servers: &[Listed<'_>]) -> Self {
+    /// Each tool has a unique long name with its server's name as a prefix. It is offered under its
+    /// own name if no earlier server has a tool of that name. While an earlier server has not
+    /// listed its tools, that is unknown, and the tool is offered under its long name. A name with
+    /// the prefix of another server is never a tool's own name.
+    pub(crate) fn new(servers: &[ListedTools<'_>]) -> Self {
         let mut names = Self::default();
         let mut all_listed = true;
         for (at, (server, tools)) in servers.iter().enumerate() {
@@ -45,67 +44,68 @@ impl Names {
                     .map(|(name, _)| *name)
                     .filter(|name| name != server)
             };
-            let own = own_names(at, tools);
+            let own = sanitized_names(at, tools);
             let taken: HashSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
-            for (name, place) in &own {
+            for (name, location) in &own {
                 let mut long = format!("{server}_{name}");
                 let is_ambiguous = taken.contains(long.as_str())
-                    || others().any(|other| other.len() > server.len() && begins(&long, other));
-                let original = format!("{server}_{}", place.tool);
+                    || others()
+                        .any(|other| other.len() > server.len() && has_server_prefix(&long, other));
+                let original = format!("{server}_{}", location.tool);
                 long = if is_ambiguous {
                     with_hash(&long, &original)
                 } else {
-                    fit(&long, &original)
+                    sanitize(&long, &original)
                 };
                 let is_free = all_listed
                     && !names.known.contains_key(name)
-                    && !others().any(|other| begins(name, other));
+                    && !others().any(|other| has_server_prefix(name, other));
                 let offered = if is_free { name } else { &long };
-                names.offered.insert(offered.clone(), place.clone());
-                names.known.insert(offered.clone(), place.clone());
-                names.known.insert(long, place.clone());
+                names.offered.insert(offered.clone(), location.clone());
+                names.known.insert(offered.clone(), location.clone());
+                names.known.insert(long, location.clone());
             }
             all_listed &= tools.is_some();
         }
         names
     }
 
-    /// Where the tool of this name is.
-    pub(crate) fn get(&self, name: &str) -> Option<&Place> {
+    /// Returns the location of the tool with this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&ToolLocation> {
         self.known.get(name)
     }
 
-    /// The names that tools are offered under.
-    pub(crate) fn offered(&self) -> impl Iterator<Item = (&String, &Place)> {
+    /// Returns the names that tools are offered under.
+    pub(crate) fn offered(&self) -> impl Iterator<Item = (&String, &ToolLocation)> {
         self.offered.iter()
     }
 }
 
-/// Whether a name begins like the long names of a server.
-fn begins(name: &str, server: &str) -> bool {
+/// Whether a name starts with a server's prefix.
+fn has_server_prefix(name: &str, server: &str) -> bool {
     name.strip_prefix(server)
         .is_some_and(|rest| rest.starts_with('_'))
 }
 
-/// The tools of a server under names that agents take. Whether a name is changed, and how, does not
-/// depend on the order of the list.
-fn own_names(server: usize, tools: &Option<Vec<&str>>) -> Vec<(String, Place)> {
+/// Returns the tools of a server under names that agents accept. The names do not depend on the
+/// order of the list.
+fn sanitized_names(server: usize, tools: &Option<Vec<&str>>) -> Vec<(String, ToolLocation)> {
     let tools = tools.as_deref().unwrap_or_default();
     let mut fitting: HashMap<String, usize> = HashMap::new();
     for tool in tools {
-        *fitting.entry(fit(tool, tool)).or_default() += 1;
+        *fitting.entry(sanitize(tool, tool)).or_default() += 1;
     }
     let named = tools.iter().map(|tool| {
-        let name = fit(tool, tool);
-        let is_shared = fitting.get(&name).is_some_and(|tools| *tools > 1);
-        let name = if name != *tool && is_shared {
+        let name = sanitize(tool, tool);
+        let is_ambiguous = fitting.get(&name).is_some_and(|tools| *tools > 1);
+        let name = if name != *tool && is_ambiguous {
             with_hash(&name, tool)
         } else {
             name
         };
         (
             name,
-            Place {
+            ToolLocation {
                 server,
                 tool: (*tool).to_owned(),
             },
@@ -114,9 +114,9 @@ fn own_names(server: usize, tools: &Option<Vec<&str>>) -> Vec<(String, Place)> {
     named.collect()
 }
 
-/// The name with `_` for each character that agents do not take. A name that is too long or not in
-/// ASCII also gets a hash of `original`: what is left of it may say little.
-fn fit(name: &str, original: &str) -> String {
+/// Replaces each character that agents do not accept by `_`. A name that is too long or not in
+/// ASCII also gets a hash of `original`, because the rest of it may not be meaningful.
+fn sanitize(name: &str, original: &str) -> String {
     let plain: String = name
         .chars()
         .map(|c| {
@@ -127,7 +127,7 @@ fn fit(name: &str, original: &str) -> String {
             }
         })
         .collect();
-    if name.is_ascii() && plain.len() <= LONGEST {
+    if name.is_ascii() && plain.len() <= MAX_NAME_BYTES {
         plain
     } else {
         with_hash(&plain, original)
@@ -140,7 +140,7 @@ fn with_hash(name: &str, original: &str) -> String {
         "" => format!("tool_{hash}"),
         name => format!(
             "{}_{hash}",
-            name.get(..LONGEST - hash.len() - 1).unwrap_or(name)
+            name.get(..MAX_NAME_BYTES - hash.len() - 1).unwrap_or(name)
         ),
     }
 }
@@ -149,23 +149,23 @@ fn with_hash(name: &str, original: &str) -> String {
 mod tests {
     use super::*;
 
-    fn names(servers: &[(&str, Option<&[&str]>)]) -> Names {
-        let servers: Vec<Listed<'_>> = servers
+    fn names(servers: &[(&str, Option<&[&str]>)]) -> ToolNames {
+        let servers: Vec<ListedTools<'_>> = servers
             .iter()
             .map(|(name, tools)| (*name, tools.map(<[&str]>::to_vec)))
             .collect();
-        Names::of(&servers)
+        ToolNames::new(&servers)
     }
 
     fn offered(servers: &[(&str, Option<&[&str]>)]) -> Vec<String> {
         names(servers)
             .offered()
-            .map(|(name, place)| format!("{name}={}/{}", place.server, place.tool))
+            .map(|(name, location)| format!("{name}={}/{}", location.server, location.tool))
             .collect()
     }
 
     #[test]
-    fn names_stay_as_they_are_when_they_can() {
+    fn valid_names_are_unchanged() {
         assert_eq!(
             offered(&[("a", Some(&["x", "y-1"])), ("b", Some(&["z"]))]),
             ["x=0/x", "y-1=0/y-1", "z=1/z"]
@@ -173,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn of_two_tools_of_one_name_the_earlier_server_has_it() {
+    fn a_duplicate_name_belongs_to_the_earlier_server() {
         let names = names(&[("a", Some(&["x"])), ("b", Some(&["x"]))]);
-        let server = |name| names.get(name).map(|place| place.server);
+        let server = |name| names.get(name).map(|location| location.server);
         assert_eq!(
             (server("x"), server("a_x"), server("b_x"), server("c_x")),
             (Some(0), Some(0), Some(1), None)
@@ -187,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_never_means_the_tool_of_a_later_server_because_an_earlier_one_is_late() {
+    fn a_name_does_not_depend_on_the_order_of_starts() {
         let before = names(&[("a", None), ("b", Some(&["x"]))]);
         let after = names(&[("a", Some(&["x"])), ("b", Some(&["x"]))]);
         assert_eq!(before.get("x"), None);
-        assert_eq!(after.get("x").map(|place| place.server), Some(0));
+        assert_eq!(after.get("x").map(|location| location.server), Some(0));
         assert_eq!(
             (before.get("b_x"), before.get("b_x")),
             (
                 after.get("b_x"),
-                Some(&Place {
+                Some(&ToolLocation {
                     server: 1,
                     tool: "x".into()
                 })
@@ -208,10 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn long_names_have_one_meaning_whoever_has_listed() {
+    fn long_names_do_not_depend_on_the_listed_servers() {
         let servers = ["a", "b", "a_b"];
         let tools: [&[&str]; 3] = [&["x", "b_x", "a_x"], &["x", "a_b_x", "b_b_x"], &["x"]];
-        let mut meanings: HashMap<String, Place> = HashMap::new();
+        let mut meanings: HashMap<String, ToolLocation> = HashMap::new();
         for listed in 0..8_usize {
             let servers: Vec<(&str, Option<&[&str]>)> = (0..3)
                 .map(|at| (servers[at], (listed >> at & 1 == 1).then_some(tools[at])))
@@ -224,19 +224,19 @@ mod tests {
                     .flat_map(|(_, tools)| tools.unwrap_or_default())
                     .count()
             );
-            for (name, place) in names.known {
+            for (name, location) in names.known {
                 assert_eq!(
                     *meanings
                         .entry(name.clone())
-                        .or_insert_with(|| place.clone()),
-                    place,
+                        .or_insert_with(|| location.clone()),
+                    location,
                     "{name} with {servers:?}"
                 );
             }
         }
         assert_eq!(
             meanings["b_x"],
-            Place {
+            ToolLocation {
                 server: 1,
                 tool: "x".into()
             }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_made_to_fit_whatever_else_is_listed() {
+    fn names_are_sanitized_independently_of_other_tools() {
         let long = "l".repeat(70);
         let tools = ["files/read.all", "été", "天気", "été!", &long];
         let alone: Vec<String> = tools
@@ -265,11 +265,11 @@ mod tests {
             name(1).starts_with("t_") && name(1).len() == 10 && name(2).starts_with("tool_"),
             "{alone:?}"
         );
-        assert_eq!(name(4).len(), LONGEST);
+        assert_eq!(name(4).len(), MAX_NAME_BYTES);
     }
 
     #[test]
-    fn names_that_fit_alike_are_told_apart_in_any_order() {
+    fn equal_sanitized_names_are_distinguished_in_any_order() {
         let one = offered(&[("a", Some(&["f.x", "f/x", "g.x", "g_x"]))]);
         let other = offered(&[("a", Some(&["g_x", "g.x", "f/x", "f.x"]))]);
         assert_eq!((one.len(), &one), (4, &other));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_cut_are_told_apart_within_the_limit() {
+    fn truncated_names_are_distinguished_within_the_limit() {
         let tools: Vec<String> = (0..4).map(|n| format!("{}{n}", "l".repeat(64))).collect();
         let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
         let names = names(&[("a", None), ("b", Some(&tools))]);

@@ -1,4 +1,4 @@
-//! A server's process and everything that it starts: one process group, which ends as a whole.
+//! A server's process group, which ends as a whole.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -13,33 +13,36 @@ use tokio::time::{Instant, sleep};
 
 use crate::McpServer;
 
-/// What a process gets from our own environment: enough to find programs and files, and nothing
-/// that could be a secret.
-const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
+/// Environment variables that a server inherits: enough to find programs and files, and none that
+/// could be a secret.
+const INHERITED_ENV: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"];
 
-/// How long the group may take to end once its standard input is closed, as MCP demands.
-const AFTER_CLOSE: Duration = Duration::from_secs(2);
-/// How long it may take after SIGTERM.
-const AFTER_TERM: Duration = Duration::from_secs(2);
-/// How long the system may take to remove it after SIGKILL.
-const AFTER_KILL: Duration = Duration::from_secs(1);
-/// The longest that ending a group takes.
-pub(crate) const LONGEST_END: Duration = AFTER_CLOSE
-    .saturating_add(AFTER_TERM)
-    .saturating_add(AFTER_KILL);
-/// How often a group that is ending is looked at: the system announces the end of a process, but
-/// not that of a group.
-const LOOK: Duration = Duration::from_millis(10);
+/// How long the group may take to end after its standard input was closed, as MCP requires.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the group may take to end after SIGTERM.
+const TERM_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the system may take to remove the group after SIGKILL.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time that ending a group takes.
+pub(crate) const MAX_END_TIME: Duration = CLOSE_TIMEOUT
+    .saturating_add(TERM_TIMEOUT)
+    .saturating_add(KILL_TIMEOUT);
+/// Poll interval for the end of a group: the system reports the exit of a process, but not that of
+/// a group.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Waits for the end of its input, which is the end of this program however it comes, and ends the
-/// group.
-const WATCHDOG: &str = r#"read -r _; kill -s TERM -- "-$1" 2>/dev/null || exit 0; sleep 2; kill -s KILL -- "-$1" 2>/dev/null"#;
+/// Shell script that reads until the end of its input, which comes when this program exits for any
+/// reason, and then ends the group.
+const WATCHDOG: &str = concat!(
+    r#"read -r _; kill -s TERM -- "-$1" 2>/dev/null || exit 0; sleep 2; "#,
+    r#"kill -s KILL -- "-$1" 2>/dev/null"#,
+);
 
-/// A process group. Dropping it kills the group at once.
+/// A process group. Dropping it kills the group.
 pub(crate) struct Process {
     leader: Child,
     group: Pid,
-    /// Ends the group if this program dies without doing so. Missing where there is no shell.
+    /// Ends the group if this program is killed. `None` where there is no shell.
     watchdog: Option<Child>,
     is_ended: bool,
 }
@@ -52,7 +55,7 @@ pub(crate) struct Pipes {
 }
 
 impl Process {
-    /// Starts the server's program as the leader of a group of its own.
+    /// Starts the server's program as the leader of a new process group.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -63,9 +66,9 @@ impl Process {
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let group = id.ok_or_else(|| io::Error::other("the process has no id"))?;
         let watchdog = watchdog(group)
-            .inspect_err(|error| tracing::debug!(%error, "no watchdog for a tool server"))
+            .inspect_err(|error| tracing::debug!(%error, "tool server watchdog cannot be started"))
             .ok();
-        let taken = (
+        let pipes = (
             leader.stdin.take(),
             leader.stdout.take(),
             leader.stderr.take(),
@@ -76,7 +79,7 @@ impl Process {
             watchdog,
             is_ended: false,
         };
-        match taken {
+        match pipes {
             (Some(stdin), Some(stdout), Some(stderr)) => Ok((
                 process,
                 Pipes {
@@ -89,56 +92,56 @@ impl Process {
         }
     }
 
-    /// Waits for the end of the leader and reaps it.
+    /// Waits until the leader exits, and reaps it.
     pub(crate) async fn reap(&mut self) {
         // An error means that there is nothing to reap.
         let _ = self.leader.wait().await;
     }
 
     /// Ends the group, whose standard input the caller has closed: waits, then sends SIGTERM, then
-    /// SIGKILL. Takes no longer than [`LONGEST_END`]. Gives the leader's status, if it is known.
+    /// SIGKILL, within [`MAX_END_TIME`]. Returns the leader's exit status if it is known.
     pub(crate) async fn end(mut self) -> Option<ExitStatus> {
-        let mut is_gone = self.is_gone_within(AFTER_CLOSE).await;
-        for (signal, limit) in [(Signal::TERM, AFTER_TERM), (Signal::KILL, AFTER_KILL)] {
-            if !is_gone {
-                // The group may have ended just now.
+        let mut has_ended = self.ends_within(CLOSE_TIMEOUT).await;
+        for (signal, limit) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {
+            if !has_ended {
+                // The group may have ended already.
                 let _ = kill_process_group(self.group, signal);
-                is_gone = self.is_gone_within(limit).await;
+                has_ended = self.ends_within(limit).await;
             }
         }
-        if !is_gone {
+        if !has_ended {
             tracing::warn!(
                 group = self.group.as_raw_nonzero().get(),
-                "a process of a tool server does not end"
+                "tool server process does not end"
             );
         }
         self.is_ended = true;
         if let Some(mut watchdog) = self.watchdog.take() {
-            // It ends by itself if it cannot be killed: its input is closed with it.
+            // If the watchdog cannot be killed, it ends when its input is closed.
             let _ = watchdog.kill().await;
         }
         self.leader.try_wait().ok().flatten()
     }
 
-    async fn is_gone_within(&mut self, limit: Duration) -> bool {
+    async fn ends_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         loop {
-            if self.is_gone() {
+            if self.has_ended() {
                 return true;
             }
             if Instant::now() >= deadline {
                 return false;
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Whether no process of the group is left. Reaps those that are ours to reap.
-    fn is_gone(&mut self) -> bool {
+    /// Whether the group has no process left. Reaps its exited processes.
+    fn has_ended(&mut self) -> bool {
         if matches!(self.leader.try_wait(), Ok(None)) {
             return false;
         }
-        // Orphans of the group become our children where this program is the first process of a
+        // Orphans of the group become children of this program if it is the first process of a
         // container.
         while let Ok(Some(_)) = waitpgid(self.group, WaitOptions::NOHANG) {}
         test_kill_process_group(self.group) == Err(Errno::SRCH)
@@ -148,7 +151,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.is_ended {
-            // The group may have ended.
+            // The group may have ended already.
             let _ = kill_process_group(self.group, Signal::KILL);
         }
     }
@@ -159,7 +162,7 @@ fn command(settings: &McpServer) -> Command {
     command
         .args(&settings.args)
         .env_clear()
-        .envs(inherited())
+        .envs(inherited_env())
         .envs(&settings.env);
     if let Some(directory) = &settings.cwd {
         command.current_dir(directory);
@@ -168,7 +171,7 @@ fn command(settings: &McpServer) -> Command {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // Ctrl-C in a terminal is meant for us alone.
+    // Ctrl-C in a terminal must reach this program only.
     command.process_group(0).kill_on_drop(true);
     command
 }
@@ -178,7 +181,7 @@ fn watchdog(group: Pid) -> io::Result<Child> {
     command
         .args(["-c", WATCHDOG, "sh", &group.as_raw_nonzero().to_string()])
         .env_clear()
-        .envs(inherited())
+        .envs(inherited_env())
         .current_dir("/");
     command
         .stdin(Stdio::piped())
@@ -187,8 +190,8 @@ fn watchdog(group: Pid) -> io::Result<Child> {
     command.process_group(0).kill_on_drop(true).spawn()
 }
 
-fn inherited() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
-    INHERITED
+fn inherited_env() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    INHERITED_ENV
         .into_iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }

@@ -1,4 +1,4 @@
-//! One server as its callers see it.
+//! The callers' side of one server.
 
 use std::sync::Arc;
 
@@ -8,50 +8,50 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::keeper::Keeper;
-use crate::notices::Notices;
-use crate::presence::{Presence, START_GRACE, State};
+use crate::availability::{Availability, START_GRACE_PERIOD, State};
+use crate::supervisor::Supervisor;
+use crate::throttled_log::ThrottledLog;
 use crate::{McpServer, answer};
 
-/// A server.
+/// One server.
 pub(crate) struct Server {
     settings: Arc<McpServer>,
     state: watch::Receiver<State>,
-    /// Notified after a call that was not answered in time.
-    suspicion: Arc<Notify>,
-    notices: Arc<Notices>,
+    /// Notified after a call timeout, to ping the server.
+    ping_request: Arc<Notify>,
+    log: Arc<ThrottledLog>,
 }
 
 impl Server {
-    /// A server and the future that keeps it running until `stop`.
+    /// Creates a server and the future that keeps it running until `stop`.
     pub(crate) fn new(
         settings: McpServer,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (settings, suspicion) = (Arc::new(settings), Arc::new(Notify::new()));
-        let notices = Arc::new(Notices::new(&settings.name));
+        let (settings, ping_request) = (Arc::new(settings), Arc::new(Notify::new()));
+        let log = Arc::new(ThrottledLog::new(&settings.name));
         let starting = State {
             tools: None,
-            presence: Presence::Starting {
-                until: Instant::now() + START_GRACE,
+            availability: Availability::Starting {
+                until: Instant::now() + START_GRACE_PERIOD,
             },
         };
         let (sender, state) = watch::channel(starting);
-        let keeper = Keeper::new(
+        let supervisor = Supervisor::new(
             Arc::clone(&settings),
             sender,
-            Arc::clone(&suspicion),
-            Arc::clone(&notices),
+            Arc::clone(&ping_request),
+            Arc::clone(&log),
             stop,
         );
         (
             Self {
                 settings,
                 state,
-                suspicion,
-                notices,
+                ping_request,
+                log,
             },
-            keeper.run(),
+            supervisor.run(),
         )
     }
 
@@ -59,39 +59,42 @@ impl Server {
         &self.settings.name
     }
 
-    /// The state, after the start if the server is being started and its grace is not over.
-    pub(crate) async fn settled(&self) -> State {
+    /// Returns the state, after waiting for a starting server until its grace period ends.
+    pub(crate) async fn state_after_start(&self) -> State {
         let mut state = self.state.clone();
-        let until = match state.borrow().presence {
-            Presence::Starting { until } => until,
-            Presence::Ready(_) | Presence::Away => Instant::now(),
+        let until = match state.borrow().availability {
+            Availability::Starting { until } => until,
+            Availability::Ready(_) | Availability::Unavailable => Instant::now(),
         };
         let _ = timeout_at(
             until,
-            state.wait_for(|state| !matches!(state.presence, Presence::Starting { .. })),
+            state.wait_for(|state| !matches!(state.availability, Availability::Starting { .. })),
         )
         .await;
         let state = self.state.borrow();
         state.clone()
     }
 
-    /// Asks once. Dropping the future tells the server that the answer is not wanted any more.
+    /// Calls a tool once. Dropping the future cancels the call at the server.
     pub(crate) async fn call(
         &self,
         params: CallToolRequestParams,
     ) -> Result<ToolOutput, CallError> {
-        let away = || {
+        let unavailable = || {
             ToolError::new(
                 ToolErrorKind::Unavailable,
-                "The tool's server is not running now.",
+                "The tool's server is not running.",
             )
         };
-        let State { tools, presence } = self.settled().await;
-        let Presence::Ready(peer) = presence else {
-            return Err(away().into());
+        let State {
+            tools,
+            availability,
+        } = self.state_after_start().await;
+        let Availability::Ready(peer) = availability else {
+            return Err(unavailable().into());
         };
         if peer.is_transport_closed() {
-            return Err(away().into());
+            return Err(unavailable().into());
         }
         let repeatable = tools
             .iter()
@@ -99,12 +102,12 @@ impl Server {
             .any(|tool| tool.name == params.name && tool.repeatable);
         let limit = self.settings.call_timeout;
         let Ok(answer) = timeout(limit, peer.call_tool_once(params)).await else {
-            self.suspicion.notify_one();
-            return Err(answer::timed_out(limit, repeatable));
+            self.ping_request.notify_one();
+            return Err(answer::timeout_error(limit, repeatable));
         };
-        let answer::Outcome { result, fault } = answer::outcome(answer, repeatable);
-        if let Some(fault) = fault {
-            self.notices.warn("answer", fault);
+        let answer::Outcome { result, defect } = answer::outcome(answer, repeatable);
+        if let Some(defect) = defect {
+            self.log.warn("answer", defect);
         }
         result
     }

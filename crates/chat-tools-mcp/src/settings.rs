@@ -1,34 +1,34 @@
-//! Which servers there are, and how to start them.
+//! Settings of MCP servers.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// An MCP server to be run as a child process.
+/// An MCP server that runs as a child process.
 #[derive(Clone, PartialEq, Eq)]
 pub struct McpServer {
-    /// Its name: 1 to 32 characters of `a-z`, `A-Z`, `0-9`, `_` and `-`. For the log, and for tools
-    /// whose own name is taken.
+    /// Unique name: 1 to 32 characters of `a-z`, `A-Z`, `0-9`, `_` and `-`. It is logged, and is
+    /// the prefix of tools whose own name is not available.
     pub name: String,
-    /// The program: a path, or a name to be found in `PATH`.
+    /// Program: a path, or a name that is found in `PATH`.
     pub command: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program.
     pub args: Vec<String>,
-    /// Its environment, besides `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR` and `TZ`, which it gets
-    /// from this process.
+    /// Environment, in addition to `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR` and `TZ`, which are
+    /// inherited.
     pub env: BTreeMap<String, String>,
-    /// Its working directory; that of this process unless changed.
+    /// Working directory. Default: that of this process.
     pub cwd: Option<PathBuf>,
-    /// How long a call may take. 30 s unless changed.
+    /// How long a call may take. Default 30 s.
     pub call_timeout: Duration,
-    /// How long it may take from the start of the process to its list of tools. 60 s unless
-    /// changed: a program that is downloaded first needs as long.
+    /// How long the server may take from the start of its process to its list of tools. Default 60
+    /// s, because some programs are downloaded first.
     pub start_timeout: Duration,
 }
 
 impl McpServer {
-    /// A server without arguments and further environment, with the usual time-outs.
+    /// Creates settings with default timeouts and without arguments and environment.
     pub fn new(name: impl Into<String>, command: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
@@ -42,7 +42,7 @@ impl McpServer {
     }
 }
 
-/// Shows neither the arguments nor the values of the environment: they may be secrets.
+/// Omits the arguments and the values of the environment, which may be secrets.
 impl fmt::Debug for McpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("McpServer")
@@ -57,19 +57,19 @@ impl fmt::Debug for McpServer {
     }
 }
 
-/// Settings that cannot be.
+/// Invalid settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// A name that is empty, too long, or holds other characters.
+    /// The name is empty, too long, or contains other characters.
     #[error("the tool server name {0:?} is not 1 to 32 letters, digits, '_' or '-'")]
-    Name(String),
-    /// Two servers of one name.
-    #[error("two tool servers are called {0:?}")]
-    TwiceNamed(String),
+    InvalidName(String),
+    /// Two servers have the same name.
+    #[error("two tool servers are named {0:?}")]
+    DuplicateName(String),
 }
 
-/// Checks what the types do not.
-pub(crate) fn check(servers: &[McpServer]) -> Result<(), SettingsError> {
+/// Validates the names.
+pub(crate) fn validate(servers: &[McpServer]) -> Result<(), SettingsError> {
     let mut seen = HashSet::new();
     for McpServer { name, .. } in servers {
         let fits = (1..=32).contains(&name.len())
@@ -77,10 +77,10 @@ pub(crate) fn check(servers: &[McpServer]) -> Result<(), SettingsError> {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !fits {
-            return Err(SettingsError::Name(name.clone()));
+            return Err(SettingsError::InvalidName(name.clone()));
         }
         if !seen.insert(name) {
-            return Err(SettingsError::TwiceNamed(name.clone()));
+            return Err(SettingsError::DuplicateName(name.clone()));
         }
     }
     Ok(())
@@ -91,20 +91,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_plain_and_unique() {
+    fn names_are_valid_and_unique() {
         let server = |name: &str| McpServer::new(name, "true");
-        assert_eq!(check(&[server("a"), server("b-_9")]), Ok(()));
+        assert_eq!(validate(&[server("a"), server("b-_9")]), Ok(()));
         assert_eq!(
-            check(&[server("a"), server("a")]),
-            Err(SettingsError::TwiceNamed("a".into()))
+            validate(&[server("a"), server("a")]),
+            Err(SettingsError::DuplicateName("a".into()))
         );
         for bad in ["", "a b", "ä", &"a".repeat(33)] {
-            assert_eq!(check(&[server(bad)]), Err(SettingsError::Name(bad.into())));
+            assert_eq!(
+                validate(&[server(bad)]),
+                Err(SettingsError::InvalidName(bad.into()))
+            );
         }
     }
 
     #[test]
-    fn debug_shows_no_secret() {
+    fn debug_output_contains_no_secret() {
         let mut server = McpServer::new("a", "tool");
         server.args = vec!["--key=hunter2".into()];
         server.env.insert("API_KEY".into(), "hunter2".into());

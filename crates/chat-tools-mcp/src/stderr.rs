@@ -1,4 +1,4 @@
-//! What a server writes to its standard error.
+//! Reads a server's standard error.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,23 +10,23 @@ use tokio::time::timeout;
 
 use crate::McpServer;
 
-/// The longest line that is logged whole, in bytes.
-const LONGEST_LINE: usize = 2_048;
-/// How many of the last lines are kept, and how many of their bytes are told.
-const KEPT_LINES: usize = 12;
-const TOLD_BYTES: usize = 2_000;
-/// How long the last lines of a process that has ended are waited for.
-const LAST_LINES: Duration = Duration::from_millis(500);
+/// Longest line that is logged in full, in bytes.
+const MAX_LOGGED_BYTES: usize = 2_048;
+/// How many of the last lines are kept, and how many of their bytes are logged.
+const TAIL_LINES: usize = 12;
+const TAIL_BYTES: usize = 2_000;
+/// How long to wait for the last lines of a process that has exited.
+const TAIL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The standard error of one process, which is being read.
+/// The standard error of one process.
 pub(crate) struct Stderr {
     last: Arc<Mutex<VecDeque<String>>>,
     reader: JoinHandle<()>,
 }
 
 impl Stderr {
-    /// Reads to the end, so that the process never waits for a reader, and logs line by line. The
-    /// rest of a long line is dropped.
+    /// Reads until the end, so that the process never blocks on a full pipe, and logs each line.
+    /// The rest of a long line is dropped.
     pub(crate) fn read(
         settings: &McpServer,
         stderr: impl AsyncRead + Unpin + Send + 'static,
@@ -34,15 +34,15 @@ impl Stderr {
         let last = Arc::<Mutex<VecDeque<String>>>::default();
         let (server, secrets, lines) = (
             settings.name.clone(),
-            Secrets::of(settings),
+            Secrets::from_settings(settings),
             Arc::clone(&last),
         );
         let reader = tokio::spawn(async move {
-            each_line(stderr, |line| {
-                let line = secrets.removed(line);
-                tracing::debug!(server, line, "a tool server wrote to stderr");
+            for_each_line(stderr, |line| {
+                let line = secrets.redact(line);
+                tracing::debug!(server, line, "tool server stderr");
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-                if lines.len() == KEPT_LINES {
+                if lines.len() == TAIL_LINES {
                     lines.pop_front();
                 }
                 lines.push_back(line);
@@ -52,10 +52,10 @@ impl Stderr {
         Self { last, reader }
     }
 
-    /// The last lines of a process that has ended, in one text.
+    /// Returns the last lines of a process that has exited.
     pub(crate) async fn last(self) -> String {
-        // A process that left the group may hold the stream open.
-        let _ = timeout(LAST_LINES, self.reader).await;
+        // A process that left the group may keep the stream open.
+        let _ = timeout(TAIL_TIMEOUT, self.reader).await;
         let lines = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let text = lines
             .iter()
@@ -63,7 +63,7 @@ impl Stderr {
             .cloned()
             .collect::<Vec<_>>()
             .join(" | ");
-        let start = text.ceil_char_boundary(text.len().saturating_sub(TOLD_BYTES));
+        let start = text.ceil_char_boundary(text.len().saturating_sub(TAIL_BYTES));
         text.get(start..).unwrap_or_default().to_owned()
     }
 }
@@ -72,17 +72,18 @@ impl Stderr {
 pub(crate) struct Secrets(Vec<String>);
 
 impl Secrets {
-    pub(crate) fn of(settings: &McpServer) -> Self {
+    pub(crate) fn from_settings(settings: &McpServer) -> Self {
         let of_options = settings
             .args
             .iter()
             .zip(std::iter::once("").chain(settings.args.iter().map(String::as_str)));
         let of_options = of_options.filter_map(|(arg, before)| match arg.split_once('=') {
-            Some((option, value)) if names_a_secret(option) => Some(value),
-            None if before.starts_with('-') && names_a_secret(before) => Some(arg.as_str()),
+            Some((option, value)) if is_secret_option(option) => Some(value),
+            None if before.starts_with('-') && is_secret_option(before) => Some(arg.as_str()),
             _ => None,
         });
-        // Shorter values are words such as `true` or `8080`, whose removal would hide the reason.
+        // Shorter values are words such as `true` or `8080`. Removing those would hide the reason
+        // of an error.
         let mut values: Vec<String> = settings
             .env
             .values()
@@ -96,8 +97,8 @@ impl Secrets {
         Self(values)
     }
 
-    /// The text without them.
-    pub(crate) fn removed(&self, text: &str) -> String {
+    /// Replaces secrets in a text.
+    pub(crate) fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| {
             if text.contains(secret) {
                 text.replace(secret, "[removed]")
@@ -108,28 +109,28 @@ impl Secrets {
     }
 }
 
-fn names_a_secret(option: &str) -> bool {
+fn is_secret_option(option: &str) -> bool {
     let option = option.to_ascii_lowercase();
     ["key", "token", "secret", "pass", "auth", "credential"]
         .iter()
         .any(|word| option.contains(word))
 }
 
-async fn each_line(mut stderr: impl AsyncRead + Unpin, mut tell: impl FnMut(&str)) {
+async fn for_each_line(mut stderr: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) {
     let mut line: Vec<u8> = Vec::new();
     let mut chunk = [0; 4_096];
     while let Ok(length @ 1..) = stderr.read(&mut chunk).await {
         for &byte in chunk.iter().take(length) {
             if byte == b'\n' {
-                tell(String::from_utf8_lossy(&line).trim_end());
+                on_line(String::from_utf8_lossy(&line).trim_end());
                 line.clear();
-            } else if line.len() < LONGEST_LINE {
+            } else if line.len() < MAX_LOGGED_BYTES {
                 line.push(byte);
             }
         }
     }
     if !line.is_empty() {
-        tell(&String::from_utf8_lossy(&line));
+        on_line(&String::from_utf8_lossy(&line));
     }
 }
 
@@ -138,14 +139,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_are_bounded_and_none_is_lost() {
+    async fn lines_are_truncated_and_none_is_lost() {
         let long = "x".repeat(10_000);
         let text = format!("one\r\n\n{long}\n\u{1F600}\nlast");
-        let mut told = Vec::new();
-        each_line(text.as_bytes(), |line| told.push(line.to_owned())).await;
+        let mut lines = Vec::new();
+        for_each_line(text.as_bytes(), |line| lines.push(line.to_owned())).await;
         assert_eq!(
-            told,
-            ["one", "", &"x".repeat(LONGEST_LINE), "\u{1F600}", "last"]
+            lines,
+            [
+                "one",
+                "",
+                &"x".repeat(MAX_LOGGED_BYTES),
+                "\u{1F600}",
+                "last"
+            ]
         );
     }
 
@@ -174,6 +181,6 @@ mod tests {
             last.ends_with("| [removed] [removed] | [removed] /srv/files"),
             "{last}"
         );
-        assert!(last.len() <= TOLD_BYTES);
+        assert!(last.len() <= TAIL_BYTES);
     }
 }

@@ -1,4 +1,4 @@
-//! The port over all servers.
+//! The toolset port over all servers.
 
 use async_trait::async_trait;
 use chat_domain::{
@@ -9,71 +9,71 @@ use rmcp::model::CallToolRequestParams;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::names::{Listed, Names, Place};
-use crate::presence::State;
-use crate::process::LONGEST_END;
+use crate::availability::State;
+use crate::names::{ListedTools, ToolLocation, ToolNames};
+use crate::process::MAX_END_TIME;
 use crate::server::Server;
 use crate::{McpServer, SettingsError, arguments, meta, settings};
 
 /// The tools of several MCP servers, which run as child processes.
 ///
-/// Dropping it ends the children in the background; [`shutdown`](Self::shutdown) waits for their
-/// end.
+/// Dropping the toolset ends the processes in the background; [`shutdown`](Self::shutdown) waits
+/// for their end.
 pub struct McpToolset {
     servers: Vec<Server>,
-    keepers: TaskTracker,
+    supervisors: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
 
 impl McpToolset {
-    /// The longest that [`shutdown`](Self::shutdown) takes: 2 s until SIGTERM, 2 s until SIGKILL,
-    /// and 2 s for what remains.
+    /// Longest time that [`shutdown`](Self::shutdown) takes: 2 s until SIGTERM, 2 s until SIGKILL,
+    /// and 2 s for the rest.
     pub const SHUTDOWN_LIMIT: std::time::Duration =
-        LONGEST_END.saturating_add(std::time::Duration::from_secs(1));
+        MAX_END_TIME.saturating_add(std::time::Duration::from_secs(1));
 
-    /// Starts the servers, without waiting for them. They belong to the runtime this is called in,
-    /// and end with it at the latest.
+    /// Starts the servers without waiting for them. They belong to the current runtime and end with
+    /// it at the latest.
     ///
     /// # Errors
-    /// The settings cannot be. A server that does not start is no error: its tools are not there
-    /// until it does.
+    /// The settings are invalid. A server that does not start is not an error: its tools are
+    /// unavailable until it does.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn start(servers: Vec<McpServer>) -> Result<Self, SettingsError> {
-        settings::check(&servers)?;
+        settings::validate(&servers)?;
         let stop = CancellationToken::new();
-        let keepers = TaskTracker::new();
+        let supervisors = TaskTracker::new();
         let start = |settings| {
-            let (server, keeper) = Server::new(settings, stop.clone());
-            keepers.spawn(keeper);
+            let (server, supervisor) = Server::new(settings, stop.clone());
+            supervisors.spawn(supervisor);
             server
         };
         let servers = servers.into_iter().map(start).collect();
-        keepers.close();
+        supervisors.close();
         Ok(Self {
             servers,
-            keepers,
+            supervisors,
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         })
     }
 
-    /// Ends the process groups of all servers and waits for it, no longer than
-    /// [`SHUTDOWN_LIMIT`](Self::SHUTDOWN_LIMIT): their stdin is closed; a group that does not end
-    /// within 2 s is sent SIGTERM, and 2 s later SIGKILL. Calls that still run end as unknown,
-    /// later ones as unavailable.
+    /// Ends the process groups of all servers and waits for their end, at most
+    /// [`SHUTDOWN_LIMIT`](Self::SHUTDOWN_LIMIT). Each standard input is closed; a group that does
+    /// not end within 2 s gets SIGTERM, and 2 s later SIGKILL. Running calls end with an unknown
+    /// outcome, later ones are unavailable.
     pub async fn shutdown(&self) {
         self.stop.cancel();
-        self.keepers.wait().await;
+        self.supervisors.wait().await;
     }
 
-    /// The state of each server, after the start of those that are being started, and the names of
-    /// all that they list.
-    async fn settled(&self) -> (Vec<State>, Names) {
-        let states = join_all(self.servers.iter().map(Server::settled)).await;
-        let listed: Vec<Listed<'_>> = self
+    /// Returns the state of each server, after waiting for starting ones, and the names of all
+    /// tools.
+    async fn state_after_start(&self) -> (Vec<State>, ToolNames) {
+        let states = join_all(self.servers.iter().map(Server::state_after_start)).await;
+        let listed: Vec<ListedTools<'_>> = self
             .servers
             .iter()
             .zip(&states)
@@ -85,7 +85,7 @@ impl McpToolset {
                 (server.name(), tools)
             })
             .collect();
-        let names = Names::of(&listed);
+        let names = ToolNames::new(&listed);
         (states, names)
     }
 }
@@ -93,10 +93,10 @@ impl McpToolset {
 #[async_trait]
 impl Toolset for McpToolset {
     async fn specs(&self, _owner: &UserId) -> Vec<ToolSpec> {
-        let (states, names) = self.settled().await;
-        let mut specs: Vec<(&Place, usize, ToolSpec)> = Vec::new();
-        for (name, place) in names.offered() {
-            let Some(state) = states.get(place.server).filter(|state| state.is_ready()) else {
+        let (states, names) = self.state_after_start().await;
+        let mut specs: Vec<(&ToolLocation, usize, ToolSpec)> = Vec::new();
+        for (name, location) in names.offered() {
+            let Some(state) = states.get(location.server).filter(|state| state.is_ready()) else {
                 continue;
             };
             let tools = state
@@ -106,31 +106,30 @@ impl Toolset for McpToolset {
                 .enumerate();
             specs.extend(
                 tools
-                    .filter(|(_, tool)| tool.name == place.tool)
-                    .map(|(at, tool)| (place, at, tool.spec(name))),
+                    .filter(|(_, tool)| tool.name == location.tool)
+                    .map(|(at, tool)| (location, at, tool.spec(name))),
             );
         }
-        // In the order of the settings and of each server's list: what a cap cuts off is the same
-        // each time.
-        specs.sort_by_key(|(place, at, _)| (place.server, *at));
+        // The order is stable, so that a limit on the number of tools always omits the same ones.
+        specs.sort_by_key(|(location, at, _)| (location.server, *at));
         specs.into_iter().map(|(_, _, spec)| spec).collect()
     }
 
     async fn call(&self, invocation: Invocation) -> Result<ToolOutput, CallError> {
-        let object = arguments::object(&invocation.arguments)?;
-        let (_, names) = self.settled().await;
+        let object = arguments::parse_object(&invocation.arguments)?;
+        let (_, names) = self.state_after_start().await;
         let found = names
             .get(&invocation.tool)
-            .and_then(|place| Some((self.servers.get(place.server)?, place)));
-        let Some((server, place)) = found else {
+            .and_then(|location| Some((self.servers.get(location.server)?, location)));
+        let Some((server, location)) = found else {
             return Err(ToolError::new(
                 ToolErrorKind::UnknownTool,
                 format!("There is no tool {:?}.", invocation.tool),
             )
             .into());
         };
-        let mut params = CallToolRequestParams::new(place.tool.clone()).with_arguments(object);
-        params.meta = Some(meta::of(&invocation));
+        let mut params = CallToolRequestParams::new(location.tool.clone()).with_arguments(object);
+        params.meta = Some(meta::request_meta(&invocation));
         server.call(params).await
     }
 }

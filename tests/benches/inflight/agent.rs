@@ -1,5 +1,5 @@
-//! The agent that keeps turns waiting: a process of its own, for each turn is an open file here
-//! too.
+//! The agent that keeps turns in flight. It is a separate process, because each turn is an open
+//! file here too.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -12,15 +12,15 @@ use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
 /// A message that is answered at once.
 pub const WARM_UP: &str = "Are you there?";
 
-/// How many pieces an answer comes in.
+/// Number of pieces of an answer.
 const PIECES: usize = 5;
 
-/// What the agent says to a message.
+/// Returns the agent's answer to a message.
 pub fn answer_to(message: &str) -> String {
     message.repeat(PIECES)
 }
 
-/// Serves until the standard input ends. Told `count`, it says how many wait; told `open`, it
+/// Serves until the standard input ends. The command `count` prints how many requests wait; `open`
 /// answers them.
 pub fn serve() {
     let (gate, waiting) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
@@ -44,7 +44,7 @@ pub fn serve() {
     }
 }
 
-/// The process, as its parent sees it. Ends with this value.
+/// The agent's process in its parent. Dropping it ends the process.
 pub struct Agent {
     child: Child,
     tell: ChildStdin,
@@ -75,7 +75,7 @@ impl Agent {
         agent
     }
 
-    /// Waits until it keeps so many waiting.
+    /// Waits until this many requests are held.
     pub async fn holds(&mut self, turns: usize) {
         loop {
             self.tell.write_all(b"count\n").unwrap();
@@ -86,7 +86,7 @@ impl Agent {
         }
     }
 
-    /// Lets it answer.
+    /// Lets the agent answer.
     pub fn open(&mut self) {
         self.tell.write_all(b"open\n").unwrap();
     }
@@ -100,7 +100,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

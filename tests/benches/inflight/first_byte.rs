@@ -1,5 +1,5 @@
-//! How soon the agent hears of a message: from the client's request to the first byte of the
-//! server's, with a long history between.
+//! Measures the time from a client's request to the first byte of the server's request to the
+//! agent, with a long history.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,24 +15,23 @@ use crate::load;
 use crate::table::{goal, head, row};
 use chat_tests::client::{Client, Events};
 
-/// How many turns a conversation has had: a hundred messages.
+/// Number of turns in a conversation: a hundred messages.
 const TURNS: usize = 50;
 
-/// How many conversations are filled at once.
-const AT_ONCE: usize = 16;
+/// How many conversations are filled concurrently.
+const CONCURRENT: usize = 16;
 
-/// Within so many milliseconds half of all messages are to be on their way to the agent.
-const SOON: f64 = 20.0;
+/// Goal: half of all messages are on their way to the agent within this many milliseconds.
+const GOAL_MS: f64 = 20.0;
 
-/// Fills conversations, then sends a message to each, one at a time. Gives the goal if it was
-/// missed.
+/// Fills conversations, then sends a message to each, one at a time. Returns the missed goal.
 pub async fn measure(kind: Kind, conversations: usize) -> Vec<String> {
     let mut agent = Agent::start().await;
     let fleet = Fleet::start(kind, &agent.base_url);
     let client = fleet.clients().swap_remove(0);
     let filled: Vec<String> = stream::iter(0..conversations)
         .map(|_| fill(&client))
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENT)
         .collect()
         .await;
     agent.forget();
@@ -45,18 +44,19 @@ pub async fn measure(kind: Kind, conversations: usize) -> Vec<String> {
             .header("accept", "text/event-stream");
         let events = Events::of(request.send().await.unwrap()).rest().await;
         assert_eq!(events.last().unwrap().name, "done");
-        through.push(agent.heard().await - sent);
-        // The floor: the same bytes, sent straight to the agent.
+        through.push(agent.received().await - sent);
+        // The baseline: the same bytes, sent directly to the agent.
         let body = agent.last_body();
         let request = http
             .post(format!("{}/chat/completions", agent.base_url))
             .body(body);
         let sent = Instant::now();
         request.send().await.unwrap().bytes().await.unwrap();
-        straight.push(agent.heard().await - sent);
+        straight.push(agent.received().await - sent);
     }
     println!(
-        "\n{kind}: milliseconds to the agent's first byte; {conversations} conversations of {} messages\n",
+        "\n{kind}: milliseconds to the agent's first byte; {conversations} conversations of {} \
+        messages\n",
         2 * TURNS
     );
     head(&["", "50 %", "90 %", "99 %"]);
@@ -76,7 +76,7 @@ pub async fn measure(kind: Kind, conversations: usize) -> Vec<String> {
     goal(
         &format!("{kind}: median milliseconds to the agent's first byte"),
         through[0],
-        SOON,
+        GOAL_MS,
     )
     .into_iter()
     .collect()
@@ -100,11 +100,11 @@ async fn fill(client: &Client) -> String {
     conversation
 }
 
-/// An agent that notes when a request's first byte comes, and answers at once. It knows no more of
-/// HTTP than that takes.
+/// An agent that records when a request's first byte arrives, and answers at once. It implements
+/// only the necessary part of HTTP.
 struct Agent {
     base_url: String,
-    heard: UnboundedReceiver<Instant>,
+    received: UnboundedReceiver<Instant>,
     last: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -112,10 +112,10 @@ impl Agent {
     async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let (tell, heard) = unbounded_channel();
+        let (tell, received) = unbounded_channel();
         let last = Arc::new(Mutex::new(Vec::new()));
         let kept = last.clone();
-        // Ends with the runtime.
+        // The task ends with the runtime.
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 tokio::spawn(serve(connection, tell.clone(), kept.clone()));
@@ -123,17 +123,17 @@ impl Agent {
         });
         Self {
             base_url,
-            heard,
+            received,
             last,
         }
     }
 
-    async fn heard(&mut self) -> Instant {
-        self.heard.recv().await.unwrap()
+    async fn received(&mut self) -> Instant {
+        self.received.recv().await.unwrap()
     }
 
     fn forget(&mut self) {
-        while self.heard.try_recv().is_ok() {}
+        while self.received.try_recv().is_ok() {}
     }
 
     fn last_body(&self) -> Vec<u8> {
@@ -166,7 +166,7 @@ async fn serve(
     }
 }
 
-/// The body of a request, if all of it is there.
+/// Returns the body of a request if it is complete.
 fn whole(request: &[u8]) -> Option<&[u8]> {
     let end = request.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&request[..end])
@@ -182,7 +182,7 @@ fn whole(request: &[u8]) -> Option<&[u8]> {
     (body.len() >= length).then_some(body)
 }
 
-/// An answer of 1,500 characters.
+/// Returns an answer of 1,500 characters.
 fn answer() -> Vec<u8> {
     let events = [
         chunk::text(&load::message(0).repeat(5)),

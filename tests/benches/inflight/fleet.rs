@@ -1,4 +1,4 @@
-//! The servers, and what can be seen of them from outside.
+//! The servers, and measurements of their processes.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use clap::ValueEnum;
 use chat_tests::client::Client;
 use chat_tests::server::{Home, Server};
 
-use crate::load::OF;
+use crate::load::ONE_IN;
 
-/// Open files of a process that are no turn's.
+/// Open files of a process that belong to no turn.
 const OTHER_FILES: u64 = 500;
 
-/// Which database.
+/// The database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// One server.
@@ -31,14 +31,14 @@ impl Kind {
         }
     }
 
-    /// How many files a server has open with so many turns in flight: a connection to the agent for
-    /// each, and one to each client that stays.
+    /// Returns how many files a server has open with this many turns in flight: a connection to the
+    /// agent for each, and one to each connected client.
     pub fn files(self, turns: usize) -> u64 {
         let here = turns.div_ceil(self.replicas());
-        (2 * here - here / OF) as u64 + OTHER_FILES
+        (2 * here - here / ONE_IN) as u64 + OTHER_FILES
     }
 
-    /// What [`Fleet::statements`] counts.
+    /// Describes the result of [`Fleet::statements`].
     pub fn counted(self) -> &'static str {
         match self {
             Self::Sqlite => "commits",
@@ -56,7 +56,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Servers on one database. The database goes last.
+/// Servers on one database, which is dropped last.
 pub struct Fleet {
     servers: Vec<Server>,
     home: Home,
@@ -65,7 +65,7 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start(kind: Kind, agent: &str) -> Self {
-        // All wait for longer than an agent may be silent by default.
+        // All turns wait for longer than the default timeout of the agent.
         let home = Home::with_agent(agent).set("CHAT_AGENT_FIRST_BYTE_TIMEOUT", "4m");
         let (home, cluster) = match kind {
             Kind::Sqlite => (home, None),
@@ -92,7 +92,7 @@ impl Fleet {
         }
     }
 
-    /// A client at each server, without connections yet.
+    /// Returns a client for each server, without connections.
     pub fn clients(&self) -> Vec<Client> {
         self.servers
             .iter()
@@ -100,13 +100,14 @@ impl Fleet {
             .collect()
     }
 
-    /// What has been counted since the start: with PostgreSQL all statements; with SQLite the
-    /// commits, which the index of the write-ahead log counts (<https://sqlite.org/walformat.html>,
-    /// `iChange`). That reading does not grow either, a test counts.
+    /// Returns the number of statements since the start: with PostgreSQL all statements; with
+    /// SQLite the commits, which the index of the write-ahead log counts
+    /// (<https://sqlite.org/walformat.html>, `iChange`). A separate test counts reads on SQLite.
     pub fn statements(&self) -> u64 {
         match &self.cluster {
             Some(cluster) => {
-                let sum = "SELECT sum(calls) FROM pg_stat_statements JOIN pg_database ON oid = dbid WHERE datname = 'chat'";
+                let sum = "SELECT sum(calls) FROM pg_stat_statements JOIN pg_database ON oid = \
+                dbid WHERE datname = 'chat'";
                 cluster
                     .query("postgres", sum)
                     .unwrap()
@@ -123,7 +124,7 @@ impl Fleet {
         }
     }
 
-    /// The memory that the servers have, in bytes (proc_pid_status(5), `VmRSS`).
+    /// Returns the memory of the servers in bytes (proc_pid_status(5), `VmRSS`).
     pub fn memory(&self) -> u64 {
         let resident = |server: &Server| {
             let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
@@ -141,7 +142,7 @@ impl Fleet {
         self.servers.iter().map(resident).sum()
     }
 
-    /// The processor time that the servers have used. Linux counts it in hundredths of a second
+    /// Returns the processor time of the servers. Linux counts it in hundredths of a second
     /// (proc_pid_stat(5), fields 14 and 15).
     pub fn cpu(&self) -> Duration {
         let ticks = |server: &Server| {

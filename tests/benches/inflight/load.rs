@@ -1,6 +1,6 @@
-//! The clients: each sends one message into a conversation of its own and watches the stream. Of
-//! ten, one goes away when it has heard that its turn runs, as people with telephones do, and comes
-//! back when the agent answers; and one comes back at the next server.
+//! The clients. Each sends one message to its own conversation and watches the stream. One in ten
+//! disconnects after its turn has started, like a mobile client, and returns when the agent
+//! answers; one in ten returns at the next server.
 
 use futures_util::{StreamExt, stream};
 
@@ -8,37 +8,37 @@ use chat_tests::client::{Client, Events, read, text};
 
 use crate::agent::answer_to;
 
-/// One of so many clients goes away, and another one to the next server.
-pub const OF: usize = 10;
+/// One client in this many disconnects, and another one returns at the next server.
+pub const ONE_IN: usize = 10;
 
-/// How many messages are on their way at once.
-const AT_ONCE: usize = 64;
+/// How many messages are sent concurrently.
+const CONCURRENT: usize = 64;
 
-/// How many people there are.
+/// Number of users.
 const USERS: usize = 1_000;
 
-/// How many characters a message has.
+/// Number of characters of a message.
 const CHARACTERS: usize = 300;
 
-/// A turn that is in flight.
+/// A turn in flight.
 pub struct Waiting {
     client: Client,
     turn: String,
     message: String,
-    /// Unless its client has gone away.
+    /// `None` if the client has disconnected.
     events: Option<Events>,
 }
 
-/// Begins turns, spread over the servers, until the agent has been asked by `turns` in all. Gives
-/// what failed.
+/// Starts turns, spread over the servers, until the agent has received `turns` requests. Returns
+/// the errors.
 pub async fn begin(clients: &[Client], flight: &mut Vec<Waiting>, turns: usize) -> Vec<String> {
     let numbers = flight.len()..turns;
-    let begun = stream::iter(numbers)
+    let started = stream::iter(numbers)
         .map(|number| begin_one(clients, number))
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(CONCURRENT);
     let mut failed = Vec::new();
-    for begun in begun.collect::<Vec<_>>().await {
-        match begun {
+    for started in started.collect::<Vec<_>>().await {
+        match started {
             Ok(waiting) => flight.push(waiting),
             Err(fault) => failed.push(fault),
         }
@@ -71,7 +71,7 @@ async fn begin_one(clients: &[Client], number: usize) -> Result<Waiting, String>
         .ok_or_else(|| format!("message {number}: {first:?}"))?
         .to_owned();
     let (stays, next) = (Some(events), at(number + 1));
-    Ok(match number / clients.len() % OF {
+    Ok(match number / clients.len() % ONE_IN {
         0 => Waiting {
             client,
             turn,
@@ -93,7 +93,7 @@ async fn begin_one(clients: &[Client], number: usize) -> Result<Waiting, String>
     })
 }
 
-/// A message of the usual length, unlike all others.
+/// Returns a unique message of typical length.
 pub fn message(number: usize) -> String {
     format!("{number} ")
         .chars()
@@ -102,7 +102,7 @@ pub fn message(number: usize) -> String {
         .collect()
 }
 
-/// Waits until all turns have ended. Gives what went wrong.
+/// Waits until all turns have ended. Returns the errors.
 pub async fn end(flight: Vec<Waiting>) -> Vec<String> {
     let count = flight.len();
     let ended = stream::iter(flight)
@@ -128,19 +128,19 @@ async fn end_one(
         .last()
         .is_none_or(|last| last.name != "done" || last.data["status"] != "completed")
     {
-        return Err(format!("turn {turn} ended so: {:?}", rest.last()));
+        return Err(format!("turn {turn} ended with {:?}", rest.last()));
     }
     let messages = rest.iter().filter(|event| event.name == "message");
     let last = messages
         .filter_map(|event| event.data["content"].as_str())
         .next_back();
     let (whole, pieces) = (answer_to(&message), text(&rest));
-    // Who comes after the end is told the message, and no pieces of it.
+    // A client that returns after the end gets the message without its deltas.
     if last == Some(whole.as_str()) && (pieces.is_empty() || pieces == whole) {
         Ok(())
     } else {
         Err(format!(
-            "turn {turn} was answered so: {last:?}, in pieces {pieces:?}"
+            "turn {turn} was answered with {last:?}, in the pieces {pieces:?}"
         ))
     }
 }

@@ -1,9 +1,9 @@
-//! Many turns in flight at once, and how soon the agent hears of a message: `cargo xtask bench
-//! inflight`.
+//! Measures many turns in flight, and the time until the agent receives a message: `cargo xtask
+//! bench inflight`.
 //!
-//! Reading order: `fleet` (the servers, and what can be seen of them from outside), `agent` (who
-//! keeps all turns waiting), `load` (the clients), `waiting` and `first_byte` (what is measured),
-//! `table` (how it is told).
+//! Reading order: `fleet` (the servers and their measurements), `agent` (the agent that keeps turns
+//! in flight), `load` (the clients), `waiting` and `first_byte` (the benchmarks), `table` (the
+//! output).
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -28,22 +28,22 @@ use fleet::Kind;
 /// missed.
 #[derive(Parser)]
 struct Arguments {
-    /// Which database; both if it is not given.
+    /// The database. Default: both.
     #[arg(long, value_enum)]
     database: Option<Kind>,
-    /// How many turns are in flight in the end.
+    /// Number of turns in flight at the end.
     #[arg(long, default_value_t = 10_000)]
     turns: usize,
-    /// How long all of them wait, in seconds.
+    /// How long all turns wait, in seconds.
     #[arg(long, default_value_t = 30)]
     hold: u64,
-    /// How many conversations of a hundred messages the time to the first byte is measured in.
+    /// Number of conversations of a hundred messages for the time to the first byte.
     #[arg(long, default_value_t = 100)]
     conversations: usize,
-    /// Is the agent, and nothing else.
+    /// Runs as the agent.
     #[arg(long, hide = true)]
     agent: bool,
-    /// Cargo says it to all benches.
+    /// Cargo passes this to all benchmarks.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -62,7 +62,8 @@ fn main() -> ExitCode {
         let needed = kind.files(arguments.turns);
         if needed > files {
             eprintln!(
-                "inflight: {} turns on {kind} need {needed} open files in one process, and {files} are allowed: ulimit -n",
+                "inflight: {} turns on {kind} need {needed} open files in one process, but the \
+                limit is {files}: ulimit -n",
                 arguments.turns
             );
             return ExitCode::from(2);

@@ -1,4 +1,4 @@
-//! How it is told: a table in Markdown, and goals beside the figures.
+//! Prints Markdown tables, and measurements with their goals.
 
 use std::fmt::Display;
 
@@ -13,7 +13,7 @@ pub fn row(cells: &[&dyn Display]) {
     );
 }
 
-/// Prints a head.
+/// Prints a header.
 pub fn head(cells: &[&str]) {
     row(&cells
         .iter()
@@ -22,10 +22,10 @@ pub fn head(cells: &[&str]) {
     println!("|{}", "---:|".repeat(cells.len()));
 }
 
-/// Prints what was seen beside its goal; gives it back if the goal is missed.
+/// Prints a measurement with its goal. Returns the line if the goal is missed.
 pub fn goal(what: &str, seen: f64, at_most: f64) -> Option<String> {
     let line = format!("{what}: {seen:.1} (goal: at most {at_most:.1})");
     println!("{line}");
-    // Nothing is as good as no number.
+    // A missing measurement misses the goal.
     (seen.is_nan() || seen > at_most).then_some(line)
 }

@@ -1,4 +1,4 @@
-//! What turns cost that only wait.
+//! Measures the cost of waiting turns.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use crate::fleet::{Fleet, Kind};
 use crate::load;
 use crate::table::{goal, head, row};
 
-/// The most memory for each turn, in KiB.
-const MEMORY: f64 = 64.0;
+/// Most memory for each turn, in KiB.
+const MAX_MEMORY_KIB: f64 = 64.0;
 
-/// How much oftener the database may be asked when all turns wait than when few do: beats fall into
-/// a time or beside it.
-const GROWTH: f64 = 1.25;
+/// Largest growth of statements per second from few waiting turns to all. Heartbeats may fall into
+/// or out of the observed time.
+const MAX_GROWTH: f64 = 1.25;
 
-/// How long fewer turns than all are looked at.
-const LOOK: Duration = Duration::from_secs(10);
+/// Observation time while fewer than all turns wait.
+const OBSERVATION_TIME: Duration = Duration::from_secs(10);
 
-/// Begins more and more turns while none ends, then lets all end. Gives the goals that were missed.
+/// Starts more and more turns while none ends, then lets all end. Returns the missed goals.
 pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
     let mut agent = Agent::start();
     let fleet = Fleet::start(kind, &agent.base_url);
@@ -26,15 +26,15 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
         client.chat(None, WARM_UP).await;
     }
     println!(
-        "\n{kind}, servers: {}; CHAT_AGENT_FIRST_BYTE_TIMEOUT=4m, all else by default\n",
+        "\n{kind}, servers: {}; CHAT_AGENT_FIRST_BYTE_TIMEOUT=4m, otherwise default settings\n",
         clients.len()
     );
     head(&[
         "turns in flight",
-        "begun a second",
+        "started per second",
         "memory MiB",
-        "KiB for each",
-        &format!("{} a second", kind.counted()),
+        "KiB per turn",
+        &format!("{} per second", kind.counted()),
         "CPU %",
     ]);
     let idle = fleet.memory();
@@ -49,11 +49,11 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
         let (missing, started) = (step - flight.len(), Instant::now());
         faults.extend(load::begin(&clients, &mut flight, step).await);
         agent.holds(flight.len()).await;
-        let begun = missing as f64 / started.elapsed().as_secs_f64();
+        let rate = missing as f64 / started.elapsed().as_secs_f64();
         let look = if step == turns {
             Duration::from_secs(hold)
         } else {
-            LOOK
+            OBSERVATION_TIME
         };
         let (statements, cpu, since) = (fleet.statements(), fleet.cpu(), Instant::now());
         tokio::time::sleep(look).await;
@@ -79,7 +79,7 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
         };
         row(&[
             &step,
-            &format!("{begun:.0}"),
+            &format!("{rate:.0}"),
             &format!("{:.0}", memory as f64 / 1_048_576.0),
             &of_each,
             &rounded(most),
@@ -91,7 +91,7 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
     faults.extend(load::end(flight).await);
     let took = released.elapsed();
     println!(
-        "\nAll were answered {:.1} s after the agent began to; memory then: {} MiB\n",
+        "\nAll turns ended {:.1} s after the agent started to answer; memory then: {} MiB\n",
         took.as_secs_f64(),
         fleet.memory() >> 20
     );
@@ -101,14 +101,17 @@ pub async fn measure(kind: Kind, turns: usize, hold: u64) -> Vec<String> {
     let goals = [
         goal(&format!("{kind}: errors"), faults.len() as f64, 0.0),
         goal(
-            &format!("{kind}: KiB of memory for each turn"),
+            &format!("{kind}: KiB of memory per turn"),
             each,
-            MEMORY,
+            MAX_MEMORY_KIB,
         ),
         goal(
-            &format!("{kind}: {} a second with all against few", kind.counted()),
+            &format!(
+                "{kind}: {} per second with all turns vs. few",
+                kind.counted()
+            ),
             most / few,
-            GROWTH,
+            MAX_GROWTH,
         ),
     ];
     goals.into_iter().flatten().collect()

@@ -1,4 +1,4 @@
-//! A front end, as far as its requests go.
+//! A front end's requests.
 
 use chat_test_support::wait;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use chat_tests::client::{Client, read};
 use chat_tests::server::Server;
 
-/// What was asked, and what came back.
+/// The requests and responses.
 pub type Record = Arc<Mutex<Vec<Value>>>;
 
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl ChatKit {
         request.json(&body)
     }
 
-    /// Asks for one object.
+    /// Sends a request that returns one object.
     pub async fn ask(&self, kind: &str, params: Value) -> Value {
         let (status, body) = read(self.request(kind, &params).send().await.unwrap()).await;
         assert_eq!(status, 200, "{kind}: {body}");
@@ -51,13 +51,13 @@ impl ChatKit {
         body
     }
 
-    /// Asks for what is refused.
+    /// Sends a request that fails.
     pub async fn refused(&self, kind: &str, params: Value) -> (u16, Value) {
         let (status, body) = read(self.request(kind, &params).send().await.unwrap()).await;
         (status.as_u16(), body)
     }
 
-    /// Begins a stream.
+    /// Starts a stream.
     pub async fn open(&self, kind: &str, params: Value) -> Stream {
         let response = self
             .request(kind, &params)
@@ -68,7 +68,7 @@ impl ChatKit {
         Stream::of(response, self.record.clone())
     }
 
-    /// All events of a stream.
+    /// Returns all events of a stream.
     pub async fn events(&self, kind: &str, params: Value) -> Vec<Value> {
         self.open(kind, params).await.rest().await
     }
@@ -86,7 +86,7 @@ impl ChatKit {
         .await
     }
 
-    /// A whole list, page after page, with the last object's id as cursor.
+    /// Returns a whole list, page by page, with the last object's id as cursor.
     pub async fn all(&self, kind: &str, mut params: Value) -> Vec<Value> {
         params["limit"] = 9999.into();
         let mut all: Vec<Value> = Vec::new();
@@ -95,7 +95,7 @@ impl ChatKit {
             let data = page["data"].as_array().unwrap().clone();
             assert!(
                 !data.is_empty() || page["has_more"] == false,
-                "the front end would ask forever"
+                "the pages never end"
             );
             all.extend(data);
             if page["has_more"] == false {
@@ -107,7 +107,10 @@ impl ChatKit {
 }
 
 pub fn input(text: &str) -> Value {
-    json!({ "content": [{ "type": "input_text", "text": text }], "attachments": [], "quoted_text": "", "inference_options": {} })
+    json!({
+        "content": [{ "type": "input_text", "text": text }], "attachments": [], "quoted_text": "",
+        "inference_options": {},
+    })
 }
 
 pub fn thread_of(events: &[Value]) -> String {
@@ -117,7 +120,7 @@ pub fn thread_of(events: &[Value]) -> String {
         .to_owned()
 }
 
-/// The text of a message, whoever spoke.
+/// Returns the text of a message of either role.
 pub fn text(item: &Value) -> String {
     item["content"]
         .as_array()
@@ -127,7 +130,7 @@ pub fn text(item: &Value) -> String {
         .collect()
 }
 
-/// The events of an answer, as they come.
+/// The events of a response.
 pub struct Stream {
     bytes: BoxStream<'static, reqwest::Result<Vec<u8>>>,
     unread: Vec<u8>,
@@ -148,7 +151,7 @@ impl Stream {
         }
     }
 
-    /// The next event; `None` at the end, or where the connection broke.
+    /// Returns the next event. `None` at the end, or if the connection was lost.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {

@@ -1,4 +1,4 @@
-//! ChatKit front ends against the program.
+//! ChatKit front ends with the real program.
 
 mod client;
 mod threads;

@@ -1,5 +1,5 @@
-//! Threads: paged through while others write, driven from two sides at once, stopped, and found
-//! again after a crash.
+//! Threads: paging during writes, concurrent use of both APIs, stopping, and recovery after a
+//! crash.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::client::{ChatKit, input, text, thread_of};
 use chat_tests::client::line;
 use chat_tests::server::Home;
 
-/// An agent that answers with the last message it was given.
+/// Returns an agent that echoes the last message.
 fn echo() -> StubAgent {
     StubAgent::start(|recorded| {
         let last = recorded.messages().pop().unwrap();
@@ -20,7 +20,7 @@ fn echo() -> StubAgent {
     })
 }
 
-/// The id of the conversation, as the native API writes it.
+/// Returns the conversation id of a thread in the native API.
 fn conversation(thread: &str) -> String {
     uuid::Uuid::try_parse(thread.strip_prefix("thr_").unwrap())
         .unwrap()
@@ -28,7 +28,7 @@ fn conversation(thread: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_threads_are_paged_through() {
+async fn two_hundred_threads_are_listed_page_by_page() {
     let agent = echo();
     let server = Home::with_agent(&agent.base_url()).start();
     let ann = ChatKit::new(&server, "ann");
@@ -57,8 +57,8 @@ async fn two_hundred_threads_are_paged_through() {
     oldest.reverse();
     assert_eq!(newest, oldest);
 
-    // While old threads go on, are renamed and deleted, and new ones begin, each of the others
-    // comes exactly once.
+    // While other threads change, are renamed and deleted, and new ones are created, each of the
+    // rest is listed exactly once.
     let first = ann
         .ask("threads.list", json!({ "limit": 9999, "order": "desc" }))
         .await;
@@ -90,7 +90,7 @@ async fn two_hundred_threads_are_paged_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_callers_drive_one_thread_from_two_sides() {
+async fn twenty_callers_use_one_thread_over_both_apis() {
     let agent = echo();
     let server = Home::with_agent(&agent.base_url()).start();
     let (chatkit, native) = (ChatKit::new(&server, "ann"), server.client("ann"));
@@ -105,27 +105,30 @@ async fn twenty_callers_drive_one_thread_from_two_sides() {
         );
         tokio::spawn(async move {
             for n in 0..4 {
-                let said = format!("m{caller}.{n}");
+                let message = format!("m{caller}.{n}");
                 let answered = if caller % 2 == 0 {
-                    let events = chatkit.add(&thread, &said).await;
-                    assert_eq!(text(&events[0]["item"]), said);
+                    let events = chatkit.add(&thread, &message).await;
+                    assert_eq!(text(&events[0]["item"]), message);
                     text(&events.last().unwrap()["item"])
                 } else {
-                    native.chat(Some(&id), &said).await["response"]
+                    native.chat(Some(&id), &message).await["response"]
                         .as_str()
                         .unwrap()
                         .to_owned()
                 };
-                assert_eq!(answered, format!("Re {said}"));
+                assert_eq!(answered, format!("Re {message}"));
             }
         })
     });
     let callers: Vec<_> = callers.collect();
     join_all(callers).await.into_iter().for_each(Result::unwrap);
 
-    let said = native.said(&id).await;
+    let transcript = native.transcript(&id).await;
     assert_eq!(
-        (said.len(), said.iter().collect::<HashSet<_>>().len()),
+        (
+            transcript.len(),
+            transcript.iter().collect::<HashSet<_>>().len()
+        ),
         (162, 162)
     );
     let oldest = chatkit
@@ -141,8 +144,8 @@ async fn twenty_callers_drive_one_thread_from_two_sides() {
             )
         })
         .collect();
-    assert_eq!(lines, said);
-    for pair in said.chunks(2) {
+    assert_eq!(lines, transcript);
+    for pair in transcript.chunks(2) {
         assert_eq!(
             pair[1],
             format!("assistant: Re {}", pair[0].strip_prefix("user: ").unwrap())
@@ -156,7 +159,7 @@ async fn twenty_callers_drive_one_thread_from_two_sides() {
         .await;
     newest.reverse();
     assert_eq!(newest, oldest);
-    // As the front end loads a thread: its first page, and then the rest.
+    // A front end loads the first page of a thread, and then the rest.
     let loaded = chatkit
         .ask("threads.get_by_id", json!({ "thread_id": thread }))
         .await;
@@ -171,7 +174,7 @@ async fn twenty_callers_drive_one_thread_from_two_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_goes_on_live_in_both_protocols() {
+async fn a_conversation_continues_over_both_apis() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = StubAgent::start(move |recorded| {
@@ -188,8 +191,7 @@ async fn a_conversation_goes_on_live_in_both_protocols() {
         .await;
     let thread = thread_of(&stream.until("stream_options").await);
     let id = conversation(&thread);
-    // The native API sees the turn of the front end while it runs, and reads its answer as it
-    // comes.
+    // The native API shows the front end's turn while it runs, and streams its answer.
     let page = native.get(&format!("/conversations/{id}/messages")).await;
     let turn = page["messages"][0]["turn_id"].as_str().unwrap().to_owned();
     assert_eq!(page["messages"][0]["turn_status"], "running");
@@ -211,7 +213,7 @@ async fn a_conversation_goes_on_live_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_stops_and_a_crash_does_not() {
+async fn closing_a_stream_stops_the_turn_and_a_crash_does_not() {
     let half = format!(
         "data: {}\n\n",
         chat_test_support::stub_agent::chunk::text("Half")
@@ -270,7 +272,7 @@ async fn stop_stops_and_a_crash_does_not() {
     assert!(stream.rest().await.is_empty());
     let server = home.start();
     let ann = ChatKit::new(&server, "ann");
-    // The front end loads the thread again until the answer is there.
+    // The front end reloads the thread until it contains the answer.
     let listed = async || {
         ann.all("items.list", json!({ "thread_id": cut, "order": "asc" }))
             .await

@@ -1,7 +1,7 @@
-//! OpenAI's own types, in Python and in TypeScript, against all that the server says.
+//! OpenAI's own types, in Python and in TypeScript, with every response of the server.
 //!
-//! The packages come from PyPI and npm, at these versions, into folders below `target`; they are
-//! fetched once.
+//! The packages come from PyPI and npm, at these versions. They are downloaded once, into folders
+//! below `target`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,9 @@ use chat_tests::witness::Witness;
 
 const PYTHON_PACKAGE: &str = "openai-chatkit==1.6.5";
 
-/// Runs a command to its end, and gives what it wrote; `needs` says what to install if it is not
-/// there.
+/// Runs a command to its end and returns its output. `needs` describes the required software.
 fn run(command: &mut Command, needs: &str) -> String {
-    // Without its variables: one is a token.
+    // The variables of the command are not shown, because one is a token.
     let shown = format!(
         "{} {:?}",
         command.get_program().display(),
@@ -41,12 +40,12 @@ fn run(command: &mut Command, needs: &str) -> String {
     stdout.into_owned()
 }
 
-/// A folder below `target` that `make` fills once. What was begun and not finished is thrown away.
-fn made_once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+/// Returns a folder below `target` that `make` fills once. An unfinished folder is removed.
+fn create_once(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let done = folder.join("done");
     if !done.exists() {
-        // It may not be there.
+        // The folder may not exist.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         make(&folder);
@@ -59,8 +58,8 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("chatkit")
 }
 
-/// Speaks to a server in every way that the protocol has, and gives all that was said.
-async fn everything_said() -> Vec<Value> {
+/// Uses every request of the protocol, and returns all responses.
+async fn all_responses() -> Vec<Value> {
     let half = format!("data: {}\n\n", chunk::text("Half")).len();
     let agent = StubAgent::start(move |recorded| {
         let messages = recorded.messages();
@@ -100,8 +99,14 @@ async fn everything_said() -> Vec<Value> {
     .await;
     let failed = ann.add(&thread, "Fail").await;
     assert_eq!(failed.last().unwrap()["type"], "error", "{failed:?}");
-    let tags = json!([{ "type": "input_text", "text": "See " }, { "type": "input_tag", "id": "d", "text": "Doc", "data": { "k": null } }]);
-    let rich = json!({ "content": tags, "attachments": [], "quoted_text": "Hi", "inference_options": { "model": "m" } });
+    let tags = json!([
+        { "type": "input_text", "text": "See " },
+        { "type": "input_tag", "id": "d", "text": "Doc", "data": { "k": null } },
+    ]);
+    let rich = json!({
+        "content": tags, "attachments": [], "quoted_text": "Hi",
+        "inference_options": { "model": "m" },
+    });
     ann.events(
         "threads.add_user_message",
         json!({ "thread_id": thread, "input": rich }),
@@ -126,7 +131,7 @@ async fn everything_said() -> Vec<Value> {
     ann.events("threads.create", json!({ "input": input(" ") }))
         .await;
 
-    // A title that changes, and an answer that is stopped, while it comes.
+    // The title changes, and the answer is stopped, while it is streamed.
     let mut stream = ann
         .open("threads.create", json!({ "input": input("Hang") }))
         .await;
@@ -208,9 +213,9 @@ async fn everything_said() -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_python_package_reads_all_that_is_said() {
+async fn the_python_package_parses_every_response() {
     let needs = "python3 with venv (Debian: python3-venv), and PyPI the first time";
-    let environment = made_once(
+    let environment = create_once(
         &format!("chatkit-python-{}", PYTHON_PACKAGE.replace("==", "-")),
         |folder| {
             run(
@@ -230,12 +235,13 @@ async fn the_python_package_reads_all_that_is_said() {
             );
         },
     );
-    let said = everything_said().await;
+    let output = all_responses().await;
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("said.jsonl");
+    let file = folder.path().join("output.jsonl");
     fs::write(
         &file,
-        said.iter()
+        output
+            .iter()
             .map(|line| format!("{line}\n"))
             .collect::<String>(),
     )
@@ -247,7 +253,7 @@ async fn the_python_package_reads_all_that_is_said() {
         needs,
     );
     let seen: Value = serde_json::from_str(&seen).unwrap();
-    // All that we can say was said, and all sixteen requests.
+    // The server must have used every type, and the client all sixteen requests.
     for kind in [
         "event thread.created",
         "event thread.updated",
@@ -271,7 +277,7 @@ async fn the_python_package_reads_all_that_is_said() {
         "response threads.update",
         "response threads.delete",
     ] {
-        assert!(seen[kind].is_u64(), "{kind} was not said: {seen}");
+        assert!(seen[kind].is_u64(), "{kind} is missing: {seen}");
     }
     assert_eq!(
         seen.as_object()
@@ -285,13 +291,13 @@ async fn the_python_package_reads_all_that_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_front_end_in_typescript_drives_the_server() {
+async fn a_typescript_front_end_uses_the_server() {
     let needs = "node 20 or newer and npm, and the npm registry the first time";
     let lock = fs::read_to_string(sources().join("package-lock.json")).unwrap();
     let version = lock.bytes().fold(0_u64, |hash, byte| {
         hash.wrapping_mul(31).wrapping_add(byte.into())
     });
-    let packages = made_once(&format!("chatkit-typescript-{version:016x}"), |folder| {
+    let packages = create_once(&format!("chatkit-typescript-{version:016x}"), |folder| {
         for file in ["package.json", "package-lock.json"] {
             fs::copy(sources().join(file), folder.join(file)).unwrap();
         }
@@ -318,8 +324,8 @@ async fn a_front_end_in_typescript_drives_the_server() {
         .current_dir(&packages)
         .env("CHAT_URL", url)
         .env("CHAT_TOKEN", token("ann"));
-    let said = tokio::task::spawn_blocking(move || run(&mut node, needs))
+    let output = tokio::task::spawn_blocking(move || run(&mut node, needs))
         .await
         .unwrap();
-    assert_eq!(said.trim(), "all is well");
+    assert_eq!(output.trim(), "ok");
 }

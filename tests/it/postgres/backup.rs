@@ -1,4 +1,4 @@
-//! Dumps of a fleet that works, and what becomes of them.
+//! Dumps of a running fleet, and servers on the restored copy.
 
 use chat_test_postgres::database;
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent};
@@ -11,16 +11,20 @@ use chat_tests::client::Event;
 use chat_tests::server::Server;
 use chat_tests::witness::Witness;
 
-/// Undoes the newest steps of the schema: the dump is one of the version before.
-const OLDER: &str = "ALTER TABLE turns DROP COLUMN spent_us; ALTER TABLE turns DROP COLUMN attempt_started_at; \
+/// Reverts the newest migrations, so that the dump has the schema of the previous version.
+const REVERT_NEWEST: &str = "ALTER TABLE turns DROP COLUMN spent_us; ALTER TABLE turns DROP \
+COLUMN attempt_started_at; \
                      ALTER TABLE tool_calls DROP COLUMN unknown_cause; \
                      DELETE FROM seaql_migrations WHERE version = 'm20261129_000002_attempts'; \
-                     ALTER TABLE turns DROP COLUMN finish_reason; ALTER TABLE turns DROP COLUMN turns_left_out; \
-                     ALTER TABLE messages DROP COLUMN finish_reason; ALTER TABLE messages DROP COLUMN turns_left_out; \
-                     ALTER TABLE messages DROP COLUMN agent_data; ALTER TABLE tool_calls DROP COLUMN agent_data; \
+                     ALTER TABLE turns DROP COLUMN finish_reason; ALTER TABLE turns DROP COLUMN \
+                     turns_left_out; \
+                     ALTER TABLE messages DROP COLUMN finish_reason; ALTER TABLE messages DROP \
+                     COLUMN turns_left_out; \
+                     ALTER TABLE messages DROP COLUMN agent_data; ALTER TABLE tool_calls DROP \
+                     COLUMN agent_data; \
                      DELETE FROM seaql_migrations WHERE version = 'm20261129_000001_answers'";
 
-/// The reply without finish reasons, which the version before did not store.
+/// Removes finish reasons, which the previous version did not store.
 fn without_finish_reasons(reply: &Value) -> Value {
     let mut reply = reply.clone();
     reply.as_object_mut().unwrap().remove("finish_reason");
@@ -31,7 +35,7 @@ fn without_finish_reasons(reply: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
+async fn newer_servers_continue_from_a_dump_of_a_running_fleet() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent =
@@ -68,8 +72,7 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     for (n, response) in answered {
         acknowledged.push((n, chat_tests::client::read(response).await.1));
     }
-    // Some wait for the agent, one of them with another message behind it, and one waits for a
-    // tool.
+    // Some turns wait for the agent, one of them with a queued message, and one waits for a tool.
     let mut waiting: Vec<Event> = Vec::new();
     for on in [&a, &b, &a, &b] {
         waiting.push(
@@ -107,7 +110,7 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     let tool = witness.reached().await;
 
     let copy = database.copy().unwrap();
-    copy.query(OLDER).unwrap();
+    copy.query(REVERT_NEWEST).unwrap();
     gate.open();
     tool.release();
     for opened in waiting.iter().chain([&queued, &pay]) {
@@ -127,10 +130,10 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     for ((n, reply), ann) in acknowledged.iter().zip(clients.iter().cycle()) {
         let conversation = reply["conversation_id"].as_str().unwrap();
         assert_eq!(
-            ann.said(conversation).await,
+            ann.transcript(conversation).await,
             [format!("user: m{n}"), "assistant: Hello.".to_owned()]
         );
-        // The key is as good as ever.
+        // The idempotency key still works.
         let again = ann
             .message("", None, &format!("m{n}"))
             .header("idempotency-key", format!("k{n}"))
@@ -146,7 +149,7 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
         let (id, conversation) = ids(opened);
         assert_eq!(ann.end_of(&id).await.name, "done");
         assert_eq!(
-            ann.said(&conversation).await[..2],
+            ann.transcript(&conversation).await[..2],
             ["user: Wait", "assistant: Done."]
         );
     }
@@ -154,7 +157,7 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
     assert_eq!(ann.end_of(&ids(&queued).0).await.name, "done");
     assert_eq!(ann.end_of(&ids(&pay).0).await.name, "done");
     assert_eq!(turn(ann, &ids(&pay).0).await["status"], "completed");
-    // Nobody knows from the dump whether it was paid.
+    // The dump does not show whether the payment was made.
     let calls = ann
         .get(&format!("/conversations/{}/tool-calls", ids(&pay).1))
         .await;
@@ -165,7 +168,7 @@ async fn a_dump_of_a_fleet_at_work_is_served_by_newer_servers() {
             .unwrap(),
         "0"
     );
-    // The ten answers of the version before, and its message that asked for the tool.
+    // Ten answers and one tool call message are from the previous version.
     assert_eq!(
         copy.query(
             "SELECT count(*) FROM messages WHERE finish_reason IS NULL AND role = 'assistant'"

@@ -1,4 +1,4 @@
-//! Replicas behind the load balancers whose configurations are in `docs/operations`.
+//! Replicas behind load balancers with the configurations in `docs/operations`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,14 +15,14 @@ use tempfile::TempDir;
 
 use super::{home, ids};
 use crate::concurrency::echo;
-use crate::streams::essence;
+use crate::streams::normalize;
 use chat_tests::client::{Client, Events, read, text};
 use chat_tests::server::Home;
 
 const NGINX: &str = include_str!("../../../docs/operations/nginx.conf");
 const HAPROXY: &str = include_str!("../../../docs/operations/haproxy.cfg");
 
-/// Two replicas' addresses, and a load balancer before them that knows no others.
+/// Two replicas, and a load balancer in front of them.
 struct Site {
     balancer: Child,
     at: SocketAddr,
@@ -33,8 +33,7 @@ struct Site {
 }
 
 impl Site {
-    /// The configuration as it is in the docs but for the addresses, and places of files that take
-    /// a privilege.
+    /// Uses the configuration of the docs, with other addresses and unprivileged file paths.
     fn new(
         agent: &StubAgent,
         configuration: &str,
@@ -108,7 +107,7 @@ impl Site {
         Client::new(self.at, user)
     }
 
-    /// Waits until the balancer sends requests to whoever is ready.
+    /// Waits until the balancer forwards requests to a ready server.
     async fn until_ready(&self) {
         until(
             "a balancer that sends requests to a server",
@@ -139,8 +138,8 @@ fn program(variable: &str) -> std::ffi::OsString {
     })
 }
 
-/// Waits for a turn's end by the balancer, whoever dies meanwhile.
-async fn rest_of(
+/// Waits for the end of a turn through the balancer, although replicas die.
+async fn wait_for_end(
     client: &Client,
     turn: &str,
     last: Option<&str>,
@@ -160,14 +159,14 @@ async fn rest_of(
         .await
 }
 
-/// An agent that says "One, ", and goes on when it may.
+/// Returns an agent that sends "One, " and continues when the gate opens.
 fn counting(gate: &Gate) -> StubAgent {
     let first = format!("data: {}\n\n", chunk::text("One, ")).len();
     let held = gate.clone();
     StubAgent::start(move |_| Answer::text(["One, ", "two."]).held_after(first, &held))
 }
 
-async fn streams_come_at_once_and_outlive_a_replica(
+async fn assert_streams_are_forwarded_and_survive_a_replica(
     site: Site,
     agent: StubAgent,
     gate: Gate,
@@ -177,7 +176,7 @@ async fn streams_come_at_once_and_outlive_a_replica(
     let a = site.a.start();
     site.until_ready().await;
     let mut streaming = ann.stream(None, "Count").await;
-    // It is here while the agent still has more to say: nobody holds it back.
+    // The text arrives while the agent's answer is incomplete, so the balancer does not buffer.
     let mut seen = streaming.until("text").await;
     assert_eq!(text(&seen), "One, ");
     let (turn, conversation) = ids(&seen[0]);
@@ -193,8 +192,8 @@ async fn streams_come_at_once_and_outlive_a_replica(
     })
     .await;
     let b = site.b.clone().set("CHAT_CHATKIT_EXAMPLE", "true").start();
-    // What only the second has is found as soon as the balancer knows it, for the first has more
-    // connections.
+    // The balancer prefers the server with fewer connections, so data of the second server is found
+    // as soon as the balancer uses it.
     until("the second server behind the balancer", async || {
         ann.anywhere(Method::GET, "/chatkit-example")
             .send()
@@ -211,22 +210,22 @@ async fn streams_come_at_once_and_outlive_a_replica(
     assert_ne!(seen.last().unwrap().name, "done");
     gate.open();
     let last = seen.iter().rev().find_map(|event| event.id.clone());
-    let rest = rest_of(&ann, &turn, last.as_deref()).await;
+    let rest = wait_for_end(&ann, &turn, last.as_deref()).await;
     assert_eq!(rest.last().unwrap().name, "done");
     let direct = b.client("ann");
     assert_eq!(
-        essence(&rest),
-        essence(
+        normalize(&rest),
+        normalize(
             &Events::of(direct.resume(&turn, last.as_deref()).await)
                 .rest()
                 .await
         )
     );
     assert_eq!(
-        direct.said(&conversation).await,
+        direct.transcript(&conversation).await,
         ["user: Count", "assistant: One, two."]
     );
-    // What was sent and has no key is not sent again; what has one may be, by the balancer or by
+    // A request without a key is not sent again. A request with a key may be, by the balancer or by
     // the client.
     assert_eq!(plain.await.unwrap().unwrap().status(), 502);
     let first = read(first.await.unwrap().unwrap()).await;
@@ -245,11 +244,14 @@ async fn streams_come_at_once_and_outlive_a_replica(
     );
 }
 
-async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: StubAgent) {
+async fn assert_cancellations_limits_and_disconnects_are_forwarded(
+    mut site: Site,
+    agent: StubAgent,
+) {
     let (_a, _b) = (site.a.start(), site.b.start());
     let ann = site.client("ann");
     site.until_ready().await;
-    // Who has fewer connections gets the cancel: the other.
+    // The cancellation goes to the other server, which has fewer connections.
     for _ in 0..2 {
         let mut streaming = ann.stream(None, "Count").await;
         let turn = ids(&streaming.until("text").await[0]).0;
@@ -264,8 +266,11 @@ async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: St
             "cancelled"
         );
     }
-    // Who leaves a stream of ChatKit stops its turn.
-    let message = json!({ "content": [{ "type": "input_text", "text": "Count" }], "attachments": [], "inference_options": {} });
+    // Closing a ChatKit stream stops its turn.
+    let message = json!({
+        "content": [{ "type": "input_text", "text": "Count" }], "attachments": [],
+        "inference_options": {},
+    });
     let body = json!({ "type": "threads.create", "params": { "input": message } });
     let response = ann
         .anywhere(Method::POST, "/chatkit")
@@ -294,7 +299,7 @@ async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: St
         (413, &"body_too_large".into()),
         "{problem}"
     );
-    // Nobody is ready now. Clients are told why, and when to come again.
+    // No server is ready. Clients get the reason and a retry time.
     site.cluster.stop(Mode::Fast).unwrap();
     for _ in 0..100 {
         let response = ann.message("", None, "Anybody?").send().await.unwrap();
@@ -308,7 +313,7 @@ async fn cancels_limits_and_leaving_reach_the_replicas(mut site: Site, agent: St
     }
 }
 
-async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
+async fn assert_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
     let mut servers = vec![site.a.start(), site.b.start()];
     site.until_ready().await;
     let (stop, refused) = (
@@ -320,13 +325,16 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
         async move {
             let (mut conversation, mut sent) = (None::<String>, Vec::new());
             while !stop.load(Ordering::Relaxed) {
-                let said = format!("s{sender} m{}", sent.len());
+                let message_text = format!("s{sender} m{}", sent.len());
                 let answered = async {
                     loop {
-                        let request =
-                            client.message("?messages=turn", conversation.as_deref(), &said);
+                        let request = client.message(
+                            "?messages=turn",
+                            conversation.as_deref(),
+                            &message_text,
+                        );
                         let response = request
-                            .header("idempotency-key", said.replace(' ', "-"))
+                            .header("idempotency-key", message_text.replace(' ', "-"))
                             .send()
                             .await
                             .unwrap();
@@ -342,9 +350,9 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
                     }
                 };
                 let reply = wait::within("an answer by the balancer", answered).await;
-                assert_eq!(reply["response"], format!("Re {said}"), "{reply}");
+                assert_eq!(reply["response"], format!("Re {message_text}"), "{reply}");
                 conversation = Some(reply["conversation_id"].as_str().unwrap().to_owned());
-                sent.push(said);
+                sent.push(message_text);
             }
             (conversation.unwrap(), sent)
         }
@@ -372,51 +380,61 @@ async fn a_rolling_restart_loses_nothing(site: Site, agent: StubAgent) {
         let (conversation, sent) = sender.await.unwrap();
         let expected: Vec<String> = sent
             .iter()
-            .flat_map(|said| [format!("user: {said}"), format!("assistant: Re {said}")])
+            .flat_map(|message_text| {
+                [
+                    format!("user: {message_text}"),
+                    format!("assistant: Re {message_text}"),
+                ]
+            })
             .collect();
-        assert_eq!(servers[0].client("ann").said(&conversation).await, expected);
+        assert_eq!(
+            servers[0].client("ann").transcript(&conversation).await,
+            expected
+        );
     }
     eprintln!(
-        "{} requests, of which {} were refused and repeated",
+        "{} requests, of which {} were rejected and retried",
         agent.requests().len(),
         refused.load(Ordering::Relaxed)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_passes_streams_on_at_once_and_they_outlive_a_replica() {
+async fn nginx_forwards_streams_that_survive_a_replica() {
     let gate = Gate::new();
     let agent = counting(&gate);
-    streams_come_at_once_and_outlive_a_replica(Site::nginx(&agent), agent, gate, false).await;
+    assert_streams_are_forwarded_and_survive_a_replica(Site::nginx(&agent), agent, gate, false)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn haproxy_passes_streams_on_at_once_and_they_outlive_a_replica() {
+async fn haproxy_forwards_streams_that_survive_a_replica() {
     let gate = Gate::new();
     let agent = counting(&gate);
-    streams_come_at_once_and_outlive_a_replica(Site::haproxy(&agent), agent, gate, true).await;
+    assert_streams_are_forwarded_and_survive_a_replica(Site::haproxy(&agent), agent, gate, true)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_leads_to_all_replicas_and_says_what_they_say() {
+async fn nginx_forwards_cancellations_limits_and_disconnects() {
     let agent = counting(&Gate::new());
-    cancels_limits_and_leaving_reach_the_replicas(Site::nginx(&agent), agent).await;
+    assert_cancellations_limits_and_disconnects_are_forwarded(Site::nginx(&agent), agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn haproxy_leads_to_all_replicas_and_says_what_they_say() {
+async fn haproxy_forwards_cancellations_limits_and_disconnects() {
     let agent = counting(&Gate::new());
-    cancels_limits_and_leaving_reach_the_replicas(Site::haproxy(&agent), agent).await;
+    assert_cancellations_limits_and_disconnects_are_forwarded(Site::haproxy(&agent), agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_loses_nothing_in_a_rolling_restart() {
     let agent = echo();
-    a_rolling_restart_loses_nothing(Site::nginx(&agent), agent).await;
+    assert_rolling_restart_loses_nothing(Site::nginx(&agent), agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_loses_nothing_in_a_rolling_restart() {
     let agent = echo();
-    a_rolling_restart_loses_nothing(Site::haproxy(&agent), agent).await;
+    assert_rolling_restart_loses_nothing(Site::haproxy(&agent), agent).await;
 }

@@ -14,11 +14,12 @@ use serde_json::Value;
 use chat_tests::client::{Client, Event};
 use chat_tests::server::Home;
 
-/// A home for servers on this database, with this agent, which take over from each other soon.
+/// Returns a home for servers on this database, with short leases.
 fn home(database: &str, agent: &str) -> Home {
     let settings = [
         ("DATABASE_URL", database),
-        // On a machine that is busy, a server must not seem dead, nor the database away.
+        // Long enough for a busy machine, on which a server must not seem dead nor the database
+        // unavailable.
         ("CHAT_LEASE", "4s"),
         ("CHAT_HEARTBEAT", "300ms"),
         ("CHAT_SWEEP", "200ms"),
@@ -36,13 +37,13 @@ fn home(database: &str, agent: &str) -> Home {
         })
 }
 
-/// The turn and the conversation that an event tells of.
+/// Returns the turn and the conversation of an event.
 fn ids(opened: &Event) -> (String, String) {
     let id = |name: &str| opened.data[name].as_str().unwrap().to_owned();
     (id("turn_id"), id("conversation_id"))
 }
 
-/// All that is stored of a user's conversations.
+/// Returns all stored rows of a user's conversations.
 fn rows(database: &Database, user: &str) -> String {
     let conversations = format!("SELECT id FROM conversations WHERE owner = '{user}'");
     let all = ["turns", "messages", "tool_calls"]
@@ -59,7 +60,7 @@ fn rows(database: &Database, user: &str) -> String {
     .join("\n")
 }
 
-/// A turn as it is told.
+/// Returns a turn from the API.
 async fn turn(client: &Client, id: &str) -> Value {
     client.get(&format!("/turns/{id}")).await
 }

@@ -1,4 +1,4 @@
-//! Beginning on a database in PostgreSQL, and who is refused.
+//! Start on a PostgreSQL database, and rejected connections.
 
 use chat_test_postgres::{Cluster, Options, database};
 use chat_test_support::stub_agent::{Answer, StubAgent};
@@ -10,7 +10,7 @@ fn hello() -> StubAgent {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_five_that_begin_at_once_one_makes_the_schema() {
+async fn one_of_five_concurrent_servers_creates_the_schema() {
     let agent = hello();
     let database = database();
     let home = home(database.url(), &agent.base_url());
@@ -44,12 +44,12 @@ async fn of_five_that_begin_at_once_one_makes_the_schema() {
         steps.to_string(),
         "{logs:?}"
     );
-    // A newer fleet's server finds nothing to do.
+    // A second server finds the schema complete.
     assert!(!home.start().kill().contains("migrating"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_certificate_and_the_password_are_checked_and_told_to_nobody() {
+async fn certificate_and_password_are_checked_and_not_logged() {
     let cluster = Cluster::start(Options {
         tls: true,
         ..Options::default()
@@ -83,7 +83,8 @@ async fn the_certificate_and_the_password_are_checked_and_told_to_nobody() {
         cluster
             .query(
                 "chat",
-                "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'postgres' \
+                "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE \
+                usename = 'postgres' \
                                       AND application_name = 'chat-server'"
             )
             .unwrap(),

@@ -1,4 +1,4 @@
-//! A database that goes away and comes back, or is replaced; a network that fails.
+//! Outages and failovers of the database, and network failures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use chat_tests::client::{Client, read};
 use chat_tests::server::{Home, Server};
 use chat_tests::witness::Witness;
 
-/// A cluster of its own, and a network that can fail on the way to it.
+/// A cluster, and a proxy in front of it that can fail.
 struct Site {
     cluster: Cluster,
     network: Arc<Proxy>,
@@ -33,7 +33,7 @@ impl Site {
     }
 
     fn home(&self, agent: &StubAgent) -> Home {
-        let url = self.network.instead_of(
+        let url = self.network.through(
             ([127, 0, 0, 1], self.cluster.port()).into(),
             &self.cluster.url("chat"),
         );
@@ -49,23 +49,22 @@ impl Site {
         )
     }
 
-    /// Stops the database, and starts it again after a while.
+    /// Stops the database, and restarts it after a pause.
     fn restart(&mut self, mode: Option<Mode>, pause: Duration) {
         match mode {
             Some(mode) => self.cluster.stop(mode).unwrap(),
             None => self.cluster.kill().unwrap(),
         }
         std::thread::sleep(pause);
-        self.cluster.start_again().unwrap();
+        self.cluster.restart().unwrap();
     }
 }
 
-/// The codes of a database that is away, or that went away while it was asked, or that is a standby
-/// still.
-const AWAY: [&str; 3] = ["store_unavailable", "store_timeout", "store_read_only"];
+/// Codes of an unavailable database, of one that was lost during a request, or of a standby.
+const UNAVAILABLE_CODES: [&str; 3] = ["store_unavailable", "store_timeout", "store_read_only"];
 
-/// Asks for this until it is done; whatever else is said must be that the database is away.
-async fn insist<F: Future<Output = reqwest::Result<reqwest::Response>>>(
+/// Retries a request until it succeeds. Every error must say that the database is unavailable.
+async fn retry_until_success<F: Future<Output = reqwest::Result<reqwest::Response>>>(
     mut send: impl FnMut() -> F,
 ) -> Value {
     let answered = async {
@@ -77,15 +76,18 @@ async fn insist<F: Future<Output = reqwest::Result<reqwest::Response>>>(
                 return body;
             }
             assert_eq!(status, 503, "{body}");
-            assert!(AWAY.contains(&body["code"].as_str().unwrap()), "{body}");
+            assert!(
+                UNAVAILABLE_CODES.contains(&body["code"].as_str().unwrap()),
+                "{body}"
+            );
             assert!(retry_after.is_some(), "{body}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    within("an answer from a server whose database was away", answered).await
+    within("an answer from a server after a database outage", answered).await
 }
 
-/// Senders, each with a conversation of its own, who insist on being answered.
+/// Concurrent senders, each with its own conversation, that retry until they are answered.
 struct Senders {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<(String, Vec<String>)>>,
@@ -101,11 +103,11 @@ impl Senders {
                 let (mut conversation, mut sent) = (None::<String>, Vec::new());
                 while !stop.load(Ordering::Relaxed) {
                     let text = format!("s{sender} m{}", sent.len());
-                    let mut tries = 0;
-                    let reply = insist(|| {
-                        // Whoever is not answered asks another, as behind a load balancer.
-                        tries += 1;
-                        let client = &clients[(sender + tries) % clients.len()];
+                    let mut attempts = 0;
+                    let reply = retry_until_success(|| {
+                        // The next attempt goes to another server, as behind a load balancer.
+                        attempts += 1;
+                        let client = &clients[(sender + attempts) % clients.len()];
                         let request =
                             client.message("?messages=turn", conversation.as_deref(), &text);
                         request
@@ -128,8 +130,8 @@ impl Senders {
         }
     }
 
-    /// Stops them, and looks whether all that was answered is stored, once and in order.
-    async fn lost_nothing(self, client: &Client) {
+    /// Stops the senders, and asserts that every answered message is stored once and in order.
+    async fn assert_nothing_lost(self, client: &Client) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             let (conversation, sent) = task.await.unwrap();
@@ -137,7 +139,7 @@ impl Senders {
                 .iter()
                 .flat_map(|text| [format!("user: {text}"), format!("assistant: Re {text}")])
                 .collect();
-            assert_eq!(client.said(&conversation).await, expected);
+            assert_eq!(client.transcript(&conversation).await, expected);
         }
     }
 }
@@ -148,7 +150,7 @@ async fn code(client: &Client, path: &str) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turns_outlive_a_database_that_stops() {
+async fn turns_survive_a_database_restart() {
     for mode in [Mode::Fast, Mode::Immediate] {
         let gate = Gate::new();
         let held = gate.clone();
@@ -184,9 +186,9 @@ async fn turns_outlive_a_database_that_stops() {
         let pay = ids(&paying.until("tool_call").await[0]);
         let tool = witness.reached().await;
         site.cluster.stop(mode).unwrap();
-        // Everybody is told soon, and what needs no database is there.
+        // Requests fail soon, and requests that need no database succeed.
         for server in [&a, &b] {
-            let asked = Instant::now();
+            let started = Instant::now();
             let client = server.client("ann");
             for response in [
                 client.message("", None, "Anybody?").send().await.unwrap(),
@@ -205,9 +207,9 @@ async fn turns_outlive_a_database_that_stops() {
                 assert_eq!(read(response).await.1["code"], "store_unavailable");
             }
             assert!(
-                asked.elapsed() < Duration::from_secs(30),
+                started.elapsed() < Duration::from_secs(30),
                 "{:?}",
-                asked.elapsed()
+                started.elapsed()
             );
             assert_eq!(
                 code(&client, "/health/ready").await,
@@ -215,25 +217,28 @@ async fn turns_outlive_a_database_that_stops() {
             );
             assert_eq!(code(&client, "/health/live").await.0, 200);
         }
-        // Answers come, and a tool comes to its end, while nobody can store them.
+        // Answers arrive, and a tool ends, while nothing can be stored.
         gate.open();
         tool.release();
         until("the calls of both tools", async || witness.log().len() == 2).await;
-        site.cluster.start_again().unwrap();
+        site.cluster.restart().unwrap();
         for (n, (turn, conversation)) in opened.iter().enumerate() {
             let on = if n % 2 == 0 { &a } else { &b }.client("ann");
-            insist(|| on.request(Method::GET, &format!("/turns/{turn}")).send()).await;
+            retry_until_success(|| on.request(Method::GET, &format!("/turns/{turn}")).send()).await;
             assert_eq!(on.end_of(turn).await.name, "done");
             assert_eq!(
-                on.said(conversation).await,
+                on.transcript(conversation).await,
                 [format!("user: m{n}"), "assistant: Done.".to_owned()]
             );
         }
         assert_eq!(ann.end_of(&pay.0).await.name, "done");
-        assert_eq!(ann.said(&pay.1).await, ["user: Pay", "assistant: Paid."]);
-        // It may be unknown by now what came of it, but it was not done again.
+        assert_eq!(
+            ann.transcript(&pay.1).await,
+            ["user: Pay", "assistant: Paid."]
+        );
+        // The outcome may be unknown, but the tool did not run again.
         assert_eq!(witness.log(), ["begin pay", "end pay"]);
-        // Nothing of what was refused is there.
+        // Failed requests left nothing behind.
         assert_eq!(
             site.cluster
                 .query("chat", "SELECT count(*) FROM turns")
@@ -256,14 +261,14 @@ async fn turns_outlive_a_database_that_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn senders_lose_nothing_whatever_happens_to_database_and_network() {
+async fn senders_lose_nothing_in_database_and_network_failures() {
     let agent = echo();
     let mut site = Site::new();
     let home = site.home(&agent);
     let (a, b) = (home.start(), home.start());
     let senders = Senders::start(&[&a, &b], 8);
     let answered = || agent.requests().len();
-    // Some go through between one blow and the next.
+    // Some requests succeed between two faults.
     let calm = async || {
         let goal = answered() + 16;
         until("more answers", async || answered() >= goal).await;
@@ -288,12 +293,12 @@ async fn senders_lose_nothing_whatever_happens_to_database_and_network() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     network.forward();
     calm().await;
-    // Longer than the lease; the connections that lost something are never heard of again.
+    // Longer than the lease. Connections that lost bytes stay silent.
     network.silence();
     tokio::time::sleep(Duration::from_secs(5)).await;
     network.forward();
     calm().await;
-    senders.lost_nothing(&b.client("ann")).await;
+    senders.assert_nothing_lost(&b.client("ann")).await;
     assert!(
         agent
             .requests()
@@ -303,7 +308,7 @@ async fn senders_lose_nothing_whatever_happens_to_database_and_network() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_takes_the_place_of_its_primary() {
+async fn servers_continue_after_a_failover() {
     let agent = echo();
     let mut site = Site::new();
     let mut standby = site.cluster.standby().unwrap();
@@ -315,7 +320,7 @@ async fn a_standby_takes_the_place_of_its_primary() {
     })
     .await;
     site.cluster.kill().unwrap();
-    // Whoever is connected to a standby that is none yet is told that it takes no writes.
+    // A server on a standby reports that it is read-only.
     site.network
         .point_to(([127, 0, 0, 1], standby.port()).into());
     let ann = a.client("ann");
@@ -331,11 +336,11 @@ async fn a_standby_takes_the_place_of_its_primary() {
         agent.requests().len() >= goal
     })
     .await;
-    senders.lost_nothing(&b.client("ann")).await;
+    senders.assert_nothing_lost(&b.client("ann")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_is_lost_or_unanswered_is_done_once() {
+async fn a_commit_with_a_lost_message_or_answer_is_done_once() {
     let site = Site::new();
     for lost in [Lost::Answer, Lost::Message] {
         let (network, traps) = (
@@ -350,7 +355,7 @@ async fn a_commit_that_is_lost_or_unanswered_is_done_once() {
                 traps.lock().unwrap().push(trap);
             }
         };
-        // What is stored next is lost: the calls, then the end.
+        // The next writes are lost: the calls, then the end.
         let before_answer = set_trap.clone();
         let agent = StubAgent::start(move |recorded| {
             match recorded.messages().pop().unwrap()["role"].as_str() {
@@ -365,7 +370,7 @@ async fn a_commit_that_is_lost_or_unanswered_is_done_once() {
                 }
             }
         });
-        // Nothing is written but what is asked for.
+        // The server writes only for requests.
         let home = site
             .home(&agent)
             .set("CHAT_LEASE", "3h")
@@ -392,13 +397,14 @@ async fn a_commit_that_is_lost_or_unanswered_is_done_once() {
         );
         let traps = std::mem::take(&mut *traps.lock().unwrap());
         assert_eq!(
-            traps.iter().map(Trap::has_sprung).collect::<Vec<_>>(),
+            traps.iter().map(Trap::has_triggered).collect::<Vec<_>>(),
             [true; 4],
             "{lost:?}"
         );
         assert_eq!(reply["tool_calls"][0]["status"], "succeeded", "{reply}");
         assert_eq!(
-            ann.said(reply["conversation_id"].as_str().unwrap()).await,
+            ann.transcript(reply["conversation_id"].as_str().unwrap())
+                .await,
             ["user: Pay", "assistant: Paid."]
         );
         assert_eq!(witness.log(), ["begin pay", "end pay"]);

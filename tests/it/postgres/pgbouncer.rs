@@ -1,4 +1,4 @@
-//! By way of a PgBouncer in transaction mode.
+//! PgBouncer in transaction mode.
 
 use std::process::Command;
 
@@ -6,10 +6,10 @@ use chat_test_postgres::{Cluster, Options, PGBOUNCER_VARIABLE, PgBouncer};
 use reqwest::Method;
 
 use super::home;
-use crate::concurrency::{all_are_answered_one_after_another, echo};
+use crate::concurrency::{assert_answered_in_sequence, echo};
 use chat_tests::client::{Events, read};
 
-/// The setting that keeps prepared statements apart, where this version has it.
+/// Returns the setting for prepared statements if this version supports it.
 fn with_prepared_statements(number: u32) -> Option<String> {
     let output = Command::new(std::env::var_os(PGBOUNCER_VARIABLE).expect(PGBOUNCER_VARIABLE))
         .arg("--version")
@@ -17,7 +17,7 @@ fn with_prepared_statements(number: u32) -> Option<String> {
         .unwrap();
     let version = String::from_utf8(output.stdout).unwrap();
     let number_of = |text: &str| text.trim().parse::<u32>().unwrap();
-    // `PgBouncer 1.24.1`, and lines on libraries.
+    // The output is `PgBouncer 1.24.1`, and lines about libraries.
     let mut numbers = version
         .lines()
         .next()
@@ -36,29 +36,30 @@ fn cluster() -> Cluster {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pgbouncer_that_keeps_prepared_statements_serves() {
+async fn pgbouncer_with_prepared_statements_works() {
     let Some(setting) = with_prepared_statements(200) else {
         panic!(
-            "this PgBouncer is older than 1.21, and servers refuse it: see the other test; name a newer one"
+            "this PgBouncer is older than 1.21, which servers reject (see the other test); use a \
+            newer one"
         );
     };
     let cluster = cluster();
-    // Fewer connections than clients, so that they change hands.
+    // Fewer connections than clients, so that clients share connections.
     let pooler = PgBouncer::start(&cluster, &[&setting, "default_pool_size = 4"]).unwrap();
     let agent = echo();
     let home = home(&pooler.url("chat"), &agent.base_url());
     let (a, b) = (home.start(), home.start());
-    all_are_answered_one_after_another(&[&a, &b], &agent).await;
+    assert_answered_in_sequence(&[&a, &b], &agent).await;
     let bob = a.client("bob");
     let reply = bob.chat(None, "Hi").await;
     let (turn, conversation) = (
         reply["turn_id"].as_str().unwrap(),
         reply["conversation_id"].as_str().unwrap(),
     );
-    let told = Events::of(b.client("bob").resume(turn, None).await)
+    let events = Events::of(b.client("bob").resume(turn, None).await)
         .rest()
         .await;
-    assert_eq!(told.last().unwrap().name, "done");
+    assert_eq!(events.last().unwrap().name, "done");
     for path in [
         "/conversations".to_owned(),
         format!("/turns/{turn}"),
@@ -79,7 +80,7 @@ async fn pgbouncer_that_keeps_prepared_statements_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pgbouncer_that_mixes_prepared_statements_up_is_refused() {
+async fn pgbouncer_without_prepared_statements_is_rejected() {
     let cluster = cluster();
     let setting = with_prepared_statements(0);
     let pooler = PgBouncer::start(

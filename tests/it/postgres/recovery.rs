@@ -1,4 +1,4 @@
-//! Replicas that die, leave, or are stopped in their tracks.
+//! Replicas that die, shut down, or freeze.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use chat_tests::witness::Witness;
 
 const TURNS: usize = 24;
 
-/// An agent whose first so many answers wait for the gate. It pays for those who ask it to.
+/// Returns an agent whose first answers wait for the gate. It calls the payment tool on request.
 fn held_at_first(answers: usize, gate: &Gate) -> StubAgent {
     let held = gate.clone();
     StubAgent::start(move |recorded| {
@@ -29,7 +29,7 @@ fn held_at_first(answers: usize, gate: &Gate) -> StubAgent {
     })
 }
 
-/// Begins so many turns and waits until each is stored.
+/// Starts turns and waits until each is stored.
 async fn begin(client: &chat_tests::client::Client, turns: usize) -> Vec<Event> {
     let streams = join_all((0..turns).map(|n| {
         let client = client.clone();
@@ -45,11 +45,11 @@ async fn begin(client: &chat_tests::client::Client, turns: usize) -> Vec<Event> 
     streams.await
 }
 
-/// How often the agent was asked to answer each message.
-fn asked(agent: &StubAgent) -> HashMap<String, usize> {
-    let mut asked = HashMap::new();
+/// Returns how often the agent was asked to answer each message.
+fn requests_per_message(agent: &StubAgent) -> HashMap<String, usize> {
+    let mut requests_per_message = HashMap::new();
     for request in agent.requests() {
-        *asked
+        *requests_per_message
             .entry(
                 request.messages()[0]["content"]
                     .as_str()
@@ -58,11 +58,11 @@ fn asked(agent: &StubAgent) -> HashMap<String, usize> {
             )
             .or_default() += 1;
     }
-    asked
+    requests_per_message
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
+async fn each_turn_of_a_dead_replica_is_claimed_once() {
     let gate = Gate::new();
     let agent = held_at_first(TURNS, &gate);
     let database = database();
@@ -73,7 +73,7 @@ async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
         agent.requests().len() == TURNS
     })
     .await;
-    // One more waits behind a running one.
+    // Another message is queued behind a running turn.
     let (_, conversation) = ids(&opened[0]);
     let queued = b.client("ann").stream(Some(&conversation), "Later").await;
     a.kill();
@@ -82,16 +82,16 @@ async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
         let on = if n % 2 == 0 { &b } else { &c }.client("ann");
         assert_eq!(on.end_of(&id).await.name, "done");
         assert_eq!(
-            on.said(&conversation).await[..2],
+            on.transcript(&conversation).await[..2],
             [format!("user: m{n}"), "assistant: Done.".to_owned()]
         );
     }
     assert_eq!(queued.rest().await.last().unwrap().name, "done");
     gate.open();
-    // Once by the one that died, once by its heir.
-    let asked = asked(&agent);
-    assert_eq!(asked.len(), TURNS);
-    for (text, times) in asked {
+    // The agent was asked once by the dead server, and once by its successor.
+    let requests_per_message = requests_per_message(&agent);
+    assert_eq!(requests_per_message.len(), TURNS);
+    for (text, times) in requests_per_message {
         assert_eq!(times, if text == "m0" { 3 } else { 2 }, "{text}");
     }
     let taken_over = "SELECT count(*) FROM turns WHERE attempt = 2 AND status = 'completed'";
@@ -99,11 +99,11 @@ async fn each_turn_of_a_dead_one_is_taken_over_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_leaves_behind_goes_on_at_once() {
+async fn turns_of_a_stopped_replica_continue_at_once() {
     let gate = Gate::new();
     let agent = held_at_first(TURNS, &gate);
     let database = database();
-    // Nobody who is only thought dead is taken over from here.
+    // The lease is too long for a takeover by expiry.
     let home = home(database.url(), &agent.base_url())
         .set("CHAT_LEASE", "1h")
         .set("CHAT_SHUTDOWN_GRACE", "100ms");
@@ -121,11 +121,15 @@ async fn what_one_leaves_behind_goes_on_at_once() {
         assert_eq!(b.client("ann").end_of(&ids(opened).0).await.name, "done");
     }
     gate.open();
-    assert!(asked(&agent).values().all(|times| *times == 2));
+    assert!(
+        requests_per_message(&agent)
+            .values()
+            .all(|times| *times == 2)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_was_only_stopped_notices_and_writes_nothing() {
+async fn a_frozen_replica_detects_its_lost_lease_and_writes_nothing() {
     let gate = Gate::new();
     let agent = held_at_first(8, &gate);
     let database = database();
@@ -148,12 +152,11 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
     let mut turns: Vec<(String, String)> = opened.iter().map(ids).collect();
     turns.push(ids(&pay));
     for (id, _) in &turns {
-        // Eight of the answers are held still, those that A has asked for; what B asks for is
-        // answered.
+        // The answers for A are held; those for B are not.
         assert_eq!(on_b.end_of(id).await.name, "done");
     }
     let before = rows(&database, "ann");
-    // All that A waited for comes now: answers, and the result of its call.
+    // Now A receives everything that it waited for: answers, and the result of its call.
     gate.open();
     tool.release();
     a.signal("CONT");
@@ -162,7 +165,7 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
         database.query(&others).unwrap() != "0"
     })
     .await;
-    // Under its new name it serves on.
+    // The server continues under its new id.
     assert_eq!(
         a.client("bob").chat(None, "Are you there?").await["response"],
         "Done."
@@ -175,7 +178,7 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
     assert_eq!(
         rows(&database, "ann"),
         before,
-        "it wrote after it had lost its turns"
+        "the replica wrote after it lost its lease"
     );
     assert_eq!(witness.log(), ["begin pay", "end pay"]);
     let calls = on_b
@@ -185,7 +188,7 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_kills_its_server_is_given_up() {
+async fn a_turn_that_kills_its_servers_is_abandoned() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent =
@@ -197,7 +200,7 @@ async fn a_turn_that_kills_its_server_is_given_up() {
         });
     let database = database();
     let home = home(database.url(), &agent.base_url());
-    // Each dies when its agent has been asked.
+    // Each server dies after its request to the agent.
     let mut opened = None;
     for attempt in 1..=3 {
         let server = home.start();
@@ -237,7 +240,7 @@ async fn a_turn_that_kills_its_server_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turns_of_a_dead_one_are_watched_and_cancelled_meanwhile() {
+async fn turns_of_a_dead_replica_can_be_watched_and_cancelled() {
     let agent = StubAgent::start(|_| Answer::hanging());
     let database = database();
     let home = home(database.url(), &agent.base_url());
@@ -259,5 +262,5 @@ async fn turns_of_a_dead_one_are_watched_and_cancelled_meanwhile() {
     assert_eq!(cancelled.status(), 200);
     let rest = watching.rest().await;
     assert_eq!(rest.last().unwrap().data["status"], "cancelled", "{rest:?}");
-    assert_eq!(on_b.said(&conversation).await, ["user: m0"]);
+    assert_eq!(on_b.transcript(&conversation).await, ["user: m0"]);
 }

@@ -1,4 +1,4 @@
-//! Any replica answers any request.
+//! Every replica answers every request.
 
 use chat_test_postgres::database;
 use chat_test_support::stub_agent::{Answer, Gate, StubAgent, chunk};
@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use reqwest::Method;
 
 use super::{home, ids};
-use crate::concurrency::{all_are_answered_one_after_another, echo};
-use crate::streams::essence;
+use crate::concurrency::{assert_answered_in_sequence, echo};
+use crate::streams::normalize;
 use chat_tests::client::{Client, Events, read, text};
 use chat_tests::witness::Witness;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_is_watched_and_resumed_through_another() {
+async fn a_turn_is_watched_and_resumed_at_another_replica() {
     let (gate, first) = (Gate::new(), format!("data: {}\n\n", chunk::text("One, ")));
     let held = gate.clone();
     let agent =
@@ -29,7 +29,7 @@ async fn a_turn_is_watched_and_resumed_through_another() {
     let mut events = on_a.stream(None, "Count").await;
     let mut seen = events.until("text").await;
     let (id, _) = ids(&seen[0]);
-    // Another hears of the half-written answer, goes away, and comes back; by way of either.
+    // Another client sees the incomplete answer, disconnects, and returns, at either replica.
     let mut watching = Events::of(on_b.resume(&id, None).await);
     let mut watched = watching.until("text").await;
     assert_eq!(text(&watched), "One, ");
@@ -45,11 +45,11 @@ async fn a_turn_is_watched_and_resumed_through_another() {
     for resumed in resumed {
         let mut whole = watched.clone();
         whole.extend(resumed.rest().await);
-        assert_eq!(essence(&whole), essence(&seen));
+        assert_eq!(normalize(&whole), normalize(&seen));
     }
-    // What is past is told alike by both, from any point on.
+    // Both replicas show past events equally, from any cursor.
     watched = Events::of(on_b.resume(&id, None).await).rest().await;
-    assert_eq!(essence(&watched), essence(&seen));
+    assert_eq!(normalize(&watched), normalize(&seen));
     for event in watched.iter().filter(|event| event.id.is_some()) {
         let (one, other) = (
             on_a.resume(&id, event.id.as_deref()).await,
@@ -61,7 +61,7 @@ async fn a_turn_is_watched_and_resumed_through_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_is_cancelled_through_another_and_both_tell_the_same() {
+async fn a_turn_is_cancelled_at_another_replica() {
     let first = format!("data: {}\n\n", chunk::text("One, "));
     let agent =
         StubAgent::start(move |recorded| {
@@ -91,10 +91,10 @@ async fn a_turn_is_cancelled_through_another_and_both_tell_the_same() {
         "cancelled"
     );
     assert_eq!(
-        on_b.said(&conversation).await[..2],
+        on_b.transcript(&conversation).await[..2],
         ["user: Count", "assistant: One, "]
     );
-    // What was queued by way of B runs on A.
+    // A turn that was queued at B runs at A.
     assert_eq!(queued.rest().await.last().unwrap().name, "done");
     let retried = on_b
         .request(Method::POST, &format!("/turns/{queued_id}/retry"))
@@ -119,22 +119,22 @@ async fn a_turn_is_cancelled_through_another_and_both_tell_the_same() {
         assert_eq!(on_a.get(&path).await, on_b.get(&path).await, "{path}");
     }
     assert_eq!(
-        on_a.said(&conversation).await,
-        on_b.said(&conversation).await
+        on_a.transcript(&conversation).await,
+        on_b.transcript(&conversation).await
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_through_two_are_answered_one_after_another() {
+async fn messages_at_two_replicas_are_answered_in_sequence() {
     let agent = echo();
     let database = database();
     let home = home(database.url(), &agent.base_url());
     let (a, b) = (home.start(), home.start());
-    all_are_answered_one_after_another(&[&a, &b], &agent).await;
+    assert_answered_in_sequence(&[&a, &b], &agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_gives_one_turn_wherever_it_is_sent() {
+async fn one_key_gives_one_turn_at_all_replicas() {
     let agent = StubAgent::start(|recorded| {
         Answer::text([format!("Answer {}.", recorded.number).as_str()])
     });

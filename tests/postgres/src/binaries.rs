@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are, and how they come there.
+//! Finds and installs PostgreSQL's programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,33 +6,37 @@ use std::process::Command;
 use crate::Error;
 use crate::command::{is_root, run};
 
-/// Where Debian keeps each major version's programs, in `VERSION/bin`.
+/// Debian's folder of versions. The programs of each are in `VERSION/bin`.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The folder of PostgreSQL's programs: the newest of Debian's, else where `PATH` or `pg_config`
-/// has them.
+/// Returns the folder of PostgreSQL's programs: Debian's newest version, else the folder on `PATH`
+/// or from `pg_config`.
 pub(crate) fn find() -> Result<PathBuf, Error> {
-    newest(Path::new(DEBIAN)).or_else(on_path).or_else(configured).ok_or_else(|| {
-        Error::new(
-            "PostgreSQL's programs (initdb, postgres, pg_ctl, psql) are neither in /usr/lib/postgresql nor on the PATH; \
+    find_newest(Path::new(DEBIAN))
+        .or_else(find_on_path)
+        .or_else(find_by_pg_config)
+        .ok_or_else(|| {
+            Error::new(
+                "PostgreSQL's programs (initdb, postgres, pg_ctl, psql) are neither in \
+            /usr/lib/postgresql nor on the PATH; \
              install PostgreSQL 13 or newer (on Debian: apt-get install postgresql)",
-        )
-    })
+            )
+        })
 }
 
-/// Installs PostgreSQL where it is missing, if this is Debian (or one of its children) and we are
+/// Installs PostgreSQL if it is missing, the system is Debian or a derivative, and this process is
 /// root.
 ///
 /// # Errors
-/// If it is missing and cannot be installed: a sentence that says what to do.
+/// PostgreSQL is missing and cannot be installed. The message says what to do.
 pub fn install_if_missing() -> Result<(), Error> {
     let Err(missing) = find() else { return Ok(()) };
     if !is_root()? || !Path::new("/etc/debian_version").exists() {
         return Err(missing);
     }
     eprintln!("PostgreSQL is missing; installing Debian's package `postgresql`");
-    // The package would make a cluster of its own and start it: it is told not to, unless somebody
-    // has decided about that already.
+    // By default the package creates and starts a cluster. This setting prevents that unless the
+    // system already has one.
     let folder = Path::new("/etc/postgresql-common");
     let settings = folder.join("createcluster.conf");
     if !settings.exists() {
@@ -46,7 +50,7 @@ pub fn install_if_missing() -> Result<(), Error> {
             .env("DEBIAN_FRONTEND", "noninteractive"))
     };
     apt(&["update"])?;
-    // A configuration file that is there already is kept without a question.
+    // An existing configuration file is kept without a prompt.
     apt(&[
         "install",
         "-y",
@@ -58,7 +62,7 @@ pub fn install_if_missing() -> Result<(), Error> {
     find().map(drop)
 }
 
-fn newest(folder: &Path) -> Option<PathBuf> {
+fn find_newest(folder: &Path) -> Option<PathBuf> {
     let versions = std::fs::read_dir(folder).ok()?.flatten();
     let numbered = versions.filter_map(|entry| {
         Some((
@@ -72,17 +76,17 @@ fn newest(folder: &Path) -> Option<PathBuf> {
         .map(|(_, bin)| bin)
 }
 
-fn on_path() -> Option<PathBuf> {
+fn find_on_path() -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).find(|folder| is_complete(folder))
 }
 
-fn configured() -> Option<PathBuf> {
+fn find_by_pg_config() -> Option<PathBuf> {
     let output = run(Command::new("pg_config").arg("--bindir")).ok()?;
     let folder = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     is_complete(&folder).then_some(folder)
 }
 
-/// Debian has folders with the clients alone.
+/// Whether the folder has the server. Some of Debian's folders have the clients only.
 fn is_complete(folder: &Path) -> bool {
     ["initdb", "postgres", "pg_ctl", "psql", "pg_basebackup"]
         .iter()
@@ -95,7 +99,7 @@ mod tests {
     use crate::folder;
 
     #[test]
-    fn the_newest_complete_version_is_taken() {
+    fn the_newest_complete_version_is_found() {
         let versions = std::env::temp_dir().join(folder::random_name().unwrap());
         for (version, programs) in [
             (
@@ -115,9 +119,9 @@ mod tests {
                 std::fs::write(bin.join(program), "").unwrap();
             }
         }
-        let found = newest(&versions);
+        let found = find_newest(&versions);
         std::fs::remove_dir_all(&versions).unwrap();
         assert_eq!(found, Some(versions.join("15").join("bin")));
-        assert_eq!(newest(&versions), None);
+        assert_eq!(find_newest(&versions), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One cluster: a postmaster and its data.
+//! A cluster: a postmaster and its data.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -12,57 +12,57 @@ use crate::database::{self, query};
 use crate::folder::{Folder, secret};
 use crate::{Error, binaries, tls};
 
-/// How long a start or a stop may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of a start or stop on a slow machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What may differ between clusters.
+/// Options of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Whether what is committed survives a power cut. If not, all is faster, and what is committed
-    /// still survives the death of PostgreSQL's processes.
+    /// Whether commits survive a power failure. Without this, commits are faster and still survive
+    /// the death of PostgreSQL's processes.
     pub durable: bool,
-    /// Whether connections must be encrypted, with a certificate of a throw-away authority (see
+    /// Whether connections must use TLS, with a certificate of a temporary authority (see
     /// [`Cluster::authority`]).
     pub tls: bool,
-    /// Further settings of PostgreSQL, such as `("max_connections", "20")`.
+    /// Further PostgreSQL settings, such as `("max_connections", "20")`.
     pub settings: Vec<(&'static str, String)>,
 }
 
-/// How a cluster is stopped.
+/// Shutdown modes of PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// When the last connection has ended.
+    /// Waits until the last connection has ended.
     Smart,
-    /// Connections are ended, what they were doing is rolled back, and all is written.
+    /// Closes connections and rolls their transactions back.
     Fast,
-    /// At once, without a word, as after a crash: the next start recovers.
+    /// Stops at once, as after a crash. The next start runs recovery.
     Immediate,
 }
 
-/// A PostgreSQL server of its own, with the superuser `postgres`. Dropping it stops it and removes
-/// all its data.
+/// A temporary PostgreSQL server with the superuser `postgres`. Dropping it stops the server and
+/// removes its data.
 pub struct Cluster {
     pub(crate) options: Options,
     pub(crate) owner: Owner,
     pub(crate) programs: PathBuf,
     pub(crate) password: String,
     port: u16,
-    /// The process, while it runs.
+    /// The postmaster while it runs.
     postmaster: Option<Child>,
-    /// Dropped last of what is here: it stops the process if it still runs.
+    /// The last field, so that it is dropped last. It stops the postmaster if that still runs.
     pub(crate) folder: Folder,
 }
 
 impl Cluster {
-    /// Makes a cluster and starts it.
+    /// Creates and starts a cluster.
     ///
     /// # Errors
-    /// If PostgreSQL is missing or does not start: a sentence that says why.
+    /// PostgreSQL is missing or does not start. The message says why.
     pub fn start(options: Options) -> Result<Self, Error> {
         let mut cluster = Self::prepare(options, secret(16)?)?;
         let password = cluster.folder.path().join("password");
         std::fs::write(&password, &cluster.password).map_err(Error::io(password.display()))?;
-        cluster.owner.take(&password)?;
+        cluster.owner.chown(&password)?;
         let mut initdb = cluster.program("initdb");
         initdb.args([
             "--username=postgres",
@@ -85,14 +85,14 @@ impl Cluster {
             for file in ["server.crt", "server.key"] {
                 let (made, here) = (cluster.folder.path().join(file), cluster.data().join(file));
                 std::fs::rename(&made, &here).map_err(Error::io(made.display()))?;
-                cluster.owner.take(&here)?;
+                cluster.owner.chown(&here)?;
             }
         }
-        cluster.start_somewhere()?;
+        cluster.start_on_free_port()?;
         Ok(cluster)
     }
 
-    /// A cluster that has a folder and nothing in it.
+    /// Creates a cluster whose folder is empty.
     pub(crate) fn prepare(options: Options, password: String) -> Result<Self, Error> {
         let programs = binaries::find()?;
         let owner = Owner::find()?;
@@ -108,7 +108,7 @@ impl Cluster {
         })
     }
 
-    /// A database's address, with the superuser's name and password.
+    /// Returns the URL of a database, with the superuser's name and password.
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://postgres:{}@127.0.0.1:{}/{database}",
@@ -116,30 +116,32 @@ impl Cluster {
         )
     }
 
-    /// The port of 127.0.0.1 where it listens; the same after a new start.
+    /// Returns the port on 127.0.0.1, which is the same after a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where all of it is. The folder goes with the cluster.
+    /// Returns the cluster's folder, which is removed with the cluster.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The certificate of the authority that signed the server's (PEM). Only with [`Options::tls`].
+    /// Returns the path of the certificate (PEM) of the authority that signed the server's
+    /// certificate. Requires [`Options::tls`].
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join(tls::AUTHORITY)
     }
 
-    /// The certificate of an authority that signed nothing here (PEM). Only with [`Options::tls`].
+    /// Returns the path of the certificate (PEM) of an authority that signed nothing. Requires
+    /// [`Options::tls`].
     pub fn foreign_authority(&self) -> PathBuf {
         self.folder.path().join(tls::FOREIGN_AUTHORITY)
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     ///
     /// # Errors
-    /// If PostgreSQL refuses.
+    /// PostgreSQL returned an error.
     pub fn create_database(&self, name: &str) -> Result<(), Error> {
         self.query(
             "postgres",
@@ -148,12 +150,12 @@ impl Cluster {
         .map(drop)
     }
 
-    /// What a statement of the superuser gives: a line for each row, columns separated by `|`.
+    /// Runs a statement as superuser. Returns one line per row, with columns separated by `|`.
     ///
     /// # Errors
-    /// If PostgreSQL refuses.
+    /// PostgreSQL returned an error.
     pub fn query(&self, database: &str, sql: &str) -> Result<String, Error> {
-        // Through the socket in our folder: encryption is not asked for there.
+        // The Unix socket needs no TLS.
         let folder = self.folder.path().display();
         query(
             &format!(
@@ -164,39 +166,39 @@ impl Cluster {
         )
     }
 
-    /// Stops it and waits until it has stopped.
+    /// Stops the cluster and waits for its end.
     ///
     /// # Errors
-    /// If it does not run, or does not stop.
+    /// The cluster does not run, or does not stop in time.
     pub fn stop(&mut self, mode: Mode) -> Result<(), Error> {
-        self.end(match mode {
+        self.terminate(match mode {
             Mode::Smart => "TERM",
             Mode::Fast => "INT",
             Mode::Immediate => "QUIT",
         })
     }
 
-    /// Kills the postmaster with SIGKILL. Its other processes notice and end.
+    /// Kills the postmaster with SIGKILL, which ends its other processes too.
     ///
     /// # Errors
-    /// If it does not run.
+    /// The cluster does not run.
     pub fn kill(&mut self) -> Result<(), Error> {
-        self.end("KILL")
+        self.terminate("KILL")
     }
 
-    /// Starts it after a stop or a kill, on the same port, and waits until it takes connections.
+    /// Starts a stopped or killed cluster on the same port, and waits until it accepts connections.
     ///
     /// # Errors
-    /// If it does not start; the sentence ends with its log.
-    pub fn start_again(&mut self) -> Result<(), Error> {
-        let begun = Instant::now();
+    /// The cluster does not start. The message ends with its log.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
         loop {
             match self.launch() {
-                // What a killed postmaster leaves behind may take a moment to end, and until then
-                // no other may start.
+                // Processes of a killed postmaster may take a moment to end, and the next start
+                // must wait for them.
                 Err(_)
                     if self.log_tail().contains("pre-existing shared memory block")
-                        && begun.elapsed() < PATIENCE =>
+                        && started.elapsed() < TIMEOUT =>
                 {
                     std::thread::sleep(Duration::from_millis(50));
                 }
@@ -205,23 +207,23 @@ impl Cluster {
         }
     }
 
-    /// What PostgreSQL has logged so far.
+    /// Returns PostgreSQL's log.
     pub fn logs(&self) -> String {
         std::fs::read(self.log())
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
     }
 
-    /// Starts it on a free port, which it keeps.
-    pub(crate) fn start_somewhere(&mut self) -> Result<(), Error> {
-        let begun = Instant::now();
+    /// Starts the cluster on a free port, which it keeps.
+    pub(crate) fn start_on_free_port(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
         loop {
             self.port = free_port()?;
             match self.launch() {
-                // Somebody was quicker.
+                // Another process took the port.
                 Err(_)
                     if self.log_tail().contains("Address already in use")
-                        && begun.elapsed() < PATIENCE => {}
+                        && started.elapsed() < TIMEOUT => {}
                 done => return done,
             }
         }
@@ -229,7 +231,7 @@ impl Cluster {
 
     fn launch(&mut self) -> Result<(), Error> {
         if self.postmaster.is_some() {
-            return Err(Error::new("the cluster runs already"));
+            return Err(Error::new("the cluster is already running"));
         }
         let log = File::options()
             .create(true)
@@ -254,9 +256,9 @@ impl Cluster {
         let mut postmaster = command
             .spawn()
             .map_err(|error| cannot_start("postgres", &error))?;
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
-            if self.says_ready(postmaster.id()) {
+            if self.is_ready(postmaster.id()) {
                 self.postmaster = Some(postmaster);
                 return Ok(());
             }
@@ -266,10 +268,10 @@ impl Cluster {
                     self.log_tail()
                 )));
             }
-            if begun.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 self.postmaster = Some(postmaster);
                 return Err(Error::new(format!(
-                    "PostgreSQL was not ready after {PATIENCE:?}: {}",
+                    "PostgreSQL was not ready after {TIMEOUT:?}: {}",
                     self.log_tail()
                 )));
             }
@@ -277,8 +279,8 @@ impl Cluster {
         }
     }
 
-    /// Whether the postmaster of this id says in its file that it takes connections.
-    fn says_ready(&self, id: u32) -> bool {
+    /// Whether the postmaster with this id reports in its file that it accepts connections.
+    fn is_ready(&self, id: u32) -> bool {
         let file = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let mut lines = file.lines();
         lines.next() == Some(&id.to_string())
@@ -287,20 +289,20 @@ impl Cluster {
                 .is_some_and(|status| status.trim_end() == "ready")
     }
 
-    fn end(&mut self, signal: &str) -> Result<(), Error> {
+    fn terminate(&mut self, signal: &str) -> Result<(), Error> {
         let Some(postmaster) = &mut self.postmaster else {
-            return Err(Error::new("the cluster does not run"));
+            return Err(Error::new("the cluster is not running"));
         };
         run(Command::new("kill").args(["-s", signal, &postmaster.id().to_string()]))?;
-        let begun = Instant::now();
+        let started = Instant::now();
         while postmaster
             .try_wait()
             .map_err(Error::io("postgres"))?
             .is_none()
         {
-            if begun.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 return Err(Error::new(format!(
-                    "PostgreSQL has not stopped after {PATIENCE:?}: {}",
+                    "PostgreSQL has not stopped after {TIMEOUT:?}: {}",
                     self.log_tail()
                 )));
             }
@@ -314,7 +316,7 @@ impl Cluster {
         let mut settings = Vec::new();
         let mut set = |name, value: &str| settings.push((name, value.to_owned()));
         set("shared_buffers", "32MB");
-        // A synchronous standby must be able to follow, and a primary to wait for it.
+        // Needed for synchronous replication.
         set("wal_level", "replica");
         set("log_line_prefix", "%m [%p] %a ");
         if !self.options.durable {
@@ -336,7 +338,7 @@ impl Cluster {
         self.folder.path().join("log")
     }
 
-    /// The end of the log, which says why it did not start.
+    /// Returns the end of the log.
     fn log_tail(&self) -> String {
         let log = self.logs();
         let lines: Vec<&str> = log.lines().collect();
@@ -348,10 +350,10 @@ impl Cluster {
             .join("\n")
     }
 
-    /// One of PostgreSQL's programs, run by the cluster's owner.
+    /// Returns a command for one of PostgreSQL's programs, run by the cluster's owner.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = self.owner.command(&self.programs.join(name));
-        // Settings of whoever runs us are not the cluster's.
+        // Settings of the caller's environment must not apply to the cluster.
         for (variable, _) in
             std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG"))
         {
@@ -387,20 +389,21 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// Who may come in how: over the network with a password alone, since other users of the machine
-/// can reach the port too.
+/// Returns the authentication rules: a password is required over the network, because other users
+/// of the machine can reach the port.
 fn hba(tls: bool) -> String {
     let host = if tls { "hostssl" } else { "host" };
     format!(
-        "local all all scram-sha-256\n{host} all all 127.0.0.1/32 scram-sha-256\n{host} replication all 127.0.0.1/32 scram-sha-256\n"
+        "local all all scram-sha-256\n{host} all all 127.0.0.1/32 scram-sha-256\n{host} \
+        replication all 127.0.0.1/32 scram-sha-256\n"
     )
 }
 
-/// A port of 127.0.0.1 that nobody listens on, of those that systems give to no outgoing
-/// connection: a cluster that was stopped must find it free again.
+/// Returns a free port of 127.0.0.1 outside the range for outgoing connections, so that a stopped
+/// cluster finds its port free again.
 ///
 /// # Errors
-/// If there is none.
+/// There is no free port.
 pub fn free_port() -> Result<u16, Error> {
     for _ in 0..1000 {
         let random = u16::from_str_radix(&secret(2)?, 16).unwrap_or_default();

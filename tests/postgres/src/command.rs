@@ -6,22 +6,22 @@ use std::process::{Command, Output, Stdio};
 
 use crate::Error;
 
-/// Users that are there on most systems and may do little, the fittest first.
+/// Unprivileged users that exist on most systems, in order of preference.
 const UNPRIVILEGED: &[&str] = &["postgres", "nobody"];
 
-/// Who the cluster belongs to. PostgreSQL refuses to run as root.
+/// The user that owns a cluster. PostgreSQL refuses to run as root.
 #[derive(Clone, Debug)]
 pub(crate) enum Owner {
-    /// Whoever runs us.
-    Ourselves,
-    /// Root runs us; this user and group take its place.
+    /// The user of this process.
+    Current,
+    /// This process is root, and uses this user and group instead.
     Other { user: u32, group: u32 },
 }
 
 impl Owner {
     pub(crate) fn find() -> Result<Self, Error> {
         if !is_root()? {
-            return Ok(Self::Ourselves);
+            return Ok(Self::Current);
         }
         for name in UNPRIVILEGED {
             if let (Some(user), Some(group)) = (id(&["-u", name])?, id(&["-g", name])?) {
@@ -29,17 +29,18 @@ impl Owner {
             }
         }
         Err(Error::new(
-            "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` to run it as",
+            "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` \
+            to run it as",
         ))
     }
 
-    /// A command of this user.
+    /// Returns a command that runs as this user.
     pub(crate) fn command(&self, program: &Path) -> Command {
         match self {
-            Self::Ourselves => Command::new(program),
+            Self::Current => Command::new(program),
             Self::Other { user, group } => {
-                // Of Debian's util-linux, which is on every system. It becomes the program, so its
-                // id is the program's.
+                // `setpriv` (util-linux, on every Debian system) executes the program in place, so
+                // the process id is that of the program.
                 let mut command = Command::new("setpriv");
                 command
                     .arg(format!("--reuid={user}"))
@@ -52,10 +53,10 @@ impl Owner {
         }
     }
 
-    /// Makes this user the owner of a file or folder.
-    pub(crate) fn take(&self, path: &Path) -> Result<(), Error> {
+    /// Changes the owner of a file or folder to this user.
+    pub(crate) fn chown(&self, path: &Path) -> Result<(), Error> {
         match self {
-            Self::Ourselves => Ok(()),
+            Self::Current => Ok(()),
             Self::Other { user, group } => {
                 std::os::unix::fs::chown(path, Some(*user), Some(*group))
                     .map_err(Error::io(path.display()))
@@ -64,12 +65,12 @@ impl Owner {
     }
 }
 
-/// Whether we are root.
+/// Whether this process is root.
 pub(crate) fn is_root() -> Result<bool, Error> {
     Ok(id(&["-u"])? == Some(0))
 }
 
-/// What `id` says; `None` for a user who is not there.
+/// Returns the output of `id`, or `None` if the user does not exist.
 fn id(arguments: &[&str]) -> Result<Option<u32>, Error> {
     let output = Command::new("id")
         .args(arguments)
@@ -78,7 +79,7 @@ fn id(arguments: &[&str]) -> Result<Option<u32>, Error> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
 }
 
-/// Runs a command to its end. A failure says what the command said.
+/// Runs a command to its end. The error contains its output.
 pub(crate) fn run(command: &mut Command) -> Result<Output, Error> {
     let name = name(command);
     let output = command
@@ -88,11 +89,11 @@ pub(crate) fn run(command: &mut Command) -> Result<Output, Error> {
     if output.status.success() {
         Ok(output)
     } else {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         Err(Error::new(format!(
             "{name} failed ({}): {}",
             output.status,
-            said.trim()
+            stderr.trim()
         )))
     }
 }
@@ -115,7 +116,7 @@ fn package_of(name: &str) -> &str {
     }
 }
 
-/// The program's name, without its folder and without what runs it as somebody else.
+/// Returns the program's name, without its folder and without `setpriv`.
 fn name(command: &Command) -> String {
     let program = match command.get_program() {
         setpriv if setpriv == "setpriv" => command

@@ -1,4 +1,4 @@
-//! Databases on the server that all tests share.
+//! Databases on the server that tests share.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,10 +6,11 @@ use std::process::Command;
 use crate::command::run;
 use crate::{Error, binaries, folder};
 
-/// Names the server that all tests share: the address of a database of a superuser.
+/// Environment variable with the superuser's URL of the shared server.
 pub const URL_VARIABLE: &str = "CHAT_TEST_POSTGRES_URL";
 
-/// An empty database of one test's own. Dropped with this value, whoever is still connected.
+/// An empty database of one test. Dropping it removes the database and closes remaining
+/// connections.
 #[derive(Debug)]
 pub struct Database {
     server: String,
@@ -17,10 +18,11 @@ pub struct Database {
     url: String,
 }
 
-/// A new, empty database on the server that all tests share.
+/// Creates an empty database on the shared server.
 ///
 /// # Panics
-/// If `CHAT_TEST_POSTGRES_URL` names no server: `cargo xtask test` starts one and sets it.
+/// Panics if `CHAT_TEST_POSTGRES_URL` does not name a server. `cargo xtask test` starts one and
+/// sets the variable.
 pub fn database() -> Database {
     match server(std::env::var(URL_VARIABLE).ok()).and_then(|server| Database::on(&server)) {
         Ok(database) => database,
@@ -30,7 +32,10 @@ pub fn database() -> Database {
 
 fn server(variable: Option<String>) -> Result<String, Error> {
     variable.filter(|url| !url.is_empty()).ok_or_else(|| {
-        Error::new("this test needs PostgreSQL: run it by `cargo xtask test`, which starts one, or name a server in CHAT_TEST_POSTGRES_URL")
+        Error::new(
+            "this test needs PostgreSQL: run it by `cargo xtask test`, which starts one, or name \
+            a server in CHAT_TEST_POSTGRES_URL",
+        )
     })
 }
 
@@ -39,7 +44,7 @@ impl Database {
         let name = folder::random_name()?;
         query(server, &format!("CREATE DATABASE {}", quoted(&name))).map_err(|error| {
             Error::new(format!(
-                "the server of CHAT_TEST_POSTGRES_URL gives no database: {error}"
+                "no database can be created on the server of CHAT_TEST_POSTGRES_URL: {error}"
             ))
         })?;
         let url = with_database(server, &name)?;
@@ -50,15 +55,15 @@ impl Database {
         })
     }
 
-    /// Its address, such as `postgres://postgres:secret@127.0.0.1:15432/name`.
+    /// Returns the URL, such as `postgres://postgres:secret@127.0.0.1:15432/name`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A new database that holds what `pg_dump` takes of this one now and `pg_restore` brings back.
+    /// Copies this database to a new one by `pg_dump` and `pg_restore`.
     ///
     /// # Errors
-    /// If PostgreSQL refuses, or its programs are missing.
+    /// PostgreSQL returned an error, or its programs are missing.
     pub fn copy(&self) -> Result<Self, Error> {
         let copy = Self::on(&self.server)?;
         let dump = std::env::temp_dir().join(folder::random_name()?);
@@ -70,15 +75,15 @@ impl Database {
                 .args(["--no-password", "--exit-on-error"])
                 .arg(&dump))
         });
-        // If it was not made, that is what is told.
+        // The error of `pg_dump` matters more than a missing file.
         let _ = std::fs::remove_file(&dump);
         done.map(|_| copy)
     }
 
-    /// What a statement gives: a line for each row, columns separated by `|`.
+    /// Runs a statement. Returns one line per row, with columns separated by `|`.
     ///
     /// # Errors
-    /// If PostgreSQL refuses.
+    /// PostgreSQL returned an error.
     pub fn query(&self, sql: &str) -> Result<String, Error> {
         query(&self.url, sql)
     }
@@ -86,7 +91,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // If that fails, the server is gone or going.
+        // An error means that the server has stopped.
         let _ = query(
             &self.server,
             &format!(
@@ -97,11 +102,11 @@ impl Drop for Database {
     }
 }
 
-/// What a statement gives, in the database of this address: a line for each row, columns separated
+/// Runs a statement in the database with this URL. Returns one line per row, with columns separated
 /// by `|`.
 ///
 /// # Errors
-/// If the database cannot be reached or refuses.
+/// The database cannot be reached or returned an error.
 pub fn query(url: &str, sql: &str) -> Result<String, Error> {
     let mut command = program("psql", url)?;
     command.args([
@@ -120,12 +125,13 @@ pub fn query(url: &str, sql: &str) -> Result<String, Error> {
         .to_owned())
 }
 
-/// One of PostgreSQL's clients, with the database of this address.
+/// Returns a command for one of PostgreSQL's clients, connected to this database.
 fn program(name: &str, url: &str) -> Result<Command, Error> {
     let path = binaries::find().map_or_else(|_| name.into(), |programs| programs.join(name));
     let (url, password) = without_password(url)?;
     let mut command = Command::new(path);
-    // A command line can be seen by everybody on the machine.
+    // Other users of the machine can see command lines, so the password is passed in the
+    // environment.
     command
         .arg(format!("--dbname={url}"))
         .env("PGPASSWORD", password)
@@ -133,12 +139,12 @@ fn program(name: &str, url: &str) -> Result<Command, Error> {
     Ok(command)
 }
 
-/// A name as SQL has it.
+/// Quotes an identifier for SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The same server, another database.
+/// Replaces the database in a URL.
 fn with_database(url: &str, name: &str) -> Result<String, Error> {
     let (scheme, rest) = split_scheme(url)?;
     let (place, parameters) = rest
@@ -153,7 +159,7 @@ fn with_database(url: &str, name: &str) -> Result<String, Error> {
     })
 }
 
-/// The address without its password, and the password.
+/// Splits a URL into itself without its password, and the password.
 fn without_password(url: &str) -> Result<(String, String), Error> {
     let (scheme, rest) = split_scheme(url)?;
     let authority = rest
@@ -168,19 +174,19 @@ fn without_password(url: &str) -> Result<(String, String), Error> {
     let rest = rest.strip_prefix(authority).unwrap_or_default();
     Ok((
         format!("{scheme}://{name}@{host}{rest}"),
-        decoded(password)?,
+        percent_decode(password)?,
     ))
 }
 
 fn split_scheme(url: &str) -> Result<(&str, &str), Error> {
-    // The address holds a password: it is not shown.
+    // The URL contains a password, so the error does not show it.
     url.split_once("://").ok_or_else(|| {
         Error::new("the address of the server is not a URL that begins with postgres://")
     })
 }
 
-/// Text without percent-encoding.
-fn decoded(text: &str) -> Result<String, Error> {
+/// Decodes percent-encoding.
+fn percent_decode(text: &str) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -203,7 +209,7 @@ fn decoded(text: &str) -> Result<String, Error> {
         .map_err(|_| Error::new("the password in the address of the server is not UTF-8"))
 }
 
-#[expect(clippy::panic, reason = "a test that cannot have its database fails")]
+#[expect(clippy::panic, reason = "a test without its database fails")]
 #[track_caller]
 fn fail(error: &Error) -> ! {
     panic!("{error}")
@@ -214,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_server_a_sentence_says_what_to_do() {
+    fn without_a_server_the_error_says_what_to_do() {
         for unset in [None, Some(String::new())] {
             assert!(
                 server(unset)
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_get_another_database() {
+    fn the_database_of_a_url_is_replaced() {
         let cases = [
             ("postgres://u:p@h:1/postgres", "postgres://u:p@h:1/x"),
             ("postgresql://h", "postgresql://h/x"),
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_taken_out() {
+    fn passwords_are_split_off() {
         let cases = [
             (
                 "postgres://u:p%40%2f@h:1/a?b",

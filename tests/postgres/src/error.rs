@@ -1,8 +1,8 @@
-//! What went wrong, in a sentence.
+//! Errors of this crate.
 
 use std::fmt;
 
-/// What went wrong, and what to do about it where that is known.
+/// An error message, with what to do about it where that is known.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -11,7 +11,7 @@ impl Error {
         Self(sentence.into())
     }
 
-    /// A fault of the operating system while doing this.
+    /// Returns a closure that adds the failed operation to an I/O error.
     pub(crate) fn io(doing: impl fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
         move |error| Self(format!("{doing}: {error}"))
     }
@@ -23,7 +23,7 @@ impl fmt::Display for Error {
     }
 }
 
-// As `unwrap` in a test shows it.
+// The same text as `Display`, because `unwrap` in a test shows this one.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)

@@ -1,4 +1,4 @@
-//! The cluster's folder, which is gone when its owner is.
+//! The temporary folder of a cluster.
 
 use std::fs::{DirBuilder, File};
 use std::io::Read;
@@ -10,10 +10,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use crate::Error;
 use crate::command::Owner;
 
-/// Waits for its input to end, which happens when the owner closes it or dies, in whatever way.
-/// Then it stops the poolers and the cluster in the folder `$1`, this by the command that follows,
-/// and removes the folder. It tries again for a while: the owner may have died while the cluster
-/// was made or started.
+/// Shell script that waits for the end of its input, which comes when its parent drops the folder
+/// or exits for any reason. It then stops the poolers and the cluster in the folder `$1`, the
+/// latter by the command in the further arguments, and removes the folder. It retries for a while,
+/// because the parent may have exited while it created or started the cluster.
 const WATCHER: &str = r#"
 trap '' HUP INT TERM
 cat >/dev/null
@@ -31,20 +31,20 @@ while [ -e "$folder" ] && [ $tries -lt 100 ]; do
 done
 "#;
 
-/// A folder in the system's folder for temporary files. When it is dropped, and also when the
-/// process that made it is killed, what runs in it is stopped and it is removed.
+/// A folder in the system's temporary folder. When it is dropped or its process is killed, the
+/// programs in it are stopped and it is removed.
 pub(crate) struct Folder {
     path: PathBuf,
     watcher: Child,
-    /// Held open for as long as the folder is wanted.
+    /// Open as long as the folder exists.
     wanted: Option<ChildStdin>,
 }
 
 impl Folder {
     pub(crate) fn new(owner: &Owner, pg_ctl: &Path) -> Result<Self, Error> {
         let path = std::env::temp_dir().join(random_name()?);
-        // Nobody else may look into it: it holds a password, and a socket through which one is not
-        // asked for it.
+        // Only the owner may read the folder: it contains a password, and a socket that requires
+        // none.
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -60,7 +60,8 @@ impl Folder {
             .arg("-D")
             .arg(path.join("data"))
             .args(["-m", "immediate", "-s", "stop"]);
-        // A process group of its own, for what ends a test or a command ends its whole group.
+        // The watcher needs its own process group, because a test runner ends the whole group of a
+        // test.
         watcher
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -74,7 +75,7 @@ impl Folder {
             watcher,
             wanted,
         };
-        owner.take(&folder.path)?;
+        owner.chown(&folder.path)?;
         Ok(folder)
     }
 
@@ -86,17 +87,17 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         self.wanted = None;
-        // It ends by itself, within a limit.
+        // The watcher ends within a limit.
         let _ = self.watcher.wait();
     }
 }
 
-/// A name that is nobody else's.
+/// Returns a random name.
 pub(crate) fn random_name() -> Result<String, Error> {
     Ok(format!("chat-postgres-{}", secret(6)?))
 }
 
-/// Random bytes, in hexadecimal.
+/// Returns random bytes in hexadecimal.
 pub(crate) fn secret(bytes: usize) -> Result<String, Error> {
     let mut random = vec![0; bytes];
     File::open("/dev/urandom")

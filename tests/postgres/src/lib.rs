@@ -1,16 +1,15 @@
-//! A throw-away PostgreSQL for tests: a cluster in a folder of its own, on a free port of
-//! 127.0.0.1, which is gone when its owner is, however that ends.
+//! A temporary PostgreSQL for tests: a cluster in its own folder, on a free port of 127.0.0.1. It
+//! is removed when its owner ends for any reason.
 //!
-//! Most tests need just one empty database. `cargo xtask test` starts one cluster for all of them
-//! and names it in `CHAT_TEST_POSTGRES_URL`; the test asks for a database there:
+//! Most tests need one empty database. `cargo xtask test` starts one cluster for all of them and
+//! names it in `CHAT_TEST_POSTGRES_URL`. A test creates a database there:
 //!
 //! ```no_run
 //! let database = chat_test_postgres::database(); // dropped with this value
 //! assert!(database.url().starts_with("postgres://"));
 //! ```
 //!
-//! A test that stops its database, cuts it off or fails over to another has a [`Cluster`] of its
-//! own:
+//! A test that stops its database, disconnects it or fails over starts its own [`Cluster`]:
 //!
 //! ```no_run
 //! use chat_test_postgres::{Cluster, Mode, Options};
@@ -19,11 +18,11 @@
 //! cluster.create_database("chat")?;
 //! let url = cluster.url("chat");
 //! cluster.stop(Mode::Immediate)?;
-//! cluster.start_again()?;
+//! cluster.restart()?;
 //! # Ok::<(), chat_test_postgres::Error>(())
 //! ```
 //!
-//! To have one by hand, until Ctrl-C: `cargo run -p chat-test-postgres`.
+//! To start a cluster by hand, until Ctrl-C: `cargo run -p chat-test-postgres`.
 
 mod binaries;
 mod cluster;

@@ -1,4 +1,4 @@
-//! A PgBouncer before a cluster.
+//! A PgBouncer in front of a cluster.
 
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -8,11 +8,11 @@ use crate::cluster::free_port;
 use crate::command::cannot_start;
 use crate::{Cluster, Error, query};
 
-/// Names the PgBouncer that tests may start.
+/// Environment variable with the path of PgBouncer.
 pub const PGBOUNCER_VARIABLE: &str = "CHAT_TEST_PGBOUNCER";
 
-/// A pooler in transaction mode: each transaction of a client may run on another connection of the
-/// server. Stopped when it is dropped, or when its cluster goes.
+/// A pooler in transaction mode: each transaction of a client may use another server connection. It
+/// is stopped when it is dropped, or together with its cluster.
 #[derive(Debug)]
 pub struct PgBouncer {
     process: Child,
@@ -22,25 +22,31 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts the program that `CHAT_TEST_PGBOUNCER` names before this cluster, with these settings
-    /// too, such as `max_prepared_statements = 100`.
+    /// Starts the program from `CHAT_TEST_PGBOUNCER` in front of this cluster, with additional
+    /// settings such as `max_prepared_statements = 100`.
     ///
     /// # Errors
-    /// If the variable is unset or the program does not start.
+    /// The variable is unset or the program does not start.
     pub fn start(cluster: &Cluster, settings: &[&str]) -> Result<Self, Error> {
-        let program = std::env::var_os(PGBOUNCER_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from).ok_or_else(|| {
-            Error::new(
-                "this test needs PgBouncer: run it by `cargo xtask test --pgbouncer PATH`, or name the program in CHAT_TEST_PGBOUNCER",
-            )
-        })?;
+        let program = std::env::var_os(PGBOUNCER_VARIABLE)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+            .ok_or_else(|| {
+                Error::new(
+                    "this test needs PgBouncer: run it by `cargo xtask test --pgbouncer PATH`, or \
+                name the program in CHAT_TEST_PGBOUNCER",
+                )
+            })?;
         let port = free_port()?;
         let folder = cluster.folder().join(format!("pgbouncer-{port}"));
         std::fs::create_dir(&folder).map_err(Error::io(folder.display()))?;
-        cluster.owner.take(&folder)?;
+        cluster.owner.chown(&folder)?;
         let path = |name: &str| folder.join(name).display().to_string();
         let text = format!(
-            "[databases]\n* = host=127.0.0.1 port={server}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\npidfile = {pid}\n{settings}\n",
+            "[databases]\n* = host=127.0.0.1 port={server}\n\n[pgbouncer]\nlisten_addr = \
+            127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = scram-sha-256\nauth_file = {users}\n\
+             pool_mode = transaction\npidfile = {pid}\n{settings}\n",
             server = cluster.port(),
             users = path("users"),
             pid = path("pid"),
@@ -51,7 +57,7 @@ impl PgBouncer {
             ("settings.ini", text),
         ] {
             std::fs::write(folder.join(name), text).map_err(Error::io(path(name)))?;
-            cluster.owner.take(&folder.join(name))?;
+            cluster.owner.chown(&folder.join(name))?;
         }
         let mut command = cluster.owner.command(&program);
         let log = std::fs::File::create(folder.join("log")).map_err(Error::io(path("log")))?;
@@ -70,14 +76,14 @@ impl PgBouncer {
             port,
             password: cluster.password.clone(),
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         while let Err(error) = query(&pooler.url("postgres"), "SELECT 1") {
             let ended = pooler
                 .process
                 .try_wait()
                 .map_err(Error::io("pgbouncer"))?
                 .is_some();
-            if ended || begun.elapsed() > Duration::from_secs(30) {
+            if ended || started.elapsed() > Duration::from_secs(30) {
                 let log = std::fs::read_to_string(pooler.folder.join("log")).unwrap_or_default();
                 return Err(Error::new(format!(
                     "PgBouncer did not start: {error}\n{log}"
@@ -88,7 +94,7 @@ impl PgBouncer {
         Ok(pooler)
     }
 
-    /// A database's address by way of the pooler, with the superuser's name and password.
+    /// Returns the URL of a database through the pooler, with the superuser's name and password.
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://postgres:{}@127.0.0.1:{}/{database}",
@@ -99,10 +105,10 @@ impl PgBouncer {
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // Its id may soon be another's.
+        // The folder has the process id, which may be reused.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,4 +1,4 @@
-//! A standby that follows a primary, and takes its place.
+//! Standbys and failover.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,11 @@ use crate::command::run;
 use crate::{Cluster, Error};
 
 impl Cluster {
-    /// A standby of this cluster that runs and follows it. From now on this cluster acknowledges a
-    /// commit only when the standby has it too.
+    /// Starts a synchronous standby of this cluster. From then on this cluster acknowledges a
+    /// commit only after the standby has it.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// The standby cannot be created.
     pub fn standby(&self) -> Result<Self, Error> {
         let mut standby = Self::prepare(self.options.clone(), self.password.clone())?;
         let mut backup = standby.program("pg_basebackup");
@@ -27,26 +27,26 @@ impl Cluster {
             .arg(standby.data())
             .env("PGPASSWORD", &self.password);
         run(&mut backup)?;
-        standby.start_somewhere()?;
+        standby.start_on_free_port()?;
         self.query(
             "postgres",
             "ALTER SYSTEM SET synchronous_standby_names = '*'",
         )?;
         self.query("postgres", "SELECT pg_reload_conf()")?;
-        let begun = Instant::now();
+        let started = Instant::now();
         while self.query("postgres", "SELECT sync_state FROM pg_stat_replication")? != "sync" {
-            if begun.elapsed() > Duration::from_secs(60) {
-                return Err(Error::new("the standby does not follow"));
+            if started.elapsed() > Duration::from_secs(60) {
+                return Err(Error::new("the standby does not replicate"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(standby)
     }
 
-    /// Makes a standby a primary, which waits for no standby, and waits until it takes writes.
+    /// Promotes a standby to a primary without standbys, and waits until it accepts writes.
     ///
     /// # Errors
-    /// If it is no standby.
+    /// This cluster is not a standby.
     pub fn promote(&mut self) -> Result<(), Error> {
         run(self
             .program("pg_ctl")

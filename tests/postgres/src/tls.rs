@@ -1,4 +1,4 @@
-//! Certificates for a server that must be reached by TLS.
+//! Certificates for a server that requires TLS.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ distinguished_name = name
 prompt = no
 
 [name]
-CN = a throw-away name
+CN = a temporary name
 
 [authority]
 basicConstraints = critical, CA:TRUE
@@ -29,8 +29,8 @@ extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost, IP:127.0.0.1
 ";
 
-/// Writes two authorities, and a certificate by the first one for a server on this machine:
-/// `server.crt` and `server.key`.
+/// Creates two authorities, and a certificate of the first one for a local server: `server.crt` and
+/// `server.key`.
 pub(crate) fn make_certificates(folder: &Path) -> Result<(), Error> {
     let settings = folder.join("openssl.cnf");
     std::fs::write(&settings, SETTINGS).map_err(Error::io(settings.display()))?;
@@ -46,14 +46,16 @@ pub(crate) fn make_certificates(folder: &Path) -> Result<(), Error> {
         ("foreign-authority.key", FOREIGN_AUTHORITY, "/CN=foreign"),
     ] {
         openssl(&format!(
-            "req -x509 {new_key} -extensions authority -days 2 -subj {name} -keyout {key} -out {certificate}"
+            "req -x509 {new_key} -extensions authority -days 2 -subj {name} -keyout {key} -out \
+            {certificate}"
         ))?;
     }
     openssl(&format!(
         "req -new {new_key} -subj /CN=localhost -keyout server.key -out server.csr"
     ))?;
     openssl(&format!(
-        "x509 -req -in server.csr -CA {AUTHORITY} -CAkey authority.key -CAcreateserial -days 2 -extfile openssl.cnf -extensions server \
+        "x509 -req -in server.csr -CA {AUTHORITY} -CAkey authority.key -CAcreateserial -days 2 \
+        -extfile openssl.cnf -extensions server \
          -out server.crt"
     ))
 }

@@ -1,4 +1,4 @@
-//! Clusters that come and go.
+//! Start, stop and removal of clusters.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -21,7 +21,7 @@ fn cluster() -> Cluster {
 }
 
 #[test]
-fn what_was_committed_survives_every_stop() {
+fn commits_survive_every_stop() {
     let mut cluster = cluster();
     let url = cluster.url("shop");
     query(&url, "CREATE TABLE t (n int)").unwrap();
@@ -41,13 +41,13 @@ fn what_was_committed_survives_every_stop() {
         let refused = query(&url, "SELECT 1").unwrap_err().to_string();
         assert!(refused.contains("Connection refused"), "{refused}");
         assert!(cluster.stop(Mode::Fast).is_err(), "it did not run");
-        cluster.start_again().unwrap();
+        cluster.restart().unwrap();
         assert_eq!(
             query(&url, "SELECT count(*) FROM t").unwrap(),
             expected.to_string()
         );
     }
-    assert!(cluster.start_again().is_err(), "it runs already");
+    assert!(cluster.restart().is_err(), "it runs already");
     assert!(
         cluster.logs().contains("received fast shutdown request"),
         "{}",
@@ -56,14 +56,15 @@ fn what_was_committed_survives_every_stop() {
 }
 
 #[test]
-fn settings_reach_it_and_faults_are_told() {
+fn settings_are_applied_and_errors_reported() {
     let options = Options {
         durable: true,
         settings: vec![("max_connections", "17".to_owned())],
         ..Options::default()
     };
     let cluster = Cluster::start(options).unwrap();
-    let sql = "SELECT current_setting('max_connections'), current_setting('fsync'), current_setting('full_page_writes')";
+    let sql = "SELECT current_setting('max_connections'), current_setting('fsync'), \
+    current_setting('full_page_writes')";
     assert_eq!(cluster.query("postgres", sql).unwrap(), "17|on|on");
     let refused = cluster
         .query("postgres", "SELECT nothing")
@@ -76,7 +77,7 @@ fn settings_reach_it_and_faults_are_told() {
     };
     let refused = Cluster::start(wrong).unwrap_err().to_string();
     assert!(refused.contains("max_connections"), "{refused}");
-    // Nobody comes in without the password.
+    // A connection without the password is refused.
     let without = format!(
         "postgres://postgres:wrong@127.0.0.1:{}/postgres",
         cluster.port()
@@ -89,7 +90,7 @@ fn settings_reach_it_and_faults_are_told() {
 }
 
 #[test]
-fn tls_is_demanded_and_the_certificate_is_good() {
+fn tls_is_required_and_the_certificate_is_valid() {
     let cluster = Cluster::start(Options {
         tls: true,
         ..Options::default()
@@ -116,7 +117,7 @@ fn tls_is_demanded_and_the_certificate_is_good() {
 }
 
 #[test]
-fn a_standby_has_all_that_was_acknowledged() {
+fn a_standby_has_every_acknowledged_commit() {
     let mut primary = cluster();
     let mut standby = primary.standby().unwrap();
     query(&primary.url("shop"), "CREATE TABLE t (n int)").unwrap();
@@ -133,7 +134,7 @@ fn a_standby_has_all_that_was_acknowledged() {
 }
 
 #[test]
-fn a_test_has_a_database_of_its_own() {
+fn each_test_gets_its_own_database() {
     let (one, other) = (database(), database());
     one.query("CREATE TABLE t (n int)").unwrap();
     other.query("CREATE TABLE t (n int)").unwrap();
@@ -148,11 +149,11 @@ fn a_test_has_a_database_of_its_own() {
     assert_eq!(other.query("SELECT count(*) FROM t").unwrap(), "0");
 }
 
-/// Waits until there is no such folder and no process of that id.
+/// Waits until the folder and the process are gone.
 fn gone(folder: &Path, postmaster: u32) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     while folder.exists() || runs(postmaster) {
-        if begun.elapsed() > Duration::from_secs(30) {
+        if started.elapsed() > Duration::from_secs(30) {
             return false;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -160,7 +161,7 @@ fn gone(folder: &Path, postmaster: u32) -> bool {
     true
 }
 
-/// Whether there is a process of this id.
+/// Whether the process exists.
 fn runs(process: u32) -> bool {
     Command::new("kill")
         .args(["-0", &process.to_string()])
@@ -176,7 +177,7 @@ fn postmaster(folder: &Path) -> u32 {
 }
 
 #[test]
-fn it_goes_with_its_owner() {
+fn dropping_a_cluster_removes_it() {
     let cluster = cluster();
     let folder = cluster.folder().to_owned();
     let process = postmaster(&folder);
@@ -185,8 +186,8 @@ fn it_goes_with_its_owner() {
 }
 
 #[test]
-fn it_goes_when_its_owner_is_killed() {
-    let mut owner = Command::new(env!("CARGO_BIN_EXE_throw-away-postgres"))
+fn killing_the_owner_removes_its_cluster() {
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_temporary-postgres"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -203,7 +204,7 @@ fn it_goes_when_its_owner_is_killed() {
     assert_eq!(query(url, "SELECT 1").unwrap(), "1");
     let folder = Path::new(
         lines[1]
-            .strip_prefix("It is in ")
+            .strip_prefix("Its folder is ")
             .unwrap()
             .split(' ')
             .next()

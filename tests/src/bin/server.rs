@@ -1,4 +1,4 @@
-//! The program itself.
+//! The server under test.
 
 fn main() -> std::process::ExitCode {
     chat_server::main()

@@ -1,17 +1,16 @@
-//! An MCP server over stdio for the tests: it writes down what it did before it answers, and waits
-//! where a test wants it to.
+//! An MCP server for tests, which records its runs before it answers, and waits where a test
+//! requires it.
 //!
-//! `witness-tools LOG GATE`: each call of a tool appends `begin TOOL CALL_ID USER` to the file
-//! `LOG`, then tells the same line to the address `GATE` and waits there for an answer (`-` for no
-//! gate), then appends `end TOOL CALL_ID USER`. Calls run side by side; one with the argument
-//! `pause_ms` takes that long. At its start it appends its server's process id and its own to
-//! `witness.processes`. Written against the protocol's text:
-//! <https://modelcontextprotocol.io/specification/2025-06-18>.
+//! `witness-tools LOG GATE`: each tool call appends `begin TOOL CALL_ID USER` to the file `LOG`,
+//! sends the same line to the address `GATE` and waits for an answer (`-` for no gate), and appends
+//! `end TOOL CALL_ID USER`. Calls run concurrently; the argument `pause_ms` makes a call take that
+//! long. At its start it appends its server's process id and its own to `witness.processes`. It
+//! implements <https://modelcontextprotocol.io/specification/2025-06-18> without a library.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test program: it may die"
+    reason = "a test program may panic"
 )]
 
 use std::fs::{File, OpenOptions};
@@ -36,7 +35,7 @@ fn main() {
         .append(true)
         .open(PROCESSES)
         .unwrap();
-    note(
+    log_line(
         &processes,
         &format!(
             "{} {}",
@@ -48,7 +47,7 @@ fn main() {
     for line in std::io::stdin().lock().lines() {
         let message: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let witness = Arc::clone(&witness);
-        std::thread::spawn(move || witness.hear(&message));
+        std::thread::spawn(move || witness.handle(&message));
     }
 }
 
@@ -58,7 +57,7 @@ struct Witness {
 }
 
 impl Witness {
-    fn hear(&self, message: &Value) {
+    fn handle(&self, message: &Value) {
         let (id, params) = (&message["id"], &message["params"]);
         let result = match message["method"].as_str() {
             Some("initialize") => json!({
@@ -90,7 +89,7 @@ impl Witness {
         let tool = params["name"].as_str().unwrap();
         let meta = |key: &str| params["_meta"][key].as_str().unwrap_or("?").to_owned();
         let call = format!("{tool} {} {}", meta("chat/call_id"), meta("chat/user_id"));
-        self.note(&format!("begin {call}"));
+        self.log_line(&format!("begin {call}"));
         if let Some(gate) = &self.gate {
             let mut stream = TcpStream::connect(gate).unwrap();
             writeln!(stream, "begin {call}").unwrap();
@@ -111,24 +110,30 @@ impl Witness {
                 json!({ "content": [], "structuredContent": { "text": "x".repeat(10_000_000) } })
             }
             _ => {
-                json!({ "content": [], "structuredContent": { "call": meta("chat/call_id"), "done": tool } })
+                json!({
+                    "content": [],
+                    "structuredContent": { "call": meta("chat/call_id"), "done": tool },
+                })
             }
         };
-        self.note(&format!("end {call}"));
+        self.log_line(&format!("end {call}"));
         Some(answer)
     }
 
-    fn note(&self, line: &str) {
-        note(&self.log, line);
+    fn log_line(&self, line: &str) {
+        log_line(&self.log, line);
     }
 }
 
-fn note(mut file: &File, line: &str) {
-    // One write, so that a line is never torn.
+fn log_line(mut file: &File, line: &str) {
+    // A single write keeps concurrent lines separate.
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
     file.sync_data().unwrap();
 }
 
 fn tool(name: &str, annotations: Value) -> Value {
-    json!({ "name": name, "description": format!("The tool {name}."), "inputSchema": { "type": "object" }, "annotations": annotations })
+    json!({
+        "name": name, "description": format!("The tool {name}."),
+        "inputSchema": { "type": "object" }, "annotations": annotations,
+    })
 }

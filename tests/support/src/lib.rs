@@ -1,4 +1,4 @@
-//! What the tests of several crates share: stub servers and running processes.
+//! Test doubles and helpers that several crates share: stub servers, a proxy and waiting.
 
 pub mod proxy;
 pub mod stub_agent;

@@ -1,4 +1,4 @@
-//! Waiting with a limit: a test that waits in vain fails, and says what it waited for.
+//! Waiting with a limit: a test that waits too long fails and names the awaited condition.
 #![allow(clippy::panic, reason = "only for tests")]
 
 use std::fmt::Display;
@@ -9,83 +9,81 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
-/// The longest that a test waits for one thing. The test runner's own limit, which names no reason,
-/// is longer.
+/// Limit of one wait. The test runner's own timeout, which gives no reason, is longer.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Poll interval.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Returns what `work` gives.
+/// Returns the result of `work`.
 ///
 /// # Panics
-/// If that takes longer than [`LIMIT`].
+/// Panics if `work` takes longer than [`LIMIT`].
 pub async fn within<T>(what: impl Display, work: impl Future<Output = T>) -> T {
     match timeout(LIMIT, work).await {
         Ok(done) => done,
-        Err(_) => in_vain(what),
+        Err(_) => timed_out(what),
     }
 }
 
-/// Looks until the condition holds.
+/// Polls until the condition is true.
 ///
 /// # Panics
-/// If that takes longer than [`LIMIT`].
+/// Panics if that takes longer than [`LIMIT`].
 pub async fn until(what: impl Display, mut condition: impl AsyncFnMut() -> bool) {
     let holds = async {
         while !condition().await {
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     within(what, holds).await;
 }
 
-/// Looks until there is a value.
+/// Polls until there is a value.
 ///
 /// # Panics
-/// If that takes longer than [`LIMIT`].
+/// Panics if that takes longer than [`LIMIT`].
 pub async fn value<T>(what: impl Display, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
             match look().await {
                 Some(value) => return value,
-                None => sleep(PAUSE).await,
+                None => sleep(POLL_INTERVAL).await,
             }
         }
     };
     within(what, found).await
 }
 
-/// Looks until there is a value, and blocks the thread meanwhile.
+/// Polls until there is a value, and blocks the thread.
 ///
 /// # Panics
-/// If that takes longer than [`LIMIT`].
+/// Panics if that takes longer than [`LIMIT`].
 pub fn value_blocking<T>(what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match look() {
             Some(value) => return value,
-            None if begun.elapsed() > LIMIT => in_vain(what),
-            None => thread::sleep(PAUSE),
+            None if started.elapsed() > LIMIT => timed_out(what),
+            None => thread::sleep(POLL_INTERVAL),
         }
     }
 }
 
-/// Receives the next value, and blocks the thread meanwhile; `None` if nobody can send one any
-/// more.
+/// Receives the next value, and blocks the thread. Returns `None` if all senders are gone.
 ///
 /// # Panics
-/// If that takes longer than [`LIMIT`].
+/// Panics if that takes longer than [`LIMIT`].
 pub fn receive<T>(what: impl Display, receiver: &Receiver<T>) -> Option<T> {
     match receiver.recv_timeout(LIMIT) {
         Ok(value) => Some(value),
         Err(RecvTimeoutError::Disconnected) => None,
-        Err(RecvTimeoutError::Timeout) => in_vain(what),
+        Err(RecvTimeoutError::Timeout) => timed_out(what),
     }
 }
 
-/// Kills a process that still runs after [`LIMIT`], so that whoever reads what it says comes to an
-/// end. Dropping it calls it off.
+/// Kills a process that still runs after [`LIMIT`], so that reading its output ends. Dropping the
+/// watchdog disarms it.
 #[derive(Debug)]
 pub struct Watchdog {
     _called_off: Sender<()>,
@@ -99,7 +97,7 @@ impl Watchdog {
         thread::spawn(move || {
             if calls.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
                 eprintln!(
-                    "waited in vain for process {id}, which is killed ({} s)",
+                    "timed out after {} s: killing process {id}",
                     LIMIT.as_secs()
                 );
                 let _ = Command::new("kill").args(["-KILL", &id]).status();
@@ -109,8 +107,8 @@ impl Watchdog {
     }
 }
 
-fn in_vain(what: impl Display) -> ! {
-    panic!("waited in vain for {what} ({} s)", LIMIT.as_secs())
+fn timed_out(what: impl Display) -> ! {
+    panic!("timed out after {} s waiting for {what}", LIMIT.as_secs())
 }
 
 #[cfg(test)]
@@ -118,13 +116,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    #[should_panic(expected = "waited in vain for the end of the world (120 s)")]
-    async fn a_wait_in_vain_says_for_what() {
+    #[should_panic(expected = "timed out after 120 s waiting for the end of the world")]
+    async fn a_timeout_names_the_awaited_condition() {
         until("the end of the world", async || false).await;
     }
 
     #[tokio::test]
-    async fn a_wait_ends_when_the_condition_holds() {
+    async fn a_wait_ends_when_the_condition_is_true() {
         let mut looks = 0;
         let found = value("the third look", async || {
             looks += 1;

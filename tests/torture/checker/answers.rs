@@ -1,4 +1,4 @@
-//! Replies, lists and pages show what is stored.
+//! Replies, lists and pages agree with the stored rows.
 
 use std::collections::HashMap;
 
@@ -19,12 +19,12 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     for message in &evidence.history.messages {
         for attempt in &message.attempts {
             match &attempt.outcome {
-                Outcome::Replied(reply) => replied(reply, log, &calls, findings),
-                Outcome::Begun {
+                Outcome::Replied(reply) => check_reply(reply, log, &calls, findings),
+                Outcome::Started {
                     turn,
                     code: Some(code),
                     ..
-                } => failed(*turn, code, log, findings),
+                } => check_failure(*turn, code, log, findings),
                 _ => {}
             }
         }
@@ -37,20 +37,20 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
                 .is_none_or(|turn| turn.conversation == read.conversation);
             findings.require(there, Property::Unchanging, || {
                 format!(
-                    "conversation {} showed {message}, which is of another",
+                    "conversation {} showed {message} of another conversation",
                     read.conversation
                 )
             });
             let state = text(message, "turn_status");
             if text(message, "role") == "user" || !matches!(state, "queued" | "running") {
-                shown(message, log, &calls, Property::Unchanging, findings);
+                check_message(message, log, &calls, Property::Unchanging, findings);
             }
         }
     }
     for conversation in &evidence.shown {
-        listed(conversation, evidence, log, &calls, findings);
+        check_lists(conversation, evidence, log, &calls, findings);
     }
-    all_shown(&evidence.shown, &evidence.tables, findings);
+    check_visibility(&evidence.shown, &evidence.tables, findings);
 }
 
 pub fn text<'a>(value: &'a Value, name: &str) -> &'a str {
@@ -64,7 +64,12 @@ pub fn id(value: &Value, name: &str) -> Uuid {
         .unwrap_or_default()
 }
 
-fn replied(reply: &Reply, log: &Log<'_>, calls: &HashMap<Uuid, &CallRow>, findings: &mut Findings) {
+fn check_reply(
+    reply: &Reply,
+    log: &Log<'_>,
+    calls: &HashMap<Uuid, &CallRow>,
+    findings: &mut Findings,
+) {
     let Some(turn) = log.turns.get(&reply.turn) else {
         return;
     };
@@ -85,7 +90,7 @@ fn replied(reply: &Reply, log: &Log<'_>, calls: &HashMap<Uuid, &CallRow>, findin
                 ..
             } = reply;
             format!(
-                "turn {id} was answered as {status} with {}; stored is {} with {}",
+                "turn {id} was answered as {status} with {}; stored: {} with {}",
                 short(response),
                 turn.status,
                 short(&stored)
@@ -95,7 +100,7 @@ fn replied(reply: &Reply, log: &Log<'_>, calls: &HashMap<Uuid, &CallRow>, findin
     let ids: Vec<Uuid> = reply.tool_calls.iter().map(|call| id(call, "id")).collect();
     findings.require(ids == calls_of(reply.turn, log), Property::Answers, || {
         format!(
-            "turn {} was answered with the calls {ids:?}; stored are {:?}",
+            "turn {} was answered with the calls {ids:?}; stored: {:?}",
             reply.turn,
             calls_of(reply.turn, log)
         )
@@ -103,11 +108,11 @@ fn replied(reply: &Reply, log: &Log<'_>, calls: &HashMap<Uuid, &CallRow>, findin
     reply
         .tool_calls
         .iter()
-        .for_each(|call| same_call(call, calls, Property::Answers, findings));
+        .for_each(|call| check_call(call, calls, Property::Answers, findings));
     reply
         .messages
         .iter()
-        .for_each(|message| shown(message, log, calls, Property::Answers, findings));
+        .for_each(|message| check_message(message, log, calls, Property::Answers, findings));
     let ordinals: Vec<_> = reply
         .messages
         .iter()
@@ -119,14 +124,14 @@ fn replied(reply: &Reply, log: &Log<'_>, calls: &HashMap<Uuid, &CallRow>, findin
         Property::Answers,
         || {
             format!(
-                "the reply of turn {} shows the turns {ordinals:?}, and it is {}",
+                "the reply of turn {} shows the turns {ordinals:?}; its ordinal is {}",
                 reply.turn, turn.ordinal
             )
         },
     );
 }
 
-fn failed(turn: Uuid, code: &str, log: &Log<'_>, findings: &mut Findings) {
+fn check_failure(turn: Uuid, code: &str, log: &Log<'_>, findings: &mut Findings) {
     let Some(row) = log.turns.get(&turn) else {
         return;
     };
@@ -135,7 +140,7 @@ fn failed(turn: Uuid, code: &str, log: &Log<'_>, findings: &mut Findings) {
         Property::Answers,
         || {
             format!(
-                "turn {turn} was answered as failed ({code}); stored is {} ({:?})",
+                "turn {turn} was answered as failed ({code}); stored: {} ({:?})",
                 row.status, row.failure
             )
         },
@@ -150,8 +155,8 @@ fn calls_of(turn: Uuid, log: &Log<'_>) -> Vec<Uuid> {
     log.items(turn).iter().filter_map(call).collect()
 }
 
-/// A message as the API shows it, of a turn that had ended when it was read, or a user's.
-fn shown(
+/// Checks a message shown by the API, which is a user's or belongs to an ended turn.
+fn check_message(
     message: &Value,
     log: &Log<'_>,
     calls: &HashMap<Uuid, &CallRow>,
@@ -164,7 +169,7 @@ fn shown(
         findings.add(
             property,
             format!(
-                "a message of turn {turn} was shown, which is not stored: {}",
+                "a message of turn {turn} was shown that is not stored: {}",
                 short(text(message, "content"))
             ),
         );
@@ -175,7 +180,7 @@ fn shown(
         _ => None,
     });
     let content = if role == "user" {
-        log.asked(turn).unwrap_or_default().to_owned()
+        log.question(turn).unwrap_or_default().to_owned()
     } else {
         log.answer(turn)
     };
@@ -185,7 +190,7 @@ fn shown(
         || {
             let shown = text(message, "content");
             format!(
-                "turn {turn}: the {role}'s message {} was shown as {}; stored is {last:?} {}",
+                "turn {turn}: the {role}'s message {} was shown as {}; stored: {last:?} {}",
                 id(message, "id"),
                 short(shown),
                 short(&content)
@@ -196,17 +201,17 @@ fn shown(
     findings.require(
         matches!(state, "queued" | "running") || state == row.status,
         property,
-        || format!("turn {turn} was shown as {state}; stored is {}", row.status),
+        || format!("turn {turn} was shown as {state}; stored: {}", row.status),
     );
     message["tool_calls"]
         .as_array()
         .into_iter()
         .flatten()
-        .for_each(|call| same_call(call, calls, property, findings));
+        .for_each(|call| check_call(call, calls, property, findings));
 }
 
-/// A tool call as the API shows it, with its result.
-pub fn same_call(
+/// Checks a tool call shown by the API, with its result.
+pub fn check_call(
     call: &Value,
     calls: &HashMap<Uuid, &CallRow>,
     property: Property,
@@ -224,18 +229,18 @@ pub fn same_call(
         && call["parameters"] == parameters
         && same_result(call, row);
     findings.require(same, property, || {
-        format!("a call was shown as {call}; stored is {row:?}")
+        format!("a call was shown as {call}; stored: {row:?}")
     });
 }
 
-/// The part of a shown call that says what came of it.
+/// Whether the result of a shown call agrees with the row.
 pub fn same_result(shown: &Value, row: &CallRow) -> bool {
     let output = row
         .output
         .as_deref()
         .map(|output| serde_json::from_str::<Value>(output).unwrap_or_default());
     match (text(shown, "status"), row.outcome.as_deref()) {
-        // It may have ended since.
+        // The call may have ended since.
         ("running", _) => true,
         ("succeeded", Some("succeeded")) => shown.get("result") == output.as_ref(),
         ("unknown", Some("unknown")) => true,
@@ -247,8 +252,8 @@ pub fn same_result(shown: &Value, row: &CallRow) -> bool {
     }
 }
 
-/// What the API shows of a conversation in the end is what the tables hold.
-fn listed(
+/// Checks that the API finally shows what the tables contain.
+fn check_lists(
     shown_now: &Shown,
     evidence: &Evidence,
     log: &Log<'_>,
@@ -259,7 +264,7 @@ fn listed(
     shown_now
         .messages
         .iter()
-        .for_each(|message| shown(message, log, calls, Property::Unchanging, findings));
+        .for_each(|message| check_message(message, log, calls, Property::Unchanging, findings));
     let turns = log
         .conversations
         .get(&conversation)
@@ -272,7 +277,7 @@ fn listed(
         .map(|message| id(message, "turn_id"));
     let users: Vec<Uuid> = users.collect();
     findings.require(users == stored, Property::Unchanging, || {
-        format!("conversation {conversation} shows the turns {users:?}; stored are {stored:?}")
+        format!("conversation {conversation} shows the turns {users:?}; stored: {stored:?}")
     });
     let mut recorded: Vec<&CallRow> = evidence
         .tables
@@ -288,16 +293,16 @@ fn listed(
         .map(|call| id(call, "id"))
         .collect();
     findings.require(audit == recorded, Property::Unchanging, || {
-        format!("conversation {conversation} shows the calls {audit:?}; stored are {recorded:?}")
+        format!("conversation {conversation} shows the calls {audit:?}; stored: {recorded:?}")
     });
     shown_now
         .tool_calls
         .iter()
-        .for_each(|call| same_call(call, calls, Property::Unchanging, findings));
+        .for_each(|call| check_call(call, calls, Property::Unchanging, findings));
 }
 
-/// Each owner is shown each of their conversations, and no other.
-fn all_shown(shown: &[Shown], tables: &Tables, findings: &mut Findings) {
+/// Checks that each owner is shown exactly their conversations.
+fn check_visibility(shown: &[Shown], tables: &Tables, findings: &mut Findings) {
     let owners: HashMap<Uuid, &str> = tables
         .conversations
         .iter()
@@ -310,7 +315,7 @@ fn all_shown(shown: &[Shown], tables: &Tables, findings: &mut Findings) {
             Property::Isolation,
             || {
                 format!(
-                    "{} is shown conversation {}, which is {owner:?}'s",
+                    "{} is shown conversation {} of {owner:?}",
                     conversation.user, conversation.conversation
                 )
             },

@@ -1,4 +1,5 @@
-//! The log itself: dense, turn after turn, all turns ended, all rows of one owner.
+//! The log is dense, turns follow one another, all turns have ended, and all rows of a conversation
+//! have one owner.
 
 use super::{Findings, Property, user_of};
 use crate::evidence::{Evidence, Item, Log, TurnRow};
@@ -11,11 +12,11 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
             .map_or(&[][..], Vec::as_slice);
         let ordinals: Vec<i64> = turns.iter().map(|turn| turn.ordinal).collect();
         findings.require(
-            dense(&ordinals, conversation.last_ordinal),
+            is_dense(&ordinals, conversation.last_ordinal),
             Property::Dense,
             || {
                 format!(
-                    "conversation {} has the ordinals {ordinals:?}, the last {}",
+                    "conversation {} has the ordinals {ordinals:?}; its last ordinal is {}",
                     conversation.id, conversation.last_ordinal
                 )
             },
@@ -28,17 +29,17 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
             .collect();
         positions.sort_unstable();
         findings.require(
-            dense(&positions, conversation.last_position),
+            is_dense(&positions, conversation.last_position),
             Property::Dense,
             || {
                 format!(
-                    "conversation {} has the positions {positions:?}, the last {}",
+                    "conversation {} has the positions {positions:?}; its last position is {}",
                     conversation.id, conversation.last_position
                 )
             },
         );
         for turn in turns {
-            whole(turn, &conversation.owner, log, findings);
+            check_turn(turn, &conversation.owner, log, findings);
         }
         for pair in turns.windows(2) {
             let [one, next] = pair else { continue };
@@ -51,7 +52,7 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
                 .min();
             findings.require(start.is_none() || end < start, Property::OneAtATime, || {
                 format!(
-                    "in {} turn {} goes up to {end:?} and turn {}, the next, begins at {start:?}",
+                    "in {} turn {} ends at {end:?}, and the next turn {} starts at {start:?}",
                     conversation.id, one.id, next.id
                 )
             });
@@ -59,21 +60,21 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether these are 1, 2, 3 and so on up to the last.
-fn dense(numbers: &[i64], last: i64) -> bool {
+/// Whether the numbers are 1, 2, 3 and so on up to `last`.
+fn is_dense(numbers: &[i64], last: i64) -> bool {
     (1..=last).eq(numbers.iter().copied())
 }
 
-fn whole(turn: &TurnRow, owner: &str, log: &Log<'_>, findings: &mut Findings) {
+fn check_turn(turn: &TurnRow, owner: &str, log: &Log<'_>, findings: &mut Findings) {
     findings.require(!turn.is_open(), Property::Ends, || {
         format!(
-            "turn {} of {} is {} in the end",
+            "turn {} of {} is finally {}",
             turn.id, turn.owner, turn.status
         )
     });
     findings.require(turn.owner == owner, Property::Isolation, || {
         format!(
-            "turn {} is {}'s in a conversation of {owner}",
+            "turn {} of {} is in a conversation of {owner}",
             turn.id, turn.owner
         )
     });
@@ -88,7 +89,7 @@ fn whole(turn: &TurnRow, owner: &str, log: &Log<'_>, findings: &mut Findings) {
             || format!("turn {} of {owner} holds {item:?}", turn.id),
         );
         findings.require(is_question == (place == 0), Property::OneAtATime, || {
-            format!("turn {} holds {item:?} at place {place}", turn.id)
+            format!("turn {} has {item:?} at index {place}", turn.id)
         });
     }
 }

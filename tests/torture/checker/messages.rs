@@ -1,4 +1,4 @@
-//! What was sent is stored, once and in order, and nothing else is.
+//! Sent messages are stored once and in order, and no others are stored.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::evidence::{Evidence, Log};
 use crate::history::{Message, Moment, Outcome};
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
-    let stored = stored(log);
-    let messages = merged(&evidence.history.messages);
+    let stored_turns = stored_turns(log);
+    let messages = merge_requests(&evidence.history.messages);
     let owners: HashMap<Uuid, &str> = evidence
         .tables
         .conversations
@@ -20,7 +20,7 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     for lost in &evidence.history.lost {
         findings.add(Property::Kept, lost);
     }
-    // What each user sent under each key.
+    // The texts that each user sent under each key.
     let mut texts = HashMap::<_, HashSet<_>>::new();
     for message in &messages {
         let key = message.key.as_deref().unwrap_or_default();
@@ -35,17 +35,18 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
                 .get(&(message.user.as_str(), key.as_str()))
                 .is_some_and(|texts| texts.len() > 1)
         });
-        refused(message, others, log, &owners, findings);
-        acknowledged(message, log, findings);
-        counted(message, &stored, findings);
+        check_rejection(message, others, log, &owners, findings);
+        check_acknowledgement(message, log, findings);
+        check_count(message, &stored_turns, findings);
     }
-    one_turn_for_each_key(&messages, findings);
-    unsent(&messages, log, findings);
-    order(&messages, log, findings);
+    check_keys(&messages, findings);
+    check_unsent(&messages, log, findings);
+    check_order(&messages, log, findings);
 }
 
-/// The same message under the same key, sent by several callers or at several times, as one.
-fn merged(messages: &[Message]) -> Vec<Message> {
+/// Merges requests with the same message and key, which several callers may have sent at several
+/// times.
+fn merge_requests(messages: &[Message]) -> Vec<Message> {
     let mut merged: BTreeMap<_, Message> = BTreeMap::new();
     for message in messages {
         let Message {
@@ -63,8 +64,8 @@ fn merged(messages: &[Message]) -> Vec<Message> {
     merged.into_values().collect()
 }
 
-/// Whatever was sent under one key, one turn at most was named in answer.
-fn one_turn_for_each_key(messages: &[Message], findings: &mut Findings) {
+/// Checks that all answers under one key name the same turn.
+fn check_keys(messages: &[Message], findings: &mut Findings) {
     let mut named: BTreeMap<(&str, &str), HashSet<Uuid>> = BTreeMap::new();
     for message in messages {
         let Some(key) = &message.key else { continue };
@@ -78,27 +79,27 @@ fn one_turn_for_each_key(messages: &[Message], findings: &mut Findings) {
     for ((user, key), turns) in named.iter().filter(|(_, turns)| turns.len() > 1) {
         findings.add(
             Property::Idempotency,
-            format!("{user} was answered with several turns under the key {key}: {turns:?}"),
+            format!("the key {key} of {user} was answered with several turns: {turns:?}"),
         );
     }
 }
 
-/// The turns of each text, and which turn each retries.
-fn stored<'a>(log: &Log<'a>) -> HashMap<(&'a str, Option<Uuid>), Vec<Uuid>> {
-    let mut stored: HashMap<_, Vec<Uuid>> = HashMap::new();
+/// Returns the turns of each text, with the turn that each retries.
+fn stored_turns<'a>(log: &Log<'a>) -> HashMap<(&'a str, Option<Uuid>), Vec<Uuid>> {
+    let mut stored_turns: HashMap<_, Vec<Uuid>> = HashMap::new();
     for turn in log.turns.values() {
-        if let Some(text) = log.asked(turn.id) {
-            stored
+        if let Some(text) = log.question(turn.id) {
+            stored_turns
                 .entry((text, turn.retry_of))
                 .or_default()
                 .push(turn.id);
         }
     }
-    stored
+    stored_turns
 }
 
-/// A message is refused only where it may be.
-fn refused(
+/// Checks that a message was rejected only for a permitted reason.
+fn check_rejection(
     message: &Message,
     others: bool,
     log: &Log<'_>,
@@ -127,16 +128,22 @@ fn refused(
             _ => (Property::Refused, false),
         };
         findings.require(rightly, property, || {
-            let (sent, known) = (attempt.begun, attempt.known);
-            let place = message.retry_of.or(message.conversation).map_or_else(|| "a new conversation".to_owned(), |id| id.to_string());
+            let (sent, known) = (attempt.started, attempt.known);
+            let place = message
+                .retry_of
+                .or(message.conversation)
+                .map_or_else(|| "a new conversation".to_owned(), |id| id.to_string());
             let Message { user, text, .. } = message;
-            format!("{user} sent {} to {place} and was told {status} {code} (from {sent:?} to {known:?})", short(text))
+            format!(
+                "{user} sent {} to {place} and got {status} {code} (from {sent:?} to {known:?})",
+                short(text),
+            )
         });
     }
 }
 
-/// Every turn that an answer names is there as it was asked for.
-fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
+/// Checks that each acknowledged turn is stored as requested.
+fn check_acknowledgement(message: &Message, log: &Log<'_>, findings: &mut Findings) {
     for (conversation, turn) in message
         .attempts
         .iter()
@@ -152,8 +159,8 @@ fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
             );
             continue;
         };
-        let asked = log.asked(turn);
-        let right = asked == Some(message.text.as_str())
+        let question = log.question(turn);
+        let right = question == Some(message.text.as_str())
             && row.conversation == conversation
             && message
                 .conversation
@@ -161,10 +168,11 @@ fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
             && row.retry_of == message.retry_of;
         findings.require(right, Property::Kept, || {
             format!(
-                "{} was acknowledged as turn {turn} of {conversation} (retry of {:?}); stored is {} in {} (retry of {:?})",
+                "{} was acknowledged as turn {turn} of {conversation} (retry of {:?}); stored: {} \
+                in {} (retry of {:?})",
                 short(&message.text),
                 message.retry_of,
-                short(asked.unwrap_or("nothing")),
+                short(question.unwrap_or("nothing")),
                 row.conversation,
                 row.retry_of
             )
@@ -172,26 +180,26 @@ fn acknowledged(message: &Message, log: &Log<'_>, findings: &mut Findings) {
     }
 }
 
-/// How often a message is stored: as often as it was sent at most, once if it had a key, never if
-/// it was refused.
-fn counted(
+/// Checks how often a message is stored: at most as often as it was sent, once if it had a key, and
+/// never if it was rejected.
+fn check_count(
     message: &Message,
-    stored: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>,
+    stored_turns: &HashMap<(&str, Option<Uuid>), Vec<Uuid>>,
     findings: &mut Findings,
 ) {
-    // Retries of one turn are alike but for their keys: several wishes may share a text.
-    let turns = stored
+    // Retries of one turn differ only by their keys, so several requests may have the same text.
+    let turns = stored_turns
         .get(&(message.text.as_str(), message.retry_of))
         .map_or(&[][..], Vec::as_slice);
     if message.retry_of.is_some() {
         return;
     }
-    let refused = message
+    let rejected = message
         .attempts
         .iter()
         .filter(|attempt| matches!(attempt.outcome, Outcome::Refused { .. }))
         .count();
-    let most = message.attempts.len() - refused;
+    let most = message.attempts.len() - rejected;
     if message.key.is_some() && turns.len() > 1 {
         findings.add(
             Property::Idempotency,
@@ -205,7 +213,7 @@ fn counted(
         findings.add(
             Property::Refused,
             format!(
-                "{} was refused, and is stored as {turns:?}",
+                "{} was rejected, but is stored as {turns:?}",
                 short(&message.text)
             ),
         );
@@ -214,15 +222,15 @@ fn counted(
         findings.add(
             Property::Kept,
             format!(
-                "{} was sent {sent} times, refused {refused} times, and is stored {times} times",
+                "{} was sent {sent} times, rejected {rejected} times, and is stored {times} times",
                 short(&message.text)
             ),
         );
     }
 }
 
-/// Every stored message of a user was sent, there.
-fn unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
+/// Checks that every stored message was sent by its user to its conversation.
+fn check_unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     let mut sent: HashMap<(&str, &str, Option<Uuid>), Vec<&Message>> = HashMap::new();
     for message in messages {
         sent.entry((&message.user, &message.text, message.retry_of))
@@ -230,11 +238,11 @@ fn unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
             .push(message);
     }
     for turn in log.turns.values() {
-        let Some(text) = log.asked(turn.id) else {
+        let Some(text) = log.question(turn.id) else {
             findings.add(Property::Kept, format!("turn {} has no message", turn.id));
             continue;
         };
-        let wishes = sent
+        let requests = sent
             .get(&(turn.owner.as_str(), text, turn.retry_of))
             .map_or(&[][..], Vec::as_slice);
         let there = |message: &&Message| {
@@ -242,23 +250,23 @@ fn unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
                 .conversation
                 .is_none_or(|wanted| wanted == turn.conversation)
         };
-        findings.require(wishes.iter().any(there), Property::Unsent, || {
+        findings.require(requests.iter().any(there), Property::Unsent, || {
             format!(
-                "turn {} of {} in {}: nobody sent {} there",
+                "turn {} of {} in {}: {} was not sent there",
                 turn.id,
                 turn.owner,
                 turn.conversation,
                 short(text)
             )
         });
-        // A retry's text is not its own: count them all together.
-        let attempts: usize = wishes
+        // A retry has the text of another turn, so all retries are counted together.
+        let attempts: usize = requests
             .iter()
-            .map(|wish| {
-                if wish.key.is_some() {
+            .map(|outgoing| {
+                if outgoing.key.is_some() {
                     1
                 } else {
-                    wish.attempts.len()
+                    outgoing.attempts.len()
                 }
             })
             .sum();
@@ -285,25 +293,24 @@ fn unsent(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     }
 }
 
-/// Of two messages to one conversation, the first known to be stored before the second was sent,
-/// the first comes first.
-fn order(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
+/// Checks the order of messages: a message that was stored before another was sent precedes it.
+fn check_order(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
     // For each turn: when it was first sent, and when it was first known to be stored.
     let mut times: BTreeMap<Uuid, HashMap<Uuid, (Moment, Moment)>> = BTreeMap::new();
     for message in messages {
-        // Whichever request under a key was the one that was taken; without a key each is a message
-        // of its own.
+        // With a key, any of the requests may have stored the message. Without a key, each request
+        // is a separate message.
         let first = message
             .attempts
             .iter()
-            .map(|attempt| attempt.begun)
+            .map(|attempt| attempt.started)
             .min()
             .filter(|_| message.key.is_some());
         for attempt in &message.attempts {
             let Some((conversation, turn)) = attempt.outcome.turn() else {
                 continue;
             };
-            let sent = first.unwrap_or(attempt.begun);
+            let sent = first.unwrap_or(attempt.started);
             let entry = times
                 .entry(conversation)
                 .or_default()
@@ -318,11 +325,15 @@ fn order(messages: &[Message], log: &Log<'_>, findings: &mut Findings) {
             .filter_map(|(turn, times)| Some((log.turns.get(turn)?.ordinal, *turn, *times)))
             .collect();
         placed.sort_unstable_by_key(|(ordinal, ..)| *ordinal);
-        // Whoever comes later in the log must not have been known before an earlier one was sent.
+        // A later turn must not have been acknowledged before an earlier one was sent.
         let mut latest_sent = (Moment::ZERO, Uuid::nil());
         for (_, turn, (sent, known)) in placed {
             findings.require(known >= latest_sent.0, Property::Order, || {
-                format!("turn {turn} was acknowledged at {known:?}; turn {}, sent at {:?}, stands before it", latest_sent.1, latest_sent.0)
+                format!(
+                    "turn {turn} was acknowledged at {known:?}, but turn {}, sent at {:?}, \
+                    precedes it",
+                    latest_sent.1, latest_sent.0,
+                )
             });
             latest_sent = latest_sent.max((sent, turn));
         }

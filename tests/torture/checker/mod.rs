@@ -1,5 +1,5 @@
-//! Judges a campaign by its evidence: what clients were told against what is stored, shown, was run
-//! and was asked.
+//! Checks the evidence of a campaign: the answers that clients got against the stored rows, the
+//! API, the tool runs and the agent's requests.
 
 mod answers;
 mod bounds;
@@ -19,7 +19,7 @@ use crate::evidence::{Evidence, Log};
 
 macro_rules! properties {
     ($($name:ident $code:literal $sentence:literal)+) => {
-        /// What must hold, whatever happened.
+        /// A property that must hold in every campaign.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Property {
             $(#[doc = $sentence] $name),+
@@ -40,26 +40,31 @@ macro_rules! properties {
 }
 
 properties! {
-    Kept "kept" "Every acknowledged message is stored exactly once, and found by its owner from then on."
-    Order "order" "Messages of a conversation have the order in which they were acknowledged."
-    Refused "refused" "A message is refused only where it may be, and then it is not stored."
-    Unsent "unsent" "Nothing is stored that no client sent and no agent said."
-    Idempotency "idempotency" "One idempotency key is one turn, for every request and forever; another request under it is refused."
-    Answers "answers" "Every answer that a client was given is the stored one, byte for byte."
-    Streams "streams" "Every stream, however often it was cut and resumed, told the stored turn without gap and double."
-    Unchanging "unchanging" "What was read once is read ever after; the API shows what the tables hold."
-    Cancels "cancels" "A cancel that was heard is kept, and the turn ends."
-    Ends "ends" "No turn runs or waits forever."
-    Bounded "bounded" "A turn starts as often and runs as long as it may, whatever the store does."
+    Kept "kept" "Every acknowledged message is stored exactly once, and its owner can read it \
+    from then on."
+    Order "order" "Messages of a conversation are in the order of their acknowledgement."
+    Refused "refused" "A message is rejected only for a permitted reason, and is then not stored."
+    Unsent "unsent" "Every stored text was sent by a client or written by the agent."
+    Idempotency "idempotency" "One idempotency key is one turn, for every request; a different \
+    request with the same key is rejected."
+    Answers "answers" "Every answer that a client received equals the stored one byte for byte."
+    Streams "streams" "Every stream shows the stored turn without gaps and duplicates, however \
+    often it was cut and resumed."
+    Unchanging "unchanging" "Items that were read do not change; the API shows what the tables \
+    contain."
+    Cancels "cancels" "An acknowledged cancellation is kept, and the turn ends."
+    Ends "ends" "No turn stays running or queued."
+    Bounded "bounded" "The starts and the running time of a turn are bounded, even if the store \
+    rejects writes."
     OneAtATime "one-at-a-time" "Turns of a conversation neither overlap nor interleave."
     Dense "dense" "Positions and ordinals of a conversation are dense."
-    Transcripts "transcripts" "Each transcript that the agent was sent is what the log says."
+    Transcripts "transcripts" "Each transcript that the agent received equals the log."
     WriteBeforeRun "write-before-run" "Every tool call that ran was stored before it ran."
-    ToolsOnce "tools-once" "A call of a tool that may not be repeated runs at most once."
-    ToolResults "tool-results" "Every call ends with the result that its tool gave, or as unknown."
-    Isolation "isolation" "Nobody sees or changes what is another's."
-    Answered "answered" "No request waits forever."
-    Mistakes "mistakes" "No server made a mistake, panicked or ended by itself."
+    ToolsOnce "tools-once" "A call of a tool that is not repeatable runs at most once."
+    ToolResults "tool-results" "Every call ends with its tool's result or as unknown."
+    Isolation "isolation" "No user sees or changes data of another user."
+    Answered "answered" "Every request is answered."
+    Mistakes "mistakes" "No server reported an internal error, panicked or exited by itself."
 }
 
 impl FromStr for Property {
@@ -80,14 +85,14 @@ impl fmt::Display for Property {
     }
 }
 
-/// A property that did not hold, and what shows it.
+/// A violated property, with the evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     pub property: Property,
     pub evidence: String,
 }
 
-/// What is noticed while checking.
+/// Collects violations.
 #[derive(Default)]
 struct Findings(Vec<Violation>);
 
@@ -106,7 +111,7 @@ impl Findings {
     }
 }
 
-/// All violations.
+/// Returns all violations.
 pub fn check(evidence: &Evidence) -> Vec<Violation> {
     let log = Log::of(&evidence.tables);
     let mut findings = Findings::default();
@@ -121,16 +126,17 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     findings.0
 }
 
-/// The user a text belongs to: users' messages begin with `name:`, and the agent repeats that.
+/// Returns the user that a text belongs to: users' messages start with `name:`, and the agent
+/// repeats that.
 fn user_of(text: &str) -> Option<&str> {
     let text = match text.strip_prefix('#') {
-        Some(said) => said.split_once(' ')?.1,
+        Some(text) => text.split_once(' ')?.1,
         None => text,
     };
     text.split_once(':').map(|(user, _)| user)
 }
 
-/// A text of any length as it fits into a line.
+/// Shortens a text to fit into a line.
 fn short(text: &str) -> String {
     let end = text.floor_char_boundary(160);
     if end < text.len() {

@@ -1,4 +1,4 @@
-//! Every request was answered, as it should be.
+//! Every request was answered correctly.
 
 use serde_json::Value;
 
@@ -36,7 +36,8 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
         };
         findings.require(kept, Property::Cancels, || {
             format!(
-                "turn {} was {} when its cancel was heard; it is {} (cancel requested: {})",
+                "turn {} was {} when its cancellation was acknowledged; it is {} (cancel \
+                requested: {})",
                 turn.id, cancel.observed, turn.status, turn.cancel_requested
             )
         });
@@ -44,12 +45,12 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     history
         .intrusions
         .iter()
-        .for_each(|intrusion| intruded(intrusion, findings));
-    seen(evidence, findings);
+        .for_each(|intrusion| check_intrusion(intrusion, findings));
+    check_visible_texts(evidence, findings);
 }
 
-/// What is another's is as unknown as what never was.
-fn intruded(intrusion: &Intrusion, findings: &mut Findings) {
+/// Checks that another user's data looks like data that does not exist.
+fn check_intrusion(intrusion: &Intrusion, findings: &mut Findings) {
     let body: Value = serde_json::from_str(&intrusion.body).unwrap_or_default();
     let unknown = matches!(
         (intrusion.status, text(&body, "code")),
@@ -62,18 +63,21 @@ fn intruded(intrusion: &Intrusion, findings: &mut Findings) {
             status,
             body,
         } = intrusion;
-        format!("{user} asked {request} and got {status} {}", short(body))
+        format!(
+            "{user} requested {request} and got {status} {}",
+            short(body)
+        )
     });
 }
 
-/// Whatever a user was told is of that user.
-fn seen(evidence: &Evidence, findings: &mut Findings) {
+/// Checks that users see only their own texts.
+fn check_visible_texts(evidence: &Evidence, findings: &mut Findings) {
     let mut see = |user: &str, content: &str, where_: &str| {
         let owner = user_of(content);
         findings.require(
             content.is_empty() || owner == Some(user),
             Property::Isolation,
-            || format!("{user} was told {} in {where_}", short(content)),
+            || format!("{user} was shown {} in {where_}", short(content)),
         );
     };
     let history = &evidence.history;

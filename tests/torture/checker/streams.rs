@@ -1,4 +1,4 @@
-//! Streams, over however many connections, tell the stored turn.
+//! Streams show the stored turn, over any number of connections.
 
 use chat_tests::client::Frame;
 use serde::Deserialize;
@@ -17,12 +17,12 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
             findings.add(
                 Property::Streams,
                 format!(
-                    "{} was refused to read turn {} on: {status} {code}",
+                    "{} could not resume turn {}: {status} {code}",
                     watch.user, watch.turn
                 ),
             );
         }
-        if let Err(what) = told(watch, log) {
+        if let Err(what) = follow(watch, log) {
             let connections = watch
                 .connections
                 .iter()
@@ -40,21 +40,21 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     }
 }
 
-/// A draft that is told.
+/// A draft of an answer in a stream.
 struct Draft {
     message: Uuid,
     text: String,
 }
 
-/// Follows a stream as a client does; says where it departs from what is stored.
-fn told(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
+/// Processes a stream as a client does. The error says where it differs from the stored turn.
+fn follow(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
     let Some(turn) = log.turns.get(&watch.turn) else {
-        return Err("it is not stored".to_owned());
+        return Err("the turn is not stored".to_owned());
     };
     let mut stored = log.items(watch.turn).iter();
     let mut draft: Option<Draft> = None;
     let mut ended = false;
-    // An error without an id is about reading, not about the turn; `turn` tells where it stood.
+    // An error without an id concerns the connection, not the turn; `turn` shows the initial state.
     let frames = watch
         .connections
         .iter()
@@ -73,7 +73,7 @@ fn told(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
                 }
                 Some(draft) => {
                     return Err(format!(
-                        "the draft {} is never resolved: {}",
+                        "the draft {} is not completed: {}",
                         draft.message, frame.data
                     ));
                 }
@@ -105,14 +105,14 @@ fn told(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
                         .unwrap_or_else(|| (id(&data, "id"), String::new()));
                     if shown != (id(&data, "id"), text(&data, "content").to_owned()) {
                         return Err(format!(
-                            "the text {} of {} became {}",
+                            "the text {} of {} changed to {}",
                             short(&shown.1),
                             shown.0,
                             short(&frame.data)
                         ));
                     }
                 } else if frame.name == "message" && draft.is_some() {
-                    return Err(format!("the user speaks within a draft: {}", frame.data));
+                    return Err(format!("a user's message within a draft: {}", frame.data));
                 }
             }
             "done" | "error" => {
@@ -125,26 +125,26 @@ fn told(watch: &Watch, log: &Log<'_>) -> Result<(), String> {
                 let code = (frame.name == "error").then(|| text(&data, "code"));
                 if status != turn.status || code != turn.failure.as_deref() {
                     return Err(format!(
-                        "it was told as {status} ({code:?}); stored is {} ({:?})",
+                        "the stream ended as {status} ({code:?}); stored: {} ({:?})",
                         turn.status, turn.failure
                     ));
                 }
                 if let Some(item) = stored.next() {
-                    return Err(format!("its end was told before {item:?}"));
+                    return Err(format!("the stream ended before {item:?}"));
                 }
                 if let Some(draft) = &draft {
                     return Err(format!(
-                        "its end was told within the draft {}",
+                        "the stream ended within the draft {}",
                         draft.message
                     ));
                 }
             }
-            name => return Err(format!("{name} is no event")),
+            name => return Err(format!("unknown event {name}")),
         }
     }
     match watch.ended == ended {
         true => Ok(()),
-        false => Err("nothing more was to come before its end was told".to_owned()),
+        false => Err("204 before the end of the stream".to_owned()),
     }
 }
 
@@ -160,7 +160,7 @@ struct RawResult<'a> {
     result: Option<&'a RawValue>,
 }
 
-/// Whether an event tells this item, byte for byte.
+/// Checks that an event shows this item byte for byte.
 fn same_item(frame: &Frame, data: &Value, item: &Item<'_>) -> Result<(), String> {
     let same = match (frame.name.as_str(), item) {
         ("message", Item::Message(row)) => {
@@ -178,7 +178,7 @@ fn same_item(frame: &Frame, data: &Value, item: &Item<'_>) -> Result<(), String>
         }
         ("tool_result", Item::Result(row)) => {
             let raw = serde_json::from_str::<RawResult>(&frame.data)
-                .is_ok_and(|told| told.result.map(RawValue::get) == row.output.as_deref());
+                .is_ok_and(|shown| shown.result.map(RawValue::get) == row.output.as_deref());
             raw && id(data, "id") == row.id && same_result(data, row)
         }
         _ => false,
@@ -187,7 +187,7 @@ fn same_item(frame: &Frame, data: &Value, item: &Item<'_>) -> Result<(), String>
         Ok(())
     } else {
         Err(format!(
-            "{} {} was told where {item:?} is stored",
+            "{} {} was shown where {item:?} is stored",
             frame.name, frame.data
         ))
     }

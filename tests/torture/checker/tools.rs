@@ -1,4 +1,4 @@
-//! What tools did is what was asked of them, and what is stored of it.
+//! Tool runs agree with the requested calls and the stored results.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Findings, Property};
 use crate::evidence::{CallRow, Evidence, Log, Run};
 
-/// The tool that declares itself repeatable.
+/// The tool that is declared as repeatable.
 const REPEATABLE: &str = "look";
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
@@ -26,7 +26,7 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
         let Some(row) = calls.get(call) else {
             findings.add(
                 Property::WriteBeforeRun,
-                format!("the call {call} ran and is not stored: {runs:?}"),
+                format!("the call {call} ran but is not stored: {runs:?}"),
             );
             continue;
         };
@@ -50,7 +50,7 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
         };
         findings.require(runs.len() <= most, Property::ToolsOnce, || {
             format!(
-                "the call {call} of `{}` ran {} times where {most} may be (turn {})",
+                "the call {call} of `{}` ran {} times; the limit is {most} (turn {})",
                 row.tool,
                 runs.len(),
                 row.turn
@@ -59,14 +59,14 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
     }
     for row in &evidence.tables.calls {
         let runs = runs.get(&row.id).map_or(&[][..], Vec::as_slice);
-        findings.require(fits(row, runs), Property::ToolResults, || {
+        findings.require(can_explain(row, runs), Property::ToolResults, || {
             format!("{row:?} has the runs {runs:?}")
         });
     }
 }
 
-/// Whether a call's result can have come from these runs.
-fn fits(row: &CallRow, runs: &[&Run]) -> bool {
+/// Whether the runs can have produced the call's result.
+fn can_explain(row: &CallRow, runs: &[&Run]) -> bool {
     match row.outcome.as_deref() {
         None => false,
         Some("succeeded") => {

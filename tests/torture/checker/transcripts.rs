@@ -1,7 +1,7 @@
-//! What the agent was sent is what the log says, and what it said is what was stored of it.
+//! The agent's requests equal the log, and the stored answers equal the agent's.
 //!
-//! The rules by which a log becomes a transcript are written here a second time, on purpose: see
-//! `chat_domain::transcript`.
+//! The rules by which a log becomes a transcript are implemented a second time here, independently
+//! of `chat_domain::transcript`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Findings, Property, short};
 use crate::evidence::{CallRow, Evidence, Item, Log, MessageRow, Step, TurnRow};
 
-/// What happened to a call whose outcome nobody knows, by the cause that is stored.
+/// Stored causes of an unknown outcome, with their texts.
 const UNKNOWN: &[(&str, &str)] = &[
     (
         "interrupted",
@@ -27,7 +27,7 @@ const UNKNOWN: &[(&str, &str)] = &[
 ];
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
-    let sent: Vec<Step> = evidence.steps.iter().map(numbered).collect();
+    let sent: Vec<Step> = evidence.steps.iter().map(number_calls).collect();
     let steps: HashMap<usize, &Step> = sent.iter().map(|step| (step.number, step)).collect();
     let mut by_text: HashMap<&str, Vec<Prompts>> = HashMap::new();
     let mut stored = HashSet::new();
@@ -36,12 +36,19 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
             let superseded = turns
                 .last()
                 .is_some_and(|last| superseded(turn, last, turns));
-            findings.require(superseded == (turn.superseded == 1), Property::Transcripts, || {
-                format!("turn {} is marked as superseded: {}; by the retries that ran it should be: {superseded}", turn.id, turn.superseded)
-            });
+            findings.require(
+                superseded == (turn.superseded == 1),
+                Property::Transcripts,
+                || {
+                    format!(
+                        "turn {} has superseded = {}; its retries require {superseded}",
+                        turn.id, turn.superseded,
+                    )
+                },
+            );
             let prompts = Prompts::of(turn, turns, log);
             for (place, message) in prompts.answers.iter().enumerate() {
-                said(turn, message, prompts.prompt(place), &steps, log, findings);
+                check_answer(turn, message, prompts.prompt(place), &steps, log, findings);
                 findings.require(
                     stored.insert(number_of(&message.text)),
                     Property::Transcripts,
@@ -55,20 +62,20 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
                 );
             }
             by_text
-                .entry(log.asked(turn.id).unwrap_or_default())
+                .entry(log.question(turn.id).unwrap_or_default())
                 .or_default()
                 .push(prompts);
         }
     }
     for step in &sent {
-        let asked = step
+        let question = step
             .messages
             .iter()
             .rev()
             .find(|message| message["role"] == "user")
             .and_then(|message| message["content"].as_str());
         let candidates = by_text
-            .get(asked.unwrap_or_default())
+            .get(question.unwrap_or_default())
             .map_or(&[][..], Vec::as_slice);
         findings.require(
             candidates
@@ -85,17 +92,16 @@ pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {
                 format!(
                     "step {} for {}: {}",
                     step.number,
-                    short(asked.unwrap_or_default()),
-                    differences.join("; or, of another turn: ")
+                    short(question.unwrap_or_default()),
+                    differences.join("; or, for another turn: ")
                 )
             },
         );
     }
 }
 
-/// The step with the place of each call in its message for the call's id, which is the agent's own
-/// or made up.
-fn numbered(step: &Step) -> Step {
+/// Replaces each call's id, which is the agent's own or generated, by its index in its message.
+fn number_calls(step: &Step) -> Step {
     let mut step = step.clone();
     let mut ids = Vec::new();
     for message in &mut step.messages {
@@ -115,11 +121,12 @@ fn numbered(step: &Step) -> Step {
     step
 }
 
-/// What the agent may be sent in a turn: its past, and its own items up to one of its answers.
+/// The transcripts that the agent may receive in a turn: its past, and its own items up to one of
+/// its answers.
 struct Prompts<'a> {
     past: Vec<Value>,
     own: Vec<Value>,
-    /// How much of `own` stands before each answer, and at last all of it.
+    /// How much of `own` precedes each answer, and finally its length.
     before: Vec<usize>,
     answers: Vec<&'a MessageRow>,
 }
@@ -130,7 +137,7 @@ impl<'a> Prompts<'a> {
             .iter()
             .filter(|other| other.ordinal < turn.ordinal && !superseded(other, turn, turns));
         let past = past
-            .flat_map(|other| ended(other, log.items(other.id)))
+            .flat_map(|other| end_of_turn(other, log.items(other.id)))
             .collect();
         let items = log.items(turn.id);
         let (mut own, mut before, mut answers) = (Vec::new(), Vec::new(), Vec::new());
@@ -152,7 +159,7 @@ impl<'a> Prompts<'a> {
         }
     }
 
-    /// What was to be sent for the answer at this place.
+    /// Returns the transcript for the answer at this index.
     fn prompt(&self, place: usize) -> Vec<Value> {
         let own = self
             .own
@@ -169,8 +176,7 @@ impl<'a> Prompts<'a> {
     }
 }
 
-/// Whether `other` had been superseded when `turn` ran: by a retry that had begun, which `turn` may
-/// be itself.
+/// Whether `other` was superseded when `turn` ran: by a started retry, which may be `turn` itself.
 fn superseded(other: &TurnRow, turn: &TurnRow, turns: &[&TurnRow]) -> bool {
     let mut retries = turns.iter().filter(|retry| {
         retry.epoch > 0 && retry.ordinal <= turn.ordinal && retry.ordinal > other.ordinal
@@ -183,7 +189,7 @@ fn superseded(other: &TurnRow, turn: &TurnRow, turns: &[&TurnRow]) -> bool {
     })
 }
 
-/// A message as the agent is sent it, with its calls and their results.
+/// Returns a message as the agent receives it, with its calls and their results.
 fn entries(row: &MessageRow, items: &[Item<'_>]) -> Vec<Value> {
     if row.role == "user" {
         return vec![json!({ "role": "user", "content": row.text })];
@@ -202,11 +208,21 @@ fn entries(row: &MessageRow, items: &[Item<'_>]) -> Vec<Value> {
     } else {
         row.text.as_str().into()
     };
-    let called = |(place, call): (usize, &&CallRow)| json!({ "id": place, "type": "function", "function": { "name": call.tool, "arguments": call.arguments } });
-    let mut entries = vec![
-        json!({ "role": "assistant", "content": content, "tool_calls": calls.iter().enumerate().map(called).collect::<Vec<_>>() }),
-    ];
-    let answer = |(place, call): (usize, &&CallRow)| json!({ "role": "tool", "tool_call_id": place, "content": result(call) });
+    let called = |(place, call): (usize, &&CallRow)| {
+        json!({
+            "id": place, "type": "function",
+            "function": { "name": call.tool, "arguments": call.arguments },
+        })
+    };
+    let mut entries = vec![json!({
+        "role": "assistant", "content": content,
+        "tool_calls": calls.iter().enumerate().map(called).collect::<Vec<_>>(),
+    })];
+    let answer = |(place, call): (usize, &&CallRow)| {
+        json!({
+            "role": "tool", "tool_call_id": place, "content": result(call),
+        })
+    };
     entries.extend(calls.iter().enumerate().map(answer));
     entries
 }
@@ -229,7 +245,8 @@ fn result(call: &CallRow) -> String {
                 .find(|(known, _)| *known == cause)
                 .map_or(cause, |(_, happened)| *happened);
             format!(
-                "Outcome unknown: {happened}. It may or may not have taken effect. Check before you repeat it."
+                "Outcome unknown: {happened}. It may or may not have taken effect. Check before \
+                you repeat it."
             )
         }
         Some(kind) => format!(
@@ -239,8 +256,8 @@ fn result(call: &CallRow) -> String {
     }
 }
 
-/// A turn that is over: it ends with words of the agent.
-fn ended(turn: &TurnRow, items: &[Item<'_>]) -> Vec<Value> {
+/// Returns an ended turn, which ends with a text of the agent.
+fn end_of_turn(turn: &TurnRow, items: &[Item<'_>]) -> Vec<Value> {
     let messages = items.iter().filter_map(|item| match item {
         Item::Message(row) => Some(*row),
         _ => None,
@@ -270,7 +287,7 @@ fn ended(turn: &TurnRow, items: &[Item<'_>]) -> Vec<Value> {
     all
 }
 
-/// Where a transcript that was sent departs from what the log says.
+/// Describes the difference between a sent transcript and the log.
 fn difference(sent: &[Value], logged: &[Value]) -> String {
     let place = sent
         .iter()
@@ -284,20 +301,20 @@ fn difference(sent: &[Value], logged: &[Value]) -> String {
     };
     let (sent_there, logged_there) = (at(sent), at(logged));
     format!(
-        "message {place} of {} is {sent_there} where the log, of {}, has {logged_there}",
+        "message {place} of {} is {sent_there}, but the log of {} has {logged_there}",
         sent.len(),
         logged.len()
     )
 }
 
-/// The number that each answer of the agent begins with.
+/// Returns the number with which each answer of the agent starts.
 fn number_of(text: &str) -> Option<usize> {
     text.strip_prefix('#')?.split(' ').next()?.parse().ok()
 }
 
-/// A stored answer is what the agent said when it was sent the log before it: all of it, or the
-/// beginning if it was broken off.
-fn said(
+/// Checks that a stored answer is the agent's answer to the log before it, or the start of it if
+/// the turn was interrupted.
+fn check_answer(
     turn: &TurnRow,
     message: &MessageRow,
     prompt: Vec<Value>,
@@ -308,13 +325,17 @@ fn said(
     let Some(step) = number_of(&message.text).and_then(|number| steps.get(&number)) else {
         findings.add(
             Property::Unsent,
-            format!("turn {}: no agent said {}", turn.id, short(&message.text)),
+            format!(
+                "turn {}: the agent did not write {}",
+                turn.id,
+                short(&message.text)
+            ),
         );
         return;
     };
     findings.require(step.messages == prompt, Property::Transcripts, || {
         format!(
-            "turn {}: the agent said {} to another log: {}",
+            "turn {}: the agent wrote {} for another log: {}",
             turn.id,
             short(&message.text),
             difference(&step.messages, &prompt)
@@ -339,7 +360,7 @@ fn said(
         && step.text.starts_with(&message.text);
     findings.require(whole || broken_off, Property::Unsent, || {
         format!(
-            "turn {}: stored is {} with {calls:?}; the agent said {} with {:?}",
+            "turn {}: stored: {} with {calls:?}; the agent wrote {} with {:?}",
             turn.id,
             short(&message.text),
             short(&step.text),

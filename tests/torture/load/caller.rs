@@ -1,4 +1,4 @@
-//! One caller: a tab, a device, a program of a user.
+//! A caller: a tab, a device or a program of a user.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use fastrand::Rng;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::sending::Wish;
-use super::{Way, World, choose, watching};
+use super::sending::MessageRequest;
+use super::{UserClient, World, choose, watching};
 use crate::agent::PLANS;
 
 #[derive(Clone, Copy)]
-enum Act {
+enum Action {
     Send,
     Stream,
     Duplicate,
@@ -25,18 +25,18 @@ enum Act {
     Intrude,
 }
 
-/// What a caller does, by weight.
-const ACTS: &[(u32, Act)] = &[
-    (30, Act::Send),
-    (34, Act::Stream),
-    (6, Act::Duplicate),
-    (2, Act::Mismatch),
-    (2, Act::Malformed),
-    (7, Act::Cancel),
-    (5, Act::Retry),
-    (4, Act::Watch),
-    (7, Act::Read),
-    (5, Act::Intrude),
+/// Weighted actions of a caller.
+const ACTIONS: &[(u32, Action)] = &[
+    (30, Action::Send),
+    (34, Action::Stream),
+    (6, Action::Duplicate),
+    (2, Action::Mismatch),
+    (2, Action::Malformed),
+    (7, Action::Cancel),
+    (5, Action::Retry),
+    (4, Action::Watch),
+    (7, Action::Read),
+    (5, Action::Intrude),
 ];
 
 const BUSY: &[(u32, &str)] = &[
@@ -49,7 +49,7 @@ const BUSY: &[(u32, &str)] = &[
 /// A caller.
 pub struct Caller {
     pub world: Arc<World>,
-    pub way: Way,
+    pub client: UserClient,
     pub rng: Rng,
 }
 
@@ -57,84 +57,84 @@ impl Caller {
     pub fn new(world: Arc<World>, user: &str, rng: Rng) -> Self {
         Self {
             world,
-            way: Way::new(user),
+            client: UserClient::new(user),
             rng,
         }
     }
 
-    /// Another caller of the same user.
+    /// Returns another caller of the same user.
     pub fn another(&mut self) -> Self {
         Self {
             world: Arc::clone(&self.world),
-            way: self.way.clone(),
+            client: self.client.clone(),
             rng: self.rng.fork(),
         }
     }
 
-    /// Does one thing after another until the campaign is over.
+    /// Acts until the campaign is over.
     pub async fn live(mut self) {
         while !self.world.is_over() {
-            let act = choose(&mut self.rng, ACTS);
-            self.act(act).await;
+            let perform = choose(&mut self.rng, ACTIONS);
+            self.perform(perform).await;
             sleep(Duration::from_millis(self.rng.u64(0..120))).await;
         }
     }
 
-    async fn act(&mut self, act: Act) {
-        let user = self.way.user.clone();
-        let turn = self.world.book.lock().unwrap().turn(&user, &mut self.rng);
-        match (act, turn) {
-            (Act::Send, _) => {
-                let wish = self.wish(false);
-                self.send(&wish).await;
+    async fn perform(&mut self, perform: Action) {
+        let user = self.client.user.clone();
+        let turn = self.world.known.lock().unwrap().turn(&user, &mut self.rng);
+        match (perform, turn) {
+            (Action::Send, _) => {
+                let outgoing = self.outgoing(false);
+                self.send(&outgoing).await;
             }
-            (Act::Stream, _) => {
-                let wish = self.wish(true);
-                self.send(&wish).await;
+            (Action::Stream, _) => {
+                let outgoing = self.outgoing(true);
+                self.send(&outgoing).await;
             }
-            (Act::Duplicate, _) => {
-                let wish = Wish {
+            (Action::Duplicate, _) => {
+                let outgoing = MessageRequest {
                     key: Some(self.key()),
-                    ..self.wish(false)
+                    ..self.outgoing(false)
                 };
                 let times = self.rng.usize(2..5);
-                self.send_at_once(&wish, times).await;
-                // Long afterwards it is the same turn still.
-                self.send(&wish).await;
+                self.send_at_once(&outgoing, times).await;
+                // A late repetition returns the same turn.
+                self.send(&outgoing).await;
             }
-            (Act::Mismatch, _) => {
-                let wish = Wish {
+            (Action::Mismatch, _) => {
+                let outgoing = MessageRequest {
                     key: Some(self.key()),
-                    ..self.wish(false)
+                    ..self.outgoing(false)
                 };
-                if self.send(&wish).await.is_some() {
-                    let other = Wish {
+                if self.send(&outgoing).await.is_some() {
+                    let other = MessageRequest {
                         text: self.text("say"),
-                        ..wish
+                        ..outgoing
                     };
                     self.send(&other).await;
                 }
             }
-            (Act::Malformed, _) => {
+            (Action::Malformed, _) => {
                 let plan = if self.rng.bool() {
                     "x".repeat(6_000)
                 } else {
                     "\0".to_owned()
                 };
-                let wish = Wish {
+                let outgoing = MessageRequest {
                     text: self.text(&plan),
-                    ..self.wish(false)
+                    ..self.outgoing(false)
                 };
-                self.send(&wish).await;
+                self.send(&outgoing).await;
             }
-            (Act::Cancel, Some((turn, _))) => self.cancel(turn).await,
-            (Act::Retry, Some((turn, asked))) => self.retry(turn, asked).await,
-            (Act::Watch, Some((turn, _))) => watching::watch(self, turn).await,
-            (Act::Intrude, _) => self.intrude().await,
-            (Act::Read, _) => {
+            (Action::Cancel, Some((turn, _))) => self.cancel(turn).await,
+            (Action::Retry, Some((turn, question))) => self.retry(turn, question).await,
+            (Action::Watch, Some((turn, _))) => watching::watch(self, turn).await,
+            (Action::Intrude, _) => self.intrude().await,
+            (Action::Read, _) => {
                 let conversation = self
                     .world
-                    .book
+                    .known
                     .lock()
                     .unwrap()
                     .any_conversation(&user, &mut self.rng);
@@ -142,13 +142,13 @@ impl Caller {
                     self.read(conversation).await;
                 }
             }
-            (Act::Cancel | Act::Retry | Act::Watch, None) => {}
+            (Action::Cancel | Action::Retry | Action::Watch, None) => {}
         }
     }
 
-    /// A new conversation. `None` if it could not be begun.
-    pub async fn found(&mut self) -> Option<Uuid> {
-        let wish = Wish {
+    /// Creates a conversation. Returns `None` if that failed.
+    pub async fn create_conversation(&mut self) -> Option<Uuid> {
+        let outgoing = MessageRequest {
             conversation: None,
             retry_of: None,
             text: self.text("say"),
@@ -156,17 +156,19 @@ impl Caller {
             query: "?messages=turn".to_owned(),
             streams: false,
         };
-        self.send(&wish).await.map(|(conversation, _)| conversation)
+        self.send(&outgoing)
+            .await
+            .map(|(conversation, _)| conversation)
     }
 
-    /// One message among very many to the same conversation.
-    pub async fn storm(&mut self, conversation: Uuid) {
+    /// Sends one of many concurrent messages to the same conversation.
+    pub async fn burst(&mut self, conversation: Uuid) {
         let busy = choose(
             &mut self.rng,
             &[(16, "enqueue"), (4, "reject"), (1, "interrupt")],
         );
         let plan = choose(&mut self.rng, &[(20, "say"), (2, "pay")]);
-        let wish = Wish {
+        let outgoing = MessageRequest {
             conversation: Some(conversation),
             retry_of: None,
             text: self.text(plan),
@@ -174,14 +176,14 @@ impl Caller {
             query: format!("?messages=turn&busy={busy}"),
             streams: self.rng.u8(0..4) == 0,
         };
-        self.send(&wish).await;
+        self.send(&outgoing).await;
     }
 
-    /// Wants a turn retried. Its text is the turn's.
+    /// Retries a turn. The retry has the turn's text.
     async fn retry(&mut self, turn: Uuid, text: String) {
         let query = self.query();
         let streams = self.rng.bool();
-        let wish = Wish {
+        let outgoing = MessageRequest {
             conversation: None,
             retry_of: Some(turn),
             text,
@@ -189,20 +191,20 @@ impl Caller {
             query,
             streams,
         };
-        self.send(&wish).await;
+        self.send(&outgoing).await;
     }
 
-    fn wish(&mut self, streams: bool) -> Wish {
-        let user = self.way.user.clone();
+    fn outgoing(&mut self, streams: bool) -> MessageRequest {
+        let user = self.client.user.clone();
         let new = self.rng.u8(0..8) == 0;
         let known = self
             .world
-            .book
+            .known
             .lock()
             .unwrap()
             .conversation(&user, &mut self.rng);
         let plan = choose(&mut self.rng, PLANS);
-        Wish {
+        MessageRequest {
             conversation: known.filter(|_| !new),
             retry_of: None,
             text: self.text(plan),
@@ -221,9 +223,9 @@ impl Caller {
         format!("?{shown}&{}", choose(&mut self.rng, BUSY))
     }
 
-    /// A text that no other message has: who, which, and what the agent is to do.
+    /// Returns a unique text: user, number and plan.
     pub fn text(&mut self, plan: &str) -> String {
-        format!("{}:{} {plan}", self.way.user, self.world.number())
+        format!("{}:{} {plan}", self.client.user, self.world.number())
     }
 
     fn key(&mut self) -> String {

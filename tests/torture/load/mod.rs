@@ -1,12 +1,12 @@
-//! The load: many callers of several users, who do what real clients do, and what they should not.
+//! The load: many callers of several users, with valid and invalid requests.
 
-mod book;
 mod caller;
+mod known;
 mod reading;
 mod sending;
 mod watching;
 
-pub use book::Book;
+pub use known::KnownIds;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,22 +22,22 @@ use tokio::task::JoinSet;
 
 use crate::faults::pause;
 use crate::fleet::Fleet;
-use crate::history::Record;
+use crate::history::Recorder;
 use crate::report::Tally;
 use caller::Caller;
 
-/// Who uses the server.
+/// The users.
 const USERS: &[&str] = &["ann", "bob", "cleo", "dan", "eve"];
-/// How many callers each user has: tabs, devices, programs.
+/// Callers per user: tabs, devices, programs.
 const CALLERS: usize = 4;
-/// How many callers storm one conversation at once.
-const STORM: usize = 110;
+/// How many callers send to one conversation concurrently in a burst.
+const BURST_SIZE: usize = 110;
 
-/// What the callers share.
+/// State that callers share.
 pub struct World {
     pub fleet: Arc<Fleet>,
-    pub record: Record,
-    pub book: Mutex<Book>,
+    pub recorder: Recorder,
+    pub known: Mutex<KnownIds>,
     pub tally: Arc<Tally>,
     pub seed: u64,
     /// Whether the campaign is over.
@@ -54,8 +54,8 @@ impl World {
     ) -> Self {
         Self {
             fleet,
-            record: Record::new(),
-            book: Mutex::default(),
+            recorder: Recorder::new(),
+            known: Mutex::default(),
             tally,
             seed,
             over,
@@ -63,7 +63,7 @@ impl World {
         }
     }
 
-    /// A number that no other request has.
+    /// Returns a unique number.
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
@@ -73,7 +73,8 @@ impl World {
     }
 }
 
-/// Chance for a part of the campaign: the same for the same seed and name.
+/// Returns the random numbers for a part of the campaign, which depend on the seed and the name
+/// only.
 pub fn rng(seed: u64, name: &str) -> Rng {
     let mut rng = Rng::with_seed(seed);
     let mixed = name.bytes().fold(rng.u64(..), |mixed, byte| {
@@ -82,7 +83,7 @@ pub fn rng(seed: u64, name: &str) -> Rng {
     Rng::with_seed(mixed)
 }
 
-/// One of these, by weight.
+/// Chooses one of these, by weight.
 pub fn choose<T: Copy>(rng: &mut Rng, weighted: &[(u32, T)]) -> T {
     let mut left = rng.u32(0..weighted.iter().map(|(weight, _)| weight).sum());
     for (weight, choice) in weighted {
@@ -107,34 +108,34 @@ pub async fn run(world: Arc<World>) {
             callers.spawn(caller.live());
         }
     }
-    callers.spawn(storms(Arc::clone(&world)));
+    callers.spawn(bursts(Arc::clone(&world)));
     while let Some(ended) = callers.join_next().await {
         ended.unwrap();
     }
 }
 
-/// One caller for each user, to look at what there is in the end.
+/// Returns one caller per user, for the final reads.
 pub fn readers(world: &Arc<World>) -> impl Iterator<Item = Caller> {
     USERS
         .iter()
         .map(|user| Caller::new(Arc::clone(world), user, rng(world.seed, user)))
 }
 
-/// Now and then very many callers want something of one conversation at once.
-async fn storms(world: Arc<World>) {
+/// Starts bursts of many concurrent messages to one conversation.
+async fn bursts(world: Arc<World>) {
     let mut rng = rng(world.seed, "storms");
     let mut over = world.over.clone();
     while !pause(&mut over, Duration::from_millis(rng.u64(9_000..18_000))).await {
         let user = *rng.choice(USERS).unwrap();
         let mut founder = Caller::new(Arc::clone(&world), user, rng.fork());
-        let Some(conversation) = founder.found().await else {
+        let Some(conversation) = founder.create_conversation().await else {
             continue;
         };
-        world.tally.count("storms of 110 callers");
+        world.tally.count("bursts of 110 callers");
         let mut callers = JoinSet::new();
-        for _ in 0..STORM {
+        for _ in 0..BURST_SIZE {
             let mut caller = founder.another();
-            callers.spawn(async move { caller.storm(conversation).await });
+            callers.spawn(async move { caller.burst(conversation).await });
         }
         while let Some(ended) = callers.join_next().await {
             ended.unwrap();
@@ -142,14 +143,14 @@ async fn storms(world: Arc<World>) {
     }
 }
 
-/// One user's way to whichever replica.
+/// A user's connections to the replicas.
 #[derive(Clone)]
-pub struct Way {
+pub struct UserClient {
     client: Client,
     pub user: String,
 }
 
-impl Way {
+impl UserClient {
     fn new(user: &str) -> Self {
         Self {
             client: Client::new(SocketAddr::from(([127, 0, 0, 1], 9)), user),

@@ -1,4 +1,4 @@
-//! Reading, cancelling, and trying to get at what is another's.
+//! Reads, cancellations, and attempts to access other users' data.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,12 +6,12 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::sending::{LIMIT, Wish};
+use super::sending::{LIMIT, MessageRequest};
 use crate::evidence::Shown;
 use crate::history::{Cancel, Intrusion, Read};
 
 impl Caller {
-    /// One request; `None` if the connection broke.
+    /// Sends a request. Returns `None` if the connection was lost.
     async fn ask(
         &mut self,
         method: Method,
@@ -19,7 +19,7 @@ impl Caller {
         body: Option<Value>,
     ) -> Option<(u16, String)> {
         let mut request = self
-            .way
+            .client
             .request(&self.world, &mut self.rng, method, path)
             .await;
         if let Some(body) = body {
@@ -36,7 +36,7 @@ impl Caller {
             }
             Ok(Err(_)) => None,
             Ok(Ok((status, body))) => {
-                self.mistake(status, &body);
+                self.record_internal_error(status, &body);
                 Some((status, body))
             }
         }
@@ -53,15 +53,17 @@ impl Caller {
             return;
         };
         if status == 404 {
-            let (user, now) = (&self.way.user, self.world.record.now());
-            let lost =
-                format!("{user} asked for {path}, their own, and was told {body} (at {now:?})");
-            return self.world.record.note(|history| history.lost.push(lost));
+            let (user, now) = (&self.client.user, self.world.recorder.now());
+            let lost = format!("{user} requested their own {path} and got {body} (at {now:?})");
+            return self
+                .world
+                .recorder
+                .update(|history| history.lost.push(lost));
         }
         let page: Value = serde_json::from_str(&body).unwrap();
         let messages = page["messages"].as_array().cloned().unwrap_or_default();
-        let user = self.way.user.clone();
-        self.world.record.note(|history| {
+        let user = self.client.user.clone();
+        self.world.recorder.update(|history| {
             history.reads.push(Read {
                 user,
                 conversation,
@@ -70,7 +72,7 @@ impl Caller {
         });
     }
 
-    /// Asks that a turn be cancelled.
+    /// Requests the cancellation of a turn.
     pub async fn cancel(&mut self, turn: Uuid) {
         let answer = self
             .ask(Method::POST, &format!("/turns/{turn}/cancel"), None)
@@ -88,23 +90,23 @@ impl Caller {
             "unknown to the server"
         };
         let cancel = Cancel {
-            user: self.way.user.clone(),
+            user: self.client.user.clone(),
             turn,
             observed: observed.to_owned(),
         };
         self.world
-            .record
-            .note(|history| history.cancels.push(cancel));
+            .recorder
+            .update(|history| history.cancels.push(cancel));
     }
 
-    /// Tries to get at what is another's.
+    /// Tries to access data of another user.
     pub async fn intrude(&mut self) {
         let Some((owner, conversation, turn)) = self
             .world
-            .book
+            .known
             .lock()
             .unwrap()
-            .of_another(&self.way.user, &mut self.rng)
+            .of_another(&self.client.user, &mut self.rng)
         else {
             return;
         };
@@ -133,7 +135,7 @@ impl Caller {
         };
         let request = format!("{method} {path} of {owner}");
         if body.is_some() {
-            let wish = Wish {
+            let outgoing = MessageRequest {
                 conversation: Some(conversation),
                 retry_of: None,
                 text,
@@ -141,29 +143,29 @@ impl Caller {
                 query: String::new(),
                 streams: false,
             };
-            self.send(&wish).await;
+            self.send(&outgoing).await;
             return;
         }
         let answer = self.ask(method, &path, body).await;
         self.world
             .tally
             .answer("intrusion", answer.as_ref().map(|(status, _)| *status));
-        // A server that is in trouble says nothing of whose it is.
+        // A server with other problems does not reveal the owner.
         let Some((status, body)) = answer.filter(|(status, _)| *status < 500) else {
             return;
         };
         let intrusion = Intrusion {
-            user: self.way.user.clone(),
+            user: self.client.user.clone(),
             request,
             status,
             body,
         };
         self.world
-            .record
-            .note(|history| history.intrusions.push(intrusion));
+            .recorder
+            .update(|history| history.intrusions.push(intrusion));
     }
 
-    /// All that the API shows this user.
+    /// Returns everything that the API shows to this user.
     pub async fn all(&mut self) -> Result<Vec<Shown>, String> {
         let conversations = self
             .pages(
@@ -206,7 +208,7 @@ impl Caller {
                 )
                 .await?;
             shown.push(Shown {
-                user: self.way.user.clone(),
+                user: self.client.user.clone(),
                 conversation,
                 messages,
                 tool_calls,
@@ -241,7 +243,10 @@ impl Caller {
     async fn page(&mut self, path: &str) -> Result<Value, String> {
         match self.ask(Method::GET, path, None).await {
             Some((200, body)) => serde_json::from_str(&body).map_err(|error| error.to_string()),
-            other => Err(format!("{} cannot read {path}: {other:?}", self.way.user)),
+            other => Err(format!(
+                "{} cannot read {path}: {other:?}",
+                self.client.user
+            )),
         }
     }
 }

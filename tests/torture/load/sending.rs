@@ -1,4 +1,4 @@
-//! Sending messages, as often as a client does that wants to be heard.
+//! Sends messages, with the retries of a typical client.
 
 use std::time::Duration;
 
@@ -12,16 +12,15 @@ use super::caller::Caller;
 use super::watching;
 use crate::history::{Attempt, Message, Moment, Outcome, Reply};
 
-/// How long a request may take that is answered when its turn has ended: the server's own limit,
-/// and what a paused server adds.
+/// Limit of a request that is answered after its turn: the server's own limit, and the time that a
+/// paused server adds.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// How often the clients of OpenAI repeat a request by themselves, and a patient program more
-/// often.
-const TRIES: usize = 6;
+/// OpenAI's clients retry a request a few times, and patient programs more often.
+const MAX_ATTEMPTS: usize = 6;
 
 /// A message to send.
 #[derive(Clone)]
-pub struct Wish {
+pub struct MessageRequest {
     pub conversation: Option<Uuid>,
     pub retry_of: Option<Uuid>,
     pub text: String,
@@ -30,7 +29,7 @@ pub struct Wish {
     pub streams: bool,
 }
 
-impl Wish {
+impl MessageRequest {
     fn message(&self, user: &str) -> Message {
         let Self {
             conversation,
@@ -53,78 +52,84 @@ impl Wish {
 }
 
 impl Caller {
-    /// Sends until it is heard, as a client that repeats requests does; without a key only once.
-    /// Gives the turn.
-    pub async fn send(&mut self, wish: &Wish) -> Option<(Uuid, Uuid)> {
-        let mut message = wish.message(&self.way.user);
+    /// Sends a message, with retries until it is acknowledged if it has a key, and otherwise once.
+    /// Returns the turn.
+    pub async fn send(&mut self, outgoing: &MessageRequest) -> Option<(Uuid, Uuid)> {
+        let mut message = outgoing.message(&self.client.user);
         let mut pause = Duration::from_millis(40);
-        let mut begun = None;
-        for _ in 0..if wish.key.is_some() { TRIES } else { 1 } {
-            let (attempt, retry_after) = self.attempt(wish).await;
-            begun = begun.or(attempt.outcome.turn());
+        let mut started = None;
+        for _ in 0..if outgoing.key.is_some() {
+            MAX_ATTEMPTS
+        } else {
+            1
+        } {
+            let (attempt, retry_after) = self.attempt(outgoing).await;
+            started = started.or(attempt.outcome.turn());
             let again = match &attempt.outcome {
                 Outcome::Refused { status, .. } => matches!(status, 408 | 409 | 429),
                 Outcome::Unknown { .. } => true,
-                Outcome::Replied(_) | Outcome::Begun { .. } => false,
+                Outcome::Replied(_) | Outcome::Started { .. } => false,
             };
             message.attempts.push(attempt);
             if !again || self.world.is_over() {
                 break;
             }
             self.world.tally.count("requests repeated");
-            // Asked for seconds, a client waits; here a part of it, for the sake of more requests.
-            let asked = retry_after.map_or(Duration::ZERO, |seconds| {
+            // Waits for a part of the requested time, so that more requests are sent.
+            let question = retry_after.map_or(Duration::ZERO, |seconds| {
                 Duration::from_millis(100 * seconds.min(10))
             });
-            sleep(pause.mul_f64(0.75 + 0.5 * self.rng.f64()) + asked).await;
+            sleep(pause.mul_f64(0.75 + 0.5 * self.rng.f64()) + question).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
         self.world
-            .record
-            .note(|history| history.messages.push(message));
-        if let Some((conversation, turn)) = begun {
-            self.world
-                .book
-                .lock()
-                .unwrap()
-                .add(&self.way.user, conversation, turn, &wish.text);
+            .recorder
+            .update(|history| history.messages.push(message));
+        if let Some((conversation, turn)) = started {
+            self.world.known.lock().unwrap().add(
+                &self.client.user,
+                conversation,
+                turn,
+                &outgoing.text,
+            );
         }
-        begun
+        started
     }
 
-    /// Sends the same several times at once; all under one key.
-    pub async fn send_at_once(&mut self, wish: &Wish, times: usize) {
+    /// Sends the same message several times concurrently, with one key.
+    pub async fn send_at_once(&mut self, outgoing: &MessageRequest, times: usize) {
         let mut callers: Vec<Caller> = (0..times).map(|_| self.another()).collect();
-        let attempts = callers.iter_mut().map(|caller| caller.attempt(wish));
+        let attempts = callers.iter_mut().map(|caller| caller.attempt(outgoing));
         let attempts = futures_util::future::join_all(attempts).await;
-        let mut message = wish.message(&self.way.user);
+        let mut message = outgoing.message(&self.client.user);
         message
             .attempts
             .extend(attempts.into_iter().map(|(attempt, _)| attempt));
-        let begun = message
+        let started = message
             .attempts
             .iter()
             .find_map(|attempt| attempt.outcome.turn());
         self.world
-            .record
-            .note(|history| history.messages.push(message));
-        if let Some((conversation, turn)) = begun {
-            self.world
-                .book
-                .lock()
-                .unwrap()
-                .add(&self.way.user, conversation, turn, &wish.text);
+            .recorder
+            .update(|history| history.messages.push(message));
+        if let Some((conversation, turn)) = started {
+            self.world.known.lock().unwrap().add(
+                &self.client.user,
+                conversation,
+                turn,
+                &outgoing.text,
+            );
         }
     }
 
-    /// One request, and the seconds after which the server wants it repeated.
-    async fn attempt(&mut self, wish: &Wish) -> (Attempt, Option<u64>) {
-        let (path, body) = match wish.retry_of {
-            Some(turn) => (format!("/turns/{turn}/retry{}", wish.query), None),
-            None => (format!("/chat{}", wish.query), Some(body(wish))),
+    /// Sends one request. Returns the outcome and the `Retry-After` in seconds.
+    async fn attempt(&mut self, outgoing: &MessageRequest) -> (Attempt, Option<u64>) {
+        let (path, body) = match outgoing.retry_of {
+            Some(turn) => (format!("/turns/{turn}/retry{}", outgoing.query), None),
+            None => (format!("/chat{}", outgoing.query), Some(body(outgoing))),
         };
         let mut request = self
-            .way
+            .client
             .request(&self.world, &mut self.rng, Method::POST, &path)
             .await;
         if let Some(body) = body {
@@ -132,26 +137,29 @@ impl Caller {
                 .header("content-type", "application/json")
                 .body(body);
         }
-        if let Some(key) = &wish.key {
+        if let Some(key) = &outgoing.key {
             request = request.header("idempotency-key", key);
         }
-        let kind = match (wish.retry_of, wish.streams) {
+        let kind = match (outgoing.retry_of, outgoing.streams) {
             (Some(_), _) => "turn retry",
             (None, true) => "message, streamed",
             (None, false) => "message, whole reply",
         };
-        let begun = self.world.record.now();
-        let (outcome, known, retry_after) = if wish.streams {
-            self.streamed(request.header("accept", "text/event-stream"), &wish.text)
-                .await
+        let started = self.world.recorder.now();
+        let (outcome, known, retry_after) = if outgoing.streams {
+            self.streamed(
+                request.header("accept", "text/event-stream"),
+                &outgoing.text,
+            )
+            .await
         } else {
             let (outcome, retry_after) = self.whole(request).await;
-            (outcome, self.world.record.now(), retry_after)
+            (outcome, self.world.recorder.now(), retry_after)
         };
         self.world.tally.request(kind, &outcome);
         (
             Attempt {
-                begun,
+                started,
                 known,
                 outcome,
             },
@@ -188,7 +196,7 @@ impl Caller {
     async fn streamed(
         &mut self,
         request: reqwest::RequestBuilder,
-        asked: &str,
+        question: &str,
     ) -> (Outcome, Moment, Option<u64>) {
         let response = match timeout(LIMIT, request.send()).await {
             Err(_) => {
@@ -197,7 +205,7 @@ impl Caller {
                     Outcome::Unknown {
                         why: "no answer".to_owned(),
                     },
-                    self.world.record.now(),
+                    self.world.recorder.now(),
                     None,
                 );
             }
@@ -206,7 +214,7 @@ impl Caller {
                     Outcome::Unknown {
                         why: format!("{error:?}"),
                     },
-                    self.world.record.now(),
+                    self.world.recorder.now(),
                     None,
                 );
             }
@@ -217,16 +225,16 @@ impl Caller {
             let body = response.text().await.unwrap_or_default();
             return (
                 self.outcome(status, &body),
-                self.world.record.now(),
+                self.world.recorder.now(),
                 retry_after,
             );
         }
-        // What it opens with says which turn it is: from then on the message is stored for certain.
-        let (opened, known) = watching::follow(self, response, asked).await;
+        // The first event names the turn, which shows that the message is stored.
+        let (opened, known) = watching::follow(self, response, question).await;
         let unknown = || Outcome::Unknown {
-            why: "the stream broke before it said anything".to_owned(),
+            why: "the connection was lost before the first event".to_owned(),
         };
-        let outcome = opened.map_or_else(unknown, |(conversation, turn)| Outcome::Begun {
+        let outcome = opened.map_or_else(unknown, |(conversation, turn)| Outcome::Started {
             conversation,
             turn,
             code: None,
@@ -234,7 +242,7 @@ impl Caller {
         (outcome, known, retry_after)
     }
 
-    /// What an answer says of its message.
+    /// Returns the outcome that an answer implies.
     pub fn outcome(&self, status: u16, body: &str) -> Outcome {
         let Ok(answer) = serde_json::from_str::<Value>(body) else {
             return Outcome::Unknown {
@@ -248,7 +256,7 @@ impl Caller {
         };
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
         let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
-        self.mistake(status, body);
+        self.record_internal_error(status, body);
         match (status, id("conversation_id"), id("turn_id")) {
             (200, Some(conversation), Some(turn)) => Outcome::Replied(Reply {
                 conversation,
@@ -258,15 +266,15 @@ impl Caller {
                 tool_calls: list("tool_calls"),
                 messages: list("messages"),
             }),
-            // A problem of a turn: of its agent, or of telling its end.
+            // A problem of the turn: of its agent, or of reporting its end.
             (_, Some(conversation), Some(turn)) => {
                 let code = text("code");
-                let of_telling = code.starts_with("store_")
+                let is_of_stream = code.starts_with("store_")
                     || matches!(code.as_str(), "reply_timeout" | "shutting_down");
-                Outcome::Begun {
+                Outcome::Started {
                     conversation,
                     turn,
-                    code: (!of_telling).then_some(code),
+                    code: (!is_of_stream).then_some(code),
                 }
             }
             (400..=499, ..) => Outcome::Refused {
@@ -279,39 +287,39 @@ impl Caller {
         }
     }
 
-    /// Notes an answer by which the server says that it made a mistake.
-    pub fn mistake(&self, status: u16, body: &str) {
-        // That a turn ended so is checked against what is stored.
+    /// Records an answer with an internal server error.
+    pub fn record_internal_error(&self, status: u16, body: &str) {
+        // The end of such a turn is checked against the stored rows.
         let of_turn = ["too_many_attempts", "internal"]
             .iter()
             .any(|code| body.contains(code))
             && body.contains("turn_id");
         if status == 500 && !of_turn {
-            self.world.record.note(|history| {
+            self.world.recorder.update(|history| {
                 history
                     .mistakes
-                    .push(format!("{} was answered {status} {body}", self.way.user))
+                    .push(format!("{} was answered {status} {body}", self.client.user))
             });
         }
     }
 
     pub fn unanswered(&self, what: &str) {
-        let now = self.world.record.now();
-        self.world.record.note(|history| {
+        let now = self.world.recorder.now();
+        self.world.recorder.update(|history| {
             history.unanswered.push(format!(
-                "{} waited for {what} for {LIMIT:?}, until {now:?}",
-                self.way.user
+                "{} waited {LIMIT:?} for {what}, until {now:?}",
+                self.client.user
             ));
         });
     }
 }
 
-fn body(wish: &Wish) -> String {
-    match wish.conversation {
+fn body(outgoing: &MessageRequest) -> String {
+    match outgoing.conversation {
         Some(conversation) => {
-            json!({ "message": wish.text, "conversation_id": conversation }).to_string()
+            json!({ "message": outgoing.text, "conversation_id": conversation }).to_string()
         }
-        None => json!({ "message": wish.text }).to_string(),
+        None => json!({ "message": outgoing.text }).to_string(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Watching turns: over connections that are cut, at whichever replica.
+//! Watches turns over connections that are cut, at any replica.
 
 use std::time::Duration;
 
@@ -12,60 +12,60 @@ use super::caller::Caller;
 use super::sending::LIMIT;
 use crate::history::{Moment, Watch};
 
-/// How often a stream may be read on. A stream that never comes to its end is found by its turn.
+/// How many times a stream may be resumed. An endless stream is found by its turn.
 const CONNECTIONS: usize = 400;
-/// How long nothing may come, not even a sign of life.
+/// Longest time without any bytes, including keep-alives.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What a connection told.
-struct Told {
+/// The events of one connection.
+struct Received {
     frames: Vec<Frame>,
-    /// When the first came.
+    /// When the first event arrived.
     known: Moment,
 }
 
-/// Follows a stream that was opened with a message. Gives its conversation and turn, and when they
-/// were known.
+/// Follows the stream of a sent message. Returns its conversation and turn, and when they were
+/// known.
 pub async fn follow(
     caller: &mut Caller,
     response: Response,
-    asked: &str,
+    question: &str,
 ) -> (Option<(Uuid, Uuid)>, Moment) {
-    let told = listen(caller, response).await;
-    let opening = told.frames.iter().find(|frame| frame.name == "turn");
+    let received = listen(caller, response).await;
+    let opening = received.frames.iter().find(|frame| frame.name == "turn");
     let opened = opening.and_then(|frame| {
         let data: Value = serde_json::from_str(&frame.data).ok()?;
         let id = |name: &str| data[name].as_str().and_then(|id| Uuid::try_parse(id).ok());
         Some((id("conversation_id")?, id("turn_id")?))
     });
-    let known = told.known;
+    let known = received.known;
     if let Some((conversation, turn)) = opened {
         caller
             .world
-            .book
+            .known
             .lock()
             .unwrap()
-            .add(&caller.way.user, conversation, turn, asked);
-        read_on(caller, turn, vec![told.frames]).await;
+            .add(&caller.client.user, conversation, turn, question);
+        resume(caller, turn, vec![received.frames]).await;
     }
     (opened, known)
 }
 
-/// Watches a turn from the start.
+/// Watches a turn from its start.
 pub async fn watch(caller: &mut Caller, turn: Uuid) {
-    read_on(caller, turn, Vec::new()).await;
+    resume(caller, turn, Vec::new()).await;
 }
 
-/// Reads on after what was told, until the end.
-async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) {
+/// Resumes a stream until its end.
+async fn resume(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) {
     let mut watch = Watch {
-        user: caller.way.user.clone(),
+        user: caller.client.user.clone(),
         turn,
         connections,
         ended: false,
         refusals: Vec::new(),
     };
-    // Most clients read to the end, whatever it takes; some go away.
+    // Most clients read to the end; some leave.
     let patience = if caller.rng.u8(..) < 25 {
         caller.rng.usize(1..3)
     } else {
@@ -85,16 +85,16 @@ async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) 
         let last = frames().filter_map(|frame| frame.id.clone()).next_back();
         let path = format!("/turns/{turn}/events");
         let mut request = caller
-            .way
+            .client
             .request(&caller.world, &mut caller.rng, Method::GET, &path)
             .await;
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        caller.world.tally.count("streams read on");
+        caller.world.tally.count("streams resumed");
         let response = match timeout(LIMIT, request.send()).await {
             Err(_) => {
-                caller.unanswered("a stream to read on");
+                caller.unanswered("a resumed stream");
                 break;
             }
             Ok(Err(_)) => continue,
@@ -102,13 +102,13 @@ async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) 
         };
         match response.status().as_u16() {
             200 => {
-                let told = listen(caller, response).await;
-                watch.connections.push(told.frames);
+                let received = listen(caller, response).await;
+                watch.connections.push(received.frames);
             }
-            // Nothing can follow the end.
+            // Nothing follows the end.
             204 if watch.ended => break,
             status if status >= 500 => {
-                caller.mistake(status, &response.text().await.unwrap_or_default())
+                caller.record_internal_error(status, &response.text().await.unwrap_or_default())
             }
             status => {
                 let body: Value = serde_json::from_str(&response.text().await.unwrap_or_default())
@@ -126,37 +126,37 @@ async fn read_on(caller: &mut Caller, turn: Uuid, connections: Vec<Vec<Frame>>) 
     caller.world.tally.count(if watch.ended {
         "streams read to the end"
     } else {
-        "streams left"
+        "streams abandoned"
     });
     caller
         .world
-        .record
-        .note(|history| history.watches.push(watch));
+        .recorder
+        .update(|history| history.watches.push(watch));
 }
 
-/// Reads events until the end, until the connection breaks, or until it is cut here: after some
-/// events, at some moment.
-async fn listen(caller: &mut Caller, response: Response) -> Told {
+/// Reads events until the end, until the connection is lost, or until it is cut here after a random
+/// number of events.
+async fn listen(caller: &mut Caller, response: Response) -> Received {
     let (cut_after, cut_at) = match caller.rng.u8(0..10) {
         0..3 => (caller.rng.usize(1..20), Duration::MAX),
         3..5 => (usize::MAX, Duration::from_millis(caller.rng.u64(1..900))),
         _ => (usize::MAX, Duration::MAX),
     };
-    let mut told = Told {
+    let mut received = Received {
         frames: Vec::new(),
-        known: caller.world.record.now(),
+        known: caller.world.recorder.now(),
     };
     let mut events = Events::of(response);
     let reading = async {
-        while told.frames.len() < cut_after {
+        while received.frames.len() < cut_after {
             match timeout(SILENCE, events.next_frame()).await {
                 Err(_) => return false,
                 Ok(None) => return true,
                 Ok(Some(frame)) => {
-                    if told.frames.is_empty() {
-                        told.known = caller.world.record.now();
+                    if received.frames.is_empty() {
+                        received.known = caller.world.recorder.now();
                     }
-                    told.frames.push(frame);
+                    received.frames.push(frame);
                 }
             }
         }
@@ -165,5 +165,5 @@ async fn listen(caller: &mut Caller, response: Response) -> Told {
     if let Ok(false) = timeout(cut_at, reading).await {
         caller.unanswered("an event");
     }
-    told
+    received
 }

@@ -1,4 +1,4 @@
-//! Answers that are good, however they come.
+//! Well-formed answers in several deliveries.
 
 use chat_domain::{Agent, StepEvent};
 use chat_test_support::stub_agent::{Answer, Delivery, Gate, StubAgent, chunk};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::support::{agent, call, done, events, hello, text};
 
 #[tokio::test]
-async fn text_and_calls_and_usage() {
+async fn text_calls_and_usage_become_events() {
     let stub = StubAgent::with_answers([
         Answer::text(["Hél", "lo 🦀"]),
         Answer::calls([("add_task", r#"{"title":"Milk"}"#), ("list_tasks", "{}")]),
@@ -33,7 +33,7 @@ async fn text_and_calls_and_usage() {
 }
 
 #[tokio::test]
-async fn written_byte_by_byte() {
+async fn an_answer_may_arrive_byte_by_byte() {
     let chunks = || {
         [
             chunk::text("日本 🦀"),
@@ -61,7 +61,7 @@ async fn written_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn text_is_told_as_soon_as_it_is_said() {
+async fn text_is_an_event_as_soon_as_it_arrives() {
     let gate = Gate::new();
     let first = format!("data: {}\n\n", chunk::text("Wait"));
     let body = format!(
@@ -85,10 +85,13 @@ async fn text_is_told_as_soon_as_it_is_said() {
 }
 
 #[tokio::test]
-async fn an_answer_without_stream_or_without_content_type() {
+async fn an_answer_may_lack_a_stream_or_a_content_type() {
     let whole = json!({
         "object": "chat.completion",
-        "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Hello" }, "finish_reason": "stop" }],
+        "choices": [{
+            "index": 0, "message": { "role": "assistant", "content": "Hello" },
+            "finish_reason": "stop",
+        }],
         "usage": { "prompt_tokens": 5, "completion_tokens": 2 },
     });
     let body = format!("data: {}\n\ndata: [DONE]\n\n", chunk::text("Hello"));
@@ -122,7 +125,7 @@ async fn dropping_the_stream_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn connections_are_used_again() {
+async fn connections_are_reused() {
     let stub = StubAgent::start(|_| Answer::text(["Hello"]));
     let agent = agent(&stub.base_url());
     for _ in 0..3 {
@@ -137,28 +140,28 @@ async fn connections_are_used_again() {
 }
 
 #[tokio::test]
-async fn many_steps_at_once_do_not_mix() {
+async fn concurrent_steps_do_not_mix() {
     let gate = Gate::new();
     let held = gate.clone();
     let stub = StubAgent::start(move |request| {
-        let said = request.messages()[0]["content"]
+        let message = request.messages()[0]["content"]
             .as_str()
             .expect("text")
             .to_owned();
-        Answer::text(["You said ", said.as_str()])
+        Answer::text(["You said ", message.as_str()])
             .in_pieces(10)
             .held(&held)
     });
     let agent = agent(&stub.base_url());
     let steps = (0..128).map(|number| {
-        let (agent, said) = (agent.clone(), number.to_string());
+        let (agent, message) = (agent.clone(), number.to_string());
         tokio::spawn(async move {
             let events = events(
                 &agent,
-                crate::support::request([crate::support::says(&said)]),
+                crate::support::request([crate::support::says(&message)]),
             )
             .await;
-            assert_eq!(events, [text("You said "), text(&said), done(1, 2)]);
+            assert_eq!(events, [text("You said "), text(&message), done(1, 2)]);
         })
     });
     let steps: Vec<_> = steps.collect();
@@ -176,16 +179,18 @@ async fn dropping_the_step_before_its_answer_closes_the_connection() {
     let agent = agent(&base_url);
     let mut step = agent.step(hello());
     let mut connection = tokio::select! {
-        connection = wait::within("a connection", listener.accept()) => connection.expect("a connection").0,
-        _ = &mut step => panic!("nobody has answered"),
+        connection = wait::within(
+            "a connection", listener.accept(),
+        ) => connection.expect("a connection").0,
+        _ = &mut step => panic!("the server has not answered"),
     };
-    let asked = tokio::select! {
-        asked = wait::within("a request", connection.read_u8()) => asked,
-        _ = &mut step => panic!("nobody has answered"),
+    let first_byte = tokio::select! {
+        first_byte = wait::within("a request", connection.read_u8()) => first_byte,
+        _ = &mut step => panic!("the server has not answered"),
     };
-    assert_eq!(asked.expect("a request"), b'P');
+    assert_eq!(first_byte.expect("a request"), b'P');
     drop(step);
-    // It ends, whether in good order or not.
+    // The connection ends, with or without an error.
     let _ = wait::within(
         "the end of the connection",
         connection.read_to_end(&mut Vec::new()),

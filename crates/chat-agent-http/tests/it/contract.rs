@@ -1,4 +1,4 @@
-//! What every agent does.
+//! The agent contract suite.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 
 use crate::support::settings;
 
-/// The adapter and the server it asks.
+/// The adapter and its stub server.
 struct Served {
     agent: ChatCompletionsAgent,
     _stub: StubAgent,
@@ -58,13 +58,13 @@ impl AgentUnderTest for ChatCompletions {
     }
 }
 
-/// What the server says, so that the agent does what the script says.
+/// Returns the server's answer that makes the agent follow the script.
 fn answer(script: &[Script]) -> Answer {
     let mut body = String::new();
     let mut held: Option<(usize, Gate)> = None;
     let mut calls = 0..;
     for act in script {
-        let said = match act {
+        let event = match act {
             Script::Say(StepEvent::Text(text)) => chunk::text(text),
             Script::Say(StepEvent::ToolCall {
                 tool, arguments, ..
@@ -79,7 +79,7 @@ fn answer(script: &[Script]) -> Answer {
                 FinishReason::Length => "length",
                 FinishReason::ContentFilter => "content_filter",
             }),
-            Script::Say(other) => panic!("no server can say {other:?}"),
+            Script::Say(other) => panic!("no server can answer {other:?}"),
             Script::Wait(gate) => {
                 held = Some((body.len(), gate.clone()));
                 continue;
@@ -87,7 +87,7 @@ fn answer(script: &[Script]) -> Answer {
             Script::Fail(kind) => return failure(*kind),
             Script::Cut => return Answer::sse(body.clone() + "data: {").cut_after(body.len() + 3),
         };
-        body += &format!("data: {said}\n\n");
+        body += &format!("data: {event}\n\n");
     }
     let answer = Answer::sse(body + "data: [DONE]\n\n");
     held.iter().fold(answer, |answer, (bytes, gate)| {

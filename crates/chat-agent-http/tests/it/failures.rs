@@ -1,4 +1,4 @@
-//! Answers that are bad, and the kinds of error they are.
+//! Bad answers and the kinds of error that they cause.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,11 +13,11 @@ use chat_test_support::wait;
 
 use crate::support::{agent, done, events, hello, settings, text};
 
-/// What one answer leads to, with a single try.
+/// Returns the events after one answer, with a single attempt.
 async fn single(answer: Answer) -> crate::support::Events {
     let stub = StubAgent::with_answers([answer]);
     let mut settings = settings(&stub.base_url());
-    settings.retries.tries = 1;
+    settings.retries.max_attempts = 1;
     let events = events(
         &ChatCompletionsAgent::new(settings).expect("usable settings"),
         hello(),
@@ -87,7 +87,7 @@ async fn each_status_has_its_kind() {
 }
 
 #[tokio::test]
-async fn an_error_whose_body_breaks_off_is_known_by_its_status() {
+async fn an_error_with_a_truncated_body_is_classified_by_its_status() {
     assert_eq!(
         single(Answer::error(401, "x", "y").cut_after(10)).await,
         [Err(Misconfigured)]
@@ -97,7 +97,7 @@ async fn an_error_whose_body_breaks_off_is_known_by_its_status() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_answers() {
+async fn invalid_answers_are_protocol_errors() {
     assert_eq!(
         single(Answer::raw(200, "text/html", "<html>Log in</html>")).await,
         [Err(Protocol)]
@@ -115,21 +115,21 @@ async fn answers_that_are_no_answers() {
 }
 
 #[tokio::test]
-async fn an_answer_cut_off_in_the_middle() {
-    let said = format!("data: {}\n\n", chunk::text("Once upon"));
-    let body = format!("{said}data: {}\n\n", chunk::text(" a time"));
-    for cut in [said.len(), said.len() + 20] {
+async fn a_truncated_answer_is_unavailable() {
+    let event = format!("data: {}\n\n", chunk::text("Once upon"));
+    let body = format!("{event}data: {}\n\n", chunk::text(" a time"));
+    for cut in [event.len(), event.len() + 20] {
         assert_eq!(
             single(Answer::sse(body.clone()).cut_after(cut)).await,
             [text("Once upon"), Err(Unavailable)]
         );
     }
-    // The same, but the connection ends in good order.
+    // The same body, but the connection is closed properly.
     assert_eq!(
-        single(Answer::sse(said.clone())).await,
+        single(Answer::sse(event.clone())).await,
         [text("Once upon"), Err(Unavailable)]
     );
-    let finished = format!("{said}data: {}\n\n", chunk::finish("stop"));
+    let finished = format!("{event}data: {}\n\n", chunk::finish("stop"));
     assert_eq!(
         single(Answer::sse(finished.clone())).await,
         [text("Once upon"), done(0, 0)]
@@ -139,7 +139,7 @@ async fn an_answer_cut_off_in_the_middle() {
 }
 
 #[tokio::test]
-async fn errors_in_the_middle() {
+async fn errors_in_the_stream_end_the_step() {
     let error =
         serde_json::json!({ "error": { "message": "boom", "type": "server_error", "code": null } });
     assert_eq!(
@@ -153,7 +153,7 @@ async fn errors_in_the_middle() {
 }
 
 #[tokio::test]
-async fn nobody_is_there() {
+async fn a_refused_connection_is_unavailable() {
     let stub = StubAgent::with_answers([]);
     let base_url = stub.base_url();
     drop(stub);
@@ -161,15 +161,17 @@ async fn nobody_is_there() {
         .step(hello())
         .await
         .err()
-        .expect("nobody answers");
+        .expect("connection refused");
     assert_eq!(error.kind, Unavailable);
     let logged = format!("{:?}", error.source.expect("a reason for the log"));
     assert!(!logged.contains("/chat/completions"), "{logged}");
 }
 
-/// A server below the level of HTTP: reads a little of each request, says `reply`, and closes the
-/// connection.
-fn rude(reply: &'static [u8], connections: usize) -> (String, std::thread::JoinHandle<()>) {
+/// A TCP server that reads a little of each request, writes `reply`, and closes the connection.
+fn closing_server(
+    reply: &'static [u8],
+    connections: usize,
+) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let base_url = format!("http://{}/v1", listener.local_addr().expect("an address"));
     let server = std::thread::spawn(move || {
@@ -189,17 +191,18 @@ fn rude(reply: &'static [u8], connections: usize) -> (String, std::thread::JoinH
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_before_the_answer_is_tried_again() {
+async fn a_connection_lost_before_the_answer_is_retried() {
     for reply in [&b""[..], b"HTTP/1.1 20", b"SSH-2.0-OpenSSH_9.2\r\n"] {
-        let (base_url, server) = rude(reply, 3);
+        let (base_url, server) = closing_server(reply, 3);
         assert_eq!(events(&agent(&base_url), hello()).await, [Err(Unavailable)]);
-        // It has been asked as often as it expects, and no more: the port is closed now.
+        // The port is closed after the expected number of connections, so a further attempt would
+        // fail the join.
         server.join().expect("three connections");
     }
 }
 
 #[tokio::test]
-async fn the_key_is_in_no_error() {
+async fn errors_do_not_contain_the_key() {
     let echo = |key: &str| Answer::error(401, key, &format!("Incorrect API key provided: {key}"));
     let stub =
         StubAgent::start(move |request| echo(request.header("authorization").unwrap_or_default()));
@@ -214,6 +217,7 @@ async fn the_key_is_in_no_error() {
     assert!(!format!("{error} {error:?} {agent:?}").contains("s3cret"));
     assert_eq!(
         error.source.expect("a source").to_string(),
-        "the server answered with status 401, type invalid_request_error: Incorrect API key provided: Bearer […]"
+        "error response with status 401, type invalid_request_error: Incorrect API key provided: \
+        Bearer […]"
     );
 }

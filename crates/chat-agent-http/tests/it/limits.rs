@@ -1,4 +1,4 @@
-//! Limits of time. Each server here would go on forever.
+//! Timeouts. Every server here would send forever.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::{Events, done, events, hello, settings, text};
 
 const SHORT: Duration = Duration::from_millis(400);
-const NEVER: Duration = Duration::from_secs(3600);
-const PATIENT: Timeouts = Timeouts {
-    connect: NEVER,
-    first_byte: NEVER,
-    idle: NEVER,
-    step: NEVER,
+const UNREACHED: Duration = Duration::from_secs(3600);
+const UNLIMITED: Timeouts = Timeouts {
+    connect: UNREACHED,
+    first_byte: UNREACHED,
+    idle: UNREACHED,
+    step: UNREACHED,
 };
 
 async fn within(timeouts: Timeouts, answer: Answer) -> (Events, usize) {
@@ -26,19 +26,19 @@ async fn within(timeouts: Timeouts, answer: Answer) -> (Events, usize) {
     (events(&agent, hello()).await, stub.requests().len())
 }
 
-fn once_upon() -> (Answer, usize) {
-    let said = format!("data: {}\n\n", chunk::text("Once upon"));
-    let length = said.len();
-    (Answer::sse(said), length)
+fn truncated_answer() -> (Answer, usize) {
+    let event = format!("data: {}\n\n", chunk::text("Once upon"));
+    let length = event.len();
+    (Answer::sse(event), length)
 }
 
 #[tokio::test]
-async fn no_status_line_in_time() {
+async fn a_missing_status_line_times_out() {
     let timeouts = Timeouts {
         first_byte: SHORT,
-        ..PATIENT
+        ..UNLIMITED
     };
-    // A slow model is not asked again: that would only add to its work.
+    // A slow model is not asked again, because that would add to its load.
     assert_eq!(
         within(timeouts, Answer::hanging()).await,
         (vec![Err(TimedOut)], 1)
@@ -46,13 +46,13 @@ async fn no_status_line_in_time() {
 }
 
 #[tokio::test]
-async fn no_first_byte_of_the_body_in_time() {
+async fn a_missing_body_times_out() {
     let timeouts = Timeouts {
         first_byte: SHORT,
-        ..PATIENT
+        ..UNLIMITED
     };
     assert_eq!(
-        within(timeouts, once_upon().0.hang_after(0)).await,
+        within(timeouts, truncated_answer().0.hang_after(0)).await,
         (vec![Err(TimedOut)], 1)
     );
     assert_eq!(
@@ -66,18 +66,18 @@ async fn no_first_byte_of_the_body_in_time() {
 }
 
 #[tokio::test]
-async fn silence_in_the_middle() {
+async fn silence_in_the_middle_times_out() {
     let timeouts = Timeouts {
         idle: SHORT,
-        ..PATIENT
+        ..UNLIMITED
     };
-    let (answer, length) = once_upon();
+    let (answer, length) = truncated_answer();
     assert_eq!(
         within(timeouts, answer.hang_after(length)).await,
         (vec![text("Once upon"), Err(TimedOut)], 1)
     );
-    // Half an event is silence too.
-    let (answer, length) = once_upon();
+    // Half an event does not count as progress either.
+    let (answer, length) = truncated_answer();
     assert_eq!(
         within(timeouts, answer.hang_after(length - 3)).await,
         (vec![Err(TimedOut)], 1)
@@ -93,30 +93,30 @@ async fn silence_in_the_middle() {
 }
 
 #[tokio::test]
-async fn silence_after_the_finish_reason_does_no_harm() {
+async fn silence_after_the_finish_reason_is_ignored() {
     let timeouts = Timeouts {
         idle: SHORT,
-        ..PATIENT
+        ..UNLIMITED
     };
-    let said = format!(
+    let event = format!(
         "data: {}\n\ndata: {}\n\n",
         chunk::text("Hi"),
         chunk::finish("stop")
     );
-    let length = said.len();
+    let length = event.len();
     assert_eq!(
-        within(timeouts, Answer::sse(said).hang_after(length)).await,
+        within(timeouts, Answer::sse(event).hang_after(length)).await,
         (vec![text("Hi"), done(0, 0)], 1)
     );
 }
 
 #[tokio::test]
-async fn a_step_has_an_end_though_the_server_is_never_silent() {
+async fn a_step_times_out_although_the_server_keeps_sending() {
     let timeouts = Timeouts {
         step: Duration::from_secs(1),
-        ..PATIENT
+        ..UNLIMITED
     };
-    let (answer, length) = once_upon();
+    let (answer, length) = truncated_answer();
     let endless = answer.drip_after(length, ": ping\n\n", Duration::from_millis(5));
     assert_eq!(
         within(timeouts, endless).await,
@@ -125,10 +125,10 @@ async fn a_step_has_an_end_though_the_server_is_never_silent() {
 }
 
 #[tokio::test]
-async fn a_step_has_an_end_before_its_first_byte() {
+async fn a_step_times_out_before_its_first_byte() {
     let timeouts = Timeouts {
         step: SHORT,
-        ..PATIENT
+        ..UNLIMITED
     };
     assert_eq!(
         within(timeouts, Answer::hanging()).await,
@@ -137,11 +137,11 @@ async fn a_step_has_an_end_before_its_first_byte() {
 }
 
 #[tokio::test]
-async fn keep_alive_comments_are_signs_of_life() {
-    // Each comment comes long before the limit, all of them together long after.
+async fn keep_alive_comments_count_as_progress() {
+    // Each comment arrives well before the timeout, and all of them together take longer than it.
     let timeouts = Timeouts {
         idle: Duration::from_secs(2),
-        ..PATIENT
+        ..UNLIMITED
     };
     let body = format!(
         "{}data: {}\n\ndata: [DONE]\n\n",
@@ -151,18 +151,19 @@ async fn keep_alive_comments_are_signs_of_life() {
     let answer = Answer::sse(body)
         .in_pieces(8)
         .slowly(Duration::from_millis(50));
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     assert_eq!(
         within(timeouts, answer).await,
         (vec![text("Hi"), done(0, 0)], 1)
     );
     assert!(
-        begun.elapsed() > timeouts.idle,
+        started.elapsed() > timeouts.idle,
         "the comments took too little time to show anything"
     );
 }
 
-/// An address where connections are neither taken nor refused: the queue of its listener is full.
+/// Returns an address where connections are neither accepted nor refused: the listener's queue is
+/// full.
 async fn silent_address() -> (String, tokio::net::TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -180,19 +181,19 @@ async fn silent_address() -> (String, tokio::net::TcpListener, Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn no_connection_in_time() {
+async fn a_connection_attempt_times_out() {
     let (base_url, _listener, _queue) = silent_address().await;
     let mut settings = settings(&base_url);
     settings.timeouts = Timeouts {
         connect: SHORT,
-        ..PATIENT
+        ..UNLIMITED
     };
     let agent = ChatCompletionsAgent::new(settings).expect("usable settings");
     assert_eq!(events(&agent, hello()).await, [Err(Unavailable)]);
 }
 
 #[tokio::test]
-async fn limits_without_end_are_allowed() {
+async fn unlimited_timeouts_are_allowed() {
     let endless = Timeouts {
         connect: Duration::MAX,
         first_byte: Duration::MAX,

@@ -1,4 +1,4 @@
-//! The adapter against a server that speaks the protocol, well and badly.
+//! The adapter against correct and faulty servers.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

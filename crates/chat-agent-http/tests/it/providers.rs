@@ -1,4 +1,4 @@
-//! What servers want back, and what they do not take.
+//! Provider data that servers expect back, and request parts that they reject.
 
 use chat_agent_http::ChatCompletionsAgent;
 use chat_domain::transcript::{Call, Entry};
@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use crate::support::{agent, done, events, hello, request, says, settings, text, tool};
 
-/// Takes a step that calls tools, and makes the request of the next step with what the agent keeps.
+/// Runs a step that calls tools, and builds the request of the next step with the agent data.
 async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> StepRequest {
-    let (mut said, mut calls, mut kept) = (String::new(), Vec::new(), None);
+    let (mut answer, mut calls, mut message_data) = (String::new(), Vec::new(), None);
     let mut stream = agent.step(request.clone()).await.expect("an answer");
     while let Some(event) = stream.next().await {
         match event.expect("an event") {
-            StepEvent::Text(text) => said += &text,
+            StepEvent::Text(text) => answer += &text,
             StepEvent::ToolCall {
                 tool,
                 arguments,
@@ -29,7 +29,7 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
                     agent_data,
                 });
             }
-            StepEvent::Done(end) => kept = end.agent_data,
+            StepEvent::Done(end) => message_data = end.agent_data,
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -42,9 +42,9 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
         })
         .collect();
     next.transcript.0.push(Entry::Assistant {
-        text: said,
+        text: answer,
         calls,
-        agent_data: kept,
+        agent_data: message_data,
     });
     if results.is_empty() {
         next.transcript.0.push(says("Go on"));
@@ -53,13 +53,13 @@ async fn next_request(agent: &ChatCompletionsAgent, request: StepRequest) -> Ste
     next
 }
 
-/// The message of the assistant in the second request, after these chunks.
-async fn given_back(chunks: Vec<Value>) -> Value {
+/// Returns the assistant's message in the second request, after these chunks.
+async fn message_sent_back(chunks: Vec<Value>) -> Value {
     let answers = [Answer::chunks(chunks), Answer::text(["Done."])];
     let stub = StubAgent::with_answers(answers);
     let agent = agent(&stub.base_url());
     let next = next_request(&agent, hello()).await;
-    // Another model is sent nothing of it.
+    // Another model gets none of the data.
     let other = StubAgent::start(|_| Answer::text(["Done."]));
     let mut elsewhere = settings(&other.base_url());
     elsewhere.model = "another".to_owned();
@@ -89,8 +89,8 @@ async fn given_back(chunks: Vec<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn ids_of_calls_go_back_unchanged() {
-    let back = given_back(vec![
+async fn call_ids_are_sent_back_unchanged() {
+    let back = message_sent_back(vec![
         chunk::call(0, "D681PevKs", "f", "{}"),
         chunk::call(1, "call:2", "g", "{}"),
         chunk::finish("tool_calls"),
@@ -103,13 +103,16 @@ async fn ids_of_calls_go_back_unchanged() {
 }
 
 #[tokio::test]
-async fn signatures_of_thoughts_go_back() {
+async fn thought_signatures_are_sent_back() {
     let extra = json!({ "google": { "thought_signature": "c2ln" } });
-    let call = json!({ "index": 0, "id": "a", "extra_content": extra, "function": { "name": "f", "arguments": "{}" } });
-    let back = given_back(vec![chunk::fragment(call), chunk::finish("tool_calls")]).await;
+    let call = json!({
+        "index": 0, "id": "a", "extra_content": extra,
+        "function": { "name": "f", "arguments": "{}" },
+    });
+    let back = message_sent_back(vec![chunk::fragment(call), chunk::finish("tool_calls")]).await;
     assert_eq!(back["tool_calls"][0]["extra_content"], extra);
-    // Of a message without calls too.
-    let back = given_back(vec![
+    // The same applies to a message without calls.
+    let back = message_sent_back(vec![
         chunk::delta(json!({ "content": "Hi", "extra_content": extra })),
         chunk::finish("stop"),
     ])
@@ -118,7 +121,7 @@ async fn signatures_of_thoughts_go_back() {
 }
 
 #[tokio::test]
-async fn thoughts_go_back_with_the_calls_they_led_to() {
+async fn reasoning_is_sent_back_with_its_calls() {
     for member in ["reasoning_content", "reasoning"] {
         let pieces = [json!({ member: "I look " }), json!({ member: "it up." })].map(chunk::delta);
         let with_call = pieces
@@ -126,17 +129,17 @@ async fn thoughts_go_back_with_the_calls_they_led_to() {
             .cloned()
             .chain([chunk::call(0, "a", "f", "{}"), chunk::finish("tool_calls")])
             .collect();
-        assert_eq!(given_back(with_call).await[member], "I look it up.");
+        assert_eq!(message_sent_back(with_call).await[member], "I look it up.");
         let without = pieces
             .into_iter()
             .chain([chunk::text("Hi"), chunk::finish("stop")])
             .collect();
-        assert_eq!(given_back(without).await.get(member), None);
+        assert_eq!(message_sent_back(without).await.get(member), None);
     }
 }
 
 #[tokio::test]
-async fn details_of_thoughts_go_back_joined() {
+async fn reasoning_details_are_merged_and_sent_back() {
     let detail = |detail: Value| chunk::delta(json!({ "reasoning_details": [detail] }));
     let chunks = vec![
         detail(json!({ "type": "reasoning.text", "text": "I ", "index": 0, "signature": null })),
@@ -149,15 +152,18 @@ async fn details_of_thoughts_go_back_joined() {
         { "type": "reasoning.text", "text": "I look.", "index": 0, "signature": "s" },
         { "type": "reasoning.encrypted", "data": "e", "index": 1 },
     ]);
-    assert_eq!(given_back(chunks).await["reasoning_details"], expected);
+    assert_eq!(
+        message_sent_back(chunks).await["reasoning_details"],
+        expected
+    );
 }
 
 #[tokio::test]
-async fn thoughts_within_the_content_go_back_as_parts() {
+async fn reasoning_parts_of_the_content_are_sent_back() {
     let thought = |text: &str| {
-        chunk::delta(
-            json!({ "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": text }] }] }),
-        )
+        chunk::delta(json!({
+            "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": text }] }],
+        }))
     };
     let chunks = vec![
         thought("I "),
@@ -170,20 +176,21 @@ async fn thoughts_within_the_content_go_back_as_parts() {
         { "type": "thinking", "thinking": [{ "type": "text", "text": "I look." }] },
         { "type": "text", "text": "One moment." },
     ]);
-    assert_eq!(given_back(chunks).await["content"], expected);
+    assert_eq!(message_sent_back(chunks).await["content"], expected);
 }
 
 #[tokio::test]
-async fn what_is_too_long_to_keep_fails_nothing() {
+async fn data_over_the_size_limit_does_not_fail_the_step() {
     let long = "x".repeat(200_000);
     let chunks = vec![
-        chunk::delta(
-            json!({ "reasoning_content": long, "reasoning_details": [{ "text": long }], "extra_content": { "a": long } }),
-        ),
+        chunk::delta(json!({
+            "reasoning_content": long, "reasoning_details": [{ "text": long }],
+            "extra_content": { "a": long },
+        })),
         chunk::call(0, &long, "f", "{}"),
         chunk::finish("tool_calls"),
     ];
-    let back = given_back(chunks).await;
+    let back = message_sent_back(chunks).await;
     assert_eq!(
         back["reasoning_content"].as_str().map(str::len),
         Some(32 << 10)
@@ -195,7 +202,7 @@ async fn what_is_too_long_to_keep_fails_nothing() {
 }
 
 #[tokio::test]
-async fn data_of_others_is_passed_over() {
+async fn data_of_another_source_is_ignored() {
     for data in [
         "",
         "{}",
@@ -246,7 +253,7 @@ fn tool_names(body: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_member_that_is_refused_is_left_out_from_then_on() {
+async fn a_rejected_member_is_omitted_from_then_on() {
     let refusals = [
         Answer::error(
             400,
@@ -255,11 +262,20 @@ async fn a_member_that_is_refused_is_left_out_from_then_on() {
         ),
         Answer::json(
             422,
-            &json!({ "detail": [{ "type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted" }] }),
+            &json!({
+                "detail": [{
+                    "type": "extra_forbidden", "loc": ["body", "stream_options"],
+                    "msg": "Extra inputs are not permitted",
+                }],
+            }),
         ),
         Answer::json(
             400,
-            &json!({ "error": { "message": "Unknown parameter", "param": "stream_options.include_usage" } }),
+            &json!({
+                "error": {
+                    "message": "Unknown parameter", "param": "stream_options.include_usage",
+                },
+            }),
         ),
     ];
     for refusal in refusals {
@@ -274,12 +290,12 @@ async fn a_member_that_is_refused_is_left_out_from_then_on() {
                 [text("Hi"), done(1, 1)]
             );
         }
-        assert_eq!(stub.requests().len(), 3, "refused once, then remembered");
+        assert_eq!(stub.requests().len(), 3, "rejected once, then remembered");
     }
 }
 
 #[tokio::test]
-async fn a_tool_that_is_refused_is_left_out_from_then_on() {
+async fn a_rejected_tool_is_omitted_from_then_on() {
     type Refuse = fn(usize) -> Answer;
     let refusals: [Refuse; 4] = [
         |_| {
@@ -292,7 +308,12 @@ async fn a_tool_that_is_refused_is_left_out_from_then_on() {
         |at| {
             Answer::json(
                 400,
-                &json!({ "error": { "message": "Invalid schema", "param": format!("tools[{at}].function.parameters") } }),
+                &json!({
+                    "error": {
+                        "message": "Invalid schema",
+                        "param": format!("tools[{at}].function.parameters"),
+                    },
+                }),
             )
         },
         |at| {
@@ -303,11 +324,14 @@ async fn a_tool_that_is_refused_is_left_out_from_then_on() {
         },
         |at| {
             let message = format!(
-                "* GenerateContentRequest.tools[0].function_declarations[{at}].parameters: should be non-empty"
+                "* GenerateContentRequest.tools[0].function_declarations[{at}].parameters: should \
+                be non-empty"
             );
             Answer::json(
                 400,
-                &json!([{ "error": { "code": 400, "message": message, "status": "INVALID_ARGUMENT" } }]),
+                &json!([{
+                    "error": { "code": 400, "message": message, "status": "INVALID_ARGUMENT" },
+                }]),
             )
         },
     ];
@@ -335,13 +359,13 @@ async fn a_tool_that_is_refused_is_left_out_from_then_on() {
             );
         }
         let requests = stub.requests();
-        assert_eq!(requests.len(), 3, "refused once, then remembered");
+        assert_eq!(requests.len(), 3, "rejected once, then remembered");
         assert_eq!(tool_names(&requests[2].json()), ["good", "other"]);
     }
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_whatever_it_is_sent_is_asked_a_bounded_number_of_times() {
+async fn requests_to_a_server_that_rejects_everything_are_bounded() {
     let stub = StubAgent::start(|request| {
         let names = tool_names(&request.json());
         Answer::error(

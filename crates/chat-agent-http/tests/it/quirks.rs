@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Events, agent, call, done, ended, events, hello, text, tool};
 
-async fn heard(answer: Answer) -> Events {
+async fn events_of(answer: Answer) -> Events {
     let stub = StubAgent::start(move |_| answer.clone());
     let mut request = hello();
     request.tools = vec![tool("add_task", "{}")];
@@ -24,9 +24,9 @@ fn fragment(fragment: Value) -> Value {
     chunk::fragment(fragment)
 }
 
-/// Answers that say "Hi" and no more, with something odd before the end.
+/// Each answer says "Hi", with an unusual part before the end.
 #[tokio::test]
-async fn text_in_every_known_form() {
+async fn every_known_form_of_text_is_read() {
     let forms = [
         (
             "parts",
@@ -37,12 +37,17 @@ async fn text_in_every_known_form() {
         (
             "Mistral's thoughts before the text",
             vec![
-                chunk::delta(
-                    json!({ "content": [{ "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }] }] }),
-                ),
-                chunk::delta(
-                    json!({ "content": [{ "type": "thinking", "thinking": "Hm.", "signature": "x" }, { "type": "text", "text": "Hi" }] }),
-                ),
+                chunk::delta(json!({
+                    "content": [{
+                        "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }],
+                    }],
+                })),
+                chunk::delta(json!({
+                    "content": [
+                        { "type": "thinking", "thinking": "Hm.", "signature": "x" },
+                        { "type": "text", "text": "Hi" },
+                    ],
+                })),
             ],
         ),
         (
@@ -52,7 +57,7 @@ async fn text_in_every_known_form() {
             )],
         ),
         (
-            "nothing beside it",
+            "null members",
             vec![
                 chunk::delta(json!({ "content": {} })),
                 chunk::delta(json!({ "content": [] })),
@@ -114,19 +119,21 @@ async fn text_in_every_known_form() {
         ),
         (
             "an error of zeros",
-            vec![
-                json!({ "error": { "code": 0, "message": "" }, "choices": [{ "delta": { "content": "Hi" } }] }),
-            ],
+            vec![json!({
+                "error": { "code": 0, "message": "" },
+                "choices": [{ "delta": { "content": "Hi" } }],
+            })],
         ),
         (
             "false for an error",
             vec![json!({ "error": false, "choices": [{ "delta": { "content": "Hi" } }] })],
         ),
         (
-            "odd bookkeeping",
-            vec![
-                json!({ "id": 7, "object": [], "created": "now", "model": null, "choices": [{ "delta": { "content": "Hi" } }] }),
-            ],
+            "invalid bookkeeping",
+            vec![json!({
+                "id": 7, "object": [], "created": "now", "model": null,
+                "choices": [{ "delta": { "content": "Hi" } }],
+            })],
         ),
         (
             "a reason that is none",
@@ -137,17 +144,20 @@ async fn text_in_every_known_form() {
         (
             "reasoning",
             vec![
-                chunk::delta(
-                    json!({ "reasoning_content": "Hm.", "reasoning": "Hm.", "reasoning_details": [{ "type": "reasoning.text", "text": "Hm." }] }),
-                ),
+                chunk::delta(json!({
+                    "reasoning_content": "Hm.", "reasoning": "Hm.",
+                    "reasoning_details": [{ "type": "reasoning.text", "text": "Hm." }],
+                })),
                 chunk::text("Hi"),
             ],
         ),
         (
-            "an odd usage",
+            "an invalid usage",
             vec![
                 chunk::text("Hi"),
-                json!({ "choices": [], "usage": { "prompt_tokens": null, "completion_tokens": -1 } }),
+                json!({
+                    "choices": [], "usage": { "prompt_tokens": null, "completion_tokens": -1 },
+                }),
             ],
         ),
         (
@@ -161,12 +171,12 @@ async fn text_in_every_known_form() {
     ];
     for (name, chunks) in forms {
         let answer = Answer::chunks(chunks.into_iter().chain([chunk::finish("stop")]));
-        assert_eq!(heard(answer).await, [text("Hi"), done(0, 0)], "{name}");
+        assert_eq!(events_of(answer).await, [text("Hi"), done(0, 0)], "{name}");
     }
 }
 
 #[tokio::test]
-async fn calls_in_every_known_form() {
+async fn every_known_form_of_calls_is_read() {
     let function = json!({ "name": "add_task", "arguments": { "a": 1 } });
     let forms = [
         (
@@ -177,9 +187,10 @@ async fn calls_in_every_known_form() {
         ),
         (
             "an id that is a number",
-            vec![fragment(
-                json!({ "index": 0, "id": 7, "function": { "name": "add_task", "arguments": "{\"a\":1}" } }),
-            )],
+            vec![fragment(json!({
+                "index": 0, "id": 7,
+                "function": { "name": "add_task", "arguments": "{\"a\":1}" },
+            }))],
         ),
         (
             "an index as text",
@@ -190,9 +201,10 @@ async fn calls_in_every_known_form() {
         ),
         (
             "a negative index",
-            vec![fragment(
-                json!({ "index": -1, "id": "c", "function": { "name": "add_task", "arguments": "{\"a\":1}" } }),
-            )],
+            vec![fragment(json!({
+                "index": -1, "id": "c",
+                "function": { "name": "add_task", "arguments": "{\"a\":1}" },
+            }))],
         ),
         (
             "no index and id",
@@ -233,7 +245,7 @@ async fn calls_in_every_known_form() {
             vec![chunk::call(0, "c", "add_task", r#""{\"a\":1}""#)],
         ),
         (
-            "null beside it",
+            "null members",
             vec![
                 chunk::delta(json!({ "tool_calls": null, "function_call": null })),
                 chunk::call(0, "c", "add_task", "{\"a\":1}"),
@@ -243,7 +255,7 @@ async fn calls_in_every_known_form() {
     for (name, chunks) in forms {
         let answer = Answer::chunks(chunks.into_iter().chain([chunk::finish("tool_calls")]));
         assert_eq!(
-            heard(answer).await,
+            events_of(answer).await,
             [call("add_task", "{\"a\":1}"), done(0, 0)],
             "{name}"
         );
@@ -251,7 +263,7 @@ async fn calls_in_every_known_form() {
 }
 
 #[tokio::test]
-async fn usage_never_fails_a_step() {
+async fn invalid_usage_does_not_fail_a_step() {
     for (usage, expected) in [
         (
             json!({ "prompt_tokens": 12.0, "completion_tokens": "3" }),
@@ -273,14 +285,14 @@ async fn usage_never_fails_a_step() {
             chunk::finish("stop"),
             json!({ "choices": [], "usage": usage }),
         ]);
-        assert_eq!(heard(answer).await, [text("Hi"), expected], "{usage}");
+        assert_eq!(events_of(answer).await, [text("Hi"), expected], "{usage}");
     }
     let raw = r#"data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop","logprobs":NaN}],"usage":{"prompt_tokens":1e999}}"#;
-    assert_eq!(heard(Answer::sse(raw)).await, [text("Hi"), done(0, 0)]);
+    assert_eq!(events_of(Answer::sse(raw)).await, [text("Hi"), done(0, 0)]);
 }
 
 #[tokio::test]
-async fn finish_reasons() {
+async fn finish_reasons_are_mapped() {
     use FinishReason::{Complete, ContentFilter, Length};
     for (reason, finish) in [
         ("stop", Complete),
@@ -296,31 +308,32 @@ async fn finish_reasons() {
     ] {
         let answer = Answer::chunks([chunk::text("Hi"), chunk::finish(reason)]);
         assert_eq!(
-            heard(answer).await,
+            events_of(answer).await,
             [text("Hi"), ended(finish, 0, 0)],
             "{reason}"
         );
     }
     for reason in [
         "error",
+        "failed",
         "insufficient_system_resource",
         "MALFORMED_FUNCTION_CALL",
     ] {
         let answer = Answer::chunks([chunk::text("Hi"), chunk::finish(reason)]);
         assert_eq!(
-            heard(answer).await,
+            events_of(answer).await,
             [text("Hi"), Err(Unavailable)],
             "{reason}"
         );
     }
-    // Empty ones are none: the connection that ends then was lost.
+    // Empty reasons count as none, so the answer was truncated.
     for reason in ["", "null"] {
         let lost = Answer::sse(format!(
             "data: {}\n\n",
             choice(json!({ "delta": { "content": "Hi" }, "finish_reason": reason }))
         ));
         assert_eq!(
-            heard(lost).await,
+            events_of(lost).await,
             [text("Hi"), Err(Unavailable)],
             "{reason:?}"
         );
@@ -328,7 +341,7 @@ async fn finish_reasons() {
 }
 
 #[tokio::test]
-async fn errors_in_the_stream_have_their_class() {
+async fn errors_in_the_stream_are_classified() {
     let overloaded: AgentErrorKind = Overloaded { retry_after: None };
     for (error, kind) in [
         (
@@ -354,7 +367,12 @@ async fn errors_in_the_stream_have_their_class() {
             overloaded,
         ),
         (
-            json!({ "choices": [{ "delta": { "content": "" }, "error": { "code": 503, "message": "busy" }, "finish_reason": "error" }] }),
+            json!({
+                "choices": [{
+                    "delta": { "content": "" }, "error": { "code": 503, "message": "busy" },
+                    "finish_reason": "error",
+                }],
+            }),
             overloaded,
         ),
         (
@@ -363,7 +381,7 @@ async fn errors_in_the_stream_have_their_class() {
         ),
     ] {
         assert_eq!(
-            heard(Answer::chunks([chunk::text("Hi"), error.clone()])).await,
+            events_of(Answer::chunks([chunk::text("Hi"), error.clone()])).await,
             [text("Hi"), Err(kind)],
             "{error}"
         );
@@ -373,48 +391,48 @@ async fn errors_in_the_stream_have_their_class() {
         chunk::text("Hi")
     );
     assert_eq!(
-        heard(Answer::sse(named)).await,
+        events_of(Answer::sse(named)).await,
         [text("Hi"), Err(overloaded)]
     );
 }
 
 #[tokio::test]
-async fn text_and_calls_of_no_known_form_are_errors() {
-    for odd in [
+async fn unknown_forms_of_text_and_calls_are_errors() {
+    for invalid in [
         choice(json!({ "delta": { "content": true } })),
         json!({ "choices": 7 }),
         choice(json!({ "delta": { "tool_calls": "add" } })),
     ] {
         assert_eq!(
-            heard(Answer::chunks([odd.clone(), chunk::finish("stop")])).await,
+            events_of(Answer::chunks([invalid.clone(), chunk::finish("stop")])).await,
             [Err(Protocol)],
-            "{odd}"
+            "{invalid}"
         );
     }
 }
 
 #[tokio::test]
-async fn any_content_type_and_framing() {
-    let (said, end) = (chunk::text("Hi"), chunk::finish("stop"));
+async fn any_content_type_and_framing_is_read() {
+    let (start, end) = (chunk::text("Hi"), chunk::finish("stop"));
     let pretty =
         serde_json::to_string_pretty(&json!({ "choices": [{ "message": { "content": "Hi" } }] }))
             .expect("JSON");
     let bodies = [
         (
             "events",
-            format!("data: {said}\n\ndata: {end}\n\ndata: [DONE]\n\n"),
+            format!("data: {start}\n\ndata: {end}\n\ndata: [DONE]\n\n"),
         ),
         (
             "events without empty lines",
-            format!("data: {said}\ndata: {end}\ndata: [DONE]\n"),
+            format!("data: {start}\ndata: {end}\ndata: [DONE]\n"),
         ),
         (
             "events without an end",
-            format!("data: {said}\r\n\r\ndata: {end}"),
+            format!("data: {start}\r\n\r\ndata: {end}"),
         ),
-        ("JSON lines", format!("{said}\n{end}\n")),
-        ("JSON lines with a mark", format!("{said}\n[DONE]")),
-        ("an array", format!("[{said},\n{end}]")),
+        ("JSON lines", format!("{start}\n{end}\n")),
+        ("JSON lines with a mark", format!("{start}\n[DONE]")),
+        ("an array", format!("[{start},\n{end}]")),
         (
             "one answer",
             json!({ "choices": [{ "message": { "content": "Hi" }, "finish_reason": "stop" }] })
@@ -424,7 +442,8 @@ async fn any_content_type_and_framing() {
         (
             "words between",
             format!(
-                "\u{feff}: hello\n\nid: 1\ndata: ping\n\ndata: null\n\ndata: {said}\n\ndata: {end}\n\n"
+                "\u{feff}: hello\n\nid: 1\ndata: ping\n\ndata: null\n\ndata: {start}\n\ndata: \
+                {end}\n\n"
             ),
         ),
     ];
@@ -440,19 +459,19 @@ async fn any_content_type_and_framing() {
             for pieces in [3, 100_000] {
                 let answer = Answer::raw(200, content_type, body.clone()).in_pieces(pieces);
                 assert_eq!(
-                    heard(answer).await,
+                    events_of(answer).await,
                     [text("Hi"), done(0, 0)],
                     "{name} as {content_type:?}"
                 );
             }
         }
     }
-    // Without an end, JSON lines are cut off too.
+    // JSON lines without an end are truncated too.
     assert_eq!(
-        heard(Answer::raw(
+        events_of(Answer::raw(
             200,
             "application/x-ndjson",
-            format!("{said}\n")
+            format!("{start}\n")
         ))
         .await,
         [text("Hi"), Err(Unavailable)]
@@ -460,7 +479,7 @@ async fn any_content_type_and_framing() {
 }
 
 #[tokio::test]
-async fn characters_in_halves_and_bytes_that_are_no_text() {
+async fn split_surrogate_pairs_are_joined_and_invalid_bytes_replaced() {
     let body = concat!(
         r#"data: {"choices":[{"delta":{"content":"a\ud83e"}}]}"#,
         "\n\n",
@@ -477,11 +496,11 @@ async fn characters_in_halves_and_bytes_that_are_no_text() {
         call("add_task", r#"{"a":"🦀\ufffd"}"#),
         done(0, 0),
     ];
-    assert_eq!(heard(Answer::sse(body)).await, expected);
+    assert_eq!(events_of(Answer::sse(body)).await, expected);
     let mut bytes = b"data: {\"choices\":[{\"delta\":{\"content\":\"a".to_vec();
     bytes.extend_from_slice(b"\xff\"},\"finish_reason\":\"stop\"}]}\n\n");
     assert_eq!(
-        heard(Answer::sse(bytes)).await,
+        events_of(Answer::sse(bytes)).await,
         [text("a\u{FFFD}"), done(0, 0)]
     );
 }

@@ -1,4 +1,4 @@
-//! What is sent.
+//! The form of requests.
 
 use chat_agent_http::ChatCompletionsAgent;
 use chat_domain::transcript::{Call, Entry};
@@ -37,7 +37,7 @@ fn result(id: u128, content: &str) -> Entry {
     }
 }
 
-/// How the server recorded a request that it found in order.
+/// Returns the request as the stub server recorded it.
 async fn sent(request: StepRequest) -> Recorded {
     let stub = StubAgent::start(|_| Answer::text(["Done."]));
     let mut settings = settings(&stub.base_url());
@@ -50,7 +50,7 @@ async fn sent(request: StepRequest) -> Recorded {
     recorded
 }
 
-/// Some turns, with everything that a transcript can hold.
+/// Returns turns with every kind of transcript entry.
 fn turns() -> Vec<Vec<Entry>> {
     vec![
         vec![says("Hello"), answers("Hello. 🦀")],
@@ -99,13 +99,13 @@ async fn a_transcript_with_tools() {
 }
 
 #[tokio::test]
-async fn old_turns_are_the_same_bytes_from_turn_to_turn() {
+async fn requests_of_consecutive_turns_share_their_prefix() {
     let turns = turns();
     let mut bodies = Vec::new();
     for count in 1..=turns.len() {
         let mut entries = turns[..count].concat();
         if count < turns.len() {
-            // While the turn runs its last answer is not there yet.
+            // While a turn runs, its last answer is not in the transcript.
             entries.pop();
         }
         let mut request = request(entries);
@@ -124,7 +124,7 @@ async fn old_turns_are_the_same_bytes_from_turn_to_turn() {
 }
 
 #[tokio::test]
-async fn without_tools_instructions_and_key() {
+async fn a_request_without_tools_instructions_and_key_is_minimal() {
     let stub = StubAgent::start(|_| Answer::text(["Hello"]));
     events(&agent(&stub.base_url()), hello()).await;
     let recorded = stub.requests().remove(0);
@@ -139,7 +139,7 @@ async fn without_tools_instructions_and_key() {
 }
 
 #[tokio::test]
-async fn a_tool_with_a_bad_schema_is_left_out() {
+async fn a_tool_with_an_invalid_schema_is_omitted() {
     let mut with_bad = hello();
     with_bad.tools = vec![
         tool("bad", "[]"),
@@ -159,7 +159,7 @@ async fn a_tool_with_a_bad_schema_is_left_out() {
 }
 
 #[tokio::test]
-async fn names_that_the_protocol_does_not_know_go_there_and_back() {
+async fn tool_names_make_a_round_trip() {
     let stub = StubAgent::start(|request| {
         let name = request.json()["tools"][0]["function"]["name"]
             .as_str()
@@ -178,7 +178,7 @@ async fn names_that_the_protocol_does_not_know_go_there_and_back() {
             done(1, 2)
         ]
     );
-    // What the model called is read again by the model, and the server accepts it.
+    // The model reads the name it used, in a form that the server accepts.
     let entries = [
         says("Hello"),
         calls("", [(1, "tasks.add", "{}"), (2, "ünknown tool", "{}")]),
@@ -199,7 +199,7 @@ async fn names_that_the_protocol_does_not_know_go_there_and_back() {
 }
 
 #[tokio::test]
-async fn a_transcript_that_no_server_takes_is_our_failure() {
+async fn a_transcript_that_no_server_accepts_is_an_error() {
     let stub = StubAgent::with_answers([]);
     let events = events(
         &agent(&stub.base_url()),

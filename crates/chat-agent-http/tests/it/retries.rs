@@ -1,4 +1,4 @@
-//! When a request is sent again.
+//! Retries of requests.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,8 +8,8 @@ use chat_test_support::stub_agent::{Answer, StubAgent, chunk};
 
 use crate::support::{Events, done, events, hello, settings, text};
 
-/// What these answers lead to, and how many requests were sent.
-async fn asked(
+/// Returns the events after these answers, and the number of requests.
+async fn events_after(
     answers: Vec<Answer>,
     change: impl FnOnce(&mut ChatCompletionsSettings),
 ) -> (Events, usize) {
@@ -40,11 +40,11 @@ fn answered() -> Events {
 }
 
 #[tokio::test]
-async fn a_passing_failure_is_tried_again() {
+async fn a_transient_error_is_retried() {
     for status in [408, 429, 500, 502, 503, 504, 529] {
         let failure = || Answer::error(status, "", "not now");
         assert_eq!(
-            asked(vec![failure(), failure(), hello_again()], |_| ()).await,
+            events_after(vec![failure(), failure(), hello_again()], |_| ()).await,
             (answered(), 3),
             "{status}"
         );
@@ -52,9 +52,9 @@ async fn a_passing_failure_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_lasting_failure_is_not() {
+async fn a_permanent_error_is_not_retried() {
     for status in [301, 400, 401, 402, 403, 404, 405, 413, 418, 422] {
-        let (events, requests) = asked(
+        let (events, requests) = events_after(
             vec![Answer::error(status, "", "never"), hello_again()],
             |_| (),
         )
@@ -66,71 +66,77 @@ async fn a_lasting_failure_is_not() {
     }
     let no_credit = Answer::error(429, "insufficient_quota", "pay");
     assert_eq!(
-        asked(vec![no_credit, hello_again()], |_| ()).await,
+        events_after(vec![no_credit, hello_again()], |_| ()).await,
         (vec![Err(Misconfigured)], 1)
     );
     let too_long = Answer::error(500, "context_length_exceeded", "…");
-    assert_eq!(asked(vec![too_long, hello_again()], |_| ()).await.1, 1);
+    assert_eq!(
+        events_after(vec![too_long, hello_again()], |_| ()).await.1,
+        1
+    );
 }
 
 #[tokio::test]
-async fn tries_are_counted() {
+async fn attempts_are_limited() {
     let failures = || (0..9).map(|_| Answer::error(500, "", "not now")).collect();
-    for (tries, sent) in [(0, 1), (1, 1), (2, 2), (5, 5)] {
-        let requests = asked(failures(), |settings| settings.retries.tries = tries).await;
-        assert_eq!(requests, (vec![Err(Unavailable)], sent), "{tries}");
+    for (max_attempts, sent) in [(0, 1), (1, 1), (2, 2), (5, 5)] {
+        let requests = events_after(failures(), |settings| {
+            settings.retries.max_attempts = max_attempts
+        })
+        .await;
+        assert_eq!(requests, (vec![Err(Unavailable)], sent), "{max_attempts}");
     }
 }
 
 #[tokio::test]
-async fn the_server_may_forbid_it() {
+async fn x_should_retry_false_prevents_a_retry() {
     let forbidden = Answer::error(500, "", "never").header("x-should-retry", "false");
     assert_eq!(
-        asked(vec![forbidden, hello_again()], |_| ()).await,
+        events_after(vec![forbidden, hello_again()], |_| ()).await,
         (vec![Err(Unavailable)], 1)
     );
     let allowed = Answer::error(500, "", "later").header("x-should-retry", "true");
     assert_eq!(
-        asked(vec![allowed, hello_again()], |_| ()).await,
+        events_after(vec![allowed, hello_again()], |_| ()).await,
         (answered(), 2)
     );
 }
 
 #[tokio::test]
-async fn the_server_may_name_a_time() {
-    let begun = Instant::now();
+async fn retry_after_delays_the_retry() {
+    let started = Instant::now();
     let later = Answer::error(429, "", "later").header("retry-after", "1");
     assert_eq!(
-        asked(vec![later, hello_again()], |_| ()).await,
+        events_after(vec![later, hello_again()], |_| ()).await,
         (answered(), 2)
     );
-    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert!(started.elapsed() >= Duration::from_secs(1));
     let past =
         Answer::error(503, "", "later").header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT");
     let now = Answer::error(503, "", "later").header("retry-after", "0");
     assert_eq!(
-        asked(vec![past, now, hello_again()], |_| ()).await,
+        events_after(vec![past, now, hello_again()], |_| ()).await,
         (answered(), 3)
     );
 }
 
 #[tokio::test]
-async fn a_time_that_is_too_long_is_handed_on_at_once() {
+async fn a_retry_after_over_the_limit_fails_at_once() {
     for status in [429, 500, 503] {
         let later = Answer::error(status, "", "later").header("retry-after", "61");
         let overloaded = Overloaded {
             retry_after: Some(Duration::from_secs(61)),
         };
         assert_eq!(
-            asked(vec![later, hello_again()], |_| ()).await,
+            events_after(vec![later, hello_again()], |_| ()).await,
             (vec![Err(overloaded)], 1),
             "{status}"
         );
     }
-    // A date, too; it is told in whole seconds, and some of the time has passed.
+    // The header may be a date in whole seconds, and some of the time has passed.
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(600));
     let later = Answer::error(429, "", "later").header("retry-after", &date);
-    let (events, requests) = asked(vec![later, hello_again()], |_| ()).await;
+    let (events, requests) = events_after(vec![later, hello_again()], |_| ()).await;
     let Err(Overloaded {
         retry_after: Some(left),
     }) = events[0]
@@ -144,53 +150,56 @@ async fn a_time_that_is_too_long_is_handed_on_at_once() {
 }
 
 #[tokio::test]
-async fn a_time_beyond_the_end_of_the_step_is_handed_on_at_once() {
-    let begun = Instant::now();
+async fn a_retry_after_beyond_the_step_timeout_fails_at_once() {
+    let started = Instant::now();
     let later = Answer::error(429, "", "later").header("retry-after", "50");
     let overloaded = Overloaded {
         retry_after: Some(Duration::from_secs(50)),
     };
-    let events = asked(vec![later, hello_again()], |settings| {
+    let events = events_after(vec![later, hello_again()], |settings| {
         settings.timeouts.step = Duration::from_secs(40)
     })
     .await;
     assert_eq!(events, (vec![Err(overloaded)], 1));
-    assert!(begun.elapsed() < Duration::from_secs(40));
+    assert!(started.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]
-async fn a_pause_beyond_the_end_of_the_step_is_not_begun() {
-    let begun = Instant::now();
-    let events = asked(
+async fn a_backoff_beyond_the_step_timeout_is_not_waited_for() {
+    let started = Instant::now();
+    let events = events_after(
         vec![Answer::error(500, "", "not now"), hello_again()],
         |settings| {
             settings.timeouts.step = Duration::from_secs(40);
-            settings.retries.first_pause = Duration::from_secs(50);
-            settings.retries.longest_pause = Duration::from_secs(50);
+            settings.retries.initial_backoff = Duration::from_secs(50);
+            settings.retries.max_backoff = Duration::from_secs(50);
         },
     );
     assert_eq!(events.await, (vec![Err(Unavailable)], 1));
-    assert!(begun.elapsed() < Duration::from_secs(40));
+    assert!(started.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]
-async fn nothing_is_repeated_after_the_first_byte() {
-    let said = format!("data: {}\n\n", chunk::text("Once upon"));
-    let cut = || Answer::sse(said.clone() + "data").cut_after(said.len());
+async fn nothing_is_retried_after_the_first_byte() {
+    let event = format!("data: {}\n\n", chunk::text("Once upon"));
+    let cut = || Answer::sse(event.clone() + "data").cut_after(event.len());
     assert_eq!(
-        asked(vec![cut(), hello_again()], |_| ()).await,
+        events_after(vec![cut(), hello_again()], |_| ()).await,
         (vec![text("Once upon"), Err(Unavailable)], 1)
     );
     let comment = Answer::sse(": ping\n\n: ping\n\n").cut_after(8);
     assert_eq!(
-        asked(vec![comment, hello_again()], |_| ()).await,
+        events_after(vec![comment, hello_again()], |_| ()).await,
         (vec![Err(Unavailable)], 1)
     );
     let garbage = Answer::raw(200, "text/html", "<html>");
-    assert_eq!(asked(vec![garbage, hello_again()], |_| ()).await.1, 1);
+    assert_eq!(
+        events_after(vec![garbage, hello_again()], |_| ()).await.1,
+        1
+    );
     let failed = Answer::chunks([serde_json::json!({ "error": { "type": "server_error" } })]);
     assert_eq!(
-        asked(vec![failed, hello_again()], |_| ()).await,
+        events_after(vec![failed, hello_again()], |_| ()).await,
         (vec![Err(Unavailable)], 1)
     );
 }

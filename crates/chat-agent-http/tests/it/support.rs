@@ -1,8 +1,8 @@
-//! What the tests have in common.
+//! Helpers of the tests.
 
 use std::time::Duration;
 
-use chat_agent_http::{ChatCompletionsAgent, ChatCompletionsSettings, Retries};
+use chat_agent_http::{ChatCompletionsAgent, ChatCompletionsSettings, RetryPolicy};
 use chat_domain::RawJson;
 use chat_domain::transcript::{Entry, Transcript};
 use chat_domain::{
@@ -12,13 +12,13 @@ use chat_domain::{
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-/// Settings for a server, with pauses so short that tests need not wait.
+/// Settings for a stub server, with backoffs that are too short to slow tests down.
 pub fn settings(base_url: &str) -> ChatCompletionsSettings {
     let mut settings = ChatCompletionsSettings::new(base_url, "stub-model");
-    settings.retries = Retries {
-        tries: 3,
-        first_pause: Duration::from_millis(1),
-        longest_pause: Duration::from_millis(2),
+    settings.retries = RetryPolicy {
+        max_attempts: 3,
+        initial_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(2),
     };
     settings
 }
@@ -59,7 +59,7 @@ pub fn hello() -> StepRequest {
 
 pub type Events = Vec<Result<StepEvent, AgentErrorKind>>;
 
-/// The kind of what failed, after a look at the rest of it.
+/// Returns the kind of an error after checking its message.
 fn kind(error: &AgentError) -> AgentErrorKind {
     assert!(
         error.message.ends_with('.'),
@@ -81,7 +81,7 @@ pub async fn rest(stream: StepStream) -> Events {
         .await
 }
 
-/// The event without what is kept for the server.
+/// Removes the agent data from an event.
 fn without_data(event: StepEvent) -> StepEvent {
     match event {
         StepEvent::ToolCall {
@@ -99,7 +99,7 @@ fn without_data(event: StepEvent) -> StepEvent {
     }
 }
 
-/// All events of a step; an error before the first is one of them.
+/// Collects all events of a step, including an error before the first event.
 pub async fn events(agent: &impl Agent, request: StepRequest) -> Events {
     match agent.step(request).await {
         Ok(stream) => rest(stream).await,

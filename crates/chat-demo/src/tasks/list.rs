@@ -13,10 +13,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Executor};
 
-/// The longest title, in characters.
-const LONGEST_TITLE: usize = 200;
-/// How many tasks a user may have. Then a list is small enough to be shown whole.
-const MOST_TASKS: i64 = 250;
+/// Longest title, in characters.
+const MAX_TITLE_CHARS: usize = 200;
+/// Most tasks of a user, so that a list fits in one answer.
+const MAX_TASKS: i64 = 250;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS tasks (
@@ -37,11 +37,10 @@ pub(crate) enum Request {
     AddTask { title: String },
     ListTasks { status: Option<Status> },
     CompleteTask { task_id: i64 },
-    UpdateTask { task_id: i64, title: String },
     DeleteTask { task_id: i64 },
 }
 
-/// The tasks that are listed.
+/// Filter of listed tasks.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
@@ -53,7 +52,7 @@ pub(crate) enum Status {
 /// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TaskError {
-    /// The request cannot be carried out; the sentence says why.
+    /// The request is invalid. The message says why.
     #[error("{0}")]
     Rejected(String),
     #[error("The task list could not be read or written.")]
@@ -71,7 +70,7 @@ impl TaskList {
             .filename(file)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            // The server of an earlier process may still be in its last call.
+            // The server of an earlier process may still run its last call.
             .busy_timeout(Duration::from_secs(5))
             .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
@@ -82,7 +81,7 @@ impl TaskList {
         Ok(Self { pool })
     }
 
-    /// Carries out a request in one transaction. Repeats the result if `call_id` is known.
+    /// Executes a request in one transaction. Returns the first result if `call_id` is known.
     pub(crate) async fn call(
         &self,
         user: &str,
@@ -105,22 +104,14 @@ impl TaskList {
             Request::ListTasks { status } => {
                 return Ok(list(&mut transaction, user, *status).await?);
             }
-            Request::AddTask { title } => add(&mut transaction, user, checked(title)?).await?,
-            Request::UpdateTask { task_id, title } => {
-                change(
-                    &mut transaction,
-                    user,
-                    *task_id,
-                    "updated",
-                    Some(checked(title)?),
-                )
-                .await?
+            Request::AddTask { title } => {
+                add(&mut transaction, user, validate_title(title)?).await?
             }
             Request::CompleteTask { task_id } => {
-                change(&mut transaction, user, *task_id, "completed", None).await?
+                set_status(&mut transaction, user, *task_id, "completed").await?
             }
             Request::DeleteTask { task_id } => {
-                change(&mut transaction, user, *task_id, "deleted", None).await?
+                set_status(&mut transaction, user, *task_id, "deleted").await?
             }
         };
         if let Some(call_id) = call_id {
@@ -136,8 +127,8 @@ impl TaskList {
     }
 }
 
-/// Creates the file for its owner alone, because it holds what users wrote. SQLite gives the same
-/// mode to the files that it creates with it.
+/// Creates the file with access for its owner only, because it contains users' texts. SQLite gives
+/// the same mode to the files that it creates next to it.
 fn create_private(file: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -160,13 +151,18 @@ async fn list(
         Some(Status::Completed) => Some(true),
     };
     let select = "SELECT task_id, title, completed FROM tasks \
-         WHERE user_id = ?1 AND deleted = 0 AND completed = COALESCE(?2, completed) ORDER BY task_id";
+         WHERE user_id = ?1 AND deleted = 0 AND completed = COALESCE(?2, completed) \
+         ORDER BY task_id";
     let rows: Vec<(i64, String, bool)> = sqlx::query_as(select)
         .bind(user)
         .bind(completed)
         .fetch_all(connection)
         .await?;
-    let task = |(task_id, title, completed)| json!({ "task_id": task_id, "title": title, "completed": completed });
+    let task = |(task_id, title, completed)| {
+        json!({
+            "task_id": task_id, "title": title, "completed": completed,
+        })
+    };
     Ok(json!({ "tasks": rows.into_iter().map(task).collect::<Vec<_>>() }))
 }
 
@@ -175,15 +171,15 @@ async fn add(
     user: &str,
     title: &str,
 ) -> Result<Value, TaskError> {
-    // Deleted tasks keep their rows, so that their numbers are not used again.
+    // Deleted tasks keep their rows, so that their numbers are not reused.
     let count = "SELECT COUNT(*) FILTER (WHERE deleted = 0), COALESCE(MAX(task_id), 0) + 1 \
          FROM tasks WHERE user_id = ?";
     let (tasks, task_id): (i64, i64) = sqlx::query_as(count)
         .bind(user)
         .fetch_one(&mut *connection)
         .await?;
-    if tasks >= MOST_TASKS {
-        let reason = format!("The list is full: it holds {MOST_TASKS} tasks. Delete some first.");
+    if tasks >= MAX_TASKS {
+        let reason = format!("The list is full: it holds {MAX_TASKS} tasks. Delete some first.");
         return Err(TaskError::Rejected(reason));
     }
     let insert = "INSERT INTO tasks (user_id, task_id, title) VALUES (?, ?, ?)";
@@ -196,21 +192,19 @@ async fn add(
     Ok(json!({ "task_id": task_id, "status": "created", "title": title }))
 }
 
-/// Gives a task a status, and a title if there is one.
-async fn change(
+/// Sets the status of a task.
+async fn set_status(
     connection: &mut SqliteConnection,
     user: &str,
     task_id: i64,
     status: &str,
-    title: Option<&str>,
 ) -> Result<Value, TaskError> {
-    let update = "UPDATE tasks SET title = COALESCE(?3, title), \
-         completed = completed OR ?4 = 'completed', deleted = ?4 = 'deleted' \
+    let update = "UPDATE tasks SET completed = completed OR ?3 = 'completed', deleted = ?3 = \
+    'deleted' \
          WHERE user_id = ?1 AND task_id = ?2 AND deleted = 0 RETURNING title";
     let update = sqlx::query_scalar(update)
         .bind(user)
         .bind(task_id)
-        .bind(title)
         .bind(status);
     let title: Option<String> = update.fetch_optional(connection).await?;
     let missing = || TaskError::Rejected(format!("There is no task {task_id} on the list."));
@@ -218,13 +212,13 @@ async fn change(
     Ok(json!({ "task_id": task_id, "status": status, "title": title }))
 }
 
-/// The title without white space around it.
-fn checked(title: &str) -> Result<&str, TaskError> {
+/// Trims and validates a title.
+fn validate_title(title: &str) -> Result<&str, TaskError> {
     let title = title.trim();
     let reason = match title.chars().count() {
         0 => "A task needs a title.".to_owned(),
-        length if length > LONGEST_TITLE => {
-            format!("The title has {length} characters. At most {LONGEST_TITLE} are allowed.")
+        length if length > MAX_TITLE_CHARS => {
+            format!("The title has {length} characters. At most {MAX_TITLE_CHARS} are allowed.")
         }
         _ if title.chars().any(char::is_control) => "A title is one line of plain text.".to_owned(),
         _ => return Ok(title),

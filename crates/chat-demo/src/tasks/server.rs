@@ -87,7 +87,7 @@ impl ServerHandler for TaskServer {
             Ok(answer) => CallToolResult::structured(answer),
             Err(error) => {
                 if let TaskError::Database(cause) = &error {
-                    // The parent process reads this; `eprintln!` would panic once nobody does.
+                    // `eprintln!` would panic if the parent process closed the pipe.
                     let _ = writeln!(
                         std::io::stderr(),
                         "task list: {} failed: {cause}",
@@ -101,7 +101,7 @@ impl ServerHandler for TaskServer {
     }
 }
 
-/// The user who calls, and the call's id if there is one.
+/// Returns the user of a call, and the call's id if there is one.
 fn caller(meta: &RequestMetaObject) -> Result<(&str, Option<&str>), ErrorData> {
     let text = |key| {
         meta.get(key)
@@ -121,7 +121,8 @@ fn request(tool: &str, arguments: JsonObject) -> Result<Request, ErrorData> {
 
 fn tools() -> Vec<Tool> {
     let title = json!({
-        "type": "string", "minLength": 1, "maxLength": 200, "description": "What to do, in one line",
+        "type": "string", "minLength": 1, "maxLength": 200,
+        "description": "What to do, in one line",
     });
     let task_id = json!({
         "type": "integer", "minimum": 1, "description": "The task's number, from list_tasks",
@@ -133,7 +134,7 @@ fn tools() -> Vec<Tool> {
     let writes = ToolAnnotations::new().read_only(false).open_world(false);
     let adds = writes.clone().destructive(false).idempotent(false);
     let completes = writes.clone().destructive(false).idempotent(true);
-    let replaces = writes.destructive(true).idempotent(true);
+    let deletes = writes.destructive(true).idempotent(true);
     [
         (
             "add_task",
@@ -157,18 +158,11 @@ fn tools() -> Vec<Tool> {
             completes,
         ),
         (
-            "update_task",
-            "Gives a task another title.",
-            json!({ "task_id": task_id, "title": title }),
-            vec!["task_id", "title"],
-            replaces.clone(),
-        ),
-        (
             "delete_task",
             "Deletes a task.",
             json!({ "task_id": task_id }),
             vec!["task_id"],
-            replaces,
+            deletes,
         ),
     ]
     .map(|(name, description, properties, required, annotations)| {

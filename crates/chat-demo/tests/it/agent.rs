@@ -1,321 +1,113 @@
-//! The agent alone: its steps for a transcript.
+//! Conversations with the agent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_demo::DemoAgent;
-use chat_domain::transcript::{Call, Entry, Transcript};
-use chat_domain::{
-    Agent, ConversationId, FinishReason, RawJson, StepEnd, StepEvent, StepRequest, ToolCallId,
-    ToolSpec, TurnId,
-};
+use chat_domain::testing::MemoryStore;
+use chat_domain::transcript::{Entry, Transcript};
+use chat_domain::{Agent, ConversationId, FinishReason, StepEvent, StepRequest, TurnId};
+use chat_tools_mcp::{McpServer, McpToolset};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::user;
+use crate::support::{Chat, Tasks, user};
 
-const TOOLS: [&str; 5] = [
-    "add_task",
-    "list_tasks",
-    "complete_task",
-    "update_task",
-    "delete_task",
-];
-
-/// A message, the tools called for it with their results, and the answer if there is one.
-type Turn<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
-
-fn request(turns: &[Turn<'_>], tools: &[&str]) -> StepRequest {
-    let assistant = |text: &str, calls| Entry::Assistant {
-        text: text.to_owned(),
-        calls,
-        agent_data: None,
-    };
-    let mut entries = Vec::new();
-    for (message, results, answer) in turns {
-        entries.push(Entry::User {
-            text: (*message).to_owned(),
-        });
-        for (tool, result) in *results {
-            let id = ToolCallId(Uuid::now_v7());
-            let call = Call {
-                id,
-                tool: (*tool).to_owned(),
-                arguments: RawJson::from_valid("{}"),
-                agent_data: None,
-            };
-            entries.push(assistant("", vec![call]));
-            entries.push(Entry::ToolResult {
-                call: id,
-                content: (*result).to_owned(),
-            });
-        }
-        entries.extend((!answer.is_empty()).then(|| assistant(answer, Vec::new())));
-    }
-    let spec = |name: &&str| ToolSpec {
-        name: (*name).to_owned(),
-        description: String::new(),
-        input_schema: RawJson::from_valid("{}"),
-        repeatable: false,
-    };
-    StepRequest {
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_streamed_word_by_word_with_delays() {
+    let delay = Duration::from_millis(15);
+    let request = StepRequest {
         owner: user("ann"),
         conversation: ConversationId(Uuid::now_v7()),
         turn: TurnId(Uuid::now_v7()),
-        transcript: Transcript(entries),
-        tools: tools.iter().map(spec).collect(),
-    }
-}
-
-/// The answer to the last turn, or the tool that is called with its arguments.
-async fn next(turns: &[Turn<'_>]) -> String {
-    let events = heard(&DemoAgent::new(Duration::ZERO), request(turns, &TOOLS)).await;
-    let text = |event: &StepEvent| match event {
-        StepEvent::Text(word) => word.clone(),
-        StepEvent::ToolCall {
-            tool, arguments, ..
-        } => format!("{tool} {}", arguments.as_str()),
-        _ => String::new(),
+        transcript: Transcript(vec![Entry::User {
+            text: "What can you do?".to_owned(),
+        }]),
+        tools: Vec::new(),
     };
-    events.iter().map(text).collect()
-}
-
-async fn heard(agent: &DemoAgent, request: StepRequest) -> Vec<StepEvent> {
-    agent
-        .step(request)
-        .await
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
-        .await
-}
-
-#[tokio::test(start_paused = true)]
-async fn it_speaks_word_by_word_and_takes_its_time() {
-    let agent = DemoAgent::new(Duration::from_millis(15));
-    let began = Instant::now();
-    let events = heard(&agent, request(&[("Hello", &[], "")], &[])).await;
-    let (words, last) = events.split_at(events.len() - 1);
-    let words: Vec<&str> = words
-        .iter()
-        .map(|event| match event {
-            StepEvent::Text(word) => word.as_str(),
-            other => panic!("no word: {other:?}"),
-        })
-        .collect();
-    assert_eq!(
-        words.concat(),
-        "Hello! I keep your task list. Tell me what to add, or ask what is on your list."
-    );
-    assert_eq!(words.get(..3), Some(["Hello! ", "I ", "keep "].as_slice()));
-    let StepEvent::Done(StepEnd {
-        usage,
-        finish: FinishReason::Complete,
-        agent_data: None,
-    }) = &last[0]
-    else {
-        panic!("not done")
+    let started = Instant::now();
+    let stream = DemoAgent::new(delay).step(request).await.unwrap();
+    let mut events: Vec<StepEvent> = stream.map(Result::unwrap).collect().await;
+    let Some(StepEvent::Done(end)) = events.pop() else {
+        panic!("not done: {events:?}")
     };
-    assert!(usage.input_tokens > 0 && usage.output_tokens > usage.input_tokens);
+    assert_eq!(end.finish, FinishReason::Complete);
+    assert!(end.usage.input_tokens > 0 && end.usage.output_tokens > end.usage.input_tokens);
+    assert_eq!(events.first(), Some(&StepEvent::Text("I ".to_owned())));
     assert_eq!(
-        began.elapsed(),
-        Duration::from_millis(15) * u32::try_from(words.len()).unwrap()
+        started.elapsed(),
+        delay * u32::try_from(events.len()).unwrap()
     );
 }
 
 #[tokio::test]
-async fn a_call_comes_whole() {
-    let events = heard(
-        &DemoAgent::new(Duration::ZERO),
-        request(
-            &[("Add task: \"Buy 'milk'\" \u{1F95B}", &[], "")],
-            &["add_task"],
+async fn tasks_are_added_listed_completed_and_deleted() {
+    let (tasks, store) = (Tasks::new(), Arc::new(MemoryStore::new()));
+    let chat = Chat::new(Arc::clone(&store), tasks.start()).await;
+    let unclear = "Which task do you mean? Say its number or its title.";
+    let lines = [
+        ("What is on my list?", "You have no tasks yet."),
+        (
+            "Add task: Buy groceries",
+            "Added 'Buy groceries' to your tasks.",
         ),
-    )
-    .await;
-    let expected = RawJson::from_valid(r#"{"title":"\"Buy 'milk'\" 🥛"}"#);
-    assert_eq!(
-        events.first(),
-        Some(&StepEvent::ToolCall {
-            tool: "add_task".into(),
-            arguments: expected,
-            agent_data: None
-        })
+        (
+            "add {task_id} \"\\\"",
+            "Added '{task_id} \"\\\"' to your tasks.",
+        ),
+        ("add Call mom", "Added 'Call mom' to your tasks."),
+        ("Complete the first one", "Marked 'Buy groceries' as done."),
+        (
+            "delete task 2",
+            "Deleted '{task_id} \"\\\"' from your tasks.",
+        ),
+        ("delete task 2", unclear),
+        ("delete it", unclear),
+        ("complete call MOM!", "Marked 'Call mom' as done."),
+        (
+            "Show my tasks",
+            "Here are your tasks:\n1. [x] Buy groceries\n3. [x] Call mom",
+        ),
+        ("delete the last one", "Deleted 'Call mom' from your tasks."),
+        ("list", "Here are your tasks:\n1. [x] Buy groceries"),
+    ];
+    let conversation = chat.talk("ann", None, &lines).await;
+    chat.talk("bob", None, &[("list", "You have no tasks yet.")])
+        .await;
+    // A restarted server continues with the stored conversation and list.
+    let chat = Chat::new(store, tasks.start()).await;
+    let lines = [("list", "Here are your tasks:\n1. [x] Buy groceries")];
+    chat.talk("ann", Some(conversation), &lines).await;
+}
+
+#[tokio::test]
+async fn failures_of_tools_are_reported() {
+    let tasks = Tasks::new();
+    let chat = Chat::new(Arc::new(MemoryStore::new()), tasks.start()).await;
+    let (_, answer) = chat
+        .say("ann", None, &format!("add {}", "x".repeat(201)))
+        .await;
+    assert!(
+        answer.starts_with("That did not work. ") && answer.contains("At most 200 are allowed."),
+        "{answer}"
     );
-    assert!(matches!(events.get(1..), Some([StepEvent::Done(_)])));
 }
 
 #[tokio::test]
 async fn a_tool_that_is_not_offered_is_not_called() {
-    let events = heard(
-        &DemoAgent::new(Duration::ZERO),
-        request(&[("Add task: milk", &[], "")], &["list_tasks"]),
-    )
-    .await;
-    assert!(
-        events
-            .iter()
-            .all(|event| !matches!(event, StepEvent::ToolCall { .. }))
-    );
-    assert_eq!(events.first(), Some(&StepEvent::Text("The ".into())));
-}
-
-const LIST: &str = r#"{"tasks":[
-    {"task_id":1,"title":"Buy milk","completed":true},
-    {"task_id":2,"title":"Buy oat milk","completed":false}
-]}"#;
-
-#[tokio::test]
-async fn a_tool_is_called_and_its_result_is_told() {
-    let created = r#"{"task_id":3,"title":"{task_id}","status":"created"}"#;
-    let failed = "Error (failed): There is no task 3.";
-    for (message, results, expected) in [
-        (
-            "add {task_id}",
-            [].as_slice(),
-            r#"add_task {"title":"{task_id}"}"#,
-        ),
-        (
-            "add tea",
-            &[("add_task", created)],
-            "Added '{task_id}' to your tasks.",
-        ),
-        ("what's left?", &[], r#"list_tasks {"status":"pending"}"#),
-        (
-            "list",
-            &[("list_tasks", LIST)],
-            "Here are your tasks:\n1. [x] Buy milk\n2. [ ] Buy oat milk",
-        ),
-        (
-            "list",
-            &[("list_tasks", r#"{"tasks":[]}"#)],
-            "You have no tasks yet.",
-        ),
-        (
-            "rename 3 to \"a \\ b\"",
-            &[],
-            r#"update_task {"task_id":3,"title":"a \\ b"}"#,
-        ),
-        (
-            "delete 3",
-            &[("delete_task", failed)],
-            "That did not work: There is no task 3.",
-        ),
-        ("delete oat milk", &[], r#"list_tasks {"status":"all"}"#),
-        (
-            "delete oat milk",
-            &[("list_tasks", LIST)],
-            r#"delete_task {"task_id":2}"#,
-        ),
-        (
-            "delete oat milk",
-            &[("list_tasks", failed)],
-            "That did not work: There is no task 3.",
-        ),
-    ] {
-        assert_eq!(next(&[(message, results, "")]).await, expected, "{message}");
-    }
+    let missing = McpToolset::start(vec![McpServer::new("tasks", "/no/such/program")]).unwrap();
+    let chat = Chat::new(Arc::new(MemoryStore::new()), Arc::new(missing)).await;
+    let unavailable = "The task list is not available. Please try again in a moment.";
+    let lines = [("add milk", unavailable), ("complete 1", unavailable)];
+    chat.talk("ann", None, &lines).await;
 }
 
 #[tokio::test]
-async fn an_answer_completes_the_request_before() {
-    let unclear: Turn<'_> = ("rename milk to tea", &[("list_tasks", LIST)], "");
-    let question = next(&[unclear]).await;
-    let asked: Turn<'_> = (unclear.0, unclear.1, &question);
-    for answer in ["2", "the second one"] {
-        let call = next(&[asked, (answer, &[], "")]).await;
-        assert_eq!(
-            call, r#"update_task {"task_id":2,"title":"tea"}"#,
-            "{answer}"
-        );
-        let later = next(&[asked, ("hello", &[], "Hello!"), (answer, &[], "")]).await;
-        assert!(later.starts_with("I did not understand that"), "{later}");
-    }
-    let declined = next(&[asked, ("never mind", &[], "")]).await;
-    assert_eq!(declined, "All right, I leave everything as it is.");
-}
-
-#[tokio::test]
-async fn an_ordinal_counts_in_the_list_that_was_shown_with_later_changes() {
-    let list = "Here are your tasks:\n1. [ ] a\n2. [x] 7. [ ] b\n4. [ ] c";
-    let deleted = r#"{"task_id":2,"title":"b","status":"deleted"}"#;
-    let created = r#"{"task_id":5,"title":"d","status":"created"}"#;
-    let turns: [Turn<'_>; 3] = [
-        ("list", &[("list_tasks", LIST)], list),
-        (
-            "delete b",
-            &[("list_tasks", LIST), ("delete_task", deleted)],
-            "Deleted 'b'.",
-        ),
-        ("add d", &[("add_task", created)], "Added 'd'."),
-    ];
-    for (task, id) in [
-        ("the first one", 1),
-        ("the second one", 4),
-        ("the last one", 5),
-        ("it", 5),
-    ] {
-        let [listed, removed, added] = turns;
-        let call = next(&[
-            listed,
-            removed,
-            added,
-            (&format!("complete {task}"), &[], ""),
-        ])
+async fn an_unknown_message_is_answered_with_the_help() {
+    let chat = Chat::new(Arc::new(MemoryStore::new()), Tasks::new().start()).await;
+    let (_, help) = chat.say("ann", None, "What can you do?").await;
+    let expected = format!("I did not understand that; I know only simple English.\n{help}");
+    chat.talk("ann", None, &[("tell me a joke", &expected)])
         .await;
-        assert_eq!(
-            call,
-            format!(r#"complete_task {{"task_id":{id}}}"#),
-            "{task}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn failures_are_explained() {
-    for (content, expected) in [
-        ("Error (new_kind): odd", "That did not work: odd"),
-        (
-            "Error (unavailable): gone",
-            "The task list is not available right now, so nothing was changed.",
-        ),
-        (
-            "Error (timed_out): slow",
-            "The task list took too long to answer, so I do not know",
-        ),
-        (
-            "Outcome unknown: lost.",
-            "I got no usable answer from the task list while it was working",
-        ),
-        ("words", "The task list gave an answer that I cannot read"),
-        (
-            r#"{"tasks":[{"title":"x"}]}"#,
-            "The task list gave an answer that I cannot read",
-        ),
-    ] {
-        for (message, tool) in [
-            ("list", "list_tasks"),
-            ("delete 1", "delete_task"),
-            ("delete a", "list_tasks"),
-        ] {
-            let answer = next(&[(message, &[(tool, content)], "")]).await;
-            assert!(
-                answer.starts_with(expected),
-                "{message}, {content}: {answer}"
-            );
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_help_follows_what_is_not_understood() {
-    let help = next(&[("What can you do?", &[], "")]).await;
-    for message in ["", "2", "the second one", "tell me a joke", "undo"] {
-        let answer = next(&[("hello", &[], "Hello!"), (message, &[], "")]).await;
-        assert_eq!(
-            answer,
-            format!("I did not understand that; I know only simple English.\n{help}"),
-            "{message}"
-        );
-    }
 }

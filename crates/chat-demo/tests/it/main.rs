@@ -1,9 +1,7 @@
-//! The demo as its users meet it: the agent talks, over real MCP, to a real task server.
+//! The demo as its users see it: the agent with a real task server over MCP.
 
 #[cfg(test)]
 mod agent;
-#[cfg(test)]
-mod conversations;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

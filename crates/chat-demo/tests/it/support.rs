@@ -1,4 +1,4 @@
-//! A chat with the demo's agent and a task server as a child process.
+//! A chat with the demo agent and a task server in a child process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// The task server: cargo builds it beside the tests, as an example of this package.
+/// Path of the task server, which cargo builds as an example of this package.
 pub fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let program = tests
@@ -51,13 +51,13 @@ impl Tasks {
     }
 }
 
-/// The use case over a store and tools.
+/// A chat service with the demo agent.
 pub struct Chat(Arc<ChatService>);
 
 impl Chat {
     pub async fn new(store: Arc<MemoryStore>, tools: Arc<McpToolset>) -> Self {
         let agent = Arc::new(DemoAgent::new(Duration::ZERO));
-        let deps = ChatServiceConfig {
+        let config = ChatServiceConfig {
             store,
             agent,
             tools,
@@ -65,10 +65,10 @@ impl Chat {
             observer: Arc::new(()),
             limits: TurnLimits::default(),
         };
-        Self(ChatService::open(deps).await.unwrap())
+        Self(ChatService::open(config).await.unwrap())
     }
 
-    /// Says something, and gives the answer.
+    /// Sends a message and returns the answer.
     pub async fn say(
         &self,
         owner: &str,
@@ -85,22 +85,22 @@ impl Chat {
         };
         let started = self.0.start_turn(message).await.unwrap();
         tokio::spawn(started.task.unwrap());
-        let news = self
+        let events = self
             .0
             .watch_turn(&owner, started.turn.id, Cursor::START)
             .await
             .unwrap();
-        let said = news
+        let answer = events
             .filter_map(async |event| match event.unwrap().1 {
                 TurnEvent::Text { delta, .. } => Some(delta),
                 _ => None,
             })
             .collect()
             .await;
-        (started.turn.conversation, said)
+        (started.turn.conversation, answer)
     }
 
-    /// A whole conversation: what is said, and what must be answered.
+    /// Sends messages, each with its expected answer.
     pub async fn talk(
         &self,
         owner: &str,

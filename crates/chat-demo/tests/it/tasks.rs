@@ -1,4 +1,4 @@
-//! The task server as a process of its own.
+//! The task server in a separate process.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use sqlx::{Connection, Executor};
 use crate::support::{Tasks, call, invocation, program, user};
 
 #[tokio::test]
-async fn it_offers_its_tools_and_says_what_may_be_repeated() {
+async fn tools_are_offered_with_their_repeatability() {
     let tasks = Tasks::new();
     let mut offered: Vec<(String, bool)> = tasks
         .start()
@@ -28,7 +28,6 @@ async fn it_offers_its_tools_and_says_what_may_be_repeated() {
         ("complete_task", true),
         ("delete_task", true),
         ("list_tasks", true),
-        ("update_task", true),
     ];
     assert_eq!(
         offered,
@@ -37,7 +36,7 @@ async fn it_offers_its_tools_and_says_what_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn results_are_json_and_failures_are_sentences() {
+async fn results_are_json_and_errors_are_sentences() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     let added: Value = serde_json::from_str(
@@ -83,7 +82,7 @@ async fn results_are_json_and_failures_are_sentences() {
     }
 }
 
-/// The reason why a call failed.
+/// Returns the message of a failed call.
 async fn failure(tools: &McpToolset, user: &str, tool: &str, arguments: &str) -> String {
     match tools.call(invocation(user, tool, arguments)).await {
         Err(CallError::Failed(error)) if error.kind == ToolErrorKind::Failed => error.message,
@@ -92,7 +91,7 @@ async fn failure(tools: &McpToolset, user: &str, tool: &str, arguments: &str) ->
 }
 
 #[tokio::test]
-async fn a_call_repeated_after_a_restart_does_nothing() {
+async fn a_repeated_call_is_a_no_op_after_a_restart() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     let add = invocation("ann", "add_task", r#"{"title":"once"}"#);
@@ -100,19 +99,16 @@ async fn a_call_repeated_after_a_restart_does_nothing() {
     tools.shutdown().await;
     let tools = tasks.start();
     assert_eq!(tools.call(add.clone()).await.unwrap(), first);
-    let rename = invocation("ann", "update_task", r#"{"task_id":1,"title":"A"}"#);
-    let renamed = tools.call(rename.clone()).await.unwrap();
-    call(&tools, "ann", "update_task", r#"{"task_id":1,"title":"B"}"#).await;
-    assert_eq!(tools.call(rename).await.unwrap(), renamed);
+    let delete = invocation("ann", "delete_task", r#"{"task_id":1}"#);
+    let deleted = tools.call(delete.clone()).await.unwrap();
+    assert_eq!(tools.call(delete).await.unwrap(), deleted);
+    assert_eq!(tools.call(add).await.unwrap(), first);
     let list = call(&tools, "ann", "list_tasks", "{}").await;
-    assert_eq!(
-        list,
-        r#"{"tasks":[{"completed":false,"task_id":1,"title":"B"}]}"#
-    );
+    assert_eq!(list, r#"{"tasks":[]}"#);
 }
 
 #[tokio::test]
-async fn a_task_is_added_changed_and_deleted() {
+async fn tasks_are_added_completed_listed_and_deleted() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     for (user, tool, arguments, expected) in [
@@ -136,15 +132,9 @@ async fn a_task_is_added_changed_and_deleted() {
         ),
         (
             "ann",
-            "update_task",
-            r#"{"task_id":2,"title":"rice"}"#,
-            json!({ "task_id": 2, "title": "rice", "status": "updated" }),
-        ),
-        (
-            "ann",
             "list_tasks",
             r#"{"status":"pending"}"#,
-            json!({ "tasks": [{ "task_id": 2, "title": "rice", "completed": false }] }),
+            json!({ "tasks": [{ "task_id": 2, "title": "tea", "completed": false }] }),
         ),
         (
             "ann",
@@ -156,7 +146,7 @@ async fn a_task_is_added_changed_and_deleted() {
             "ann",
             "delete_task",
             r#"{"task_id":2}"#,
-            json!({ "task_id": 2, "title": "rice", "status": "deleted" }),
+            json!({ "task_id": 2, "title": "tea", "status": "deleted" }),
         ),
         (
             "ann",
@@ -164,7 +154,7 @@ async fn a_task_is_added_changed_and_deleted() {
             r#"{"status":null}"#,
             json!({ "tasks": [{ "task_id": 1, "title": "milk", "completed": true }] }),
         ),
-        // A number is not used again, and each user has numbers of their own.
+        // Numbers are not reused, and each user has separate numbers.
         (
             "ann",
             "add_task",
@@ -194,7 +184,7 @@ async fn a_task_is_added_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn titles_and_lists_are_bounded() {
+async fn titles_and_lists_are_limited() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     for (title, reason) in [
@@ -219,7 +209,7 @@ async fn titles_and_lists_are_bounded() {
 }
 
 #[tokio::test]
-async fn the_list_works_again_after_a_failure_of_its_file() {
+async fn the_list_recovers_after_a_database_error() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     call(&tools, "ann", "add_task", r#"{"title":"kept"}"#).await;
@@ -255,7 +245,7 @@ async fn only_the_owner_may_read_the_file() {
 }
 
 #[tokio::test]
-async fn tasks_added_at_once_get_numbers_of_their_own() {
+async fn concurrently_added_tasks_get_unique_numbers() {
     let tasks = Tasks::new();
     let tools = tasks.start();
     let adds = (0..40).map(|n| {
@@ -279,9 +269,9 @@ async fn tasks_added_at_once_get_numbers_of_their_own() {
     assert_eq!(ids, (1..=40).collect::<Vec<u64>>());
 }
 
-/// Writes the protocol's text, without a client library.
+/// Writes MCP messages without a client library.
 #[test]
-fn a_call_without_a_user_is_rejected_and_the_server_ends_with_its_stdin() {
+fn a_call_without_a_user_is_rejected_and_closing_stdin_ends_the_server() {
     let tasks = Tasks::new();
     let mut server = Command::new(program())
         .arg(tasks.file())
@@ -301,7 +291,10 @@ fn a_call_without_a_user_is_rejected_and_the_server_ends_with_its_stdin() {
         .unwrap();
         serde_json::from_str(&stdout.next().unwrap().unwrap()).unwrap()
     };
-    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } });
+    let hello = json!({
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" },
+    });
     assert_eq!(
         ask(1, "initialize", hello)["result"]["serverInfo"]["name"],
         "task-list"
@@ -328,7 +321,10 @@ fn a_call_without_a_user_is_rejected_and_the_server_ends_with_its_stdin() {
     }
     let unknown = json!({ "name": "no_such_tool", "_meta": { tasks::USER_ID: "ann" } });
     assert_eq!(ask(2, "tools/call", unknown)["error"]["code"], -32602);
-    let named = json!({ "name": "add_task", "arguments": { "title": "x" }, "_meta": { tasks::USER_ID: "ann", tasks::CALL_ID: "c1" } });
+    let named = json!({
+        "name": "add_task", "arguments": { "title": "x" },
+        "_meta": { tasks::USER_ID: "ann", tasks::CALL_ID: "c1" },
+    });
     assert_eq!(
         ask(3, "tools/call", named)["result"]["structuredContent"]["task_id"],
         1

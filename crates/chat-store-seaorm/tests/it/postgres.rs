@@ -38,7 +38,7 @@ fn quick() -> OpenOptions {
 
 /// A store behind a network that does what the test wants.
 async fn behind(proxy: &Proxy, database: &Database) -> SeaOrmStore {
-    SeaOrmStore::open(&proxy.instead_of(server(database), database.url()), quick())
+    SeaOrmStore::open(&proxy.through(server(database), database.url()), quick())
         .await
         .unwrap()
 }

@@ -2,48 +2,47 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::outline::Outline;
+use super::id_scanner::IdScanner;
 
-/// One line of a server's output.
+/// A line of a server's output.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A line without its end.
-    Whole(Vec<u8>),
-    /// A line beyond the limit, which is dropped, and the ids that it answers.
-    TooLong { answers: Vec<i64> },
+    Complete(Vec<u8>),
+    /// A line over the limit, which was dropped, and the ids of the requests that it answers.
+    TooLong { answered_ids: Vec<i64> },
 }
 
-/// The lines of a stream. A line that is longer than the limit is reported as soon as the id that
-/// it answers is known.
-pub(super) struct Lines<R> {
-    read: BufReader<R>,
-    longest: usize,
+/// Reads the lines of a stream. A line over the limit is reported as soon as the first id that it
+/// answers is known.
+pub(super) struct LineReader<R> {
+    reader: BufReader<R>,
+    max_len: usize,
     buffer: Vec<u8>,
-    /// The scan of a line that is too long, until its end.
-    discarding: Option<Discarding>,
+    /// Scan of a line over the limit, until its end.
+    discarded: Option<Discarded>,
 }
 
 #[derive(Default)]
-struct Discarding {
-    outline: Outline,
+struct Discarded {
+    id_scanner: IdScanner,
     is_reported: bool,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(super) fn new(read: R, longest: usize) -> Self {
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    pub(super) fn new(read: R, max_len: usize) -> Self {
         Self {
-            read: BufReader::with_capacity(64 << 10, read),
-            longest,
+            reader: BufReader::with_capacity(64 << 10, read),
+            max_len,
             buffer: Vec::new(),
-            discarding: None,
+            discarded: None,
         }
     }
 
-    /// The next line; `None` at the end of the stream or when it cannot be read. A dropped future
-    /// loses nothing.
+    /// Returns the next line, or `None` at the end of the stream or after an error. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Line> {
         loop {
-            let available = match self.read.fill_buf().await {
+            let available = match self.reader.fill_buf().await {
                 Ok(available) if !available.is_empty() => available,
                 _ => return self.end(),
             };
@@ -52,15 +51,15 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 Some(end) => (available.get(..end).unwrap_or_default(), end + 1),
                 None => (available, available.len()),
             };
-            if self.discarding.is_none() && self.buffer.len() + piece.len() > self.longest {
-                let discarding = self.discarding.insert(Discarding::default());
-                discarding.outline.feed(&std::mem::take(&mut self.buffer));
+            if self.discarded.is_none() && self.buffer.len() + piece.len() > self.max_len {
+                let discarded = self.discarded.insert(Discarded::default());
+                discarded.id_scanner.scan(&std::mem::take(&mut self.buffer));
             }
-            match &mut self.discarding {
-                Some(discarding) => discarding.outline.feed(piece),
+            match &mut self.discarded {
+                Some(discarded) => discarded.id_scanner.scan(piece),
                 None => self.buffer.extend_from_slice(piece),
             }
-            self.read.consume(consumed);
+            self.reader.consume(consumed);
             if let Some(line) = self.line(end.is_some()) {
                 return Some(line);
             }
@@ -68,20 +67,20 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     fn line(&mut self, is_ended: bool) -> Option<Line> {
-        let Some(discarding) = &mut self.discarding else {
-            return is_ended.then(|| Line::Whole(std::mem::take(&mut self.buffer)));
+        let Some(discarded) = &mut self.discarded else {
+            return is_ended.then(|| Line::Complete(std::mem::take(&mut self.buffer)));
         };
-        let answers = discarding.outline.answers();
-        let report = !discarding.is_reported && (is_ended || !answers.is_empty());
-        discarding.is_reported |= report;
+        let answered_ids = discarded.id_scanner.answered_ids();
+        let report = !discarded.is_reported && (is_ended || !answered_ids.is_empty());
+        discarded.is_reported |= report;
         if is_ended {
-            self.discarding = None;
+            self.discarded = None;
         }
-        report.then_some(Line::TooLong { answers })
+        report.then_some(Line::TooLong { answered_ids })
     }
 
     fn end(&mut self) -> Option<Line> {
-        (self.discarding.is_some() || !self.buffer.is_empty())
+        (self.discarded.is_some() || !self.buffer.is_empty())
             .then(|| self.line(true))
             .flatten()
     }
@@ -91,8 +90,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 mod tests {
     use super::*;
 
-    async fn all(text: &str, longest: usize) -> Vec<Line> {
-        let mut lines = Lines::new(text.as_bytes(), longest);
+    async fn all(text: &str, max_len: usize) -> Vec<Line> {
+        let mut lines = LineReader::new(text.as_bytes(), max_len);
         let mut all = Vec::new();
         while let Some(line) = lines.next().await {
             all.push(line);
@@ -101,47 +100,61 @@ mod tests {
     }
 
     fn whole(text: &str) -> Line {
-        Line::Whole(text.as_bytes().to_vec())
+        Line::Complete(text.as_bytes().to_vec())
     }
 
     #[tokio::test]
-    async fn lines_are_whole_up_to_the_limit() {
+    async fn lines_up_to_the_limit_are_returned() {
         assert_eq!(
             all("a\n\nlast", 100).await,
             [whole("a"), whole(""), whole("last")]
         );
         assert_eq!(
             all("1234\n12345\n", 4).await,
-            [whole("1234"), Line::TooLong { answers: vec![] }]
+            [
+                whole("1234"),
+                Line::TooLong {
+                    answered_ids: vec![]
+                }
+            ]
         );
     }
 
     #[tokio::test]
-    async fn a_line_that_is_too_long_is_reported_once_with_its_id() {
+    async fn a_line_over_the_limit_is_reported_once_with_its_id() {
         let long = "x".repeat(300_000);
         let text = format!(
             "{{\"id\":3,\"result\":\"{long}\"}}\n{{\"result\":\"{long}\",\"id\":4}}\nnext\n"
         );
         let expected = [
-            Line::TooLong { answers: vec![3] },
-            Line::TooLong { answers: vec![4] },
+            Line::TooLong {
+                answered_ids: vec![3],
+            },
+            Line::TooLong {
+                answered_ids: vec![4],
+            },
             whole("next"),
         ];
         assert_eq!(all(&text, 1_000).await, expected);
     }
 
     #[tokio::test]
-    async fn a_line_without_an_end_is_reported_before_its_end() {
+    async fn an_endless_line_is_reported_before_its_end() {
         let (mut writer, reader) = tokio::io::duplex(1 << 20);
-        let mut lines = Lines::new(reader, 1_000);
+        let mut lines = LineReader::new(reader, 1_000);
         let start = format!("{{\"id\":3,\"result\":\"{}", "x".repeat(5_000));
         tokio::io::AsyncWriteExt::write_all(&mut writer, start.as_bytes())
             .await
             .unwrap();
-        assert_eq!(lines.next().await, Some(Line::TooLong { answers: vec![3] }));
+        assert_eq!(
+            lines.next().await,
+            Some(Line::TooLong {
+                answered_ids: vec![3]
+            })
+        );
         assert!(
             lines.buffer.capacity() < 10_000,
-            "a line that is dropped is not kept"
+            "a dropped line is not buffered"
         );
     }
 }

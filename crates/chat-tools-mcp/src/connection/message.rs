@@ -1,4 +1,4 @@
-//! Reads JSON-RPC messages leniently.
+//! Parses JSON-RPC messages leniently.
 
 use rmcp::model::{
     CallToolResult, ClientJsonRpcMessage, ErrorCode, ErrorData, InitializeResult, JsonObject,
@@ -6,54 +6,54 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::local_error::LocalError;
 
-/// What one message of a server comes to.
+/// The result of parsing one message of a server.
 pub(super) enum Incoming {
-    /// A message for the library.
+    /// A message for the MCP library.
     Message(Box<ServerJsonRpcMessage>),
-    /// A request that cannot be read, and the reply that says so.
+    /// A request that cannot be parsed, and the reply that rejects it.
     Rejected(Box<ClientJsonRpcMessage>),
-    /// No JSON-RPC message.
-    Noise,
+    /// Not a JSON-RPC message.
+    Ignored,
 }
 
-/// The messages of a line: one, or several in a batch.
-pub(super) fn read(line: Value, initialize: Option<&RequestId>) -> Vec<Incoming> {
+/// Parses the messages of a line: one message, or several in a batch.
+pub(super) fn parse_messages(line: Value, initialize: Option<&RequestId>) -> Vec<Incoming> {
     match line {
         Value::Array(batch) => batch
             .into_iter()
-            .map(|message| one(message, initialize))
+            .map(|message| parse_message(message, initialize))
             .collect(),
-        message => vec![one(message, initialize)],
+        message => vec![parse_message(message, initialize)],
     }
 }
 
-/// The failure of the request with this id.
-pub(super) fn failure(id: i64, failure: Failure) -> ServerJsonRpcMessage {
-    ServerJsonRpcMessage::error(failure.into_error(), Some(RequestId::Number(id)))
+/// Returns an error response to the request with this id.
+pub(super) fn error_response(id: i64, local_error: LocalError) -> ServerJsonRpcMessage {
+    ServerJsonRpcMessage::error(local_error.into_error(), Some(RequestId::Number(id)))
 }
 
-fn one(message: Value, initialize: Option<&RequestId>) -> Incoming {
+fn parse_message(message: Value, initialize: Option<&RequestId>) -> Incoming {
     let Value::Object(mut message) = message else {
-        return Incoming::Noise;
+        return Incoming::Ignored;
     };
     if message.get("method").is_some_and(Value::is_string) {
-        return from_server(message);
+        return parse_server_message(message);
     }
     let Some(id) = message.get("id").and_then(request_id) else {
-        return Incoming::Noise;
+        return Incoming::Ignored;
     };
     let is_initialize = initialize == Some(&RequestId::Number(id));
     let read = match (error(message.remove("error")), message.remove("result")) {
         (Some(error), None | Some(Value::Null)) => Err(error),
         (Some(error), Some(Value::Object(result))) if result.is_empty() => Err(error),
         (None, Some(result)) if is_initialize => {
-            initialized(&result).ok_or(Failure::Unreadable.into_error())
+            parse_initialize_result(&result).ok_or(LocalError::Unreadable.into_error())
         }
         (None, Some(result)) => Ok(raw(result)),
-        // Neither an error nor a result, or both.
-        _ => Err(Failure::Unreadable.into_error()),
+        // The answer has neither an error nor a result, or both.
+        _ => Err(LocalError::Unreadable.into_error()),
     };
     let id = RequestId::Number(id);
     Incoming::Message(Box::new(match read {
@@ -62,45 +62,45 @@ fn one(message: Value, initialize: Option<&RequestId>) -> Incoming {
     }))
 }
 
-/// A result as the server wrote it. The library's own type for a tool's result carries it, so that
-/// the library cancels calls whose answers are not awaited any more; [`into_raw`] takes it out
-/// again.
+/// Wraps a server's raw result in the library's type for tool results, because the library cancels
+/// dropped calls of that type only. [`into_raw`] unwraps it.
 fn raw(result: Value) -> ServerResult {
     let mut carrier = CallToolResult::success(Vec::new());
     carrier.structured_content = Some(result);
     ServerResult::CallToolResult(carrier)
 }
 
-/// The result that a server wrote.
+/// Unwraps the raw result of a server.
 pub(crate) fn into_raw(result: CallToolResult) -> Value {
     result.structured_content.unwrap_or_default()
 }
 
-/// A request or a notification of the server.
-fn from_server(mut message: JsonObject) -> Incoming {
+/// Parses a request or notification of the server.
+fn parse_server_message(mut message: JsonObject) -> Incoming {
     message.insert("jsonrpc".to_owned(), "2.0".into());
     message.retain(|key, value| !(value.is_null() && (key == "id" || key == "params")));
     let id = message.get("id").cloned();
     match (serde_json::from_value(Value::Object(message)), id) {
         (Ok(message), _) => Incoming::Message(Box::new(message)),
         (Err(error), Some(id)) => {
-            tracing::debug!(%error, "a request of a tool server cannot be read");
+            tracing::debug!(%error, "tool server request cannot be parsed");
             let error = ErrorData::new(
                 ErrorCode::INVALID_REQUEST,
-                "the request cannot be read",
+                "the request cannot be parsed",
                 None,
             );
             let id = serde_json::from_value(id).ok();
             Incoming::Rejected(Box::new(ClientJsonRpcMessage::error(error, id)))
         }
         (Err(error), None) => {
-            tracing::debug!(%error, "a notification of a tool server cannot be read");
-            Incoming::Noise
+            tracing::debug!(%error, "tool server notification cannot be parsed");
+            Incoming::Ignored
         }
     }
 }
 
-/// Our own ids are whole numbers; some servers write them as text or as fractions.
+/// Returns a request id of this client, which is an integer. Some servers write it as text or as a
+/// fraction.
 fn request_id(id: &Value) -> Option<i64> {
     match id {
         Value::Number(number) => number.as_i64().or_else(|| {
@@ -114,7 +114,7 @@ fn request_id(id: &Value) -> Option<i64> {
     }
 }
 
-/// An error in any form; `None` for what stands for no error.
+/// Parses an error in any form. `None` if the value means no error.
 fn error(error: Option<Value>) -> Option<ErrorData> {
     let (code, message) = match error? {
         Value::Null | Value::Bool(false) => return None,
@@ -133,7 +133,7 @@ fn error(error: Option<Value>) -> Option<ErrorData> {
         }
         other => (None, other.to_string()),
     };
-    // `data` is for our own failures alone.
+    // `data` marks the errors of this client only.
     Some(ErrorData::new(
         code.map_or(ErrorCode::INTERNAL_ERROR, ErrorCode),
         message,
@@ -141,14 +141,17 @@ fn error(error: Option<Value>) -> Option<ErrorData> {
     ))
 }
 
-/// The answer to `initialize`, of which only the version and the name are used.
-fn initialized(result: &Value) -> Option<ServerResult> {
+/// Parses the result of `initialize`. Only the version and the name are used.
+fn parse_initialize_result(result: &Value) -> Option<ServerResult> {
     let result = result.as_object()?;
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let info = result.get("serverInfo");
     let member =
         |key| text(info.and_then(|info| info.get(key))).unwrap_or_else(|| "unknown".to_owned());
-    let mut read = json!({ "capabilities": { "tools": {} }, "serverInfo": { "name": member("name"), "version": member("version") } });
+    let mut read = json!({
+        "capabilities": { "tools": {} },
+        "serverInfo": { "name": member("name"), "version": member("version") },
+    });
     let version = text(result.get("protocolVersion")).or_else(|| {
         serde_json::to_value(rmcp::model::ProtocolVersion::default())
             .ok()?
@@ -166,7 +169,7 @@ mod tests {
     use super::*;
 
     fn only(message: Value) -> Result<Value, ErrorData> {
-        match read(message, None).pop() {
+        match parse_messages(message, None).pop() {
             Some(Incoming::Message(message)) => match *message {
                 ServerJsonRpcMessage::Response(response) => {
                     assert_eq!(response.id, RequestId::Number(7));
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_taken_whatever_stands_beside_it() {
+    fn a_result_is_read_despite_other_members() {
         for message in [
             json!({ "jsonrpc": "2.0", "id": 7, "result": { "a": 1 } }),
             json!({ "id": "7", "result": { "a": 1 }, "error": null }),
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_read_in_any_form() {
+    fn an_error_is_read_in_every_form() {
         for (error, code, message) in [
             (json!({ "code": -32602, "message": "no" }), -32602, "no"),
             (
@@ -227,27 +230,31 @@ mod tests {
     }
 
     #[test]
-    fn neither_or_both_are_unreadable() {
+    fn an_answer_needs_either_a_result_or_an_error() {
         for message in [
             json!({ "id": 7 }),
             json!({ "id": 7, "error": null }),
             json!({ "id": 7, "result": { "a": 1 }, "error": "no" }),
         ] {
             assert_eq!(
-                Failure::of(&only(message.clone()).unwrap_err()),
-                Some(Failure::Unreadable),
+                LocalError::from_error(&only(message.clone()).unwrap_err()),
+                Some(LocalError::Unreadable),
                 "{message}"
             );
         }
     }
 
     #[test]
-    fn requests_of_the_server_are_read_or_rejected() {
-        let ping = read(json!({ "id": "a", "method": "ping", "params": null }), None).pop();
-        assert!(
-            matches!(ping, Some(Incoming::Message(message)) if matches!(*message, ServerJsonRpcMessage::Request(_)))
-        );
-        let odd = read(
+    fn server_requests_are_parsed_or_rejected() {
+        let ping =
+            parse_messages(json!({ "id": "a", "method": "ping", "params": null }), None).pop();
+        assert!(matches!(
+            ping,
+            Some(Incoming::Message(message)) if matches!(
+                *message, ServerJsonRpcMessage::Request(_),
+            ),
+        ));
+        let odd = parse_messages(
             json!({ "id": 1, "method": "sampling/createMessage", "params": 7 }),
             None,
         )
@@ -256,32 +263,41 @@ mod tests {
             odd,
             Some(Incoming::Message(_) | Incoming::Rejected(_))
         ));
-        for noise in [
+        for ignored in [
             json!(7),
             json!({}),
             json!({ "result": 1 }),
             json!({ "id": null, "error": { "code": 1, "message": "x" } }),
         ] {
-            assert!(matches!(read(noise, None).pop(), Some(Incoming::Noise)));
+            assert!(matches!(
+                parse_messages(ignored, None).pop(),
+                Some(Incoming::Ignored)
+            ));
         }
-        assert!(read(json!([]), None).is_empty());
+        assert!(parse_messages(json!([]), None).is_empty());
     }
 
     #[test]
-    fn the_handshake_needs_no_more_than_an_object() {
+    fn the_initialize_result_needs_to_be_an_object_only() {
         for result in [
             json!({}),
-            json!({ "protocolVersion": 7, "capabilities": { "tools": true, "experimental": [] }, "serverInfo": { "name": "a" } }),
-            json!({ "protocolVersion": "2024-11-05", "capabilities": [], "serverInfo": null, "instructions": 5 }),
+            json!({
+                "protocolVersion": 7, "capabilities": { "tools": true, "experimental": [] },
+                "serverInfo": { "name": "a" },
+            }),
+            json!({
+                "protocolVersion": "2024-11-05", "capabilities": [], "serverInfo": null,
+                "instructions": 5,
+            }),
         ] {
             assert!(
                 matches!(
-                    initialized(&result),
+                    parse_initialize_result(&result),
                     Some(ServerResult::InitializeResult(_))
                 ),
                 "{result}"
             );
         }
-        assert!(initialized(&json!("hello")).is_none());
+        assert!(parse_initialize_result(&json!("hello")).is_none());
     }
 }

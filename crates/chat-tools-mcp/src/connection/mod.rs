@@ -1,13 +1,13 @@
-//! The connection to a server's process: lines of JSON-RPC over its standard input and output.
+//! The connection to a server's process: JSON-RPC lines over its standard input and output.
 //!
-//! A transport for the library's service. It reads what servers write in practice: what can be
-//! mended is mended, and a request whose answer cannot be read fails at once. Each result reaches
-//! the caller as raw JSON, to be read part by part.
+//! It is a transport for the MCP library that accepts the output of real servers: invalid JSON is
+//! repaired where possible, and a request whose answer cannot be parsed fails at once. Results
+//! reach the caller as raw JSON.
 
+mod id_scanner;
 mod lines;
-mod mend;
 mod message;
-mod outline;
+mod repair;
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,55 +20,55 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Failure;
-use crate::notices::Notices;
-use lines::{Line, Lines};
+use crate::local_error::LocalError;
+use crate::throttled_log::ThrottledLog;
+use lines::{Line, LineReader};
 use message::Incoming;
 pub(crate) use message::into_raw;
 
-/// The longest line that is read, in bytes.
-pub(crate) const LONGEST_LINE: usize = 16 << 20;
+/// Longest line that is read, in bytes.
+pub(crate) const MAX_LINE_BYTES: usize = 16 << 20;
 
-/// The most replies to unreadable requests that are being written at a time.
-const MOST_REJECTIONS: usize = 16;
+/// Most rejections of invalid requests that are written concurrently.
+const MAX_PENDING_REJECTIONS: usize = 16;
 
-/// Closes a connection from outside of the library.
+/// Closes a connection from outside the MCP library.
 pub(crate) struct Closer<W> {
     writer: Arc<Mutex<Option<W>>>,
     closed: CancellationToken,
 }
 
 impl<W> Closer<W> {
-    /// Ends reading and writing, and drops the writer, so that the server reads the end of its
-    /// input. A line that is being written is left without its end.
+    /// Stops reading and writing, and drops the writer, so that the server reads the end of its
+    /// input. A line that is being written stays incomplete.
     pub(crate) async fn close(&self) {
         self.closed.cancel();
         drop(self.writer.lock().await.take());
     }
 }
 
-/// The transport.
+/// The transport of the MCP library.
 pub(crate) struct Connection<R, W> {
-    lines: Lines<R>,
+    lines: LineReader<R>,
     writer: Arc<Mutex<Option<W>>>,
     closed: CancellationToken,
-    /// The request `initialize`, the one whose answer the library reads itself.
+    /// Id of the `initialize` request, whose answer the library parses itself.
     initialize: Option<RequestId>,
-    /// Messages of a line that has been read.
+    /// Parsed messages that were not returned yet.
     read: VecDeque<ServerJsonRpcMessage>,
-    notices: Arc<Notices>,
-    /// Bounds the replies to unreadable requests that are being written.
+    log: Arc<ThrottledLog>,
+    /// Limits the concurrent rejections of invalid requests.
     rejections: Arc<Semaphore>,
 }
 
 impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connection<R, W> {
-    pub(crate) fn new(reader: R, writer: W, notices: Arc<Notices>) -> (Self, Closer<W>) {
+    pub(crate) fn new(reader: R, writer: W, log: Arc<ThrottledLog>) -> (Self, Closer<W>) {
         let (writer, closed) = (Arc::new(Mutex::new(Some(writer))), CancellationToken::new());
         let closer = Closer {
             writer: Arc::clone(&writer),
             closed: closed.clone(),
         };
-        let lines = Lines::new(reader, LONGEST_LINE);
+        let lines = LineReader::new(reader, MAX_LINE_BYTES);
         (
             Self {
                 lines,
@@ -76,79 +76,77 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Connec
                 closed,
                 initialize: None,
                 read: VecDeque::new(),
-                notices,
-                rejections: Arc::new(Semaphore::new(MOST_REJECTIONS)),
+                log,
+                rejections: Arc::new(Semaphore::new(MAX_PENDING_REJECTIONS)),
             },
             closer,
         )
     }
 
-    fn take(&mut self, line: Line) {
+    fn handle_line(&mut self, line: Line) {
         match line {
-            Line::Whole(bytes) if bytes.trim_ascii().is_empty() => {}
-            Line::Whole(bytes) => match mend::parse(&bytes) {
-                Some(value) => self.take_messages(value),
-                None => self.fail(&bytes),
+            Line::Complete(bytes) if bytes.trim_ascii().is_empty() => {}
+            Line::Complete(bytes) => match repair::parse(&bytes) {
+                Some(value) => self.handle_messages(value),
+                None => self.fail_answered_requests(&bytes),
             },
-            Line::TooLong { answers } => {
-                self.notices.warn(
+            Line::TooLong { answered_ids } => {
+                self.log.warn(
                     "line",
-                    &format!("a line of more than {LONGEST_LINE} bytes is dropped"),
+                    &format!("line of more than {MAX_LINE_BYTES} bytes dropped"),
                 );
                 self.read.extend(
-                    answers
+                    answered_ids
                         .into_iter()
-                        .map(|id| message::failure(id, Failure::TooLarge)),
+                        .map(|id| message::error_response(id, LocalError::TooLarge)),
                 );
             }
         }
     }
 
-    fn take_messages(&mut self, value: serde_json::Value) {
-        for message in message::read(value, self.initialize.as_ref()) {
+    fn handle_messages(&mut self, value: serde_json::Value) {
+        for message in message::parse_messages(value, self.initialize.as_ref()) {
             match message {
                 Incoming::Message(message) => self.read.push_back(*message),
-                Incoming::Rejected(reply) => self.reject(*reply),
-                Incoming::Noise => self.noise(),
+                Incoming::Rejected(reply) => self.send_rejection(*reply),
+                Incoming::Ignored => self.log_ignored_line(),
             }
         }
     }
 
-    /// Sends a reply, unless the server does not read those before it.
-    fn reject(&mut self, reply: ClientJsonRpcMessage) {
+    /// Sends a rejection, unless too many earlier ones are not yet read by the server.
+    fn send_rejection(&mut self, reply: ClientJsonRpcMessage) {
         if let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() {
             let sending = self.send(reply);
             tokio::spawn(async move {
-                // A connection that is closed needs no reply.
+                // A closed connection needs no reply.
                 let _ = sending.await;
                 drop(permit);
             });
         }
     }
 
-    /// Fails the requests that an unreadable line answers.
-    fn fail(&mut self, line: &[u8]) {
-        let mut outline = outline::Outline::default();
-        outline.feed(line);
-        let answers = outline.answers();
-        if answers.is_empty() {
-            return self.noise();
+    /// Fails the requests that an invalid line answers.
+    fn fail_answered_requests(&mut self, line: &[u8]) {
+        let mut id_scanner = id_scanner::IdScanner::default();
+        id_scanner.scan(line);
+        let answered_ids = id_scanner.answered_ids();
+        if answered_ids.is_empty() {
+            return self.log_ignored_line();
         }
-        self.notices.warn(
-            "line",
-            "a line that answers a request cannot be read: it is not JSON",
-        );
+        self.log
+            .warn("line", "line that answers a request is not JSON");
         self.read.extend(
-            answers
+            answered_ids
                 .into_iter()
-                .map(|id| message::failure(id, Failure::Unreadable)),
+                .map(|id| message::error_response(id, LocalError::Unreadable)),
         );
     }
 
-    fn noise(&self) {
-        self.notices.warn(
+    fn log_ignored_line(&self) {
+        self.log.warn(
             "noise",
-            "a line on the standard output is no JSON-RPC message and is ignored",
+            "standard output line that is not a JSON-RPC message ignored",
         );
     }
 }
@@ -193,7 +191,7 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send + 'static> Transp
                 () = self.closed.cancelled() => return None,
                 line = self.lines.next() => line?,
             };
-            self.take(line);
+            self.handle_line(line);
         }
     }
 

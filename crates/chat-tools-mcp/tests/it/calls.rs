@@ -1,4 +1,4 @@
-//! One call and its answer.
+//! Tool calls and their answers.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use serde_json::{Value, json};
 use crate::support::{TestServer, call, eventually, invocation, kind};
 
 #[tokio::test]
-async fn arguments_arrive_and_who_asks_is_told_beside_them() {
+async fn a_call_has_its_arguments_and_metadata() {
     let server = TestServer::new("one");
     let tools = server.start();
-    let asked = invocation(
+    let invocation = invocation(
         "echo",
         r#"{"chat/user_id":"eve","n":18446744073709551615,"f":0.1}"#,
     );
-    let heard = tools.call(asked.clone()).await.unwrap();
-    let heard: Value = serde_json::from_str(heard.0.as_str()).unwrap();
+    let answer = tools.call(invocation.clone()).await.unwrap();
+    let answer: Value = serde_json::from_str(answer.0.as_str()).unwrap();
     assert_eq!(
-        heard["arguments"],
+        answer["arguments"],
         json!({ "chat/user_id": "eve", "n": u64::MAX, "f": 0.1 })
     );
-    assert_eq!(heard["meta"][meta::USER_ID], "ann");
-    assert_eq!(heard["meta"][meta::CALL_ID], asked.call.to_string());
-    assert_eq!(heard["meta"][meta::TURN_ID], asked.turn.to_string());
+    assert_eq!(answer["meta"][meta::USER_ID], "ann");
+    assert_eq!(answer["meta"][meta::CALL_ID], invocation.call.to_string());
+    assert_eq!(answer["meta"][meta::TURN_ID], invocation.turn.to_string());
     assert_eq!(
-        heard["meta"][meta::CONVERSATION_ID],
-        asked.conversation.to_string()
+        answer["meta"][meta::CONVERSATION_ID],
+        invocation.conversation.to_string()
     );
 }
 
 #[tokio::test]
-async fn what_is_not_an_object_never_reaches_the_server() {
+async fn arguments_that_are_not_an_object_are_rejected() {
     let server = TestServer::new("one");
     let tools = server.start();
     for arguments in [r#""words""#, "[]", "null", r#"{"n":18446744073709551616}"#] {
@@ -50,7 +50,7 @@ async fn what_is_not_an_object_never_reaches_the_server() {
 }
 
 #[tokio::test]
-async fn answers_and_failures_are_told() {
+async fn answers_and_errors_are_returned() {
     let server = TestServer::new("one");
     let tools = server.start();
     assert_eq!(
@@ -73,7 +73,7 @@ async fn answers_and_failures_are_told() {
 }
 
 #[tokio::test]
-async fn garbage_on_stdout_is_passed_over() {
+async fn other_output_on_stdout_is_ignored() {
     let server = TestServer::new("one").with("garbage");
     let tools = server.start();
     assert_eq!(
@@ -87,7 +87,7 @@ async fn garbage_on_stdout_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_call_that_takes_too_long_is_cancelled_and_its_outcome_unknown() {
+async fn a_call_timeout_cancels_the_call_with_unknown_outcome() {
     let mut server = TestServer::new("one");
     server.settings.call_timeout = Duration::from_millis(300);
     let tools = server.start();
@@ -100,19 +100,19 @@ async fn a_call_that_takes_too_long_is_cancelled_and_its_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_is_cancelled() {
+async fn a_dropped_call_is_cancelled() {
     let server = TestServer::new("one");
     let tools = server.start();
     let hanging = call(&tools, "hang", "{}");
     let cancelled = call(&tools, "cancelled", "{}");
-    // The second call is answered when the first one's cancel has come.
+    // The second call is answered after the cancellation of the first arrived.
     let answer = {
         let hanging = Box::pin(hanging);
         let sent = eventually("the first call is at the server", async || {
             server.logged("call hang {}") > 0
         });
         tokio::select! {
-            outcome = hanging => panic!("it was to hang, but {outcome:?}"),
+            outcome = hanging => panic!("the call did not hang: {outcome:?}"),
             () = sent => {}
         }
         cancelled.await
@@ -121,12 +121,12 @@ async fn a_call_that_is_dropped_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_reading_costs_no_more_than_the_time_out() {
+async fn a_server_that_stops_reading_causes_a_timeout() {
     let mut server = TestServer::new("one");
     server.settings.call_timeout = Duration::from_millis(300);
     let tools = server.start();
     call(&tools, "close_stdin", "{}").await.unwrap();
-    // More than a pipe holds, so that not even the cancel can be written.
+    // The text exceeds the size of a pipe, so that not even the cancellation can be written.
     let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(200_000));
     for _ in 0..2 {
         assert_eq!(
@@ -137,17 +137,17 @@ async fn a_server_that_stops_reading_costs_no_more_than_the_time_out() {
 }
 
 #[tokio::test]
-async fn many_calls_run_at_once_and_get_their_own_answers() {
+async fn concurrent_calls_get_their_own_answers() {
     let server = TestServer::new("one");
     let tools = server.start();
     let calls = (0..100).map(|n| {
         let tools = &tools;
         async move {
-            let heard = call(tools, "echo", &json!({ "n": n }).to_string())
+            let answer = call(tools, "echo", &json!({ "n": n }).to_string())
                 .await
                 .unwrap();
             assert_eq!(
-                serde_json::from_str::<Value>(&heard).unwrap()["arguments"]["n"],
+                serde_json::from_str::<Value>(&answer).unwrap()["arguments"]["n"],
                 n
             );
         }
@@ -156,21 +156,17 @@ async fn many_calls_run_at_once_and_get_their_own_answers() {
 }
 
 #[tokio::test]
-async fn a_death_in_the_middle_leaves_the_outcome_unknown() {
+async fn the_outcome_is_unknown_if_the_server_dies() {
     let server = TestServer::new("one");
     let tools = server.start();
     assert_eq!(call(&tools, "die", "{}").await, Err(CallError::Unknown));
-    assert_eq!(
-        server.logged("call die {}"),
-        1,
-        "it was asked once, and never again"
-    );
+    assert_eq!(server.logged("call die {}"), 1, "the call was not repeated");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_told_at_once_and_the_next_one_works() {
+async fn an_answer_over_the_limit_fails_at_once_and_the_next_call_works() {
     let mut server = TestServer::new("one");
-    // Longer than a test may take.
+    // The timeout is longer than the test, so only the size limit can end the call.
     server.settings.call_timeout = Duration::from_secs(3_600);
     let tools = server.start();
     assert_eq!(
@@ -183,10 +179,11 @@ async fn an_answer_that_is_too_large_is_told_at_once_and_the_next_one_works() {
     );
 }
 
-/// What comes of an answer with these bytes, for a tool that is not repeatable and for one that is.
+/// Returns the outcomes of calls with this raw answer: for a tool that is not repeatable, and for
+/// one that is.
 async fn raw(answer: impl AsRef<[u8]>) -> [Result<String, CallError>; 2] {
     let mut server = TestServer::new("one").with_bytes("raw", answer);
-    // An answer that is dropped would hang the test.
+    // If the answer were dropped, the test would hang.
     server.settings.call_timeout = Duration::from_secs(3_600);
     let tools = server.start();
     [
@@ -196,9 +193,11 @@ async fn raw(answer: impl AsRef<[u8]>) -> [Result<String, CallError>; 2] {
 }
 
 #[tokio::test]
-async fn lines_that_are_not_quite_json_are_mended() {
+async fn invalid_json_is_repaired() {
     let text = |text: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#).into_bytes()
+        format!(
+            r#"{{"jsonrpc":"2.0","id":$ID,"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#,
+        ).into_bytes()
     };
     let structured = |json: &str| {
         format!(
@@ -216,14 +215,20 @@ async fn lines_that_are_not_quite_json_are_mended() {
         (structured(r#"{"x":NaN,"y":-Infinity}"#), r#"{"x":null,"y":null}"#),
         (invalid, "\"a\u{FFFD}\""),
         ([b"[".to_vec(), text("batch"), b"]".to_vec()].concat(), r#""batch""#),
-        (br#"{"jsonrpc":"2.0","id":"$ID","error":null,"result":{"content":[{"type":"text","text":"id"}]}}"#.to_vec(), r#""id""#),
+        (
+            br#"{"jsonrpc":"2.0","id":"$ID","error":null,"result":{"content":[{"type":"text","text":"id"}]}}"#.to_vec(),
+            r#""id""#,
+        ),
     ] {
-        assert_eq!(raw(&answer).await, [Ok(expected.to_owned()), Ok(expected.to_owned())], "{}", String::from_utf8_lossy(&answer));
+        assert_eq!(
+            raw(&answer).await, [Ok(expected.to_owned()), Ok(expected.to_owned())], "{}",
+            String::from_utf8_lossy(&answer),
+        );
     }
 }
 
 #[tokio::test]
-async fn odd_errors_are_failures() {
+async fn unusual_errors_are_failures() {
     for (error, message) in [
         (r#"{"code":"E_FAIL","message":"broken"}"#, "broken"),
         (r#"{"code":-32000}"#, r#"{"code":-32000}"#),
@@ -236,7 +241,7 @@ async fn odd_errors_are_failures() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_understood_is_unknown_unless_its_tool_is_repeatable() {
+async fn an_invalid_answer_is_unknown_unless_the_tool_is_repeatable() {
     for answer in [
         r#"{"jsonrpc":"2.0","id":$ID,"result":{"content":[{"type":"text","text":"cut off"#,
         r#"{"jsonrpc":"2.0","id":$ID,"result":{}}"#,

@@ -1,4 +1,4 @@
-//! Birth, death and rebirth of the children.
+//! Start, restart and end of server processes.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use chat_tools_mcp::{McpServer, McpToolset};
 use crate::support::{ALL_TOOLS, Logs, TestServer, call, eventually, kind, names};
 
 #[tokio::test]
-async fn one_that_died_is_started_again_and_works() {
+async fn a_dead_server_is_restarted() {
     let server = TestServer::new("one");
     let tools = server.start();
     for deaths in 1..=2 {
         assert_eq!(call(&tools, "die", "{}").await, Err(CallError::Unknown));
-        // Not a word of sleeping here: whoever asks waits for one that is being started again.
-        eventually("it is asked again", async || {
+        // Callers wait for a server that is being restarted, so no delay is needed here.
+        eventually("the server is called again", async || {
             match call(&tools, "words", "{}").await {
                 Ok(_) => true,
-                // Asked in the moment between the death and our hearing of it.
+                // The call was sent between the death of the process and its detection.
                 Err(CallError::Unknown) => false,
                 Err(CallError::Failed(error)) => panic!("{error}"),
             }
@@ -28,17 +28,17 @@ async fn one_that_died_is_started_again_and_works() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_start_comes_when_it_can() {
+async fn a_server_that_fails_to_start_is_retried() {
     let server = TestServer::new("one").with_file("needs");
     let tools = server.start();
     assert!(names(&tools).await.is_empty());
     assert_eq!(
         kind(call(&tools, "words", "{}").await),
         ToolErrorKind::UnknownTool,
-        "its tools were never known"
+        "its tools are unknown"
     );
     std::fs::write(server.file(), "").unwrap();
-    eventually("its tools are there", async || {
+    eventually("its tools are available", async || {
         !names(&tools).await.is_empty()
     })
     .await;
@@ -47,7 +47,7 @@ async fn one_that_cannot_start_comes_when_it_can() {
 }
 
 #[tokio::test]
-async fn its_tools_are_not_offered_while_it_is_away_and_keep_their_names() {
+async fn tools_of_an_unavailable_server_are_hidden_and_keep_their_names() {
     let server = TestServer::new("one").with_file("needs");
     std::fs::write(server.file(), "").unwrap();
     let tools = server.start();
@@ -70,7 +70,7 @@ async fn its_tools_are_not_offered_while_it_is_away_and_keep_their_names() {
 }
 
 #[tokio::test]
-async fn the_environment_holds_what_was_given_and_little_else() {
+async fn the_environment_is_limited_to_the_settings() {
     let mut server = TestServer::new("one");
     server.settings.env.insert("SPECIAL".into(), "given".into());
     let tools = server.start();
@@ -95,7 +95,7 @@ async fn the_environment_holds_what_was_given_and_little_else() {
 }
 
 #[tokio::test]
-async fn shutdown_ends_the_children_gracefully() {
+async fn shutdown_ends_processes_gracefully() {
     let server = TestServer::new("one");
     let tools = server.start();
     names(&tools).await;
@@ -109,7 +109,7 @@ async fn shutdown_ends_the_children_gracefully() {
 }
 
 #[tokio::test]
-async fn shutdown_does_not_wait_for_one_that_starts() {
+async fn shutdown_does_not_wait_for_a_starting_server() {
     let server = TestServer::new("slow").with_file("slow");
     let tools = server.start();
     eventually("the server started", async || server.logged("start") == 1).await;
@@ -118,7 +118,7 @@ async fn shutdown_does_not_wait_for_one_that_starts() {
 }
 
 #[tokio::test]
-async fn dropping_the_toolset_ends_the_children() {
+async fn dropping_the_toolset_ends_the_processes() {
     let server = TestServer::new("one");
     let tools = server.start();
     names(&tools).await;
@@ -127,7 +127,7 @@ async fn dropping_the_toolset_ends_the_children() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_a_ping_is_started_again() {
+async fn a_server_that_does_not_answer_a_ping_is_restarted() {
     let logs = Logs::capture();
     let mut server = TestServer::new("one");
     server.settings.call_timeout = Duration::from_millis(200);
@@ -141,17 +141,14 @@ async fn a_server_that_does_not_answer_a_ping_is_started_again() {
     assert_eq!(
         kind(call(&tools, "words", "{}").await),
         ToolErrorKind::Unavailable,
-        "a known tool of a server that is away"
+        "a known tool of an unavailable server"
     );
     eventually("it works again", async || {
         call(&tools, "words", "{}").await.is_ok()
     })
     .await;
     assert_eq!(
-        (
-            server.logged("start"),
-            logs.count("does not answer and was ended")
-        ),
+        (server.logged("start"), logs.count("does not answer, ended")),
         (2, 1),
         "{}",
         logs.text()
@@ -170,13 +167,14 @@ async fn a_server_that_answers_a_ping_is_kept() {
     assert_eq!(server.logged("start"), 1);
 }
 
-/// A server behind a shell that stays when its input ends, ignores SIGTERM, and has a child of its
-/// own.
+/// Returns a server behind a shell that survives the end of its input, ignores SIGTERM, and has a
+/// child process.
 fn behind_a_shell(server: &TestServer) -> McpServer {
     let mut shell = server.settings.clone();
     let pids = server.file();
     let script = format!(
-        "trap '' TERM; sleep 300 & echo $! $$ > '{0}.new'; mv '{0}.new' '{0}'; '{1}' \"$@\"; sleep 300; :",
+        "trap '' TERM; sleep 300 & echo $! $$ > '{0}.new'; mv '{0}.new' '{0}'; '{1}' \"$@\"; \
+        sleep 300; :",
         pids.display(),
         shell.command.display()
     );
@@ -187,7 +185,7 @@ fn behind_a_shell(server: &TestServer) -> McpServer {
     shell
 }
 
-/// The processes that [`behind_a_shell`] starts.
+/// Returns the ids of the processes that [`behind_a_shell`] starts.
 async fn pids(server: &TestServer) -> Vec<u32> {
     eventually("the processes are known", async || server.file().exists()).await;
     std::fs::read_to_string(server.file())
@@ -197,7 +195,7 @@ async fn pids(server: &TestServer) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process runs: one that has ended and was not reaped yet does not.
+/// Whether a process runs. A zombie does not.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ")
@@ -209,7 +207,7 @@ fn runs(pid: u32) -> bool {
 async fn shutdown_ends_the_whole_process_group() {
     let server = TestServer::new("one").with("stubborn");
     let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
-    eventually("its tools are there", async || {
+    eventually("its tools are available", async || {
         !names(&tools).await.is_empty()
     })
     .await;
@@ -221,10 +219,7 @@ async fn shutdown_ends_the_whole_process_group() {
             .is_ok()
     );
     assert!(!pids.iter().any(|pid| runs(*pid)), "{pids:?}");
-    assert!(
-        pids.iter().all(|pid| !is_child(*pid)),
-        "none is left as a zombie of ours"
-    );
+    assert!(pids.iter().all(|pid| !is_child(*pid)), "no zombie is left");
 }
 
 fn is_child(pid: u32) -> bool {
@@ -249,10 +244,10 @@ async fn a_failed_start_leaves_no_process() {
 }
 
 #[tokio::test]
-async fn a_group_whose_leader_has_died_ends_as_a_whole() {
+async fn a_process_group_ends_although_its_leader_died() {
     let server = TestServer::new("one");
     let tools = McpToolset::start(vec![behind_a_shell(&server)]).unwrap();
-    eventually("its tools are there", async || {
+    eventually("its tools are available", async || {
         !names(&tools).await.is_empty()
     })
     .await;
@@ -266,7 +261,7 @@ async fn a_group_whose_leader_has_died_ends_as_a_whole() {
         !std::path::Path::new(&format!("/proc/{}", pids[1])).exists()
     })
     .await;
-    // The server itself holds the pipes and goes on.
+    // The server holds the pipes and continues.
     assert!(call(&tools, "words", "{}").await.is_ok());
     drop(tools);
     eventually("the processes have ended", async || {
@@ -275,7 +270,7 @@ async fn a_group_whose_leader_has_died_ends_as_a_whole() {
     .await;
 }
 
-/// Run by the test below in a process of its own, which is killed.
+/// Runs in a separate process that the test below kills.
 #[tokio::test]
 async fn helper_that_is_killed() {
     let Some(log) = std::env::var_os("KILLED_TEST_LOG") else {
@@ -289,7 +284,7 @@ async fn helper_that_is_killed() {
         &std::env::var("KILLED_TEST_FILE").unwrap(),
     );
     let tools = McpToolset::start(vec![shell]).unwrap();
-    eventually("its tools are there", async || {
+    eventually("its tools are available", async || {
         !names(&tools).await.is_empty()
     })
     .await;
@@ -298,7 +293,7 @@ async fn helper_that_is_killed() {
 }
 
 #[tokio::test]
-async fn no_process_outlives_a_program_that_was_killed() {
+async fn killing_the_program_ends_all_processes() {
     let server = TestServer::new("one");
     let ready = server.directory.path().join("ready");
     let mut program = std::process::Command::new(std::env::current_exe().unwrap())

@@ -1,4 +1,4 @@
-//! The domain's own suite.
+//! The toolset contract suite.
 
 use std::sync::Arc;
 

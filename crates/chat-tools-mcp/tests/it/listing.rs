@@ -1,4 +1,4 @@
-//! What the agent is offered.
+//! The tools that agents are offered.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn all_pages_are_listed_with_their_hints() {
 }
 
 #[tokio::test]
-async fn of_two_tools_with_one_name_the_later_servers_gets_its_name() {
+async fn a_duplicate_name_gets_the_later_servers_prefix() {
     let (one, two) = (
         TestServer::new("one").with("tools=echo,words"),
         TestServer::new("two").with("tools=fail,words"),
@@ -47,7 +47,7 @@ async fn of_two_tools_with_one_name_the_later_servers_gets_its_name() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_lacks_its_tools_and_harms_no_other() {
+async fn an_unavailable_server_does_not_affect_others() {
     let here = TestServer::new("here").with("tools=echo");
     let tools = McpToolset::start(vec![
         here.settings.clone(),
@@ -59,12 +59,12 @@ async fn a_server_that_is_away_lacks_its_tools_and_harms_no_other() {
     assert_eq!(
         kind(call(&tools, "of_nobody", "{}").await),
         ToolErrorKind::UnknownTool,
-        "nothing says that it is the other server's"
+        "the name is not assigned to the other server"
     );
 }
 
 #[tokio::test]
-async fn what_a_name_means_does_not_depend_on_which_server_starts_first() {
+async fn a_name_does_not_depend_on_the_order_of_starts() {
     let (slow, quick) = (
         TestServer::new("slow")
             .with("tools=words")
@@ -72,7 +72,7 @@ async fn what_a_name_means_does_not_depend_on_which_server_starts_first() {
         TestServer::new("quick").with("tools=words,echo"),
     );
     let tools = McpToolset::start(vec![slow.settings.clone(), quick.settings.clone()]).unwrap();
-    eventually("the quick server is there", async || {
+    eventually("the quick server is available", async || {
         !names(&tools).await.is_empty()
     })
     .await;
@@ -83,7 +83,7 @@ async fn what_a_name_means_does_not_depend_on_which_server_starts_first() {
     );
     call(&tools, "quick_words", "{}").await.unwrap();
     std::fs::write(slow.file(), "").unwrap();
-    eventually("the slow server is there", async || {
+    eventually("the slow server is available", async || {
         names(&tools).await.len() == 3
     })
     .await;
@@ -98,7 +98,7 @@ async fn what_a_name_means_does_not_depend_on_which_server_starts_first() {
 }
 
 #[tokio::test]
-async fn one_that_starts_is_waited_for() {
+async fn a_starting_server_is_waited_for() {
     let server = TestServer::new("one");
     let tools = server.start();
     assert_eq!(
@@ -109,7 +109,7 @@ async fn one_that_starts_is_waited_for() {
 }
 
 #[tokio::test]
-async fn one_that_starts_slowly_is_not_waited_for_and_appears_when_it_is_ready() {
+async fn a_slow_server_is_not_waited_for_and_appears_when_ready() {
     let (quick, slow) = (
         TestServer::new("quick").with("tools=echo"),
         TestServer::new("slow")
@@ -117,41 +117,43 @@ async fn one_that_starts_slowly_is_not_waited_for_and_appears_when_it_is_ready()
             .with_file("slow"),
     );
     let tools = McpToolset::start(vec![quick.settings.clone(), slow.settings.clone()]).unwrap();
-    // Returns although nothing has let the slow server start: its limit is a minute.
+    // Nothing has allowed the slow server to start, and its timeout is a minute.
     assert_eq!(names(&tools).await, ["echo"]);
     assert_eq!(slow.logged("start"), 1);
     std::fs::write(slow.file(), "").unwrap();
-    eventually("its tools are there", async || {
+    eventually("its tools are available", async || {
         names(&tools).await == ["echo", "words"]
     })
     .await;
-    assert_eq!(slow.logged("start"), 1, "it was not started twice");
+    assert_eq!(slow.logged("start"), 1, "the server was started once");
 }
 
 #[tokio::test]
-async fn one_that_never_starts_is_ended_at_its_limit() {
+async fn a_server_is_ended_at_its_start_timeout() {
     let logs = Logs::capture();
     let mut server = TestServer::new("slow").with_file("slow");
     server.settings.start_timeout = Duration::from_millis(300);
     let tools = server.start();
     assert!(names(&tools).await.is_empty());
-    eventually("it was started again", async || server.logged("start") > 1).await;
+    eventually("the server was restarted", async || {
+        server.logged("start") > 1
+    })
+    .await;
     assert_eq!(
-        logs.count("a tool server did not start"),
+        logs.count("tool server failed to start"),
         1,
         "{}",
         logs.text()
     );
     assert!(
-        logs.text()
-            .contains("it took longer than its start limit of 300ms"),
+        logs.text().contains("start timeout of 300ms exceeded"),
         "{}",
         logs.text()
     );
 }
 
 #[tokio::test]
-async fn the_reason_of_a_failed_start_is_in_the_log_without_secrets() {
+async fn the_reason_of_a_failed_start_is_logged_without_secrets() {
     let logs = Logs::capture();
     let mut failing = McpServer::new("failing", "sh");
     failing.args = vec![
@@ -163,7 +165,7 @@ async fn the_reason_of_a_failed_start_is_in_the_log_without_secrets() {
         .insert("API_KEY".into(), "hunter2hunter2".into());
     let tools = McpToolset::start(vec![failing]).unwrap();
     eventually("it is logged", async || {
-        logs.count("a tool server did not start") == 1
+        logs.count("tool server failed to start") == 1
     })
     .await;
     assert!(names(&tools).await.is_empty());
@@ -176,7 +178,7 @@ async fn the_reason_of_a_failed_start_is_in_the_log_without_secrets() {
 }
 
 #[tokio::test]
-async fn a_listing_without_an_end_is_ended_and_keeps_what_was_listed() {
+async fn an_endless_listing_is_ended_and_its_tools_are_kept() {
     for cursor in ["", "same"] {
         let logs = Logs::capture();
         let server = TestServer::new("one").with(&format!("cursor={cursor}"));
@@ -187,12 +189,12 @@ async fn a_listing_without_an_end_is_ended_and_keeps_what_was_listed() {
             "with the cursor {cursor:?}"
         );
         assert_eq!(server.logged("list"), 2);
-        assert_eq!(logs.count("odd listing"), 1, "{}", logs.text());
+        assert_eq!(logs.count("listing has defects"), 1, "{}", logs.text());
     }
 }
 
 #[tokio::test]
-async fn a_malformed_tool_hides_only_itself() {
+async fn a_malformed_tool_is_omitted_alone() {
     let logs = Logs::capture();
     let list = br#"{"jsonrpc":"2.0","id":$ID,"result":{"tools":[{"name":"good","inputSchema":{"type":"object"}},{"name":"bare"},
         {"name":"null","inputSchema":null},{"inputSchema":{}},{"name":"list","inputSchema":[]},
@@ -214,15 +216,15 @@ async fn a_malformed_tool_hides_only_itself() {
         ("\u{FFFD}", false)
     );
     for expected in [
-        "the tool at index 3 is left out: it has no name",
-        r#"the tool \"list\" is left out: its input schema is not an object"#,
+        "tool at index 3 omitted: it has no name",
+        r#"tool \"list\" omitted: its input schema is not an object"#,
     ] {
         assert_eq!(logs.count(expected), 1, "{expected}: {}", logs.text());
     }
 }
 
 #[tokio::test]
-async fn a_handshake_with_odd_members_is_understood() {
+async fn a_handshake_with_invalid_members_is_accepted() {
     let init = r#"{"id":$ID,"error":null,"result":{"protocolVersion":"2024-11-05","capabilities":{"tools":true,"experimental":[]},"serverInfo":{"name":"odd"}}}"#;
     let server = TestServer::new("one").with_bytes("init", init);
     let tools = server.start();
@@ -230,7 +232,7 @@ async fn a_handshake_with_odd_members_is_understood() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_speak_mcp_is_away() {
+async fn a_program_that_does_not_speak_mcp_is_unavailable() {
     let mut not_mcp = McpServer::new("cat", "cat");
     not_mcp.start_timeout = Duration::from_millis(300);
     let tools = McpToolset::start(vec![not_mcp]).unwrap();
@@ -238,7 +240,7 @@ async fn a_program_that_does_not_speak_mcp_is_away() {
 }
 
 #[tokio::test]
-async fn a_changed_list_is_read_again() {
+async fn a_changed_list_is_reloaded() {
     let server = TestServer::new("one");
     let tools = server.start();
     assert!(!names(&tools).await.contains(&"grown".to_owned()));
@@ -250,20 +252,20 @@ async fn a_changed_list_is_read_again() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_start_nothing() {
+async fn invalid_settings_are_rejected() {
     let server = |name: &str| McpServer::new(name, program());
     assert_eq!(
         McpToolset::start(vec![server("a"), server("a")]).err(),
-        Some(SettingsError::TwiceNamed("a".into()))
+        Some(SettingsError::DuplicateName("a".into()))
     );
     assert_eq!(
         McpToolset::start(vec![server("")]).err(),
-        Some(SettingsError::Name(String::new()))
+        Some(SettingsError::InvalidName(String::new()))
     );
 }
 
 #[tokio::test]
-async fn no_servers_no_tools() {
+async fn without_servers_there_are_no_tools() {
     let tools = McpToolset::start(Vec::new()).unwrap();
     assert!(names(&tools).await.is_empty());
     assert_eq!(

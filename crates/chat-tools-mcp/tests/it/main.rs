@@ -1,4 +1,4 @@
-//! The toolset against real child processes.
+//! The toolset with real child processes.
 
 #[cfg(test)]
 mod calls;

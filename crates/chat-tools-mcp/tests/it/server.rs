@@ -1,19 +1,18 @@
-//! An MCP server that misbehaves on demand, for the tests beside it. It is written against the
-//! protocol's text, on purpose without the library under test:
-//! <https://modelcontextprotocol.io/specification/2025-06-18>.
+//! An MCP server for tests that misbehaves on demand. It implements
+//! <https://modelcontextprotocol.io/specification/2025-06-18> without the library under test.
 //!
-//! `mcp-test-server LOG [OPTION…]` writes one line to the file `LOG` for its start and for each
-//! thing it hears. Options: `tools=a,b` lists only these; `paged` lists one tool a page; `garbage`
-//! writes nonsense between its answers; `needs=FILE` dies at the start if the file is not there;
-//! `slow=FILE` answers `initialize` only when the file is there; `list=FILE`, `init=FILE` and
+//! `mcp-test-server LOG [OPTION…]` appends one line to the file `LOG` for its start and for each
+//! message. Options: `tools=a,b` lists only these tools; `paged` lists one tool per page; `garbage`
+//! writes invalid lines between its answers; `needs=FILE` exits at the start if the file does not
+//! exist; `slow=FILE` answers `initialize` only when the file exists; `list=FILE`, `init=FILE` and
 //! `raw=FILE` answer `tools/list`, `initialize` and the tools `raw` and `raw_read` with the bytes
-//! of the file, in which `$ID` stands for the request's id; `cursor=TEXT` gives each page the same
-//! next cursor; `stubborn` stays when its standard input ends.
+//! of the file, in which `$ID` is replaced by the request's id; `cursor=TEXT` gives each page the
+//! same next cursor; `stubborn` survives the end of its standard input.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test program: it may die"
+    reason = "a test program may panic"
 )]
 
 use std::fs::{File, OpenOptions};
@@ -31,7 +30,7 @@ fn main() {
         .open(args.next().unwrap())
         .unwrap();
     let options: Vec<String> = args.collect();
-    note(&mut log, "start");
+    log_line(&mut log, "start");
     if let Some(file) = option(&options, "needs")
         && !Path::new(file).exists()
     {
@@ -46,9 +45,9 @@ fn main() {
         waiting: None,
     };
     for line in std::io::stdin().lock().lines() {
-        server.hear(&serde_json::from_str(&line.unwrap()).unwrap());
+        server.handle(&serde_json::from_str(&line.unwrap()).unwrap());
     }
-    note(&mut server.log, "end");
+    log_line(&mut server.log, "end");
     while server.options.iter().any(|option| option == "stubborn") {
         std::thread::park();
     }
@@ -60,7 +59,7 @@ fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
         .find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn note(log: &mut File, line: &str) {
+fn log_line(log: &mut File, line: &str) {
     writeln!(log, "{line}").unwrap();
 }
 
@@ -68,14 +67,14 @@ struct Server {
     log: File,
     options: Vec<String>,
     grown: bool,
-    /// Requests the client has cancelled.
+    /// Requests that the client cancelled.
     cancelled: Vec<Value>,
-    /// The request that waits for the next cancel.
+    /// The request that is answered at the next cancellation.
     waiting: Option<Value>,
 }
 
 impl Server {
-    fn hear(&mut self, message: &Value) {
+    fn handle(&mut self, message: &Value) {
         let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str() {
             Some("initialize") => {
@@ -87,13 +86,16 @@ impl Server {
                 }
                 self.answer(
                     id,
-                    json!({ "protocolVersion": params["protocolVersion"], "capabilities": { "tools": { "listChanged": true } },
-                            "serverInfo": { "name": "test", "version": "1" } }),
+                    json!({
+                        "protocolVersion": params["protocolVersion"],
+                        "capabilities": { "tools": { "listChanged": true } },
+                        "serverInfo": { "name": "test", "version": "1" },
+                    }),
                 );
             }
             Some("ping") => self.answer(id, json!({})),
             Some("tools/list") => {
-                note(&mut self.log, "list");
+                log_line(&mut self.log, "list");
                 if self.answer_raw("list", id) {
                     return;
                 }
@@ -101,7 +103,7 @@ impl Server {
                 self.answer(id, page);
             }
             Some("tools/call") => {
-                note(
+                log_line(
                     &mut self.log,
                     &format!(
                         "call {} {}",
@@ -146,14 +148,19 @@ impl Server {
         let text = |text: &str| json!({ "content": [{ "type": "text", "text": text }] });
         match params["name"].as_str().unwrap() {
             "echo" => {
-                let heard = json!({ "arguments": params["arguments"], "meta": params["_meta"] });
-                self.answer(id, json!({ "content": [], "structuredContent": heard }));
+                let echo = json!({ "arguments": params["arguments"], "meta": params["_meta"] });
+                self.answer(id, json!({ "content": [], "structuredContent": echo }));
             }
             "environment" => {
                 let names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
                 self.answer(
                     id,
-                    json!({ "content": [], "structuredContent": { "names": names, "SPECIAL": std::env::var("SPECIAL").ok() } }),
+                    json!({
+                        "content": [],
+                        "structuredContent": {
+                            "names": names, "SPECIAL": std::env::var("SPECIAL").ok(),
+                        },
+                    }),
                 );
             }
             "words" => self.answer(id, text("just words")),
@@ -170,7 +177,7 @@ impl Server {
                 self.answer(id, text(&big));
             }
             "huge" => {
-                // The id comes last, as in the output of a program that sorts its keys.
+                // The id is the last member, as in the output of a program that sorts its keys.
                 let mut stdout = std::io::stdout().lock();
                 stdout
                     .write_all(br#"{"jsonrpc":"2.0","result":{"content":[{"type":"text","text":""#)
@@ -189,20 +196,20 @@ impl Server {
             "die" => std::process::exit(7),
             "grow" => {
                 self.grown = true;
-                self.say(
+                self.send(
                     &json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }),
                 );
                 self.answer(id, text("grown"));
             }
             "refuse" => {
                 let error = json!({ "code": -32602, "message": "not like this" });
-                self.say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+                self.send(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
             }
             "close_stdin" => {
-                // Answers, and from then on neither reads nor dies, so that a call's line is
-                // written and never read.
+                // Answers, and then neither reads nor exits, so that later calls are written but
+                // never read.
                 self.answer(id, text("deaf"));
-                note(&mut self.log, "deaf");
+                log_line(&mut self.log, "deaf");
                 loop {
                     std::thread::park();
                 }
@@ -219,10 +226,10 @@ impl Server {
     }
 
     fn answer(&self, id: &Value, result: Value) {
-        self.say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
     }
 
-    /// Answers with the bytes of the option's file, if there is the option.
+    /// Answers with the bytes of the option's file. Returns false without the option.
     fn answer_raw(&self, name: &str, id: &Value) -> bool {
         let Some(file) = option(&self.options, name) else {
             return false;
@@ -245,7 +252,7 @@ impl Server {
         true
     }
 
-    fn say(&self, message: &Value) {
+    fn send(&self, message: &Value) {
         let mut stdout = std::io::stdout().lock();
         if self.options.iter().any(|option| option == "garbage") {
             stdout
@@ -258,7 +265,10 @@ impl Server {
 }
 
 fn tool(name: &str, annotations: Value) -> Value {
-    json!({ "name": name, "description": format!("The tool {name}."), "inputSchema": { "type": "object" }, "annotations": annotations })
+    json!({
+        "name": name, "description": format!("The tool {name}."),
+        "inputSchema": { "type": "object" }, "annotations": annotations,
+    })
 }
 
 fn all_tools() -> Vec<Value> {

@@ -1,4 +1,4 @@
-//! Test servers and calls.
+//! Test servers and helpers.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use chat_tools_mcp::{McpServer, McpToolset};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// How many tools the test server has.
+/// Number of tools of the test server.
 pub const ALL_TOOLS: usize = 16;
 
-/// A test server's settings and its log.
+/// The settings and the log of a test server.
 pub struct TestServer {
     pub settings: McpServer,
     pub directory: TempDir,
@@ -40,7 +40,7 @@ impl TestServer {
         self
     }
 
-    /// The option with a file in the server's own directory, which is not there yet.
+    /// Adds the option with a file in the server's directory, which does not exist yet.
     pub fn with_file(self, option: &str) -> Self {
         let file = self.file();
         self.with(&format!("{option}={}", file.display()))
@@ -50,7 +50,7 @@ impl TestServer {
         self.directory.path().join("file")
     }
 
-    /// The option with a file that holds these bytes.
+    /// Adds the option with a file that contains these bytes.
     pub fn with_bytes(self, option: &str, bytes: impl AsRef<[u8]>) -> Self {
         let file = self.directory.path().join(option);
         std::fs::write(&file, bytes).unwrap();
@@ -65,7 +65,7 @@ impl TestServer {
             .collect()
     }
 
-    /// How often a line stands in the log.
+    /// How often the log contains this line.
     pub fn logged(&self, line: &str) -> usize {
         self.log().iter().filter(|logged| *logged == line).count()
     }
@@ -75,7 +75,7 @@ impl TestServer {
     }
 }
 
-/// The test server: cargo builds it beside the tests, as an example of this package.
+/// Path of the test server, which cargo builds as an example of this package.
 pub fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let program = tests
@@ -130,17 +130,17 @@ pub async fn names(tools: &McpToolset) -> Vec<String> {
         .collect()
 }
 
-/// Looks until it is so; fails if it never is.
+/// Polls until `is_so` returns true, and panics at a limit.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let looked = tokio::time::timeout(Duration::from_secs(20), async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    assert!(looked.await.is_ok(), "it never came true that {what}");
+    assert!(looked.await.is_ok(), "timed out waiting until {what}");
 }
 
-/// What this thread logs from now on, for as long as the value lives.
+/// Captures the log lines of this thread until it is dropped.
 pub struct Logs {
     lines: Arc<Mutex<Vec<u8>>>,
     _subscriber: tracing::subscriber::DefaultGuard,
@@ -165,7 +165,7 @@ impl Logs {
         String::from_utf8_lossy(&self.lines.lock().unwrap()).into_owned()
     }
 
-    /// How many lines hold this text.
+    /// How many lines contain this text.
     pub fn count(&self, text: &str) -> usize {
         self.text()
             .lines()

@@ -143,7 +143,7 @@ test("a failure is described, and a retry keeps the failed answer", async () => 
 	await expect.poll(() => page.locator(".failed").innerText()).toMatch(description);
 	await expect
 		.poll(() => page.locator(".failed").innerText())
-		.toMatch(/The agent has too much to do\.\s+agent_overloaded/);
+		.toMatch(/The agent is overloaded\.\s+agent_overloaded/);
 	await expect
 		.poll(() => page.locator(".msg.bot").innerText())
 		.toMatch(/I look\.[\s\S]*echo[\s\S]*I begin\.[\s\S]*tokens?$/);

@@ -12,25 +12,29 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
 use super::trap::Search;
-use super::{Cut, Lost, Orders, Shared, Trap, Weather};
+use super::{Cut, ForwardingMode, Lost, ProxyState, Shared, Trap};
 
-/// Serves a client until both ends have closed, or it is cut.
-pub(super) async fn serve(client: TcpStream, orders: watch::Receiver<Orders>, shared: Arc<Shared>) {
-    let _counted = Counted::new(shared.clone());
-    let mut waiting = orders.clone();
-    let cuts = orders.borrow().cuts;
+/// Serves a client until both ends have closed or the connection is cut.
+pub(super) async fn serve(
+    client: TcpStream,
+    state: watch::Receiver<ProxyState>,
+    shared: Arc<Shared>,
+) {
+    let _counted = ConnectionGuard::new(shared.clone());
+    let mut waiting = state.clone();
+    let cuts = state.borrow().cuts;
     let cut = async {
-        // The sender lives as long as the proxy, and this task no longer.
+        // The sender outlives this task.
         let cut = waiting
-            .wait_for(|orders| orders.cuts != cuts)
+            .wait_for(|state| state.cuts != cuts)
             .await
-            .map(|orders| orders.cut);
+            .map(|state| state.cut);
         cut.unwrap_or(Cut::Close)
     };
     let mut cut = pin!(cut);
     let server = tokio::select! {
-        connected = connect(orders.clone()) => connected,
-        // Nothing but the client is there to be cut.
+        connected = connect(state.clone()) => connected,
+        // There is no connection to the server yet.
         how = &mut cut => return end(client, None, how),
     };
     let Ok(server) = server else {
@@ -39,26 +43,31 @@ pub(super) async fn serve(client: TcpStream, orders: watch::Receiver<Orders>, sh
     let (mut client, mut server) = (client, server);
     let how = {
         let (client, server) = (client.split(), server.split());
-        let dumb = AtomicBool::new(false);
-        let sprung = watch::Sender::new(None);
-        let there = Pump {
+        let silenced = AtomicBool::new(false);
+        let triggered = watch::Sender::new(None);
+        let there = Direction {
             from: client.0,
             to: server.1,
-            orders: orders.clone(),
-            dumb: &dumb,
+            state: state.clone(),
+            silenced: &silenced,
             shared: &shared,
         };
-        let back = Pump {
+        let back = Direction {
             from: server.0,
             to: client.1,
-            orders,
-            dumb: &dumb,
+            state,
+            silenced: &silenced,
             shared: &shared,
         };
         tokio::select! {
-            ended = async { tokio::try_join!(there.send_on(&sprung), back.send_back(&sprung)) } => match ended {
+            ended = async {
+                tokio::try_join!(
+                    there.forward_to_server(&triggered),
+                    back.forward_to_client(&triggered)
+                )
+            } => match ended {
                 Ok(_) => Cut::Close,
-                // One end reset it or the trap has sprung: the other is told the same.
+                // One end reset the connection or the trap triggered: the other end is reset too.
                 Err(_) => Cut::Reset,
             },
             how = cut => how,
@@ -71,38 +80,46 @@ pub(super) async fn serve(client: TcpStream, orders: watch::Receiver<Orders>, sh
 fn end(client: TcpStream, server: Option<TcpStream>, cut: Cut) {
     if cut == Cut::Reset {
         for end in [Some(&client), server.as_ref()].into_iter().flatten() {
-            // It may have been reset already.
+            // The connection may have been reset already.
             let _ = end.set_zero_linger();
         }
     }
 }
 
-/// Connects to the server as soon as the weather lets a connection through.
-async fn connect(mut orders: watch::Receiver<Orders>) -> io::Result<TcpStream> {
-    let fair = orders
-        .wait_for(|orders| matches!(orders.weather, Weather::Fair(_) | Weather::Refusing))
+/// Connects to the server as soon as the mode allows it.
+async fn connect(mut state: watch::Receiver<ProxyState>) -> io::Result<TcpStream> {
+    let changed = state
+        .wait_for(|state| {
+            matches!(
+                state.mode,
+                ForwardingMode::Forwarding(_) | ForwardingMode::Refusing
+            )
+        })
         .await;
-    let orders = *fair.map_err(io::Error::other)?;
-    if orders.weather == Weather::Refusing {
+    let state = *changed.map_err(io::Error::other)?;
+    if state.mode == ForwardingMode::Refusing {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    let server = TcpStream::connect(orders.server).await?;
+    let server = TcpStream::connect(state.server).await?;
     server.set_nodelay(true)?;
     Ok(server)
 }
 
-/// One direction.
-struct Pump<'a> {
+/// One direction of a connection.
+struct Direction<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
-    orders: watch::Receiver<Orders>,
-    /// Whether the connection has lost something, in either direction.
-    dumb: &'a AtomicBool,
+    state: watch::Receiver<ProxyState>,
+    /// Whether the connection lost bytes in either direction.
+    silenced: &'a AtomicBool,
     shared: &'a Shared,
 }
 
-impl Pump<'_> {
-    async fn send_on(mut self, sprung: &watch::Sender<Option<Trap>>) -> io::Result<()> {
+impl Direction<'_> {
+    async fn forward_to_server(
+        mut self,
+        triggered: &watch::Sender<Option<Trap>>,
+    ) -> io::Result<()> {
         let mut search = Search::default();
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -114,7 +131,7 @@ impl Pump<'_> {
                     .trap
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                // A trap is for one message, on whatever connection.
+                // A trap triggers for one message on any connection.
                 if let Some(found) = trap
                     .as_ref()
                     .and_then(|trap| search.find(&trap.message, piece))
@@ -126,12 +143,13 @@ impl Pump<'_> {
                 .as_ref()
                 .filter(|(trap, _)| trap.lost == Lost::Message)
             {
-                trap.spring();
+                trap.trigger();
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             if let Some((trap, _)) = trapped {
-                // Before it goes out, so that no byte of the answer slips by.
-                sprung.send_replace(Some(trap));
+                // The trap triggers before the message is sent, so that no byte of the answer is
+                // forwarded.
+                triggered.send_replace(Some(trap));
             }
             if !self.deliver(piece).await? {
                 return Ok(());
@@ -139,16 +157,19 @@ impl Pump<'_> {
         }
     }
 
-    async fn send_back(mut self, sprung: &watch::Sender<Option<Trap>>) -> io::Result<()> {
+    async fn forward_to_client(
+        mut self,
+        triggered: &watch::Sender<Option<Trap>>,
+    ) -> io::Result<()> {
         let mut search = Search::default();
         let mut buffer = vec![0; 64 << 10];
         loop {
             let piece = self.next(&mut buffer).await?;
-            let trap = sprung.borrow().clone();
+            let trap = triggered.borrow().clone();
             match (trap, piece) {
                 (Some(trap), Some(piece)) => {
                     if search.find(&trap.answered, piece).is_some() {
-                        trap.spring();
+                        trap.trigger();
                         return Err(io::ErrorKind::ConnectionReset.into());
                     }
                 }
@@ -161,37 +182,37 @@ impl Pump<'_> {
         }
     }
 
-    /// The next piece that comes; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     async fn next<'b>(&mut self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         let read = self.from.read(buffer).await?;
         Ok(buffer.get(..read).filter(|piece| !piece.is_empty()))
     }
 
-    /// Sends a piece, or the end, as the weather is. Gives whether there can be more.
+    /// Delivers a piece or the end according to the mode. Returns whether more may follow.
     async fn deliver(&mut self, piece: Option<&[u8]>) -> io::Result<bool> {
         let mut waited = false;
         loop {
-            let weather = self.orders.borrow_and_update().weather;
-            if weather == Weather::Silent && !self.dumb.swap(true, Ordering::Relaxed) {
-                self.shared.dumb.send_modify(|dumb| *dumb += 1);
+            let mode = self.state.borrow_and_update().mode;
+            if mode == ForwardingMode::Silent && !self.silenced.swap(true, Ordering::Relaxed) {
+                self.shared.silenced.send_modify(|silenced| *silenced += 1);
             }
-            if self.dumb.load(Ordering::Relaxed) {
+            if self.silenced.load(Ordering::Relaxed) {
                 match piece {
                     Some(_) => return Ok(true),
-                    // The end is lost too: until it is cut, the other side hears nothing.
+                    // The end is lost too, until the connection is cut.
                     None => std::future::pending().await,
                 }
             }
-            match weather {
-                Weather::Fair(delay) if delay > Duration::ZERO && !waited => {
+            match mode {
+                ForwardingMode::Forwarding(delay) if delay > Duration::ZERO && !waited => {
                     tokio::time::sleep(delay).await;
                     waited = true;
                 }
-                Weather::Stalled => {
-                    self.orders.changed().await.map_err(io::Error::other)?;
+                ForwardingMode::Stalled => {
+                    self.state.changed().await.map_err(io::Error::other)?;
                 }
-                Weather::Fair(_) | Weather::Refusing => break,
-                Weather::Silent => {}
+                ForwardingMode::Forwarding(_) | ForwardingMode::Refusing => break,
+                ForwardingMode::Silent => {}
             }
         }
         match piece {
@@ -201,17 +222,17 @@ impl Pump<'_> {
     }
 }
 
-/// One more connection, for as long as this lives.
-struct Counted(Arc<Shared>);
+/// Counts a connection for its lifetime.
+struct ConnectionGuard(Arc<Shared>);
 
-impl Counted {
+impl ConnectionGuard {
     fn new(shared: Arc<Shared>) -> Self {
         shared.connections.fetch_add(1, Ordering::SeqCst);
         Self(shared)
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::SeqCst);
     }

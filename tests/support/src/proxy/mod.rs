@@ -1,17 +1,15 @@
-//! A TCP proxy between a client and its server that breaks connections as networks do, when a test
-//! says so.
+//! A TCP proxy between a client and its server that simulates network failures.
 //!
-//! It listens on a free port of 127.0.0.1, runs in a thread of its own and stops when it is
-//! dropped.
+//! It listens on a free port of 127.0.0.1, runs in its own thread and stops when it is dropped.
 //!
 //! ```no_run
 //! use chat_test_support::proxy::{Cut, Proxy};
 //!
 //! let database = "127.0.0.1:5432".parse().unwrap();
-//! let proxy = Proxy::start(database); // the server under test is given `proxy.address()`
-//! proxy.silence(); // nothing comes through any more, and nobody is told
-//! proxy.cut(Cut::Reset); // what was connected is reset
-//! proxy.forward(); // all is well again
+//! let proxy = Proxy::start(database); // give `proxy.address()` to the server under test
+//! proxy.silence(); // bytes are lost silently
+//! proxy.cut(Cut::Reset); // existing connections are reset
+//! proxy.forward(); // the network works again
 //! ```
 
 mod connection;
@@ -34,60 +32,60 @@ pub use trap::{Lost, Trap};
 /// How connections are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// With a FIN to both ends, as when a process ends.
+    /// With a FIN to both ends, as when a process exits.
     Close,
-    /// With an RST to both ends, as when a machine has forgotten the connection.
+    /// With an RST to both ends, as when a machine lost its connection state.
     Reset,
 }
 
-/// What happens to what comes in.
+/// How bytes and new connections are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    /// It is sent on, so much later.
-    Fair(Duration),
-    /// It waits. When the weather is fair again it is sent on: what TCP makes of lost packets.
+enum ForwardingMode {
+    /// Bytes are forwarded after this delay.
+    Forwarding(Duration),
+    /// Bytes wait, and are forwarded when the mode changes, as after lost packets.
     Stalled,
-    /// It is lost, in both directions. The connections that lost something stay dumb forever, open
-    /// at both ends: what a machine leaves behind that vanished.
+    /// Bytes are lost in both directions. A connection that lost bytes stays silent and open at
+    /// both ends, as after the failure of a machine.
     Silent,
-    /// New connections are reset at once; those that are there go on.
+    /// New connections are reset; existing ones continue.
     Refusing,
 }
 
-/// What the test says.
+/// The state that a test controls.
 #[derive(Clone, Copy, Debug)]
-struct Orders {
+struct ProxyState {
     server: SocketAddr,
-    weather: Weather,
-    /// How often all connections were cut so far, and how the last time.
+    mode: ForwardingMode,
+    /// How often all connections were cut, and how the last time.
     cuts: u64,
     cut: Cut,
 }
 
-/// A running proxy. Dropping it closes all its connections.
+/// A running proxy. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    orders: watch::Sender<Orders>,
+    state: watch::Sender<ProxyState>,
     shared: Arc<Shared>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Debug)]
 struct Shared {
     trap: Mutex<Option<Trap>>,
     connections: AtomicUsize,
-    /// How many connections have lost something so far.
-    dumb: watch::Sender<usize>,
+    /// How many connections have lost bytes.
+    silenced: watch::Sender<usize>,
 }
 
 impl Proxy {
-    /// Forwards to this server until something else is said.
+    /// Starts a proxy that forwards to this server.
     ///
     /// # Panics
-    /// If there is no free port or no thread.
+    /// Panics if there is no free port or no thread.
     pub fn start(server: SocketAddr) -> Self {
         match Self::listen(server) {
             Ok(proxy) => proxy,
@@ -99,17 +97,17 @@ impl Proxy {
         let listener = StdListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let orders = Orders {
+        let state = ProxyState {
             server,
-            weather: Weather::Fair(Duration::ZERO),
+            mode: ForwardingMode::Forwarding(Duration::ZERO),
             cuts: 0,
             cut: Cut::Close,
         };
-        let (orders, heard) = watch::channel(orders);
+        let (state, changes) = watch::channel(state);
         let shared = Arc::new(Shared {
             trap: Mutex::new(None),
             connections: AtomicUsize::new(0),
-            dumb: watch::Sender::new(0),
+            silenced: watch::Sender::new(0),
         });
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -117,76 +115,75 @@ impl Proxy {
             .build()?;
         let theirs = shared.clone();
         let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
-            // Its tasks end with the runtime.
+            // The tasks end with the runtime.
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, &heard, &theirs) => {}
+                    () = accept(listener, &changes, &theirs) => {}
                     _ = ended => {}
                 }
             });
         })?;
         Ok(Self {
             address,
-            orders,
+            state,
             shared,
             end: Some(end),
             thread: Some(thread),
         })
     }
 
-    /// Where it listens.
+    /// Returns the address of the proxy.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The same URL, by way of this proxy: `127.0.0.1` and its port in the place of this server's.
-    pub fn instead_of(&self, server: SocketAddr, url: &str) -> String {
+    /// Replaces the server's address in a URL by that of the proxy.
+    pub fn through(&self, server: SocketAddr, url: &str) -> String {
         url.replacen(&server.to_string(), &self.address.to_string(), 1)
     }
 
-    /// From now on all goes through, new connections too. What was stalled is sent now; what was
-    /// lost is lost.
+    /// Forwards everything, including new connections. Stalled bytes are sent; lost ones are not.
     pub fn forward(&self) {
-        self.set(Weather::Fair(Duration::ZERO));
+        self.set(ForwardingMode::Forwarding(Duration::ZERO));
     }
 
-    /// From now on everything is so much later.
+    /// Delays all bytes by this time.
     pub fn delay(&self, time: Duration) {
-        self.set(Weather::Fair(time));
+        self.set(ForwardingMode::Forwarding(time));
     }
 
-    /// From now on nothing goes through, as when packets are lost for a while: what comes meanwhile
-    /// is sent on afterwards.
+    /// Stalls all bytes, as when packets are lost for a while. They are sent after the next change
+    /// of mode.
     pub fn stall(&self) {
-        self.set(Weather::Stalled);
+        self.set(ForwardingMode::Stalled);
     }
 
-    /// From now on all is lost, and nobody is told. New connections seem to succeed, and wait. A
-    /// connection that lost something never speaks again, nor does it end, until it is cut.
+    /// Loses all bytes silently. New connections seem to succeed. A connection that lost bytes
+    /// stays silent and open until it is cut.
     pub fn silence(&self) {
-        self.set(Weather::Silent);
+        self.set(ForwardingMode::Silent);
     }
 
-    /// From now on new connections are reset at once. Those that are there go on.
+    /// Resets new connections. Existing ones continue.
     pub fn refuse(&self) {
-        self.set(Weather::Refusing);
+        self.set(ForwardingMode::Refusing);
     }
 
-    /// Ends all connections that are there.
+    /// Ends all existing connections.
     pub fn cut(&self, cut: Cut) {
-        self.orders.send_modify(|orders| {
-            orders.cuts += 1;
-            orders.cut = cut;
+        self.state.send_modify(|state| {
+            state.cuts += 1;
+            state.cut = cut;
         });
     }
 
-    /// From now on new connections lead to another server. Those that are there go on.
+    /// Directs new connections to another server. Existing ones continue.
     pub fn point_to(&self, server: SocketAddr) {
-        self.orders.send_modify(|orders| orders.server = server);
+        self.state.send_modify(|state| state.server = server);
     }
 
-    /// Sets a trap for one message; one that was set before is taken away. The connection that
-    /// springs it is reset, others go on.
+    /// Sets a trap for one message, replacing an earlier trap. The connection that triggers it is
+    /// reset; others continue.
     pub fn set_trap(&self, trap: Trap) {
         *self
             .shared
@@ -195,27 +192,27 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner) = Some(trap);
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many connections have lost something since the start.
+    /// Waits until this many connections have lost bytes since the start.
     pub async fn lost(&self, connections: usize) {
-        // The sender is ours, so the channel is open.
-        let lost = format!("{connections} connections that have lost something");
+        // This proxy owns the sender, so the channel is open.
+        let lost = format!("{connections} connections that lost bytes");
         let _ = wait::within(
             lost,
             self.shared
-                .dumb
+                .silenced
                 .subscribe()
-                .wait_for(|dumb| *dumb >= connections),
+                .wait_for(|silenced| *silenced >= connections),
         )
         .await;
     }
 
-    fn set(&self, weather: Weather) {
-        self.orders.send_modify(|orders| orders.weather = weather);
+    fn set(&self, mode: ForwardingMode) {
+        self.state.send_modify(|state| state.mode = mode);
     }
 }
 
@@ -228,17 +225,17 @@ impl Drop for Proxy {
     }
 }
 
-#[expect(clippy::panic, reason = "a test that cannot have its proxy fails")]
+#[expect(clippy::panic, reason = "a test without its proxy fails")]
 fn unavailable(error: &io::Error) -> ! {
     panic!("the proxy cannot start: {error}")
 }
 
-async fn accept(listener: StdListener, orders: &watch::Receiver<Orders>, shared: &Arc<Shared>) {
+async fn accept(listener: StdListener, state: &watch::Receiver<ProxyState>, shared: &Arc<Shared>) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
-    // Out of sockets, say, is the only way in which this can fail.
+    // Accepting fails only if resources such as sockets are exhausted.
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(serve(client, orders.clone(), shared.clone()));
+        tokio::spawn(serve(client, state.clone(), shared.clone()));
     }
 }

@@ -1,4 +1,4 @@
-//! What the stub says, and how badly.
+//! Scripted answers and their failures.
 
 use std::io;
 use std::time::Duration;
@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Gate, chunk};
 
-/// What the stub says to a request, and how badly. Bytes are counted in the body, from its
-/// beginning.
+/// An answer of the stub, with failures. Offsets count bytes from the start of the body.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub(super) status: u16,
@@ -24,7 +23,7 @@ pub struct Answer {
     end: End,
 }
 
-/// What comes before the status line.
+/// Behaviour before the status line.
 #[derive(Clone, Debug)]
 pub(super) enum Before {
     Nothing,
@@ -32,7 +31,7 @@ pub(super) enum Before {
     Hang,
 }
 
-/// What comes after the last byte of the body.
+/// Behaviour after the last byte of the body.
 #[derive(Clone, Debug)]
 enum End {
     Whole,
@@ -42,7 +41,8 @@ enum End {
 }
 
 impl Answer {
-    /// A stream of text in these pieces, with a usage of one token in and one out for each piece.
+    /// A stream of text in these pieces. Its usage is one input token, and one output token per
+    /// piece.
     pub fn text<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Self {
         let mut chunks: Vec<Value> = pieces.into_iter().map(chunk::text).collect();
         let written = chunks.len() as u64;
@@ -50,8 +50,8 @@ impl Answer {
         Self::chunks(chunks)
     }
 
-    /// A stream that calls these tools, given as name and arguments, each call whole, with a usage
-    /// as of [`Answer::text`].
+    /// A stream of complete tool calls, given as name and arguments, with the usage of
+    /// [`Answer::text`].
     pub fn calls<'a>(calls: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let call = |(index, (tool, arguments)): (u64, (&str, &str))| {
             chunk::call(index, &format!("call_stub_{index}"), tool, arguments)
@@ -76,12 +76,17 @@ impl Answer {
         Self::raw(200, "text/event-stream", body)
     }
 
-    /// An error as OpenAI writes it. An empty code is sent as `null`.
+    /// An error in OpenAI's form. An empty code is sent as `null`.
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         let code = (!code.is_empty()).then_some(code);
         Self::json(
             status,
-            &json!({ "error": { "message": message, "type": "invalid_request_error", "param": null, "code": code } }),
+            &json!({
+                "error": {
+                    "message": message, "type": "invalid_request_error", "param": null,
+                    "code": code,
+                },
+            }),
         )
     }
 
@@ -90,7 +95,7 @@ impl Answer {
         Self::raw(status, "application/json", body.to_string())
     }
 
-    /// Anything at all. An empty content type is not sent.
+    /// Any response. An empty content type is not sent.
     pub fn raw(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
         let content_type = (!content_type.is_empty())
             .then(|| ("content-type".to_owned(), content_type.to_owned()));
@@ -106,25 +111,25 @@ impl Answer {
         }
     }
 
-    /// With this header too.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Nothing is sent, not even the status line, before the gate is open.
+    /// Sends nothing, not even the status line, until the gate is open.
     pub fn held(mut self, gate: &Gate) -> Self {
         self.before = Before::Gate(gate.clone());
         self
     }
 
-    /// After `bytes` bytes the rest waits for the gate.
+    /// Holds the rest of the body after `bytes` bytes until the gate is open.
     pub fn held_after(mut self, bytes: usize, gate: &Gate) -> Self {
         self.gate = Some((bytes, gate.clone()));
         self
     }
 
-    /// Nothing is ever sent, not even the status line.
+    /// Never sends anything, not even the status line.
     pub fn hanging() -> Self {
         Self {
             before: Before::Hang,
@@ -132,17 +137,17 @@ impl Answer {
         }
     }
 
-    /// After `bytes` bytes nothing more comes, and the connection stays open.
+    /// Sends nothing more after `bytes` bytes; the connection stays open.
     pub fn hang_after(self, bytes: usize) -> Self {
         self.ending_after(bytes, End::Hang)
     }
 
-    /// After `bytes` bytes the connection is closed in the middle of the body.
+    /// Closes the connection in the middle of the body, after `bytes` bytes.
     pub fn cut_after(self, bytes: usize) -> Self {
         self.ending_after(bytes, End::Cut)
     }
 
-    /// After `bytes` bytes only `drop` comes, again and again, so that a client that goes away is
+    /// Sends only `drop`, repeatedly, after `bytes` bytes, so that a disconnected client is
     /// noticed.
     pub fn drip_after(self, bytes: usize, drop: impl Into<Bytes>, every: Duration) -> Self {
         self.ending_after(
@@ -154,17 +159,17 @@ impl Answer {
         )
     }
 
-    /// The body is written in pieces of `bytes` bytes.
+    /// Writes the body in pieces of `bytes` bytes.
     ///
     /// # Panics
-    /// If `bytes` is 0.
+    /// Panics if `bytes` is 0.
     pub fn in_pieces(mut self, bytes: usize) -> Self {
         assert!(bytes > 0, "a piece has at least one byte");
         self.piece = bytes;
         self
     }
 
-    /// With a pause after each piece of the body.
+    /// Pauses after each piece of the body.
     pub fn slowly(mut self, pause: Duration) -> Self {
         self.pause = Some(pause);
         self
@@ -176,8 +181,7 @@ impl Answer {
         self
     }
 
-    /// The body as it is written. The stream ends when everything was said, with an error if the
-    /// connection is to be cut.
+    /// Returns the body as a stream, which ends with an error if the connection is to be cut.
     pub(super) fn into_body(self) -> impl Stream<Item = io::Result<Bytes>> {
         stream::unfold(Some((self, 0)), |state| async move {
             let (mut answer, sent) = state?;
@@ -188,8 +192,7 @@ impl Answer {
                 if sent > 0 {
                     match answer.pause {
                         Some(pause) => tokio::time::sleep(pause).await,
-                        // Gives the server the time to write what it has: else pieces would be
-                        // joined.
+                        // Lets the server write, because it would join pieces otherwise.
                         None => tokio::task::yield_now().await,
                     }
                 }

@@ -1,4 +1,4 @@
-//! The JSON of a stream's events, as OpenAI writes them.
+//! JSON of a stream's events in OpenAI's form.
 
 use serde_json::{Value, json};
 
@@ -7,11 +7,12 @@ pub fn text(piece: &str) -> Value {
     delta(json!({ "content": piece }))
 }
 
-/// A whole tool call in one fragment.
+/// A complete tool call in one fragment.
 pub fn call(index: u64, id: &str, tool: &str, arguments: &str) -> Value {
-    fragment(
-        json!({ "index": index, "id": id, "type": "function", "function": { "name": tool, "arguments": arguments } }),
-    )
+    fragment(json!({
+        "index": index, "id": id, "type": "function",
+        "function": { "name": tool, "arguments": arguments },
+    }))
 }
 
 /// A further piece of a call's arguments.
@@ -24,7 +25,7 @@ pub fn fragment(fragment: Value) -> Value {
     delta(json!({ "tool_calls": [fragment] }))
 }
 
-/// Any change to the answer.
+/// Any delta.
 pub fn delta(delta: Value) -> Value {
     chunk(
         json!([{ "index": 0, "delta": delta, "finish_reason": null }]),
@@ -32,7 +33,7 @@ pub fn delta(delta: Value) -> Value {
     )
 }
 
-/// Why the answer ends: `stop`, `length`, `tool_calls` or `content_filter`.
+/// The finish reason: `stop`, `length`, `tool_calls` or `content_filter`.
 pub fn finish(reason: &str) -> Value {
     chunk(
         json!([{ "index": 0, "delta": {}, "finish_reason": reason }]),
@@ -40,15 +41,21 @@ pub fn finish(reason: &str) -> Value {
     )
 }
 
-/// What was used. The last event of a stream, with `include_usage`.
+/// The usage, the last event of a stream with `include_usage`.
 pub fn usage(input_tokens: u64, output_tokens: u64) -> Value {
     let total = input_tokens + output_tokens;
     chunk(
         json!([]),
-        json!({ "prompt_tokens": input_tokens, "completion_tokens": output_tokens, "total_tokens": total }),
+        json!({
+            "prompt_tokens": input_tokens, "completion_tokens": output_tokens,
+            "total_tokens": total,
+        }),
     )
 }
 
 fn chunk(choices: Value, usage: Value) -> Value {
-    json!({ "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "stub", "choices": choices, "usage": usage })
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "stub",
+        "choices": choices, "usage": usage,
+    })
 }

@@ -1,4 +1,4 @@
-//! What the stub was asked.
+//! Recorded requests.
 
 use std::net::SocketAddr;
 
@@ -9,18 +9,18 @@ use tokio::sync::watch;
 use super::rules::Rejection;
 use crate::wait;
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// Its place among all requests, from 0.
+    /// Index among all requests, from 0.
     pub number: usize,
-    /// The client's end of the connection: requests over one connection have the same.
+    /// The client's address. Requests over one connection have the same.
     pub peer: Option<SocketAddr>,
-    /// The headers, names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
     pub body: Bytes,
-    /// Why it was refused, if it was.
+    /// The reason why the request was rejected.
     pub rejection: Option<Rejection>,
     pub(super) delivery: watch::Receiver<Option<Delivery>>,
 }
@@ -28,15 +28,15 @@ pub struct Recorded {
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// All that the script says was handed to the connection.
+    /// The whole scripted answer was handed to the connection.
     Complete,
-    /// The client went away, or the stub was stopped, before that. A client that leaves is noticed
-    /// only by writing to it: see [`Answer::drip_after`](super::Answer::drip_after).
+    /// The client disconnected or the stub stopped before the end. A disconnection is noticed only
+    /// by writing: see [`Answer::drip_after`](super::Answer::drip_after).
     Abandoned,
 }
 
 impl Recorded {
-    /// The first header of this name, which is given in lower case.
+    /// Returns the first header with this name, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -44,12 +44,12 @@ impl Recorded {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON; `null` if it is none.
+    /// Returns the body as JSON, or `null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The transcript: the messages of the body.
+    /// Returns the messages of the body.
     pub fn messages(&self) -> Vec<Value> {
         self.json()
             .get("messages")
@@ -58,7 +58,7 @@ impl Recorded {
             .unwrap_or_default()
     }
 
-    /// Waits until its answer has ended.
+    /// Waits until the answer has ended.
     pub async fn delivered(&self) -> Delivery {
         let mut delivery = self.delivery.clone();
         match wait::within(

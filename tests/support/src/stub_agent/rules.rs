@@ -1,35 +1,35 @@
-//! What an OpenAI endpoint refuses to read.
+//! The rules by which an OpenAI endpoint rejects requests.
 //!
-//! The rules are those of the API reference
-//! (<https://platform.openai.com/docs/api-reference/chat/create>) and of the errors that the
-//! endpoint gives; a few are stricter, where other servers of the same protocol are: content is
-//! never empty without need, and the transcript ends with something to answer.
+//! They are those of the API reference
+//! (<https://platform.openai.com/docs/api-reference/chat/create>) and of the endpoint's errors.
+//! Some are stricter, as in other servers of the protocol: content is empty only where that is
+//! necessary, and the last message must need an answer.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// The longest id of a tool call, in characters.
+/// Longest id of a tool call, in characters.
 const MAX_CALL_ID: usize = 40;
-/// The longest name of a tool, in characters.
+/// Longest name of a tool, in characters.
 const MAX_TOOL_NAME: usize = 64;
-/// Members that servers of the same protocol want back where they gave them.
-const GIVEN_BACK: &[&str] = &[
+/// Members that some servers expect back.
+const PROVIDER_MEMBERS: &[&str] = &[
     "extra_content",
     "reasoning",
     "reasoning_content",
     "reasoning_details",
 ];
-/// The most tools.
+/// Most tools.
 const MAX_TOOLS: usize = 128;
 
-/// Why a request is refused.
+/// The reason why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// What is wrong, such as `messages[2].content`.
+    /// Path of the rejected member, such as `messages[2].content`.
     pub at: String,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: &'static str,
 }
 
@@ -42,11 +42,11 @@ impl fmt::Display for Rejection {
 /// Checks the body of a chat completions request.
 ///
 /// # Errors
-/// The first thing that an OpenAI endpoint would refuse.
+/// The first defect for which an OpenAI endpoint rejects the request.
 pub fn check_request(body: &[u8]) -> Result<(), Rejection> {
-    let body: Value = serde_json::from_slice(body).or(refuse("body", "not JSON"))?;
+    let body: Value = serde_json::from_slice(body).or(reject("body", "not JSON"))?;
     let body = object(&body, "body")?;
-    known(
+    check_members(
         body,
         "",
         &["model", "messages", "tools", "stream", "stream_options"],
@@ -76,7 +76,7 @@ fn check_streaming(body: &Map<String, Value>) -> Result<(), Rejection> {
         "only allowed with stream",
     )?;
     let options = object(options, "stream_options")?;
-    known(options, "stream_options.", &["include_usage"])?;
+    check_members(options, "stream_options.", &["include_usage"])?;
     require(
         options.get("include_usage").is_none_or(Value::is_boolean),
         "stream_options.include_usage",
@@ -95,7 +95,7 @@ fn check_tools(tools: &Value) -> Result<(), Rejection> {
     for (index, tool) in tools.iter().enumerate() {
         let at = format!("tools[{index}]");
         let tool = object(tool, &at)?;
-        known(tool, &format!("{at}."), &["type", "function"])?;
+        check_members(tool, &format!("{at}."), &["type", "function"])?;
         require(
             string(tool, &format!("{at}."), "type")? == "function",
             &at,
@@ -103,7 +103,7 @@ fn check_tools(tools: &Value) -> Result<(), Rejection> {
         )?;
         let at = format!("{at}.function.");
         let function = object(tool.get("function").unwrap_or(&Value::Null), &at)?;
-        known(
+        check_members(
             function,
             &at,
             &["name", "description", "parameters", "strict"],
@@ -114,7 +114,7 @@ fn check_tools(tools: &Value) -> Result<(), Rejection> {
             &format!("{at}name"),
             "does not match '^[a-zA-Z0-9_-]{1,64}$'",
         )?;
-        require(names.insert(name), &format!("{at}name"), "used twice")?;
+        require(names.insert(name), &format!("{at}name"), "duplicate")?;
         require(
             function.get("description").is_none_or(Value::is_string),
             &format!("{at}description"),
@@ -135,7 +135,7 @@ fn check_tools(tools: &Value) -> Result<(), Rejection> {
 fn check_messages(messages: &Value) -> Result<(), Rejection> {
     let messages = array(messages, "messages")?;
     require(!messages.is_empty(), "messages", "empty")?;
-    // The calls of the last assistant message that are not answered yet, and all ids ever used.
+    // The unanswered calls of the last assistant message, and all ids so far.
     let mut open: Vec<&str> = Vec::new();
     let mut seen = HashSet::new();
     for (index, message) in messages.iter().enumerate() {
@@ -151,16 +151,16 @@ fn check_messages(messages: &Value) -> Result<(), Rejection> {
         }
         match role {
             "system" | "developer" | "user" => {
-                known(message, &at, &["role", "content", "name"])?;
+                check_members(message, &at, &["role", "content", "name"])?;
                 check_content(message, &at)?;
             }
             "assistant" => {
-                known(
+                check_members(
                     message,
                     &at,
                     &[
                         &["role", "content", "name", "refusal", "tool_calls"],
-                        GIVEN_BACK,
+                        PROVIDER_MEMBERS,
                     ]
                     .concat(),
                 )?;
@@ -180,19 +180,19 @@ fn check_messages(messages: &Value) -> Result<(), Rejection> {
                 }
             }
             "tool" => {
-                known(message, &at, &["role", "content", "tool_call_id"])?;
+                check_members(message, &at, &["role", "content", "tool_call_id"])?;
                 string(message, &at, "content")?;
                 let id = string(message, &at, "tool_call_id")?;
                 let place = open.iter().position(|call| *call == id);
                 let Some(place) = place else {
-                    return refuse(
+                    return reject(
                         &format!("{at}tool_call_id"),
                         "answers no call of the preceding assistant message, or one a second time",
                     );
                 };
                 open.remove(place);
             }
-            _ => return refuse(&format!("{at}role"), "unknown"),
+            _ => return reject(&format!("{at}role"), "unknown"),
         }
     }
     require(
@@ -219,10 +219,10 @@ fn check_calls<'a>(
     for (index, call) in calls.iter().enumerate() {
         let at = format!("{at}tool_calls[{index}].");
         let call = object(call, &at)?;
-        known(
+        check_members(
             call,
             &at,
-            &[&["id", "type", "function"], GIVEN_BACK].concat(),
+            &[&["id", "type", "function"], PROVIDER_MEMBERS].concat(),
         )?;
         let id = string(call, &at, "id")?;
         require(
@@ -230,7 +230,7 @@ fn check_calls<'a>(
             &format!("{at}id"),
             "1 to 40 characters are allowed",
         )?;
-        require(seen.insert(id), &format!("{at}id"), "used twice")?;
+        require(seen.insert(id), &format!("{at}id"), "duplicate")?;
         ids.push(id);
         require(
             string(call, &at, "type")? == "function",
@@ -239,7 +239,7 @@ fn check_calls<'a>(
         )?;
         let at = format!("{at}function.");
         let function = object(call.get("function").unwrap_or(&Value::Null), &at)?;
-        known(function, &at, &["name", "arguments"])?;
+        check_members(function, &at, &["name", "arguments"])?;
         require(
             is_tool_name(string(function, &at, "name")?),
             &format!("{at}name"),
@@ -256,7 +256,7 @@ fn check_calls<'a>(
     Ok(ids)
 }
 
-/// Content that must be there: text, or parts of text.
+/// Checks required content: text, or parts with text.
 fn check_content(message: &Map<String, Value>, at: &str) -> Result<(), Rejection> {
     let at = format!("{at}content");
     match message.get("content") {
@@ -275,7 +275,7 @@ fn check_content(message: &Map<String, Value>, at: &str) -> Result<(), Rejection
                 }
             })
         }
-        _ => refuse(&at, "neither a string nor an array"),
+        _ => reject(&at, "neither a string nor an array"),
     }
 }
 
@@ -297,7 +297,7 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-fn refuse<T>(at: &str, reason: &'static str) -> Result<T, Rejection> {
+fn reject<T>(at: &str, reason: &'static str) -> Result<T, Rejection> {
     Err(Rejection {
         at: at.to_owned(),
         reason,
@@ -305,19 +305,19 @@ fn refuse<T>(at: &str, reason: &'static str) -> Result<T, Rejection> {
 }
 
 fn require(met: bool, at: &str, reason: &'static str) -> Result<(), Rejection> {
-    if met { Ok(()) } else { refuse(at, reason) }
+    if met { Ok(()) } else { reject(at, reason) }
 }
 
 fn object<'a>(value: &'a Value, at: &str) -> Result<&'a Map<String, Value>, Rejection> {
     value
         .as_object()
-        .map_or_else(|| refuse(at, "not an object"), Ok)
+        .map_or_else(|| reject(at, "not an object"), Ok)
 }
 
 fn array<'a>(value: &'a Value, at: &str) -> Result<&'a Vec<Value>, Rejection> {
     value
         .as_array()
-        .map_or_else(|| refuse(at, "not an array"), Ok)
+        .map_or_else(|| reject(at, "not an array"), Ok)
 }
 
 fn string<'a>(
@@ -328,12 +328,12 @@ fn string<'a>(
     object
         .get(member)
         .and_then(Value::as_str)
-        .map_or_else(|| refuse(&format!("{at}{member}"), "not a string"), Ok)
+        .map_or_else(|| reject(&format!("{at}{member}"), "not a string"), Ok)
 }
 
-fn known(object: &Map<String, Value>, at: &str, members: &[&str]) -> Result<(), Rejection> {
+fn check_members(object: &Map<String, Value>, at: &str, members: &[&str]) -> Result<(), Rejection> {
     match object.keys().find(|name| !members.contains(&name.as_str())) {
-        Some(name) => refuse(&format!("{at}{name}"), "unknown member"),
+        Some(name) => reject(&format!("{at}{name}"), "unknown member"),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The server itself.
+//! The HTTP server of the stub.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,10 +21,10 @@ use super::answer::Before;
 use super::{Answer, Delivery, Recorded, check_request};
 use crate::wait;
 
-/// A transcript and its tools may be large; this is far above what the tests send.
+/// Large enough for any transcript and tools in tests.
 const MAX_BODY: usize = 256 << 20;
 
-/// A running stub server. Dropping it closes all its connections and waits until it is gone.
+/// A running stub server. Dropping it closes its connections and waits for its end.
 #[derive(Debug)]
 pub struct StubAgent {
     address: SocketAddr,
@@ -39,11 +39,11 @@ struct Shared {
 }
 
 impl StubAgent {
-    /// Answers each request with what `script` says to it; the script may be called by several
-    /// threads at once.
+    /// Starts a server that answers each request by `script`, which several threads may call
+    /// concurrently.
     ///
     /// # Panics
-    /// If there is no free port or no thread.
+    /// Panics if there is no free port or no thread.
     pub fn start(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
         match Self::listen(Box::new(script)) {
             Ok(stub) => stub,
@@ -51,11 +51,10 @@ impl StubAgent {
         }
     }
 
-    /// Gives these answers in order, to requests in the order in which they come; to any further
-    /// request 418.
+    /// Starts a server that gives these answers in order, and status 418 to further requests.
     ///
     /// # Panics
-    /// If there is no free port or no thread.
+    /// Panics if there is no free port or no thread.
     pub fn with_answers(answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers: Mutex<VecDeque<Answer>> = Mutex::new(answers.into_iter().collect());
         Self::start(move |_| {
@@ -73,12 +72,12 @@ impl StubAgent {
         })
     }
 
-    /// The base URL, such as `http://127.0.0.1:12345/v1`.
+    /// Returns the base URL, such as `http://127.0.0.1:12345/v1`.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// All requests so far, in order, refused ones too.
+    /// Returns all requests in order, including rejected ones.
     pub fn requests(&self) -> Vec<Recorded> {
         self.record
             .lock()
@@ -135,7 +134,7 @@ impl StubAgent {
 
 impl Drop for StubAgent {
     fn drop(&mut self) {
-        // The command goes out at once; the future would only wait for it.
+        // Sends the stop command at once. The future would only wait for its completion.
         drop(self.server.stop(false));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -143,7 +142,7 @@ impl Drop for StubAgent {
     }
 }
 
-#[expect(clippy::panic, reason = "a test that cannot have its server fails")]
+#[expect(clippy::panic, reason = "a test without its server fails")]
 fn unavailable(error: &io::Error) -> ! {
     panic!("the stub agent cannot start: {error}")
 }
@@ -197,7 +196,7 @@ async fn complete(shared: web::Data<Shared>, request: HttpRequest, body: Bytes) 
     }))
 }
 
-/// A body that tells the record how it ended.
+/// A body that records how it ended.
 struct Watched {
     body: LocalBoxStream<'static, io::Result<Bytes>>,
     guard: DeliveryGuard,

@@ -1,4 +1,4 @@
-//! The doubles themselves: a test that relies on them must be able to believe them.
+//! Tests of the test doubles.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail")]
 
 mod proxy;

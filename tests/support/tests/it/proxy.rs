@@ -1,4 +1,4 @@
-//! The proxy against a server that says everything twice.
+//! The proxy with a server that echoes.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -10,18 +10,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A server that answers `greeting` and then each piece that it gets, and tells how each of its
-/// connections went.
+/// A server that sends `greeting`, echoes each piece, and reports how each connection ended.
 struct Echo {
     address: SocketAddr,
-    heard: mpsc::UnboundedReceiver<String>,
+    received: mpsc::UnboundedReceiver<String>,
 }
 
 impl Echo {
     async fn start(greeting: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, heard) = mpsc::unbounded_channel();
+        let (tell, received) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -30,17 +29,17 @@ impl Echo {
                     let mut buffer = [0; 1000];
                     stream.write_all(greeting.as_bytes()).await.unwrap();
                     loop {
-                        let said = match stream.read(&mut buffer).await {
+                        let piece = match stream.read(&mut buffer).await {
                             Ok(0) => "the end".to_owned(),
                             Ok(read) => {
                                 String::from_utf8_lossy(buffer.get(..read).unwrap()).into_owned()
                             }
                             Err(error) => format!("{:?}", error.kind()),
                         };
-                        let answer = stream.write_all(said.as_bytes()).await;
+                        let answer = stream.write_all(piece.as_bytes()).await;
                         let over =
-                            answer.is_err() || said == "the end" || said == "ConnectionReset";
-                        let _ = tell.send(said);
+                            answer.is_err() || piece == "the end" || piece == "ConnectionReset";
+                        let _ = tell.send(piece);
                         if over {
                             return;
                         }
@@ -48,12 +47,12 @@ impl Echo {
                 });
             }
         });
-        Self { address, heard }
+        Self { address, received }
     }
 
-    async fn hears(&mut self, expected: &str) {
+    async fn expect(&mut self, expected: &str) {
         assert_eq!(
-            wait::within("bytes at the echo", self.heard.recv())
+            wait::within("bytes at the echo", self.received.recv())
                 .await
                 .unwrap(),
             expected
@@ -63,40 +62,40 @@ impl Echo {
 
 async fn connect(proxy: &Proxy, greeting: &str) -> TcpStream {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    hears(&mut stream, greeting).await;
+    expect(&mut stream, greeting).await;
     stream
 }
 
-async fn says(stream: &mut TcpStream, text: &str) {
+async fn send(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
 }
 
-async fn hears(stream: &mut TcpStream, expected: &str) {
+async fn expect(stream: &mut TcpStream, expected: &str) {
     let mut buffer = vec![0; expected.len()];
     stream.read_exact(&mut buffer).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&buffer), expected);
 }
 
-/// How a stream on which nothing more comes ends.
+/// Returns how a stream ends on which nothing more arrives.
 async fn ends(stream: &mut TcpStream) -> Result<usize, ErrorKind> {
     stream.read(&mut [0]).await.map_err(|error| error.kind())
 }
 
 #[tokio::test]
-async fn it_forwards_and_tells_each_end_of_the_other() {
+async fn bytes_and_ends_are_forwarded() {
     let mut echo = Echo::start("hello").await;
     let proxy = Proxy::start(echo.address);
     let mut stream = connect(&proxy, "hello").await;
-    says(&mut stream, "one").await;
-    hears(&mut stream, "one").await;
-    echo.hears("one").await;
+    send(&mut stream, "one").await;
+    expect(&mut stream, "one").await;
+    echo.expect("one").await;
     assert_eq!(proxy.connections(), 1);
     stream.shutdown().await.unwrap();
-    echo.hears("the end").await;
-    hears(&mut stream, "the end").await;
+    echo.expect("the end").await;
+    expect(&mut stream, "the end").await;
     assert_eq!(ends(&mut stream).await, Ok(0));
     assert_eq!(
-        proxy.instead_of(echo.address, &format!("x://{}/y", echo.address)),
+        proxy.through(echo.address, &format!("x://{}/y", echo.address)),
         format!("x://{}/y", proxy.address())
     );
 }
@@ -108,119 +107,119 @@ async fn connections_are_cut_at_both_ends() {
     let mut stream = connect(&proxy, "hello").await;
     proxy.cut(Cut::Close);
     assert_eq!(ends(&mut stream).await, Ok(0));
-    echo.hears("the end").await;
+    echo.expect("the end").await;
     let mut stream = connect(&proxy, "hello").await;
     proxy.cut(Cut::Reset);
     assert_eq!(ends(&mut stream).await, Err(ErrorKind::ConnectionReset));
-    echo.hears("ConnectionReset").await;
+    echo.expect("ConnectionReset").await;
     connect(&proxy, "hello").await;
 }
 
 #[tokio::test]
-async fn new_connections_are_refused_and_old_ones_go_on() {
+async fn new_connections_are_refused_and_existing_ones_continue() {
     let echo = Echo::start("hello").await;
     let proxy = Proxy::start(echo.address);
     let mut old = connect(&proxy, "hello").await;
     proxy.refuse();
-    // The reset may be there before the connecting one has looked.
+    // The reset may arrive before the connection attempt returns.
     let refused = match TcpStream::connect(proxy.address()).await {
         Ok(mut new) => ends(&mut new).await,
         Err(error) => Err(error.kind()),
     };
     assert_eq!(refused, Err(ErrorKind::ConnectionReset));
-    says(&mut old, "one").await;
-    hears(&mut old, "one").await;
+    send(&mut old, "one").await;
+    expect(&mut old, "one").await;
     proxy.forward();
     connect(&proxy, "hello").await;
 }
 
 #[tokio::test]
-async fn what_is_stalled_comes_later_and_whole() {
+async fn stalled_bytes_arrive_later() {
     let mut echo = Echo::start("hello").await;
     let proxy = Proxy::start(echo.address);
     let mut stream = connect(&proxy, "hello").await;
     proxy.stall();
-    says(&mut stream, "one").await;
+    send(&mut stream, "one").await;
     let mut new = TcpStream::connect(proxy.address()).await.unwrap();
     assert!(
-        tokio::time::timeout(Duration::from_millis(100), echo.heard.recv())
+        tokio::time::timeout(Duration::from_millis(100), echo.received.recv())
             .await
             .is_err()
     );
     proxy.forward();
-    hears(&mut stream, "one").await;
-    hears(&mut new, "hello").await;
+    expect(&mut stream, "one").await;
+    expect(&mut new, "hello").await;
 }
 
 #[tokio::test]
-async fn what_is_silent_stays_so_until_it_is_cut() {
+async fn a_silent_connection_stays_silent_until_it_is_cut() {
     let mut echo = Echo::start("hello").await;
     let proxy = Proxy::start(echo.address);
     let mut stream = connect(&proxy, "hello").await;
     let mut idle = connect(&proxy, "hello").await;
     proxy.silence();
-    says(&mut stream, "lost").await;
+    send(&mut stream, "lost").await;
     proxy.lost(1).await;
     proxy.forward();
-    // A connection that lost nothing has noticed nothing.
-    says(&mut idle, "one").await;
-    hears(&mut idle, "one").await;
-    echo.hears("one").await;
-    // The other is dumb; its end does not come through either.
-    says(&mut stream, "lost too").await;
+    // A connection that lost nothing continues.
+    send(&mut idle, "one").await;
+    expect(&mut idle, "one").await;
+    echo.expect("one").await;
+    // The other connection is silent; its end is lost too.
+    send(&mut stream, "lost too").await;
     stream.shutdown().await.unwrap();
     assert!(
-        tokio::time::timeout(Duration::from_millis(100), echo.heard.recv())
+        tokio::time::timeout(Duration::from_millis(100), echo.received.recv())
             .await
             .is_err()
     );
     proxy.cut(Cut::Reset);
-    echo.hears("ConnectionReset").await;
+    echo.expect("ConnectionReset").await;
 }
 
 #[tokio::test]
-async fn everything_may_be_late() {
+async fn bytes_may_be_delayed() {
     let echo = Echo::start("hello").await;
     let proxy = Proxy::start(echo.address);
     let mut stream = connect(&proxy, "hello").await;
     proxy.delay(Duration::from_millis(100));
-    let begun = Instant::now();
-    says(&mut stream, "one").await;
-    hears(&mut stream, "one").await;
-    assert!(begun.elapsed() >= Duration::from_millis(200));
+    let started = Instant::now();
+    send(&mut stream, "one").await;
+    expect(&mut stream, "one").await;
+    assert!(started.elapsed() >= Duration::from_millis(200));
 }
 
 #[tokio::test]
-async fn new_connections_may_lead_elsewhere() {
+async fn new_connections_may_use_another_server() {
     let (one, other) = (Echo::start("one").await, Echo::start("other").await);
     let proxy = Proxy::start(one.address);
     let mut old = connect(&proxy, "one").await;
     proxy.point_to(other.address);
     connect(&proxy, "other").await;
-    says(&mut old, "more").await;
-    hears(&mut old, "more").await;
+    send(&mut old, "more").await;
+    expect(&mut old, "more").await;
 }
 
 #[tokio::test]
-async fn a_message_or_its_answer_is_lost() {
+async fn a_trap_loses_a_message_or_its_answer() {
     let mut echo = Echo::start("hello").await;
     let proxy = Proxy::start(echo.address);
-    for (lost, heard) in [(Lost::Message, "ConnectionReset"), (Lost::Answer, "do it")] {
+    for (lost, received) in [(Lost::Message, "ConnectionReset"), (Lost::Answer, "do it")] {
         let trap = Trap::new("do it", "do it", lost);
         proxy.set_trap(trap.clone());
         let mut stream = connect(&proxy, "hello").await;
-        says(&mut stream, "wait").await;
-        hears(&mut stream, "wait").await;
-        echo.hears("wait").await;
-        assert!(!trap.has_sprung());
-        says(&mut stream, "do it").await;
+        send(&mut stream, "wait").await;
+        expect(&mut stream, "wait").await;
+        echo.expect("wait").await;
+        assert!(!trap.has_triggered());
+        send(&mut stream, "do it").await;
         assert_eq!(ends(&mut stream).await, Err(ErrorKind::ConnectionReset));
-        trap.sprung().await;
-        echo.hears(heard).await;
+        trap.triggered().await;
+        echo.expect(received).await;
     }
-    echo.hears("ConnectionReset").await;
-    // It was for one message.
+    echo.expect("ConnectionReset").await;
+    // The trap triggered for one message only.
     let mut stream = connect(&proxy, "hello").await;
-    says(&mut stream, "do it").await;
-    hears(&mut stream, "do it").await;
+    send(&mut stream, "do it").await;
+    expect(&mut stream, "do it").await;
 }

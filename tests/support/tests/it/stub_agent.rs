@@ -1,4 +1,4 @@
-//! The stub itself: a test that relies on it must be able to believe it.
+//! Tests of the stub agent.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn sse(chunks: impl IntoIterator<Item = serde_json::Value>) -> String {
 }
 
 #[tokio::test]
-async fn it_says_what_the_script_says_and_then_no_more() {
+async fn the_script_is_followed_and_then_ends() {
     let stub = StubAgent::with_answers([
         Answer::text(["Hel", "lo"]),
         Answer::error(429, "", "later").header("retry-after", "1"),
@@ -56,7 +56,7 @@ async fn it_says_what_the_script_says_and_then_no_more() {
 }
 
 #[tokio::test]
-async fn it_records_what_it_was_asked() {
+async fn requests_are_recorded() {
     let stub = StubAgent::start(|request| Answer::json(200, &json!(request.number)));
     assert_eq!(hello(&stub).await.text().await.expect("a body"), "0");
     assert_eq!(hello(&stub).await.text().await.expect("a body"), "1");
@@ -73,7 +73,7 @@ async fn it_records_what_it_was_asked() {
 }
 
 #[tokio::test]
-async fn it_refuses_what_an_endpoint_would_refuse_without_using_up_the_script() {
+async fn invalid_requests_are_rejected_without_consuming_the_script() {
     let stub = StubAgent::with_answers([Answer::text(["Hello"])]);
     let refused = ask(&Client::new(), &stub, r#"{"model":"m","messages":[]}"#)
         .await
@@ -94,19 +94,19 @@ async fn it_refuses_what_an_endpoint_would_refuse_without_using_up_the_script() 
 }
 
 #[tokio::test]
-async fn a_gate_holds_an_answer_before_or_in_its_body() {
+async fn a_gate_holds_an_answer_before_or_within_its_body() {
     let (before, within) = (Gate::new(), Gate::new());
     let stub = StubAgent::with_answers([Answer::raw(200, "text/plain", "abcdef")
         .held(&before)
         .held_after(3, &within)]);
     let client = Client::new();
-    let mut asked = Box::pin(ask(&client, &stub, HELLO));
+    let mut pending = Box::pin(ask(&client, &stub, HELLO));
     tokio::select! {
         () = before.reached_by(1) => {}
-        answer = &mut asked => panic!("{answer:?} came through a closed gate"),
+        answer = &mut pending => panic!("{answer:?} came through a closed gate"),
     }
     before.open();
-    let mut answer = asked.await.expect("an answer");
+    let mut answer = pending.await.expect("an answer");
     within.reached_by(1).await;
     assert_eq!(
         answer.chunk().await.expect("a piece").expect("a piece"),
@@ -121,7 +121,7 @@ async fn a_gate_holds_an_answer_before_or_in_its_body() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_cut_or_hang_or_drip() {
+async fn an_answer_may_be_cut_hang_or_drip() {
     let answer = || Answer::raw(200, "text/plain", "abcdef");
     let drip = Duration::from_millis(1);
     let stub = StubAgent::with_answers([
@@ -132,7 +132,7 @@ async fn an_answer_may_be_cut_or_hang_or_drip() {
     ]);
     let mut cut = hello(&stub).await;
     assert_eq!(cut.chunk().await.expect("a piece").expect("a piece"), "abc");
-    cut.chunk().await.expect_err("the connection is gone");
+    cut.chunk().await.expect_err("the connection is closed");
 
     let short = Duration::from_millis(200);
     let mut hanging = hello(&stub).await;
@@ -145,11 +145,11 @@ async fn an_answer_may_be_cut_or_hang_or_drip() {
         .expect_err("nothing more comes");
 
     let mut dripping = hello(&stub).await;
-    let mut heard = Vec::new();
-    while heard.len() < 10 {
-        heard.extend_from_slice(&dripping.chunk().await.expect("a piece").expect("a piece"));
+    let mut received = Vec::new();
+    while received.len() < 10 {
+        received.extend_from_slice(&dripping.chunk().await.expect("a piece").expect("a piece"));
     }
-    assert!(heard.starts_with(b"abcxxx"));
+    assert!(received.starts_with(b"abcxxx"));
     drop(dripping);
     assert_eq!(stub.requests()[2].delivered().await, Delivery::Abandoned);
 
@@ -173,14 +173,14 @@ async fn pieces_do_not_change_the_body() {
 }
 
 #[tokio::test]
-async fn it_answers_128_at_once() {
+async fn concurrent_requests_are_answered() {
     let gate = Gate::new();
     let held = gate.clone();
     let stub = std::sync::Arc::new(StubAgent::start(move |request| {
         Answer::json(200, &json!(request.number)).held(&held)
     }));
     let client = Client::new();
-    let asked: Vec<_> = (0..128)
+    let pending: Vec<_> = (0..128)
         .map(|_| {
             let (client, stub) = (client.clone(), stub.clone());
             tokio::spawn(async move {
@@ -196,7 +196,7 @@ async fn it_answers_128_at_once() {
     gate.reached_by(128).await;
     gate.open();
     let mut numbers = std::collections::BTreeSet::new();
-    for answer in asked {
+    for answer in pending {
         numbers.insert(
             answer
                 .await
@@ -209,7 +209,7 @@ async fn it_answers_128_at_once() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_its_connections_and_its_port() {
+async fn dropping_the_stub_closes_its_connections_and_port() {
     let gate = Gate::new();
     let stub =
         StubAgent::with_answers([Answer::raw(200, "text/plain", "abcdef").held_after(3, &gate)]);
@@ -221,7 +221,7 @@ async fn dropping_it_closes_its_connections_and_its_port() {
     let (request, base_url) = (stub.requests().remove(0), stub.base_url());
     drop(stub);
     assert_eq!(request.delivered().await, Delivery::Abandoned);
-    answer.chunk().await.expect_err("the connection is gone");
+    answer.chunk().await.expect_err("the connection is closed");
     assert!(
         Client::new()
             .post(base_url)
@@ -233,7 +233,7 @@ async fn dropping_it_closes_its_connections_and_its_port() {
 }
 
 #[tokio::test]
-async fn other_routes_are_not_there() {
+async fn other_routes_are_not_found() {
     let stub = StubAgent::with_answers([]);
     let other = Client::new()
         .post(format!("{}/completions", stub.base_url()))

@@ -8,24 +8,24 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Property, check};
-use crate::evidence::{Evidence, Run, runs};
+use crate::evidence::{Evidence, Run, parse_runs};
 use crate::history::{Cancel, Message, Outcome};
-use world::{ANN, BOB, World, attempt, clean, frame, uuid};
+use world::{ANN, BOB, World, attempt, clean_evidence, frame, uuid};
 
 #[test]
 fn a_clean_history_violates_nothing() {
-    assert_eq!(check(&clean()), []);
+    assert_eq!(check(&clean_evidence()), []);
 }
 
-/// What the evidence of a good campaign is spoilt by.
-type Spoil = fn(&mut Evidence);
+/// Changes the evidence of a clean campaign.
+type Corrupt = fn(&mut Evidence);
 
-/// One way or more to violate each property, and none of the others.
-const CASES: &[(Property, &str, Spoil)] = &[
+/// At least one change for each property that violates it and no other.
+const CASES: &[(Property, &str, Corrupt)] = &[
     (Property::Kept, "an acknowledged turn is lost", |evidence| {
         let message = sent(
             "ann:7 say",
-            Outcome::Begun {
+            Outcome::Started {
                 conversation: uuid(ANN),
                 turn: uuid(77),
                 code: None,
@@ -35,12 +35,12 @@ const CASES: &[(Property, &str, Spoil)] = &[
     }),
     (
         Property::Kept,
-        "an acknowledged message became another",
+        "an acknowledged message changed",
         |evidence| {
             let turn = evidence.tables.turns[0].id;
             evidence.history.messages.push(sent(
                 "ann:7 say",
-                Outcome::Begun {
+                Outcome::Started {
                     conversation: uuid(ANN),
                     turn,
                     code: None,
@@ -52,10 +52,10 @@ const CASES: &[(Property, &str, Spoil)] = &[
         Property::Kept,
         "a message that was sent once is stored twice",
         |evidence| {
-            let turn = twice(evidence, "ann:7 say");
+            let turn = store_twice(evidence, "ann:7 say");
             evidence.history.messages.push(sent(
                 "ann:7 say",
-                Outcome::Begun {
+                Outcome::Started {
                     conversation: uuid(ANN),
                     turn,
                     code: None,
@@ -65,7 +65,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Kept,
-        "somebody's own conversation was not found",
+        "an owner's conversation was not found",
         |evidence| {
             let mut message = sent(
                 "ann:7 say",
@@ -80,7 +80,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Kept,
-        "somebody's own turn was not found",
+        "an owner's turn was not found",
         |evidence| {
             let mut message = sent(
                 "ann:1 pay",
@@ -95,20 +95,20 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Kept,
-        "somebody's own conversation could not be read",
+        "an owner's conversation could not be read",
         |evidence| evidence.history.lost.push("not found".to_owned()),
     ),
     (
         Property::Order,
-        "what was acknowledged before another was sent stands behind it",
+        "a message follows one that was sent after its acknowledgement",
         |evidence| {
-            evidence.history.messages[0].attempts[0].begun = Duration::from_secs(20);
+            evidence.history.messages[0].attempts[0].started = Duration::from_secs(20);
             evidence.history.messages[0].attempts[0].known = Duration::from_secs(21);
         },
     ),
     (
         Property::Refused,
-        "a refused message is stored",
+        "a rejected message is stored",
         |evidence| {
             evidence.history.messages[3].attempts[0].outcome = Outcome::Refused {
                 status: 429,
@@ -118,7 +118,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Refused,
-        "a message that could have waited is refused",
+        "a message that could have been queued is rejected",
         |evidence| {
             let busy = Outcome::Refused {
                 status: 409,
@@ -127,18 +127,22 @@ const CASES: &[(Property, &str, Spoil)] = &[
             evidence.history.messages.push(sent("ann:7 say", busy));
         },
     ),
-    (Property::Refused, "a good message is refused", |evidence| {
-        evidence.history.messages.push(sent(
-            "ann:7 say",
-            Outcome::Refused {
-                status: 422,
-                code: "message_too_long".to_owned(),
-            },
-        ));
-    }),
+    (
+        Property::Refused,
+        "a valid message is rejected",
+        |evidence| {
+            evidence.history.messages.push(sent(
+                "ann:7 say",
+                Outcome::Refused {
+                    status: 422,
+                    code: "message_too_long".to_owned(),
+                },
+            ));
+        },
+    ),
     (
         Property::Idempotency,
-        "a key that is used for nothing else is refused",
+        "an unused key is rejected",
         |evidence| {
             let mut message = sent(
                 "ann:7 say",
@@ -153,12 +157,12 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Unsent,
-        "a message that nobody sent is stored",
+        "a message that was not sent is stored",
         |evidence| drop(evidence.history.messages.remove(3)),
     ),
     (
         Property::Unsent,
-        "an answer that no agent gave is stored",
+        "an answer that the agent did not give is stored",
         |evidence| {
             for step in evidence.steps.iter_mut().filter(|step| step.number == 4) {
                 step.text.push_str(" enough");
@@ -169,7 +173,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
         Property::Idempotency,
         "a repeated request was stored again",
         |evidence| {
-            let turn = twice(evidence, "ann:7 say");
+            let turn = store_twice(evidence, "ann:7 say");
             let mut message = sent(
                 "ann:7 say",
                 Outcome::Unknown {
@@ -179,7 +183,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
             message.key = Some("key-7".to_owned());
             message.attempts.push(attempt(
                 31,
-                Outcome::Begun {
+                Outcome::Started {
                     conversation: uuid(ANN),
                     turn,
                     code: None,
@@ -190,7 +194,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Idempotency,
-        "another request under the same key was taken",
+        "a different request with the same key was accepted",
         |evidence| {
             evidence.history.messages[0].key = Some("key-2".to_owned());
         },
@@ -202,18 +206,13 @@ const CASES: &[(Property, &str, Spoil)] = &[
         world.turn(ANN, "ann:2 say", retried, false);
         *evidence = world.evidence;
     }),
-    (
-        Property::Answers,
-        "a reply says something else",
-        |evidence| {
-            let Outcome::Replied(reply) = &mut evidence.history.messages[0].attempts[0].outcome
-            else {
-                unreachable!()
-            };
-            reply.response.push('!');
-        },
-    ),
-    (Property::Answers, "a reply has a call less", |evidence| {
+    (Property::Answers, "a reply has another text", |evidence| {
+        let Outcome::Replied(reply) = &mut evidence.history.messages[0].attempts[0].outcome else {
+            unreachable!()
+        };
+        reply.response.push('!');
+    }),
+    (Property::Answers, "a reply lacks a call", |evidence| {
         let Outcome::Replied(reply) = &mut evidence.history.messages[0].attempts[0].outcome else {
             unreachable!()
         };
@@ -221,11 +220,11 @@ const CASES: &[(Property, &str, Spoil)] = &[
     }),
     (
         Property::Answers,
-        "a turn was told to have failed",
+        "a completed turn was reported as failed",
         |evidence| {
             let turn = evidence.tables.turns[3].id;
             let code = Some("agent_timeout".to_owned());
-            evidence.history.messages[3].attempts[0].outcome = Outcome::Begun {
+            evidence.history.messages[3].attempts[0].outcome = Outcome::Started {
                 conversation: uuid(BOB),
                 turn,
                 code,
@@ -237,30 +236,26 @@ const CASES: &[(Property, &str, Spoil)] = &[
     }),
     (
         Property::Streams,
-        "a piece of text is told twice",
+        "a text delta is duplicated",
         |evidence| {
             let again = evidence.history.watches[0].connections[0][2].clone();
             evidence.history.watches[0].connections[1].insert(0, again);
         },
     ),
-    (Property::Streams, "two attempts are spliced", |evidence| {
+    (Property::Streams, "two attempts are mixed", |evidence| {
         evidence.history.watches[1].connections[1][0] =
             frame("text", &json!({ "message_id": uuid(5), "delta": "other" }));
     }),
+    (Property::Streams, "an event follows the end", |evidence| {
+        let end = evidence.history.watches[1].connections[1]
+            .last()
+            .unwrap()
+            .clone();
+        evidence.history.watches[1].connections[1].push(end);
+    }),
     (
         Property::Streams,
-        "something comes after the end",
-        |evidence| {
-            let end = evidence.history.watches[1].connections[1]
-                .last()
-                .unwrap()
-                .clone();
-            evidence.history.watches[1].connections[1].push(end);
-        },
-    ),
-    (
-        Property::Streams,
-        "the bytes of arguments are not those that are stored",
+        "the bytes of arguments differ from the stored ones",
         |evidence| {
             for frame in evidence.history.watches[0]
                 .connections
@@ -274,7 +269,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Streams,
-        "a turn that was begun is not found",
+        "a started turn is not found",
         |evidence| {
             evidence.history.watches[1]
                 .refusals
@@ -283,7 +278,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Unchanging,
-        "what was read is not there any more",
+        "a read message has disappeared",
         |evidence| {
             evidence.history.reads[0].messages[1]["content"] = "#0 ann:1: another".into();
         },
@@ -305,7 +300,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Cancels,
-        "a cancel was heard before the turn began, and it ran all the same",
+        "a turn ran although it was cancelled before its start",
         |evidence| {
             let turn = evidence.tables.turns[1].id;
             evidence.history.cancels.push(Cancel {
@@ -317,7 +312,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Cancels,
-        "a cancel was heard and forgotten",
+        "an acknowledged cancellation was lost",
         |evidence| {
             let turn = evidence.tables.turns[1].id;
             evidence.history.cancels.push(Cancel {
@@ -327,7 +322,7 @@ const CASES: &[(Property, &str, Spoil)] = &[
             });
         },
     ),
-    (Property::Ends, "a turn runs forever", |evidence| {
+    (Property::Ends, "a turn stays running", |evidence| {
         evidence.tables.turns[3].status = "running".to_owned();
         evidence.history.messages[3].attempts[0].outcome = Outcome::Unknown {
             why: "connection lost".to_owned(),
@@ -340,14 +335,14 @@ const CASES: &[(Property, &str, Spoil)] = &[
     }),
     (
         Property::Bounded,
-        "a turn is started again and again, and no attempt counts",
+        "a turn is restarted without counting attempts",
         |evidence| {
             (evidence.tables.turns[3].epoch, evidence.hand_overs) = (47, 9);
         },
     ),
     (
         Property::Bounded,
-        "each attempt at a turn has all the time again",
+        "each attempt at a turn gets the full time limit",
         |evidence| {
             let turn = &mut evidence.tables.turns[3];
             (turn.epoch, turn.attempt, turn.ran_us) = (3, 3, 3 * 25_000_000);
@@ -365,17 +360,17 @@ const CASES: &[(Property, &str, Spoil)] = &[
             (messages[other].position, messages[one].position);
         assert_ne!(messages[one].turn, messages[other].turn);
     }),
-    (Property::Dense, "a position is left out", |evidence| {
+    (Property::Dense, "a position is missing", |evidence| {
         evidence.tables.conversations[1].last_position += 1;
         let last = evidence.tables.messages.last_mut().unwrap();
         last.position = last.position.map(|position| position + 1);
     }),
-    (Property::Dense, "an ordinal is left out", |evidence| {
+    (Property::Dense, "an ordinal is missing", |evidence| {
         evidence.tables.conversations[0].last_ordinal += 1
     }),
     (
         Property::Transcripts,
-        "the agent was sent a later message",
+        "the agent received a later message",
         |evidence| {
             evidence.steps[0]
                 .messages
@@ -384,17 +379,17 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Transcripts,
-        "the agent was not told of a call",
+        "the agent's transcript lacks a call",
         |evidence| drop(evidence.steps[2].messages.remove(1)),
     ),
     (
         Property::Transcripts,
-        "a retry did not take the place of a turn",
+        "a retry did not replace its turn",
         |evidence| evidence.tables.turns[1].superseded = 0,
     ),
     (
         Property::WriteBeforeRun,
-        "a call ran that was never stored",
+        "a call that was never stored ran",
         |evidence| {
             evidence.runs.push(Run {
                 tool: "pay".to_owned(),
@@ -411,33 +406,33 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::ToolResults,
-        "a tool is said to have succeeded that never ended",
+        "an unfinished tool call is recorded as succeeded",
         |evidence| evidence.runs[0].ended = false,
     ),
     (
         Property::ToolResults,
-        "a tool is said not to have run",
+        "a tool call that ran is recorded as not run",
         |evidence| {
             let row = &mut evidence.tables.calls[0];
             (row.outcome, row.error) = (Some("not_run".to_owned()), Some("Not run.".to_owned()));
             let output = row.output.take().unwrap();
-            let told = json!({ "code": "not_run", "message": "Not run." });
-            spoil_result(evidence, &output, &told);
+            let shown = json!({ "code": "not_run", "message": "Not run." });
+            corrupt_result(evidence, &output, &shown);
         },
     ),
     (
         Property::Isolation,
-        "another's turn was shown",
+        "a turn of another user was shown",
         |evidence| evidence.history.intrusions[0].status = 200,
     ),
     (
         Property::Isolation,
-        "a tool worked for another user",
+        "a tool ran for another user",
         |evidence| evidence.runs[0].user = "bob".to_owned(),
     ),
     (
         Property::Isolation,
-        "a turn is another's than its conversation",
+        "a turn has another owner than its conversation",
         |evidence| {
             evidence.tables.turns[3].owner = "ann".to_owned();
             evidence.history.messages[3].user = "ann".to_owned();
@@ -459,12 +454,12 @@ const CASES: &[(Property, &str, Spoil)] = &[
     ),
     (
         Property::Mistakes,
-        "a turn ended as `internal` that the store had no reason to refuse",
+        "a turn ended as `internal` without a rejected write",
         |evidence| {
             let turn = evidence.tables.turns.last_mut().unwrap();
             (turn.status, turn.failure) = ("failed".to_owned(), Some("internal".to_owned()));
             let (id, conversation) = (turn.id, turn.conversation);
-            let outcome = Outcome::Begun {
+            let outcome = Outcome::Started {
                 conversation,
                 turn: id,
                 code: Some("internal".to_owned()),
@@ -482,15 +477,15 @@ const CASES: &[(Property, &str, Spoil)] = &[
     }),
     (
         Property::Mistakes,
-        "a server said that it made a mistake",
+        "a server reported an internal error",
         |evidence| evidence.history.mistakes.push("500".to_owned()),
     ),
 ];
 
 #[test]
-fn each_property_is_violated_by_a_history_of_its_own() {
+fn each_property_is_violated_by_its_own_histories() {
     for (property, name, spoil) in CASES {
-        let mut evidence = clean();
+        let mut evidence = clean_evidence();
         spoil(&mut evidence);
         let violations = check(&evidence);
         let violated: BTreeSet<Property> = violations
@@ -508,29 +503,29 @@ fn each_property_is_violated_by_a_history_of_its_own() {
 }
 
 #[test]
-fn a_tool_that_may_be_repeated_runs_once_for_each_claim() {
-    let mut evidence = clean();
+fn a_repeatable_tool_may_run_once_per_claim() {
+    let mut evidence = clean_evidence();
     evidence.tables.calls[0].tool = "look".to_owned();
     evidence.runs[0].tool = "look".to_owned();
     evidence.runs.push(Run {
         ended: false,
         ..evidence.runs[0].clone()
     });
-    let twice = |evidence: &Evidence| {
+    let store_twice = |evidence: &Evidence| {
         check(evidence)
             .iter()
             .filter(|violation| violation.property == Property::ToolsOnce)
             .count()
     };
-    assert_eq!(twice(&evidence), 1);
+    assert_eq!(store_twice(&evidence), 1);
     evidence.tables.turns[0].epoch = 2;
-    assert_eq!(twice(&evidence), 0);
+    assert_eq!(store_twice(&evidence), 0);
 }
 
 #[test]
-fn a_discarded_draft_is_no_gap() {
-    let mut evidence = clean();
-    // Another attempt's text was shown before.
+fn a_discarded_draft_is_not_a_gap() {
+    let mut evidence = clean_evidence();
+    // Text of another attempt was shown first.
     let draft = frame("text", &json!({ "message_id": uuid(5), "delta": "other" }));
     let discarded = frame("discarded", &json!({ "message_id": uuid(5) }));
     let connections = &mut evidence.history.watches[1].connections;
@@ -540,7 +535,7 @@ fn a_discarded_draft_is_no_gap() {
 }
 
 #[test]
-fn the_log_of_tools_is_read() {
+fn the_tool_log_is_parsed() {
     let id = uuid(7);
     let log = format!("begin pay {id} ann\nbegin look {id} ann\nend look {id} ann\ngarbage\n");
     let run = |tool: &str, ended| Run {
@@ -549,7 +544,7 @@ fn the_log_of_tools_is_read() {
         user: "ann".to_owned(),
         ended,
     };
-    assert_eq!(runs(&log), [run("pay", false), run("look", true)]);
+    assert_eq!(parse_runs(&log), [run("pay", false), run("look", true)]);
 }
 
 fn sent(text: &str, outcome: Outcome) -> Message {
@@ -569,8 +564,8 @@ fn position(evidence: &Evidence, message: usize) -> i64 {
     evidence.tables.messages[message].position.unwrap()
 }
 
-/// Stores a message twice, each with an answer. Gives the last turn.
-fn twice(evidence: &mut Evidence, text: &str) -> uuid::Uuid {
+/// Stores a message twice, each with an answer. Returns the last turn.
+fn store_twice(evidence: &mut Evidence, text: &str) -> uuid::Uuid {
     let mut world = World::of(std::mem::take(evidence));
     world.turn(ANN, text, None, false);
     let turn = world.turn(ANN, text, None, false);
@@ -578,8 +573,8 @@ fn twice(evidence: &mut Evidence, text: &str) -> uuid::Uuid {
     turn
 }
 
-/// Makes everybody tell of a failure where a success was told.
-fn spoil_result(evidence: &mut Evidence, output: &str, error: &Value) {
+/// Replaces a successful result by a failure everywhere.
+fn corrupt_result(evidence: &mut Evidence, output: &str, error: &Value) {
     let output: Value = serde_json::from_str(output).unwrap();
     let spoil = |call: &mut Value| {
         if call["result"] == output {

@@ -1,4 +1,4 @@
-//! A campaign in which everything went well, to be spoilt.
+//! The evidence of a campaign without violations, for tests to corrupt.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use uuid::Uuid;
 use crate::evidence::{CallRow, ConversationRow, Evidence, MessageRow, Run, Shown, Step, TurnRow};
 use crate::history::{Attempt, Cancel, Intrusion, Message, Outcome, Read, Reply, Watch};
 
-/// An id that is always the same for the same number.
+/// Returns the id for a number.
 pub fn uuid(number: u128) -> Uuid {
     Uuid::from_u128(number)
 }
 
-/// Ann's conversation, and Bob's.
+/// Conversations of Ann and of Bob.
 pub const ANN: u128 = 0xa;
 pub const BOB: u128 = 0xb;
 
-/// Ann pays, speaks, and has the last retried; Bob speaks.
-pub fn clean() -> Evidence {
+/// Ann pays, sends a second message and retries it; Bob sends one.
+pub fn clean_evidence() -> Evidence {
     let mut world = World::default();
     world.conversation(ANN, "ann");
     world.conversation(BOB, "bob");
@@ -74,15 +74,15 @@ pub fn clean() -> Evidence {
 }
 
 pub fn attempt(second: u64, outcome: Outcome) -> Attempt {
-    let begun = Duration::from_secs(second);
+    let started = Duration::from_secs(second);
     Attempt {
-        begun,
-        known: begun + Duration::from_millis(500),
+        started,
+        known: started + Duration::from_millis(500),
         outcome,
     }
 }
 
-/// Builds evidence, turn by turn, from all sides at once.
+/// Builds consistent evidence, turn by turn.
 #[derive(Default)]
 pub struct World {
     pub evidence: Evidence,
@@ -90,7 +90,7 @@ pub struct World {
 }
 
 impl World {
-    /// To build further.
+    /// Continues with existing evidence.
     pub fn of(evidence: Evidence) -> Self {
         Self {
             evidence,
@@ -119,7 +119,7 @@ impl World {
         });
     }
 
-    /// A turn that completed, perhaps with a tool call. A retry supersedes.
+    /// Adds a completed turn, optionally with a tool call. A retry supersedes its turn.
     pub fn turn(
         &mut self,
         conversation: u128,
@@ -214,12 +214,12 @@ impl World {
         });
     }
 
-    /// The agent is asked, and what it says is stored.
-    fn step(&mut self, turn: Uuid, place: usize, asked: &str, pays: bool) -> (String, Uuid) {
+    /// Adds a request to the agent, and its answer.
+    fn step(&mut self, turn: Uuid, place: usize, question: &str, pays: bool) -> (String, Uuid) {
         let number = self.evidence.steps.len();
         let (id, conversation) = (self.id(), self.evidence.tables.conversations[place].id);
         let messages = self.transcript(conversation, turn);
-        let text = format!("#{number} {}: well", asked.split(' ').next().unwrap());
+        let text = format!("#{number} {}: well", question.split(' ').next().unwrap());
         let calls = pays
             .then(|| ("pay".to_owned(), "{}".to_owned()))
             .into_iter()
@@ -235,7 +235,7 @@ impl World {
         (text, id)
     }
 
-    /// What the agent is to be sent now: written out by hand for just these turns.
+    /// Returns the agent's transcript, written out for these turns.
     fn transcript(&self, conversation: Uuid, turn: Uuid) -> Vec<Value> {
         let tables = &self.evidence.tables;
         let of = |id: Uuid| tables.turns.iter().find(|row| row.id == id).unwrap();
@@ -248,7 +248,9 @@ impl World {
             let call = tables.calls.iter().find(|call| call.message == row.id);
             if let Some(call) = call {
                 let id = format!("call_{}", call.id.simple());
-                message["tool_calls"] = json!([{ "id": id, "type": "function", "function": { "name": "pay", "arguments": "{}" } }]);
+                message["tool_calls"] = json!([{
+                    "id": id, "type": "function", "function": { "name": "pay", "arguments": "{}" },
+                }]);
                 transcript.push(message);
                 message = json!({ "role": "tool", "tool_call_id": id, "content": call.output });
             }
@@ -257,7 +259,7 @@ impl World {
         transcript
     }
 
-    /// The tool that the last message asked for runs, and its result is stored.
+    /// Adds the run of the requested tool, and its result.
     fn call(&mut self, turn: Uuid, place: usize) -> Value {
         let (id, message) = (self.id(), self.evidence.tables.messages.last().unwrap().id);
         let conversation = self.evidence.tables.conversations[place].id;
@@ -284,10 +286,12 @@ impl World {
             user,
             ended: true,
         });
-        json!({ "id": id, "tool_name": "pay", "parameters": {}, "status": "succeeded", "result": output })
+        json!({
+            "id": id, "tool_name": "pay", "parameters": {}, "status": "succeeded", "result": output,
+        })
     }
 
-    /// A message that was sent once, and replied to.
+    /// Adds a message that was sent once, with its reply.
     pub fn sent(&mut self, turn: Uuid, key: Option<&str>, second: u64) {
         let outcome = Outcome::Replied(self.reply(turn));
         let row = self
@@ -341,7 +345,7 @@ impl World {
         }
     }
 
-    /// A stream that was cut after the first piece of text and read on.
+    /// Adds a stream that was cut after the first text and resumed.
     fn watched(&mut self, turn: Uuid) {
         let tables = &self.evidence.tables;
         let mut frames = Vec::new();
@@ -359,7 +363,13 @@ impl World {
                 &json!({ "id": row.id, "turn_id": turn, "role": row.role, "content": row.text }),
             ));
             for call in tables.calls.iter().filter(|call| call.message == row.id) {
-                frames.push(frame("tool_call", &json!({ "id": call.id, "message_id": row.id, "tool_name": "pay", "parameters": {} })));
+                frames.push(frame(
+                    "tool_call",
+                    &json!({
+                        "id": call.id, "message_id": row.id, "tool_name": "pay",
+                        "parameters": {},
+                    }),
+                ));
                 let output: Value = serde_json::from_str(call.output.as_ref().unwrap()).unwrap();
                 frames.push(frame(
                     "tool_result",
@@ -405,5 +415,8 @@ pub fn frame(name: &str, data: &Value) -> Frame {
 }
 
 fn shown(id: Uuid, turn: Uuid, role: &str, content: &str, calls: &[Value]) -> Value {
-    json!({ "id": id, "turn_id": turn, "role": role, "content": content, "turn_status": "completed", "tool_calls": calls })
+    json!({
+        "id": id, "turn_id": turn, "role": role, "content": content, "turn_status": "completed",
+        "tool_calls": calls,
+    })
 }

@@ -3,15 +3,21 @@ use serde_json::{Value, json};
 use super::*;
 
 fn call(id: &str) -> Value {
-    json!({ "id": id, "type": "function", "function": { "name": "add_task", "arguments": "{\"title\":\"Milk\"}" } })
+    json!({
+        "id": id, "type": "function",
+        "function": { "name": "add_task", "arguments": "{\"title\":\"Milk\"}" },
+    })
 }
 
 fn tool(name: &str) -> Value {
-    json!({ "type": "function", "function": { "name": name, "description": "Does it.", "parameters": { "type": "object" } } })
+    json!({
+        "type": "function",
+        "function": { "name": name, "description": "Does it.", "parameters": { "type": "object" } },
+    })
 }
 
-/// A request with everything in it that is allowed.
-fn good() -> Value {
+/// Returns a valid request with every allowed member.
+fn valid() -> Value {
     json!({
         "model": "m",
         "stream": true,
@@ -35,21 +41,21 @@ fn check(body: &Value) -> Result<(), Rejection> {
     check_request(body.to_string().as_bytes())
 }
 
-/// The good request with one place changed.
+/// Returns the valid request with one changed value.
 fn with(pointer: &str, value: Value) -> Value {
-    let mut body = good();
+    let mut body = valid();
     *body
         .pointer_mut(pointer)
-        .expect("the place is in the good request") = value;
+        .expect("the place is in the valid request") = value;
     body
 }
 
 fn without(pointer: &str, member: &str) -> Value {
-    let mut body = good();
+    let mut body = valid();
     let object = body
         .pointer_mut(pointer)
         .and_then(Value::as_object_mut)
-        .expect("the place is an object of the good request");
+        .expect("the place is an object of the valid request");
     object.remove(member).expect("the member is there");
     body
 }
@@ -59,8 +65,8 @@ fn with_messages(messages: Value) -> Value {
 }
 
 #[track_caller]
-fn refused(body: &Value, at: &str, reason: &str) {
-    let rejection = check(body).expect_err("an endpoint refuses this");
+fn assert_rejected(body: &Value, at: &str, reason: &str) {
+    let rejection = check(body).expect_err("an endpoint rejects this");
     assert_eq!((rejection.at.as_str(), rejection.reason), (at, reason));
 }
 
@@ -70,8 +76,8 @@ const NO_CALL: &str = "answers no call of the preceding assistant message, or on
 const BAD_NAME: &str = "does not match '^[a-zA-Z0-9_-]{1,64}$'";
 
 #[test]
-fn a_good_request_is_taken() {
-    assert_eq!(check(&good()), Ok(()));
+fn a_valid_request_is_accepted() {
+    assert_eq!(check(&valid()), Ok(()));
     assert_eq!(
         check(&json!({ "model": "m", "messages": [{ "role": "user", "content": "Hello" }] })),
         Ok(())
@@ -79,33 +85,33 @@ fn a_good_request_is_taken() {
 }
 
 #[test]
-fn bodies_that_are_no_requests() {
+fn invalid_bodies_are_rejected() {
     assert_eq!(
         check_request(b"{").expect_err("not JSON").reason,
         "not JSON"
     );
-    refused(&json!([]), "body", "not an object");
-    refused(&without("", "model"), "model", "not a string");
-    refused(&with("/model", json!("")), "model", "empty");
-    let mut unknown = good();
+    assert_rejected(&json!([]), "body", "not an object");
+    assert_rejected(&without("", "model"), "model", "not a string");
+    assert_rejected(&with("/model", json!("")), "model", "empty");
+    let mut unknown = valid();
     unknown["surprise"] = json!(1);
-    refused(&unknown, "surprise", "unknown member");
+    assert_rejected(&unknown, "surprise", "unknown member");
 }
 
 #[test]
-fn streaming_options() {
-    refused(&with("/stream", json!("yes")), "stream", "not a boolean");
-    refused(
+fn invalid_streaming_options_are_rejected() {
+    assert_rejected(&with("/stream", json!("yes")), "stream", "not a boolean");
+    assert_rejected(
         &with("/stream", json!(false)),
         "stream_options",
         "only allowed with stream",
     );
-    refused(
+    assert_rejected(
         &without("", "stream"),
         "stream_options",
         "only allowed with stream",
     );
-    refused(
+    assert_rejected(
         &with("/stream_options/include_usage", json!(1)),
         "stream_options.include_usage",
         "not a boolean",
@@ -113,10 +119,10 @@ fn streaming_options() {
 }
 
 #[test]
-fn messages_that_are_not_there() {
-    refused(&without("", "messages"), "messages", "not an array");
-    refused(&with_messages(json!([])), "messages", "empty");
-    refused(
+fn missing_messages_are_rejected() {
+    assert_rejected(&without("", "messages"), "messages", "not an array");
+    assert_rejected(&with_messages(json!([])), "messages", "empty");
+    assert_rejected(
         &with("/messages/1", json!("Hello")),
         "messages[1].",
         "not an object",
@@ -124,18 +130,18 @@ fn messages_that_are_not_there() {
 }
 
 #[test]
-fn unknown_roles() {
-    refused(
+fn unknown_roles_are_rejected() {
+    assert_rejected(
         &with("/messages/1/role", json!("human")),
         "messages[1].role",
         "unknown",
     );
-    refused(
+    assert_rejected(
         &with("/messages/1/role", json!("function")),
         "messages[1].role",
         "unknown",
     );
-    refused(
+    assert_rejected(
         &without("/messages/1", "role"),
         "messages[1].role",
         "not a string",
@@ -143,41 +149,41 @@ fn unknown_roles() {
 }
 
 #[test]
-fn content_that_is_missing_or_empty() {
+fn missing_or_empty_content_is_rejected() {
     for index in [0, 1, 2] {
         let at = format!("messages[{index}].content");
-        refused(
+        assert_rejected(
             &with(&format!("/messages/{index}/content"), json!("")),
             &at,
             "empty",
         );
-        refused(
+        assert_rejected(
             &with(&format!("/messages/{index}/content"), Value::Null),
             &at,
             "neither a string nor an array",
         );
-        refused(
+        assert_rejected(
             &without(&format!("/messages/{index}"), "content"),
             &at,
             "neither a string nor an array",
         );
     }
-    refused(
+    assert_rejected(
         &with("/messages/3/content", json!([])),
         "messages[3].content",
         "empty",
     );
-    refused(
+    assert_rejected(
         &with("/messages/3/content/0/text", json!("")),
         "messages[3].content",
         "not a part with text",
     );
-    refused(
+    assert_rejected(
         &with("/messages/5/content", Value::Null),
         "messages[5].content",
         "not a string",
     );
-    refused(
+    assert_rejected(
         &with("/messages/7/content", json!(1)),
         "messages[7].content",
         "not a string",
@@ -185,32 +191,32 @@ fn content_that_is_missing_or_empty() {
 }
 
 #[test]
-fn calls_that_are_not_answered_at_once() {
+fn unanswered_calls_are_rejected() {
     let user = || json!({ "role": "user", "content": "Hello" });
     let calls =
         || json!({ "role": "assistant", "content": null, "tool_calls": [call("a"), call("b")] });
     let answer = |id: &str| json!({ "role": "tool", "tool_call_id": id, "content": "{}" });
-    refused(
+    assert_rejected(
         &with_messages(json!([user(), calls()])),
         "messages",
         UNANSWERED,
     );
-    refused(
+    assert_rejected(
         &with_messages(json!([user(), calls(), answer("a")])),
         "messages",
         UNANSWERED,
     );
-    refused(
+    assert_rejected(
         &with_messages(json!([user(), calls(), answer("a"), user()])),
         "messages[3].role",
         UNANSWERED,
     );
-    refused(
+    assert_rejected(
         &with_messages(json!([user(), calls(), user(), answer("a"), answer("b")])),
         "messages[2].role",
         UNANSWERED,
     );
-    refused(
+    assert_rejected(
         &with_messages(json!([user(), calls(), answer("a"), calls(), answer("b")])),
         "messages[3].role",
         UNANSWERED,
@@ -218,24 +224,24 @@ fn calls_that_are_not_answered_at_once() {
 }
 
 #[test]
-fn answers_without_a_call() {
+fn answers_without_a_call_are_rejected() {
     let answer = |id: &str| json!({ "role": "tool", "tool_call_id": id, "content": "{}" });
-    refused(
+    assert_rejected(
         &with("/messages/1", answer("a")),
         "messages[1].tool_call_id",
         NO_CALL,
     );
-    refused(
+    assert_rejected(
         &with("/messages/6", answer("b")),
         "messages[6].tool_call_id",
         NO_CALL,
     );
-    refused(
+    assert_rejected(
         &with("/messages/8", answer("a")),
         "messages[8].tool_call_id",
         NO_CALL,
     );
-    refused(
+    assert_rejected(
         &without("/messages/5", "tool_call_id"),
         "messages[5].tool_call_id",
         "not a string",
@@ -243,29 +249,29 @@ fn answers_without_a_call() {
 }
 
 #[test]
-fn ids_of_calls() {
+fn invalid_call_ids_are_rejected() {
     let at = "messages[4].tool_calls[1].id";
-    refused(
+    assert_rejected(
         &with("/messages/4/tool_calls/1/id", json!("")),
         at,
         "1 to 40 characters are allowed",
     );
-    refused(
+    assert_rejected(
         &with("/messages/4/tool_calls/1/id", json!("x".repeat(41))),
         at,
         "1 to 40 characters are allowed",
     );
-    refused(
+    assert_rejected(
         &with("/messages/4/tool_calls/1/id", json!("a")),
         at,
-        "used twice",
+        "duplicate",
     );
-    refused(
+    assert_rejected(
         &with("/messages/7/tool_calls/0/id", json!("a")),
         "messages[7].tool_calls[0].id",
-        "used twice",
+        "duplicate",
     );
-    refused(
+    assert_rejected(
         &without("/messages/4/tool_calls/1", "id"),
         at,
         "not a string",
@@ -273,23 +279,23 @@ fn ids_of_calls() {
 }
 
 #[test]
-fn calls_of_the_wrong_shape() {
-    refused(
+fn malformed_calls_are_rejected() {
+    assert_rejected(
         &with("/messages/4/tool_calls", json!([])),
         "messages[4].tool_calls",
         "empty",
     );
-    refused(
+    assert_rejected(
         &with("/messages/4/tool_calls", Value::Null),
         "messages[4].tool_calls",
         "not an array",
     );
-    refused(
+    assert_rejected(
         &with("/messages/4/tool_calls/0/type", json!("custom")),
         "messages[4].tool_calls[0].type",
         "not a function",
     );
-    refused(
+    assert_rejected(
         &without("/messages/4/tool_calls/0", "function"),
         "messages[4].tool_calls[0].function.",
         "not an object",
@@ -297,14 +303,14 @@ fn calls_of_the_wrong_shape() {
 }
 
 #[test]
-fn arguments_of_calls() {
+fn invalid_arguments_are_rejected() {
     let (place, at) = (
         "/messages/4/tool_calls/0/function/arguments",
         "messages[4].tool_calls[0].function.arguments",
     );
-    refused(&with(place, json!({ "title": "Milk" })), at, "not a string");
+    assert_rejected(&with(place, json!({ "title": "Milk" })), at, "not a string");
     for nonsense in ["", "null", "[]", "\"text\"", "{\"title\":"] {
-        refused(
+        assert_rejected(
             &with(place, json!(nonsense)),
             at,
             "not the text of a JSON object",
@@ -313,7 +319,7 @@ fn arguments_of_calls() {
 }
 
 #[test]
-fn names_of_tools() {
+fn invalid_tool_names_are_rejected() {
     for name in [
         "",
         "add task",
@@ -321,12 +327,12 @@ fn names_of_tools() {
         "añadir",
         "x".repeat(65).as_str(),
     ] {
-        refused(
+        assert_rejected(
             &with("/tools/0/function/name", json!(name)),
             "tools[0].function.name",
             BAD_NAME,
         );
-        refused(
+        assert_rejected(
             &with("/messages/4/tool_calls/0/function/name", json!(name)),
             "messages[4].tool_calls[0].function.name",
             BAD_NAME,
@@ -336,47 +342,47 @@ fn names_of_tools() {
         check(&with("/tools/0/function/name", json!("x".repeat(64)))),
         Ok(())
     );
-    refused(
+    assert_rejected(
         &with("/tools/1/function/name", json!("add_task")),
         "tools[1].function.name",
-        "used twice",
+        "duplicate",
     );
 }
 
 #[test]
-fn tools_of_the_wrong_shape() {
-    refused(&with("/tools", json!([])), "tools", "1 to 128 are allowed");
+fn malformed_tools_are_rejected() {
+    assert_rejected(&with("/tools", json!([])), "tools", "1 to 128 are allowed");
     let many: Vec<Value> = (0..129)
         .map(|index| tool(&format!("tool_{index}")))
         .collect();
-    refused(
+    assert_rejected(
         &with("/tools", json!(many)),
         "tools",
         "1 to 128 are allowed",
     );
-    refused(
+    assert_rejected(
         &with("/tools/0/type", json!("web_search")),
         "tools[0]",
         "not a function",
     );
-    refused(
+    assert_rejected(
         &without("/tools/0", "function"),
         "tools[0].function.",
         "not an object",
     );
-    refused(
+    assert_rejected(
         &with("/tools/0/function/description", json!(1)),
         "tools[0].function.description",
         "not a string",
     );
     for schema in [json!("{}"), json!([]), json!(true), Value::Null] {
-        refused(
+        assert_rejected(
             &with("/tools/0/function/parameters", schema),
             "tools[0].function.parameters",
             "not an object",
         );
     }
-    refused(
+    assert_rejected(
         &with("/tools/0/function/parameters/type", json!("array")),
         "tools[0].function.parameters",
         "not the schema of an object",
@@ -384,14 +390,14 @@ fn tools_of_the_wrong_shape() {
 }
 
 #[test]
-fn a_transcript_without_an_end_to_answer() {
-    let mut body = good();
+fn a_transcript_without_a_message_to_answer_is_rejected() {
+    let mut body = valid();
     body["messages"]
         .as_array_mut()
         .expect("messages")
         .push(json!({ "role": "assistant", "content": "Done." }));
-    refused(&body, "messages", "there is nothing to answer at the end");
-    refused(
+    assert_rejected(&body, "messages", "there is nothing to answer at the end");
+    assert_rejected(
         &with_messages(json!([{ "role": "system", "content": "Be brief." }])),
         "messages",
         "there is nothing to answer at the end",
@@ -399,13 +405,13 @@ fn a_transcript_without_an_end_to_answer() {
 }
 
 #[test]
-fn nul_anywhere() {
+fn nul_is_rejected_anywhere() {
     for place in [
         "/model",
         "/messages/1/content",
         "/messages/5/content",
         "/tools/0/function/description",
     ] {
-        refused(&with(place, json!("a\0b")), "body", "holds U+0000");
+        assert_rejected(&with(place, json!("a\0b")), "body", "holds U+0000");
     }
 }

@@ -1,25 +1,25 @@
-//! Reads JSON that is nearly right.
+//! Parses JSON with common defects.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The deepest nesting that is kept. serde_json refuses more than 127.
-const DEEPEST: usize = 120;
-/// Stands for what is nested deeper.
+/// Deepest nesting that is kept. serde_json rejects more than 127 levels.
+const MAX_DEPTH: usize = 120;
+/// Replaces values that are nested more deeply.
 const TOO_DEEP: &str = r#""[nested too deeply]""#;
 
-/// The JSON value of a line. A line that is not JSON is mended first: invalid UTF-8, lone
-/// surrogates, invalid escapes, control characters in strings, `NaN` and `Infinity`, numbers beyond
-/// a double, and nesting beyond the parser's limit.
+/// Parses a line as JSON. Invalid JSON is repaired first: invalid UTF-8, lone surrogates, invalid
+/// escapes, control characters in strings, `NaN` and `Infinity`, numbers beyond a double, and
+/// nesting beyond the parser's limit.
 pub(super) fn parse(line: &[u8]) -> Option<Value> {
     let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
     serde_json::from_slice(line)
         .ok()
-        .or_else(|| serde_json::from_str(&mend(&String::from_utf8_lossy(line))).ok())
+        .or_else(|| serde_json::from_str(&repair(&String::from_utf8_lossy(line))).ok())
 }
 
-fn mend(text: &str) -> String {
+fn repair(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut depth = 0_usize;
@@ -27,9 +27,9 @@ fn mend(text: &str) -> String {
         let after = rest.get(first.len_utf8()..).unwrap_or_default();
         match first {
             '"' => {
-                let (string, after) = string(after);
+                let (string, after) = repair_string(after);
                 rest = after;
-                if depth <= DEEPEST {
+                if depth <= MAX_DEPTH {
                     out.push_str(&string);
                 }
             }
@@ -37,21 +37,21 @@ fn mend(text: &str) -> String {
                 rest = after;
                 depth += 1;
                 match depth {
-                    ..=DEEPEST => out.push(first),
-                    _ if depth == DEEPEST + 1 => out.push_str(TOO_DEEP),
+                    ..=MAX_DEPTH => out.push(first),
+                    _ if depth == MAX_DEPTH + 1 => out.push_str(TOO_DEEP),
                     _ => {}
                 }
             }
             '}' | ']' => {
                 rest = after;
-                if depth <= DEEPEST {
+                if depth <= MAX_DEPTH {
                     out.push(first);
                 }
                 depth = depth.saturating_sub(1);
             }
             ',' | ':' => {
                 rest = after;
-                if depth <= DEEPEST {
+                if depth <= MAX_DEPTH {
                     out.push(first);
                 }
             }
@@ -62,8 +62,8 @@ fn mend(text: &str) -> String {
                 });
                 let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
                 rest = after;
-                if depth <= DEEPEST {
-                    out.push_str(bare(word));
+                if depth <= MAX_DEPTH {
+                    out.push_str(repair_word(word));
                 }
             }
         }
@@ -71,8 +71,8 @@ fn mend(text: &str) -> String {
     out
 }
 
-/// A word outside of strings: itself if JSON knows it, else what it most likely means.
-fn bare(word: &str) -> &str {
+/// Returns a word outside strings: unchanged if it is valid JSON, else its likely replacement.
+fn repair_word(word: &str) -> &str {
     match word {
         "true" | "True" => "true",
         "false" | "False" => "false",
@@ -81,8 +81,8 @@ fn bare(word: &str) -> &str {
     }
 }
 
-/// The string whose opening quote has been read, as valid JSON, and what follows it.
-fn string(text: &str) -> (String, &str) {
+/// Returns the string whose opening quote was read as valid JSON, and the text after it.
+fn repair_string(text: &str) -> (String, &str) {
     let mut out = String::from('"');
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -94,7 +94,7 @@ fn string(text: &str) -> (String, &str) {
                 break;
             }
             '\\' => {
-                let (escape, after) = escape(after);
+                let (escape, after) = repair_escape(after);
                 out.push_str(&escape);
                 rest = after;
             }
@@ -105,8 +105,8 @@ fn string(text: &str) -> (String, &str) {
     (out, rest)
 }
 
-/// The escape whose backslash has been read, as a valid one, and what follows it.
-fn escape(text: &str) -> (Cow<'_, str>, &str) {
+/// Returns the escape whose backslash was read as a valid one, and the text after it.
+fn repair_escape(text: &str) -> (Cow<'_, str>, &str) {
     let Some(kind) = text.chars().next() else {
         return ("".into(), text);
     };
@@ -126,12 +126,13 @@ fn escape(text: &str) -> (Cow<'_, str>, &str) {
             Some((_, digits, after)) => (format!("\\u{digits}").into(), after),
             None => ("\\\\u".into(), after),
         },
-        // The backslash was meant for itself, as in a Windows path or a regular expression.
+        // The backslash is probably literal, as in a Windows path or a regular expression.
         _ => ("\\\\".into(), text),
     }
 }
 
-/// The four hexadecimal digits at the start of a text, their value, and what follows them.
+/// Returns the four hexadecimal digits at the start of a text, their value, and the text after
+/// them.
 fn code_unit(text: &str) -> Option<(u16, &str, &str)> {
     let (digits, after) = text.split_at_checked(4)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -148,13 +149,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn valid_json_is_taken_as_it_is() {
+    fn valid_json_is_unchanged() {
         let line = r#"{"id":1,"result":{"a":[1.50,"\ud83d\ude00\u00e9\\ud800"]}}"#;
         assert_eq!(
             parse(line.as_bytes()),
             Some(serde_json::from_str(line).unwrap())
         );
-        assert_eq!(mend(line), line);
+        assert_eq!(repair(line), line);
         assert_eq!(parse(b"\xEF\xBB\xBF{}"), Some(json!({})));
     }
 
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn other_faults_of_writers_are_mended() {
+    fn other_defects_are_repaired() {
         for (line, expected) in [
             (
                 &br#"[NaN, Infinity, -Infinity, 1e999, undefined, True, None]"#[..],
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn text_that_is_not_json_is_rejected() {
         for line in [
             "",
             "Loading plugins...",
@@ -224,10 +225,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn mending_never_fails_and_keeps_valid_json(text in "[\\[\\]{}\",:\\\\uda0-9 e\u{1F600}\u{e9}-]{0,60}") {
-            let mended = mend(&text);
+        fn repairing_never_panics_and_keeps_valid_json(text in "[\\[\\]{}\",:\\\\uda0-9 \
+        e\u{1F600}\u{e9}-]{0,60}") {
+            let repaired = repair(&text);
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
-                proptest::prop_assert_eq!(serde_json::from_str::<Value>(&mended).unwrap(), value);
+                proptest::prop_assert_eq!(serde_json::from_str::<Value>(&repaired).unwrap(), value);
             }
         }
     }

@@ -3,20 +3,20 @@ use serde_json::json;
 
 use super::*;
 
-const SOON: Option<Duration> = Some(Duration::from_secs(7));
+const RETRY_AFTER: Option<Duration> = Some(Duration::from_secs(7));
 
-fn in_stream(data: &Value) -> Option<Refusal> {
+fn in_stream(data: &Value) -> Option<ServerError> {
     let json = data.to_string();
-    let values = crate::json::values(&json).expect("JSON");
-    let crate::json::Node::Object(event) = crate::json::Node::of(&values[0]) else {
+    let values = crate::json::parse_values(&json).expect("JSON");
+    let crate::json::Node::Object(event) = crate::json::Node::parse(&values[0]) else {
         panic!("an object")
     };
-    Refusal::in_stream(&json, &event)
+    ServerError::in_stream(&json, &event)
 }
 
 #[track_caller]
 fn answered(status: u16, body: &str, expected: AgentErrorKind) -> AgentError {
-    let error = Refusal::of_answer(status, body.as_bytes())
+    let error = ServerError::from_response(status, body.as_bytes())
         .masked(&Mask::default(), b"{}")
         .into_error(None);
     assert_eq!(error.kind, expected, "{status} {body}");
@@ -24,7 +24,7 @@ fn answered(status: u16, body: &str, expected: AgentErrorKind) -> AgentError {
 }
 
 #[test]
-fn the_status_tells_the_kind() {
+fn the_status_determines_the_kind() {
     let overloaded = Overloaded { retry_after: None };
     let kinds = [
         (301, Misconfigured),
@@ -58,47 +58,90 @@ fn the_status_tells_the_kind() {
         ] {
             answered(status, body, kind);
         }
-        let passing = matches!(status, 408 | 429 | 500..);
+        let is_transient = matches!(status, 408 | 429 | 500..);
         assert_eq!(
-            Refusal::of_answer(status, b"").is_passing(),
-            passing,
+            ServerError::from_response(status, b"").is_transient(),
+            is_transient,
             "{status}"
         );
     }
 }
 
 #[test]
-fn a_time_to_come_back_is_handed_on() {
+fn retry_after_is_part_of_the_error() {
     for status in [408, 429, 500, 503] {
         assert_eq!(
-            Refusal::of_answer(status, b"")
+            ServerError::from_response(status, b"")
                 .masked(&Mask::default(), b"")
-                .into_error(SOON)
+                .into_error(RETRY_AFTER)
                 .kind,
-            Overloaded { retry_after: SOON }
+            Overloaded {
+                retry_after: RETRY_AFTER
+            }
         );
     }
     assert_eq!(
-        Refusal::of_answer(401, b"")
+        ServerError::from_response(401, b"")
             .masked(&Mask::default(), b"")
-            .into_error(SOON)
+            .into_error(RETRY_AFTER)
             .kind,
         Misconfigured
     );
 }
 
 #[test]
-fn a_context_that_is_too_long_in_the_words_of_many_servers() {
-    let coded = json!({ "error": { "message": "…", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded" } });
-    let llama_cpp = json!({ "error": { "code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error" } });
-    let flat = json!({ "object": "error", "message": "This model's maximum context length is 4096 tokens.", "type": "BadRequestError", "code": 400 });
-    let llama_cpp_counts = json!({ "error": { "code": 400, "message": "request (9000 tokens) exceeds the available context size (2048 tokens), try increasing it", "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 2048 } });
-    let anthropic = json!({ "error": { "type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum" } });
+fn context_too_long_is_recognized_for_many_servers() {
+    let coded = json!({
+        "error": {
+            "message": "…", "type": "invalid_request_error", "param": "messages",
+            "code": "context_length_exceeded",
+        },
+    });
+    let llama_cpp = json!({
+        "error": {
+            "code": 400, "message": "the request exceeds the available context size",
+            "type": "exceed_context_size_error",
+        },
+    });
+    let flat = json!({
+        "object": "error", "message": "This model's maximum context length is 4096 tokens.",
+        "type": "BadRequestError", "code": 400,
+    });
+    let llama_cpp_counts = json!({
+        "error": {
+            "code": 400,
+            "message": "request (9000 tokens) exceeds the available context size (2048 tokens), \
+            try increasing it",
+            "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 2048,
+        },
+    });
+    let anthropic = json!({
+        "error": {
+            "type": "invalid_request_error",
+            "message": "prompt is too long: 210000 tokens > 200000 maximum",
+        },
+    });
     let plain = json!({ "error": "input exceeds the context window" });
-    let lm_studio = json!({ "error": "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens, which is not enough." });
-    let gemini = json!([{ "error": { "code": 400, "status": "INVALID_ARGUMENT", "message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)." } }]);
-    let mistral = json!({ "object": "error", "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length" });
-    let xai = json!({ "error": "This model's maximum prompt length is 131,072 but the request contains 200000 tokens." });
+    let lm_studio = json!({
+        "error": "Trying to keep the first 9000 tokens when context the overflows. However, the \
+        model is loaded with context length of only 4096 tokens, which is not enough.",
+    });
+    let gemini = json!([{
+        "error": {
+            "code": 400, "status": "INVALID_ARGUMENT",
+            "message": "The input token count (1200000) exceeds the maximum number of tokens \
+            allowed (1048576).",
+        },
+    }]);
+    let mistral = json!({
+        "object": "error",
+        "message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with \
+        32768 maximum context length",
+    });
+    let xai = json!({
+        "error": "This model's maximum prompt length is 131,072 but the request contains 200000 \
+        tokens.",
+    });
     for (body, limit) in [
         (coded, None),
         (llama_cpp, None),
@@ -124,9 +167,9 @@ fn a_context_that_is_too_long_in_the_words_of_many_servers() {
                 "{body}"
             );
         }
-        assert!(!Refusal::of_answer(400, body.to_string().as_bytes()).is_passing());
+        assert!(!ServerError::from_response(400, body.to_string().as_bytes()).is_transient());
     }
-    // The text alone does not turn a wrong key into a long conversation.
+    // The text alone does not turn an invalid key into a long conversation.
     answered(
         401,
         r#"{"error":"no key for the long context window model"}"#,
@@ -135,7 +178,7 @@ fn a_context_that_is_too_long_in_the_words_of_many_servers() {
 }
 
 #[test]
-fn a_refusal_of_the_content() {
+fn content_policy_errors_are_recognized() {
     answered(
         400,
         r#"{"error":{"code":"content_filter","message":"…"}}"#,
@@ -165,18 +208,18 @@ fn a_refusal_of_the_content() {
 }
 
 #[test]
-fn an_account_without_credit_is_not_asked_again() {
+fn an_exhausted_quota_is_permanent() {
     for body in [
         r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#,
         r#"{"error":{"type":"insufficient_quota"}}"#,
     ] {
         answered(429, body, Misconfigured);
-        assert!(!Refusal::of_answer(429, body.as_bytes()).is_passing());
+        assert!(!ServerError::from_response(429, body.as_bytes()).is_transient());
     }
 }
 
 #[test]
-fn a_model_that_is_not_there_or_cannot_use_tools() {
+fn a_missing_model_or_unsupported_tools_are_misconfigurations() {
     answered(
         400,
         r#"{"error":{"code":"model_not_found"}}"#,
@@ -212,9 +255,9 @@ fn a_model_that_is_not_there_or_cannot_use_tools() {
 }
 
 #[test]
-fn errors_in_a_stream() {
+fn errors_in_a_stream_are_classified() {
     let kind = |data: Value| {
-        in_stream(&data).map(|refusal| refusal.into_error(None, &Mask::default()).kind)
+        in_stream(&data).map(|server_error| server_error.into_error(None, &Mask::default()).kind)
     };
     assert_eq!(kind(json!({ "choices": [], "error": null })), None);
     assert_eq!(kind(json!({ "error": {} })), Some(Unavailable));
@@ -245,13 +288,19 @@ fn errors_in_a_stream() {
 }
 
 #[test]
-fn nothing_from_outside_is_shown_and_no_key_is_logged() {
-    let body = json!({ "error": { "message": "Incorrect API key: sk-S3cret in http://internal", "type": "sk-S3cret", "code": "invalid_api_key" } });
+fn messages_hold_no_server_text_and_logs_no_key() {
+    let body = json!({
+        "error": {
+            "message": "Incorrect API key: sk-S3cret in http://internal", "type": "sk-S3cret",
+            "code": "invalid_api_key",
+        },
+    });
     let error = answered(401, &body.to_string(), Misconfigured);
     let logged = error.source.as_ref().expect("a source").to_string();
     assert_eq!(
         logged,
-        "the server answered with status 401, code invalid_api_key: Incorrect API key: […] in http://internal"
+        "error response with status 401, code invalid_api_key: Incorrect API key: […] in \
+        http://internal"
     );
     assert!(!error.message.contains("S3cret"));
     let in_stream = in_stream(&body)
@@ -259,6 +308,6 @@ fn nothing_from_outside_is_shown_and_no_key_is_logged() {
         .into_error(None, &Mask::default());
     assert_eq!(
         in_stream.source.expect("a source").to_string(),
-        "the server answered with an error in its stream, code invalid_api_key: Incorrect API key: […] in http://internal"
+        "error in the stream, code invalid_api_key: Incorrect API key: […] in http://internal"
     );
 }

@@ -1,22 +1,22 @@
-//! The words by which servers name their errors. Texts are in lower case.
+//! Codes and texts by which servers report errors. Texts are in lower case.
 //!
-//! From <https://platform.openai.com/docs/guides/error-codes>, Azure OpenAI's content filter, and
-//! the sources or references of Anthropic's compatible endpoint, DeepSeek, Gemini, Groq, LiteLLM,
-//! llama.cpp, LM Studio, Mistral, Ollama, OpenRouter, vLLM and xAI.
+//! Sources: <https://platform.openai.com/docs/guides/error-codes>, Azure OpenAI's content filter,
+//! and the sources or references of Anthropic's compatible endpoint, DeepSeek, Gemini, Groq,
+//! LiteLLM, llama.cpp, LM Studio, Mistral, Ollama, OpenRouter, vLLM and xAI.
 
-pub const QUOTA: &[&str] = &[
+pub const QUOTA_EXCEEDED: &[&str] = &[
     "insufficient_quota",
     "billing_hard_limit_reached",
     "billing_not_active",
 ];
-pub const NO_KEY: &[&str] = &[
+pub const INVALID_API_KEY: &[&str] = &[
     "invalid_api_key",
     "authentication_error",
     "auth_error",
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
 ];
-pub const NO_KEY_TEXTS: &[&str] = &[
+pub const INVALID_API_KEY_TEXTS: &[&str] = &[
     "api key not valid",
     "invalid api key",
     "incorrect api key",
@@ -24,8 +24,8 @@ pub const NO_KEY_TEXTS: &[&str] = &[
     "authentication error",
     "invalid authentication",
 ];
-pub const NO_MODEL: &[&str] = &["model_not_found", "not_found_error", "invalid_model"];
-pub const NO_MODEL_TEXTS: &[&str] = &[
+pub const MODEL_NOT_FOUND: &[&str] = &["model_not_found", "not_found_error", "invalid_model"];
+pub const MODEL_NOT_FOUND_TEXTS: &[&str] = &[
     "invalid model name",
     "invalid model id",
     "is not a valid model",
@@ -33,7 +33,7 @@ pub const NO_MODEL_TEXTS: &[&str] = &[
     "no such model",
     "model not exist",
 ];
-pub const NO_TOOLS_TEXTS: &[&str] = &[
+pub const TOOLS_UNSUPPORTED_TEXTS: &[&str] = &[
     "does not support tools",
     "does not support tool",
     "doesn't support tool",
@@ -43,7 +43,7 @@ pub const NO_TOOLS_TEXTS: &[&str] = &[
     "no endpoints found that support tool use",
     "tools param requires --jinja",
 ];
-pub const NO_PARSER_TEXTS: &[&str] = &["enable-auto-tool-choice", "tool-call-parser"];
+pub const TOOL_PARSER_MISSING_TEXTS: &[&str] = &["enable-auto-tool-choice", "tool-call-parser"];
 pub const OVERLOADED: &[&str] = &[
     "rate_limit_exceeded",
     "rate_limit_error",
@@ -52,13 +52,13 @@ pub const OVERLOADED: &[&str] = &[
     "RESOURCE_EXHAUSTED",
     "UNAVAILABLE",
 ];
-pub const TOO_LONG: &[&str] = &[
+pub const CONTEXT_TOO_LONG: &[&str] = &[
     "context_length_exceeded",
     "exceed_context_size_error",
     "context_window_exceeded",
     "model_context_window_exceeded",
 ];
-pub const TOO_LONG_TEXTS: &[&str] = &[
+pub const CONTEXT_TOO_LONG_TEXTS: &[&str] = &[
     "maximum context length",
     "maximum prompt length",
     "context length exceeded",
@@ -78,13 +78,13 @@ pub const TOO_LONG_TEXTS: &[&str] = &[
     "too many tokens",
     "reduce the length of the messages",
 ];
-pub const POLICY: &[&str] = &[
+pub const CONTENT_POLICY: &[&str] = &[
     "content_filter",
     "content_policy_violation",
     "ResponsibleAIPolicyViolation",
     "data_inspection_failed",
 ];
-pub const POLICY_TEXTS: &[&str] = &[
+pub const CONTENT_POLICY_TEXTS: &[&str] = &[
     "content management policy",
     "content policy",
     "usage policies",
@@ -92,7 +92,7 @@ pub const POLICY_TEXTS: &[&str] = &[
     "moderation",
 ];
 
-/// Words before the number of tokens that a server can read.
+/// Text before the server's token limit.
 const BEFORE_LIMIT: &[&str] = &[
     "maximum context length is ",
     "maximum context length of ",
@@ -115,16 +115,16 @@ const BEFORE_LIMIT: &[&str] = &[
     "cannot exceed ",
     "must be <= ",
 ];
-/// Words behind it.
-const BEHIND_LIMIT: &[&str] = &[
+/// Text after the server's token limit.
+const AFTER_LIMIT: &[&str] = &[
     " maximum context length",
     " maximum",
     " token context window",
     " token limit",
 ];
 
-/// How many tokens the server can read, if its words say so.
-pub fn limit(message: &str) -> Option<u64> {
+/// Returns the token limit that an error text states.
+pub fn token_limit(message: &str) -> Option<u64> {
     let before = |words: &&str| number(message.split_once(*words)?.1.chars());
     let behind = |words: &&str| {
         let digits: String = message
@@ -139,7 +139,7 @@ pub fn limit(message: &str) -> Option<u64> {
     BEFORE_LIMIT
         .iter()
         .find_map(before)
-        .or_else(|| BEHIND_LIMIT.iter().find_map(behind))
+        .or_else(|| AFTER_LIMIT.iter().find_map(behind))
         .filter(|limit| *limit > 0)
 }
 

@@ -1,17 +1,17 @@
-//! Failures of requests that this side finds itself, as errors that pass through the library.
+//! Errors that this client detects, in a form that passes through the MCP library.
 
 use rmcp::model::{ErrorCode, ErrorData};
 
-/// Why an answer that came is not passed on.
+/// The reason why an answer is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The answer's line, or the message in it, cannot be read.
+pub(crate) enum LocalError {
+    /// The answer's line or message cannot be parsed.
     Unreadable,
-    /// The answer's line is longer than the limit.
+    /// The answer's line exceeds the limit.
     TooLarge,
 }
 
-impl Failure {
+impl LocalError {
     const ALL: [Self; 2] = [Self::Unreadable, Self::TooLarge];
 
     fn kind(self) -> &'static str {
@@ -23,12 +23,13 @@ impl Failure {
 
     fn message(self) -> &'static str {
         match self {
-            Self::Unreadable => "the answer cannot be read",
+            Self::Unreadable => "the answer cannot be parsed",
             Self::TooLarge => "the answer's line is too long",
         }
     }
 
-    /// The error. Its `data` marks it as ours: that of servers' errors is never passed on.
+    /// Converts to a JSON-RPC error. Its `data` marks it as local; `data` of server errors is never
+    /// passed on.
     pub(crate) fn into_error(self) -> ErrorData {
         ErrorData::new(
             ErrorCode::INTERNAL_ERROR,
@@ -37,9 +38,12 @@ impl Failure {
         )
     }
 
-    /// The failure that an error stands for; `None` for an error of the server.
-    pub(crate) fn of(error: &ErrorData) -> Option<Self> {
+    /// Returns the local error that a JSON-RPC error represents, or `None` for an error of the
+    /// server.
+    pub(crate) fn from_error(error: &ErrorData) -> Option<Self> {
         let kind = error.data.as_ref()?.as_str()?;
-        Self::ALL.into_iter().find(|failure| failure.kind() == kind)
+        Self::ALL
+            .into_iter()
+            .find(|local_error| local_error.kind() == kind)
     }
 }

@@ -1,7 +1,7 @@
-//! What is known of a server by its refusals: which parts of a request it does not take.
+//! The parts of a request that a server rejected before, which are left out of later requests.
 //!
-//! A request is written in full, then the parts are left out. What a server takes can change only
-//! with a restart here: it is kept in memory, for each agent.
+//! The first request contains everything. A server's abilities are assumed not to change while this
+//! process runs, so they are kept in memory, per agent.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,46 +16,46 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::agent_data::{CALL_MEMBERS, MESSAGE_MEMBERS};
 use crate::json::{Node, Object};
 
-/// Members of a request that it cannot do without.
+/// Members that no request can do without.
 const REQUIRED: &[&str] = &["model", "messages", "tools"];
-/// The most tools whose names are kept.
-const MAX_TOOLS: usize = 1_024;
+/// Most parts that are remembered, and most tools whose omission is logged.
+const MAX_PARTS: usize = 1_024;
 
-/// Which parts a server does not take. Clones share them.
+/// The parts that a server does not support. Clones share their state.
 #[derive(Clone, Debug, Default)]
-pub struct Habits(Arc<Mutex<Known>>);
+pub struct UnsupportedParts(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-struct Known {
-    refused: BTreeSet<Lesson>,
-    /// Tools whose absence was logged.
-    missed: BTreeSet<String>,
+struct State {
+    unsupported: BTreeSet<RequestPart>,
+    /// Tools whose omission was logged.
+    logged_tools: BTreeSet<String>,
 }
 
-/// A part of a request that a server does not take.
+/// A part of a request that a server does not support.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lesson {
+pub enum RequestPart {
     /// A member of the request.
     Member(String),
-    /// A member of its messages, or of the calls in them.
+    /// A member of the messages or of the tool calls in them.
     MessageMember(&'static str),
-    /// A tool, by the name that is sent.
+    /// A tool, by its wire name.
     Tool(String),
 }
 
-impl fmt::Display for Lesson {
+impl fmt::Display for RequestPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Member(name) => write!(f, "the member {name}"),
-            Self::MessageMember(name) => write!(f, "the member {name} of messages"),
-            Self::Tool(name) => write!(f, "the tool {name}"),
+            Self::Member(name) => write!(f, "member {name}"),
+            Self::MessageMember(name) => write!(f, "message member {name}"),
+            Self::Tool(name) => write!(f, "tool {name}"),
         }
     }
 }
 
-impl Lesson {
-    /// The part of the request that a refusal names: by the path of a member, or in words.
-    pub fn of((param, message): (&str, &str), request: &[u8]) -> Option<Self> {
+impl RequestPart {
+    /// Finds the part of a request that a server's error names by path or in its text.
+    pub fn named_in((param, message): (&str, &str), request: &[u8]) -> Option<Self> {
         let request = std::str::from_utf8(request).ok()?;
         let body: Members<'_> = serde_json::from_str(request).ok()?;
         let tools = body.tool_names();
@@ -74,7 +74,7 @@ impl Lesson {
             return Some(Self::Member("stream_options".to_owned()));
         }
         let sent = |name: &str| request.contains(&format!("\"{name}\":"));
-        // Longer names hold shorter ones.
+        // A longer name may contain a shorter one.
         let mut optional: Vec<&'static str> = MESSAGE_MEMBERS
             .iter()
             .chain(CALL_MEMBERS)
@@ -88,7 +88,7 @@ impl Lesson {
     }
 }
 
-/// Whether a text holds a name as a word of its own.
+/// Whether a text contains a name as a whole word.
 fn mentions(text: &str, name: &str) -> bool {
     let is_part = |char: Option<char>| {
         char.is_some_and(|char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-'))
@@ -102,8 +102,8 @@ fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// `tools[3]`, `tools.3.function`, `tools/3`; Gemini's endpoint counts in
-/// `function_declarations[3]`.
+/// Finds a tool by its index: `tools[3]`, `tools.3.function`, `tools/3`, or
+/// `function_declarations[3]`, which Gemini's endpoint uses.
 fn tool_by_index(text: &str, tools: &[String]) -> Option<String> {
     let index = |list: &str| {
         text.match_indices(list).find_map(|(at, _)| {
@@ -118,7 +118,7 @@ fn tool_by_index(text: &str, tools: &[String]) -> Option<String> {
     tools.get(index).cloned()
 }
 
-/// In quotation marks; or as a word, where the text is about tools and the name is no common word.
+/// Finds a tool whose name is quoted, or is a word of a text about tools and not a common word.
 fn tool_by_name(text: &str, tools: &[String]) -> Option<String> {
     let quoted = |name: &str| {
         [('\'', '\''), ('"', '"'), ('`', '`'), ('“', '”')]
@@ -131,7 +131,7 @@ fn tool_by_name(text: &str, tools: &[String]) -> Option<String> {
         .any(|word| lower.contains(word));
     let is_word =
         |name: &str| name.contains(['_', '-']) || name.bytes().any(|byte| byte.is_ascii_digit());
-    let own = |name: &str| {
+    let is_uncommon = |name: &str| {
         ![
             "tools",
             "function",
@@ -144,7 +144,7 @@ fn tool_by_name(text: &str, tools: &[String]) -> Option<String> {
         ]
         .contains(&name)
     };
-    let mut candidates: Vec<&String> = tools.iter().filter(|name| own(name)).collect();
+    let mut candidates: Vec<&String> = tools.iter().filter(|name| is_uncommon(name)).collect();
     candidates.sort_by_key(|name| std::cmp::Reverse(name.len()));
     let found = candidates
         .iter()
@@ -158,71 +158,75 @@ fn tool_by_name(text: &str, tools: &[String]) -> Option<String> {
         .map(|name| (*name).clone())
 }
 
-impl Habits {
-    /// Keeps a lesson; false if it is known or there are too many.
-    pub fn learn(&self, lesson: &Lesson) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.refused.len() < MAX_TOOLS && known.refused.insert(lesson.clone())
+impl UnsupportedParts {
+    /// Records an unsupported part. Returns false if the part is known already or the limit is
+    /// reached.
+    pub fn record(&self, part: &RequestPart) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.unsupported.len() < MAX_PARTS && state.unsupported.insert(part.clone())
     }
 
-    /// Whether the absence of a tool is to be logged: once for each.
-    pub fn is_first_miss(&self, tool: &str) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.missed.len() < MAX_TOOLS && known.missed.insert(tool.to_owned())
+    /// Whether to log that a tool is left out: true once for each tool.
+    pub fn should_log_omission(&self, tool: &str) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.logged_tools.len() < MAX_PARTS && state.logged_tools.insert(tool.to_owned())
     }
 
-    /// Whether the server refuses this tool, by the name that is sent.
-    pub fn refuses_tool(&self, sent: &str) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.refused.contains(&Lesson::Tool(sent.to_owned()))
+    /// Whether the server rejected the tool with this wire name.
+    pub fn is_tool_unsupported(&self, sent: &str) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state
+            .unsupported
+            .contains(&RequestPart::Tool(sent.to_owned()))
     }
 
-    /// The request without the parts that the server does not take.
+    /// Removes the unsupported parts from a request.
     pub fn apply(&self, body: Vec<u8>) -> Bytes {
-        let refused = self
+        let unsupported = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .refused
+            .unsupported
             .clone();
-        if refused.is_empty() {
+        if unsupported.is_empty() {
             return body.into();
         }
-        match without(&body, &refused) {
+        match remove_parts(&body, &unsupported) {
             Ok(changed) => changed.into(),
             Err(error) => {
-                tracing::warn!(%error, "a request to the agent cannot be changed");
+                tracing::warn!(%error, "unsupported parts cannot be removed from the request");
                 body.into()
             }
         }
     }
 }
 
-fn without(body: &[u8], refused: &BTreeSet<Lesson>) -> serde_json::Result<Vec<u8>> {
+fn remove_parts(body: &[u8], unsupported: &BTreeSet<RequestPart>) -> serde_json::Result<Vec<u8>> {
     let mut body: Members<'_> = serde_json::from_slice(body)?;
-    let has_message_members = refused
+    let has_message_members = unsupported
         .iter()
-        .any(|lesson| matches!(lesson, Lesson::MessageMember(_)));
-    let without_stream = refused.contains(&Lesson::Member("stream".to_owned()));
-    let is_left_out = |name: &str| {
-        refused.contains(&Lesson::Member(name.to_owned()))
+        .any(|part| matches!(part, RequestPart::MessageMember(_)));
+    let without_stream = unsupported.contains(&RequestPart::Member("stream".to_owned()));
+    let is_removed = |name: &str| {
+        unsupported.contains(&RequestPart::Member(name.to_owned()))
             || (without_stream && name == "stream_options")
     };
-    body.0.retain(|(name, _)| !is_left_out(name));
+    body.0.retain(|(name, _)| !is_removed(name));
     for (name, value) in &mut body.0 {
         match name.as_ref() {
             "tools" => {
                 let tools: Vec<&RawValue> = serde_json::from_str(value.get())?;
-                let taken = |tool: &&RawValue| !refused.contains(&Lesson::Tool(tool_name(tool)));
+                let is_supported =
+                    |tool: &&RawValue| !unsupported.contains(&RequestPart::Tool(tool_name(tool)));
                 *value = Cow::Owned(to_raw_value(
-                    &tools.into_iter().filter(taken).collect::<Vec<_>>(),
+                    &tools.into_iter().filter(is_supported).collect::<Vec<_>>(),
                 )?);
             }
             "messages" if has_message_members => {
                 let mut messages: Vec<Members<'_>> = serde_json::from_str(value.get())?;
                 messages
                     .iter_mut()
-                    .try_for_each(|message| message.leave_out(refused))?;
+                    .try_for_each(|message| message.remove(unsupported))?;
                 *value = Cow::Owned(to_raw_value(&messages)?);
             }
             _ => {}
@@ -233,7 +237,7 @@ fn without(body: &[u8], refused: &BTreeSet<Lesson>) -> serde_json::Result<Vec<u8
     serde_json::to_vec(&body)
 }
 
-/// The members of an object in their order.
+/// The members of an object in their original order.
 struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, RawValue>)>);
 
 impl Members<'_> {
@@ -245,17 +249,20 @@ impl Members<'_> {
         tools.into_iter().map(tool_name).collect()
     }
 
-    fn leave_out(&mut self, refused: &BTreeSet<Lesson>) -> serde_json::Result<()> {
-        let taken = |name: &str| {
-            !refused
-                .iter()
-                .any(|lesson| matches!(lesson, Lesson::MessageMember(refused) if *refused == name))
+    fn remove(&mut self, unsupported: &BTreeSet<RequestPart>) -> serde_json::Result<()> {
+        let is_supported = |name: &str| {
+            !unsupported.iter().any(|unsupported_part| {
+                matches!(
+                    unsupported_part,
+                    RequestPart::MessageMember(unsupported) if *unsupported == name,
+                )
+            })
         };
-        self.0.retain(|(name, _)| taken(name));
+        self.0.retain(|(name, _)| is_supported(name));
         for (_, calls) in self.0.iter_mut().filter(|(name, _)| name == "tool_calls") {
             let mut list: Vec<Members<'_>> = serde_json::from_str(calls.get())?;
             list.iter_mut()
-                .for_each(|call| call.0.retain(|(name, _)| taken(name)));
+                .for_each(|call| call.0.retain(|(name, _)| is_supported(name)));
             *calls = Cow::Owned(to_raw_value(&list)?);
         }
         Ok(())
@@ -263,11 +270,11 @@ impl Members<'_> {
 }
 
 fn tool_name(tool: &RawValue) -> String {
-    let Node::Object(tool) = Node::of(tool) else {
+    let Node::Object(tool) = Node::parse(tool) else {
         return String::new();
     };
     match tool.get("function") {
-        Node::Object(function) => Object::word(&function, "name"),
+        Node::Object(function) => Object::trimmed_text(&function, "name"),
         _ => String::new(),
     }
 }
@@ -313,80 +320,92 @@ mod tests {
     use super::*;
 
     fn request() -> Vec<u8> {
-        let tool = |name: &str| json!({ "type": "function", "function": { "name": name, "parameters": {} } });
-        let call = json!({ "id": "1", "extra_content": { "google": {} }, "function": { "name": "f", "arguments": "{}" } });
+        let tool = |name: &str| {
+            json!({
+                "type": "function", "function": { "name": name, "parameters": {} },
+            })
+        };
+        let call = json!({
+            "id": "1", "extra_content": { "google": {} },
+            "function": { "name": "f", "arguments": "{}" },
+        });
         let body = json!({
-            "model": "m", "stream": true, "stream_options": { "include_usage": true }, "tools": [tool("search"), tool("add_task"), tool("add")],
-            "messages": [{ "role": "assistant", "content": null, "reasoning_content": "hm", "reasoning": "hm", "tool_calls": [call] }],
+            "model": "m", "stream": true, "stream_options": { "include_usage": true }, "tools": [
+                tool("search"), tool("add_task"), tool("add"),
+            ],
+            "messages": [{
+                "role": "assistant", "content": null, "reasoning_content": "hm", "reasoning": "hm",
+                "tool_calls": [call],
+            }],
         });
         body.to_string().into_bytes()
     }
 
-    fn learnt(param: &str, message: &str) -> Option<Lesson> {
-        Lesson::of((param, message), &request())
+    fn named_part(param: &str, message: &str) -> Option<RequestPart> {
+        RequestPart::named_in((param, message), &request())
     }
 
     #[test]
-    fn a_refusal_names_the_part_that_is_refused() {
-        let tool = |name: &str| Some(Lesson::Tool(name.to_owned()));
+    fn an_error_names_the_unsupported_part() {
+        let tool = |name: &str| Some(RequestPart::Tool(name.to_owned()));
         assert_eq!(
-            learnt("tools[1].function.parameters", "Invalid schema"),
+            named_part("tools[1].function.parameters", "Invalid schema"),
             tool("add_task")
         );
         assert_eq!(
-            learnt("body.tools.2.function.name", "Field required"),
+            named_part("body.tools.2.function.name", "Field required"),
             tool("add")
         );
         assert_eq!(
-            learnt(
+            named_part(
                 "",
                 "Invalid 'tools[0].function.description': string too long"
             ),
             tool("search")
         );
         assert_eq!(
-            learnt(
+            named_part(
                 "",
                 "tools[0].function_declarations[2].parameters.properties: should be non-empty"
             ),
             tool("add")
         );
         assert_eq!(
-            learnt(
+            named_part(
                 "",
                 "Invalid schema for function 'search': object schema missing properties"
             ),
             tool("search")
         );
         assert_eq!(
-            learnt("", "the tool add_task has a bad schema"),
+            named_part("", "the tool add_task has a bad schema"),
             tool("add_task")
         );
-        assert_eq!(learnt("tools[7]", "Invalid"), None);
-        let options = Some(Lesson::Member("stream_options".to_owned()));
+        assert_eq!(named_part("tools[7]", "Invalid"), None);
+        let options = Some(RequestPart::Member("stream_options".to_owned()));
         assert_eq!(
-            learnt("", "Unrecognized request argument supplied: stream_options"),
+            named_part("", "Unrecognized request argument supplied: stream_options"),
             options
         );
         assert_eq!(
-            learnt(
+            named_part(
                 "body.stream_options",
                 "Extra inputs are not permitted (extra_forbidden)"
             ),
             options
         );
-        assert_eq!(learnt("", "include_usage is unknown"), options);
+        assert_eq!(named_part("", "include_usage is unknown"), options);
         assert_eq!(
-            learnt("stream", "Unsupported value"),
-            Some(Lesson::Member("stream".to_owned()))
+            named_part("stream", "Unsupported value"),
+            Some(RequestPart::Member("stream".to_owned()))
         );
         assert_eq!(
-            learnt("", "property 'reasoning_content' is unsupported"),
-            Some(Lesson::MessageMember("reasoning_content"))
+            named_part("", "property 'reasoning_content' is unsupported"),
+            Some(RequestPart::MessageMember("reasoning_content"))
         );
         assert_eq!(
-            learnt("messages.0.tool_calls.0.extra_content", "no"),
-            Some(Lesson::MessageMember("extra_content"))
+            named_part("messages.0.tool_calls.0.extra_content", "no"),
+            Some(RequestPart::MessageMember("extra_content"))
         );
         for about_nothing in [
             "please search the stream of messages",
@@ -394,21 +413,23 @@ mod tests {
             "",
             "signature",
         ] {
-            assert_eq!(learnt("", about_nothing), None, "{about_nothing}");
+            assert_eq!(named_part("", about_nothing), None, "{about_nothing}");
         }
     }
 
     #[test]
-    fn what_is_refused_is_left_out_and_the_rest_stays_as_it_is() {
-        let habits = Habits::default();
-        assert_eq!(habits.apply(request()), request());
-        let lessons = [
-            Lesson::Member("stream_options".to_owned()),
-            Lesson::Tool("add_task".to_owned()),
-            Lesson::MessageMember("reasoning_content"),
-            Lesson::MessageMember("extra_content"),
+    fn unsupported_parts_are_removed_and_the_rest_is_unchanged() {
+        let unsupported = UnsupportedParts::default();
+        assert_eq!(unsupported.apply(request()), request());
+        let parts = [
+            RequestPart::Member("stream_options".to_owned()),
+            RequestPart::Tool("add_task".to_owned()),
+            RequestPart::MessageMember("reasoning_content"),
+            RequestPart::MessageMember("extra_content"),
         ];
-        assert!(lessons.iter().all(|lesson| habits.learn(lesson)) && !habits.learn(&lessons[0]));
+        assert!(
+            parts.iter().all(|part| unsupported.record(part)) && !unsupported.record(&parts[0])
+        );
         let mut expected: Value = serde_json::from_slice(&request()).expect("JSON");
         expected
             .as_object_mut()
@@ -424,13 +445,13 @@ mod tests {
             .expect("a call")
             .remove("extra_content");
         assert_eq!(
-            serde_json::from_slice::<Value>(&habits.apply(request())).expect("JSON"),
+            serde_json::from_slice::<Value>(&unsupported.apply(request())).expect("JSON"),
             expected
         );
         for name in ["search", "add"] {
-            habits.learn(&Lesson::Tool(name.to_owned()));
+            unsupported.record(&RequestPart::Tool(name.to_owned()));
         }
-        let changed: Value = serde_json::from_slice(&habits.apply(request())).expect("JSON");
+        let changed: Value = serde_json::from_slice(&unsupported.apply(request())).expect("JSON");
         assert_eq!(changed.get("tools"), None);
     }
 }

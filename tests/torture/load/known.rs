@@ -1,21 +1,21 @@
-//! What is known of conversations and turns, to do something with them.
+//! Known conversations and turns, for further requests.
 
 use fastrand::Rng;
 use uuid::Uuid;
 
-/// A conversation that has so many turns is left alone: transcripts would only grow.
+/// A conversation with this many turns gets no more messages, because transcripts would only grow.
 const FULL: u32 = 14;
 
 #[derive(Default)]
-pub struct Book {
-    /// User, conversation, messages sent there.
+pub struct KnownIds {
+    /// User, conversation, number of messages.
     conversations: Vec<(String, Uuid, u32)>,
-    /// User, turn, what was asked.
+    /// User, turn, message.
     turns: Vec<(String, Uuid, String)>,
 }
 
-impl Book {
-    pub fn add(&mut self, user: &str, conversation: Uuid, turn: Uuid, asked: &str) {
+impl KnownIds {
+    pub fn add(&mut self, user: &str, conversation: Uuid, turn: Uuid, question: &str) {
         match self
             .conversations
             .iter_mut()
@@ -31,11 +31,12 @@ impl Book {
             .take(50)
             .all(|(_, id, _)| *id != turn)
         {
-            self.turns.push((user.to_owned(), turn, asked.to_owned()));
+            self.turns
+                .push((user.to_owned(), turn, question.to_owned()));
         }
     }
 
-    /// A conversation of this user that is not full.
+    /// Returns a conversation of this user that is not full.
     pub fn conversation(&self, user: &str, rng: &mut Rng) -> Option<Uuid> {
         let own = self
             .conversations
@@ -46,7 +47,7 @@ impl Book {
         any(rng, own).map(|(_, id, _)| *id)
     }
 
-    /// Any conversation of this user.
+    /// Returns any conversation of this user.
     pub fn any_conversation(&self, user: &str, rng: &mut Rng) -> Option<Uuid> {
         any(
             rng,
@@ -59,7 +60,7 @@ impl Book {
         .map(|(_, id, _)| *id)
     }
 
-    /// A young turn of this user, and what was asked in it.
+    /// Returns a recent turn of this user, with its message.
     pub fn turn(&self, user: &str, rng: &mut Rng) -> Option<(Uuid, String)> {
         any(
             rng,
@@ -69,10 +70,10 @@ impl Book {
                 .rev()
                 .take(10),
         )
-        .map(|(_, id, asked)| (*id, asked.clone()))
+        .map(|(_, id, question)| (*id, question.clone()))
     }
 
-    /// A conversation and a turn of somebody else.
+    /// Returns a conversation and a turn of another user.
     pub fn of_another(&self, user: &str, rng: &mut Rng) -> Option<(String, Uuid, Uuid)> {
         let (owner, turn, _) = any(
             rng,

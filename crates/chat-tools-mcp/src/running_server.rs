@@ -1,4 +1,4 @@
-//! One run of a server: from the start of its process to a connection whose tools are known.
+//! Starts a server and lists its tools.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -16,37 +16,37 @@ use tokio_util::sync::CancellationToken;
 use crate::McpServer;
 use crate::connection::{Closer, Connection};
 use crate::listing::{self, ListError, Listing};
-use crate::notices::Notices;
 use crate::process::Process;
 use crate::stderr::{Secrets, Stderr};
+use crate::throttled_log::ThrottledLog;
 
-/// The longest reason of a failed start that is logged, in characters.
-const LONGEST_REASON: usize = 500;
+/// Longest logged reason of a failed start, in characters.
+const MAX_REASON_CHARS: usize = 500;
 
 /// A running server whose tools are known.
-pub(crate) struct Child {
-    pub(crate) service: RunningService<RoleClient, Client>,
+pub(crate) struct RunningServer {
+    pub(crate) service: RunningService<RoleClient, ClientSide>,
     pub(crate) listing: Listing,
     /// Notified when the list of tools has changed.
     pub(crate) tools_changed: Arc<Notify>,
-    pub(crate) run: Run,
+    pub(crate) process: ServerProcess,
 }
 
-/// The process of a server and what belongs to it.
-pub(crate) struct Run {
+/// A server's process, its connection and its standard error.
+pub(crate) struct ServerProcess {
     process: Process,
     closer: Closer<ChildStdin>,
     stderr: Stderr,
 }
 
-impl Run {
-    /// Waits for the end of the group's leader and reaps it.
+impl ServerProcess {
+    /// Waits until the leader of the process group exits, and reaps it.
     pub(crate) async fn reap(&mut self) {
         self.process.reap().await;
     }
 
-    /// Closes the connection and ends the process group. Gives the leader's status and its last
-    /// lines on standard error.
+    /// Closes the connection and ends the process group. Returns the leader's exit status and its
+    /// last lines on standard error.
     pub(crate) async fn end(self) -> (Option<ExitStatus>, String) {
         self.closer.close().await;
         let status = self.process.end().await;
@@ -54,27 +54,27 @@ impl Run {
     }
 }
 
-/// Why a server did not start.
+/// The reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error("the process cannot be started: {0}")]
     Spawn(#[source] std::io::Error),
-    #[error("it does not speak MCP: {reason}")]
+    #[error("MCP handshake failed: {reason}")]
     Handshake { reason: String, end: String },
-    #[error("it does not list its tools: {reason}")]
+    #[error("the tools cannot be listed: {reason}")]
     Tools { reason: String, end: String },
-    #[error("it took longer than its start limit of {limit:?}")]
+    #[error("start timeout of {limit:?} exceeded")]
     TimedOut {
         limit: std::time::Duration,
         end: String,
     },
-    #[error("this program is stopping")]
+    #[error("shutting down")]
     Stopped,
 }
 
 impl StartError {
-    /// How the process ended and what it wrote last.
-    pub(crate) fn end(&self) -> &str {
+    /// Exit status and last output of the process.
+    pub(crate) fn process_end(&self) -> &str {
         match self {
             Self::Handshake { end, .. } | Self::Tools { end, .. } | Self::TimedOut { end, .. } => {
                 end
@@ -84,49 +84,48 @@ impl StartError {
     }
 }
 
-enum Failed {
+enum ConnectError {
     Handshake(Box<ClientInitializeError>),
     Tools(ListError),
     TimedOut,
     Stopped,
 }
 
-impl Child {
-    /// Starts the process and waits for its tools, but no longer than until its limit, or until
-    /// `stop`.
+impl RunningServer {
+    /// Starts the process and waits for its tools until the start timeout or until `stop`.
     ///
     /// # Errors
-    /// Why it did not start. Its process group has ended then.
+    /// The server did not start. Its process group has ended.
     pub(crate) async fn start(
         settings: &McpServer,
-        notices: &Arc<Notices>,
+        log: &Arc<ThrottledLog>,
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let deadline = Instant::now() + settings.start_timeout;
         let (process, pipes) = Process::start(settings).map_err(StartError::Spawn)?;
         let stderr = Stderr::read(settings, pipes.stderr);
-        let (connection, closer) = Connection::new(pipes.stdout, pipes.stdin, Arc::clone(notices));
-        let run = Run {
+        let (connection, closer) = Connection::new(pipes.stdout, pipes.stdin, Arc::clone(log));
+        let process = ServerProcess {
             process,
             closer,
             stderr,
         };
         let tools_changed = Arc::new(Notify::new());
-        let client = Client {
+        let client = ClientSide {
             tools_changed: Arc::clone(&tools_changed),
         };
         let connecting = async {
             let connected = timeout_at(deadline, client.serve(connection))
                 .await
-                .map_err(|_| Failed::TimedOut)?;
-            let service = connected.map_err(|error| Failed::Handshake(Box::new(error)))?;
+                .map_err(|_| ConnectError::TimedOut)?;
+            let service = connected.map_err(|error| ConnectError::Handshake(Box::new(error)))?;
             let listing = listing::list(&service, deadline)
                 .await
-                .map_err(Failed::Tools)?;
+                .map_err(ConnectError::Tools)?;
             Ok((service, listing))
         };
         let connected = tokio::select! {
-            () = stop.cancelled() => Err(Failed::Stopped),
+            () = stop.cancelled() => Err(ConnectError::Stopped),
             connected = connecting => connected,
         };
         let failed = match connected {
@@ -135,12 +134,12 @@ impl Child {
                     service,
                     listing,
                     tools_changed,
-                    run,
+                    process,
                 });
             }
             Err(failed) => failed,
         };
-        let (status, last) = run.end().await;
+        let (status, last) = process.end().await;
         let status = status.map(|status| status.to_string()).unwrap_or_default();
         let end = match last.as_str() {
             "" => status,
@@ -151,36 +150,38 @@ impl Child {
                 .source()
                 .map(|source| format!(": {source}"))
                 .unwrap_or_default();
-            Secrets::of(settings)
-                .removed(&format!("{error}{cause}"))
+            Secrets::from_settings(settings)
+                .redact(&format!("{error}{cause}"))
                 .chars()
-                .take(LONGEST_REASON)
+                .take(MAX_REASON_CHARS)
                 .collect()
         };
         Err(match failed {
-            Failed::Handshake(error) => StartError::Handshake {
+            ConnectError::Handshake(error) => StartError::Handshake {
                 reason: reason(error.as_ref()),
                 end,
             },
-            Failed::Tools(ListError::TimedOut) | Failed::TimedOut => StartError::TimedOut {
-                limit: settings.start_timeout,
-                end,
-            },
-            Failed::Tools(error) => StartError::Tools {
+            ConnectError::Tools(ListError::TimedOut) | ConnectError::TimedOut => {
+                StartError::TimedOut {
+                    limit: settings.start_timeout,
+                    end,
+                }
+            }
+            ConnectError::Tools(error) => StartError::Tools {
                 reason: reason(&error),
                 end,
             },
-            Failed::Stopped => StartError::Stopped,
+            ConnectError::Stopped => StartError::Stopped,
         })
     }
 }
 
-/// Our side of the protocol: it offers nothing, and listens for one thing.
-pub(crate) struct Client {
+/// The client's side of MCP. It offers no capabilities and handles only changes of the tool list.
+pub(crate) struct ClientSide {
     tools_changed: Arc<Notify>,
 }
 
-impl ClientHandler for Client {
+impl ClientHandler for ClientSide {
     fn get_info(&self) -> ClientConfig {
         let mut config = ClientConfig::default();
         config.client_info = Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,4 @@
-//! A throw-away PostgreSQL to try things on: says where it is, and keeps it until this program
-//! ends.
+//! Starts a temporary PostgreSQL, prints its URL, and keeps it until this program ends.
 
 use std::process::ExitCode;
 
@@ -15,7 +14,7 @@ fn main() -> ExitCode {
     };
     println!("export {URL_VARIABLE}='{}'", cluster.url("postgres"));
     println!(
-        "It is in {} and goes when this program does (Ctrl-C).",
+        "Its folder is {}. It is removed when this program ends (Ctrl-C).",
         cluster.folder().display()
     );
     loop {

@@ -1,4 +1,4 @@
-//! Log lines about one server, at most one of a kind in a minute.
+//! Log lines about one server, at most one of each kind per minute.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long further lines of a kind are only counted.
-const QUIET: Duration = Duration::from_secs(60);
+/// How long further lines of a kind are suppressed.
+const INTERVAL: Duration = Duration::from_secs(60);
 
-/// The log lines about one server.
-pub(crate) struct Notices {
+/// A rate-limited log for one server.
+pub(crate) struct ThrottledLog {
     server: String,
     kinds: Mutex<HashMap<&'static str, Kind>>,
 }
@@ -20,7 +20,7 @@ struct Kind {
     suppressed: u64,
 }
 
-impl Notices {
+impl ThrottledLog {
     pub(crate) fn new(server: &str) -> Self {
         Self {
             server: server.to_owned(),
@@ -28,25 +28,24 @@ impl Notices {
         }
     }
 
-    /// Logs a warning, unless one of the kind was logged within the last minute.
+    /// Logs a warning, unless one of this kind was logged in the last minute.
     pub(crate) fn warn(&self, kind: &'static str, reason: &str) {
-        if let Some(suppressed) = self.due(kind) {
+        if let Some(suppressed) = self.permit(kind) {
             tracing::warn!(
                 server = self.server,
                 reason,
                 suppressed,
-                "odd output of a tool server"
+                "tool server output has defects"
             );
         }
     }
 
-    /// Whether a line of the kind may be logged now: if so, how many were left out since the last
-    /// one.
-    pub(crate) fn due(&self, kind: &'static str) -> Option<u64> {
+    /// Returns how many lines of this kind were suppressed if one may be logged now.
+    pub(crate) fn permit(&self, kind: &'static str) -> Option<u64> {
         let now = Instant::now();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         match kinds.get_mut(kind) {
-            Some(known) if now.duration_since(known.since) < QUIET => {
+            Some(known) if now.duration_since(known.since) < INTERVAL => {
                 known.suppressed += 1;
                 None
             }
@@ -70,18 +69,18 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_line_of_a_kind_is_logged_in_a_minute() {
-        let notices = Notices::new("one");
+    async fn one_line_of_a_kind_is_logged_per_minute() {
+        let log = ThrottledLog::new("one");
         assert_eq!(
             (
-                notices.due("a"),
-                notices.due("a"),
-                notices.due("a"),
-                notices.due("b")
+                log.permit("a"),
+                log.permit("a"),
+                log.permit("a"),
+                log.permit("b")
             ),
             (Some(0), None, None, Some(0))
         );
-        tokio::time::advance(QUIET).await;
-        assert_eq!((notices.due("a"), notices.due("a")), (Some(2), None));
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!((log.permit("a"), log.permit("a")), (Some(2), None));
     }
 }
