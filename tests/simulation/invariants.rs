@@ -89,7 +89,7 @@ pub struct Checker {
     queue: usize,
     /// How long a turn may run at most.
     longest: Duration,
-    turns: usize,
+    turns: u64,
     /// By how much the store's clock was put back.
     put_back: Duration,
     were_cut: bool,
@@ -114,7 +114,7 @@ impl Checker {
     }
 
     /// How many turns were stored.
-    pub fn turns(&self) -> usize {
+    pub fn turns(&self) -> u64 {
         self.turns
     }
 
@@ -192,7 +192,7 @@ impl Checker {
             log_rules::check(document)?;
             self.check_changes(before, document, cause, witness)?;
             let new = document.rows().count() - before.map_or(0, |known| known.rows().count());
-            self.turns += new;
+            self.turns += u64::try_from(new).unwrap_or(0);
             self.before.insert(*id, document.clone());
         }
         Ok(())

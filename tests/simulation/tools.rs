@@ -166,6 +166,7 @@ impl SimulatedTools {
         world.check("tools-once", u64::from(sends) <= row.epoch, || {
             format!("{} is sent {} times in {} claims", name(), sends, row.epoch)
         });
+        let is_holder = world.workers.is_holder(self.process, &row);
         let since = world.workers.holds_since(self.process, &row);
         // What nothing can prevent: a worker that was frozen, or a clock that is wrong.
         let is_excused = world.workers.frozen(self.process) != Some(Duration::ZERO)
@@ -175,7 +176,7 @@ impl SimulatedTools {
         if let Err(violation) = checked {
             world.violated(violation.property, violation.text);
         }
-        world.check("fenced-calls", since.is_some() && !has_result || is_excused, || {
+        world.check("fenced-calls", is_holder && !has_result || is_excused, || {
             let process = self.process;
             format!("{process} sends {}, which it does not hold any more", name())
         });

@@ -41,7 +41,9 @@ pub struct World {
 
 /// What came of a world.
 pub struct Report {
-    pub turns: usize,
+    pub turns: u64,
+    /// How often workers have called the store.
+    pub calls: u64,
     pub lived: Duration,
     pub violation: Option<Violation>,
     pub trace: String,
@@ -72,6 +74,7 @@ impl Report {
     fn broken(text: String) -> Self {
         Self {
             turns: 0,
+            calls: 0,
             lived: Duration::ZERO,
             violation: Some(Violation::new("simulator", text)),
             trace: String::new(),
@@ -110,6 +113,7 @@ impl World {
         let violation = lock(&world.violation).take();
         Report {
             turns: lock(&world.checker).turns(),
+            calls: world.workers.calls(),
             lived: world.elapsed(),
             violation,
             trace: world.trace.text(),
