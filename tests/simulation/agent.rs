@@ -60,7 +60,10 @@ impl Agent for SimulatedAgent {
         };
         world.note(|| {
             let entries = request.transcript.0.len();
-            format!("{process}: agent is asked for turn {}, {entries} entries", short(turn.0))
+            format!(
+                "{process}: agent is asked for turn {}, {entries} entries",
+                short(turn.0)
+            )
         });
         let world = Arc::clone(world);
         let events = stream::iter(acts).filter_map(move |act| {

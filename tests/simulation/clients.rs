@@ -48,7 +48,13 @@ pub async fn operate(world: &Arc<World>, operation: PlannedOperation) {
         random: stream(operation.choice, &[]),
     };
     let number = operation.number;
-    world.note(|| format!("operation {number}: {} {}", client.user, operation.kind.name()));
+    world.note(|| {
+        format!(
+            "operation {number}: {} {}",
+            client.user,
+            operation.kind.name()
+        )
+    });
     match operation.kind {
         OperationKind::Send => client.send(None).await,
         OperationKind::Burst => client.burst().await,
@@ -102,7 +108,9 @@ impl Client<'_> {
     fn a_turn(&mut self) -> Option<(ConversationId, TurnId)> {
         let turns = self.turns();
         // The latest are the ones where most goes on.
-        let latest = turns.get(turns.len().saturating_sub(3)..).unwrap_or_default();
+        let latest = turns
+            .get(turns.len().saturating_sub(3)..)
+            .unwrap_or_default();
         let among = if self.random.bool() { latest } else { &turns };
         choose(&mut self.random, among).copied()
     }
@@ -126,7 +134,9 @@ impl Client<'_> {
         if chance(&mut self.random, 3) {
             self.send_malformed(conversation).await;
         }
-        let told = self.submit(conversation, text.clone(), busy, key.clone()).await;
+        let told = self
+            .submit(conversation, text.clone(), busy, key.clone())
+            .await;
         if let (Some(key), Some(_)) = (&key, told)
             && chance(&mut self.random, 15)
         {
@@ -150,7 +160,11 @@ impl Client<'_> {
     ) -> Option<(ConversationId, TurnId)> {
         let sent = self.world.witness().event();
         // Some clients send the same request twice at once.
-        let copies = if key.is_some() && chance(&mut self.random, 15) { 2 } else { 1 };
+        let copies = if key.is_some() && chance(&mut self.random, 15) {
+            2
+        } else {
+            1
+        };
         for repetition in 0..REPETITIONS {
             let text = match (&key, repetition) {
                 (None, 1..) => format!("{text}r{repetition}"),
@@ -263,8 +277,9 @@ impl Client<'_> {
             ChatError::ConversationNotFound | ChatError::TurnNotFound => true,
             _ => false,
         };
-        self.world
-            .check("refused", may_be, || format!("a message is refused: {error}"));
+        self.world.check("refused", may_be, || {
+            format!("a message is refused: {error}")
+        });
     }
 
     /// Another request under a used key is refused.
@@ -289,7 +304,9 @@ impl Client<'_> {
 
     async fn send_malformed(&mut self, conversation: Option<ConversationId>) {
         let texts = [String::new(), "a\0".to_owned(), "x".repeat(201)];
-        let text = choose(&mut self.random, &texts).cloned().unwrap_or_default();
+        let text = choose(&mut self.random, &texts)
+            .cloned()
+            .unwrap_or_default();
         let request = StartTurn {
             conversation,
             ..StartTurn::new(self.user.clone(), text)
@@ -297,8 +314,9 @@ impl Client<'_> {
         let worker = self.worker();
         let answer = self.start(worker, request).await;
         let may_be = !matches!(answer, Some(Ok(_)));
-        self.world
-            .check("refused", may_be, || "a malformed message is taken".to_owned());
+        self.world.check("refused", may_be, || {
+            "a malformed message is taken".to_owned()
+        });
     }
 
     /// Sends several messages to one conversation at once.
@@ -324,16 +342,25 @@ impl Client<'_> {
             return;
         };
         let (worker, user) = (self.worker(), self.user.clone());
-        self.world.note(|| format!("cancels turn {}", short(turn.0)));
+        self.world
+            .note(|| format!("cancels turn {}", short(turn.0)));
         let ask = move |_, service: Arc<chat_domain::ChatService>| {
             async move { service.cancel_turn(&user, turn).await }.boxed()
         };
         let cancelled = self.world.ask(worker, ask).await;
         if let Some(Ok(cancelled)) = cancelled {
             let is_heard = cancelled.cancel_requested || cancelled.status.is_ended();
-            self.world
-                .check("cancels", is_heard, || "a cancellation is not kept".to_owned());
-            readers::read(self.world, &self.user, turn, Cursor::START, self.random.u64(..)).await;
+            self.world.check("cancels", is_heard, || {
+                "a cancellation is not kept".to_owned()
+            });
+            readers::read(
+                self.world,
+                &self.user,
+                turn,
+                Cursor::START,
+                self.random.u64(..),
+            )
+            .await;
         }
     }
 
@@ -353,7 +380,8 @@ impl Client<'_> {
             },
             idempotency: Some(fingerprinted(&key, "retry")),
         };
-        self.world.note(|| format!("retries turn {}", short(turn.0)));
+        self.world
+            .note(|| format!("retries turn {}", short(turn.0)));
         for _ in 0..REPETITIONS {
             let (worker, host) = (self.worker(), Arc::clone(self.world));
             let request = request.clone();
@@ -376,7 +404,14 @@ impl Client<'_> {
     }
 
     async fn watch(&mut self, turn: TurnId) {
-        readers::read(self.world, &self.user, turn, Cursor::START, self.random.u64(..)).await;
+        readers::read(
+            self.world,
+            &self.user,
+            turn,
+            Cursor::START,
+            self.random.u64(..),
+        )
+        .await;
     }
 
     async fn read(&mut self) {
@@ -409,8 +444,9 @@ impl Client<'_> {
             .boxed()
         };
         if let Some(Ok(wrong)) = self.world.ask(worker, ask).await {
-            self.world
-                .check("isolation", wrong == 0, || "a list shows too much".to_owned());
+            self.world.check("isolation", wrong == 0, || {
+                "a list shows too much".to_owned()
+            });
         }
     }
 
@@ -432,15 +468,17 @@ impl Client<'_> {
         let Some(id) = choose(&mut self.random, &known).copied() else {
             return;
         };
-        self.world.note(|| format!("deletes conversation {}", short(id.0)));
+        self.world
+            .note(|| format!("deletes conversation {}", short(id.0)));
         let (worker, user) = (self.worker(), self.user.clone());
         let ask = move |_, service: Arc<chat_domain::ChatService>| {
             async move { service.delete(&user, id).await }.boxed()
         };
         if let Some(Ok(())) = self.world.ask(worker, ask).await {
             let is_gone = self.world.checker().is_deleted(id);
-            self.world
-                .check("kept", is_gone, || "a deleted conversation is there".to_owned());
+            self.world.check("kept", is_gone, || {
+                "a deleted conversation is there".to_owned()
+            });
         }
     }
 

@@ -121,16 +121,17 @@ impl Conditions {
     /// A turn is stored: it may be one whose writes the store will refuse.
     pub fn turn_begun(&mut self, turn: TurnId) {
         let mut is_poisoned = false;
-        self.poison.retain_mut(|before| match before.checked_sub(1) {
-            Some(less) => {
-                *before = less;
-                true
-            }
-            None => {
-                is_poisoned = true;
-                false
-            }
-        });
+        self.poison
+            .retain_mut(|before| match before.checked_sub(1) {
+                Some(less) => {
+                    *before = less;
+                    true
+                }
+                None => {
+                    is_poisoned = true;
+                    false
+                }
+            });
         if is_poisoned {
             self.poisoned.insert(turn);
         }
@@ -186,7 +187,9 @@ impl Conditions {
             return Arrival::Unavailable(Unavailability::Full);
         }
         let is_refused = self.refused.get(&call).is_some_and(|count| *count > 0);
-        let is_poisoned = subject.turn.is_some_and(|turn| self.poisoned.contains(&turn));
+        let is_poisoned = subject
+            .turn
+            .is_some_and(|turn| self.poisoned.contains(&turn));
         let is_odd = subject.has_odd_value && self.has(Fault::Value);
         if is_refused || is_poisoned || is_odd {
             return Arrival::Refused;

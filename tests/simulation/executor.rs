@@ -262,7 +262,10 @@ impl Future for Run {
                 Err(Idle::Halted) => return Poll::Ready(Stopped::Halted),
                 Err(Idle::Spinning) => return Poll::Ready(Stopped::Spinning),
             };
-            let is_ready = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+            let is_ready = future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready();
             let mut state = self.executor.lock();
             let is_killed = state.current.take().is_some_and(|(_, killed)| killed);
             let is_over = is_ready || is_killed;

@@ -14,14 +14,17 @@ use crate::trace::short;
 use crate::witness::{Said, Witness};
 
 /// How a log may look.
-pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
+pub fn check(document: &ConversationDocument, most_steps: usize) -> Result<(), Violation> {
     let mut position = 0;
     let mut has_open = false;
     let mut messages = BTreeSet::new();
     for ((row, items, draft), ordinal) in document.entries().zip(1_u64..) {
         let turn = short(row.turn.id.0);
         ensure("dense", row.turn.ordinal.0 == ordinal, || {
-            format!("turn {turn} is the {ordinal}. and has {:?}", row.turn.ordinal)
+            format!(
+                "turn {turn} is the {ordinal}. and has {:?}",
+                row.turn.ordinal
+            )
         })?;
         let may_be = match row.turn.status {
             TurnStatus::Ended { .. } => !has_open,
@@ -29,7 +32,10 @@ pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
             TurnStatus::Queued => has_open,
         };
         ensure("one-at-a-time", may_be, || {
-            format!("turn {turn} is {:?}, after others that are not", row.turn.status)
+            format!(
+                "turn {turn} is {:?}, after others that are not",
+                row.turn.status
+            )
         })?;
         if row.turn.status == TurnStatus::Queued {
             let is_unplaced = items.iter().all(Item::is_unplaced);
@@ -41,7 +47,10 @@ pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
         for item in items {
             position += 1;
             ensure("dense", item.position == Position(position), || {
-                format!("an item of turn {turn} has {:?}, not {position}", item.position)
+                format!(
+                    "an item of turn {turn} has {:?}, not {position}",
+                    item.position
+                )
             })?;
             if let ItemBody::Message(message) = &item.body {
                 ensure("kept", messages.insert(message.id), || {
@@ -49,7 +58,8 @@ pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
                 })?;
             }
         }
-        check_turn(row, items)?;
+        check_turn(row, items, most_steps)?;
+        check_retried(document, row)?;
         if let Some(draft) = draft {
             let is_alive = row.is_running() && !messages.contains(&draft.message);
             ensure("drafts", is_alive, || {
@@ -61,8 +71,15 @@ pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
 }
 
 /// How the items of a turn that has begun may look.
-fn check_turn(row: &TurnRow, items: &[Item]) -> Result<(), Violation> {
+fn check_turn(row: &TurnRow, items: &[Item], most_steps: usize) -> Result<(), Violation> {
     let turn = short(row.turn.id.0);
+    let messages = items
+        .iter()
+        .filter(|item| matches!(item.body, ItemBody::Message(_)));
+    let steps = messages.count().saturating_sub(1);
+    ensure("bounded", steps <= most_steps, || {
+        format!("turn {turn} has taken {steps} steps of {most_steps}")
+    })?;
     let mut open = BTreeSet::new();
     let mut known = BTreeSet::new();
     for (place, item) in items.iter().enumerate() {
@@ -88,7 +105,29 @@ fn check_turn(row: &TurnRow, items: &[Item]) -> Result<(), Violation> {
     }
     let is_over = row.turn.status.is_ended();
     ensure("tool-results", !is_over || open.is_empty(), || {
-        format!("turn {turn} has ended, and {} calls have no result", open.len())
+        format!(
+            "turn {turn} has ended, and {} calls have no result",
+            open.len()
+        )
+    })
+}
+
+/// A retry that has begun takes the place of the turn that it retries and of all behind that.
+fn check_retried(document: &ConversationDocument, row: &TurnRow) -> Result<(), Violation> {
+    let has_run = row.holder.is_some() || row.is_running();
+    let Some(retried) = row.retried.filter(|_| has_run) else {
+        return Ok(());
+    };
+    let replaced = |other: &&TurnRow| (retried..row.turn.ordinal).contains(&other.turn.ordinal);
+    let left = document
+        .rows()
+        .filter(replaced)
+        .find(|other| !other.turn.superseded);
+    ensure("unchanging", left.is_none(), || {
+        format!(
+            "a retry has begun, and {:?} is not superseded",
+            left.map(|row| row.turn.ordinal)
+        )
     })
 }
 
@@ -103,23 +142,31 @@ pub fn check_row(before: &TurnRow, after: &TurnRow, cause: &Cause<'_>) -> Result
         && old.original == new.original
         && old.created_at == new.created_at
         && before.owner == after.owner;
-    ensure("unchanging", is_same, || format!("turn {turn} has become another"))?;
+    ensure("unchanging", is_same, || {
+        format!("turn {turn} has become another")
+    })?;
     let is_released = matches!(cause, Cause::ReleaseKey(id) if *id == new.id);
     let keeps_key = before.idempotency == after.idempotency || is_released;
-    ensure("idempotency", keeps_key, || format!("turn {turn} has lost its key"))?;
+    ensure("idempotency", keeps_key, || {
+        format!("turn {turn} has lost its key")
+    })?;
     ensure("unchanging", new.superseded || !old.superseded, || {
         format!("turn {turn} is not superseded any more")
     })?;
-    ensure("cancels", new.cancel_requested || !old.cancel_requested, || {
-        format!("the cancellation of turn {turn} is forgotten")
-    })?;
+    ensure(
+        "cancels",
+        new.cancel_requested || !old.cancel_requested,
+        || format!("the cancellation of turn {turn} is forgotten"),
+    )?;
     let wants_cancel = match cause {
         Cause::Cancel(id) => *id == new.id,
         Cause::Begin(begin, _) => begin.busy == chat_domain::BusyPolicy::Interrupt,
         _ => false,
     };
     let is_wanted = new.cancel_requested == old.cancel_requested || wants_cancel;
-    ensure("cancels", is_wanted, || format!("nobody has cancelled turn {turn}"))?;
+    ensure("cancels", is_wanted, || {
+        format!("nobody has cancelled turn {turn}")
+    })?;
     check_status(before, after, cause)?;
     let is_claimed = matches!(cause, Cause::Claim(..));
     let epochs = (before.epoch, after.epoch);
@@ -127,7 +174,10 @@ pub fn check_row(before: &TurnRow, after: &TurnRow, cause: &Cause<'_>) -> Result
         || (is_claimed && epochs.1 == epochs.0 + 1)
         || (old.status == TurnStatus::Queued && epochs == (0, 1));
     ensure("fenced-writes", may_be, || {
-        format!("the epoch of turn {turn} was {} and is {}", epochs.0, epochs.1)
+        format!(
+            "the epoch of turn {turn} was {} and is {}",
+            epochs.0, epochs.1
+        )
     })?;
     let is_claimed = epochs.0 != epochs.1;
     let is_left = matches!(cause, Cause::Deregister { .. }) && after.holder.is_none();
@@ -198,16 +248,20 @@ pub fn check_items(
         && before.iter().zip(kept).all(|(old, new)| {
             old == new || old.is_unplaced() && old.body == new.body && old.at == new.at
         });
-    ensure("unchanging", is_kept, || format!("an item of turn {turn} has changed"))?;
+    ensure("unchanging", is_kept, || {
+        format!("an item of turn {turn} has changed")
+    })?;
     let writes = match cause {
         Cause::Append { lease, .. } | Cause::End { lease, .. } | Cause::ForceEnd { lease, .. } => {
             lease.turn == row.turn.id && row.is_running()
         }
         _ => false,
     };
-    ensure("fenced-writes", writes || after.len() == before.len(), || {
-        format!("turn {turn} has got items from somebody else")
-    })
+    ensure(
+        "fenced-writes",
+        writes || after.len() == before.len(),
+        || format!("turn {turn} has got items from somebody else"),
+    )
 }
 
 /// Whether new items were sent by a client, said by the agent, or given by a tool.
@@ -252,17 +306,19 @@ fn check_said(row: &TurnRow, message: &Message, witness: &Witness) -> Result<(),
     };
     let is_said = said.is_some_and(|said| said.iter().any(is_it));
     ensure("answers", is_said, || {
-        format!("the agent has not said {:?} in turn {}", message.text, short(row.turn.id.0))
+        format!(
+            "the agent has not said {:?} in turn {}",
+            message.text,
+            short(row.turn.id.0)
+        )
     })
 }
 
-fn check_result(
-    call: &ToolCall,
-    result: &ToolResult,
-    witness: &Witness,
-) -> Result<(), Violation> {
+fn check_result(call: &ToolCall, result: &ToolResult, witness: &Witness) -> Result<(), Violation> {
     let called = witness.calls.get(&call.id);
-    let given = called.map(|called| called.outcomes.as_slice()).unwrap_or_default();
+    let given = called
+        .map(|called| called.outcomes.as_slice())
+        .unwrap_or_default();
     let sends = called.map_or(0, |called| called.sends);
     let is_given = match &result.outcome {
         ToolOutcome::Succeeded(_) => given.contains(&result.outcome),
@@ -275,7 +331,10 @@ fn check_result(
         },
     };
     ensure("tool-results", is_given, || {
-        format!("call {} did not give {:?}", short(call.id.0), result.outcome)
+        format!(
+            "call {} did not give {:?}",
+            short(call.id.0),
+            result.outcome
+        )
     })
 }
-

@@ -12,6 +12,7 @@ mod invariants;
 mod log_rules;
 mod options;
 mod plan;
+mod planted;
 mod random;
 mod readers;
 mod report;
@@ -62,6 +63,9 @@ struct Arguments {
     /// The kinds of faults that may happen, separated by commas; `none` for none.
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
+    /// Measure how soon this planted fault is found: see `cargo xtask simulate --planted`.
+    #[arg(long, hide = true)]
+    planted: Option<String>,
     /// Report failing seeds as they are, without making their worlds smaller.
     #[arg(long)]
     whole: bool,
@@ -94,9 +98,17 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let is_good = match arguments.seed {
-        Some(seed) => tell(seed, &allowed, arguments.whole),
-        None => run(&arguments, &allowed),
+    let is_good = match (&arguments.planted, arguments.seed) {
+        (Some(fault), None) => {
+            planted::measure(fault);
+            true
+        }
+        (Some(fault), Some(seed)) => {
+            planted::plant(fault);
+            tell(seed, &allowed, arguments.whole)
+        }
+        (None, Some(seed)) => tell(seed, &allowed, arguments.whole),
+        (None, None) => run(&arguments, &allowed),
     };
     if is_good {
         ExitCode::SUCCESS
@@ -119,7 +131,9 @@ fn tell(seed: u64, allowed: &[FaultKind], is_whole: bool) -> bool {
 /// Runs many seeds.
 fn run(arguments: &Arguments, allowed: &[FaultKind]) -> bool {
     let begun = Instant::now();
-    let limit = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
+    let limit = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(minutes * 60));
     let (next, failed) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
     let end = arguments.from.saturating_add(arguments.seeds);
     let total = Mutex::new(Total::default());

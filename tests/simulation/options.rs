@@ -241,12 +241,7 @@ impl fmt::Display for Options {
         writeln!(
             f,
             "seed {}: {} workers, {} users, {} conversations, {} operations, {} faults",
-            self.seed,
-            self.workers,
-            self.users,
-            self.conversations,
-            self.operations,
-            self.faults
+            self.seed, self.workers, self.users, self.conversations, self.operations, self.faults
         )?;
         writeln!(f, "  faults: {}", list(&self.fault_kinds, FaultKind::name))?;
         let operations = list(&self.operation_kinds, OperationKind::name);

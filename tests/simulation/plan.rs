@@ -110,7 +110,9 @@ pub enum Fault {
     Stop(usize),
     CutOff(usize),
     WorkerClock(usize, i64),
-    Outage { hangs: bool },
+    Outage {
+        hangs: bool,
+    },
     ReadOnly,
     Full,
     Slow(u64),

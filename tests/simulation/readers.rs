@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chat_domain::{
-    ChatError, ChatService, Cursor, InvalidInput, Item, ItemBody, MessageId, Role, Turn,
-    TurnEvent, TurnId, UserId,
+    ChatError, ChatService, Cursor, InvalidInput, Item, ItemBody, MessageId, Role, Turn, TurnEvent,
+    TurnId, UserId,
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
@@ -191,7 +191,10 @@ fn refused(world: &World, turn: TurnId, error: &ChatError) -> Connection {
         ChatError::TurnNotFound => Connection::Gone,
         ChatError::Invalid(InvalidInput::Cursor) => {
             let turn = short(turn.0);
-            world.violated("streams", format!("turn {turn}: a genuine cursor is refused"));
+            world.violated(
+                "streams",
+                format!("turn {turn}: a genuine cursor is refused"),
+            );
             Connection::Wrong
         }
         _ => Connection::Lost,
@@ -253,6 +256,10 @@ fn check_end(world: &World, turn: TurnId, reading: &Reading) {
         found.is_none_or(|(_, items, _)| items == told)
     });
     world.check("streams", is_same, || {
-        format!("turn {}: told were {} items, and others are stored", short(turn.0), told.len())
+        format!(
+            "turn {}: told were {} items, and others are stored",
+            short(turn.0),
+            told.len()
+        )
     });
 }

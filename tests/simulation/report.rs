@@ -11,7 +11,13 @@ use crate::world;
 const PAGE: usize = 60;
 
 /// Lines that say little: what happens all the time.
-const DULL: &[&str] = &[": Versions", ": Heartbeat ", ": Claim ", ": Turn ", ": Turn"];
+const DULL: &[&str] = &[
+    ": Versions",
+    ": Heartbeat ",
+    ": Claim ",
+    ": Turn ",
+    ": Turn",
+];
 
 /// What was run.
 #[derive(Clone, Copy, Debug, Default)]

@@ -55,9 +55,7 @@ impl Search<'_> {
                 plan.faults.remove(place);
             });
         }
-        while self.smallest.options.workers > 1
-            && self.attempt(|plan| plan.options.workers -= 1)
-        {
+        while self.smallest.options.workers > 1 && self.attempt(|plan| plan.options.workers -= 1) {
             is_smaller = true;
         }
         if self.smallest.options.latency > 0 {

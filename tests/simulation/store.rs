@@ -170,7 +170,6 @@ fn has_odd_value<'a>(items: impl IntoIterator<Item = &'a NewItem>) -> bool {
     })
 }
 
-
 #[async_trait]
 impl Conversations for StoreClient {
     async fn list(
@@ -271,7 +270,10 @@ impl Conversations for StoreClient {
         feedback: Feedback,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let set = self.world.database.set_feedback(owner, id, messages, feedback, at);
+        let set = self
+            .world
+            .database
+            .set_feedback(owner, id, messages, feedback, at);
         now(set)
     }
 }
@@ -282,7 +284,10 @@ impl TurnLog for StoreClient {
         let subject = Subject::default();
         let act = |world: &World| {
             let begun = now(world.database.begin(turn.clone()));
-            if matches!(begun, Ok(BeginOutcome::Started(_) | BeginOutcome::Queued(_))) {
+            if matches!(
+                begun,
+                Ok(BeginOutcome::Started(_) | BeginOutcome::Queued(_))
+            ) {
                 world.conditions().turn_begun(turn.turn);
             }
             world.note(|| match &begun {
@@ -432,4 +437,3 @@ impl WorkerLeases for StoreClient {
         self.call(Call::Ping, Subject::default(), act).await
     }
 }
-

@@ -70,7 +70,10 @@ impl Toolset for SimulatedTools {
         }
         let sends = {
             let witness = world.witness();
-            witness.calls.get(&call).map_or(1, |called| called.sends + 1)
+            witness
+                .calls
+                .get(&call)
+                .map_or(1, |called| called.sends + 1)
         };
         let options = &world.plan.options;
         let tags = [6, tag(invocation.arguments.as_str()), u64::from(sends)];
@@ -108,7 +111,9 @@ impl Toolset for SimulatedTools {
                 sleep(TOOL_LIMIT).await;
                 answer(fail(ToolErrorKind::TimedOut, "Too slow."))
             }
-            ToolKind::Fail | ToolKind::Unavailable => answer(fail(ToolErrorKind::Failed, "It does not work.")),
+            ToolKind::Fail | ToolKind::Unavailable => {
+                answer(fail(ToolErrorKind::Failed, "It does not work."))
+            }
             ToolKind::DieBefore | ToolKind::DieAfter => {
                 sleep(millis(&mut random, 0..=500)).await;
                 answer(Err(CallError::Unknown))
@@ -129,7 +134,13 @@ impl SimulatedTools {
     /// Checks that this call may be sent now, for the n-th time.
     fn check(&self, invocation: &Invocation, sends: u32) {
         let (world, call) = (&self.world, invocation.call);
-        let name = || format!("call {} of turn {}", short(call.0), short(invocation.turn.0));
+        let name = || {
+            format!(
+                "call {} of turn {}",
+                short(call.0),
+                short(invocation.turn.0)
+            )
+        };
         let found = world.database.inspect(|documents| {
             let document = documents.get(&invocation.conversation)?;
             let mut entries = document.entries();
@@ -138,9 +149,9 @@ impl SimulatedTools {
                 ItemBody::ToolCall(stored) if stored.id == call => Some(stored.clone()),
                 _ => None,
             });
-            let has_result = items.iter().any(|item| {
-                matches!(&item.body, ItemBody::ToolResult(result) if result.call == call)
-            });
+            let has_result = items.iter().any(
+                |item| matches!(&item.body, ItemBody::ToolResult(result) if result.call == call),
+            );
             Some((row.clone(), stored, has_result))
         });
         let is_repeatable = TOOLS.contains(&(invocation.tool.as_str(), true));
@@ -176,9 +187,16 @@ impl SimulatedTools {
         if let Err(violation) = checked {
             world.violated(violation.property, violation.text);
         }
-        world.check("fenced-calls", is_holder && !has_result || is_excused, || {
-            let process = self.process;
-            format!("{process} sends {}, which it does not hold any more", name())
-        });
+        world.check(
+            "fenced-calls",
+            is_holder && !has_result || is_excused,
+            || {
+                let process = self.process;
+                format!(
+                    "{process} sends {}, which it does not hold any more",
+                    name()
+                )
+            },
+        );
     }
 }

@@ -39,7 +39,10 @@ pub fn check(world: &World, process: Process, request: &StepRequest) {
         None => {
             let is_deleted = world.checker().is_deleted(request.conversation);
             world.check("kept", is_deleted, || {
-                format!("the agent is asked for turn {}, which is not stored", short(request.turn.0))
+                format!(
+                    "the agent is asked for turn {}, which is not stored",
+                    short(request.turn.0)
+                )
             });
         }
     }
@@ -78,7 +81,10 @@ fn compare(
     checked.map_err(|violation| violation.text)?;
     let options = &world.plan.options;
     let may_leave_out = options.limits.context_tokens.is_some()
-        || options.agent_kinds.iter().any(|(kind, _)| *kind == AgentKind::TooLong);
+        || options
+            .agent_kinds
+            .iter()
+            .any(|(kind, _)| *kind == AgentKind::TooLong);
     let most = if may_leave_out { earlier.len() } else { 0 };
     let own = said(items);
     for left_out in 0..=most {
@@ -88,7 +94,9 @@ fn compare(
         }
     }
     let expected: Vec<_> = earlier.iter().flatten().chain(&own).collect();
-    Err(format!("the agent is sent {sent:?}, and the log says {expected:?}"))
+    Err(format!(
+        "the agent is sent {sent:?}, and the log says {expected:?}"
+    ))
 }
 
 fn lines_of(transcript: &Transcript) -> Vec<Line> {
@@ -124,7 +132,10 @@ fn ended(row: &TurnRow, items: &[Item]) -> Vec<Line> {
                 };
             }
         }
-        _ => lines.push(Line::Assistant(note.unwrap_or(nothing).to_owned(), Vec::new())),
+        _ => lines.push(Line::Assistant(
+            note.unwrap_or(nothing).to_owned(),
+            Vec::new(),
+        )),
     }
     lines
 }
@@ -151,7 +162,8 @@ fn said(items: &[Item]) -> Vec<Line> {
                 ItemBody::ToolCall(call) => Some(call),
                 _ => None,
             });
-            let is_meant = |call: &&ToolCall| call.message == message.id && call.executor == executor;
+            let is_meant =
+                |call: &&ToolCall| call.message == message.id && call.executor == executor;
             calls.filter(is_meant).collect()
         };
         let own = calls_by(ToolExecutor::Agent);
@@ -192,5 +204,7 @@ fn add_step(
 
 fn unknown(cause: UnknownCause) -> String {
     let phrase = cause.phrase();
-    format!("Outcome unknown: {phrase}. It may or may not have taken effect. Check before you repeat it.")
+    format!(
+        "Outcome unknown: {phrase}. It may or may not have taken effect. Check before you repeat it."
+    )
 }

@@ -171,24 +171,49 @@ impl Observer for Story {
         if let TurnLifecycleEvent::TurnStarted { lease, .. } = event {
             let attempt = (process.group, lease.turn);
             let now = (lease.epoch, self.world.elapsed());
-            self.world.workers.epochs().insert(attempt, now);
+            let known = self.world.workers.epochs().insert(attempt, now);
+            let is_new = known.is_none_or(|(epoch, _)| epoch < lease.epoch);
+            self.world.check("leases", is_new, || {
+                let turn = short(lease.turn.0);
+                format!(
+                    "{process} runs turn {turn} again under epoch {}",
+                    lease.epoch
+                )
+            });
         }
         self.world.note(|| match event {
             TurnLifecycleEvent::TurnStarted { lease, attempt, .. } => {
                 let turn = short(lease.turn.0);
-                format!("{process}: runs turn {turn}, attempt {attempt}, epoch {}", lease.epoch)
+                format!(
+                    "{process}: runs turn {turn}, attempt {attempt}, epoch {}",
+                    lease.epoch
+                )
             }
             TurnLifecycleEvent::TurnEnded { turn, .. } => {
                 format!("{process}: turn {} has ended", short(turn.id.0))
             }
             TurnLifecycleEvent::TurnReleased { lease } => {
-                format!("{process}: releases turn {}, epoch {}", short(lease.turn.0), lease.epoch)
+                format!(
+                    "{process}: releases turn {}, epoch {}",
+                    short(lease.turn.0),
+                    lease.epoch
+                )
             }
             TurnLifecycleEvent::StepFailed { lease, error } => {
-                format!("{process}: turn {}: the step failed: {error}", short(lease.turn.0))
+                format!(
+                    "{process}: turn {}: the step failed: {error}",
+                    short(lease.turn.0)
+                )
             }
-            TurnLifecycleEvent::ContextShortened { lease, turns_left_out, .. } => {
-                format!("{process}: turn {}: {turns_left_out} turns left out", short(lease.turn.0))
+            TurnLifecycleEvent::ContextShortened {
+                lease,
+                turns_left_out,
+                ..
+            } => {
+                format!(
+                    "{process}: turn {}: {turns_left_out} turns left out",
+                    short(lease.turn.0)
+                )
             }
             TurnLifecycleEvent::ToolCalled { tool, outcome, .. } => {
                 format!("{process}: {tool} gave {outcome:?}")
@@ -257,7 +282,8 @@ impl World {
         let wrong_by = {
             let slots = self.workers.slots();
             let slot = slots.get(process.index);
-            slot.map(|slot| Arc::clone(&slot.wrong_by)).unwrap_or_default()
+            slot.map(|slot| Arc::clone(&slot.wrong_by))
+                .unwrap_or_default()
         };
         let world = || Arc::clone(self);
         ChatServiceConfig {
@@ -393,9 +419,11 @@ impl World {
         // An error means that it crashed on its way out.
         let stopped = timeout(Duration::from_secs(60), stopped).await;
         let frozen = self.workers.frozen(process);
-        self.check("stops", stopped.is_ok() || frozen > Some(Duration::ZERO), || {
-            format!("{process} has not stopped after a minute")
-        });
+        self.check(
+            "stops",
+            stopped.is_ok() || frozen > Some(Duration::ZERO),
+            || format!("{process} has not stopped after a minute"),
+        );
         self.end_process(process);
         self.note(|| format!("{process} has stopped"));
     }

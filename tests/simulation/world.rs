@@ -104,7 +104,9 @@ impl World {
             plan,
         });
         let story = Arc::clone(&world);
-        let run = world.executor.run(Box::pin(async move { story.tell().await }));
+        let run = world
+            .executor
+            .run(Box::pin(async move { story.tell().await }));
         let stopped = run.await;
         if stopped == Stopped::Spinning {
             world.violated("spinning", "the tasks are polled without end".to_owned());
@@ -258,6 +260,7 @@ impl World {
         let claimed = limits.lease * 2 + limits.sweep * 2 + jumps + Duration::from_secs(10);
         let ended = claimed + limits.turn + Duration::from_secs(20) * open;
         let read = ended + Duration::from_secs(60);
+        let cancelled = self.checker().cancelled_turns();
         let mut is_claimed = false;
         loop {
             sleep(Duration::from_millis(250)).await;
@@ -272,6 +275,11 @@ impl World {
                 let dead = self.checker().turns_of_the_dead(&self.living_ids());
                 self.check("abandoned", dead.is_empty(), || {
                     format!("after {waited:?} nobody has taken over {}", dead.join(", "))
+                });
+                let mut running = self.checker().cancelled_turns();
+                running.retain(|turn| cancelled.contains(turn));
+                self.check("cancels", running.is_empty(), || {
+                    format!("{} cancelled turns go on after {waited:?}", running.len())
                 });
             }
             self.check("ends", open == 0 || waited <= ended, || {

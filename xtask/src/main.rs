@@ -5,6 +5,8 @@ mod fingerprint;
 mod import_cycles;
 mod manifests;
 mod page;
+mod planted;
+mod simulate;
 mod steps;
 mod test;
 mod tidy;
@@ -21,10 +23,10 @@ The project's commands.
 
 Usage: cargo xtask <command>
 
-  ci [--long]          everything that must hold before a change is taken: format, lints, docs, tidiness, all tests, and
-                       a minute of the fault campaign on each database; with --long, longer ones, and proof that they notice
-                       a missing guard
-  ci lint|docs|test|campaign [--long]
+  ci [--long]          everything that must hold before a change is taken: format, lints, docs, tidiness, all tests,
+                       a minute of the simulated world, and one of the fault campaign on each database; with --long,
+                       longer campaigns, and proof that they notice a missing guard
+  ci lint|docs|test|simulation|campaign [--long]
                        one part of it
   test [filter]        all tests of the workspace, doc tests and tests with real processes included; starts a PostgreSQL for them,
                        or uses the server that CHAT_TEST_POSTGRES_URL names (a superuser's address of any database)
@@ -32,6 +34,8 @@ Usage: cargo xtask <command>
                        the tests with these programs too
   torture [args]       the fault campaign of docs/TORTURE.md: --minutes N --database sqlite|postgres --replicas R --seed S,
                        and --sabotage epoch|idempotency|write-before-run|refusals on a server that has that guard taken out
+  simulate [args]      the simulated world of docs/SIMULATION.md: --seeds N, --from S, --minutes N, --jobs N, --seed S (one story),
+                       --faults a,b,…; with --planted [name …], on a domain with faults planted into it, which must be found
   tidy                 the rules no compiler holds: layers, manifests, file lengths, leftovers
   serve [args]         builds the chat page if there is Node.js, then the program, and runs it
   ui                   builds the chat page
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         ["ci", rest @ ..] => ci::run(rest),
         ["test", rest @ ..] => test::all(rest),
         ["torture", rest @ ..] => torture::run(rest),
+        ["simulate", rest @ ..] => simulate::run(rest),
         ["tidy"] => tidy(),
         ["docs"] => docs(),
         ["serve", rest @ ..] => page::serve(rest),

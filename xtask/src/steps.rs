@@ -51,6 +51,12 @@ impl Step {
         Ok(self)
     }
 
+    /// In another folder.
+    pub fn inside(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// With this variable set.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -111,6 +117,26 @@ pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
         .filter_map(message)
         .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
         .collect()
+}
+
+/// The folder that cargo builds in.
+pub fn target() -> Result<PathBuf, Failed> {
+    let metadata = output(
+        "cargo",
+        &[
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ],
+    )?;
+    let metadata: Value = serde_json::from_slice(&metadata)
+        .map_err(|error| Failed(format!("cargo metadata: {error}")))?;
+    let folder = metadata.get("target_directory").and_then(Value::as_str);
+    folder
+        .map(PathBuf::from)
+        .ok_or_else(|| Failed("cargo metadata names no target directory".to_owned()))
 }
 
 /// What a command writes.

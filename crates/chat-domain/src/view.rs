@@ -102,8 +102,7 @@ impl TurnView {
     /// and the worker that runs the turn has not heard of its own write yet.
     pub(crate) fn is_behind(&self, cursor: Cursor) -> bool {
         let last = self.items.last().map(|item| item.position);
-        cursor.position > last.unwrap_or_default()
-            || (cursor.ended && !self.turn.status.is_ended())
+        cursor.position > last.unwrap_or_default() || (cursor.ended && !self.turn.status.is_ended())
     }
 
     /// The events after `cursor`, each with the cursor after it. Items

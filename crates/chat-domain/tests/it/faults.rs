@@ -154,7 +154,11 @@ async fn a_turn_whose_last_items_are_refused_ends_with_a_result_for_each_call() 
         let turn = world.send(None, "Go").await;
         let (told, stored) = told_and_stored(&world, turn.id).await;
         assert_eq!(told, stored, "{refused:?}");
-        assert_eq!(stored.last().unwrap(), "unknown: interrupted", "{refused:?}");
+        assert_eq!(
+            stored.last().unwrap(),
+            "unknown: interrupted",
+            "{refused:?}"
+        );
     }
 }
 
