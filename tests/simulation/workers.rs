@@ -169,14 +169,21 @@ impl Observer for Story {
     fn observe(&self, event: TurnLifecycleEvent<'_>) {
         let process = self.process;
         if let TurnLifecycleEvent::TurnStarted { lease, .. } = event {
-            let attempt = (process.group, lease.turn);
-            let now = (lease.epoch, self.world.elapsed());
-            let known = self.world.workers.epochs().insert(attempt, now);
-            let is_new = known.is_none_or(|(epoch, _)| epoch < lease.epoch);
-            self.world.check("leases", is_new, || {
+            let (attempt, now) = ((process.group, lease.turn), self.world.elapsed());
+            let known = {
+                let mut epochs = self.world.workers.epochs();
+                let latest = epochs.entry(attempt).or_insert((0, now));
+                let known = latest.0;
+                if known < lease.epoch {
+                    *latest = (lease.epoch, now);
+                }
+                known
+            };
+            // A task that is polled late starts under a lease that its process has lost since.
+            self.world.check("leases", known != lease.epoch, || {
                 let turn = short(lease.turn.0);
                 format!(
-                    "{process} runs turn {turn} again under epoch {}",
+                    "{process} runs turn {turn} twice under epoch {}",
                     lease.epoch
                 )
             });
