@@ -86,10 +86,11 @@ pub struct Checker {
     handed_over: BTreeMap<TurnId, u32>,
     deleted: BTreeSet<ConversationId>,
     attempts: u32,
+    steps: usize,
     queue: usize,
     /// How long a turn may run at most.
     longest: Duration,
-    turns: usize,
+    turns: u64,
     /// By how much the store's clock was put back.
     put_back: Duration,
     were_cut: bool,
@@ -104,6 +105,7 @@ impl Checker {
             handed_over: BTreeMap::new(),
             deleted: BTreeSet::new(),
             attempts: limits.attempts,
+            steps: limits.steps,
             queue: usize::try_from(limits.queue).unwrap_or(usize::MAX),
             // The store's clock, which measures the attempts before, drifts.
             longest: limits.turn + limits.turn / 10 + Duration::from_millis(100),
@@ -114,7 +116,7 @@ impl Checker {
     }
 
     /// How many turns were stored.
-    pub fn turns(&self) -> usize {
+    pub fn turns(&self) -> u64 {
         self.turns
     }
 
@@ -122,6 +124,13 @@ impl Checker {
     pub fn open_turns(&self) -> usize {
         let rows = self.before.values().flat_map(ConversationDocument::rows);
         rows.filter(|row| !row.turn.status.is_ended()).count()
+    }
+
+    /// The running turns that were cancelled.
+    pub fn cancelled_turns(&self) -> Vec<TurnId> {
+        let rows = self.before.values().flat_map(ConversationDocument::rows);
+        let cancelled = rows.filter(|row| row.is_running() && row.turn.cancel_requested);
+        cancelled.map(|row| row.turn.id).collect()
     }
 
     /// The running turns that none of these workers holds.
@@ -189,10 +198,10 @@ impl Checker {
             if before == Some(document) {
                 continue;
             }
-            log_rules::check(document)?;
+            log_rules::check(document, self.steps)?;
             self.check_changes(before, document, cause, witness)?;
             let new = document.rows().count() - before.map_or(0, |known| known.rows().count());
-            self.turns += new;
+            self.turns += u64::try_from(new).unwrap_or(0);
             self.before.insert(*id, document.clone());
         }
         Ok(())
@@ -230,7 +239,7 @@ impl Checker {
         now: i64,
     ) -> Result<(), Violation> {
         match cause {
-            Cause::Begin(begin, begun) => self.check_begin(begin, begun),
+            Cause::Begin(begin, begun) => self.check_begin(documents, begin, begun),
             Cause::Append { lease, is_done } => self.check_lease(lease, *is_done, true),
             Cause::ForceEnd { lease, is_done } => self.check_lease(lease, *is_done, false),
             Cause::End {
@@ -323,6 +332,7 @@ impl Checker {
     /// A message is stored, recognised or refused only where it may be.
     fn check_begin(
         &self,
+        documents: &Documents,
         begin: &BeginTurn,
         begun: &Result<BeginOutcome, StoreError>,
     ) -> Result<(), Violation> {
@@ -343,7 +353,10 @@ impl Checker {
                 .count()
         });
         let refusal = match begun {
-            Ok(outcome) => return self.check_outcome(begin, outcome, of_key, open),
+            Ok(outcome) => {
+                self.check_outcome(begin, outcome, of_key, open)?;
+                return check_interruption(documents, begin, outcome);
+            }
             Err(error) => error.refusal(),
         };
         let is_new = matches!(begin.target, Target::New(..));
@@ -385,6 +398,10 @@ impl Checker {
             _ => {
                 ensure("idempotency", of_key.is_none(), || {
                     "a message is stored again under its key".to_owned()
+                })?;
+                let may_wait = begin.busy != BusyPolicy::Reject && open <= self.queue;
+                ensure("refused", may_wait || open == 0, || {
+                    format!("a message is taken behind {open} others: {:?}", begin.busy)
                 })?;
                 let runs = matches!(outcome, BeginOutcome::Started(_));
                 ensure("one-at-a-time", runs == (open == 0), || {
@@ -493,4 +510,26 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// A message that interrupts cancels the turns before it.
+fn check_interruption(
+    documents: &Documents,
+    begin: &BeginTurn,
+    outcome: &BeginOutcome,
+) -> Result<(), Violation> {
+    let BeginOutcome::Queued(turn) = outcome else {
+        return Ok(());
+    };
+    let rows = documents.get(&turn.conversation).into_iter();
+    let mut rows = rows
+        .flat_map(ConversationDocument::rows)
+        .map(|row| &row.turn);
+    let goes_on = rows.find(|other| {
+        other.ordinal < turn.ordinal && !other.status.is_ended() && !other.cancel_requested
+    });
+    let interrupts = begin.busy == BusyPolicy::Interrupt;
+    ensure("cancels", !interrupts || goes_on.is_none(), || {
+        "a message interrupts, and a turn before it goes on".to_owned()
+    })
 }

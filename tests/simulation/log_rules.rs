@@ -14,7 +14,7 @@ use crate::trace::short;
 use crate::witness::{Said, Witness};
 
 /// How a log may look.
-pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
+pub fn check(document: &ConversationDocument, most_steps: usize) -> Result<(), Violation> {
     let mut position = 0;
     let mut has_open = false;
     let mut messages = BTreeSet::new();
@@ -58,7 +58,8 @@ pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
                 })?;
             }
         }
-        check_turn(row, items)?;
+        check_turn(row, items, most_steps)?;
+        check_retried(document, row)?;
         if let Some(draft) = draft {
             let is_alive = row.is_running() && !messages.contains(&draft.message);
             ensure("drafts", is_alive, || {
@@ -70,8 +71,15 @@ pub fn check(document: &ConversationDocument) -> Result<(), Violation> {
 }
 
 /// How the items of a turn that has begun may look.
-fn check_turn(row: &TurnRow, items: &[Item]) -> Result<(), Violation> {
+fn check_turn(row: &TurnRow, items: &[Item], most_steps: usize) -> Result<(), Violation> {
     let turn = short(row.turn.id.0);
+    let messages = items
+        .iter()
+        .filter(|item| matches!(item.body, ItemBody::Message(_)));
+    let steps = messages.count().saturating_sub(1);
+    ensure("bounded", steps <= most_steps, || {
+        format!("turn {turn} has taken {steps} steps of {most_steps}")
+    })?;
     let mut open = BTreeSet::new();
     let mut known = BTreeSet::new();
     for (place, item) in items.iter().enumerate() {
@@ -100,6 +108,25 @@ fn check_turn(row: &TurnRow, items: &[Item]) -> Result<(), Violation> {
         format!(
             "turn {turn} has ended, and {} calls have no result",
             open.len()
+        )
+    })
+}
+
+/// A retry that has begun takes the place of the turn that it retries and of all behind that.
+fn check_retried(document: &ConversationDocument, row: &TurnRow) -> Result<(), Violation> {
+    let has_run = row.holder.is_some() || row.is_running();
+    let Some(retried) = row.retried.filter(|_| has_run) else {
+        return Ok(());
+    };
+    let replaced = |other: &&TurnRow| (retried..row.turn.ordinal).contains(&other.turn.ordinal);
+    let left = document
+        .rows()
+        .filter(replaced)
+        .find(|other| !other.turn.superseded);
+    ensure("unchanging", left.is_none(), || {
+        format!(
+            "a retry has begun, and {:?} is not superseded",
+            left.map(|row| row.turn.ordinal)
         )
     })
 }

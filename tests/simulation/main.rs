@@ -2,6 +2,8 @@
 //! deterministically. See docs/SIMULATION.md.
 
 mod agent;
+#[cfg(test)]
+mod checks;
 mod clients;
 mod clock;
 mod conditions;
@@ -10,8 +12,11 @@ mod invariants;
 mod log_rules;
 mod options;
 mod plan;
+mod planted;
 mod random;
 mod readers;
+mod report;
+mod shrink;
 mod store;
 mod tools;
 mod trace;
@@ -21,18 +26,27 @@ mod workers;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 
 use crate::options::{FaultKind, Options};
 use crate::plan::Plan;
+use crate::report::{Story, Total};
+
+/// How many failing worlds are reported before a run ends.
+const MOST_FAILURES: u64 = 5;
+
+/// Each so many seeds, a world is run twice, and its stories are compared.
+const COMPARED: u64 = 1_000;
 
 /// Simulates worlds, one for each seed.
 #[derive(Parser)]
 struct Arguments {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 10_000)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
@@ -40,56 +54,150 @@ struct Arguments {
     /// One seed alone, with its whole story.
     #[arg(long)]
     seed: Option<u64>,
+    /// Run seeds for this many minutes, whatever `--seeds` says.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// How many threads run seeds.
+    #[arg(long, default_value_t = 1)]
+    jobs: u64,
     /// The kinds of faults that may happen, separated by commas; `none` for none.
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
+    /// Measure how soon this planted fault is found: see `cargo xtask simulate --planted`.
+    #[arg(long, hide = true)]
+    planted: Option<String>,
+    /// Report failing seeds as they are, without making their worlds smaller.
+    #[arg(long)]
+    whole: bool,
+}
+
+impl Arguments {
+    /// The kinds of faults that may happen.
+    fn allowed(&self) -> Result<Vec<FaultKind>, String> {
+        if self.faults.is_empty() {
+            return Ok(FaultKind::ALL.to_vec());
+        }
+        let names = self.faults.iter().filter(|name| *name != "none");
+        let find = |name: &String| {
+            let mut kinds = FaultKind::ALL.iter().copied();
+            let known: Vec<_> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+            kinds
+                .find(|kind| kind.name() == name)
+                .ok_or_else(|| format!("`{name}` is none of {}", known.join(", ")))
+        };
+        names.map(find).collect()
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let allowed: Vec<FaultKind> = FaultKind::ALL
-        .iter()
-        .copied()
-        .filter(|kind| {
-            arguments.faults.is_empty() || arguments.faults.iter().any(|f| f == kind.name())
-        })
-        .collect();
-    if let Some(seed) = arguments.seed {
-        let plan = Plan::draw(Options::draw(seed, &allowed));
-        let report = world::run(&plan, true);
-        print!("{plan}{}", report.trace);
-        return match report.violation {
-            Some(v) => {
-                println!("{}: {}", v.property, v.text);
-                ExitCode::FAILURE
-            }
-            None => ExitCode::SUCCESS,
-        };
+    let allowed = match arguments.allowed() {
+        Ok(allowed) => allowed,
+        Err(problem) => {
+            eprintln!("--faults: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let is_good = match (&arguments.planted, arguments.seed) {
+        (Some(fault), None) => {
+            planted::measure(fault);
+            true
+        }
+        (Some(fault), Some(seed)) => {
+            planted::plant(fault);
+            tell(seed, &allowed, arguments.whole)
+        }
+        (None, Some(seed)) => tell(seed, &allowed, arguments.whole),
+        (None, None) => run(&arguments, &allowed),
+    };
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
+}
+
+/// Tells the whole story of one seed.
+fn tell(seed: u64, allowed: &[FaultKind], is_whole: bool) -> bool {
+    let plan = Plan::draw(Options::draw(seed, allowed));
+    let report = world::run(&plan, true);
+    match &report.violation {
+        Some(_) if !is_whole => tell_failure(&plan, false),
+        _ => print!("{plan}{}", report.trace),
+    }
+    report.violation.is_none()
+}
+
+/// Runs many seeds.
+fn run(arguments: &Arguments, allowed: &[FaultKind]) -> bool {
     let begun = Instant::now();
-    let (mut turns, mut lived, mut failed) = (0, Duration::ZERO, 0);
-    for seed in arguments.from..arguments.from + arguments.seeds {
-        let plan = Plan::draw(Options::draw(seed, &allowed));
-        let report = world::run(&plan, false);
-        turns += report.turns;
-        lived += report.lived;
-        if let Some(v) = report.violation {
-            println!("seed {seed}: {}: {}", v.property, v.text);
-            failed += 1;
-            if failed > 20 {
+    let limit = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(minutes * 60));
+    let (next, failed) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
+    let end = arguments.from.saturating_add(arguments.seeds);
+    let total = Mutex::new(Total::default());
+    let work = || {
+        let mut mine = Total::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let is_over = match limit {
+                Some(limit) => begun.elapsed() >= limit,
+                None => seed >= end,
+            };
+            if is_over || failed.load(Ordering::Relaxed) >= MOST_FAILURES {
                 break;
             }
+            let plan = Plan::draw(Options::draw(seed, allowed));
+            let report = world::run(&plan, false);
+            mine.add(&report);
+            if report.violation.is_some() {
+                failed.fetch_add(1, Ordering::Relaxed);
+                tell_failure(&plan, arguments.whole);
+            }
+            if seed.is_multiple_of(COMPARED) && !is_repeatable(&plan) {
+                failed.fetch_add(1, Ordering::Relaxed);
+                println!("seed {seed}: two runs have different stories");
+            }
         }
-    }
-    println!(
-        "{} seeds, {turns} turns, {:.0} turns/s, {:?} lived",
-        arguments.seeds,
-        turns as f64 / begun.elapsed().as_secs_f64(),
-        lived
-    );
-    if failed > 0 {
-        ExitCode::FAILURE
+        if let Ok(mut total) = total.lock() {
+            total.merge(&mine);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..arguments.jobs {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let total = total.into_inner().unwrap_or_default();
+    println!("{}", total.line(begun.elapsed()));
+    failed.into_inner() == 0
+}
+
+/// Whether two runs of a world have the same story.
+fn is_repeatable(plan: &Plan) -> bool {
+    world::run(plan, true).trace == world::run(plan, true).trace
+}
+
+/// Makes a failing world smaller, and tells its story.
+fn tell_failure(plan: &Plan, is_whole: bool) {
+    let Some(found) = world::run(plan, false).violation else {
+        println!("seed {} fails only sometimes", plan.options.seed);
+        return;
+    };
+    let smallest = if is_whole {
+        plan.clone()
     } else {
-        ExitCode::SUCCESS
+        shrink::shrink(plan, found.property)
+    };
+    let report = world::run(&smallest, true);
+    if let Some(violation) = &report.violation {
+        let story = Story {
+            plan: &smallest,
+            violation,
+            trace: &report.trace,
+        };
+        println!("{story}");
     }
 }

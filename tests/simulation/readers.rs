@@ -9,12 +9,13 @@ use chat_domain::{
     TurnId, UserId,
 };
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::clients::RECONNECT;
 use crate::random::{chance, stream};
 use crate::trace::short;
+use crate::workers::Process;
 use crate::world::World;
 
 /// What a reader has been told of a turn.
@@ -26,6 +27,8 @@ struct Reading {
     text: Option<(MessageId, String)>,
     discarded: BTreeSet<MessageId>,
     end: Option<Turn>,
+    /// Whether the worker at the other end runs a turn that it has lost.
+    is_stale: bool,
 }
 
 impl Reading {
@@ -49,7 +52,10 @@ impl Reading {
                 if self.text.take().is_none_or(|(shown, _)| shown != message) {
                     return Err("what was not shown is discarded".to_owned());
                 }
-                self.discarded.insert(message);
+                // A worker that does not know that it has lost a turn shows its own attempt at it.
+                if !self.is_stale {
+                    self.discarded.insert(message);
+                }
             }
             TurnEvent::Item(item) => {
                 let last = self.items.last();
@@ -125,12 +131,15 @@ async fn connect(
     leaves_after: Option<u32>,
 ) -> Connection {
     let (sender, mut events) = mpsc::unbounded_channel();
+    let (found, mut at) = oneshot::channel();
     let (user, cursor) = (user.clone(), reading.cursor);
     let (host, story) = (Arc::clone(world), Arc::clone(world));
     let ask = move |process, service: Arc<ChatService>| {
         async move {
             let stream = service.watch_turn(&user, turn, cursor).await?;
             story.note(|| format!("{process}: is read: turn {}", short(turn.0)));
+            // The reader may have left.
+            let _ = found.send(process);
             // The host writes the events in a task of its own.
             let pump = async move {
                 let mut stream = stream;
@@ -150,6 +159,9 @@ async fn connect(
         Some(Err(error)) => return refused(world, turn, &error),
         None => return Connection::Lost,
     }
+    let Ok(process) = at.try_recv() else {
+        return Connection::Lost;
+    };
     let mut count = 0;
     while let Some(event) = events.recv().await {
         let (cursor, event) = match event {
@@ -158,6 +170,7 @@ async fn connect(
         };
         reading.cursor = cursor;
         world.note(|| format!("reader of turn {}: {}", short(turn.0), line(&event)));
+        reading.is_stale = is_stale(world, process, turn);
         if let Err(problem) = check_stored(world, turn, &event).and_then(|()| reading.take(event)) {
             world.violated("streams", format!("turn {}: {problem}", short(turn.0)));
             return Connection::Wrong;
@@ -195,6 +208,15 @@ fn line(event: &TurnEvent) -> String {
         TurnEvent::Item(item) => format!("item {}", item.position.0),
         TurnEvent::Ended(turn) => format!("{:?}", turn.status),
     }
+}
+
+/// Whether a process runs a turn that it has lost without knowing it, or did so.
+fn is_stale(world: &World, process: Process, turn: TurnId) -> bool {
+    world.database.inspect(|documents| {
+        let mut rows = documents.values().flat_map(|document| document.rows());
+        let row = rows.find(|row| row.turn.id == turn);
+        row.is_some_and(|row| world.workers.runs_stale(process, row))
+    })
 }
 
 fn is_stored(world: &World, turn: TurnId) -> bool {

@@ -177,6 +177,7 @@ impl SimulatedTools {
         world.check("tools-once", u64::from(sends) <= row.epoch, || {
             format!("{} is sent {} times in {} claims", name(), sends, row.epoch)
         });
+        let is_holder = world.workers.is_holder(self.process, &row);
         let since = world.workers.holds_since(self.process, &row);
         // What nothing can prevent: a worker that was frozen, or a clock that is wrong.
         let is_excused = world.workers.frozen(self.process) != Some(Duration::ZERO)
@@ -188,7 +189,7 @@ impl SimulatedTools {
         }
         world.check(
             "fenced-calls",
-            since.is_some() && !has_result || is_excused,
+            is_holder && !has_result || is_excused,
             || {
                 let process = self.process;
                 format!(

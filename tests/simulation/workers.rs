@@ -25,7 +25,7 @@ use crate::trace::short;
 use crate::world::World;
 
 /// How long a request may take at a worker that is not frozen.
-const REQUEST_LIMIT: Duration = Duration::from_secs(12);
+const REQUEST_LIMIT: Duration = Duration::from_secs(16);
 
 /// One run of a worker's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +105,23 @@ impl Workers {
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the store has a turn under this process's name, in whatever epoch: a worker in doubt
+    /// may take a turn from itself, and learn of it later.
+    pub fn is_holder(&self, process: Process, row: &TurnRow) -> bool {
+        let holder = row.holder.filter(|_| row.is_running());
+        holder.and_then(|id| self.names().get(&id).copied()) == Some(process.group)
+    }
+
+    /// Whether this process has begun to run a turn that it does not hold any more.
+    pub fn runs_stale(&self, process: Process, row: &TurnRow) -> bool {
+        let known = self.epochs().get(&(process.group, row.turn.id)).copied();
+        known.is_some() && self.holds_since(process, row).is_none()
+    }
+
     /// Since when this process runs a turn that it holds; `None` if it does not hold it, or does
     /// not know of it.
     pub fn holds_since(&self, process: Process, row: &TurnRow) -> Option<Duration> {
-        let holder = row.holder.filter(|_| row.is_running());
-        let is_theirs = holder.and_then(|id| self.names().get(&id).copied()) == Some(process.group);
+        let is_theirs = self.is_holder(process, row);
         let (epoch, since) = *self.epochs().get(&(process.group, row.turn.id))?;
         (is_theirs && epoch == row.epoch).then_some(since)
     }
@@ -157,9 +169,24 @@ impl Observer for Story {
     fn observe(&self, event: TurnLifecycleEvent<'_>) {
         let process = self.process;
         if let TurnLifecycleEvent::TurnStarted { lease, .. } = event {
-            let attempt = (process.group, lease.turn);
-            let now = (lease.epoch, self.world.elapsed());
-            self.world.workers.epochs().insert(attempt, now);
+            let (attempt, now) = ((process.group, lease.turn), self.world.elapsed());
+            let known = {
+                let mut epochs = self.world.workers.epochs();
+                let latest = epochs.entry(attempt).or_insert((0, now));
+                let known = latest.0;
+                if known < lease.epoch {
+                    *latest = (lease.epoch, now);
+                }
+                known
+            };
+            // A task that is polled late starts under a lease that its process has lost since.
+            self.world.check("leases", known != lease.epoch, || {
+                let turn = short(lease.turn.0);
+                format!(
+                    "{process} runs turn {turn} twice under epoch {}",
+                    lease.epoch
+                )
+            });
         }
         self.world.note(|| match event {
             TurnLifecycleEvent::TurnStarted { lease, attempt, .. } => {

@@ -41,7 +41,9 @@ pub struct World {
 
 /// What came of a world.
 pub struct Report {
-    pub turns: usize,
+    pub turns: u64,
+    /// How often workers have called the store.
+    pub calls: u64,
     pub lived: Duration,
     pub violation: Option<Violation>,
     pub trace: String,
@@ -72,6 +74,7 @@ impl Report {
     fn broken(text: String) -> Self {
         Self {
             turns: 0,
+            calls: 0,
             lived: Duration::ZERO,
             violation: Some(Violation::new("simulator", text)),
             trace: String::new(),
@@ -112,6 +115,7 @@ impl World {
         let violation = lock(&world.violation).take();
         Report {
             turns: lock(&world.checker).turns(),
+            calls: world.workers.calls(),
             lived: world.elapsed(),
             violation,
             trace: world.trace.text(),
@@ -256,6 +260,7 @@ impl World {
         let claimed = limits.lease * 2 + limits.sweep * 2 + jumps + Duration::from_secs(10);
         let ended = claimed + limits.turn + Duration::from_secs(20) * open;
         let read = ended + Duration::from_secs(60);
+        let cancelled = self.checker().cancelled_turns();
         let mut is_claimed = false;
         loop {
             sleep(Duration::from_millis(250)).await;
@@ -270,6 +275,11 @@ impl World {
                 let dead = self.checker().turns_of_the_dead(&self.living_ids());
                 self.check("abandoned", dead.is_empty(), || {
                     format!("after {waited:?} nobody has taken over {}", dead.join(", "))
+                });
+                let mut running = self.checker().cancelled_turns();
+                running.retain(|turn| cancelled.contains(turn));
+                self.check("cancels", running.is_empty(), || {
+                    format!("{} cancelled turns go on after {waited:?}", running.len())
                 });
             }
             self.check("ends", open == 0 || waited <= ended, || {

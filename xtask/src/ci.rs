@@ -1,7 +1,7 @@
 //! The checks of CI.
 
 use crate::steps::{Failed, Step};
-use crate::{page, test, tidy, torture};
+use crate::{page, simulate, test, tidy, torture};
 
 /// Duration of the fault campaign on each database, and its seed.
 const MINUTES: &str = "1";
@@ -9,6 +9,9 @@ const SEED: &str = "1";
 const LONG_MINUTES: &str = "5";
 /// Time in which the campaign must detect a missing guard.
 const SABOTAGE_MINUTES: &str = "2";
+
+/// Duration of the simulation, in minutes.
+const SIMULATED_MINUTES: &str = "1";
 
 /// Runs all parts, the cheap ones first. With `--long`, the fault campaigns run longer, and each
 /// guard is removed once to show that the campaign detects it.
@@ -19,6 +22,7 @@ pub fn run(words: &[&str]) -> Result<(), Failed> {
         ["lint"] => lint(),
         ["docs"] => docs(),
         ["test"] => test::rust(&[]),
+        ["simulation"] => simulation(),
         ["campaign"] => campaign(false),
         ["campaign", "--long"] => campaign(true),
         _ => Err(Failed(format!(
@@ -33,6 +37,7 @@ fn all(long: bool) -> Result<(), Failed> {
     docs()?;
     test::all(&[])?;
     page::engines_if_installed()?;
+    simulation()?;
     campaign(long)
 }
 
@@ -79,6 +84,10 @@ fn docs() -> Result<(), Failed> {
     )
     .env("RUSTDOCFLAGS", "-D warnings")
     .run()
+}
+
+fn simulation() -> Result<(), Failed> {
+    simulate::run(&["--minutes", SIMULATED_MINUTES])
 }
 
 fn campaign(long: bool) -> Result<(), Failed> {

@@ -5,6 +5,8 @@ mod fingerprint;
 mod import_cycles;
 mod manifests;
 mod page;
+mod planted;
+mod simulate;
 mod steps;
 mod test;
 mod tidy;
@@ -21,9 +23,10 @@ The project's commands.
 Usage: cargo xtask <command>
 
   ci [--long]          run everything that CI runs: format, lints, docs, tidiness, all tests, and a
-                       minute of the fault campaign on each database; with --long, longer
+                       minute each of the simulation and of the fault campaign on each
+                       database; with --long, longer
                        campaigns, which also show that they detect missing guards
-  ci lint|docs|test|campaign [--long]
+  ci lint|docs|test|simulation|campaign [--long]
                        run one part of it
   test [filter]        run all tests of the workspace, including doc tests and tests with real
                        processes; start a PostgreSQL for them, or use the server in
@@ -34,6 +37,9 @@ Usage: cargo xtask <command>
                        --database sqlite|postgres --replicas R --seed S, and
                        --sabotage epoch|idempotency|write-before-run|refusals for a server
                        without that guard
+  simulate [args]      run the simulated world of docs/SIMULATION.md: --seeds N, --from S,
+                       --minutes N, --jobs N, --seed S (one story), --faults a,b,…; with
+                       --planted [name …], on a domain with planted faults, which must be found
   tidy                 check the rules that no compiler checks: layers, manifests, file lengths,
                        leftovers, set phrases
   serve [args]         build the chat page if Node.js is installed, then the program, and run it
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
         ["ci", rest @ ..] => ci::run(rest),
         ["test", rest @ ..] => test::all(rest),
         ["torture", rest @ ..] => torture::run(rest),
+        ["simulate", rest @ ..] => simulate::run(rest),
         ["tidy"] => tidy::run(),
         ["docs"] => docs(),
         ["serve", rest @ ..] => page::serve(rest),

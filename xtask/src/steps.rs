@@ -49,6 +49,12 @@ impl Step {
         Ok(self)
     }
 
+    /// Runs the step in another folder.
+    pub fn inside(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -109,6 +115,26 @@ pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
         .filter_map(message)
         .filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
         .collect()
+}
+
+/// Returns cargo's target folder.
+pub fn target() -> Result<PathBuf, Failed> {
+    let metadata = output(
+        "cargo",
+        &[
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ],
+    )?;
+    let metadata: Value = serde_json::from_slice(&metadata)
+        .map_err(|error| Failed(format!("cargo metadata: {error}")))?;
+    let folder = metadata.get("target_directory").and_then(Value::as_str);
+    folder
+        .map(PathBuf::from)
+        .ok_or_else(|| Failed("cargo metadata names no target directory".to_owned()))
 }
 
 /// Runs a command and returns its output.

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
-
-use crate::steps::{self, Failed, Step, output, root};
+use crate::steps::{self, Failed, Step, root};
 
 /// Guards that can be removed, and the properties of which the campaign must then report one.
 const SABOTAGES: &[(&str, &str)] = &[
@@ -64,7 +62,7 @@ fn campaign(programs: &[PathBuf], arguments: &[&str]) -> Result<(), Failed> {
 /// Builds a server without a guard. Dependencies are not rebuilt: only crates of the workspace see
 /// the switch.
 fn without(guard: &str) -> Result<PathBuf, Failed> {
-    let folder = target()?.join("sabotage").join(guard);
+    let folder = steps::target()?.join("sabotage").join(guard);
     let failed = |error: std::io::Error| Failed(format!("{}: {error}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(failed)?;
     // Cargo distinguishes builds with different wrappers by the wrappers' paths.
@@ -109,23 +107,4 @@ fn program<'a>(programs: &'a [PathBuf], name: &str) -> Result<&'a Path, Failed> 
     found
         .map(PathBuf::as_path)
         .ok_or_else(|| Failed(format!("cargo did not build {name}")))
-}
-
-fn target() -> Result<PathBuf, Failed> {
-    let metadata = output(
-        "cargo",
-        &[
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ],
-    )?;
-    let metadata: Value = serde_json::from_slice(&metadata)
-        .map_err(|error| Failed(format!("cargo metadata: {error}")))?;
-    let folder = metadata.get("target_directory").and_then(Value::as_str);
-    folder
-        .map(PathBuf::from)
-        .ok_or_else(|| Failed("cargo metadata names no target directory".to_owned()))
 }

@@ -141,19 +141,25 @@ async fn an_end_whose_answer_was_lost_is_the_end_that_readers_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_are_told_the_results_that_a_forced_end_stores() {
-    let setup = Setup::new();
-    let store = setup.store.clone();
-    let tools = FakeTools::new().with("look", true, move |_| {
-        store.refuse([RefusedCall::Appends, RefusedCall::Ends]);
-        Box::pin(async { Ok(ToolOutput(RawJson::from_valid("1"))) })
-    });
-    let agent = ScriptedAgent::new([vec![Script::call("look", "{}")]]);
-    let world = setup.start(agent, tools).await;
-    let turn = world.send(None, "Go").await;
-    let (told, stored) = told_and_stored(&world, turn.id).await;
-    assert_eq!(told, stored);
-    assert_eq!(stored.last().unwrap(), "unknown: interrupted");
+async fn a_turn_whose_last_items_are_refused_ends_with_a_result_for_each_call() {
+    for refused in [RefusedCall::Ends, RefusedCall::EndsWithItems] {
+        let setup = Setup::new();
+        let store = setup.store.clone();
+        let tools = FakeTools::new().with("look", true, move |_| {
+            store.refuse([RefusedCall::Appends, refused]);
+            Box::pin(async { Ok(ToolOutput(RawJson::from_valid("1"))) })
+        });
+        let agent = ScriptedAgent::new([vec![Script::call("look", "{}")]]);
+        let world = setup.start(agent, tools).await;
+        let turn = world.send(None, "Go").await;
+        let (told, stored) = told_and_stored(&world, turn.id).await;
+        assert_eq!(told, stored, "{refused:?}");
+        assert_eq!(
+            stored.last().unwrap(),
+            "unknown: interrupted",
+            "{refused:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

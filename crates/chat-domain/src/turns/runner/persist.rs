@@ -95,7 +95,8 @@ impl TurnRunner<'_> {
         };
         let text = refused.into_iter().filter(is_lost_text);
         let with_text: Vec<_> = text.chain(unknown.iter().cloned()).collect();
-        for last in [with_text, unknown, Vec::new()] {
+        // Never without results for its calls: a forced end has its own way to store them.
+        for last in [with_text, unknown] {
             let outcome = failed(FailureKind::Internal, STORE_FAILURE.to_owned());
             match self.end(last, outcome).await {
                 Err(Abort {
