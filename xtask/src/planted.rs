@@ -373,15 +373,15 @@ const EDITS: &[Edit] = &[
     },
     Edit {
         fault: "claims-the-living",
-        file: "testing/key_value.rs",
-        find: "Some(holder) => may_take && !is_alive(&holder),",
-        plant: "Some(holder) => may_take && (PLANTED || !is_alive(&holder)),",
+        file: "log/document.rs",
+        find: "Some(holder) => may_take && !is_alive(holder),",
+        plant: "Some(holder) => may_take && (PLANTED || !is_alive(holder)),",
     },
     Edit {
         fault: "claims-when-expired",
-        file: "testing/key_value.rs",
-        find: "let may_take = is_alive(&claim.worker);",
-        plant: "let may_take = PLANTED || is_alive(&claim.worker);",
+        file: "log/document.rs",
+        find: "let may_take = is_alive(claim.worker);",
+        plant: "let may_take = PLANTED || is_alive(claim.worker);",
     },
     Edit {
         fault: "told-too-early",

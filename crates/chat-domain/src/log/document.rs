@@ -318,12 +318,14 @@ impl ConversationDocument {
         claim: &Claim,
         is_alive: impl Fn(WorkerId) -> bool,
     ) -> Vec<(TurnId, Option<WorkerId>)> {
+        let may_take = is_alive(claim.worker);
         let is_claimable = |row: &&TurnRow| match row.holder {
             Some(holder) if holder == claim.worker => {
                 let holding = claim.holding.as_ref();
                 holding.is_some_and(|holding| !holding.contains(&row.turn.id))
             }
-            holder => is_alive(claim.worker) && !holder.is_some_and(&is_alive),
+            Some(holder) => may_take && !is_alive(holder),
+            None => may_take,
         };
         let running = self.rows().filter(|row| row.is_running());
         let claimable = running.filter(is_claimable);
