@@ -331,7 +331,7 @@ async fn logs_and_answers_contain_no_secrets() {
     );
     for secret in [
         "very-secret",
-        chat_tests::server::SECRET,
+        chat_tests::client::SECRET,
         "my private words",
         &chat_tests::client::token("ann")[..40],
     ] {

@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::server::SECRET;
+/// Secret that signs tokens.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// Returns a token for this user.
 pub fn token(user: &str) -> String {

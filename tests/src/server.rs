@@ -12,11 +12,11 @@ use chat_test_support::wait;
 use rlimit::Resource;
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::client::{Client, SECRET};
 use crate::program;
 
-/// Secret that signs tokens.
-pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// File in the server's working directory to which each tool server appends `SERVER_ID OWN_ID`.
+pub const PROCESSES: &str = "witness.processes";
 
 /// The program under test.
 const SERVER: &str = "chat-server-under-test";
@@ -229,8 +229,7 @@ impl Server {
     pub fn tools(&self) -> Option<u32> {
         // Each tool server writes its server's id and its own to a file, because `/proc` may show
         // another PID namespace.
-        let list = fs::read_to_string(self.folder.path().join(crate::witness::PROCESSES))
-            .unwrap_or_default();
+        let list = fs::read_to_string(self.folder.path().join(PROCESSES)).unwrap_or_default();
         let mut ids = list.lines().rev().filter_map(|line| line.split_once(' '));
         ids.find(|(server, _)| *server == self.child.id().to_string())
             .map(|(_, tools)| tools.parse().unwrap())

@@ -13,9 +13,6 @@ use crate::server::Home;
 /// Program of the tool server.
 pub const TOOLS: &str = "witness-tools";
 
-/// File in the server's working directory to which each tool server appends `SERVER_ID OWN_ID`.
-pub const PROCESSES: &str = "witness.processes";
-
 /// Tools whose calls wait for the test. Their log is next to the database.
 pub struct Witness {
     log: PathBuf,

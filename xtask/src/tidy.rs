@@ -88,13 +88,18 @@ pub fn run() -> Result<(), Failed> {
 /// Returns cycles of imports between the files of a package.
 fn import_faults() -> Result<Vec<String>, Failed> {
     let failed = |error: std::io::Error| Failed(format!("packages: {error}"));
-    let mut packages = vec![root().join("xtask")];
-    for entry in std::fs::read_dir(root().join("crates")).map_err(failed)? {
-        packages.push(entry.map_err(failed)?.path());
+    let mut packages = vec![root().join("xtask"), root().join("tests")];
+    for folder in ["crates", "tests"] {
+        for entry in std::fs::read_dir(root().join(folder)).map_err(failed)? {
+            packages.push(entry.map_err(failed)?.path());
+        }
     }
     let mut faults = Vec::new();
     for package in packages {
         let sources = package.join("src");
+        if !sources.is_dir() {
+            continue;
+        }
         let cycles = import_cycles::faults(&sources).map_err(failed)?;
         let name = package.file_name().unwrap_or_default().to_string_lossy();
         faults.extend(cycles.iter().map(|cycle| format!("{name}: {cycle}")));

@@ -19,7 +19,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_tests::witness::PROCESSES;
+use chat_tests::server::PROCESSES;
 use serde_json::{Value, json};
 
 fn main() {

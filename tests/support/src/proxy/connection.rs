@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
-use super::trap::Search;
-use super::{Cut, ForwardingMode, Lost, ProxyState, Shared, Trap};
+use super::state::{Cut, ForwardingMode, ProxyState, Shared};
+use super::trap::{Lost, Search, Trap};
 
 /// Serves a client until both ends have closed or the connection is cut.
 pub(super) async fn serve(

@@ -13,6 +13,7 @@
 //! ```
 
 mod connection;
+mod state;
 mod trap;
 
 use std::io;
@@ -27,40 +28,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::wait;
 use connection::serve;
+pub use state::Cut;
+use state::{ForwardingMode, ProxyState, Shared};
 pub use trap::{Lost, Trap};
-
-/// How connections are cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// With a FIN to both ends, as when a process exits.
-    Close,
-    /// With an RST to both ends, as when a machine lost its connection state.
-    Reset,
-}
-
-/// How bytes and new connections are handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ForwardingMode {
-    /// Bytes are forwarded after this delay.
-    Forwarding(Duration),
-    /// Bytes wait, and are forwarded when the mode changes, as after lost packets.
-    Stalled,
-    /// Bytes are lost in both directions. A connection that lost bytes stays silent and open at
-    /// both ends, as after the failure of a machine.
-    Silent,
-    /// New connections are reset; existing ones continue.
-    Refusing,
-}
-
-/// The state that a test controls.
-#[derive(Clone, Copy, Debug)]
-struct ProxyState {
-    server: SocketAddr,
-    mode: ForwardingMode,
-    /// How often all connections were cut, and how the last time.
-    cuts: u64,
-    cut: Cut,
-}
 
 /// A running proxy. Dropping it closes its connections.
 #[derive(Debug)]
@@ -70,15 +40,6 @@ pub struct Proxy {
     shared: Arc<Shared>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// State that all connections share.
-#[derive(Debug)]
-struct Shared {
-    trap: Mutex<Option<Trap>>,
-    connections: AtomicUsize,
-    /// How many connections have lost bytes.
-    silenced: watch::Sender<usize>,
 }
 
 impl Proxy {
