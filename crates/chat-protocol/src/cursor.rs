@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// A text that is no cursor of the thing it was given for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the cursor does not belong here")]
-pub struct NotACursor;
+pub struct InvalidCursor;
 
 /// How far a reader of a turn has come: the end of the turn's id, the position, the half-written
 /// message and how much of it was seen, and a mark if the end was seen; `5b1c0d3e.4`,
@@ -27,13 +27,13 @@ pub fn write_turn(turn: TurnId, cursor: Cursor) -> String {
 ///
 /// # Errors
 /// It is another turn's, or none at all.
-pub fn read_turn(turn: TurnId, text: &str) -> Result<Cursor, NotACursor> {
-    let cursor = parse_turn(text).ok_or(NotACursor)?;
+pub fn read_turn(turn: TurnId, text: &str) -> Result<Cursor, InvalidCursor> {
+    let cursor = parse_turn(text).ok_or(InvalidCursor)?;
     // One spelling for each cursor: any other text that parses was not made here.
     if write_turn(turn, cursor) == text {
         Ok(cursor)
     } else {
-        Err(NotACursor)
+        Err(InvalidCursor)
     }
 }
 
@@ -68,7 +68,7 @@ pub fn write_conversation(at: Timestamp, id: ConversationId) -> String {
 ///
 /// # Errors
 /// It is another list's cursor, or none at all.
-pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), NotACursor> {
+pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), InvalidCursor> {
     let parse = || {
         let (at, id) = text.strip_prefix("c.")?.split_once('.')?;
         Some((
@@ -76,11 +76,11 @@ pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), NotA
             ConversationId(Uuid::try_parse(id).ok()?),
         ))
     };
-    let (at, id) = parse().ok_or(NotACursor)?;
+    let (at, id) = parse().ok_or(InvalidCursor)?;
     if write_conversation(at, id) == text {
         Ok((at, id))
     } else {
-        Err(NotACursor)
+        Err(InvalidCursor)
     }
 }
 
@@ -106,15 +106,19 @@ pub fn write_place(list: List, conversation: ConversationId, place: u64) -> Stri
 ///
 /// # Errors
 /// It is another list's cursor, or none at all.
-pub fn read_place(list: List, conversation: ConversationId, text: &str) -> Result<u64, NotACursor> {
+pub fn read_place(
+    list: List,
+    conversation: ConversationId,
+    text: &str,
+) -> Result<u64, InvalidCursor> {
     let place = text
         .rsplit_once('.')
         .and_then(|(_, place)| number(place))
-        .ok_or(NotACursor)?;
+        .ok_or(InvalidCursor)?;
     if write_place(list, conversation, place) == text {
         Ok(place)
     } else {
-        Err(NotACursor)
+        Err(InvalidCursor)
     }
 }
 
@@ -158,7 +162,7 @@ mod tests {
             let text = write_turn(TurnId(turn), cursor);
             prop_assert_eq!(read_turn(TurnId(turn), &text), Ok(cursor));
             prop_assume!(tail(turn) != tail(other));
-            prop_assert_eq!(read_turn(TurnId(other), &text), Err(NotACursor));
+            prop_assert_eq!(read_turn(TurnId(other), &text), Err(InvalidCursor));
         }
 
         #[test]
@@ -168,17 +172,17 @@ mod tests {
             prop_assert_eq!(read_conversation(&listed), Ok((Timestamp(at), id)));
             let text = write_place(List::Messages, id, place);
             prop_assert_eq!(read_place(List::Messages, id, &text), Ok(place));
-            prop_assert_eq!(read_place(List::ToolCalls, id, &text), Err(NotACursor));
-            prop_assert_eq!(read_conversation(&text), Err(NotACursor));
-            prop_assert_eq!(read_place(List::Messages, id, &listed), Err(NotACursor));
+            prop_assert_eq!(read_place(List::ToolCalls, id, &text), Err(InvalidCursor));
+            prop_assert_eq!(read_conversation(&text), Err(InvalidCursor));
+            prop_assert_eq!(read_place(List::Messages, id, &listed), Err(InvalidCursor));
             prop_assume!(tail(id.0) != tail(other.0));
-            prop_assert_eq!(read_place(List::Messages, other, &text), Err(NotACursor));
+            prop_assert_eq!(read_place(List::Messages, other, &text), Err(InvalidCursor));
         }
 
         #[test]
         fn places_that_no_store_has_are_refused(turn in id(), place in i64::MAX as u64 + 1..) {
             let text = write_turn(TurnId(turn), Cursor { position: Position(place), ..Cursor::START });
-            prop_assert_eq!(read_turn(TurnId(turn), &text), Err(NotACursor));
+            prop_assert_eq!(read_turn(TurnId(turn), &text), Err(InvalidCursor));
             let conversation = ConversationId(turn);
             prop_assert!(read_place(List::Messages, conversation, &write_place(List::Messages, conversation, place)).is_err());
         }

@@ -3,7 +3,7 @@
 //! [`Code`] is the one table of them; `docs/errors.md`, the OpenAPI document and every answer come
 //! from it.
 
-mod of_domain;
+mod domain_errors;
 
 use std::borrow::Cow;
 
@@ -211,13 +211,13 @@ pub struct Problem {
     pub code: Code,
     /// The details of this occurrence, if there is more to say than the code's title. No secrets,
     /// no internals.
-    pub happened: Option<String>,
+    pub reason: Option<String>,
     /// Names this occurrence; the log has it too.
     pub instance: Option<Uuid>,
     /// The members that some codes have.
     pub members: Box<Members>,
     /// Whether it is how a turn ended.
-    ends_turn: bool,
+    is_turn_failure: bool,
 }
 
 /// Members that only some problems have.
@@ -257,35 +257,35 @@ impl From<Code> for Problem {
     fn from(code: Code) -> Self {
         Self {
             code,
-            happened: None,
+            reason: None,
             instance: None,
             members: Box::default(),
-            ends_turn: false,
+            is_turn_failure: false,
         }
     }
 }
 
 /// The remedy where a turn ended because of the server itself.
-const TURN_FAILED: &str =
+const TURN_FAILURE_ADVICE: &str =
     "The message is kept. Retry the turn; if it fails again, tell the operator.";
 
 /// The remedy where a problem names the turn of a stored message.
-const KEPT: &str = Code::ReplyTimeout.row().advice;
+const KEPT_MESSAGE_ADVICE: &str = Code::ReplyTimeout.row().advice;
 
 impl Problem {
     /// The media type of its JSON.
     pub const MEDIA_TYPE: &'static str = "application/problem+json";
 
     /// A problem that has more to say than its code's title.
-    pub fn new(code: Code, happened: impl Into<String>) -> Self {
+    pub fn new(code: Code, reason: impl Into<String>) -> Self {
         Self {
-            happened: Some(happened.into()),
+            reason: Some(reason.into()),
             ..Self::from(code)
         }
     }
 
     /// Something is larger than `limit`.
-    pub fn over(code: Code, limit: usize) -> Self {
+    pub fn limit_exceeded(code: Code, limit: usize) -> Self {
         let mut problem = Self::from(code);
         problem.members.limit = Some(limit);
         problem
@@ -295,9 +295,9 @@ impl Problem {
     pub fn at_member(
         code: Code,
         path: impl Into<Cow<'static, str>>,
-        happened: impl Into<String>,
+        reason: impl Into<String>,
     ) -> Self {
-        let mut problem = Self::new(code, happened);
+        let mut problem = Self::new(code, reason);
         problem.members.path = Some(path.into());
         problem
     }
@@ -306,17 +306,17 @@ impl Problem {
     pub fn at_parameter(
         code: Code,
         parameter: impl Into<Cow<'static, str>>,
-        happened: impl Into<String>,
+        reason: impl Into<String>,
     ) -> Self {
-        let mut problem = Self::new(code, happened);
+        let mut problem = Self::new(code, reason);
         problem.members.parameter = Some(parameter.into());
         problem
     }
 
     /// The problem of a failed turn.
-    pub fn of_failed_turn(failure: &TurnFailure) -> Self {
+    pub fn turn_failure(failure: &TurnFailure) -> Self {
         Self {
-            ends_turn: true,
+            is_turn_failure: true,
             ..Self::new(failure.kind.into(), failure.message.clone())
         }
     }
@@ -332,17 +332,17 @@ impl Problem {
     /// The details and the remedy, in words.
     pub fn detail(&self) -> String {
         let Row { title, advice, .. } = self.code.row();
-        let happened = self.happened.as_deref().unwrap_or(title);
-        let (first, rest) = happened.split_at(happened.ceil_char_boundary(1));
+        let reason = self.reason.as_deref().unwrap_or(title);
+        let (first, rest) = reason.split_at(reason.ceil_char_boundary(1));
         let first = first.to_uppercase();
-        let stop = if happened.ends_with(['.', '!', '?']) {
+        let stop = if reason.ends_with(['.', '!', '?']) {
             ""
         } else {
             "."
         };
         let advice = match self.code {
-            Code::Internal if self.ends_turn => TURN_FAILED,
-            _ if self.is_of_kept_message() => KEPT,
+            Code::Internal if self.is_turn_failure => TURN_FAILURE_ADVICE,
+            _ if self.is_after_storing() => KEPT_MESSAGE_ADVICE,
             _ => advice,
         };
         format!("{first}{rest}{stop} {advice}")
@@ -350,7 +350,7 @@ impl Problem {
 
     /// Whether the message was stored before it went wrong, so that sending it again would double
     /// it.
-    fn is_of_kept_message(&self) -> bool {
+    fn is_after_storing(&self) -> bool {
         let after_storing = matches!(
             self.code,
             Code::StoreUnavailable

@@ -3,6 +3,7 @@
 mod adapters;
 mod app;
 mod auth;
+mod chatkit_streams;
 mod command_line;
 mod config;
 mod connection;
@@ -17,8 +18,10 @@ mod openapi;
 mod page;
 mod problem;
 mod run;
+mod service_runner;
 mod sign_in;
 mod signals;
+mod sse_writer;
 mod state;
 mod tasks;
 

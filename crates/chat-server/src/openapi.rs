@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chat_protocol::native::events::{
     DiscardedEvent, DoneEvent, MessageEvent, StateEvent, TextEvent, ToolCallEvent, ToolResultEvent,
 };
-use chat_protocol::problem::{Code, Problem, ProblemBody, Row};
+use chat_protocol::{Code, Problem, ProblemBody, Row};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};

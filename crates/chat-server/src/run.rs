@@ -307,16 +307,19 @@ impl<'a> Running<'a> {
         if let Some(notice) = self.config.shutdown_notice.filter(|_| in_order) {
             tokio::time::sleep(notice).await;
         }
-        self.state.service.close();
+        self.state.runner.service.close();
         let mut closed = tokio::spawn(self.http.stop(true));
-        let finished = in_order && timeout(grace, self.state.tasks.finished()).await.is_ok();
+        let finished = in_order
+            && timeout(grace, self.state.runner.tasks.finished())
+                .await
+                .is_ok();
         if !finished {
             tracing::info!("the grace period is over; what still runs is handed over");
         }
         if let Some(Err(error)) = within(
             HAND_OVER,
             "handing over the turns",
-            self.state.service.hand_over(),
+            self.state.runner.service.hand_over(),
         )
         .await
         {
@@ -328,9 +331,9 @@ impl<'a> Running<'a> {
         // A client that waits for a turn that has ended gets its end; one that waits for another
         // resumes elsewhere.
         let closed_already = finished && timeout(LAST_MOMENTS, &mut closed).await.is_ok();
-        self.state.leave();
+        self.state.end_streams();
         if !closed_already {
-            let _ = timeout(LAST_MOMENTS, self.state.tasks.finished()).await;
+            let _ = timeout(LAST_MOMENTS, self.state.runner.tasks.finished()).await;
             let _ = closed.await;
         }
         // They read from the store, which is about to be closed.

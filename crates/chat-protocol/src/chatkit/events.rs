@@ -10,8 +10,10 @@ use chat_domain::{
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::items::{OutputText, Thread, ThreadItem, answer, mark, question, workflow};
-use super::tasks::{Calls, Task};
+use super::items::{
+    OutputText, Thread, ThreadItem, assistant_message, notice, user_message, workflow,
+};
+use super::tasks::{CallGroup, Task};
 use crate::problem::{Code, Problem};
 use crate::sse;
 use crate::time::Time;
@@ -99,7 +101,7 @@ pub fn refused(problem: &Problem) -> String {
 }
 
 /// The stream ends before its turn.
-pub fn broken(problem: &Problem) -> String {
+pub fn interrupted(problem: &Problem) -> String {
     let title = problem.code.row().title;
     error(
         format!(
@@ -125,7 +127,7 @@ pub struct Encoder {
     /// The message that is being written.
     writing: Option<MessageId>,
     /// The tool calls that are not told to their end yet.
-    calls: Option<Calls>,
+    calls: Option<CallGroup>,
     /// The last message.
     last: Option<MessageId>,
 }
@@ -144,7 +146,7 @@ impl Encoder {
 
     /// The user's message, which is durable.
     pub fn echo(&self, items: &[chat_domain::Item]) -> String {
-        question(self.thread, items, None)
+        user_message(self.thread, items, None)
             .map(|item| frame(&Event::Done { item }))
             .unwrap_or_default()
     }
@@ -188,7 +190,7 @@ impl Encoder {
             frames.push_str(&self.close_calls());
             self.writing = Some(message);
             frames.push_str(&frame(&Event::Added {
-                item: answer(self.thread, message, Time(self.at), None),
+                item: assistant_message(self.thread, message, Time(self.at), None),
             }));
             frames.push_str(&self.update(
                 message,
@@ -221,7 +223,7 @@ impl Encoder {
             },
         );
         part + &frame(&Event::Done {
-            item: answer(self.thread, message, Time(at), Some(text)),
+            item: assistant_message(self.thread, message, Time(at), Some(text)),
         })
     }
 
@@ -248,7 +250,7 @@ impl Encoder {
             });
         }
         let before = self.close_calls();
-        let calls = Calls::new(call, at);
+        let calls = CallGroup::new(call, at);
         let begun = frame(&Event::Added {
             item: workflow(self.thread, &calls),
         });
@@ -257,7 +259,7 @@ impl Encoder {
     }
 
     fn result(&mut self, result: &chat_domain::ToolResult) -> String {
-        let place = self.calls.as_mut().and_then(|calls| calls.note(result));
+        let place = self.calls.as_mut().and_then(|calls| calls.record(result));
         place
             .map(|place| {
                 self.task(place, |task_index, task| Update::TaskUpdated {
@@ -297,7 +299,7 @@ impl Encoder {
 
     fn ended(&mut self, turn: &Turn) -> String {
         let mut frames = self.close_calls();
-        if let Some(item) = self.last.and_then(|last| mark(self.thread, turn, last)) {
+        if let Some(item) = self.last.and_then(|last| notice(self.thread, turn, last)) {
             frames.push_str(&frame(&Event::Done { item }));
         }
         match &turn.status {
@@ -305,11 +307,11 @@ impl Encoder {
                 outcome: TurnOutcome::Failed(failure),
                 ..
             } => {
-                frames.push_str(&error(Problem::of_failed_turn(failure).detail(), true));
+                frames.push_str(&error(Problem::turn_failure(failure).detail(), true));
             }
             TurnStatus::Ended { .. } => {}
             TurnStatus::Queued | TurnStatus::Running => {
-                frames.push_str(&broken(&Code::Internal.into()))
+                frames.push_str(&interrupted(&Code::Internal.into()))
             }
         }
         frames

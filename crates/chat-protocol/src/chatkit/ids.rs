@@ -37,17 +37,17 @@ pub enum ItemKind {
     /// The tool calls of the message's step, `wf_`.
     Workflow,
     /// The mark that the turn did not come to its end, `tsk_` and its last message.
-    Mark,
+    Notice,
 }
 
 impl ItemKind {
-    const ALL: [Self; 3] = [Self::Message, Self::Workflow, Self::Mark];
+    const ALL: [Self; 3] = [Self::Message, Self::Workflow, Self::Notice];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::Message => "msg_",
             Self::Workflow => "wf_",
-            Self::Mark => "tsk_",
+            Self::Notice => "tsk_",
         }
     }
 }

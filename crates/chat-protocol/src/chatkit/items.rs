@@ -1,4 +1,4 @@
-//! Threads and the items in them.
+//! ThreadPageRequest and the items in them.
 //!
 //! | of a turn | becomes |
 //! |---|---|
@@ -17,7 +17,7 @@ use chat_domain::{
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::tasks::{Calls, Task, Workflow};
+use super::tasks::{CallGroup, Task, Workflow};
 use crate::time::Time;
 
 /// A thread.
@@ -139,7 +139,7 @@ impl OutputText {
 }
 
 /// The user's message among some items, under the id and the time of the `original` message.
-pub(super) fn question(
+pub(super) fn user_message(
     thread: ThreadId,
     items: &[Item],
     original: Option<OriginalMessage>,
@@ -173,7 +173,7 @@ pub(super) fn question(
 }
 
 /// An assistant's message, begun or whole.
-pub(super) fn answer(
+pub(super) fn assistant_message(
     thread: ThreadId,
     message: MessageId,
     created_at: Time,
@@ -195,17 +195,17 @@ pub(super) fn answer(
 
 /// The mark of a turn whose answer is not whole, or whose conversation was not read as a whole,
 /// behind its `last` message.
-pub(super) fn mark(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
+pub(super) fn notice(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
     let TurnStatus::Ended { at, outcome } = &turn.status else {
         return None;
     };
     let task = match outcome {
         TurnOutcome::Completed => incomplete(turn)?,
-        TurnOutcome::Cancelled => Task::mark("Stopped", None),
-        TurnOutcome::Failed(failure) => Task::mark("Failed", Some(failure.message.clone())),
+        TurnOutcome::Cancelled => Task::notice("Stopped", None),
+        TurnOutcome::Failed(failure) => Task::notice("Failed", Some(failure.message.clone())),
     };
     let id = ItemId {
-        kind: ItemKind::Mark,
+        kind: ItemKind::Notice,
         message: last,
     };
     Some(ThreadItem {
@@ -245,11 +245,11 @@ fn incomplete(turn: &Turn) -> Option<Task> {
         .into_iter()
         .chain(left_out)
         .collect();
-    (!content.is_empty()).then(|| Task::mark(title, Some(content.join("\n\n"))))
+    (!content.is_empty()).then(|| Task::notice(title, Some(content.join("\n\n"))))
 }
 
 /// The item of a step's tool calls.
-pub(super) fn workflow(thread: ThreadId, calls: &Calls) -> ThreadItem {
+pub(super) fn workflow(thread: ThreadId, calls: &CallGroup) -> ThreadItem {
     let id = ItemId {
         kind: ItemKind::Workflow,
         message: calls.message,
@@ -269,10 +269,10 @@ pub(super) fn workflow(thread: ThreadId, calls: &Calls) -> ThreadItem {
 pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
     enum Entry {
         Item(ThreadItem),
-        Calls(Calls),
+        Calls(CallGroup),
     }
     let thread = ThreadId(log.turn.conversation);
-    let mut entries: Vec<Entry> = question(thread, &log.items, log.turn.original)
+    let mut entries: Vec<Entry> = user_message(thread, &log.items, log.turn.original)
         .map(Entry::Item)
         .into_iter()
         .collect();
@@ -282,7 +282,7 @@ pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
             ItemBody::Message(message) => {
                 last = Some(message.id);
                 if message.role == Role::Assistant && !message.text.is_empty() {
-                    entries.push(Entry::Item(answer(
+                    entries.push(Entry::Item(assistant_message(
                         thread,
                         message.id,
                         Time(item.at),
@@ -292,19 +292,19 @@ pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
             }
             ItemBody::ToolCall(call) => match entries.last_mut() {
                 Some(Entry::Calls(calls)) if calls.message == call.message => drop(calls.add(call)),
-                _ => entries.push(Entry::Calls(Calls::new(call, item.at))),
+                _ => entries.push(Entry::Calls(CallGroup::new(call, item.at))),
             },
             ItemBody::ToolResult(result) => {
                 if let Some(Entry::Calls(calls)) = entries.last_mut() {
-                    calls.note(result);
+                    calls.record(result);
                 }
             }
         }
     }
-    let mark = last.and_then(|last| mark(thread, &log.turn, last));
+    let notice = last.and_then(|last| notice(thread, &log.turn, last));
     let entries = entries.into_iter().map(|entry| match entry {
         Entry::Item(item) => item,
         Entry::Calls(calls) => workflow(thread, &calls),
     });
-    entries.chain(mark).collect()
+    entries.chain(notice).collect()
 }

@@ -13,21 +13,24 @@ use super::items::{Page, Thread, ThreadItem, items};
 use crate::page_size::entries_that_fit;
 
 /// The size of a page if the client does not say.
-const USUAL: u32 = 20;
+const DEFAULT_LIMIT: u32 = 20;
 /// The largest page. The front end asks for 9,999 and continues as long as there is more.
-pub const MOST: u32 = 100;
+pub const MAX_LIMIT: u32 = 100;
 
 /// How much of a list, and from which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct PageExtent {
     limit: u32,
     newest_first: bool,
 }
 
-impl Extent {
+impl PageExtent {
     /// At most `limit` objects; 0 means the usual number.
     pub(super) fn new(limit: Option<u32>, newest_first: bool) -> Self {
-        let limit = limit.filter(|limit| *limit > 0).unwrap_or(USUAL).min(MOST);
+        let limit = limit
+            .filter(|limit| *limit > 0)
+            .unwrap_or(DEFAULT_LIMIT)
+            .min(MAX_LIMIT);
         Self {
             limit,
             newest_first,
@@ -37,12 +40,12 @@ impl Extent {
 
 /// A request for a page of a user's threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threads {
-    pub(super) extent: Extent,
+pub struct ThreadPageRequest {
+    pub(super) extent: PageExtent,
     pub(super) after: Option<ConversationId>,
 }
 
-impl Threads {
+impl ThreadPageRequest {
     /// The page to read: one more than is sent, to know whether another page follows.
     pub fn page(&self) -> ConversationPage {
         let order = if self.extent.newest_first {
@@ -73,21 +76,21 @@ impl Threads {
 
 /// A request for a page of a thread's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Items {
+pub struct ItemPageRequest {
     /// The conversation.
     pub conversation: ConversationId,
     /// The item that the page begins behind.
     pub after: Option<ItemId>,
-    pub(super) extent: Extent,
+    pub(super) extent: PageExtent,
 }
 
-impl Items {
+impl ItemPageRequest {
     /// The first page of a thread, as it comes with the thread itself.
     pub fn first(conversation: ConversationId) -> Self {
         Self {
             conversation,
             after: None,
-            extent: Extent::new(None, false),
+            extent: PageExtent::new(None, false),
         }
     }
 
@@ -96,7 +99,7 @@ impl Items {
     /// As many turns as there may be items, for a turn has at least one, one more to know whether
     /// another page follows, and the turn of the cursor, which may have nothing more.
     pub fn page(&self, of: Option<&Turn>) -> TurnPage {
-        let Extent {
+        let PageExtent {
             limit,
             newest_first,
         } = self.extent;

@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::pages::{Extent, Items, Threads};
+use super::pages::{ItemPageRequest, PageExtent, ThreadPageRequest};
 use crate::json;
 use crate::native::request::fingerprint;
 use crate::problem::{Code, Problem};
 
 /// The longest description of a problem, in characters: it may hold text of the client.
-const TOLD_CHARS: usize = 200;
+const MAX_REASON_CHARS: usize = 200;
 
 /// A request of a front end.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum StreamingRequest {
         /// Where to.
         thread: ConversationId,
         /// The text for the user.
-        why: Problem,
+        reason: Problem,
     },
     /// A message that cannot be taken, for a reason that the user should read.
     Refused(Problem),
@@ -65,9 +65,9 @@ pub enum UnaryRequest {
     /// `threads.get_by_id`.
     Get(ConversationId),
     /// `threads.list`.
-    List(Threads),
+    List(ThreadPageRequest),
     /// `items.list`.
-    Items(Items),
+    Items(ItemPageRequest),
     /// `items.feedback`.
     Feedback {
         /// The thread.
@@ -89,17 +89,17 @@ pub enum UnaryRequest {
 }
 
 #[derive(Deserialize)]
-struct OfThread {
+struct ThreadParams {
     thread_id: String,
 }
 
 #[derive(Deserialize)]
-struct Create {
+struct CreateParams {
     input: Input,
 }
 
 #[derive(Deserialize)]
-struct AddUserMessage {
+struct AddUserMessageParams {
     thread_id: String,
     input: Input,
 }
@@ -144,20 +144,20 @@ enum Content {
 }
 
 #[derive(Deserialize)]
-struct OfItem {
+struct ItemParams {
     thread_id: String,
     item_id: String,
 }
 
 #[derive(Deserialize)]
-struct ToolOutput {
+struct ToolOutputParams {
     thread_id: String,
     #[serde(rename = "result")]
     _result: Value,
 }
 
 #[derive(Deserialize)]
-struct StructuredInput {
+struct StructuredInputParams {
     thread_id: String,
     #[serde(rename = "item_id")]
     _item_id: String,
@@ -166,7 +166,7 @@ struct StructuredInput {
 }
 
 #[derive(Deserialize)]
-struct CustomAction {
+struct CustomActionParams {
     thread_id: String,
     #[serde(rename = "item_id")]
     _item_id: Option<String>,
@@ -181,38 +181,38 @@ struct Action {
 }
 
 #[derive(Deserialize)]
-struct List {
+struct ListParams {
     #[serde(default, deserialize_with = "number")]
     limit: Option<u32>,
     #[serde(default)]
-    order: Order,
+    order: SortOrder,
     after: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct ItemList {
+struct ItemListParams {
     thread_id: String,
     #[serde(flatten)]
-    list: List,
+    list: ListParams,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Order {
+enum SortOrder {
     Asc,
     #[default]
     Desc,
 }
 
 #[derive(Deserialize)]
-struct Rate {
+struct FeedbackParams {
     thread_id: String,
     item_ids: Vec<String>,
     kind: String,
 }
 
 #[derive(Deserialize)]
-struct Rename {
+struct RenameParams {
     thread_id: String,
     title: String,
 }
@@ -269,23 +269,23 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
         ));
     };
     let params = members.remove("params").unwrap_or_default();
-    let nothing = |what: &str| Problem::new(Code::Unsupported, what);
+    let unsupported = |what: &str| Problem::new(Code::Unsupported, what);
     Ok(match kind.as_str() {
         "threads.create" => {
-            let Create { input } = decode(params)?;
+            let CreateParams { input } = decode(params)?;
             Request::Stream(input.text().map_or_else(StreamingRequest::Refused, |text| {
                 StreamingRequest::Create { text }
             }))
         }
         "threads.add_user_message" => {
-            let AddUserMessage { thread_id, input } = decode(params)?;
+            let AddUserMessageParams { thread_id, input } = decode(params)?;
             let thread = thread(&thread_id)?;
             Request::Stream(input.text().map_or_else(StreamingRequest::Refused, |text| {
                 StreamingRequest::AddUserMessage { thread, text }
             }))
         }
         "threads.retry_after_item" => {
-            let OfItem { thread_id, item_id } = decode(params)?;
+            let ItemParams { thread_id, item_id } = decode(params)?;
             let thread = thread(&thread_id)?;
             let question = ItemId::parse(&item_id).ok_or(Code::TurnNotFound)?;
             if question.kind != ItemKind::Message {
@@ -301,64 +301,64 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             })
         }
         "threads.add_client_tool_output" => {
-            let ToolOutput { thread_id, .. } = decode(params)?;
+            let ToolOutputParams { thread_id, .. } = decode(params)?;
             unexpected(
                 &thread_id,
                 "The conversation waits for no tool of the browser",
             )?
         }
         "threads.add_structured_input" => {
-            let StructuredInput { thread_id, .. } = decode(params)?;
+            let StructuredInputParams { thread_id, .. } = decode(params)?;
             unexpected(
                 &thread_id,
                 "The conversation waits for no form to be filled in",
             )?
         }
         "threads.custom_action" => {
-            let CustomAction { thread_id, .. } = decode(params)?;
+            let CustomActionParams { thread_id, .. } = decode(params)?;
             unexpected(&thread_id, "The conversation has no widgets that could act")?
         }
         "threads.get_by_id" => Request::Unary(UnaryRequest::Get(thread(
-            &decode::<OfThread>(params)?.thread_id,
+            &decode::<ThreadParams>(params)?.thread_id,
         )?)),
         "threads.list" => {
-            let list: List = decode(params)?;
+            let list: ListParams = decode(params)?;
             let after = list
                 .after
                 .as_deref()
                 .map(|id| {
                     ThreadId::parse(id)
                         .map(|thread| thread.0)
-                        .ok_or_else(not_a_cursor)
+                        .ok_or_else(invalid_cursor)
                 })
                 .transpose()?;
-            Request::Unary(UnaryRequest::List(Threads {
+            Request::Unary(UnaryRequest::List(ThreadPageRequest {
                 extent: list.extent(),
                 after,
             }))
         }
         "items.list" => {
-            let ItemList { thread_id, list } = decode(params)?;
+            let ItemListParams { thread_id, list } = decode(params)?;
             let after = list
                 .after
                 .as_deref()
-                .map(|id| ItemId::parse(id).ok_or_else(not_a_cursor))
+                .map(|id| ItemId::parse(id).ok_or_else(invalid_cursor))
                 .transpose()?;
-            Request::Unary(UnaryRequest::Items(Items {
+            Request::Unary(UnaryRequest::Items(ItemPageRequest {
                 conversation: thread(&thread_id)?,
                 after,
                 extent: list.extent(),
             }))
         }
         "items.feedback" => {
-            let Rate {
+            let FeedbackParams {
                 thread_id,
                 item_ids,
                 kind,
             } = decode(params)?;
             let feedback = Feedback::from_code(&kind);
             let feedback = feedback.ok_or_else(|| {
-                wrong("The member `/params/kind` is neither `positive` nor `negative`")
+                invalid_params("The member `/params/kind` is neither `positive` nor `negative`")
             })?;
             let messages = item_ids.iter().map(|id| {
                 ItemId::parse(id)
@@ -372,7 +372,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             })
         }
         "threads.update" => {
-            let Rename { thread_id, title } = decode(params)?;
+            let RenameParams { thread_id, title } = decode(params)?;
             let title = Title::new(&title).map_err(|_| InvalidInput::Title)?;
             Request::Unary(UnaryRequest::Rename {
                 thread: thread(&thread_id)?,
@@ -380,13 +380,17 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             })
         }
         "threads.delete" => Request::Unary(UnaryRequest::Delete(thread(
-            &decode::<OfThread>(params)?.thread_id,
+            &decode::<ThreadParams>(params)?.thread_id,
         )?)),
-        "threads.sync_custom_action" => return Err(nothing("There are no widgets that could act")),
-        "attachments.create" | "attachments.delete" => {
-            return Err(nothing("This server takes no attachments"));
+        "threads.sync_custom_action" => {
+            return Err(unsupported("There are no widgets that could act"));
         }
-        "input.transcribe" => return Err(nothing("This server does not turn speech into text")),
+        "attachments.create" | "attachments.delete" => {
+            return Err(unsupported("This server takes no attachments"));
+        }
+        "input.transcribe" => {
+            return Err(unsupported("This server does not turn speech into text"));
+        }
         _ => {
             return Err(Problem::at_member(
                 Code::InvalidRequest,
@@ -399,15 +403,15 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
 
 /// The params of a request.
 fn decode<T: DeserializeOwned>(params: Value) -> Result<T, Problem> {
-    serde_json::from_value(params).map_err(|error| wrong(&error.to_string()))
+    serde_json::from_value(params).map_err(|error| invalid_params(&error.to_string()))
 }
 
-fn wrong(what: &str) -> Problem {
-    let told: String = what.chars().take(TOLD_CHARS).collect();
+fn invalid_params(what: &str) -> Problem {
+    let told: String = what.chars().take(MAX_REASON_CHARS).collect();
     Problem::at_member(Code::InvalidRequest, "/params", told)
 }
 
-fn not_a_cursor() -> Problem {
+fn invalid_cursor() -> Problem {
     Problem::at_member(
         Code::InvalidCursor,
         "/params/after",
@@ -422,16 +426,16 @@ fn thread(id: &str) -> Result<ConversationId, Problem> {
         .ok_or_else(|| Code::ConversationNotFound.into())
 }
 
-fn unexpected(thread_id: &str, why: &str) -> Result<Request, Problem> {
+fn unexpected(thread_id: &str, reason: &str) -> Result<Request, Problem> {
     Ok(Request::Stream(StreamingRequest::Unexpected {
         thread: thread(thread_id)?,
-        why: Problem::new(Code::Unsupported, why),
+        reason: Problem::new(Code::Unsupported, reason),
     }))
 }
 
-impl List {
-    fn extent(&self) -> Extent {
-        Extent::new(self.limit, self.order == Order::Desc)
+impl ListParams {
+    fn extent(&self) -> PageExtent {
+        PageExtent::new(self.limit, self.order == SortOrder::Desc)
     }
 }
 
@@ -462,7 +466,7 @@ impl Input {
 /// A key by which a repetition is recognised. The front end repeats a request that may not have
 /// been taken with the same body and the same `frame`, which is its own for as long as its page is
 /// open.
-pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
+pub fn frame_key(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     let mut digest = Sha256::new();
     digest.update(u64::try_from(frame.len()).unwrap_or(u64::MAX).to_be_bytes());
     digest.update(frame);
@@ -476,7 +480,7 @@ pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
 }
 
 /// The key that a client chose itself.
-pub fn chosen(key: String, body: &[u8]) -> IdempotencyKey {
+pub fn client_key(key: String, body: &[u8]) -> IdempotencyKey {
     IdempotencyKey {
         key,
         fingerprint: fingerprint("POST /chatkit", body),

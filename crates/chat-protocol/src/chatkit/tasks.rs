@@ -48,7 +48,7 @@ enum Indicator {
 
 impl Task {
     /// The mark of a turn that did not come to its end.
-    pub(super) fn mark(title: &str, content: Option<String>) -> Self {
+    pub(super) fn notice(title: &str, content: Option<String>) -> Self {
         Self {
             kind: "custom",
             status_indicator: Indicator::None,
@@ -120,13 +120,13 @@ fn section(heading: &str, language: &str, text: &str) -> String {
 
 /// The tool calls of one step, with their results.
 #[derive(Clone, Debug)]
-pub(super) struct Calls {
+pub(super) struct CallGroup {
     pub(super) message: MessageId,
     pub(super) at: Timestamp,
     calls: Vec<(ToolCall, Option<ToolResult>)>,
 }
 
-impl Calls {
+impl CallGroup {
     pub(super) fn new(call: &ToolCall, at: Timestamp) -> Self {
         Self {
             message: call.message,
@@ -142,7 +142,7 @@ impl Calls {
     }
 
     /// Notes a result; gives the place of its call, if it is one of these.
-    pub(super) fn note(&mut self, result: &ToolResult) -> Option<usize> {
+    pub(super) fn record(&mut self, result: &ToolResult) -> Option<usize> {
         let place = self
             .calls
             .iter()

@@ -165,13 +165,13 @@ pub fn event(turn: TurnId, cursor: Cursor, event: &TurnEvent) -> String {
 fn ended(id: Option<&str>, turn: &Turn) -> String {
     let (turn_id, conversation_id) = (turn.id.0, turn.conversation.0);
     let TurnStatus::Ended { at, outcome } = &turn.status else {
-        return broken(&Problem::from(Code::Internal).in_turn(turn.conversation, turn.id));
+        return interrupted(&Problem::from(Code::Internal).in_turn(turn.conversation, turn.id));
     };
     if let TurnOutcome::Failed(failure) = outcome {
         return named(
             id,
             "error",
-            &Problem::of_failed_turn(failure)
+            &Problem::turn_failure(failure)
                 .in_turn(turn.conversation, turn.id)
                 .body(),
         );
@@ -189,7 +189,7 @@ fn ended(id: Option<&str>, turn: &Turn) -> String {
 }
 
 /// The last frame for a reader that cannot be served further now.
-pub fn broken(problem: &Problem) -> String {
+pub fn interrupted(problem: &Problem) -> String {
     named(None, "error", &problem.body())
 }
 

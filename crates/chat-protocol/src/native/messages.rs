@@ -53,7 +53,7 @@ pub struct MessageObject {
     pub tool_calls: Vec<ToolCallObject>,
     /// If the turn has called tools: text and calls in the order in which they came.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
+    pub parts: Vec<MessagePart>,
     /// The status of its turn.
     pub turn_status: TurnState,
     /// Why its turn failed: on the turn's last message.
@@ -86,7 +86,7 @@ pub struct MessageObject {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schema(as = MessagePart)]
-pub enum Part {
+pub enum MessagePart {
     /// Text.
     Text {
         /// The text.
@@ -153,12 +153,12 @@ fn assistant_message(log: &LoggedTurn) -> Option<MessageObject> {
                 last = Some((item, said.id));
                 if !said.text.is_empty() {
                     texts.push(said.text.as_str());
-                    parts.push(Part::Text {
+                    parts.push(MessagePart::Text {
                         text: said.text.clone(),
                     });
                 }
             }
-            ItemBody::ToolCall(call) => parts.push(Part::ToolCall { id: call.id.0 }),
+            ItemBody::ToolCall(call) => parts.push(MessagePart::ToolCall { id: call.id.0 }),
             _ => {}
         }
     }

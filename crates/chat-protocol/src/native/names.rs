@@ -1,4 +1,4 @@
-//! Names that a client may have misspelt.
+//! Names that a client may have similar_name.
 
 /// Names that other APIs use for a parameter, and this API's names in the order in which they are
 /// looked for.
@@ -59,7 +59,7 @@ fn folded(name: &str) -> String {
 
 /// The name among `known` that a client probably meant by an unknown one: the same but for its
 /// case, underscores, a plural or one letter.
-pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn similar_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     // A longer name is no name of this API, and need not be compared letter by letter.
     if given.len() > 64 {
         return None;
@@ -72,8 +72,8 @@ pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// The same, or the name that other APIs have for it.
-pub fn meant<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    misspelt(given, known).or_else(|| {
+pub fn suggested_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    similar_name(given, known).or_else(|| {
         let plain: String = given
             .chars()
             .filter(|letter| !matches!(letter, '_' | '-'))
@@ -126,7 +126,7 @@ mod tests {
             ("massage", "message"),
             ("emssage", "message"),
         ] {
-            assert_eq!(misspelt(given, &known), Some(meant), "{given}");
+            assert_eq!(similar_name(given, &known), Some(meant), "{given}");
         }
         for other in [
             "",
@@ -141,25 +141,34 @@ mod tests {
             "message_conversation_id",
             &"m".repeat(100),
         ] {
-            assert_eq!(misspelt(other, &known), None, "{other}");
+            assert_eq!(similar_name(other, &known), None, "{other}");
         }
     }
 
     #[test]
     fn names_of_other_apis_lead_to_ours() {
-        assert_eq!(meant("after", &["limit", "cursor"]), Some("cursor"));
         assert_eq!(
-            meant("starting_after", &["limit", "before", "after"]),
+            suggested_name("after", &["limit", "cursor"]),
+            Some("cursor")
+        );
+        assert_eq!(
+            suggested_name("starting_after", &["limit", "before", "after"]),
             Some("after")
         );
         assert_eq!(
-            meant("cursor", &["limit", "before", "after"]),
+            suggested_name("cursor", &["limit", "before", "after"]),
             Some("after")
         );
-        assert_eq!(meant("pageSize", &["limit", "cursor"]), Some("limit"));
-        assert_eq!(meant("before", &["limit", "cursor"]), Some("cursor"));
-        assert_eq!(meant("after", &["busy"]), None);
-        assert_eq!(meant("limits", &["limit"]), Some("limit"));
-        assert_eq!(meant("nonsense", &["limit"]), None);
+        assert_eq!(
+            suggested_name("pageSize", &["limit", "cursor"]),
+            Some("limit")
+        );
+        assert_eq!(
+            suggested_name("before", &["limit", "cursor"]),
+            Some("cursor")
+        );
+        assert_eq!(suggested_name("after", &["busy"]), None);
+        assert_eq!(suggested_name("limits", &["limit"]), Some("limit"));
+        assert_eq!(suggested_name("nonsense", &["limit"]), None);
     }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::cursor::{List, read_conversation, read_place, write_conversation, write_place};
 use crate::native::messages::{MessageObject, messages};
-use crate::native::query::{Query, wrong};
+use crate::native::query::{Query, invalid_parameter};
 use crate::native::tool_calls::RecordedToolCall;
 use crate::native::turns::ConversationObject;
 use crate::page_size::entries_that_fit;
@@ -30,14 +30,14 @@ pub struct ConversationList {
 
 /// A request for a page of a user's conversations.
 #[derive(Clone, Copy, Debug)]
-pub struct Conversations {
+pub struct ConversationPageRequest {
     limit: u32,
     after: Option<(Timestamp, ConversationId)>,
 }
 
-impl Conversations {
+impl ConversationPageRequest {
     /// The largest page.
-    pub const MOST: u32 = 100;
+    pub const MAX_LIMIT: u32 = 100;
 
     /// Reads `limit` and `cursor`.
     ///
@@ -45,7 +45,7 @@ impl Conversations {
     /// `invalid_request`, `invalid_cursor`.
     pub fn decode(query: &Query) -> Result<Self, Problem> {
         Ok(Self {
-            limit: query.limit(20, Self::MOST)?,
+            limit: query.limit(20, Self::MAX_LIMIT)?,
             after: query.cursor("cursor", read_conversation)?,
         })
     }
@@ -84,15 +84,15 @@ pub struct ToolCallList {
 
 /// A request for a page of a conversation's tool calls.
 #[derive(Clone, Copy, Debug)]
-pub struct ToolCalls {
+pub struct ToolCallPageRequest {
     conversation: ConversationId,
     limit: u32,
     after: Position,
 }
 
-impl ToolCalls {
+impl ToolCallPageRequest {
     /// The largest page.
-    pub const MOST: u32 = 200;
+    pub const MAX_LIMIT: u32 = 200;
 
     /// Reads `limit` and `cursor`.
     ///
@@ -104,7 +104,7 @@ impl ToolCalls {
         })?;
         Ok(Self {
             conversation,
-            limit: query.limit(50, Self::MOST)?,
+            limit: query.limit(50, Self::MAX_LIMIT)?,
             after: after.map_or(Position::START, Position),
         })
     }
@@ -151,27 +151,27 @@ pub struct MessageList {
 ///
 /// A message's place is twice its turn's ordinal, and one more for the assistant's.
 #[derive(Clone, Copy, Debug)]
-pub struct Messages {
+pub struct MessagePageRequest {
     conversation: ConversationId,
     limit: u32,
-    from: From,
+    position: PagePosition,
     superseded: bool,
 }
 
 /// Where a page of messages lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+enum PagePosition {
     /// The newest.
-    End,
+    Newest,
     /// Those just before a place.
     Before(u64),
     /// Those just after a place.
     After(u64),
 }
 
-impl Messages {
+impl MessagePageRequest {
     /// The largest page.
-    pub const MOST: u32 = 200;
+    pub const MAX_LIMIT: u32 = 200;
 
     /// Reads `limit`, `before`, `after` and `superseded`.
     ///
@@ -180,12 +180,12 @@ impl Messages {
     pub fn decode(conversation: ConversationId, query: &Query) -> Result<Self, Problem> {
         let place =
             |name| query.cursor(name, |text| read_place(List::Messages, conversation, text));
-        let from = match (place("before")?, place("after")?) {
-            (None, None) => From::End,
-            (Some(place), None) => From::Before(place),
-            (None, Some(place)) => From::After(place),
+        let position = match (place("before")?, place("after")?) {
+            (None, None) => PagePosition::Newest,
+            (Some(place), None) => PagePosition::Before(place),
+            (None, Some(place)) => PagePosition::After(place),
             (Some(_), Some(_)) => {
-                return Err(wrong(
+                return Err(invalid_parameter(
                     "after",
                     "`before` and `after` are given both; a page lies on one side".to_owned(),
                 ));
@@ -193,8 +193,8 @@ impl Messages {
         };
         Ok(Self {
             conversation,
-            limit: query.limit(50, Self::MOST)?,
-            from,
+            limit: query.limit(50, Self::MAX_LIMIT)?,
+            position,
             superseded: query.superseded()?,
         })
     }
@@ -208,17 +208,17 @@ impl Messages {
             newest: true,
             superseded: self.superseded,
         };
-        match self.from {
-            From::End => page,
+        match self.position {
+            PagePosition::Newest => page,
             // The turn of the assistant's message at this place also has the user's message before
             // it.
-            From::Before(place) => TurnPage {
+            PagePosition::Before(place) => TurnPage {
                 before: Some(Ordinal(place.div_ceil(2))),
                 ..page
             },
             // The turn of the user's message at this place also has the assistant's message after
             // it, or nothing more.
-            From::After(place) => TurnPage {
+            PagePosition::After(place) => TurnPage {
                 after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))),
                 limit: self.limit + 2,
                 newest: false,
@@ -237,10 +237,10 @@ impl Messages {
                 assistant.map(|message| (first.saturating_add(1), message)),
             ]
         };
-        let wanted = |place: u64| match self.from {
-            From::End => true,
-            From::Before(end) => place < end,
-            From::After(start) => place > start,
+        let wanted = |place: u64| match self.position {
+            PagePosition::Newest => true,
+            PagePosition::Before(end) => place < end,
+            PagePosition::After(start) => place > start,
         };
         let mut found: Vec<_> = found
             .iter()
@@ -249,20 +249,22 @@ impl Messages {
             .filter(|(place, _)| wanted(*place))
             .collect();
         let entries = found.iter().map(|(_, message)| message);
-        let fit = match self.from {
-            From::After(_) => entries_that_fit(entries),
-            From::End | From::Before(_) => entries_that_fit(entries.rev()),
+        let fit = match self.position {
+            PagePosition::After(_) => entries_that_fit(entries),
+            PagePosition::Newest | PagePosition::Before(_) => entries_that_fit(entries.rev()),
         };
         let limit = fit.min(self.limit as usize);
         let more = found.len() > limit;
-        let (earlier, later) = match self.from {
-            From::End => (more, false),
-            From::Before(_) => (more, true),
-            From::After(_) => (true, more),
+        let (earlier, later) = match self.position {
+            PagePosition::Newest => (more, false),
+            PagePosition::Before(_) => (more, true),
+            PagePosition::After(_) => (true, more),
         };
-        match self.from {
-            From::After(_) => found.truncate(limit),
-            From::End | From::Before(_) => drop(found.drain(..found.len().saturating_sub(limit))),
+        match self.position {
+            PagePosition::After(_) => found.truncate(limit),
+            PagePosition::Newest | PagePosition::Before(_) => {
+                drop(found.drain(..found.len().saturating_sub(limit)))
+            }
         }
         let cursor = |entry: Option<&(u64, MessageObject)>| {
             entry.map(|(place, _)| write_place(List::Messages, self.conversation, *place))

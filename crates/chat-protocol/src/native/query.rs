@@ -2,9 +2,9 @@
 
 use chat_domain::BusyPolicy;
 
-use crate::cursor::NotACursor;
+use crate::cursor::InvalidCursor;
 use crate::json::Quoted;
-use crate::native::names::meant;
+use crate::native::names::suggested_name;
 use crate::problem::{Code, Problem};
 
 /// The parameters of a query string.
@@ -34,7 +34,7 @@ impl Query {
             return Ok(());
         };
         let shown = Quoted(given);
-        let hint = meant(given, known)
+        let hint = suggested_name(given, known)
             .map(|name| format!("; use `{name}`"))
             .unwrap_or_default();
         let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
@@ -63,7 +63,7 @@ impl Query {
             .map(|(_, value)| value.as_str());
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
-            _ => Err(wrong(
+            _ => Err(invalid_parameter(
                 name,
                 format!("The parameter `{name}` is given twice"),
             )),
@@ -86,7 +86,7 @@ impl Query {
             .map(|(_, value)| *value)
             .ok_or_else(|| {
                 let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-                wrong(
+                invalid_parameter(
                     name,
                     format!("The parameter `{name}` is none of {}", known.join(", ")),
                 )
@@ -110,7 +110,7 @@ impl Query {
     ///
     /// # Errors
     /// `invalid_request` for an unknown word.
-    pub fn shown(&self) -> Result<ReplyScope, Problem> {
+    pub fn reply_scope(&self) -> Result<ReplyScope, Problem> {
         self.word(
             "messages",
             &[
@@ -144,7 +144,7 @@ impl Query {
         let digits = given.bytes().all(|byte| byte.is_ascii_digit());
         match given.parse() {
             Ok(limit) if digits && (1..=most).contains(&limit) => Ok(limit),
-            _ => Err(wrong(
+            _ => Err(invalid_parameter(
                 "limit",
                 format!("The parameter `limit` is not a number from 1 to {most}"),
             )),
@@ -158,9 +158,9 @@ impl Query {
     pub fn cursor<T>(
         &self,
         name: &'static str,
-        read: impl FnOnce(&str) -> Result<T, NotACursor>,
+        read: impl FnOnce(&str) -> Result<T, InvalidCursor>,
     ) -> Result<Option<T>, Problem> {
-        let read = |text| read(text).map_err(|_| not_a_cursor(name));
+        let read = |text| read(text).map_err(|_| invalid_cursor(name));
         self.get(name)?.map(read).transpose()
     }
 }
@@ -175,7 +175,7 @@ pub enum ReplyScope {
 }
 
 /// A parameter holds what is no cursor of its route.
-pub fn not_a_cursor(parameter: &'static str) -> Problem {
+pub fn invalid_cursor(parameter: &'static str) -> Problem {
     Problem::at_parameter(
         Code::InvalidCursor,
         parameter,
@@ -183,7 +183,7 @@ pub fn not_a_cursor(parameter: &'static str) -> Problem {
     )
 }
 
-pub(crate) fn wrong(parameter: &'static str, what: String) -> Problem {
+pub(crate) fn invalid_parameter(parameter: &'static str, what: String) -> Problem {
     Problem::at_parameter(Code::InvalidRequest, parameter, what)
 }
 
@@ -202,7 +202,10 @@ mod tests {
             query("x=1&busy=interrupt").busy().unwrap(),
             BusyPolicy::Interrupt
         );
-        assert_eq!(query("messages=turn").shown().unwrap(), ReplyScope::Turn);
+        assert_eq!(
+            query("messages=turn").reply_scope().unwrap(),
+            ReplyScope::Turn
+        );
         assert!(query("superseded=include").superseded().unwrap());
         assert_eq!(query("").limit(20, 100).unwrap(), 20);
         assert_eq!(query("limit=%31%30%30").limit(20, 100).unwrap(), 100);

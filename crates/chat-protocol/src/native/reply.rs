@@ -124,7 +124,7 @@ pub fn reply(
             outcome: TurnOutcome::Failed(failure),
             ..
         } => {
-            return Err(Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id));
+            return Err(Problem::turn_failure(failure).in_turn(turn.conversation, turn.id));
         }
         TurnStatus::Queued | TurnStatus::Running => return Err(Code::Internal.into()),
     };

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::cursor;
 use crate::json::{self, Quoted};
-use crate::native::names::misspelt;
-use crate::native::query::{not_a_cursor, wrong};
+use crate::native::names::similar_name;
+use crate::native::query::{invalid_cursor, invalid_parameter};
 use crate::problem::{Code, Problem};
 
 /// The longest idempotency key, in bytes.
@@ -125,7 +125,7 @@ pub fn sign_in_code(body: &[u8]) -> Result<String, Problem> {
 /// `invalid_request`.
 pub fn path_id(parameter: &'static str, text: &str) -> Result<Uuid, Problem> {
     uuid(text).ok_or_else(|| {
-        wrong(
+        invalid_parameter(
             parameter,
             format!("`{parameter}` in the path is not a UUID"),
         )
@@ -143,8 +143,9 @@ pub fn resume(
     last_event_id: Option<&[u8]>,
     after: Option<&str>,
 ) -> Result<Option<Cursor>, Problem> {
-    let read =
-        |text: &str, parameter| cursor::read_turn(turn, text).map_err(|_| not_a_cursor(parameter));
+    let read = |text: &str, parameter| {
+        cursor::read_turn(turn, text).map_err(|_| invalid_cursor(parameter))
+    };
     match (
         last_event_id
             .map(<[u8]>::trim_ascii)
@@ -223,7 +224,8 @@ fn object(body: &[u8], known: &[&'static str]) -> Result<Map<String, Value>, Pro
     let mut unknown = members
         .keys()
         .filter(|name| !known.contains(&name.as_str()));
-    let Some((name, meant)) = unknown.find_map(|name| Some((name, misspelt(name, known)?))) else {
+    let Some((name, meant)) = unknown.find_map(|name| Some((name, similar_name(name, known)?)))
+    else {
         return Ok(members);
     };
     // RFC 6901 §3; a name that is close to a known one is short.

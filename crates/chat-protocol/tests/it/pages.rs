@@ -3,9 +3,9 @@
 
 use chat_domain::testing::LogBuilder;
 use chat_domain::{ConversationId, LoggedTurn, TurnOutcome, TurnPage};
-use chat_protocol::native::messages::messages;
-use chat_protocol::native::pages::{MessageList, Messages};
-use chat_protocol::native::query::Query;
+use chat_protocol::native::Query;
+use chat_protocol::native::messages;
+use chat_protocol::native::{MessageList, MessagePageRequest};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -44,8 +44,8 @@ fn store(turns: &[LoggedTurn], page: TurnPage) -> Vec<LoggedTurn> {
 }
 
 fn page(turns: &[LoggedTurn], query: &str) -> MessageList {
-    let wanted = Messages::decode(CONVERSATION, &Query::new(query)).unwrap();
-    wanted.encode(&store(turns, wanted.page()))
+    let request = MessagePageRequest::decode(CONVERSATION, &Query::new(query)).unwrap();
+    request.encode(&store(turns, request.page()))
 }
 
 fn contents(list: &MessageList) -> Vec<String> {

@@ -13,13 +13,13 @@ use chat_domain::{
     TurnLimits, TurnOutcome, TurnPage, TurnStatus, UnknownCause, UserId,
 };
 use chat_protocol::chatkit;
-use chat_protocol::native::messages::messages;
-use chat_protocol::native::pages::{Conversations, Messages, ToolCalls};
-use chat_protocol::native::query::Query;
-use chat_protocol::native::turn_detail::TurnDetailObject;
-use chat_protocol::native::turns::ConversationObject;
+use chat_protocol::native::ConversationObject;
+use chat_protocol::native::Query;
+use chat_protocol::native::TurnDetailObject;
+use chat_protocol::native::messages;
+use chat_protocol::native::{ConversationPageRequest, MessagePageRequest, ToolCallPageRequest};
 use chat_protocol::native::{events, reply};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use futures_util::StreamExt;
 use serde::Serialize;
 
@@ -157,13 +157,13 @@ async fn a_turn_with_tools() {
     );
 
     let query = Query::new("limit=2");
-    let wanted = ToolCalls::decode(turn.conversation, &query).unwrap();
+    let request = ToolCallPageRequest::decode(turn.conversation, &query).unwrap();
     let found = chat
         .service
-        .tool_calls(&chat.owner, turn.conversation, wanted.page())
+        .tool_calls(&chat.owner, turn.conversation, request.page())
         .await
         .unwrap();
-    insta::assert_snapshot!("tool_calls_page", pretty(&wanted.encode(found)));
+    insta::assert_snapshot!("tool_calls_page", pretty(&request.encode(found)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,20 +183,20 @@ async fn conversations_and_messages() {
         "conversation",
         pretty(&ConversationObject::from(&conversation))
     );
-    let wanted = Conversations::decode(&Query::new("limit=1")).unwrap();
+    let request = ConversationPageRequest::decode(&Query::new("limit=1")).unwrap();
     let found = chat
         .service
-        .conversations(&chat.owner, wanted.page())
+        .conversations(&chat.owner, request.page())
         .await
         .unwrap();
-    insta::assert_snapshot!("conversations_page", pretty(&wanted.encode(found)));
-    let wanted = Messages::decode(first.conversation, &Query::new("limit=3")).unwrap();
+    insta::assert_snapshot!("conversations_page", pretty(&request.encode(found)));
+    let request = MessagePageRequest::decode(first.conversation, &Query::new("limit=3")).unwrap();
     let found = chat
         .service
-        .turns(&chat.owner, first.conversation, wanted.page())
+        .turns(&chat.owner, first.conversation, request.page())
         .await
         .unwrap();
-    insta::assert_snapshot!("messages_page", pretty(&wanted.encode(&found)));
+    insta::assert_snapshot!("messages_page", pretty(&request.encode(&found)));
 }
 
 /// Answers that are not whole, and one for which the oldest turns were left out: in the stream, in
@@ -227,7 +227,7 @@ async fn answers_that_are_not_whole() {
         .turns(&chat.owner, turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
-    let items: Vec<_> = logs.iter().flat_map(chatkit::items::items).collect();
+    let items: Vec<_> = logs.iter().flat_map(chatkit::items).collect();
     insta::assert_snapshot!("not_whole_chatkit", pretty(&items));
 }
 
@@ -329,7 +329,7 @@ fn a_reader_that_cannot_be_served() {
         ConversationId(FixedEnvironment::id(1)),
         TurnId(FixedEnvironment::id(2)),
     );
-    insta::assert_snapshot!("broken", events::broken(&problem));
+    insta::assert_snapshot!("broken", events::interrupted(&problem));
 }
 
 #[test]

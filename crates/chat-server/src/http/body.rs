@@ -5,7 +5,7 @@ use actix_web::http::header;
 use actix_web::mime::{self, Mime};
 use actix_web::{HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use futures_util::StreamExt;
 
 use crate::state::AppState;
@@ -57,7 +57,7 @@ async fn read(
     state: &AppState,
 ) -> Result<Bytes, Problem> {
     let limit = state.limits.body_bytes;
-    let too_large = || Problem::over(Code::BodyTooLarge, limit);
+    let too_large = || Problem::limit_exceeded(Code::BodyTooLarge, limit);
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)

@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use chat_domain::UserId;
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use serde::Deserialize;
 
 use crate::problem::ApiError;

@@ -8,7 +8,7 @@ use chat_protocol::native::reply::ChatReply;
 use chat_protocol::native::request::{self, ChatRequest};
 
 use crate::http::Caller;
-use crate::http::accept::{self, Form};
+use crate::http::accept::{self, ReplyFormat};
 use crate::http::answer::{ReplyOptions, answer};
 use crate::http::body::read_json;
 use crate::http::parameters;
@@ -44,12 +44,13 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let form = accept::choose(&request, &[Form::Json, Form::Events])?;
+    let format = accept::choose(&request, &[ReplyFormat::Json, ReplyFormat::EventStream])?;
     let query = parameters::query(&request);
-    let (busy, shown) = (query.busy()?, query.shown()?);
+    let (busy, scope) = (query.busy()?, query.reply_scope()?);
     let key = parameters::idempotency_key(&request)?;
     let body = read_json(&request, payload, &state).await?;
     let command = request::start_turn(owner.clone(), &body, busy, key)?;
-    let begin = |service: Arc<ChatService>| async move { service.start_turn(command).await };
-    answer(&state, &request, owner, ReplyOptions { form, shown }, begin).await
+    let start = |service: Arc<ChatService>| async move { service.start_turn(command).await };
+    let options = ReplyOptions { format, scope };
+    answer(&state, &request, owner, options, start).await
 }

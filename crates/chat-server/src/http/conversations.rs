@@ -2,11 +2,12 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chat_protocol::native::pages::{
-    ConversationList, Conversations, MessageList, Messages, ToolCallList, ToolCalls,
-};
+use chat_protocol::native::ConversationObject;
 use chat_protocol::native::request::{self, RenameRequest};
-use chat_protocol::native::turns::ConversationObject;
+use chat_protocol::native::{
+    ConversationList, ConversationPageRequest, MessageList, MessagePageRequest, ToolCallList,
+    ToolCallPageRequest,
+};
 
 use crate::http::body::read_json;
 use crate::http::{Caller, parameters};
@@ -32,11 +33,11 @@ pub async fn list(
     Caller(owner): Caller,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let wanted = Conversations::decode(&parameters::query(&request))?;
+    let page = ConversationPageRequest::decode(&parameters::query(&request))?;
     let found = state
-        .call(move |service| async move { service.conversations(&owner, wanted.page()).await })
+        .call(move |service| async move { service.conversations(&owner, page.page()).await })
         .await?;
-    Ok(HttpResponse::Ok().json(wanted.encode(found)))
+    Ok(HttpResponse::Ok().json(page.encode(found)))
 }
 
 /// Get a conversation
@@ -129,11 +130,11 @@ pub async fn messages(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
-    let wanted = Messages::decode(id, &parameters::query(&request))?;
+    let page = MessagePageRequest::decode(id, &parameters::query(&request))?;
     let found = state
-        .call(move |service| async move { service.turns(&owner, id, wanted.page()).await })
+        .call(move |service| async move { service.turns(&owner, id, page.page()).await })
         .await?;
-    Ok(HttpResponse::Ok().json(wanted.encode(&found)))
+    Ok(HttpResponse::Ok().json(page.encode(&found)))
 }
 
 /// List a conversation's tool calls
@@ -157,9 +158,9 @@ pub async fn tool_calls(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
-    let wanted = ToolCalls::decode(id, &parameters::query(&request))?;
+    let page = ToolCallPageRequest::decode(id, &parameters::query(&request))?;
     let found = state
-        .call(move |service| async move { service.tool_calls(&owner, id, wanted.page()).await })
+        .call(move |service| async move { service.tool_calls(&owner, id, page.page()).await })
         .await?;
-    Ok(HttpResponse::Ok().json(wanted.encode(found)))
+    Ok(HttpResponse::Ok().json(page.encode(found)))
 }

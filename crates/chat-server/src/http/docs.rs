@@ -8,14 +8,14 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use actix_web::http::header::{self, ContentEncoding, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use chat_protocol::errors_doc::explanation;
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
+use chat_protocol::explanation;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use utoipa_swagger_ui::Config;
 
-use crate::http::files::{self, Coded, Served};
+use crate::http::files::{self, EncodedContents, ServedFile};
 use crate::problem::ApiError;
 
 /// The content security policy of the pages: their own scripts, styles and requests. Swagger UI
@@ -49,10 +49,10 @@ pub async fn document(
     description: web::Data<ApiDescription>,
 ) -> HttpResponse {
     let document = DOCUMENT.get_or_init(|| described(&description));
-    let served = Served {
+    let served = ServedFile {
         media_type: &document.media_type,
         tag: document.tag.clone(),
-        kept: "no-cache",
+        cache_control: "no-cache",
     };
     files::answer(&request, served, document.contents(&request))
 }
@@ -77,10 +77,10 @@ pub async fn front() -> HttpResponse {
 )]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let file = file(request.match_info().query("file"))?.ok_or(Code::NotFound)?;
-    let served = Served {
+    let served = ServedFile {
         media_type: &file.media_type,
         tag: file.tag.clone(),
-        kept: "no-cache",
+        cache_control: "no-cache",
     };
     let mut response = files::answer(&request, served, file.contents(&request));
     let headers = response.headers_mut();
@@ -120,13 +120,13 @@ impl PageFile {
         })
     }
 
-    fn contents(&self, request: &HttpRequest) -> Coded {
+    fn contents(&self, request: &HttpRequest) -> EncodedContents {
         match &self.gzip {
-            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => Coded {
+            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => EncodedContents {
                 encoding: ContentEncoding::Gzip,
                 bytes: gzip.clone(),
             },
-            _ => Coded {
+            _ => EncodedContents {
                 encoding: ContentEncoding::Identity,
                 bytes: self.identity.clone(),
             },

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use actix_web::{HttpResponse, web};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
 

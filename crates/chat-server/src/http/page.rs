@@ -4,15 +4,15 @@ use actix_web::http::header::{self, ContentEncoding, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use chat_domain::{Environment, SystemEnvironment};
+use chat_protocol::Code;
 use chat_protocol::native::request::{self, SignInRequest};
-use chat_protocol::problem::Code;
 use chat_web::{Coding, File};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::body::read_json;
 use crate::http::chatkit::example;
-use crate::http::files::{self, Coded, Served};
+use crate::http::files::{self, EncodedContents, ServedFile};
 use crate::page::PageSettings;
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -144,21 +144,21 @@ fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
         Coding::Identity => ContentEncoding::Identity,
     };
     let (coding, bytes) = file.contents(|coding| files::accepts(request, content_encoding(coding)));
-    let kept = if file.is_immutable() {
+    let cache_control = if file.is_immutable() {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
     };
-    let contents = Coded {
+    let contents = EncodedContents {
         encoding: content_encoding(coding),
         bytes: Bytes::from_static(bytes),
     };
     files::answer(
         request,
-        Served {
+        ServedFile {
             media_type: file.media_type,
             tag: file.tag.to_owned(),
-            kept,
+            cache_control,
         },
         contents,
     )

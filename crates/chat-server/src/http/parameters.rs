@@ -3,9 +3,9 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use chat_domain::{ConversationId, Cursor, TurnId};
-use chat_protocol::native::query::Query;
+use chat_protocol::native::Query;
 use chat_protocol::native::request;
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 
 /// The parameters of the query.
 pub fn query(request: &HttpRequest) -> Query {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use chat_domain::{ChatService, Cursor};
+use chat_protocol::native::TurnDetailObject;
+use chat_protocol::native::TurnObject;
+use chat_protocol::native::events::opening;
 use chat_protocol::native::reply::ChatReply;
-use chat_protocol::native::turn_detail::TurnDetailObject;
-use chat_protocol::native::turns::TurnObject;
-use chat_protocol::native::{events, request};
+use chat_protocol::native::request;
 
-use crate::http::accept::{self, Form};
+use crate::http::accept::{self, ReplyFormat};
 use crate::http::answer::{ReplyOptions, answer};
-use crate::http::sse::{self, Subject};
+use crate::http::sse::{self, NativeEncoder};
 use crate::http::{Caller, RequestId, parameters};
 use crate::problem::ApiError;
 use crate::state::AppState;
@@ -86,18 +87,17 @@ pub async fn events(
                 .await?,
         ))
     });
-    let (turn, news) = watched.await?;
+    let (turn, events) = watched.await?;
     if cursor.is_some_and(|cursor| cursor.ended) {
         return Ok(HttpResponse::new(StatusCode::NO_CONTENT));
     }
-    let opening = turn.as_ref().map(events::opening);
-    let request = request.extensions().get::<RequestId>().map(|id| id.0);
-    let subject = Subject {
-        request,
+    let opening = turn.as_ref().map(opening);
+    let encoder = NativeEncoder {
+        request: RequestId::of(&request),
         turn: id,
         conversation: turn.map(|turn| turn.conversation),
     };
-    Ok(sse::stream(&state, subject, opening, news))
+    Ok(sse::stream(&state, encoder, opening, events))
 }
 
 /// Cancel a turn
@@ -149,16 +149,17 @@ pub async fn retry(
     Caller(owner): Caller,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let form = accept::choose(&request, &[Form::Json, Form::Events])?;
+    let format = accept::choose(&request, &[ReplyFormat::Json, ReplyFormat::EventStream])?;
     let turn = parameters::turn(&request)?;
     let query = parameters::query(&request);
-    let (busy, shown) = (query.busy()?, query.shown()?);
+    let (busy, scope) = (query.busy()?, query.reply_scope()?);
     let command = request::retry_turn(
         owner.clone(),
         turn,
         busy,
         parameters::idempotency_key(&request)?,
     );
-    let begin = |service: Arc<ChatService>| async move { service.retry_turn(command).await };
-    answer(&state, &request, owner, ReplyOptions { form, shown }, begin).await
+    let start = |service: Arc<ChatService>| async move { service.retry_turn(command).await };
+    let options = ReplyOptions { format, scope };
+    answer(&state, &request, owner, options, start).await
 }

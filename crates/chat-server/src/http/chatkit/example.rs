@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 
 use crate::problem::ApiError;
 use crate::state::AppState;

@@ -2,7 +2,7 @@
 
 use chat_domain::testing::{Script, ScriptedAgent};
 use chat_domain::{AgentErrorKind, FinishReason};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use serde_json::{Value, json};
 
 use super::harness::{Server, refusal};

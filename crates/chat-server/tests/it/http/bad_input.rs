@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_domain::testing::FixedEnvironment;
 use chat_domain::{ConversationPage, UserId};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -299,6 +299,7 @@ async fn slow_clients_are_let_go() {
     assert_eq!(
         server
             .state
+            .runner
             .service
             .conversations(&UserId::new("ada").unwrap(), page)
             .await

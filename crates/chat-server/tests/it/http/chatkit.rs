@@ -7,8 +7,8 @@ use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{
     AgentErrorKind, BusyPolicy, CallError, StartTurn, ToolError, ToolErrorKind, TurnLimits, UserId,
 };
-use chat_protocol::chatkit::request::repetition;
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
+use chat_protocol::chatkit::request::frame_key;
 use chat_server::testing::HttpLimits;
 use chat_test_support::wait;
 use futures_util::StreamExt;
@@ -380,7 +380,7 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
         request.header(FRAME, frame).body(body.clone())
     };
     // A server that died when it had stored the message, before it answered.
-    let idempotency = Some(repetition(b"frame-1", body.as_bytes()));
+    let idempotency = Some(frame_key(b"frame-1", body.as_bytes()));
     let lost = StartTurn {
         owner: UserId::new("ada").unwrap(),
         conversation: None,
@@ -388,8 +388,8 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
         busy: BusyPolicy::Enqueue,
         idempotency,
     };
-    let lost = server.state.service.start_turn(lost).await.unwrap();
-    server.state.tasks.spawn(lost.task.unwrap());
+    let lost = server.state.runner.service.start_turn(lost).await.unwrap();
+    server.state.runner.tasks.spawn(lost.task.unwrap());
     let other = thread_of(&events(post("frame-2")).await);
     let repeated = events(post("frame-1")).await;
     assert_eq!(
@@ -460,7 +460,7 @@ async fn a_server_that_leaves_stops_nothing() {
         stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
     let thread =
         thread_of(&until(&mut response, "assistant_message.content_part.text_delta").await);
-    server.state.leave();
+    server.state.end_streams();
     let last = read(&response.text().await.unwrap()).pop().unwrap();
     assert_eq!(
         (&last["type"], &last["allow_retry"]),

@@ -9,7 +9,7 @@ use chat_domain::{
     BeginOutcome, BeginTurn, ChatService, ChatServiceConfig, Ordinal, StoreError, Turn, TurnLimits,
     TurnStatus, Unavailability, Usage,
 };
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use reqwest::Method;
 use serde_json::json;
 

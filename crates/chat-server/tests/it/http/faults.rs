@@ -6,7 +6,7 @@ use chat_domain::testing::{
     FakeTools, FixedEnvironment, MockConversationStore, ScriptedAgent, Signals,
 };
 use chat_domain::{ChatService, ChatServiceConfig, StoreError, TurnLimits, Unavailability};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_test_support::wait;
 use reqwest::Method;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, FixedEnvironment, MemoryStore, ScriptedAgent, Signals};
 use chat_domain::{Agent, ChatService, ChatServiceConfig, TurnLimits, UserId};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::Page;
 use chat_server::testing::Tasks;
 use chat_server::testing::{AppState, HttpLimits, TokenVerifier, server};
@@ -105,7 +105,7 @@ impl Server {
         state.set_limits(setup.http);
         state.page = Arc::new(setup.page);
         let mut server = Self::with_state(state, store);
-        let tasks = server.state.tasks.clone();
+        let tasks = server.state.runner.tasks.clone();
         server.parts.worker = Some(tokio::spawn(service.work(move |task| tasks.spawn(task))));
         server
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chat_domain::testing::{Script, ScriptedAgent};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;

@@ -1,6 +1,6 @@
 //! Parameters and members of other names than a route has.
 
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::endpoints;
 use reqwest::Method;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::JwtSecret;
 use chat_server::testing::OneTimeCode;
 use chat_server::testing::{Page, SignIn};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use reqwest::Method;
 use serde_json::{Value, json};
 

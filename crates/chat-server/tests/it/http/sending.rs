@@ -2,7 +2,7 @@
 
 use chat_domain::AgentErrorKind;
 use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -444,12 +444,12 @@ async fn a_server_that_leaves_says_so_and_takes_nothing_new() {
         Code::ShuttingDown,
     )
     .await;
-    server.state.service.close();
+    server.state.runner.service.close();
     let refused = server.chat("Hi", None).send().await.unwrap();
     assert_eq!(refused.headers()["connection"], "close");
     super::harness::check_refusal(refused, Code::ShuttingDown).await;
-    server.state.service.hand_over().await.unwrap();
-    server.state.leave();
+    server.state.runner.service.hand_over().await.unwrap();
+    server.state.end_streams();
     let told =
         super::harness::check_refusal(waiting.await.unwrap().unwrap(), Code::ShuttingDown).await;
     assert!(told["turn_id"].is_string() && told["conversation_id"].is_string());
@@ -469,7 +469,7 @@ async fn a_server_that_leaves_still_answers_with_a_turn_that_has_ended() {
     let (server, _) = Server::with_agent(ScriptedAgent::new([])).await;
     let send = || server.chat("Hi", None).header("Idempotency-Key", "k");
     let first = answer(send(), 200).await;
-    server.state.leave();
+    server.state.end_streams();
     for _ in 0..10 {
         assert_eq!(answer(send(), 200).await, first);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{AgentErrorKind, TurnLimits, Unavailability};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use futures_util::StreamExt;
 use reqwest::{Method, Response};
@@ -379,8 +379,8 @@ async fn streams_end_when_the_server_leaves() {
     .await;
     let open = stream(&server, "Hi").await;
     gate.reached_by(1).await;
-    server.state.service.hand_over().await.unwrap();
-    server.state.leave();
+    server.state.runner.service.hand_over().await.unwrap();
+    server.state.end_streams();
     let read = events(&open.text().await.unwrap());
     let (first, last) = (&read[0], &read[read.len() - 1]);
     assert_eq!((first.name.as_str(), last.name.as_str()), ("turn", "error"));
@@ -533,7 +533,7 @@ async fn a_server_that_leaves_still_tells_what_is_known() {
         .as_str()
         .unwrap()
         .to_owned();
-    server.state.leave();
+    server.state.end_streams();
     for _ in 0..10 {
         let read = server
             .ada(Method::GET, &format!("/turns/{turn}/events"))
