@@ -9,8 +9,8 @@ pub fn explanation(code: &str) -> Option<String> {
         .map(|code| code.row())
         .find(|row| row.code == code)?;
     Some(format!(
-        "{} ({}, HTTP status {})\n\n{}\n",
-        row.title, row.code, row.status, row.advice
+        "{} ({}, HTTP status {})\n\n{}. {}\n",
+        row.title, row.code, row.status, row.reason, row.advice
     ))
 }
 

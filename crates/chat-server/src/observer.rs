@@ -72,11 +72,9 @@ impl Observer for LogObserver {
                 elapsed_ms = millis(took),
                 "tool called"
             ),
-            TurnLifecycleEvent::StoreFailed { doing, error } => error!(
-                operation = doing,
-                error = chain(error),
-                "store failed"
-            ),
+            TurnLifecycleEvent::StoreFailed { doing, error } => {
+                error!(operation = doing, error = chain(error), "store failed")
+            }
             TurnLifecycleEvent::WorkerReplaced { old, new } => warn!(
                 worker_id = %new,
                 old_worker_id = %old,

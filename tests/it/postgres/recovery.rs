@@ -171,7 +171,7 @@ async fn one_that_was_only_stopped_notices_and_writes_nothing() {
         .await
         .unwrap();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("given up for dead"), "{log}");
+    assert!(log.contains("lease lost"), "{log}");
     assert_eq!(
         rows(&database, "ann"),
         before,

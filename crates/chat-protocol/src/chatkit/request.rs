@@ -1,6 +1,6 @@
 //! Requests of ChatKit's front ends: one JSON object with a `type` and its `params`.
 //!
-//! Numbers may come as text, as pydantic takes them; members that are not known are not looked at.
+//! Numbers may be texts, as pydantic accepts them. Unknown members are ignored.
 
 use chat_domain::{ConversationId, Feedback, IdempotencyKey, InvalidInput, MessageId, Title};
 use serde::de::DeserializeOwned;
@@ -14,48 +14,48 @@ use crate::json;
 use crate::native::request::fingerprint;
 use crate::problem::{Code, Problem};
 
-/// The longest description of a problem, in characters: it may hold text of the client.
+/// The longest reason of a problem, in characters: it may have text of the client.
 const MAX_REASON_CHARS: usize = 200;
 
 /// A request of a front end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// It is answered by a stream.
+    /// A request that is answered by a stream.
     Stream(StreamingRequest),
-    /// It is answered by one object.
+    /// A request that is answered by one object.
     Unary(UnaryRequest),
 }
 
 /// A request that is answered by a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamingRequest {
-    /// `threads.create`: a message that begins a thread.
+    /// `threads.create`: a message that starts a thread.
     Create {
-        /// Its text.
+        /// The text.
         text: String,
     },
     /// `threads.add_user_message`: a message to a thread.
     AddUserMessage {
-        /// Where to.
+        /// The thread.
         thread: ConversationId,
-        /// Its text.
+        /// The text.
         text: String,
     },
     /// `threads.retry_after_item`: a message to retry.
     Retry {
-        /// Where it was asked.
+        /// The thread.
         thread: ConversationId,
-        /// The question.
+        /// The user message.
         question: MessageId,
     },
-    /// An answer to an item that the server never sends.
+    /// A reply to an item that the server never sends.
     Unexpected {
-        /// Where to.
+        /// The thread.
         thread: ConversationId,
-        /// The text for the user.
+        /// The problem for the user.
         reason: Problem,
     },
-    /// A message that cannot be taken, for a reason that the user should read.
+    /// A message that is rejected, with a problem for the user.
     Refused(Problem),
 }
 
@@ -108,7 +108,7 @@ struct AddUserMessageParams {
 struct Input {
     content: Vec<Content>,
     attachments: Vec<String>,
-    // Which model answers is the server's to say.
+    // The server chooses the model.
     #[serde(rename = "inference_options")]
     _inference_options: InferenceOptions,
     quoted_text: Option<String>,
@@ -217,7 +217,7 @@ struct RenameParams {
     title: String,
 }
 
-/// A whole number that is not negative, perhaps as text or with a point that says nothing.
+/// A non-negative integer, which may be a text or have a fraction of zero.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let read = |value: &Value| match value {
         Value::String(text) => text.trim().parse::<u32>().ok(),
@@ -238,11 +238,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::
     }
 }
 
-/// Reads a request.
+/// Decodes a request.
 ///
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`, `invalid_cursor`;
-/// `conversation_not_found` for what cannot be the id of a thread; `unsupported`.
+/// `conversation_not_found` for an invalid id of a thread; `unsupported`.
 pub fn read(body: &[u8]) -> Result<Request, Problem> {
     let Value::Object(mut members) = json::read(body)? else {
         return Err(Problem::at_member(
@@ -292,7 +292,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
                 return Err(Problem::at_member(
                     Code::InvalidRequest,
                     "/params/item_id",
-                    "Only a message of the user can be retried",
+                    "Only a user message can be retried",
                 ));
             }
             Request::Stream(StreamingRequest::Retry {
@@ -304,19 +304,16 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             let ToolOutputParams { thread_id, .. } = decode(params)?;
             unexpected(
                 &thread_id,
-                "The conversation waits for no tool of the browser",
+                "The conversation does not wait for a browser tool",
             )?
         }
         "threads.add_structured_input" => {
             let StructuredInputParams { thread_id, .. } = decode(params)?;
-            unexpected(
-                &thread_id,
-                "The conversation waits for no form to be filled in",
-            )?
+            unexpected(&thread_id, "The conversation does not wait for a form")?
         }
         "threads.custom_action" => {
             let CustomActionParams { thread_id, .. } = decode(params)?;
-            unexpected(&thread_id, "The conversation has no widgets that could act")?
+            unexpected(&thread_id, "The conversation has no widgets")?
         }
         "threads.get_by_id" => Request::Unary(UnaryRequest::Get(thread(
             &decode::<ThreadParams>(params)?.thread_id,
@@ -383,32 +380,32 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             &decode::<ThreadParams>(params)?.thread_id,
         )?)),
         "threads.sync_custom_action" => {
-            return Err(unsupported("There are no widgets that could act"));
+            return Err(unsupported("This server has no widgets"));
         }
         "attachments.create" | "attachments.delete" => {
-            return Err(unsupported("This server takes no attachments"));
+            return Err(unsupported("This server does not support attachments"));
         }
         "input.transcribe" => {
-            return Err(unsupported("This server does not turn speech into text"));
+            return Err(unsupported("This server does not transcribe speech"));
         }
         _ => {
             return Err(Problem::at_member(
                 Code::InvalidRequest,
                 "/type",
-                "The member `/type` is no request of the ChatKit protocol",
+                "The member `/type` is not a request of the ChatKit protocol",
             ));
         }
     })
 }
 
-/// The params of a request.
+/// Decodes the params of a request.
 fn decode<T: DeserializeOwned>(params: Value) -> Result<T, Problem> {
     serde_json::from_value(params).map_err(|error| invalid_params(&error.to_string()))
 }
 
 fn invalid_params(what: &str) -> Problem {
-    let told: String = what.chars().take(MAX_REASON_CHARS).collect();
-    Problem::at_member(Code::InvalidRequest, "/params", told)
+    let reason: String = what.chars().take(MAX_REASON_CHARS).collect();
+    Problem::at_member(Code::InvalidRequest, "/params", reason)
 }
 
 fn invalid_cursor() -> Problem {
@@ -419,7 +416,7 @@ fn invalid_cursor() -> Problem {
     )
 }
 
-/// A thread's id. An id of another form names a thread that does not exist.
+/// The conversation of a thread's id. An invalid id names a thread that does not exist.
 fn thread(id: &str) -> Result<ConversationId, Problem> {
     ThreadId::parse(id)
         .map(|thread| thread.0)
@@ -440,12 +437,12 @@ impl ListParams {
 }
 
 impl Input {
-    /// The message as one text: what is quoted first, tags by their names.
+    /// The message as one text: first the quoted text; tags by their names.
     fn text(self) -> Result<String, Problem> {
         if !self.attachments.is_empty() {
             return Err(Problem::new(
                 Code::Unsupported,
-                "This server takes no attachments",
+                "This server does not support attachments",
             ));
         }
         let mut text = String::new();
@@ -463,9 +460,9 @@ impl Input {
     }
 }
 
-/// A key by which a repetition is recognised. The front end repeats a request that may not have
-/// been taken with the same body and the same `frame`, which is its own for as long as its page is
-/// open.
+/// The idempotency key of a request of the front end. The front end repeats a request whose outcome
+/// it does not know with the same body and the same `frame`, which stays the same until its page is
+/// closed.
 pub fn frame_key(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     let mut digest = Sha256::new();
     digest.update(u64::try_from(frame.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -479,7 +476,7 @@ pub fn frame_key(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     }
 }
 
-/// The key that a client chose itself.
+/// The idempotency key of a request with a key of the client.
 pub fn client_key(key: String, body: &[u8]) -> IdempotencyKey {
     IdempotencyKey {
         key,

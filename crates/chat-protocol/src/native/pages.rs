@@ -1,7 +1,7 @@
-//! Lists, page by page. Each type decodes a request, says what to ask the domain for, and encodes
-//! what it gave.
+//! Pages of lists. Each request type decodes a query, makes the domain's page, and encodes its
+//! entries.
 //!
-//! The domain is asked for one entry more than a page has, to know whether another page follows.
+//! The domain's page has one entry more, which shows whether another page follows.
 
 use chat_domain::{
     Conversation, ConversationCursor, ConversationId, ConversationPage, LoggedTurn, Ordinal,
@@ -21,9 +21,9 @@ use crate::problem::Problem;
 /// A page of a user's conversations.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConversationList {
-    /// The last active first.
+    /// In the order of their last activity, the newest first.
     pub conversations: Vec<ConversationObject>,
-    /// The `cursor` of the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
@@ -36,10 +36,10 @@ pub struct ConversationPageRequest {
 }
 
 impl ConversationPageRequest {
-    /// The largest page.
+    /// The largest `limit`.
     pub const MAX_LIMIT: u32 = 100;
 
-    /// Reads `limit` and `cursor`.
+    /// Decodes `limit` and `cursor`.
     ///
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
@@ -50,7 +50,7 @@ impl ConversationPageRequest {
         })
     }
 
-    /// The page to read.
+    /// The domain's page.
     pub fn page(&self) -> ConversationPage {
         let after = self
             .after
@@ -58,12 +58,12 @@ impl ConversationPageRequest {
         ConversationPage::last_active(after, self.limit + 1)
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, mut found: Vec<Conversation>) -> ConversationList {
-        let more = cut(&mut found, self.limit);
+        let has_more = truncate(&mut found, self.limit);
         let next_cursor = found
             .last()
-            .filter(|_| more)
+            .filter(|_| has_more)
             .map(|last| write_conversation(last.updated_at, last.id));
         ConversationList {
             conversations: found.iter().map(ConversationObject::from).collect(),
@@ -75,9 +75,9 @@ impl ConversationPageRequest {
 /// A page of a conversation's tool calls.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ToolCallList {
-    /// In the order in which they were recorded, those of superseded turns included.
+    /// In the order in which they were recorded, including those of superseded turns.
     pub tool_calls: Vec<RecordedToolCall>,
-    /// The `cursor` of the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
@@ -91,10 +91,10 @@ pub struct ToolCallPageRequest {
 }
 
 impl ToolCallPageRequest {
-    /// The largest page.
+    /// The largest `limit`.
     pub const MAX_LIMIT: u32 = 200;
 
-    /// Reads `limit` and `cursor`.
+    /// Decodes `limit` and `cursor`.
     ///
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
@@ -109,7 +109,7 @@ impl ToolCallPageRequest {
         })
     }
 
-    /// The page to read.
+    /// The domain's page.
     pub fn page(&self) -> ToolCallPage {
         ToolCallPage {
             after: self.after,
@@ -117,14 +117,16 @@ impl ToolCallPageRequest {
         }
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, mut found: Vec<ToolCallRecord>) -> ToolCallList {
-        let mut more = cut(&mut found, self.limit);
+        let mut has_more = truncate(&mut found, self.limit);
         let mut tool_calls: Vec<_> = found.iter().map(RecordedToolCall::from).collect();
         let fit = entries_that_fit(tool_calls.iter());
-        more |= fit < tool_calls.len();
+        has_more |= fit < tool_calls.len();
         tool_calls.truncate(fit);
-        let last = found.get(tool_calls.len().wrapping_sub(1)).filter(|_| more);
+        let last = found
+            .get(tool_calls.len().wrapping_sub(1))
+            .filter(|_| has_more);
         let next_cursor =
             last.map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
         ToolCallList {
@@ -149,7 +151,7 @@ pub struct MessageList {
 
 /// A request for a page of a conversation's messages.
 ///
-/// A message's place is twice its turn's ordinal, and one more for the assistant's.
+/// The place of a user message is twice its turn's ordinal; of an assistant message, one more.
 #[derive(Clone, Copy, Debug)]
 pub struct MessagePageRequest {
     conversation: ConversationId,
@@ -158,22 +160,22 @@ pub struct MessagePageRequest {
     superseded: bool,
 }
 
-/// Where a page of messages lies.
+/// The position of a page of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PagePosition {
-    /// The newest.
+    /// The newest messages.
     Newest,
-    /// Those just before a place.
+    /// The messages before a place.
     Before(u64),
-    /// Those just after a place.
+    /// The messages after a place.
     After(u64),
 }
 
 impl MessagePageRequest {
-    /// The largest page.
+    /// The largest `limit`.
     pub const MAX_LIMIT: u32 = 200;
 
-    /// Reads `limit`, `before`, `after` and `superseded`.
+    /// Decodes `limit`, `before`, `after` and `superseded`.
     ///
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
@@ -187,7 +189,7 @@ impl MessagePageRequest {
             (Some(_), Some(_)) => {
                 return Err(invalid_parameter(
                     "after",
-                    "`before` and `after` are given both; a page lies on one side".to_owned(),
+                    "`before` and `after` exclude each other".to_owned(),
                 ));
             }
         };
@@ -199,7 +201,7 @@ impl MessagePageRequest {
         })
     }
 
-    /// The page to read: as many turns as there may be messages, because a turn has at least one.
+    /// The domain's page: as many turns as messages, because a turn has at least one message.
     pub fn page(&self) -> TurnPage {
         let page = TurnPage {
             after: None,
@@ -227,7 +229,7 @@ impl MessagePageRequest {
         }
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, found: &[LoggedTurn]) -> MessageList {
         let placed = |log: &LoggedTurn| {
             let first = log.turn.ordinal.0.saturating_mul(2);
@@ -237,7 +239,7 @@ impl MessagePageRequest {
                 assistant.map(|message| (first.saturating_add(1), message)),
             ]
         };
-        let wanted = |place: u64| match self.position {
+        let is_in_page = |place: u64| match self.position {
             PagePosition::Newest => true,
             PagePosition::Before(end) => place < end,
             PagePosition::After(start) => place > start,
@@ -246,7 +248,7 @@ impl MessagePageRequest {
             .iter()
             .flat_map(placed)
             .flatten()
-            .filter(|(place, _)| wanted(*place))
+            .filter(|(place, _)| is_in_page(*place))
             .collect();
         let entries = found.iter().map(|(_, message)| message);
         let fit = match self.position {
@@ -254,11 +256,11 @@ impl MessagePageRequest {
             PagePosition::Newest | PagePosition::Before(_) => entries_that_fit(entries.rev()),
         };
         let limit = fit.min(self.limit as usize);
-        let more = found.len() > limit;
+        let has_more = found.len() > limit;
         let (earlier, later) = match self.position {
-            PagePosition::Newest => (more, false),
-            PagePosition::Before(_) => (more, true),
-            PagePosition::After(_) => (true, more),
+            PagePosition::Newest => (has_more, false),
+            PagePosition::Before(_) => (has_more, true),
+            PagePosition::After(_) => (true, has_more),
         };
         match self.position {
             PagePosition::After(_) => found.truncate(limit),
@@ -279,9 +281,9 @@ impl MessagePageRequest {
     }
 }
 
-/// Cuts a list to a page; whether something was cut off.
-fn cut<T>(found: &mut Vec<T>, limit: u32) -> bool {
-    let more = found.len() > limit as usize;
+/// Truncates a list to a page. Returns whether entries were removed.
+fn truncate<T>(found: &mut Vec<T>, limit: u32) -> bool {
+    let has_more = found.len() > limit as usize;
     found.truncate(limit as usize);
-    more
+    has_more
 }

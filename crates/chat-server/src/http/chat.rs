@@ -17,11 +17,11 @@ use crate::state::AppState;
 
 /// Send a message
 ///
-/// Stores the message, then answers it: with the whole reply when the agent is done, or, with
-/// `Accept: text/event-stream`, with events as they come (described at `GET
-/// …/turns/{turn_id}/events`, whose `turn` event comes first here too). A client that goes away
-/// does not stop the turn. If the turn fails, the message stays, and the problem says
-/// `conversation_id` and `turn_id`.
+/// Stores the message and runs its turn. Answers with the whole reply when the turn has ended, or,
+/// with `Accept: text/event-stream`, with events as they come (described at `GET
+/// …/turns/{turn_id}/events`; the first event is `turn`). The turn continues if the client
+/// disconnects. If the turn fails, the message is stored, and the problem has `conversation_id` and
+/// `turn_id`.
 #[utoipa::path(
     post,
     operation_id = "sendMessage",

@@ -16,7 +16,7 @@ use crate::state::AppState;
 
 /// List conversations
 ///
-/// The last active first.
+/// In the order of their last activity, the newest first.
 #[utoipa::path(
     get,
     operation_id = "listConversations",
@@ -85,13 +85,13 @@ pub async fn rename(
 
 /// Delete a conversation
 ///
-/// With everything in it. A turn that runs in it stops.
+/// With its messages and turns. A running turn stops.
 #[utoipa::path(
     delete,
     operation_id = "deleteConversation",
     path = "/api/{user_id}/conversations/{conversation_id}",
     tag = "conversations",
-    responses((status = 204, description = "It is gone."))
+    responses((status = 204, description = "The conversation is deleted."))
 )]
 pub async fn delete(
     state: web::Data<AppState>,
@@ -108,9 +108,9 @@ pub async fn delete(
 /// List a conversation's messages
 ///
 /// In chronological order, page by page in both directions; the newest page if neither `before` nor
-/// `after` is given. A turn has one message of the user and at most one of the assistant, with all
-/// the turn's text and tool calls. A turn that failed or was cancelled before the assistant said or
-/// did anything has the user's message alone, which then says so.
+/// `after` is given. A turn has one user message and at most one assistant message, with all the
+/// turn's text and tool calls. A turn that failed or was cancelled before the assistant wrote text
+/// or called a tool has only the user message, which then has the turn's error.
 #[utoipa::path(
     get,
     operation_id = "listMessages",
@@ -139,8 +139,7 @@ pub async fn messages(
 
 /// List a conversation's tool calls
 ///
-/// In the order in which they were recorded, those of superseded turns included: the audit of what
-/// was done.
+/// In the order in which they were recorded, including those of superseded turns: an audit log.
 #[utoipa::path(
     get,
     operation_id = "listToolCalls",

@@ -1,4 +1,4 @@
-//! The description of the API, and pages that show it without a network.
+//! The OpenAPI document, and pages that show it without a network.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -20,15 +20,17 @@ use crate::problem::ApiError;
 
 /// The content security policy of the pages: their own scripts, styles and requests. Swagger UI
 /// sets styles from its scripts and draws with `data:`.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
-                      font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
 
-/// Makes the description of the API, which names the routes and so these handlers.
+/// Makes the OpenAPI document. A function, because the document names the routes and so these
+/// handlers.
 pub struct ApiDescription(pub fn() -> utoipa::openapi::OpenApi);
 
 static DOCUMENT: OnceLock<PageFile> = OnceLock::new();
 
-fn described(description: &ApiDescription) -> PageFile {
+fn document_file(description: &ApiDescription) -> PageFile {
     let text = Bytes::from((description.0)().to_json().unwrap_or_default());
     let (media_type, tag) = ("application/json".to_owned(), String::new());
     PageFile::new(media_type.clone(), text.clone()).unwrap_or(PageFile {
@@ -42,13 +44,13 @@ fn described(description: &ApiDescription) -> PageFile {
 static PAGES: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
-/// The API's description
+/// Get the API's description
 #[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
 pub async fn document(
     request: HttpRequest,
     description: web::Data<ApiDescription>,
 ) -> HttpResponse {
-    let document = DOCUMENT.get_or_init(|| described(&description));
+    let document = DOCUMENT.get_or_init(|| document_file(&description));
     let served = ServedFile {
         media_type: &document.media_type,
         tag: document.tag.clone(),
@@ -57,7 +59,7 @@ pub async fn document(
     files::answer(&request, served, document.contents(&request))
 }
 
-/// The documentation without its slash
+/// Redirect to the documentation
 #[utoipa::path(get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
 pub async fn front() -> HttpResponse {
     HttpResponse::PermanentRedirect()
@@ -65,7 +67,7 @@ pub async fn front() -> HttpResponse {
         .finish()
 }
 
-/// The documentation's pages and their files
+/// Get a file of the documentation
 #[utoipa::path(
     get,
     operation_id = "getPage",
@@ -100,7 +102,7 @@ struct PageFile {
     media_type: String,
     tag: String,
     identity: Bytes,
-    /// `None` where compression saves nothing.
+    /// `None` if compression saves nothing.
     gzip: Option<Bytes>,
 }
 
@@ -134,7 +136,7 @@ impl PageFile {
     }
 }
 
-/// The files that were asked for, by name. Their number is that of the documentation's files.
+/// The requested files by name: at most as many as the documentation has.
 static FILES: LazyLock<Mutex<HashMap<String, Arc<PageFile>>>> = LazyLock::new(Mutex::default);
 
 fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
@@ -160,9 +162,9 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     Ok(Some(file))
 }
 
-/// The explanation of a problem
+/// Explain a problem
 ///
-/// Where the `type` of a problem leads.
+/// The address in the `type` of a problem.
 #[utoipa::path(
     get,
     operation_id = "explainProblem",
@@ -170,7 +172,7 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     tag = "server",
     security(()),
     params(("code" = String, Path, description = "The problem's code.")),
-    responses((status = 200, description = "What the code means and what to do.", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "The meaning of the code, and what to do.", body = String, content_type = "text/plain"))
 )]
 pub async fn problem(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let text = explanation(request.match_info().query("code")).ok_or(Code::NotFound)?;

@@ -1,4 +1,5 @@
-//! Files that are the same for all clients, sent from one buffer in a coding that the client accepts.
+//! Files that are the same for all clients, sent from one buffer in a coding that the client
+//! accepts.
 
 use actix_web::http::header::{
     self, AcceptEncoding, ContentEncoding, Encoding, EntityTag, Header, IfNoneMatch,

@@ -1,5 +1,4 @@
-//! The routes. One route or family of routes per file; each handler decodes, makes one call and
-//! encodes.
+//! The routes, one family per file. Each handler decodes, makes one call and encodes.
 
 mod accept;
 mod answer;

@@ -1,4 +1,4 @@
-//! The chat page, and what it needs before anybody has signed in.
+//! The chat page, its files and settings, and sign-in.
 
 use actix_web::http::header::{self, ContentEncoding, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -17,21 +17,21 @@ use crate::page::PageSettings;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
-/// A token, for a browser that knew the code.
+/// A token in exchange for a sign-in code.
 #[derive(Serialize, ToSchema)]
 pub struct SignInReply {
     /// The token, as `Authorization: Bearer` carries it.
     pub token: String,
 }
 
-/// The chat page
+/// Get the chat page
 #[utoipa::path(get, operation_id = "getChatPage", path = "/", tag = "server", security(()), responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
 pub async fn front(
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    if let Some(elsewhere) = example::away_from_example(&state, &request) {
-        return Ok(elsewhere);
+    if let Some(redirect) = example::redirect_to_page_origin(&state, &request) {
+        return Ok(redirect);
     }
     let page = chat_web::find("index.html").ok_or(Code::NotFound)?;
     let mut response = answer(&request, page);
@@ -48,14 +48,14 @@ pub async fn front(
     Ok(response)
 }
 
-/// The chat page at a conversation
+/// Get the chat page at a conversation
 #[utoipa::path(
     get,
     operation_id = "getChatPageAt",
     path = "/c/{conversation_id}",
     tag = "server",
     security(()),
-    responses((status = 200, description = "The page, which then shows the conversation to its owner.", body = String, content_type = "text/html"))
+    responses((status = 200, description = "The page, which shows the conversation to its owner.", body = String, content_type = "text/html"))
 )]
 pub async fn conversation(
     state: web::Data<AppState>,
@@ -64,7 +64,7 @@ pub async fn conversation(
     front(state, request).await
 }
 
-/// The files of the chat page
+/// Get a file of the chat page
 #[utoipa::path(
     get,
     operation_id = "getPageFile",
@@ -74,7 +74,7 @@ pub async fn conversation(
     params(("file" = String, Path, description = "A file of the page.")),
     responses(
         (status = 200, description = "A script, a style, a font or a picture.", body = String, content_type = "text/javascript"),
-        (status = 304, description = "It is what `If-None-Match` names."),
+        (status = 304, description = "The client has the file already (`If-None-Match`)."),
     )
 )]
 pub async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -83,7 +83,7 @@ pub async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(answer(&request, file.ok_or(Code::NotFound)?))
 }
 
-/// The script that embeds the chat page
+/// Get the script that embeds the chat page
 #[utoipa::path(
     get,
     operation_id = "getEmbedScript",
@@ -99,7 +99,7 @@ pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     ))
 }
 
-/// The settings of the chat page
+/// Get the settings of the chat page
 ///
 /// The settings that the page needs before sign-in.
 #[utoipa::path(get, operation_id = "getPageSettings", path = "/page-settings", tag = "server", security(()), responses((status = 200, description = "The settings.", body = PageSettings)))]
@@ -109,8 +109,8 @@ pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
 
 /// Sign a browser in
 ///
-/// In development mode: gives a token for the one-time code in the address that the server printed
-/// when it started.
+/// In development mode: exchanges the one-time code in the address that the server printed at its
+/// start for a token.
 #[utoipa::path(
     post,
     operation_id = "signIn",
@@ -118,7 +118,7 @@ pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     tag = "server",
     security(()),
     request_body = SignInRequest,
-    responses((status = 200, description = "A token. The code is worth nothing from now on.", body = SignInReply))
+    responses((status = 200, description = "A token. The code is not valid any more.", body = SignInReply))
 )]
 pub async fn sign_in(
     state: web::Data<AppState>,
@@ -136,7 +136,7 @@ pub async fn sign_in(
     }))
 }
 
-/// A file, in the coding the client likes; or that it has not changed.
+/// A file in the coding that the client prefers, or 304 if it has not changed.
 fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
     let content_encoding = |coding| match coding {
         Coding::Brotli => ContentEncoding::Brotli,

@@ -20,8 +20,8 @@ use crate::state::AppState;
 
 /// Get a turn
 ///
-/// The turn in the database: its status, its messages with their tool calls, and the text that
-/// is being written.
+/// The turn in the database: its status, its messages with their tool calls, and the draft of the
+/// answer.
 #[utoipa::path(
     get,
     operation_id = "getTurn",
@@ -43,15 +43,16 @@ pub async fn get(
 
 /// Read a turn's events
 ///
-/// From the start, or after the cursor in `Last-Event-ID` or `after`, until the turn's end,
-/// wherever it runs; also long after it ended. Each event's `id` is a cursor: what came before it
-/// and what comes after it are together what an uninterrupted reader gets.
+/// Streams the events from the start, or after the cursor in `Last-Event-ID` or `after`, until the
+/// turn's end. The turn may run on any server, or have ended long ago. The `id` of each event is a
+/// cursor: the events up to it and the events after it are together what an uninterrupted reader
+/// gets.
 ///
 /// Events: `turn` (`StateEvent`; only when reading from the start; without id), `message`
 /// (`MessageEvent`), `text` (`TextEvent`), `discarded` (`DiscardedEvent`), `tool_call`
 /// (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (`DoneEvent`) or `error`
-/// (a `Problem`). An `error` without id is about reading, not about the turn: go on from the last
-/// id. A comment is sent every 15 seconds while nothing happens.
+/// (a `Problem`). An `error` without id is an error of reading, not of the turn: resume from the
+/// last id. A comment is sent every 15 seconds while there are no events.
 #[utoipa::path(
     get,
     operation_id = "readTurnEvents",
@@ -63,7 +64,7 @@ pub async fn get(
     ),
     responses(
         (status = 200, description = "The events.", content((String = "text/event-stream"))),
-        (status = 204, description = "The end of the turn has been read already: nothing can follow."),
+        (status = 204, description = "The client has read the end of the turn."),
     )
 )]
 pub async fn events(
@@ -102,15 +103,15 @@ pub async fn events(
 
 /// Cancel a turn
 ///
-/// Records the wish and returns the turn as it stood then: one that was `running` ends soon, one
-/// that was `queued` ends when its turn comes, one that had ended stays as it is. What was said and
-/// done is kept.
+/// Requests the cancellation and returns the turn at that moment: a `running` turn ends soon, a
+/// `queued` turn ends when it would start, an ended turn does not change. Messages and tool calls
+/// so far are kept.
 #[utoipa::path(
     post,
     operation_id = "cancelTurn",
     path = "/api/{user_id}/turns/{turn_id}/cancel",
     tag = "turns",
-    responses((status = 200, description = "The turn as it stood when the wish was recorded.", body = TurnObject))
+    responses((status = 200, description = "The turn when its cancellation was requested.", body = TurnObject))
 )]
 pub async fn cancel(
     state: web::Data<AppState>,
@@ -126,9 +127,9 @@ pub async fn cancel(
 
 /// Retry a turn
 ///
-/// Begins a new turn from the same user message and answers as sending a message does. When the new
-/// turn starts to run, it supersedes the old one and all after it: they stay in the log, marked,
-/// and leave the agent's context and the default view.
+/// Starts a new turn from the same user message and answers as sending a message does. When the new
+/// turn starts to run, it supersedes the old turn and all turns after it: they stay in the log,
+/// marked, but not in the agent's context and the default view.
 #[utoipa::path(
     post,
     operation_id = "retryTurn",

@@ -235,7 +235,7 @@ fn faults_of_mcp_servers_name_the_server_and_the_key() {
     );
     assert!(
         faults[1].starts_with(
-            "CHAT_MCP_SERVERS: web: `url` is refused: streamable HTTP is not supported yet"
+            "CHAT_MCP_SERVERS: web: `url` is rejected: streamable HTTP is not supported yet"
         ),
         "{faults:?}"
     );
@@ -262,7 +262,7 @@ fn wrong_values_are_named_with_what_is_expected() {
         (
             "CHAT_POLL",
             "soon",
-            r#"CHAT_POLL: "soon" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#,
+            r#"CHAT_POLL: "soon" is not a time above 0, such as 500ms, 10s, 5m or 1h"#,
         ),
         (
             "CHAT_HTTP_THREADS",
@@ -350,7 +350,7 @@ fn all_faults_are_told_at_once() {
     assert_eq!(
         faults,
         [
-            "chat.toml: there is no setting `leese`",
+            "chat.toml: unknown setting `leese`",
             r#"CHAT_LISTEN: "x" is not an address with a port, such as 127.0.0.1:8080 or [::1]:8080"#,
             r#"chat.toml: turn_timeout (CHAT_TURN_TIMEOUT): "3" has no unit; write 500ms, 5s, 5m or 1h"#,
         ]
@@ -416,7 +416,7 @@ fn a_file_that_is_not_there_is_named() {
     assert!(
         error
             .to_string()
-            .contains("no/such/chat.toml: the file cannot be read"),
+            .contains("no/such/chat.toml: cannot read the file"),
         "{error}"
     );
 }

@@ -237,7 +237,8 @@ fn wrong_settings_are_named_without_a_backtrace() {
     assert_eq!(code, Some(2));
     assert_eq!(
         said,
-        "chat-server: the configuration is wrong:\n  CHAT_LEASE: \"soon\" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h\n"
+        "chat-server: the configuration is invalid:\n  CHAT_LEASE: \"soon\" is not a time above 0, such as \
+         500ms, 10s, 5m or 1h\n"
     );
     let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", "0.0.0.0:0"));
     assert!(
@@ -322,7 +323,7 @@ fn only_tokens_of_the_secret_and_the_user_get_in() {
     );
     let log = Server::read_until(&mut server.stderr, "the token has no `exp`");
     assert!(
-        log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is over"),
+        log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is in the past"),
         "{log}"
     );
     assert!(
@@ -435,7 +436,7 @@ fn one_reply_that_nobody_reads_ends_its_connection() {
     stream
         .write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n")
         .unwrap();
-    Server::read_until(&mut server.stderr, "a client does not read its reply");
+    Server::read_until(&mut server.stderr, "client does not read its reply");
     assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
 }
 

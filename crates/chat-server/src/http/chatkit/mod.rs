@@ -35,11 +35,11 @@ pub struct ChatKitRequest {
     params: serde_json::Value,
 }
 
-/// Speak ChatKit
+/// Send a ChatKit request
 ///
-/// The one route of the ChatKit protocol (`openai-chatkit` 1.6), for the user whose token it is.
-/// Requests that begin or go on with an answer are answered with a stream of ChatKit's events, all
-/// others with one object. A client that closes a stream stops its answer.
+/// The only route of the ChatKit protocol (`openai-chatkit` 1.6), for the token's user. Requests
+/// that start a turn are answered with a stream of ChatKit's events, all others with one object. A
+/// client that closes a stream cancels its turn.
 #[utoipa::path(
     post,
     operation_id = "chatkit",
@@ -78,7 +78,7 @@ pub async fn post(
     }
 }
 
-/// Speak ChatKit below a user's path
+/// Send a ChatKit request below a user's path
 ///
 /// The same as `POST /chatkit`.
 #[utoipa::path(

@@ -294,7 +294,7 @@ async fn after_a_message_is_stored_nothing_makes_the_front_end_repeat_it() {
         events[0]["message"]
             .as_str()
             .unwrap()
-            .contains("Your message is kept"),
+            .contains("Your message is stored"),
         "{events:?}"
     );
 
