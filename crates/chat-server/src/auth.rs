@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::JwtSecret;
 
-/// Verifies tokens. Knows no HTTP: the callers check the header and the path.
+/// Verifies tokens. Independent of HTTP: the callers check the header and the path.
 pub trait TokenVerifier: Send + Sync {
     /// The subject of a valid token.
     ///

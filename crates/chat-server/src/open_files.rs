@@ -47,7 +47,7 @@ pub(crate) fn http_limits(config: &Config, open_files: Option<u64>) -> HttpLimit
         Some(limit) if limit.get() > allowed => tracing::warn!(
             limit,
             allowed,
-            "CHAT_CONNECTION_LIMIT too high for the limit of open files (ulimit -n), connections may fail"
+            "CHAT_CONNECTION_LIMIT too high for the limit of open files (ulimit -n)"
         ),
         Some(_) => {}
     }

@@ -175,9 +175,11 @@ impl<'a> RunningServer<'a> {
     async fn until(mut self, mut signals: Signals) -> Result<(), ServeError> {
         let outcome = tokio::select! {
             () = signals.stop() => Ok(()),
-            served = &mut self.served => Err(ServeError::System(served.map_or_else(io::Error::other, |ended| {
-                ended.err().unwrap_or_else(|| io::Error::other("the HTTP server has stopped"))
-            }))),
+            served = &mut self.served => {
+                let ended = served.unwrap_or_else(|error| Err(io::Error::other(error)));
+                let stopped = || io::Error::other("the HTTP server has stopped");
+                Err(ServeError::System(ended.err().unwrap_or_else(stopped)))
+            }
             _ = &mut self.worker => Err(ServeError::WorkerEnded),
         };
         tokio::spawn(async move {

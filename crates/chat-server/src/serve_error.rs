@@ -95,7 +95,7 @@ impl From<ConfigError> for ServeError {
     }
 }
 
-/// Adds how to solve a problem with the database, if more is to be said than the problem itself.
+/// Adds advice for a problem with the database, if there is any.
 fn write_database_advice(f: &mut fmt::Formatter<'_>, error: &OpenError) -> fmt::Result {
     match error {
         OpenError::InUse { .. } => {

@@ -1,4 +1,4 @@
-//! Writes server-sent events at the pace of their reader. Knows no HTTP.
+//! Writes server-sent events at the pace of their reader, independent of HTTP.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -42,13 +42,13 @@ impl From<&Conversation> for ConversationObject {
 pub enum TurnState {
     /// Its message is stored; an earlier turn of the conversation is running.
     Queued,
-    /// It runs.
+    /// The turn is running.
     Running,
     /// The agent has answered.
     Completed,
-    /// It was stopped; what had been said is kept.
+    /// The turn was cancelled; its text so far is kept.
     Cancelled,
-    /// It could not be finished; what had been said is kept.
+    /// The turn failed; its text so far is kept.
     Failed,
 }
 

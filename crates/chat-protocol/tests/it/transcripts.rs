@@ -332,7 +332,7 @@ fn an_interrupted_stream() {
 }
 
 #[test]
-fn which_turns_have_an_assistant_message() {
+fn assistant_messages_depend_on_text_calls_and_outcome() {
     let failed = || {
         TurnOutcome::Failed(TurnFailure {
             kind: FailureKind::AgentTimeout,

@@ -112,7 +112,7 @@ macro_rules! bounded {
 }
 
 bounded! {
-    /// A number of threads. actix-web takes no more.
+    /// A number of threads. 512 is the limit of actix-web.
     Threads(usize) up to 512;
     /// A number of connections to the database.
     Connections(u32) up to 256;

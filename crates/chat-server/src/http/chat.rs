@@ -28,15 +28,32 @@ use crate::state::AppState;
     path = "/api/{user_id}/chat",
     tag = "chat",
     params(
-        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default) waits for it; `reject` refuses the message; `interrupt` cancels it and all that wait."),
-        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same turn. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "busy" = Option<String>, Query,
+            description = "The policy if a turn of the conversation is running: `enqueue` (default) \
+                queues the message; `reject` rejects it; `interrupt` cancels the running and all \
+                queued turns.",
+        ),
+        (
+            "messages" = Option<String>, Query,
+            description = "The messages in the reply: `all` (default) of the conversation up to this \
+                turn, or of this `turn` only.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key with the same body returns \
+                the same turn. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
     request_body = ChatRequest,
-    responses((status = 200, description = "The turn ended completed or cancelled, or its events follow.", content(
-        (ChatReply = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The reply of a completed or cancelled turn, or the events of the turn.",
+        content(
+            (ChatReply = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn post(
     state: web::Data<AppState>,

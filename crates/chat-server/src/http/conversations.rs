@@ -23,7 +23,12 @@ use crate::state::AppState;
     path = "/api/{user_id}/conversations",
     tag = "conversations",
     params(
-        ("limit" = Option<u32>, Query, description = "The size of the page; 20 by default.", minimum = 1, maximum = 100),
+        (
+            "limit" = Option<u32>, Query,
+            description = "The size of the page; 20 by default.",
+            minimum = 1,
+            maximum = 100,
+        ),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses((status = 200, description = "A page of conversations.", body = ConversationList))
@@ -117,10 +122,25 @@ pub async fn delete(
     path = "/api/{user_id}/conversations/{conversation_id}/messages",
     tag = "conversations",
     params(
-        ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
-        ("before" = Option<String>, Query, description = "The `previous_cursor` of a page: the messages before it."),
-        ("after" = Option<String>, Query, description = "The `next_cursor` of a page: the messages after it."),
-        ("superseded" = Option<String>, Query, description = "`include` lists the messages of superseded turns too; `exclude` (default) does not."),
+        (
+            "limit" = Option<u32>, Query,
+            description = "The size of the page; 50 by default.",
+            minimum = 1,
+            maximum = 200,
+        ),
+        (
+            "before" = Option<String>, Query,
+            description = "The `previous_cursor` of a page: the messages before it.",
+        ),
+        (
+            "after" = Option<String>, Query,
+            description = "The `next_cursor` of a page: the messages after it.",
+        ),
+        (
+            "superseded" = Option<String>, Query,
+            description = "`include` lists the messages of superseded turns too; `exclude` \
+                (default) does not.",
+        ),
     ),
     responses((status = 200, description = "A page of messages.", body = MessageList))
 )]
@@ -146,7 +166,12 @@ pub async fn messages(
     path = "/api/{user_id}/conversations/{conversation_id}/tool-calls",
     tag = "conversations",
     params(
-        ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
+        (
+            "limit" = Option<u32>, Query,
+            description = "The size of the page; 50 by default.",
+            minimum = 1,
+            maximum = 200,
+        ),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses((status = 200, description = "A page of tool calls.", body = ToolCallList))

@@ -45,7 +45,18 @@ static PAGES: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
 /// Get the API's description
-#[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
+#[utoipa::path(
+    get,
+    operation_id = "getDescription",
+    path = "/openapi.json",
+    tag = "server",
+    security(()),
+    responses((
+        status = 200,
+        description = "This document: OpenAPI 3.1.",
+        body = serde_json::Value,
+    )),
+)]
 pub async fn document(
     request: HttpRequest,
     description: web::Data<ApiDescription>,
@@ -60,7 +71,14 @@ pub async fn document(
 }
 
 /// Redirect to the documentation
-#[utoipa::path(get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
+#[utoipa::path(
+    get,
+    operation_id = "getDocumentation",
+    path = "/docs",
+    tag = "server",
+    security(()),
+    responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))),
+)]
 pub async fn front() -> HttpResponse {
     HttpResponse::PermanentRedirect()
         .insert_header((header::LOCATION, "/docs/"))
@@ -74,8 +92,16 @@ pub async fn front() -> HttpResponse {
     path = "/docs/{file}",
     tag = "server",
     security(()),
-    params(("file" = String, Path, description = "A file of the documentation; its first page if empty.")),
-    responses((status = 200, description = "A page, a script, a style or a picture.", body = String, content_type = "text/html"))
+    params((
+        "file" = String, Path,
+        description = "A file of the documentation; its first page if empty.",
+    )),
+    responses((
+        status = 200,
+        description = "A page, a script, a style or a picture.",
+        body = String,
+        content_type = "text/html",
+    ))
 )]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let file = file(request.match_info().query("file"))?.ok_or(Code::NotFound)?;
@@ -172,7 +198,12 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     tag = "server",
     security(()),
     params(("code" = String, Path, description = "The problem's code.")),
-    responses((status = 200, description = "The meaning of the code, and what to do.", body = String, content_type = "text/plain"))
+    responses((
+        status = 200,
+        description = "The meaning of the code, and what to do.",
+        body = String,
+        content_type = "text/plain",
+    ))
 )]
 pub async fn problem(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let text = explanation(request.match_info().query("code")).ok_or(Code::NotFound)?;

@@ -50,7 +50,12 @@ pub async fn envelope(
         .app_data::<web::Data<AppState>>()
         .map(|state| state.memory.clone());
     request.extensions_mut().insert(RequestId(id));
-    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        method = %request.method(),
+        path = request.path()
+    );
     let response = async {
         let started = Instant::now();
         let has_large_headers = header_bytes(request.headers()) > HEADER_BYTES;

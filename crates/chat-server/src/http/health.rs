@@ -40,7 +40,14 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// Check liveness
-#[utoipa::path(get, operation_id = "getLiveness", path = "/health/live", tag = "server", security(()), responses((status = 200, description = "The server answers.", body = Health)))]
+#[utoipa::path(
+    get,
+    operation_id = "getLiveness",
+    path = "/health/live",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The server answers.", body = Health)),
+)]
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Health::ok())
 }
@@ -48,7 +55,14 @@ pub async fn live() -> HttpResponse {
 /// Check readiness
 ///
 /// The database answers and is up to date, and the server is not shutting down.
-#[utoipa::path(get, operation_id = "getReadiness", path = "/health/ready", tag = "server", security(()), responses((status = 200, description = "The server is ready.", body = Health)))]
+#[utoipa::path(
+    get,
+    operation_id = "getReadiness",
+    path = "/health/ready",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The server is ready.", body = Health)),
+)]
 pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     if state.draining.load(Ordering::Relaxed) {
         return Err(Code::ShuttingDown.into());

@@ -25,7 +25,14 @@ pub struct SignInReply {
 }
 
 /// Get the chat page
-#[utoipa::path(get, operation_id = "getChatPage", path = "/", tag = "server", security(()), responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
+#[utoipa::path(
+    get,
+    operation_id = "getChatPage",
+    path = "/",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html")),
+)]
 pub async fn front(
     state: web::Data<AppState>,
     request: HttpRequest,
@@ -55,7 +62,12 @@ pub async fn front(
     path = "/c/{conversation_id}",
     tag = "server",
     security(()),
-    responses((status = 200, description = "The page, which shows the conversation to its owner.", body = String, content_type = "text/html"))
+    responses((
+        status = 200,
+        description = "The page, which shows the conversation to its owner.",
+        body = String,
+        content_type = "text/html",
+    ))
 )]
 pub async fn conversation(
     state: web::Data<AppState>,
@@ -73,7 +85,12 @@ pub async fn conversation(
     security(()),
     params(("file" = String, Path, description = "A file of the page.")),
     responses(
-        (status = 200, description = "A script, a style, a font or a picture.", body = String, content_type = "text/javascript"),
+        (
+            status = 200,
+            description = "A script, a style, a font or a picture.",
+            body = String,
+            content_type = "text/javascript",
+        ),
         (status = 304, description = "The client has the file already (`If-None-Match`)."),
     )
 )]
@@ -90,7 +107,12 @@ pub async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     path = "/embed.js",
     tag = "server",
     security(()),
-    responses((status = 200, description = "The script, which defines the element `<chat-panel>`.", body = String, content_type = "text/javascript"))
+    responses((
+        status = 200,
+        description = "The script, which defines the element `<chat-panel>`.",
+        body = String,
+        content_type = "text/javascript",
+    ))
 )]
 pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(answer(
@@ -102,7 +124,14 @@ pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
 /// Get the settings of the chat page
 ///
 /// The settings that the page needs before sign-in.
-#[utoipa::path(get, operation_id = "getPageSettings", path = "/page-settings", tag = "server", security(()), responses((status = 200, description = "The settings.", body = PageSettings)))]
+#[utoipa::path(
+    get,
+    operation_id = "getPageSettings",
+    path = "/page-settings",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The settings.", body = PageSettings)),
+)]
 pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(&state.page.settings)
 }
@@ -118,7 +147,11 @@ pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     tag = "server",
     security(()),
     request_body = SignInRequest,
-    responses((status = 200, description = "A token. The code is not valid any more.", body = SignInReply))
+    responses((
+        status = 200,
+        description = "A token. The code is not valid any more.",
+        body = SignInReply,
+    ))
 )]
 pub async fn sign_in(
     state: web::Data<AppState>,

@@ -156,7 +156,9 @@ const ANY: Option<&[&str]> = None;
 pub fn endpoints() -> &'static [Endpoint] {
     use ErrorFormat::{ChatKit, Problem};
     macro_rules! endpoints {
-        ($($method:ident $path:literal $handler:path, $format:ident, $codes:expr, $query:expr;)+) => {
+        ($(
+            $method:ident $path:literal $handler:path, $format:ident, $codes:expr, $query:expr;
+        )+) => {
             &[$(Endpoint {
                 method: &Method::$method,
                 path: $path,
@@ -178,9 +180,11 @@ pub fn endpoints() -> &'static [Endpoint] {
             &[READ, WRITE, BODY, TITLE, CONVERSATION], NONE;
         DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, Problem,
             &[READ, WRITE, CONVERSATION], NONE;
-        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, Problem,
+        GET "/api/{user_id}/conversations/{conversation_id}/messages"
+            conversations::messages, Problem,
             &[READ, CURSOR, CONVERSATION], Some(&["limit", "before", "after", "superseded"]);
-        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, Problem,
+        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls"
+            conversations::tool_calls, Problem,
             &[READ, CURSOR, CONVERSATION], Some(&["limit", "cursor"]);
         GET "/api/{user_id}/turns/{turn_id}" turns::get, Problem, &[READ, TURN], NONE;
         GET "/api/{user_id}/turns/{turn_id}/events" turns::events, Problem,

@@ -59,8 +59,14 @@ pub async fn get(
     path = "/api/{user_id}/turns/{turn_id}/events",
     tag = "turns",
     params(
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was read."),
-        ("after" = Option<String>, Query, description = "The same, for clients that cannot set the header, which goes before."),
+        (
+            "Last-Event-ID" = Option<String>, Header,
+            description = "The id of the last event that was read.",
+        ),
+        (
+            "after" = Option<String>, Query,
+            description = "The same for clients that cannot set the header, which takes precedence.",
+        ),
     ),
     responses(
         (status = 200, description = "The events.", content((String = "text/event-stream"))),
@@ -111,7 +117,11 @@ pub async fn events(
     operation_id = "cancelTurn",
     path = "/api/{user_id}/turns/{turn_id}/cancel",
     tag = "turns",
-    responses((status = 200, description = "The turn when its cancellation was requested.", body = TurnObject))
+    responses((
+        status = 200,
+        description = "The turn when its cancellation was requested.",
+        body = TurnObject,
+    ))
 )]
 pub async fn cancel(
     state: web::Data<AppState>,
@@ -136,14 +146,30 @@ pub async fn cancel(
     path = "/api/{user_id}/turns/{turn_id}/retry",
     tag = "turns",
     params(
-        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default), `reject` or `interrupt`."),
-        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key for the same turn gives the same new turn. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "busy" = Option<String>, Query,
+            description = "The policy if a turn of the conversation is running: `enqueue` \
+                (default), `reject` or `interrupt`.",
+        ),
+        (
+            "messages" = Option<String>, Query,
+            description = "The messages in the reply: `all` (default) of the conversation up to this \
+                turn, or of this `turn` only.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key for the same turn returns the same \
+                new turn. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
-    responses((status = 200, description = "The new turn ended completed or cancelled, or its events follow.", content(
-        (ChatReply = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The reply of a completed or cancelled turn, or the events of the new turn.",
+        content(
+            (ChatReply = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn retry(
     state: web::Data<AppState>,

@@ -46,14 +46,26 @@ pub struct ChatKitRequest {
     path = "/chatkit",
     tag = "chatkit",
     params(
-        ("chatkit-frame-instance-id" = Option<String>, Header, description = "Sent by ChatKit's front end. A request that is repeated with the same value before its answer began is recognised."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same answer. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "chatkit-frame-instance-id" = Option<String>, Header,
+            description = "Sent by ChatKit's front end. Identifies a repeated request until the \
+                first frames of its stream are read.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key with the same body returns the same \
+                answer. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
     request_body = ChatKitRequest,
-    responses((status = 200, description = "The object that was asked for, or the events of an answer.", content(
-        (serde_json::Value = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The requested object, or the events of a turn.",
+        content(
+            (serde_json::Value = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn post(
     state: web::Data<AppState>,
@@ -87,14 +99,26 @@ pub async fn post(
     path = "/api/{user_id}/chatkit",
     tag = "chatkit",
     params(
-        ("chatkit-frame-instance-id" = Option<String>, Header, description = "Sent by ChatKit's front end. A request that is repeated with the same value before its answer began is recognised."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same answer. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "chatkit-frame-instance-id" = Option<String>, Header,
+            description = "Sent by ChatKit's front end. Identifies a repeated request until the \
+                first frames of its stream are read.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key with the same body returns the same \
+                answer. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
     request_body = ChatKitRequest,
-    responses((status = 200, description = "The object that was asked for, or the events of an answer.", content(
-        (serde_json::Value = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The requested object, or the events of a turn.",
+        content(
+            (serde_json::Value = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn post_of_user(
     state: web::Data<AppState>,
