@@ -3,6 +3,7 @@
 mod address;
 mod check;
 mod http_limits;
+mod layers;
 mod load;
 mod mcp_servers;
 mod reference;
@@ -19,7 +20,7 @@ use secrecy::SecretString;
 
 pub use address::{Address, Origins};
 pub use http_limits::HttpLimits;
-use load::field;
+use layers::field;
 pub use mcp_servers::McpServers;
 pub use reference::reference;
 pub use value::{

@@ -29,7 +29,7 @@ impl ServiceRunner {
         F: Future<Output = Result<T, ChatError>> + Send + 'static,
     {
         match self.tasks.run(work(self.service.clone())).await {
-            Ok(result) => result.map_err(log_error),
+            Ok(result) => result.map_err(into_logged_problem),
             Err(fault) => {
                 tracing::error!(error = %fault, "internal error in a request");
                 Err(Code::Internal.into())
@@ -61,7 +61,7 @@ impl ServiceRunner {
 }
 
 /// The problem of an error of the use case. Clients get the code only; the causes go to the log.
-pub fn log_error(error: ChatError) -> Problem {
+pub fn into_logged_problem(error: ChatError) -> Problem {
     match &error {
         ChatError::Store(StoreError::Unavailable(reason, cause)) => {
             tracing::warn!(?reason, error = chain(&**cause), "store unavailable");

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::service_runner::log_error;
+use crate::service_runner::into_logged_problem;
 
 /// How many frames may wait for the reader. Few, because later frames for a slow reader are fewer
 /// and larger.
@@ -129,7 +129,7 @@ impl<E: Encoder> SseWriter<E> {
             let frames = match next {
                 Err(_) => KEEP_ALIVE.to_owned(),
                 Ok(Some(Ok((cursor, event)))) => self.encoder.event(cursor, &event),
-                Ok(Some(Err(error))) => return self.interrupt(log_error(error)).await,
+                Ok(Some(Err(error))) => return self.interrupt(into_logged_problem(error)).await,
                 Ok(None) => return StreamEnd::Completed,
             };
             written = self.write(frames).await;

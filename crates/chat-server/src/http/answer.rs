@@ -17,7 +17,7 @@ use crate::http::accept::ReplyFormat;
 use crate::http::reply;
 use crate::http::sse::{self, NativeEncoder};
 use crate::problem::ApiError;
-use crate::service_runner::{log_error, missing_turn_as_conversation};
+use crate::service_runner::{into_logged_problem, missing_turn_as_conversation};
 use crate::state::AppState;
 
 /// The client's choices for a reply.
@@ -106,7 +106,7 @@ async fn ended_turn(
             Some(Ok((_, TurnEvent::Item(item)))) => items.push(item),
             Some(Ok((_, TurnEvent::Ended(turn)))) => return Ok((turn, items)),
             Some(Ok((_, TurnEvent::Text { .. } | TurnEvent::Discarded { .. }))) => {}
-            Some(Err(error)) => return Err(log_error(error).into()),
+            Some(Err(error)) => return Err(into_logged_problem(error).into()),
             None => return Err(Code::Internal.into()),
         }
     }
