@@ -1,17 +1,17 @@
-//! Cursors as text. Clients keep and return them; only the server reads them, and no other text is
-//! taken for one.
+//! Cursors as text. Clients store and return them; only the server parses them, and no other text
+//! is accepted.
 
 use chat_domain::{ConversationId, Cursor, MessageId, Position, SeenText, Timestamp, TurnId};
 use uuid::Uuid;
 
-/// A text that is no cursor of the thing it was given for.
+/// The text is not a cursor of this list or turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor does not belong here")]
-pub struct NotACursor;
+#[error("invalid cursor")]
+pub struct InvalidCursor;
 
-/// How far a reader of a turn has come: the end of the turn's id, the position, the half-written
-/// message and how much of it was seen, and a mark if the end was seen; `5b1c0d3e.4`,
-/// `5b1c0d3e.4.0190…9f.17`, `5b1c0d3e.6.e`.
+/// Encodes the place of a reader of a turn: the last digits of the turn's id, the position, the
+/// draft's message and how many bytes of it were seen, and `e` if the end was seen; for example
+/// `5b1c0d3e.4`, `5b1c0d3e.4.0190…9f.17`, `5b1c0d3e.6.e`.
 pub fn write_turn(turn: TurnId, cursor: Cursor) -> String {
     let mut text = format!("{}.{}", tail(turn.0), cursor.position.0);
     if let Some(SeenText { message, bytes }) = cursor.text {
@@ -23,17 +23,17 @@ pub fn write_turn(turn: TurnId, cursor: Cursor) -> String {
     text
 }
 
-/// Reads what [`write_turn`] wrote for the same turn.
+/// Decodes a text that [`write_turn`] made for the same turn.
 ///
 /// # Errors
-/// It is another turn's, or none at all.
-pub fn read_turn(turn: TurnId, text: &str) -> Result<Cursor, NotACursor> {
-    let cursor = parse_turn(text).ok_or(NotACursor)?;
-    // One spelling for each cursor: any other text that parses was not made here.
+/// The text is another turn's cursor, or not a cursor.
+pub fn read_turn(turn: TurnId, text: &str) -> Result<Cursor, InvalidCursor> {
+    let cursor = parse_turn(text).ok_or(InvalidCursor)?;
+    // Each cursor has one spelling: any other text that parses was not made here.
     if write_turn(turn, cursor) == text {
         Ok(cursor)
     } else {
-        Err(NotACursor)
+        Err(InvalidCursor)
     }
 }
 
@@ -59,16 +59,16 @@ fn parse_turn(text: &str) -> Option<Cursor> {
     })
 }
 
-/// A place in a list of conversations.
+/// Encodes a place in a list of conversations.
 pub fn write_conversation(at: Timestamp, id: ConversationId) -> String {
     format!("c.{}.{}", at.0, id.0.simple())
 }
 
-/// Reads what [`write_conversation`] wrote.
+/// Decodes a text that [`write_conversation`] made.
 ///
 /// # Errors
-/// It is another list's cursor, or none at all.
-pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), NotACursor> {
+/// The text is another list's cursor, or not a cursor.
+pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), InvalidCursor> {
     let parse = || {
         let (at, id) = text.strip_prefix("c.")?.split_once('.')?;
         Some((
@@ -76,11 +76,11 @@ pub fn read_conversation(text: &str) -> Result<(Timestamp, ConversationId), NotA
             ConversationId(Uuid::try_parse(id).ok()?),
         ))
     };
-    let (at, id) = parse().ok_or(NotACursor)?;
+    let (at, id) = parse().ok_or(InvalidCursor)?;
     if write_conversation(at, id) == text {
         Ok((at, id))
     } else {
-        Err(NotACursor)
+        Err(InvalidCursor)
     }
 }
 
@@ -93,7 +93,7 @@ pub enum List {
     ToolCalls,
 }
 
-/// A place in a list of a conversation.
+/// Encodes a place in a list of a conversation.
 pub fn write_place(list: List, conversation: ConversationId, place: u64) -> String {
     let tag = match list {
         List::Messages => 'm',
@@ -102,30 +102,34 @@ pub fn write_place(list: List, conversation: ConversationId, place: u64) -> Stri
     format!("{tag}.{}.{place}", tail(conversation.0))
 }
 
-/// Reads what [`write_place`] wrote for the same list of the same conversation.
+/// Decodes a text that [`write_place`] made for the same list of the same conversation.
 ///
 /// # Errors
-/// It is another list's cursor, or none at all.
-pub fn read_place(list: List, conversation: ConversationId, text: &str) -> Result<u64, NotACursor> {
+/// The text is another list's cursor, or not a cursor.
+pub fn read_place(
+    list: List,
+    conversation: ConversationId,
+    text: &str,
+) -> Result<u64, InvalidCursor> {
     let place = text
         .rsplit_once('.')
         .and_then(|(_, place)| number(place))
-        .ok_or(NotACursor)?;
+        .ok_or(InvalidCursor)?;
     if write_place(list, conversation, place) == text {
         Ok(place)
     } else {
-        Err(NotACursor)
+        Err(InvalidCursor)
     }
 }
 
-/// A place as a store can have it, in the signed integers of databases.
+/// A number that fits into the signed integers of databases.
 fn number(text: &str) -> Option<u64> {
     text.parse::<i64>()
         .ok()
         .and_then(|number| u64::try_from(number).ok())
 }
 
-/// The last eight hexadecimal digits of an id: of version 7, all of them are chance.
+/// The last eight hexadecimal digits of an id, which are random in version 7.
 fn tail(id: Uuid) -> String {
     format!("{:08x}", id.as_u128() & 0xffff_ffff)
 }
@@ -154,37 +158,48 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_cursor_comes_back_and_only_for_its_turn(turn in id(), other in id(), cursor in cursor()) {
+        fn a_cursor_is_decoded_for_its_own_turn_only(
+            turn in id(), other in id(), cursor in cursor(),
+        ) {
             let text = write_turn(TurnId(turn), cursor);
             prop_assert_eq!(read_turn(TurnId(turn), &text), Ok(cursor));
             prop_assume!(tail(turn) != tail(other));
-            prop_assert_eq!(read_turn(TurnId(other), &text), Err(NotACursor));
+            prop_assert_eq!(read_turn(TurnId(other), &text), Err(InvalidCursor));
         }
 
         #[test]
-        fn places_come_back_and_only_for_their_list(id in id(), other in id(), at in any::<i64>(), place in 0..=i64::MAX as u64) {
+        fn a_place_is_decoded_for_its_own_list_only(
+            id in id(), other in id(), at in any::<i64>(), place in 0..=i64::MAX as u64,
+        ) {
             let (id, other) = (ConversationId(id), ConversationId(other));
             let listed = write_conversation(Timestamp(at), id);
             prop_assert_eq!(read_conversation(&listed), Ok((Timestamp(at), id)));
             let text = write_place(List::Messages, id, place);
             prop_assert_eq!(read_place(List::Messages, id, &text), Ok(place));
-            prop_assert_eq!(read_place(List::ToolCalls, id, &text), Err(NotACursor));
-            prop_assert_eq!(read_conversation(&text), Err(NotACursor));
-            prop_assert_eq!(read_place(List::Messages, id, &listed), Err(NotACursor));
+            prop_assert_eq!(read_place(List::ToolCalls, id, &text), Err(InvalidCursor));
+            prop_assert_eq!(read_conversation(&text), Err(InvalidCursor));
+            prop_assert_eq!(read_place(List::Messages, id, &listed), Err(InvalidCursor));
             prop_assume!(tail(id.0) != tail(other.0));
-            prop_assert_eq!(read_place(List::Messages, other, &text), Err(NotACursor));
+            prop_assert_eq!(read_place(List::Messages, other, &text), Err(InvalidCursor));
         }
 
         #[test]
-        fn places_that_no_store_has_are_refused(turn in id(), place in i64::MAX as u64 + 1..) {
-            let text = write_turn(TurnId(turn), Cursor { position: Position(place), ..Cursor::START });
-            prop_assert_eq!(read_turn(TurnId(turn), &text), Err(NotACursor));
+        fn places_beyond_a_signed_integer_are_rejected(
+            turn in id(), place in i64::MAX as u64 + 1..,
+        ) {
+            let cursor = Cursor { position: Position(place), ..Cursor::START };
+            let text = write_turn(TurnId(turn), cursor);
+            prop_assert_eq!(read_turn(TurnId(turn), &text), Err(InvalidCursor));
             let conversation = ConversationId(turn);
-            prop_assert!(read_place(List::Messages, conversation, &write_place(List::Messages, conversation, place)).is_err());
+            let text = write_place(List::Messages, conversation, place);
+            prop_assert!(read_place(List::Messages, conversation, &text).is_err());
         }
 
         #[test]
-        fn no_other_text_is_a_cursor(turn in id(), text in "\\PC{0,30}|[0-9a-f]{8}\\.[+0-9]{1,3}(\\.[0-9a-fe]{0,33}){0,4}") {
+        fn other_text_is_rejected(
+            turn in id(),
+            text in "\\PC{0,30}|[0-9a-f]{8}\\.[+0-9]{1,3}(\\.[0-9a-fe]{0,33}){0,4}",
+        ) {
             if let Ok(cursor) = read_turn(TurnId(turn), &text) {
                 prop_assert_eq!(write_turn(TurnId(turn), cursor), text);
             }

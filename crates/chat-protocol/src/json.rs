@@ -1,5 +1,5 @@
-//! JSON from clients, read strictly: UTF-8, one value, no name twice, not too deep, no half
-//! characters.
+//! Strict parsing of JSON from clients: UTF-8, one value, no duplicate keys, bounded depth, no
+//! unpaired surrogates.
 
 use std::fmt;
 
@@ -12,22 +12,21 @@ use crate::problem::{Code, Problem};
 /// The deepest nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
 
-/// How much of a name is repeated to the client, in characters.
-const SHOWN_CHARS: usize = 64;
+/// The longest key in an error, in characters.
+const MAX_KEY_CHARS: usize = 64;
 
-/// Reads one JSON text.
+/// Parses one JSON text.
 ///
 /// # Errors
 /// `invalid_json` with line and column; `invalid_text` if a string holds a lone surrogate.
 pub fn read(body: &[u8]) -> Result<Value, Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|error| invalid(body, error.valid_up_to(), "The body is not UTF-8"))?;
-    // First the grammar alone, so that the second reading can only fail for what is decided here.
+    // First the grammar alone, so that the second pass can only fail for the rules of this module.
     serde_json::from_str::<&RawValue>(text).map_err(|error| syntax(text, &error))?;
     if let Some(offset) = lone_surrogate(body) {
-        let mut problem =
-            Problem::new(Code::InvalidText, "The text holds half of a surrogate pair");
-        place(&mut problem, body, offset);
+        let mut problem = Problem::new(Code::InvalidText, "The text has an unpaired surrogate");
+        set_place(&mut problem, body, offset);
         return Err(problem);
     }
     let mut json = serde_json::Deserializer::from_str(text);
@@ -38,10 +37,10 @@ pub fn read(body: &[u8]) -> Result<Value, Problem> {
 
 fn syntax(text: &str, error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
-    let said = error.to_string();
-    let what = said
+    let message = error.to_string();
+    let what = message
         .strip_suffix(&format!(" at line {line} column {column}"))
-        .unwrap_or(&said);
+        .unwrap_or(&message);
     // Column 0 is the line break before the line.
     let end_of_line_before = || {
         text.split('\n')
@@ -55,7 +54,7 @@ fn syntax(text: &str, error: &serde_json::Error) -> Problem {
     };
     let mut problem = Problem::new(
         Code::InvalidJson,
-        format!("The body is not acceptable JSON at line {line}, column {column}: {what}"),
+        format!("The body is invalid at line {line}, column {column}: {what}"),
     );
     problem.members.line = Some(line);
     problem.members.column = Some(column);
@@ -64,11 +63,11 @@ fn syntax(text: &str, error: &serde_json::Error) -> Problem {
 
 fn invalid(body: &[u8], offset: usize, what: &str) -> Problem {
     let mut problem = Problem::new(Code::InvalidJson, what);
-    place(&mut problem, body, offset);
+    set_place(&mut problem, body, offset);
     problem
 }
 
-fn place(problem: &mut Problem, body: &[u8], offset: usize) {
+fn set_place(problem: &mut Problem, body: &[u8], offset: usize) {
     let before = body.get(..offset).unwrap_or(body);
     let line_start = before
         .iter()
@@ -78,8 +77,8 @@ fn place(problem: &mut Problem, body: &[u8], offset: usize) {
     problem.members.column = Some(1 + before.len() - line_start);
 }
 
-/// Where an escape is half a character, in JSON whose grammar is right: there, backslashes
-/// are only in strings.
+/// The offset of an escaped unpaired surrogate, in valid JSON: there, backslashes are only in
+/// strings.
 fn lone_surrogate(json: &[u8]) -> Option<usize> {
     let unit = |at: usize| {
         let digits = json.get(at..at + 6)?.strip_prefix(br"\u")?;
@@ -98,19 +97,19 @@ fn lone_surrogate(json: &[u8]) -> Option<usize> {
     None
 }
 
-/// Reads a value that is `depth` levels inside.
+/// Parses a value at a depth.
 struct Strict {
     depth: usize,
 }
 
 impl Strict {
-    fn inside<E: serde::de::Error>(&self) -> Result<Self, E> {
+    fn nested<E: serde::de::Error>(&self) -> Result<Self, E> {
         if self.depth < MAX_DEPTH {
             Ok(Self {
                 depth: self.depth + 1,
             })
         } else {
-            Err(E::custom(format_args!("deeper than {MAX_DEPTH} levels")))
+            Err(E::custom(format_args!("more than {MAX_DEPTH} levels deep")))
         }
     }
 }
@@ -160,24 +159,24 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(item) = items.next_element_seed(self.inside()?)? {
+        while let Some(item) = items.next_element_seed(self.nested()?)? {
             array.push(item);
         }
         Ok(Value::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let inside = self.inside()?;
+        let nested = self.nested()?;
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
                 return Err(A::Error::custom(format_args!(
-                    "the name {} stands twice in one object",
+                    "duplicate key {}",
                     Quoted(&name)
                 )));
             }
             let value = members.next_value_seed(Self {
-                depth: inside.depth,
+                depth: nested.depth,
             })?;
             object.insert(name, value);
         }
@@ -185,7 +184,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// A name of the client's between quotes, cut where it is longer than anybody needs to find it.
+/// A name from the client between quotes, cut after [`MAX_KEY_CHARS`] characters.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -193,10 +192,10 @@ impl fmt::Display for Quoted<'_> {
         match self
             .0
             .char_indices()
-            .nth(SHOWN_CHARS)
+            .nth(MAX_KEY_CHARS)
             .and_then(|(end, _)| self.0.get(..end))
         {
-            Some(begin) => write!(f, "{begin:?}…"),
+            Some(start) => write!(f, "{start:?}…"),
             None => write!(f, "{:?}", self.0),
         }
     }
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read() {
+    fn json_is_parsed() {
         let value =
             read(br#" {"a": [1, -2, 2.5, true, null, "x\ud83d\ude00\\u0041"], "b": {}} "#).unwrap();
         assert_eq!(
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused_with_its_place() {
+    fn invalid_json_is_rejected_with_its_place() {
         for body in [
             "",
             " ",
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_names_are_told_apart_unescaped() {
+    fn depth_is_bounded_and_keys_are_compared_unescaped() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(read(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert_eq!(refused(nested(MAX_DEPTH + 1)).0, Code::InvalidJson);
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_not_repeated_whole() {
+    fn a_long_key_is_cut_in_the_error() {
         let detail = |name: &str| {
             read(format!(r#"{{"{name}": 1, "{name}": 2}}"#).as_bytes())
                 .unwrap_err()
@@ -274,19 +273,19 @@ mod tests {
         };
         let (fits, long) = ("é".repeat(64), "é".repeat(65));
         assert!(
-            detail(&fits).contains(&format!("the name \"{fits}\" stands")),
+            detail(&fits).contains(&format!("duplicate key \"{fits}\".")),
             "{}",
             detail(&fits)
         );
         assert!(
-            detail(&long).contains(&format!("the name \"{fits}\"… stands")),
+            detail(&long).contains(&format!("duplicate key \"{fits}\"….")),
             "{}",
             detail(&long)
         );
     }
 
     #[test]
-    fn half_characters_are_refused_as_text() {
+    fn unpaired_surrogates_are_rejected_as_text() {
         assert_eq!(refused(r#"["\ud800"]"#), (Code::InvalidText, 1, 3));
         assert_eq!(refused("[\n\"x\\udc00\"]"), (Code::InvalidText, 2, 3));
         assert_eq!(refused(r#""\uD800A""#).0, Code::InvalidText);

@@ -1,11 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 pub mod chatkit;
-pub mod cursor;
-pub mod errors_doc;
-pub mod json;
+mod cursor;
+mod errors_doc;
+mod json;
 pub mod native;
-pub mod page_size;
-pub mod problem;
-pub mod sse;
-pub mod time;
+mod page_size;
+mod problem;
+mod sse;
+mod time;
+
+pub use errors_doc::explanation;
+pub use problem::{Code, Members, Problem, ProblemBody, Row};
+pub use sse::KEEP_ALIVE;

@@ -1,14 +1,14 @@
-//! The bound on the bytes of a page of a list.
+//! The size limit of a page of a list.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// A page ends before the entry that would make it larger than this, in bytes of JSON. Its first
-/// entry is there whatever its size.
+/// A page ends before the entry that would make it larger than this, in bytes of JSON. A page has
+/// at least one entry, whatever its size.
 pub const PAGE_BYTES: usize = 192 << 10;
 
-/// How many of these entries, the first one always among them, fit on a page.
+/// How many of these entries fit on a page: at least one.
 pub(crate) fn entries_that_fit<'a, T: Serialize + 'a>(
     entries: impl Iterator<Item = &'a T>,
 ) -> usize {

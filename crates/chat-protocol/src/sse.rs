@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-/// A sign of life that readers ignore.
+/// A comment that keeps an idle stream alive. Readers ignore it.
 pub const KEEP_ALIVE: &str = ": keep-alive\n\n";
 
-/// One frame. `id` and `event` hold no line breaks; those of `data` are kept, each as U+000A.
+/// Encodes one frame. `id` and `event` must not have line breaks. Readers see those of `data` as
+/// U+000A.
 pub fn frame(id: Option<&str>, event: &str, data: &str) -> String {
     let mut frame = String::with_capacity(data.len() + 64);
     if let Some(id) = id {
@@ -19,7 +20,7 @@ pub fn frame(id: Option<&str>, event: &str, data: &str) -> String {
     frame
 }
 
-/// A frame of data alone, which holds no line breaks.
+/// Encodes a frame of data only, which must not have line breaks.
 pub fn data(data: &str) -> String {
     format!("data: {data}\n\n")
 }
@@ -29,7 +30,7 @@ fn field(frame: &mut String, name: &str, value: &str) {
     let _ = writeln!(frame, "{name}: {value}");
 }
 
-/// The lines of a text, where CRLF, LF and CR each end one.
+/// The lines of a text, ended by CRLF, LF or CR.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -86,7 +87,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_reader_gets_what_was_framed(data in "(?s:[a-z:\\r\\n \u{2028}é]{0,40})", id in proptest::option::of("[a-z0-9.]{1,9}")) {
+        fn a_frame_round_trips(
+            data in "(?s:[a-z:\\r\\n \u{2028}é]{0,40})",
+            id in proptest::option::of("[a-z0-9.]{1,9}"),
+        ) {
             let frame = frame(id.as_deref(), "text", &data);
             let expected = data.replace("\r\n", "\n").replace('\r', "\n");
             prop_assert_eq!(read(&frame), (id, "text".to_owned(), expected));

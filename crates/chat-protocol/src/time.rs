@@ -1,4 +1,4 @@
-//! Times on the wire: RFC 3339, UTC, six digits of a second.
+//! Times in JSON: RFC 3339, UTC, with microseconds.
 
 use chat_domain::Timestamp;
 use serde::{Serialize, Serializer};
@@ -9,13 +9,13 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 const FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
-/// A time as clients read it.
+/// A time in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Timestamp);
 
 impl Time {
-    /// For example `2026-02-02T22:00:00.000000Z`. Times outside the years 0 to 9999, which RFC 3339
-    /// cannot write, become the nearest it can.
+    /// Formats the time, for example `2026-02-02T22:00:00.000000Z`. Times outside the years 0 to
+    /// 9999, which RFC 3339 does not have, become the nearest one within.
     pub fn text(self) -> String {
         let first =
             PrimitiveDateTime::new(time::macros::date!(0000 - 01 - 01), time::Time::MIDNIGHT)
@@ -25,7 +25,7 @@ impl Time {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0.0) * 1_000)
             .unwrap_or(nearest)
             .clamp(first, last);
-        // The format names parts that every time has, so there is no error to hide.
+        // Every time has the components of the format, so formatting cannot fail.
         time.format(FORMAT).unwrap_or_default()
     }
 }

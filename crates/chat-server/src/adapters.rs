@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use crate::config::{AgentKind, Config, ConfigError};
 use crate::observer::chain;
 
-/// The store, with its schema up to date or refused.
+/// Opens the store. `migrate`: whether to migrate its schema.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -29,10 +29,10 @@ pub(crate) async fn store(config: &Config, migrate: bool) -> Result<SeaOrmStore,
     SeaOrmStore::open(config.database_url.expose(), options).await
 }
 
-/// The agent.
+/// Makes the agent.
 ///
 /// # Errors
-/// Its settings cannot be.
+/// Its settings are invalid.
 pub(crate) fn agent(config: &Config) -> Result<Arc<dyn Agent>, ConfigError> {
     match config.agent_kind() {
         AgentKind::Demo => demo_agent(config),
@@ -43,7 +43,7 @@ pub(crate) fn agent(config: &Config) -> Result<Arc<dyn Agent>, ConfigError> {
 }
 
 fn chat_completions(config: &Config) -> ChatCompletionsSettings {
-    // `Config::load` has made sure that both are there.
+    // `Config::load` checks that both are set.
     let url = config
         .agent_url
         .as_ref()
@@ -72,10 +72,10 @@ fn agent_fault(error: InvalidSettings) -> ConfigError {
     ConfigError::of(variable, chain(&error))
 }
 
-/// The tools: child processes, started within the runtime that this is called in.
+/// Starts the tool servers as child processes, in the current runtime.
 ///
 /// # Errors
-/// The settings cannot be. A server that does not start is no error.
+/// The settings are invalid. A server that does not start is not an error.
 pub(crate) fn tools(config: &Config) -> Result<McpToolset, ConfigError> {
     let (start_timeout, call_timeout) = (config.tool_start_timeout, config.tool_timeout);
     let configured = config

@@ -1,4 +1,4 @@
-//! The application: what handlers share, and the server that runs them.
+//! The actix-web application, and the server that runs it.
 
 use std::future::poll_fn;
 use std::io;
@@ -46,11 +46,11 @@ pub fn app(
         .wrap(from_fn(http::envelope))
 }
 
-/// How long a browser may remember what it was allowed, in seconds.
+/// How long a browser may cache the answer to a preflight request, in seconds.
 const CORS_MAX_AGE: usize = 600;
 
-/// Lets pages of these origins use the server. They send their tokens themselves: nothing is done
-/// in a browser's name by itself.
+/// Lets pages of these origins use the server. Pages send their tokens themselves, because there
+/// are no cookies.
 fn cors(origins: &[String]) -> Cors {
     let requests = [
         header::AUTHORIZATION,
@@ -74,8 +74,8 @@ fn cors(origins: &[String]) -> Cors {
         .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// A server on `listener`, ready to be awaited or spawned. Handles no signals; stop it by its
-/// handle, which waits for streams at most `grace` long.
+/// A server on `listener`, to be awaited or spawned. It handles no signals: its handle stops it,
+/// and then waits for streams for at most `grace`.
 ///
 /// # Errors
 /// The listener cannot be used.
@@ -85,18 +85,18 @@ pub fn server(
     workers: usize,
     grace: Duration,
 ) -> io::Result<Server> {
-    // actix-http 3 reckons from a clock that may be half a second old, and does not notice a limit
-    // that is past when it is set.
+    // actix-http 3 uses a clock that may be half a second slow, and ignores a deadline that is past
+    // when it is set.
     let header_time = state.limits.body_time.max(Duration::from_secs(1));
     let write_time = state.limits.write_time;
     let limit = ConnectionLimit::new(state.limits.connections);
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(limit.most_accepted().div_ceil(workers.max(1)))
+        .max_concurrent_connections(limit.max_accepted().div_ceil(workers.max(1)))
         .shutdown_timeout(grace.as_secs())
         .disable_signals();
     let draining = builder.graceful_shutdown_signal();
-    // As `actix_web::HttpServer` does, which takes no connections of our own.
+    // The same as `actix_web::HttpServer`, which does not support our own connection type.
     let serve = move || {
         let draining = draining.clone();
         let app = app(state.clone())
@@ -109,8 +109,8 @@ pub fn server(
             })
             .client_request_timeout(header_time)
             .keep_alive(Duration::from_secs(75))
-            // A client that closes its side is gone. By that alone do we learn that an answer in
-            // ChatKit is to stop.
+            // A client that closes its side is gone. ChatKit's front end cancels a turn in this
+            // way.
             .h1_allow_half_closed(false)
             .h1(map_config(app, |()| AppConfig::default()));
         let limit = limit.clone();

@@ -1,18 +1,17 @@
-//! Tokens: JSON Web Tokens (RFC 7519), checked after RFC 8725.
+//! JSON Web Tokens (RFC 7519), verified as RFC 8725 recommends.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use chat_domain::{Timestamp, UserId};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use crate::config::JwtSecret;
 
-/// Verifies tokens. Knows no HTTP: the header a token comes in, and the path it is used
-/// on, is checked around it.
+/// Verifies tokens. Independent of HTTP: the callers check the header and the path.
 pub trait TokenVerifier: Send + Sync {
     /// The subject of a valid token.
     ///
@@ -21,10 +20,10 @@ pub trait TokenVerifier: Send + Sync {
     fn verify(&self, token: &str) -> Result<UserId, Code>;
 }
 
-/// How far the clocks of the issuer and of this server may be apart.
+/// The largest difference between the clocks of the issuer and of this server.
 const LEEWAY_SECONDS: u64 = 60;
 
-/// The claims that are read of a token.
+/// The claims that are read from a token.
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
@@ -33,17 +32,17 @@ struct Claims {
     iat: Option<f64>,
 }
 
-/// Why a token is refused: the code for the client, and a reason for the log that holds nothing of
+/// Why a token is rejected: the code for the client, and a reason for the log without any part of
 /// the token.
-struct Refused(Code, Cow<'static, str>);
+struct Rejected(Code, Cow<'static, str>);
 
-impl Refused {
-    fn invalid(why: impl Into<Cow<'static, str>>) -> Self {
-        Self(Code::InvalidToken, why.into())
+impl Rejected {
+    fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self(Code::InvalidToken, reason.into())
     }
 }
 
-impl From<jsonwebtoken::errors::Error> for Refused {
+impl From<jsonwebtoken::errors::Error> for Rejected {
     fn from(error: jsonwebtoken::errors::Error) -> Self {
         Self::invalid(match error.kind() {
             ErrorKind::InvalidSignature => {
@@ -52,18 +51,16 @@ impl From<jsonwebtoken::errors::Error> for Refused {
             ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
                 "the token is not signed by HS256".into()
             }
-            // The names are our own, those of the claims that we require.
+            // The name is one of the claims that the verifier requires, not a text of the client.
             ErrorKind::MissingRequiredClaim(name) => {
-                Cow::from(format!("the token has no `{name}` that can be read"))
+                Cow::from(format!("the token has no valid `{name}`"))
             }
             ErrorKind::InvalidIssuer => "the token's `iss` is not CHAT_JWT_ISSUER".into(),
             ErrorKind::InvalidAudience => {
-                "the token's `aud` does not go with CHAT_JWT_AUDIENCE".into()
+                "the token's `aud` does not match CHAT_JWT_AUDIENCE".into()
             }
-            ErrorKind::Json(_) => {
-                "the token's header or claims are not the JSON that they should be".into()
-            }
-            _ => "what was sent is not a JSON Web Token".into(),
+            ErrorKind::Json(_) => "the token's header or claims are invalid JSON".into(),
+            _ => "the token is not a JSON Web Token".into(),
         })
     }
 }
@@ -77,12 +74,11 @@ pub struct JwtVerifier {
 }
 
 impl JwtVerifier {
-    /// A token must name the issuer and the audience if they are given; without an audience, it
-    /// must name none.
+    /// Accepts tokens with this issuer and audience, if given. Without an audience, a token must
+    /// have none.
     pub fn new(secret: &JwtSecret, issuer: Option<&str>, audience: Option<&str>) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        // Times are checked here: jsonwebtoken takes those before 1970 and after the year 2^64 for
-        // no times at all.
+        // `check` validates times: jsonwebtoken ignores times before 1970 and after the year 2^64.
         validation.validate_exp = false;
         let mut required = vec!["sub"];
         if let Some(issuer) = issuer {
@@ -103,24 +99,24 @@ impl JwtVerifier {
 
 impl TokenVerifier for JwtVerifier {
     fn verify(&self, token: &str) -> Result<UserId, Code> {
-        self.check(token).map_err(|Refused(code, why)| {
-            tracing::info!(code = code.row().code, %why, "token refused");
+        self.check(token).map_err(|Rejected(code, reason)| {
+            tracing::info!(code = code.row().code, %reason, "token rejected");
             code
         })
     }
 }
 
 impl JwtVerifier {
-    fn check(&self, token: &str) -> Result<UserId, Refused> {
+    fn check(&self, token: &str) -> Result<UserId, Rejected> {
         let data = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)?;
-        // RFC 7515 §4.1.11: a recipient that does not understand everything critical must refuse;
-        // jsonwebtoken leaves that to its caller.
+        // RFC 7515 §4.1.11: a recipient must reject extensions in `crit` that it does not support;
+        // jsonwebtoken does not check them.
         if data.header.crit.is_some() {
-            return Err(Refused::invalid("the token's header has a `crit`"));
+            return Err(Rejected::invalid("the token's header has a `crit`"));
         }
-        // RFC 7797: the payload would mean something else.
+        // RFC 7797: the payload would have another encoding.
         if data.header.extras.inner().contains_key("b64") {
-            return Err(Refused::invalid("the token's header has a `b64`"));
+            return Err(Rejected::invalid("the token's header has a `b64`"));
         }
         let (now, leeway) = (
             jsonwebtoken::get_current_timestamp() as f64,
@@ -129,27 +125,27 @@ impl JwtVerifier {
         let exp = data
             .claims
             .exp
-            .ok_or(Refused::invalid("the token has no `exp`"))?;
+            .ok_or(Rejected::invalid("the token has no `exp`"))?;
         if exp + leeway <= now {
-            return Err(Refused(
+            return Err(Rejected(
                 Code::TokenExpired,
-                "the token's `exp` is over".into(),
+                "the token's `exp` is in the past".into(),
             ));
         }
-        if data.claims.nbf.is_some_and(|begins| begins > now + leeway) {
-            return Err(Refused(
+        if data.claims.nbf.is_some_and(|nbf| nbf > now + leeway) {
+            return Err(Rejected(
                 Code::TokenNotYetValid,
-                "the token's `nbf` is to come; do the clocks agree?".into(),
+                "the token's `nbf` is in the future; check the clocks".into(),
             ));
         }
-        if data.claims.iat.is_some_and(|issued| issued > now + leeway) {
-            return Err(Refused(
+        if data.claims.iat.is_some_and(|iat| iat > now + leeway) {
+            return Err(Rejected(
                 Code::TokenNotYetValid,
-                "the token's `iat` is to come; do the clocks agree?".into(),
+                "the token's `iat` is in the future; check the clocks".into(),
             ));
         }
-        UserId::new(data.claims.sub).ok_or(Refused::invalid(
-            "the token's `sub` is no user: 1 to 128 bytes without control characters",
+        UserId::new(data.claims.sub).ok_or(Rejected::invalid(
+            "the token's `sub` is not 1 to 128 bytes without control characters",
         ))
     }
 }
@@ -165,7 +161,7 @@ struct IssuedClaims<'a> {
 /// A token of `subject`, valid from `now` for `lifetime`.
 ///
 /// # Errors
-/// The signature's; with HS256 there are none.
+/// The signature failed, which HS256 never does.
 pub fn issue(
     secret: &JwtSecret,
     subject: &str,

@@ -7,7 +7,8 @@ use clap::Parser;
 
 use crate::config::Config;
 use crate::logging;
-use crate::run::{ServeError, serve};
+use crate::run::serve;
+use crate::serve_error::ServeError;
 
 /// A chat backend that keeps every conversation in its database and nothing in memory.
 ///
@@ -16,11 +17,11 @@ use crate::run::{ServeError, serve};
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
-    /// Reads settings from this TOML file; environment variables win over it.
+    /// Reads settings from this TOML file; environment variables take precedence.
     #[arg(long, env = "CHAT_CONFIG", value_name = "FILE", value_parser = trimmed_path)]
     config: Option<PathBuf>,
 
-    /// Does not bring the database's schema up to date, and refuses to start if it is not.
+    /// Does not migrate the database's schema; fails if migrations are pending.
     #[arg(long)]
     no_migrate: bool,
 
@@ -36,23 +37,22 @@ enum Command {
     /// itself.
     #[command(hide = true)]
     DemoTasks {
-        /// The file the tasks are kept in.
+        /// The file of the task list.
         #[arg(long, value_name = "PATH")]
         database: PathBuf,
     },
 }
 
-/// A path without the white space around it, such as the `\r` of a file of variables with Windows
+/// A path without surrounding white space, such as the `\r` of a file of variables with Windows
 /// line ends.
-#[expect(clippy::unnecessary_wraps, reason = "clap's form of a parser")]
+#[expect(clippy::unnecessary_wraps, reason = "the signature of clap's parsers")]
 fn trimmed_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
     Ok(PathBuf::from(text.trim()))
 }
 
-/// The program: reads the command line and the settings, and serves until it is stopped.
+/// Runs the program: reads the command line and the settings, and serves until it is stopped.
 ///
-/// Its exit code is 0 after a stop that was asked for; otherwise it says on standard error what is
-/// wrong.
+/// The exit code is 0 after a requested stop. Otherwise the error is on standard error.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     #[cfg(feature = "demo")]

@@ -1,30 +1,28 @@
-//! The settings, by environment variables or a TOML file: one table, from which
-//! `docs/configuration.md` is made too.
+//! The settings: one table, for environment variables, the TOML file and `docs/configuration.md`.
 
 mod address;
+mod check;
 mod http_limits;
+mod layers;
+mod load;
 mod mcp_servers;
 mod reference;
 mod value;
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::Path;
 use std::time::Duration;
 
 use chat_domain::TurnLimits;
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use figment::Figment;
 use secrecy::SecretString;
 
 pub use address::{Address, Origins};
 pub use http_limits::HttpLimits;
+use layers::field;
 pub use mcp_servers::McpServers;
 pub use reference::reference;
-use value::Setting;
 pub use value::{
     AgentKind, Bytes, Connections, DatabaseUrl, JwtSecret, LogFilter, LogFormat, Suggestions,
     Threads,
@@ -36,7 +34,7 @@ struct Row {
     key: &'static str,
     /// The environment variable.
     variable: &'static str,
-    /// The default, as it would be written; `None` if it may be left unset.
+    /// The default as text; `None` if the setting may be unset.
     default: Option<&'static str>,
     /// The field's documentation, line by line.
     doc: &'static [&'static str],
@@ -54,12 +52,17 @@ macro_rules! default_of {
 }
 
 macro_rules! settings {
-    ($($section:literal { $( $(#[doc = $doc:literal])+ $variable:literal $key:ident: $type:ty $(= $default:literal)?; )+ })+) => {
+    ($(
+        $section:literal { $(
+            $(#[doc = $doc:literal])+
+            $variable:literal $key:ident: $type:ty $(= $default:literal)?;
+        )+ }
+    )+) => {
         /// All settings, read and checked.
         #[derive(Clone, Debug)]
         pub struct Config {
             $($( $(#[doc = $doc])+ pub $key: $type, )+)+
-            /// Variables that begin like the settings' but are none: perhaps misspelt.
+            /// Variables with the prefix of the settings that name no setting.
             pub unknown_variables: Vec<String>,
         }
 
@@ -74,10 +77,19 @@ macro_rules! settings {
         )+)+];
 
         impl Config {
-            fn read(figment: &Figment, unknown_variables: Vec<String>, mut faults: Vec<String>) -> Result<Self, ConfigError> {
-                $($( let $key = field::<$type>(figment, stringify!($key), $variable, &mut faults); )+)+
+            fn read(
+                figment: &Figment,
+                unknown_variables: Vec<String>,
+                mut faults: Vec<String>,
+            ) -> Result<Self, ConfigError> {
+                $($(
+                    let $key = field::<$type>(figment, stringify!($key), $variable, &mut faults);
+                )+)+
                 match ($($($key,)+)+) {
-                    ($($(Some($key),)+)+) if faults.is_empty() => Ok(Self { $($($key,)+)+ unknown_variables }),
+                    ($($(Some($key),)+)+) if faults.is_empty() => Ok(Self {
+                        $($($key,)+)+
+                        unknown_variables,
+                    }),
                     _ => Err(ConfigError { faults }),
                 }
             }
@@ -87,72 +99,71 @@ macro_rules! settings {
 
 settings! {
     "The server" {
-        /// Where to listen: an address and a port. Port 0 takes any free one.
+        /// The address and port to listen on. Port 0 selects a free port.
         "CHAT_LISTEN" listen: SocketAddr = "127.0.0.1:8080";
-        /// How many threads serve HTTP, at most 512. Unset: one for each processor.
+        /// The number of threads for HTTP, at most 512. Unset: one for each processor.
         "CHAT_HTTP_THREADS" http_threads: Option<Threads>;
-        /// How many threads run turns, at most 512. Unset: one for each processor.
+        /// The number of threads for turns, at most 512. Unset: one for each processor.
         "CHAT_TURN_THREADS" turn_threads: Option<Threads>;
-        /// At a stop, how long running turns may go on before they are handed over to whichever
-        /// server runs next.
+        /// At a shutdown, how long running turns may continue before they are handed over to
+        /// another server.
         "CHAT_SHUTDOWN_GRACE" shutdown_grace: Duration = "10s";
-        /// At a stop, how long requests are still taken after `/health/ready` has begun to fail, so
-        /// that a load balancer can notice first. Unset: not at all.
+        /// At a shutdown, how long requests are still accepted after `/health/ready` has begun to
+        /// fail, so that a load balancer can react. Unset: not at all.
         "CHAT_SHUTDOWN_NOTICE" shutdown_notice: Option<Duration>;
     }
     "The database" {
-        /// Where conversations are kept. `sqlite://` and a path, relative to the working directory
-        /// or absolute (`sqlite:///var/lib/chat/chat.db`): a file for this server alone, made with
-        /// its folders if it is missing. `postgres://user:password@host:5432/database`: a database
+        /// The database. `sqlite://` and a path, relative to the working directory or absolute
+        /// (`sqlite:///var/lib/chat/chat.db`): a file for this server alone, created with its
+        /// folders if it is missing. `postgres://user:password@host:5432/database`: a database
         /// that any number of servers share. It must exist and be encoded in UTF-8.
-        /// `?sslmode=verify-full&sslrootcert=ca.pem` demands TLS and a certificate of that
+        /// `?sslmode=verify-full&sslrootcert=ca.pem` requires TLS and a certificate of that
         /// authority for that host; the default is `prefer`.
         "DATABASE_URL" database_url: DatabaseUrl = "sqlite://chat.db";
-        /// How long a call of the database may take, waiting for its turn included.
+        /// How long a call of the database may take, including the time in its queue.
         "CHAT_DATABASE_TIMEOUT" database_timeout: Duration = "10s";
-        /// SQLite: how many connections read from the database; another one writes; at most
-        /// 256.
+        /// SQLite: the number of connections that read, at most 256. One more connection writes.
         "CHAT_DATABASE_READERS" database_readers: Connections = "4";
-        /// PostgreSQL: how many connections this server has at most, up to 256.
+        /// PostgreSQL: the largest number of connections of this server, at most 256.
         "CHAT_DATABASE_CONNECTIONS" database_connections: Connections = "16";
         /// PostgreSQL: how long connecting may take. Shorter than `CHAT_DATABASE_TIMEOUT`.
         "CHAT_DATABASE_CONNECT_TIMEOUT" database_connect_timeout: Duration = "3s";
         /// PostgreSQL: how long a call waits for a connection while all are in use. Shorter than
         /// `CHAT_DATABASE_TIMEOUT`.
         "CHAT_DATABASE_ACQUIRE_TIMEOUT" database_acquire_timeout: Duration = "6s";
-        /// PostgreSQL: how long one statement may take, waiting for others' locks included. Shorter
-        /// than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. A transaction that is idle for as long is
-        /// undone by the database.
+        /// PostgreSQL: how long one statement may take, including the time it waits for locks.
+        /// Shorter than `CHAT_DATABASE_ACQUIRE_TIMEOUT`. The database rolls back a transaction that
+        /// is idle for as long.
         "CHAT_DATABASE_STATEMENT_TIMEOUT" database_statement_timeout: Duration = "3s";
     }
-    "Who may ask" {
-        /// The secret that tokens are signed with (HS256), at least 32 bytes. Tokens need a `sub`,
+    "Authentication" {
+        /// The secret for the signatures of tokens (HS256), at least 32 bytes. Tokens need a `sub`,
         /// the user, and an `exp`. Unset: development mode, on loopback only, with a random secret
-        /// in a file next to the database and a ready token printed at start.
+        /// in a file next to the database and a token printed at start.
         "CHAT_JWT_SECRET" jwt_secret: Option<JwtSecret>;
         /// The issuer (`iss`) that tokens must name. Unset: any.
         "CHAT_JWT_ISSUER" jwt_issuer: Option<String>;
-        /// The audience (`aud`) that tokens must name. Unset: tokens must not name one.
+        /// The audience (`aud`) that tokens must name. Unset: tokens must not name any.
         "CHAT_JWT_AUDIENCE" jwt_audience: Option<String>;
     }
     "The chat page" {
         /// The name of the agent on the page.
         "CHAT_PAGE_NAME" page_name: String = "Assistant";
-        /// Suggestions for a first message, each a button, separated by `|`
-        /// or, in a TOML file, as a list: such as `Where is my order?|What is new?`. Unset: what
-        /// the `demo` agent understands; none with any other.
+        /// Suggestions for a first message, each a button, separated by `|` or, in a TOML file, as
+        /// a list: such as `Where is my order?|What is new?`. Unset: examples for the `demo` agent;
+        /// none for any other agent.
         "CHAT_PAGE_SUGGESTIONS" page_suggestions: Option<Suggestions>;
-        /// Where the page sends people who need a token: an address of your own that signs them in
-        /// and sends them back to the address in its parameter `return_to`, with
-        /// `#token=<token>&state=<its parameter state>` behind it. Unset: in development mode the
-        /// address that is printed at start signs in; otherwise the embedding page gives a token,
-        /// or people paste one.
+        /// The address to which the page sends users who need a token: a page of your own that
+        /// signs them in and returns them to the address in its parameter `return_to`, with
+        /// `#token=<token>&state=<its parameter state>` appended. Unset: in development mode the
+        /// address that is printed at start signs in; otherwise the embedding page provides a
+        /// token, or users paste one.
         "CHAT_PAGE_SIGN_IN" page_sign_in: Option<Address>;
-        /// Pages of which origins may embed the chat page and give it a token, separated by commas
+        /// The origins whose pages may embed the chat page and give it a token, separated by commas
         /// or, in a TOML file, as a list: such as
         /// `https://intranet.example,https://shop.example:8443`. Unset: none.
         "CHAT_PAGE_EMBEDDERS" page_embedders: Option<Origins>;
-        /// From which origins the page shows the pictures that messages name; others it shows as
+        /// The origins of pictures in messages that the page shows; pictures of other origins are
         /// links. Unset: none.
         "CHAT_PAGE_IMAGES" page_images: Option<Origins>;
     }
@@ -161,10 +172,10 @@ settings! {
         /// TOML file, as a list: such as `https://app.example.com`. Pages need it for ChatKit and
         /// for all other routes alike; the server's own pages do not. Unset: none.
         "CHAT_CORS_ORIGINS" cors_origins: Option<Origins>;
-        /// Whether `/chatkit-example` shows a page with OpenAI's ChatKit component, which comes
-        /// from OpenAI's network. On this machine only, at the name `localhost`; the chat page is
-        /// then at any other name, such as `127.0.0.1`, so that the component cannot read its
-        /// token.
+        /// Whether `/chatkit-example` serves a page with OpenAI's ChatKit component, which is
+        /// loaded from OpenAI's network. On this machine only, at the name `localhost`; the chat
+        /// page is then at any other name, such as `127.0.0.1`, so that the component cannot read
+        /// its token.
         "CHAT_CHATKIT_EXAMPLE" chatkit_example: bool = "false";
     }
     "The agent" {
@@ -172,11 +183,11 @@ settings! {
         /// speaks the chat completions protocol of OpenAI. Unset: `openai` if `CHAT_AGENT_URL` is
         /// set, else `demo`.
         "CHAT_AGENT" agent: Option<AgentKind>;
-        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`; with
-        /// `/chat/completions` behind it, it means the same. Required for `openai`. An `https`
-        /// address needs CA certificates: see [agents.md](agents.md).
+        /// The base of the agent's API, such as `http://127.0.0.1:11434/v1`, with or without
+        /// `/chat/completions`. Required for `openai`. An `https` address needs CA certificates:
+        /// see [agents.md](agents.md).
         "CHAT_AGENT_URL" agent_url: Option<SecretString>;
-        /// The model to ask for. Required for `openai`.
+        /// The model. Required for `openai`.
         "CHAT_AGENT_MODEL" agent_model: Option<String>;
         /// The key sent to the agent as a bearer token. Unset: none is sent.
         "CHAT_AGENT_API_KEY" agent_api_key: Option<SecretString>;
@@ -184,117 +195,117 @@ settings! {
         "CHAT_AGENT_INSTRUCTIONS" agent_instructions: Option<String>;
         /// How long connecting to the agent may take.
         "CHAT_AGENT_CONNECT_TIMEOUT" agent_connect_timeout: Duration = "5s";
-        /// How long the agent may take until its answer begins. A local model may have to be loaded
+        /// How long the agent may take until its answer begins. A local model may have to load
         /// first, and to read a long conversation.
         "CHAT_AGENT_FIRST_BYTE_TIMEOUT" agent_first_byte_timeout: Duration = "5m";
         /// How long the agent may pause within an answer.
         "CHAT_AGENT_IDLE_TIMEOUT" agent_idle_timeout: Duration = "2m";
-        /// How long one request to the agent may take, with all tries and the whole answer. Not
+        /// How long one request to the agent may take, with all attempts and the whole answer. Not
         /// longer than `CHAT_TURN_TIMEOUT`. Unset: two thirds of `CHAT_TURN_TIMEOUT`.
         "CHAT_AGENT_STEP_TIMEOUT" agent_step_timeout: Option<Duration>;
-        /// How often a request to the agent is tried, the first time included. It is not tried
-        /// again once its answer has begun.
+        /// The number of attempts at a request to the agent, including the first one. A request is
+        /// not retried once its answer has begun.
         "CHAT_AGENT_TRIES" agent_tries: NonZeroUsize = "3";
         /// How long the demo's agent waits before each word that it writes.
         "CHAT_DEMO_WORD_DELAY" demo_word_delay: Duration = "15ms";
     }
     "Tools" {
-        /// MCP servers whose tools the agent may call, each started as a child process and spoken
-        /// to over its standard input and output. In the environment JSON, either a list such as
-        /// `[{"name": "files", "command": "mcp-files", "args": ["/srv"]}]` or the object that other
-        /// programs use, `{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"]}}}`.
-        /// In a TOML file `[[mcp_servers]]` tables with a `name`, or `[mcp_servers.files]` tables.
-        /// Keys: `command`, `args` (a list), `env` (a table), `cwd`, `start_timeout`,
-        /// `call_timeout` (times, in place of `CHAT_TOOL_START_TIMEOUT` and `CHAT_TOOL_TIMEOUT`)
-        /// and `disabled`; others are named in a warning. The order, by name in an object, decides
-        /// which of two tools of one name has it. A server sees nothing of this program's
+        /// MCP servers whose tools the agent may call. Each runs as a child process and uses
+        /// standard input and output. In the environment JSON, either a list such as `[{"name":
+        /// "files", "command": "mcp-files", "args": ["/srv"]}]` or the object that other programs
+        /// use, `{"mcpServers": {"files": {"command": "mcp-files", "args": ["/srv"]}}}`. In a TOML
+        /// file `[[mcp_servers]]` tables with a `name`, or `[mcp_servers.files]` tables. Keys:
+        /// `command`, `args` (a list), `env` (a table), `cwd`, `start_timeout`, `call_timeout`
+        /// (times, in place of `CHAT_TOOL_START_TIMEOUT` and `CHAT_TOOL_TIMEOUT`) and `disabled`; a
+        /// warning names other keys. If two servers have a tool of the same name, the first server
+        /// in the list, or by name in an object, keeps it. A server has nothing of this program's
         /// environment but `PATH`, `HOME`, `LANG`, `LC_ALL`, `TMPDIR`, `TZ` and what `env` names.
         /// See [tools.md](tools.md).
         "CHAT_MCP_SERVERS" mcp_servers: McpServers = "[]";
-        /// Whether the task list of the demo is among the tools; its tasks are kept in a file
-        /// next to the database. Unset: only if the agent is `demo`.
+        /// Whether the task list of the demo is among the tools. Its tasks are in a file next to
+        /// the database. Unset: only if the agent is `demo`.
         "CHAT_DEMO_TOOLS" demo_tools: Option<bool>;
         /// How long a tool server may take to start, from its process to its list of tools. A
-        /// program that is downloaded first, by `npx` or `uvx`, needs long. Turns do not wait for
-        /// it: they run without its tools until it is ready.
+        /// program that `npx` or `uvx` downloads first needs longer. Turns run without the
+        /// server's tools until it is ready.
         "CHAT_TOOL_START_TIMEOUT" tool_start_timeout: Duration = "60s";
-        /// How long one tool call may take. After that the call's outcome is unknown, unless the
-        /// tool is repeatable.
+        /// How long one tool call may take. After that the outcome of the call is unknown, unless
+        /// the tool is repeatable.
         "CHAT_TOOL_TIMEOUT" tool_timeout: Duration = "30s";
     }
     "Limits" {
-        /// The longest message of a user, in characters (Unicode scalar values).
+        /// The longest user message, in characters (Unicode scalar values).
         "CHAT_MESSAGE_LIMIT" message_limit: NonZeroUsize = "5000";
         /// The largest body of a request.
         "CHAT_BODY_LIMIT" body_limit: Bytes = "1MiB";
         /// How long a reply that is not a stream waits for the end of its turn. After that the
-        /// client gets the address of the turn, which continues.
+        /// client gets the id of the turn, which continues.
         "CHAT_REPLY_TIMEOUT" reply_timeout: Duration = "20m";
-        /// How long a client may leave a reply or a stream unread once nothing more fits between it
-        /// and the server. Then its connection is closed. The client of a stream may read on after
-        /// the last event that it got.
+        /// How long a client may leave a reply or a stream unread once all buffers are full. Then
+        /// its connection is closed. The client of a stream may resume after the last event that it
+        /// received.
         "CHAT_STREAM_WRITE_TIMEOUT" stream_write_timeout: Duration = "30s";
-        /// How many connections clients may have at the same time; one more is answered 503
-        /// `too_many_connections` and closed. Unset: half of the files that the process may open
+        /// The largest number of client connections. A further connection gets 503
+        /// `too_many_connections` and is closed. Unset: half of the files that the process may open
         /// (`ulimit -n`), less 64, at most 16,384.
         "CHAT_CONNECTION_LIMIT" connection_limit: Option<NonZeroUsize>;
-        /// How much memory unfinished request bodies and unread replies may hold, all connections
-        /// together. What does not fit is answered 503 `server_overloaded`.
+        /// How much memory unfinished request bodies and unread replies may use, over all
+        /// connections. Further requests get 503 `server_overloaded`.
         "CHAT_REPLY_MEMORY" reply_memory: Bytes = "256MiB";
-        /// How many messages may wait in one conversation.
+        /// The largest number of queued messages in one conversation.
         "CHAT_QUEUE_LIMIT" queue_limit: NonZeroU32 = "256";
-        /// How many requests to the agent one turn may need.
+        /// The largest number of requests to the agent in one turn.
         "CHAT_STEP_LIMIT" step_limit: NonZeroUsize = "16";
         /// How long a turn may run, over all its attempts.
         "CHAT_TURN_TIMEOUT" turn_timeout: Duration = "15m";
-        /// How many attempts at a turn may be broken off before it ends as failed.
+        /// The number of interrupted attempts after which a turn ends as failed.
         "CHAT_ATTEMPT_LIMIT" attempt_limit: NonZeroU32 = "3";
-        /// How many tool calls one step of the agent may make.
+        /// The largest number of tool calls in one step of the agent.
         "CHAT_CALLS_PER_STEP" calls_per_step: NonZeroUsize = "32";
-        /// How many tool calls of one step run at the same time.
+        /// The number of tool calls of one step that run at the same time.
         "CHAT_CALLS_AT_ONCE" calls_at_once: NonZeroUsize = "8";
         /// The longest text of one step of the agent.
         "CHAT_ANSWER_LIMIT" answer_limit: Bytes = "1MiB";
         /// The largest answer of a tool.
         "CHAT_TOOL_OUTPUT_LIMIT" tool_output_limit: Bytes = "256KiB";
-        /// How many tokens of history the agent is sent at most, by estimate; whole turns are left
-        /// out, the oldest first. Nothing stored is ever cut. Unset: all of it, unless the agent
-        /// refuses so much: then the oldest turns are left out, and the reply says how many.
+        /// The largest history sent to the agent, in estimated tokens. Whole turns are left out,
+        /// the oldest first; stored data never changes. Unset: the whole history, unless the agent
+        /// rejects it as too long: then the oldest turns are left out, and the reply says how many.
         "CHAT_CONTEXT_TOKENS" context_tokens: Option<NonZeroUsize>;
     }
     "Several servers on one database" {
-        /// How long a server that falls silent keeps its turns before another takes them over. At
-        /// least twice `CHAT_HEARTBEAT`.
+        /// How long after its last heartbeat a server keeps its turns, until another server claims
+        /// them. At least twice `CHAT_HEARTBEAT`.
         "CHAT_LEASE" lease: Duration = "10s";
-        /// How often a server renews its lease, saves half-written answers and learns of
+        /// How often a server renews its lease, saves drafts of answers and learns of
         /// cancellations.
         "CHAT_HEARTBEAT" heartbeat: Duration = "1s";
-        /// How often a server looks for turns of servers that died.
+        /// How often a server claims turns whose lease has expired.
         "CHAT_SWEEP" sweep: Duration = "2s";
-        /// How often a server looks at the database, once for all readers whose turns do not run on
-        /// it.
+        /// How often a server polls the database, once for all readers of turns that run on other
+        /// servers.
         "CHAT_POLL" poll: Duration = "250ms";
     }
     "Logs" {
-        /// How log lines are written, to standard error: `text` or `json`.
+        /// The format of log lines on standard error: `text` or `json`.
         "CHAT_LOG_FORMAT" log_format: LogFormat = "text";
-        /// The log's filter: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by
-        /// module such as `info,chat_domain=debug`. Libraries log warnings only unless they are
-        /// named too (`rmcp=debug`); then they may log content.
+        /// The filter of the log: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by
+        /// module such as `info,chat_domain=debug`. Libraries log warnings only, unless the filter
+        /// names them (`rmcp=debug`); then they may log content.
         "CHAT_LOG_FILTER" log_filter: LogFilter = "info";
     }
 }
 
-/// The configuration is wrong: each fault names the setting and what is expected of it.
+/// The configuration is invalid. Each fault names the setting and the expected value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration is wrong:{}", faults.iter().map(|fault| format!("\n  {fault}")).collect::<String>())]
+#[error("the configuration is invalid:\n  {}", faults.join("\n  "))]
 pub struct ConfigError {
-    /// One sentence for each fault. Never holds a secret.
+    /// One sentence for each fault, without secrets.
     pub faults: Vec<String>,
 }
 
 impl ConfigError {
-    /// The one fault of this setting.
+    /// A single fault, of this setting.
     pub(crate) fn of(variable: &str, fault: impl Display) -> Self {
         Self {
             faults: vec![format!("{variable}: {fault}")],
@@ -303,36 +314,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads the settings: defaults, then the file if there is one, then the environment. White
-    /// space around a value is removed; a variable that is empty then counts as unset.
-    ///
-    /// # Errors
-    /// All faults at once.
-    pub fn load(
-        file: Option<&Path>,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, ConfigError> {
-        let mut faults = Vec::new();
-        let defaults = ROWS
-            .iter()
-            .filter_map(|row| Some((row.key.to_owned(), row.default?.into())));
-        let mut figment = Figment::from(Layer::new(DEFAULTS, defaults));
-        if let Some(path) = file {
-            match read_file(path, &mut faults) {
-                Some(values) => {
-                    figment = figment.merge(Layer::new(path.display().to_string(), values))
-                }
-                None => return Err(ConfigError { faults }),
-            }
-        }
-        let (values, unknown) = read_environment(environment, &mut faults);
-        figment = figment.merge(Layer::new(ENVIRONMENT, values));
-        let config = Self::read(&figment, unknown, faults)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// The agent.
+    /// The kind of agent.
     pub fn agent_kind(&self) -> AgentKind {
         self.agent.unwrap_or(if self.agent_url.is_some() {
             AgentKind::OpenAi
@@ -347,13 +329,13 @@ impl Config {
             .unwrap_or(self.agent_kind() == AgentKind::Demo)
     }
 
-    /// How long one request to the agent may take. By default it ends before its turn does, so that
-    /// the turn's failure says that the agent was slow.
+    /// How long one request to the agent may take. By default shorter than the turn's limit, so
+    /// that the turn's failure says that the agent was slow.
     pub fn step_timeout(&self) -> Duration {
         self.agent_step_timeout.unwrap_or(self.turn_timeout * 2 / 3)
     }
 
-    /// How much and how long, as the domain knows it.
+    /// The limits of turns.
     pub fn turn_limits(&self) -> TurnLimits {
         TurnLimits {
             message_chars: self.message_limit.get(),
@@ -373,7 +355,7 @@ impl Config {
         }
     }
 
-    /// Limits on clients, and how long they wait.
+    /// The limits on clients.
     pub fn http_limits(&self) -> HttpLimits {
         HttpLimits {
             body_bytes: self.body_limit.0,
@@ -386,202 +368,6 @@ impl Config {
             ..HttpLimits::default()
         }
     }
-
-    /// Checks that concern several settings.
-    fn check(&self) -> Result<(), ConfigError> {
-        let mut faults = Vec::new();
-        if self.jwt_secret.is_none() && !self.listen.ip().is_loopback() {
-            faults.push(format!(
-                "CHAT_LISTEN: {} can be reached from elsewhere, and without CHAT_JWT_SECRET the server runs in development mode, \
-                 which is for this machine alone; set CHAT_JWT_SECRET, or listen on 127.0.0.1",
-                self.listen
-            ));
-        }
-        if self.jwt_secret.is_none() && (self.jwt_issuer.is_some() || self.jwt_audience.is_some()) {
-            faults.push("CHAT_JWT_ISSUER, CHAT_JWT_AUDIENCE: these need CHAT_JWT_SECRET; development mode makes its own tokens".to_owned());
-        }
-        if self.agent_kind() == AgentKind::OpenAi {
-            if self.agent_url.is_none() {
-                faults.push("CHAT_AGENT_URL: is required when CHAT_AGENT is openai".to_owned());
-            }
-            if self.agent_model.is_none() {
-                faults.push(
-                    "CHAT_AGENT_MODEL: is required when the agent is reached by CHAT_AGENT_URL"
-                        .to_owned(),
-                );
-            }
-        }
-        if self.step_timeout() > self.turn_timeout {
-            faults.push(
-                "CHAT_AGENT_STEP_TIMEOUT: must not be longer than CHAT_TURN_TIMEOUT".to_owned(),
-            );
-        }
-        if self.lease < self.heartbeat * 2 {
-            faults.push(
-                "CHAT_LEASE: must be at least twice as long as CHAT_HEARTBEAT, or servers would lose the turns that they run".to_owned(),
-            );
-        }
-        let waits = [
-            (
-                "CHAT_DATABASE_STATEMENT_TIMEOUT",
-                self.database_statement_timeout,
-                "CHAT_DATABASE_ACQUIRE_TIMEOUT",
-                self.database_acquire_timeout,
-            ),
-            (
-                "CHAT_DATABASE_ACQUIRE_TIMEOUT",
-                self.database_acquire_timeout,
-                "CHAT_DATABASE_TIMEOUT",
-                self.database_timeout,
-            ),
-            (
-                "CHAT_DATABASE_CONNECT_TIMEOUT",
-                self.database_connect_timeout,
-                "CHAT_DATABASE_TIMEOUT",
-                self.database_timeout,
-            ),
-        ];
-        if self.database_url.is_shared() {
-            let wrong = waits.iter().filter(|(_, inner, _, outer)| inner >= outer);
-            faults.extend(wrong.map(|(inner, _, outer, _)| {
-                format!("{inner}: must be shorter than {outer}, or nobody hears what was slow")
-            }));
-        }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { faults })
-        }
-    }
-}
-
-const DEFAULTS: &str = "default";
-const ENVIRONMENT: &str = "environment";
-
-/// One of the layers of settings, by its name.
-struct Layer {
-    name: String,
-    values: Dict,
-}
-
-impl Layer {
-    fn new(name: impl Into<String>, values: impl IntoIterator<Item = (String, Value)>) -> Self {
-        Self {
-            name: name.into(),
-            values: values.into_iter().collect(),
-        }
-    }
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.values.clone()))
-    }
-}
-
-fn read_file(path: &Path, faults: &mut Vec<String>) -> Option<Dict> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| {
-            faults.push(format!(
-                "{}: the file cannot be read: {error}",
-                path.display()
-            ))
-        })
-        .ok()?;
-    let mut profiles = Toml::string(&text)
-        .data()
-        .map_err(|error| {
-            faults.push(format!(
-                "{}: {}",
-                path.display(),
-                without_excerpt(&error.kind.to_string())
-            ))
-        })
-        .ok()?;
-    let mut values = profiles.remove(&Profile::Default).unwrap_or_default();
-    for value in values.values_mut() {
-        if let Value::String(_, text) = value {
-            *text = text.trim().to_owned();
-        }
-    }
-    for key in values
-        .keys()
-        .filter(|key| ROWS.iter().all(|row| row.key != *key))
-    {
-        faults.push(format!("{}: there is no setting `{key}`", path.display()));
-    }
-    Some(values)
-}
-
-/// The parser's message without the line that it quotes, which may hold a secret.
-fn without_excerpt(message: &str) -> String {
-    message
-        .lines()
-        .filter(|line| !line.contains('|'))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// The settings' variables, and the names of those that only look like them.
-fn read_environment(
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    faults: &mut Vec<String>,
-) -> (Vec<(String, Value)>, Vec<String>) {
-    let (mut values, mut unknown) = (Vec::new(), Vec::new());
-    for (name, value) in environment {
-        let Some(name) = name.to_str() else { continue };
-        let Some(row) = ROWS.iter().find(|row| row.variable == name) else {
-            if name.starts_with("CHAT_") && name != "CHAT_CONFIG" {
-                unknown.push(name.to_owned());
-            }
-            continue;
-        };
-        match value.into_string() {
-            Ok(text) if text.trim().is_empty() => {}
-            Ok(text) => values.push((row.key.to_owned(), text.trim().into())),
-            Err(_) => faults.push(format!("{name}: the value is not UTF-8")),
-        }
-    }
-    unknown.sort();
-    (values, unknown)
-}
-
-/// One setting from the layers; a fault is noted.
-fn field<T: Setting>(
-    figment: &Figment,
-    key: &str,
-    variable: &str,
-    faults: &mut Vec<String>,
-) -> Option<T> {
-    let value = figment.find_value(key).ok();
-    if let Some(setting) = T::read(value.as_ref()) {
-        return Some(setting);
-    }
-    let source = value
-        .as_ref()
-        .and_then(|value| figment.get_metadata(value.tag()))
-        .map(|metadata| metadata.name.as_ref());
-    let place = match source {
-        Some(file) if file != ENVIRONMENT && file != DEFAULTS => {
-            format!("{file}: {key} ({variable})")
-        }
-        _ => variable.to_owned(),
-    };
-    let exact = value.as_ref().map(T::faults).unwrap_or_default();
-    if !exact.is_empty() {
-        faults.extend(exact.into_iter().map(|fault| format!("{place}: {fault}")));
-        return None;
-    }
-    faults.push(match value.as_ref().and_then(value::text) {
-        Some(text) if !T::SECRET => format!("{place}: {text:?} {}", T::fault(&text)),
-        Some(_) => format!("{place}: the value (not shown) is not {}", T::EXPECTED),
-        None => format!("{place}: what is given is not {}", T::EXPECTED),
-    });
-    None
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Connections of clients: how many there may be, and how long one may leave unread what is written
-//! to it.
+//! Limits on connections: their number, and how long a client may leave a reply unread.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -7,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,13 +17,13 @@ use uuid::Uuid;
 /// closed without one.
 const REJECTIONS: usize = 64;
 
-/// How long a client over the limit may take to read why it is rejected.
+/// How long a client over the limit may take to read its rejection.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
 /// How much a client over the limit may send before its connection is closed, in bytes.
 const REJECTION_BYTES: u64 = 64 << 10;
 
-/// The bound on connections.
+/// The limit of connections.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimit {
     limit: usize,
@@ -33,7 +32,7 @@ pub struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// At most so many connections.
+    /// At most `limit` connections.
     pub fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -43,14 +42,14 @@ impl ConnectionLimit {
         }
     }
 
-    /// How many connections may be accepted at the same time, those that are only rejected
-    /// included.
-    pub fn most_accepted(&self) -> usize {
+    /// How many connections may be accepted at the same time, including those that are only
+    /// rejected.
+    pub fn max_accepted(&self) -> usize {
         self.limit.saturating_add(REJECTIONS)
     }
 
-    /// Admits a connection, or answers that there are too many. `write_time`: see
-    /// [`Connection`].
+    /// Admits a connection, or rejects it with `too_many_connections`. [`Connection`] explains
+    /// `write_time`.
     pub fn admit(&self, stream: TcpStream, write_time: Duration) -> Option<Connection> {
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Some(Connection {
@@ -61,7 +60,7 @@ impl ConnectionLimit {
             });
         }
         if let Ok(permit) = self.rejections.clone().try_acquire_owned() {
-            // Dropped with the runtime of its thread: nothing is lost by that.
+            // May be dropped with the runtime of its thread, which does no harm.
             tokio::spawn(async move {
                 let _ = timeout(REJECTION_TIME, reject(stream)).await;
                 drop(permit);
@@ -90,27 +89,29 @@ fn rejection() -> String {
         .retry_after
         .unwrap_or_default();
     format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\nretry-after: {after}\r\nx-request-id: {id}\r\n\
-         cache-control: no-store\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
+         retry-after: {after}\r\nx-request-id: {id}\r\ncache-control: no-store\r\n\
+         x-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n\
+         connection: close\r\n\r\n{body}",
         Problem::MEDIA_TYPE,
         body.len()
     )
 }
 
-/// A connection whose writes fail with [`ErrorKind::TimedOut`] once the client has made no room for
+/// A connection whose writes fail with [`ErrorKind::TimedOut`] if the client has not read for
 /// `write_time`.
 ///
 /// The HTTP library itself waits without limit for a client that does not read.
 pub struct Connection {
     stream: TcpStream,
     write_time: Duration,
-    /// Runs while a write waits for room.
+    /// Runs while a write is blocked.
     blocked: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn written<T>(
+    fn limit_write<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
@@ -126,7 +127,7 @@ impl Connection {
                 .as_mut()
                 .poll(context)
         );
-        tracing::info!("a client does not read its reply; the connection is closed");
+        tracing::info!("client does not read its reply, closing the connection");
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 }
@@ -148,12 +149,12 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(written, context)
+        self.limit_write(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.written(flushed, context)
+        self.limit_write(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

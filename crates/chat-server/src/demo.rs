@@ -1,4 +1,4 @@
-//! The demo: an offline agent, and the task list as a tool server of our own program.
+//! The demo's task list, as a tool server of this program.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,16 +8,16 @@ use chat_tools_mcp::McpServer;
 use crate::config::Config;
 use crate::observer::chain;
 
-/// The command of this program that serves the task list.
+/// The subcommand that serves the task list.
 pub const TASKS_COMMAND: &str = "demo-tasks";
 
-/// This program as a server of tasks, which are kept in a file next to the database.
+/// This program as a tool server. Its tasks are in a file next to the database.
 ///
 /// # Errors
-/// The system does not say where this program is.
+/// The path of this program is unknown.
 pub(crate) fn task_server(config: &Config) -> std::io::Result<McpServer> {
     let mut server = McpServer::new("tasks", std::env::current_exe()?);
-    let database = config.database_url.beside("tasks");
+    let database = config.database_url.sibling_file("tasks");
     server.args = vec![
         TASKS_COMMAND.to_owned(),
         "--database".to_owned(),
@@ -26,7 +26,7 @@ pub(crate) fn task_server(config: &Config) -> std::io::Result<McpServer> {
     Ok(server)
 }
 
-/// Serves the task list in this file over MCP on standard input and output, until the input ends.
+/// Serves the task list in a file over MCP on standard input and output, until the input ends.
 pub fn serve_tasks(database: &Path) -> ExitCode {
     let served = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! Development mode: a secret of our own, and all that is needed for a first request, printed.
+//! Development mode: a generated secret, and a printed token with a first request.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,41 +20,53 @@ const USER: &str = "demo";
 /// How long the printed token is valid.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// The most that is read of a secret's file, in bytes.
-const MOST: u64 = 4_096;
+/// The largest file of a secret, in bytes.
+const MAX_BYTES: u64 = 4_096;
 
-/// Why development mode has no secret.
+/// An error of development mode's secret.
 #[derive(Debug, thiserror::Error)]
 pub enum DevSecretError {
     /// The file cannot be read or written.
-    #[error("the file {} of development mode's secret cannot be used: {error}", path.display())]
+    #[error("cannot use {}, the file of development mode's secret: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// Others than the file's owner may read or write it.
-    #[error("others may read or write {}, which holds development mode's secret; delete it, and a new one is made", .0.display())]
+    /// Users other than the file's owner may read or write it.
+    #[error(
+        "other users may read or write {}, the file of development mode's secret; delete the file, \
+         and the server makes a new one",
+        .0.display()
+    )]
     Exposed(PathBuf),
     /// The file belongs to another user of this machine.
     #[error(
-        "{} holds development mode's secret but belongs to another user; delete it, and a new one is made, or set CHAT_JWT_SECRET",
+        "{}, the file of development mode's secret, belongs to another user; delete the file, and \
+         the server makes a new one, or set CHAT_JWT_SECRET",
         .0.display()
     )]
-    Foreign(PathBuf),
-    /// The file is a symbolic link or no regular file.
-    #[error("{} is a symbolic link or not a regular file, so it cannot hold development mode's secret; delete it", .0.display())]
+    OtherOwner(PathBuf),
+    /// The file is a symbolic link or not a regular file.
+    #[error(
+        "{}, the file of development mode's secret, is a symbolic link or not a regular file; delete \
+         it",
+        .0.display()
+    )]
     NotAFile(PathBuf),
-    /// The file does not hold a secret of at least 32 bytes.
-    #[error("{} does not hold a secret of at least 32 bytes; delete it, and a new one is made", .0.display())]
-    Broken(PathBuf),
+    /// The file has no secret of at least 32 bytes.
+    #[error(
+        "{} has no secret of at least 32 bytes; delete the file, and the server makes a new one",
+        .0.display()
+    )]
+    Invalid(PathBuf),
     /// The operating system has no random numbers.
-    #[error("there are no random numbers: {0}")]
+    #[error("cannot get random numbers: {0}")]
     Random(getrandom::Error),
 }
 
-/// The secret in the file at `path`; makes one if there is no file yet.
+/// Reads the secret in the file at `path`, or makes one if there is no file.
 ///
 /// # Errors
 /// See [`DevSecretError`].
@@ -72,13 +84,13 @@ pub fn secret(path: &Path) -> Result<JwtSecret, DevSecretError> {
     }
 }
 
-/// The secret in a file that no other user can have written or read; `None` if there is no file.
+/// Reads the secret in a file that no other user may read or write; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<JwtSecret>, DevSecretError> {
     let io = |error| DevSecretError::Io {
         path: path.to_owned(),
         error,
     };
-    // A pipe in the place of the file must not keep the server waiting.
+    // Opening a pipe must not block.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -88,30 +100,30 @@ fn read(path: &Path) -> Result<Option<JwtSecret>, DevSecretError> {
         }
         Err(error) => return Err(io(error)),
     };
-    // The checks are of the file that was opened, whatever has taken its name since.
+    // The checks apply to the opened file, even if another file has its name now.
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
         return Err(DevSecretError::NotAFile(path.to_owned()));
     }
-    if !is_own(&metadata, rustix::process::geteuid().as_raw()) {
-        return Err(DevSecretError::Foreign(path.to_owned()));
+    if !is_owned_by(&metadata, rustix::process::geteuid().as_raw()) {
+        return Err(DevSecretError::OtherOwner(path.to_owned()));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(DevSecretError::Exposed(path.to_owned()));
     }
     let mut text = String::new();
-    file.take(MOST).read_to_string(&mut text).map_err(io)?;
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
     JwtSecret::new(text.trim_end())
         .map(Some)
-        .ok_or_else(|| DevSecretError::Broken(path.to_owned()))
+        .ok_or_else(|| DevSecretError::Invalid(path.to_owned()))
 }
 
 /// Whether a file belongs to this user.
-fn is_own(file: &fs::Metadata, user: u32) -> bool {
+fn is_owned_by(file: &fs::Metadata, user: u32) -> bool {
     file.uid() == user
 }
 
-/// Writes a new secret under another name first, so that a crash leaves no half of it.
+/// Writes a new secret to a draft and renames it, so that a crash leaves no incomplete file.
 fn create(path: &Path) -> Result<(), DevSecretError> {
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(DevSecretError::Random)?;
@@ -120,12 +132,12 @@ fn create(path: &Path) -> Result<(), DevSecretError> {
     draft.push(".new");
     let draft = PathBuf::from(draft);
     let written = || {
-        // A crash may have left one. Removing a link leaves the file that it leads to alone.
+        // A crash may have left a draft. Removing a link does not touch its target.
         match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // `create_new` follows no link and takes no file that was put there since.
+        // `create_new` follows no link and opens no existing file.
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         let mut file: File = OpenOptions::new()
             .write(true)
@@ -143,7 +155,7 @@ fn create(path: &Path) -> Result<(), DevSecretError> {
     })
 }
 
-/// The code that signs a browser in.
+/// Makes the one-time code that signs a browser in.
 ///
 /// # Errors
 /// There are no random numbers.
@@ -151,8 +163,7 @@ pub fn code(secret: &JwtSecret) -> Result<OneTimeCode, DevSecretError> {
     OneTimeCode::new(secret.clone(), USER, LIFETIME).map_err(DevSecretError::Random)
 }
 
-/// The text printed at start: the addresses, a token, and a first request ready to be pasted
-/// into a shell.
+/// The text printed at the start: the addresses, a token, and a first request for a shell.
 ///
 /// # Errors
 /// The token cannot be signed.
@@ -189,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_is_made_once_and_for_its_owner_alone() {
+    fn the_secret_is_made_once_and_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chat.db-dev-secret");
         let made = secret(&path).unwrap();
@@ -240,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused() {
+    fn other_than_a_regular_file_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().join("real");
         secret(&real).unwrap();
@@ -270,11 +281,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_user_is_not_our_own() {
+    fn a_file_of_another_user_is_recognised() {
         let folder = tempfile::tempdir().unwrap();
         let metadata = fs::metadata(folder.path()).unwrap();
-        assert!(is_own(&metadata, metadata.uid()));
-        assert!(!is_own(&metadata, metadata.uid() + 1));
+        assert!(is_owned_by(&metadata, metadata.uid()));
+        assert!(!is_owned_by(&metadata, metadata.uid() + 1));
     }
 
     #[test]
@@ -292,22 +303,22 @@ mod tests {
         };
         let refused = secret(&foreign);
         assert!(
-            matches!(&refused, Err(DevSecretError::Foreign(named)) if *named == foreign),
+            matches!(&refused, Err(DevSecretError::OtherOwner(named)) if *named == foreign),
             "{refused:?}"
         );
     }
 
     #[test]
-    fn a_file_that_holds_no_secret_is_refused() {
+    fn a_file_without_a_secret_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         fs::write(&path, "short").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(secret(&path), Err(DevSecretError::Broken(_))));
+        assert!(matches!(secret(&path), Err(DevSecretError::Invalid(_))));
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_named() {
+    fn a_missing_folder_is_named() {
         let error = secret(Path::new("/no/such/folder/secret")).unwrap_err();
         assert!(
             error.to_string().contains("/no/such/folder/secret"),

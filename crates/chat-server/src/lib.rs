@@ -3,6 +3,7 @@
 mod adapters;
 mod app;
 mod auth;
+mod chatkit_streams;
 mod command_line;
 mod config;
 mod connection;
@@ -13,12 +14,16 @@ mod http;
 mod logging;
 mod memory;
 mod observer;
+mod open_files;
 mod openapi;
 mod page;
 mod problem;
 mod run;
+mod serve_error;
+mod service_runner;
 mod sign_in;
 mod signals;
+mod sse_writer;
 mod state;
 mod tasks;
 

@@ -1,4 +1,4 @@
-//! Log lines, to standard error.
+//! Log lines on standard error.
 
 mod malformed;
 mod stderr;
@@ -13,11 +13,12 @@ use crate::config::{LogFilter, LogFormat};
 
 pub use stderr::{lost_lines, write_to_stderr};
 
-/// Libraries that log needless lines at `info`, or content at lower levels. Named filters
-/// win over these.
-const QUIET: &str = "actix_http=warn,actix_server=warn,hyper=warn,reqwest=warn,rmcp=warn,rustls=warn,sea_orm=warn,sea_orm_migration=warn,sqlx=warn";
+/// Levels of libraries that log noise at `info`, or content at lower levels. The user's filter
+/// takes precedence.
+const LIBRARY_LEVELS: &str = "actix_http=warn,actix_server=warn,hyper=warn,reqwest=warn,rmcp=warn,\
+    rustls=warn,sea_orm=warn,sea_orm_migration=warn,sqlx=warn";
 
-/// Sends the log lines of this process to standard error from now on, those of panics included.
+/// Writes the log lines of this process, including those of panics, to standard error from now on.
 ///
 /// A line that cannot be written (full disk, closed pipe or terminal) is dropped and counted; the
 /// process continues.
@@ -26,11 +27,11 @@ const QUIET: &str = "actix_http=warn,actix_server=warn,hyper=warn,reqwest=warn,r
 /// If it was called before.
 pub fn start(format: LogFormat, filter: &LogFilter) {
     let shows_library_errors = filter.0.contains("actix_http");
-    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", filter.0));
+    let filter = EnvFilter::builder().parse_lossy(format!("{LIBRARY_LEVELS},{}", filter.0));
     let colours = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // The library reports its own write errors with `eprintln!`, which panics on the stream that
-    // has just failed.
+    // The library would report its write errors with `eprintln!`, which panics if standard error
+    // cannot be written.
     let lines = fmt::layer()
         .with_writer(stderr::line_writer)
         .log_internal_errors(false);
@@ -50,8 +51,8 @@ pub fn start(format: LogFormat, filter: &LogFilter) {
         .init();
     // A panic within this hook would abort the process: nothing in it may fail.
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        let what = panic.payload_as_str().unwrap_or("no text");
-        tracing::error!(place, what, "panic: a fault of the program");
+        let location = panic.location().map(ToString::to_string);
+        let error = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(location, error, "panic");
     }));
 }

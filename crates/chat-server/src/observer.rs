@@ -1,64 +1,91 @@
 //! Turn lifecycle events as log lines: ids, codes and times, never content.
 
 use std::error::Error;
+use std::time::Duration;
 
 use chat_domain::{Observer, ToolOutcome, TurnLifecycleEvent, TurnOutcome, TurnStatus};
 use tracing::{error, info, warn};
 
-/// Writes a log line for each signal.
+/// Writes a log line for each event.
 #[derive(Clone, Copy, Debug)]
 pub struct LogObserver;
 
 impl Observer for LogObserver {
-    fn observe(&self, signal: TurnLifecycleEvent<'_>) {
-        match signal {
+    fn observe(&self, event: TurnLifecycleEvent<'_>) {
+        match event {
             TurnLifecycleEvent::TurnStarted {
                 turn,
                 owner,
                 lease,
                 attempt,
             } => info!(
-                turn = %turn.id, conversation = %turn.conversation, user = %owner, worker = %lease.worker, epoch = lease.epoch, attempt,
+                turn_id = %turn.id,
+                conversation_id = %turn.conversation,
+                user_id = %owner,
+                worker_id = %lease.worker,
+                epoch = lease.epoch,
+                attempt,
                 "turn started"
             ),
             TurnLifecycleEvent::TurnEnded { turn, took } => info!(
-                turn = %turn.id, conversation = %turn.conversation, outcome = outcome(&turn.status), ms = millis(took),
-                input_tokens = turn.usage.input_tokens, output_tokens = turn.usage.output_tokens,
+                turn_id = %turn.id,
+                conversation_id = %turn.conversation,
+                outcome = outcome(&turn.status),
+                elapsed_ms = millis(took),
+                input_tokens = turn.usage.input_tokens,
+                output_tokens = turn.usage.output_tokens,
                 "turn ended"
             ),
-            TurnLifecycleEvent::TurnReleased { lease } => {
-                warn!(turn = %lease.turn, worker = %lease.worker, epoch = lease.epoch, "turn released")
-            }
-            TurnLifecycleEvent::StepFailed { lease, error } => {
-                warn!(turn = %lease.turn, kind = ?error.kind, error = chain(error), "the agent failed");
-            }
+            TurnLifecycleEvent::TurnReleased { lease } => warn!(
+                turn_id = %lease.turn,
+                worker_id = %lease.worker,
+                epoch = lease.epoch,
+                "turn released"
+            ),
+            TurnLifecycleEvent::StepFailed { lease, error } => warn!(
+                turn_id = %lease.turn,
+                kind = ?error.kind,
+                error = chain(error),
+                "agent failed"
+            ),
             TurnLifecycleEvent::ContextShortened {
                 lease,
                 error,
                 turns_left_out,
-            } => {
-                warn!(turn_id = %lease.turn, turns_left_out, error = chain(error), "conversation too long for the agent, retrying with fewer turns");
-            }
+            } => warn!(
+                turn_id = %lease.turn,
+                turns_left_out,
+                error = chain(error),
+                "conversation too long for the agent, retrying with fewer turns"
+            ),
             TurnLifecycleEvent::ToolCalled {
                 lease,
+                call,
                 tool,
                 outcome,
                 took,
-            } => {
-                info!(turn = %lease.turn, tool, outcome = tool_outcome(outcome), ms = millis(took), "tool called");
-            }
+            } => info!(
+                turn_id = %lease.turn,
+                tool_call_id = %call,
+                tool,
+                outcome = tool_outcome(outcome),
+                elapsed_ms = millis(took),
+                "tool called"
+            ),
             TurnLifecycleEvent::StoreFailed { doing, error } => {
-                error!(doing, error = chain(error), "the store failed")
+                error!(operation = doing, error = chain(error), "store failed")
             }
-            TurnLifecycleEvent::WorkerReplaced { old, new } => {
-                warn!(%old, %new, "this worker was given up for dead and goes on under another name")
-            }
+            TurnLifecycleEvent::WorkerReplaced { old, new } => warn!(
+                worker_id = %new,
+                old_worker_id = %old,
+                "lease lost; registered under a new worker id"
+            ),
         }
     }
 }
 
-fn millis(took: std::time::Duration) -> u64 {
-    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn outcome(status: &TurnStatus) -> &'static str {
@@ -88,16 +115,16 @@ fn tool_outcome(outcome: &ToolOutcome) -> &'static str {
     }
 }
 
-/// An error with all that lies behind it, in one line. A cause that only repeats the end of what
-/// was said is not told again.
+/// An error and its causes, in one line. A cause whose text the error repeats at its end is left
+/// out.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let told = cause.to_string();
-        if !text.ends_with(&told) {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
             text.push_str(": ");
-            text.push_str(&told);
+            text.push_str(&cause_text);
         }
         source = cause.source();
     }
@@ -105,32 +132,4 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    enum Layered {
-        #[error("the disk is full")]
-        Cause,
-        #[error("cannot write: {0}")]
-        Quoting(#[source] Box<Self>),
-        #[error("the store failed")]
-        Plain(#[source] Box<Self>),
-    }
-
-    #[test]
-    fn a_cause_is_told_once() {
-        use Layered::{Cause, Plain, Quoting};
-        let quoting = || Quoting(Box::new(Cause));
-        assert_eq!(chain(&Cause), "the disk is full");
-        assert_eq!(chain(&quoting()), "cannot write: the disk is full");
-        assert_eq!(
-            chain(&Plain(Box::new(quoting()))),
-            "the store failed: cannot write: the disk is full"
-        );
-        assert_eq!(
-            chain(&Plain(Box::new(Plain(Box::new(Cause))))),
-            "the store failed: the disk is full"
-        );
-    }
-}
+mod tests;

@@ -1,12 +1,11 @@
-//! The description of the API: what the handlers say of themselves, and what all of them have in
-//! common.
+//! The OpenAPI document: the handlers' own descriptions, and what all routes have in common.
 
 use std::collections::BTreeMap;
 
 use chat_protocol::native::events::{
     DiscardedEvent, DoneEvent, MessageEvent, StateEvent, TextEvent, ToolCallEvent, ToolResultEvent,
 };
-use chat_protocol::problem::{Code, Problem, ProblemBody, Row};
+use chat_protocol::{Code, Problem, ProblemBody, Row};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -21,18 +20,21 @@ use crate::http::{self, Endpoint};
 #[openapi(
     info(
         title = "Chat",
-        description = "A stateless, durable chat backend.\n\nAll below `/api/{user_id}` needs a JSON Web Token (HS256) of that user, and `/chatkit` that of any, with \
-                       `sub` and `exp`, as `Authorization: Bearer <token>`. In development mode the server prints one for the user `demo` \
-                       when it starts; otherwise it comes from whoever holds the secret `CHAT_JWT_SECRET`, usually an identity provider.\n\n\
-                       A parameter of the query that a route does not have is refused (`invalid_request`). Members of a body that are not known are \
-                       ignored, unless their names are close to a known one.",
+        description = "A stateless, durable chat backend.\n\n\
+            All routes below `/api/{user_id}` need a JSON Web Token (HS256) of that user, and \
+            `/chatkit` one of any user, with `sub` and `exp`, as `Authorization: Bearer <token>`. \
+            In development mode the server prints a token of the user `demo` when it starts; \
+            otherwise the holder of the secret `CHAT_JWT_SECRET`, usually an identity provider, \
+            issues tokens.\n\n\
+            An unknown query parameter is rejected (`invalid_request`). Unknown members of a body \
+            are ignored, unless their names are similar to a known one.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    servers((url = "/", description = "The server that this document comes from")),
+    servers((url = "/", description = "The server of this document")),
     security(("bearer" = [])),
     tags(
         (name = "chat", description = "Sending messages"),
-        (name = "conversations", description = "What was said and done"),
+        (name = "conversations", description = "Conversations, their messages and tool calls"),
         (name = "turns", description = "Everything done in answer to one user message"),
         (name = "chatkit", description = "The protocol of OpenAI's ChatKit component"),
         (name = "server", description = "The server itself; no token needed"),
@@ -65,13 +67,22 @@ use crate::http::{self, Endpoint};
         http::docs::page,
         http::docs::problem,
     ),
-    components(schemas(ProblemBody, StateEvent, MessageEvent, TextEvent, DiscardedEvent, ToolCallEvent, ToolResultEvent, DoneEvent))
+    components(schemas(
+        ProblemBody,
+        StateEvent,
+        MessageEvent,
+        TextEvent,
+        DiscardedEvent,
+        ToolCallEvent,
+        ToolResultEvent,
+        DoneEvent,
+    ))
 )]
-struct Described;
+struct ApiDoc;
 
-/// The whole document.
+/// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let mut document = Described::openapi();
+    let mut document = ApiDoc::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -106,15 +117,15 @@ fn operation<'a>(
     operation.as_mut()
 }
 
-/// The values of the parameters of these names, in all routes; the first is the default.
-const CHOICES: &[(&str, &[&str])] = &[
+/// The values of these parameters, in all routes; the first is the default.
+const ENUMS: &[(&str, &[&str])] = &[
     ("busy", &["enqueue", "reject", "interrupt"]),
     ("messages", &["all", "turn"]),
     ("superseded", &["exclude", "include"]),
 ];
 
-/// The forms of these parameters, in all routes. A cursor is not described further: its
-/// form may change.
+/// The patterns of these parameters, in all routes. Cursors have none, because their form may
+/// change.
 const PATTERNS: &[(&str, Option<&str>)] = &[
     (
         "Idempotency-Key",
@@ -125,7 +136,7 @@ const PATTERNS: &[(&str, Option<&str>)] = &[
     ("cursor", None),
 ];
 
-/// Adds what handlers have in common: the ids in the path, the headers of answers, the problems.
+/// Adds what all routes have in common: ids in the path, headers of responses, problems.
 fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     let parameters = operation.parameters.get_or_insert_default();
     let ids = [
@@ -140,7 +151,7 @@ fn complete(operation: &mut Operation, endpoint: &Endpoint) {
     }
     for parameter in parameters.iter_mut() {
         if let RefOr::T(parameter) = parameter
-            && let Some((_, values)) = CHOICES.iter().find(|(name, _)| *name == parameter.name)
+            && let Some((_, values)) = ENUMS.iter().find(|(name, _)| *name == parameter.name)
         {
             let schema = ObjectBuilder::new()
                 .schema_type(Type::String)
@@ -203,7 +214,7 @@ fn request_id() -> RefOr<Header> {
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     RefOr::T(header(
         schema,
-        "Names the request; the server's log has it too.",
+        "The id of the request, as in the server's log.",
     ))
 }
 
@@ -232,10 +243,7 @@ fn problems(status: u16, rows: &[Row]) -> Response {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer);
         response.headers.insert(
             "Retry-After".to_owned(),
-            RefOr::T(header(
-                seconds,
-                "Seconds after which trying again makes sense.",
-            )),
+            RefOr::T(header(seconds, "Seconds to wait before a retry.")),
         );
     }
     if status == 401 {

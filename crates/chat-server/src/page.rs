@@ -14,35 +14,34 @@ pub struct PageSettings {
     pub agent_name: String,
     /// Suggestions for a first message.
     pub suggestions: Vec<String>,
-    /// How to get a token.
+    /// How users get a token.
     pub sign_in: SignIn,
     /// The origins whose pages may embed this one and give it a token.
     pub embedders: Vec<String>,
-    /// The origins that pictures are shown from.
+    /// The origins of pictures that the page shows.
     pub images: Vec<String>,
     /// The longest message, in characters.
     pub message_limit: usize,
-    /// How many tool calls of a step run at the same time; the others wait.
+    /// The number of tool calls of a step that run at the same time; further calls wait.
     pub calls_at_once: usize,
 }
 
-/// How a token is got.
+/// How a user gets a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "by", rename_all = "lowercase")]
 pub enum SignIn {
-    /// By the one-time code in the address that the server printed, or by the token printed with
-    /// it.
+    /// By the one-time code in the address that the server printed, or by the printed token.
     Code,
-    /// At an address that sends people back with a token.
+    /// At an address that returns users with a token.
     Address {
         /// The address.
         url: String,
     },
-    /// From somewhere else: the embedding page gives one, or it is pasted.
+    /// From the embedding page, or pasted by the user.
     Token,
 }
 
-/// The page: its settings, its policy, and the code that signs in.
+/// The chat page: its settings and its sign-in code.
 pub struct Page {
     /// Its settings.
     pub settings: PageSettings,
@@ -70,7 +69,7 @@ impl Default for Page {
 }
 
 impl Page {
-    /// The page that these settings ask for.
+    /// The page with these settings.
     pub fn new(config: &Config, code: Option<OneTimeCode>) -> Self {
         let suggestions = match (&config.page_suggestions, config.agent_kind()) {
             (Some(suggestions), _) => suggestions.0.clone(),
@@ -102,8 +101,8 @@ impl Page {
         Self { settings, code }
     }
 
-    /// Its Content-Security-Policy: everything from this server alone, no script in the page
-    /// itself, no text that becomes a script.
+    /// Its Content-Security-Policy: resources of this server only, no inline scripts, no text that
+    /// becomes a script.
     pub fn policy(&self) -> String {
         let list = |origins: &[String]| {
             origins
@@ -117,8 +116,9 @@ impl Page {
             list(&self.settings.embedders)
         };
         format!(
-            "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; img-src 'self'{}; \
-             object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
+            "default-src 'self'; script-src 'self'; style-src 'self'; font-src 'self'; \
+             connect-src 'self'; img-src 'self'{}; object-src 'none'; frame-src 'none'; \
+             base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
              trusted-types 'none'; frame-ancestors{ancestors}",
             list(&self.settings.images)
         )
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_may_frame_the_page_who_is_not_named() {
+    fn only_named_origins_may_embed_the_page() {
         let mut page = Page::default();
         assert!(page.policy().ends_with("frame-ancestors 'none'"));
         page.settings.embedders = vec![

@@ -1,14 +1,13 @@
-//! The life of the server: start, serve, stop without losing anything.
+//! Start, serving and shutdown of the server.
 
-use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::{Server, ServerHandle};
-use chat_domain::{ChatService, ChatServiceConfig, Environment, StoreError, SystemEnvironment};
-use chat_store_seaorm::{OpenError, SeaOrmStore};
+use chat_domain::{ChatService, ChatServiceConfig, Environment, SystemEnvironment, Timestamp};
+use chat_store_seaorm::SeaOrmStore;
 use chat_tools_mcp::McpToolset;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
@@ -17,149 +16,36 @@ use tokio::time::timeout;
 use crate::adapters;
 use crate::app;
 use crate::auth::JwtVerifier;
-use crate::config::HttpLimits;
-use crate::config::{Config, ConfigError, JwtSecret};
-use crate::dev::{self, DevSecretError};
+use crate::config::{Config, JwtSecret};
+use crate::dev;
 use crate::observer::{LogObserver, chain};
+use crate::open_files;
 use crate::page::Page;
+use crate::serve_error::ServeError;
 use crate::sign_in::OneTimeCode;
 use crate::signals::{Signals, survive_file_size_limit};
 use crate::state::AppState;
 use crate::tasks::Tasks;
 
-/// Connections that the system accepts before we do. The system may have a lower limit of its own.
+/// Connections that the system queues until the server accepts them. The system may have a lower
+/// limit.
 const BACKLOG: u32 = 4_096;
 
 /// The time for the rest of the shutdown after the grace period: releasing turns, ending streams,
 /// deregistering.
-const LAST_MOMENTS: Duration = Duration::from_secs(2);
+const FINAL_TIME: Duration = Duration::from_secs(2);
 
-/// How long closing the database may take: its write-ahead log is moved into its file.
-const CLOSING: Duration = Duration::from_secs(5);
+/// How long closing the database may take, which moves its write-ahead log into its file.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
-/// How long the turns that still run may take to be handed over. Then the lease does it.
-const HAND_OVER: Duration = Duration::from_secs(5);
+/// How long handing over the running turns may take. After that other servers wait for the lease to
+/// expire.
+const HAND_OVER_TIME: Duration = Duration::from_secs(5);
 
-/// Ten thousand clients, each with a connection to an agent, and the rest.
-const WANTED_FILES: u64 = 65_536;
-const NEEDED_FILES: u64 = 16_384;
-
-/// Files that belong to no client: the database, the tools, the listener, the log.
-const RESERVED_FILES: u64 = 128;
-const FEWEST_CONNECTIONS: usize = 16;
-
-/// Why the server does not run, or runs no more.
-#[derive(Debug)]
-pub enum ServeError {
-    /// The configuration is wrong.
-    Config(ConfigError),
-    /// The address cannot be listened on.
-    Address(SocketAddr, io::Error),
-    /// The database cannot be opened.
-    Database(OpenError),
-    /// The secret of development mode cannot be had.
-    DevSecret(DevSecretError),
-    /// The store does not take this server as a worker.
-    Worker(StoreError),
-    /// A token for development mode cannot be signed.
-    Token(jsonwebtoken::errors::Error),
-    /// The operating system refuses what every server needs.
-    System(io::Error),
-    /// The worker stopped without a request.
-    WorkerEnded,
-}
-
-impl ServeError {
-    /// The code that the process exits with; `docs/configuration.md` lists them.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => 2,
-            Self::Address(..) => 3,
-            Self::Database(OpenError::InUse { .. }) => 5,
-            Self::Database(OpenError::Pending(_)) => 6,
-            Self::Database(OpenError::Url { .. }) => 2,
-            Self::Database(_) | Self::DevSecret(_) => 4,
-            Self::Worker(_) | Self::Token(_) | Self::System(_) | Self::WorkerEnded => 1,
-        }
-    }
-}
-
-/// A sentence for people: what is wrong, and what to do about it.
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Address(address, error) => {
-                let advice = match error.kind() {
-                    ErrorKind::AddrInUse => {
-                        "the port is in use; stop the program that uses it, or set CHAT_LISTEN to another"
-                    }
-                    ErrorKind::AddrNotAvailable => {
-                        "this machine has no such address; set CHAT_LISTEN to one that it has"
-                    }
-                    ErrorKind::PermissionDenied => {
-                        "this user may not listen there; set CHAT_LISTEN to a port above 1023"
-                    }
-                    _ => return write!(f, "cannot listen on {address}: {error}"),
-                };
-                write!(f, "cannot listen on {address}: {advice}")
-            }
-            Self::Database(error) => {
-                write!(f, "DATABASE_URL: {}", chain(error))?;
-                match error {
-                    OpenError::InUse { .. } => f.write_str("; stop that server, or give this one a database of its own"),
-                    OpenError::Pending(_) => f.write_str("; start once without --no-migrate to apply them"),
-                    OpenError::Damaged { .. } => f.write_str(
-                        "; nothing was changed. Restore a backup: delete the file and those beside it that end in -wal and -shm, then \
-                         put the backup in its place",
-                    ),
-                    OpenError::Replaced { log, .. } => write!(
-                        f,
-                        ": a server was killed, and the file was replaced afterwards, for example by a backup. Nothing was changed. To serve \
-                         the file as it is, delete {} and the file beside it that ends in -shm",
-                        log.display()
-                    ),
-                    OpenError::Leftover { leftover, .. } => write!(
-                        f,
-                        "; nothing was changed. Put the database or its backup back; if that is a backup, or if you want to begin with an \
-                         empty database, delete {} first",
-                        leftover.display()
-                    ),
-                    OpenError::Pooler(_) => f.write_str("; replace or set up the pooler, or connect to PostgreSQL without it"),
-                    OpenError::Encoding(_) => f.write_str("; make another one with ENCODING 'UTF8' TEMPLATE template0"),
-                    _ => Ok(()),
-                }
-            }
-            Self::DevSecret(error) => error.fmt(f),
-            Self::Worker(error) => write!(
-                f,
-                "the database does not take this server: {}",
-                chain(error)
-            ),
-            Self::Token(error) => write!(f, "no token can be signed: {error}"),
-            Self::System(error) => write!(
-                f,
-                "the operating system refuses what a server needs: {error}"
-            ),
-            Self::WorkerEnded => {
-                f.write_str("the worker that runs the turns has stopped; the log says more")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
-
-impl From<ConfigError> for ServeError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-/// Serves until a signal asks it to stop, then hands over what still runs.
+/// Serves until a signal stops the server, then hands over the turns that still run.
 ///
 /// # Errors
-/// Why it could not start, or had to stop.
+/// The server cannot start, or a part of it has failed.
 pub fn serve(config: &Config, migrate: bool) -> Result<(), ServeError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.turn_threads {
@@ -174,17 +60,17 @@ pub fn serve(config: &Config, migrate: bool) -> Result<(), ServeError> {
         let mut signals = Signals::new().map_err(ServeError::System)?;
         survive_file_size_limit().map_err(ServeError::System)?;
         tokio::select! {
-            running = Running::start(config, migrate) => running?.until(signals).await,
+            running = RunningServer::start(config, migrate) => running?.until(signals).await,
             () = signals.stop() => Ok(()),
         }
     });
-    // A thread that hangs in a system call must not keep the process.
-    runtime.shutdown_timeout(LAST_MOMENTS);
+    // A thread that hangs in a system call must not keep the process alive.
+    runtime.shutdown_timeout(FINAL_TIME);
     outcome
 }
 
-/// A server that serves.
-struct Running<'a> {
+/// A running server.
+struct RunningServer<'a> {
     config: &'a Config,
     state: AppState,
     store: Arc<SeaOrmStore>,
@@ -194,11 +80,11 @@ struct Running<'a> {
     served: JoinHandle<io::Result<()>>,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RunningServer<'a> {
     async fn start(config: &'a Config, migrate: bool) -> Result<Self, ServeError> {
-        let open_files = raise_open_files();
-        // The address is taken first, and listened on last: no client waits for a server that will
-        // not come.
+        let file_limit = open_files::raise_limit();
+        // The address is bound first, so that a taken port is reported at once. Listening begins
+        // last, so that no client waits for a server that does not start.
         let socket =
             bind(config.listen).map_err(|error| ServeError::Address(config.listen, error))?;
         let agent = adapters::agent(config)?;
@@ -209,7 +95,7 @@ impl<'a> Running<'a> {
         );
         let tools = Arc::new(adapters::tools(config)?);
         let environment = Arc::new(SystemEnvironment);
-        let deps = ChatServiceConfig {
+        let service_config = ChatServiceConfig {
             store: store.clone(),
             agent,
             tools: tools.clone(),
@@ -217,11 +103,13 @@ impl<'a> Running<'a> {
             observer: Arc::new(LogObserver),
             limits: config.turn_limits(),
         };
-        let service = ChatService::open(deps).await.map_err(ServeError::Worker)?;
+        let service = ChatService::open(service_config)
+            .await
+            .map_err(ServeError::Worker)?;
 
         let secret = match &config.jwt_secret {
             Some(secret) => secret.clone(),
-            None => dev::secret(&config.database_url.beside("dev-secret"))
+            None => dev::secret(&config.database_url.sibling_file("dev-secret"))
                 .map_err(ServeError::DevSecret)?,
         };
         let verifier = JwtVerifier::new(
@@ -231,7 +119,7 @@ impl<'a> Running<'a> {
         );
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let mut state = AppState::new(service.clone(), tasks.clone(), Arc::new(verifier));
-        state.set_limits(http_limits(config, open_files));
+        state.set_limits(open_files::http_limits(config, file_limit));
         let code = match config.jwt_secret {
             Some(_) => None,
             None => Some(dev::code(&secret).map_err(ServeError::DevSecret)?),
@@ -252,20 +140,25 @@ impl<'a> Running<'a> {
         let worker = tokio::spawn(service.work(move |task| tasks.spawn(task)));
         let greeting = greeting(&state.page, &secret, address, environment.now())
             .map_err(ServeError::Token)?;
-        // The parent process may not listen.
+        // The parent process may have closed the pipe.
         let _ = io::stdout()
             .write_all(greeting.as_bytes())
             .and_then(|()| io::stdout().flush());
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), agent = ?config.agent_kind(), "serving");
+        tracing::info!(
+            %address,
+            version = env!("CARGO_PKG_VERSION"),
+            agent = ?config.agent_kind(),
+            "serving"
+        );
         if !config.unknown_variables.is_empty() {
             tracing::warn!(
                 variables = config.unknown_variables.join(", "),
-                "these variables look like settings, but there are none of these names"
+                "unknown environment variables that begin with CHAT_"
             );
         }
-        if !config.mcp_servers.ignored_keys.is_empty() {
-            let keys = config.mcp_servers.ignored_keys.join(", ");
-            tracing::warn!(keys, "these keys of CHAT_MCP_SERVERS mean nothing here");
+        if !config.mcp_servers.unknown_keys.is_empty() {
+            let keys = config.mcp_servers.unknown_keys.join(", ");
+            tracing::warn!(keys, "unknown keys in CHAT_MCP_SERVERS");
         }
         Ok(Self {
             config,
@@ -282,86 +175,89 @@ impl<'a> Running<'a> {
     async fn until(mut self, mut signals: Signals) -> Result<(), ServeError> {
         let outcome = tokio::select! {
             () = signals.stop() => Ok(()),
-            served = &mut self.served => Err(ServeError::System(served.map_or_else(io::Error::other, |ended| {
-                ended.err().unwrap_or_else(|| io::Error::other("the HTTP server has stopped"))
-            }))),
+            served = &mut self.served => {
+                let ended = served.unwrap_or_else(|error| Err(io::Error::other(error)));
+                let stopped = || io::Error::other("the HTTP server has stopped");
+                Err(ServeError::System(ended.err().unwrap_or_else(stopped)))
+            }
             _ = &mut self.worker => Err(ServeError::WorkerEnded),
         };
         tokio::spawn(async move {
             signals.stop().await;
-            tracing::warn!("stopped at once by a second signal");
+            tracing::warn!("second signal, exiting without a hand-over");
             std::process::exit(130);
         });
         self.stop(outcome.is_ok()).await;
         outcome
     }
 
-    /// Lets what runs finish within the grace period, and hands over the rest.
-    async fn stop(self, in_order: bool) {
+    /// Lets running turns end within the grace period, and hands over the rest.
+    async fn stop(self, graceful: bool) {
         let grace = self.config.shutdown_grace;
         tracing::info!(
             grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
             "stopping"
         );
         self.state.drain();
-        if let Some(notice) = self.config.shutdown_notice.filter(|_| in_order) {
+        if let Some(notice) = self.config.shutdown_notice.filter(|_| graceful) {
             tokio::time::sleep(notice).await;
         }
-        self.state.service.close();
+        self.state.runner.service.close();
         let mut closed = tokio::spawn(self.http.stop(true));
-        let finished = in_order && timeout(grace, self.state.tasks.finished()).await.is_ok();
+        let finished = graceful
+            && timeout(grace, self.state.runner.tasks.finished())
+                .await
+                .is_ok();
         if !finished {
-            tracing::info!("the grace period is over; what still runs is handed over");
+            tracing::info!("grace period over, handing over the running turns");
         }
         if let Some(Err(error)) = within(
-            HAND_OVER,
-            "handing over the turns",
-            self.state.service.hand_over(),
+            HAND_OVER_TIME,
+            "hand over turns",
+            self.state.runner.service.hand_over(),
         )
         .await
         {
             tracing::warn!(
                 error = chain(&error),
-                "turns could not be handed over; another server takes them when the lease has run out"
+                "turns not handed over, other servers claim them when the lease expires"
             );
         }
-        // A client that waits for a turn that has ended gets its end; one that waits for another
-        // resumes elsewhere.
-        let closed_already = finished && timeout(LAST_MOMENTS, &mut closed).await.is_ok();
-        self.state.leave();
-        if !closed_already {
-            let _ = timeout(LAST_MOMENTS, self.state.tasks.finished()).await;
+        // Clients whose turn has ended read its end; the others resume on another server.
+        let has_closed = finished && timeout(FINAL_TIME, &mut closed).await.is_ok();
+        self.state.end_streams();
+        if !has_closed {
+            let _ = timeout(FINAL_TIME, self.state.runner.tasks.finished()).await;
             let _ = closed.await;
         }
-        // They read from the store, which is about to be closed.
-        let _ = timeout(LAST_MOMENTS, self.state.readers.finished()).await;
+        // The readers use the store, which is closed next.
+        let _ = timeout(FINAL_TIME, self.state.readers.finished()).await;
         within(
             McpToolset::SHUTDOWN_LIMIT,
-            "stopping the tools",
+            "stop tools",
             self.tools.shutdown(),
         )
         .await;
-        within(CLOSING, "closing the database", self.store.close()).await;
+        within(CLOSE_TIME, "close database", self.store.close()).await;
         tracing::info!("stopped");
     }
 }
 
-/// The result of `work`, unless it takes too long: nothing may keep a server from stopping.
+/// The result of `work`; `None` if it takes too long, because nothing may block a shutdown.
 async fn within<T>(
     limit: Duration,
-    what: &'static str,
+    operation: &'static str,
     work: impl Future<Output = T>,
 ) -> Option<T> {
     let outcome = timeout(limit, work).await.ok();
     if outcome.is_none() {
-        tracing::warn!(what, "takes too long and is not waited for");
+        tracing::warn!(operation, "shutdown operation timed out");
     }
     outcome
 }
 
-/// The part of an unread reply that the system keeps for a connection, in bytes; Linux doubles it.
-/// Without a bound the system takes megabytes, and a reply of that size counts as sent although
-/// it is not read.
+/// The send buffer of a connection, in bytes; Linux doubles it. Without this bound the system
+/// buffers megabytes of an unread reply, which then counts as sent.
 const SEND_BUFFER: u32 = 128 << 10;
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
@@ -370,9 +266,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     } else {
         TcpSocket::new_v6()
     }?;
-    // A server that restarts does not wait for the old connections' last packets.
+    // A restarted server must not wait for the last packets of old connections.
     socket.set_reuseaddr(true)?;
-    // Accepted connections inherit it.
+    // Accepted connections inherit the size.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     Ok(socket)
@@ -391,7 +287,7 @@ fn http_server(config: &Config, state: &AppState, listener: TcpListener) -> io::
         state.clone(),
         listener,
         threads,
-        config.shutdown_grace + HAND_OVER + LAST_MOMENTS * 2,
+        config.shutdown_grace + HAND_OVER_TIME + FINAL_TIME * 2,
     )
 }
 
@@ -399,7 +295,7 @@ fn greeting(
     page: &Page,
     secret: &JwtSecret,
     address: SocketAddr,
-    now: chat_domain::Timestamp,
+    now: Timestamp,
 ) -> Result<String, jsonwebtoken::errors::Error> {
     let mut text = format!(
         "chat-server {} listens on http://{address}\n",
@@ -412,75 +308,16 @@ fn greeting(
     Ok(text)
 }
 
-/// Each client is an open file, and the usual limit is too low for thousands. Returns how many
-/// files this process may open.
-fn raise_open_files() -> Option<u64> {
-    match rlimit::increase_nofile_limit(WANTED_FILES) {
-        Ok(limit) => {
-            if limit < NEEDED_FILES {
-                tracing::warn!(
-                    limit,
-                    needed = NEEDED_FILES,
-                    "this process may open few files; for thousands of clients raise the limit (ulimit -n)"
-                );
-            }
-            Some(limit)
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the limit of open files cannot be raised");
-            None
-        }
-    }
-}
-
-/// The limits of the settings; where they do not say how many connections there may be, as many as
-/// the open files allow.
-fn http_limits(config: &Config, open_files: Option<u64>) -> HttpLimits {
-    let mut limits = config.http_limits();
-    let Some(allowed) = open_files.map(connections_of) else {
-        return limits;
-    };
-    match config.connection_limit {
-        None => limits.connections = limits.connections.min(allowed),
-        Some(limit) if limit.get() > allowed => tracing::warn!(
-            limit,
-            allowed,
-            "CHAT_CONNECTION_LIMIT is higher than the limit of open files allows (ulimit -n); connections may fail"
-        ),
-        Some(_) => {}
-    }
-    limits
-}
-
-/// Half of the files is for clients: the turn of each may need a connection to the agent.
-fn connections_of(open_files: u64) -> usize {
-    let connections = open_files.saturating_sub(RESERVED_FILES) / 2;
-    usize::try_from(connections)
-        .unwrap_or(usize::MAX)
-        .max(FEWEST_CONNECTIONS)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
-    #[test]
-    fn connections_leave_files_for_everything_else() {
-        assert_eq!(connections_of(65_536), 32_704);
-        assert_eq!(connections_of(1_024), 448);
-        assert_eq!(connections_of(64), FEWEST_CONNECTIONS);
-        assert!(connections_of(u64::MAX) > 1 << 40);
-    }
-
     #[tokio::test]
-    async fn what_hangs_is_not_waited_for() {
+    async fn an_operation_that_hangs_is_not_awaited() {
         assert_eq!(
-            within(
-                Duration::from_millis(1),
-                "hanging",
-                std::future::pending::<()>()
-            )
-            .await,
+            within(Duration::from_millis(1), "hanging", pending::<()>()).await,
             None
         );
         assert_eq!(

@@ -8,7 +8,7 @@ use chat_domain::Timestamp;
 use crate::auth;
 use crate::config::JwtSecret;
 
-/// A code that gives a token, once.
+/// A code that can be exchanged for a token once.
 pub struct OneTimeCode {
     code: Mutex<Option<String>>,
     secret: JwtSecret,
@@ -37,7 +37,7 @@ impl OneTimeCode {
         })
     }
 
-    /// The code, if it was not used yet.
+    /// The code, unless it was used.
     pub fn text(&self) -> Option<String> {
         self.code
             .lock()
@@ -45,12 +45,12 @@ impl OneTimeCode {
             .clone()
     }
 
-    /// A token in exchange for the code, which is worth nothing from then on.
+    /// Exchanges the code for a token. The code is not valid afterwards.
     pub fn redeem(&self, given: &str, now: Timestamp) -> Option<String> {
         let mut code = self.code.lock().unwrap_or_else(PoisonError::into_inner);
         if !code
             .as_ref()
-            .is_some_and(|code| same(code.as_bytes(), given.as_bytes()))
+            .is_some_and(|code| equal_in_constant_time(code.as_bytes(), given.as_bytes()))
         {
             return None;
         }
@@ -59,8 +59,8 @@ impl OneTimeCode {
     }
 }
 
-/// Whether two texts are the same, in a time that does not depend on where they differ.
-fn same(one: &[u8], other: &[u8]) -> bool {
+/// Whether two texts are equal, in constant time.
+fn equal_in_constant_time(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
         && one
             .iter()
@@ -76,7 +76,7 @@ mod tests {
     use crate::auth::TokenVerifier;
 
     #[test]
-    fn the_code_works_once_and_no_other_does() {
+    fn only_the_code_works_and_only_once() {
         let secret = JwtSecret::new("0123456789abcdef0123456789abcdef").unwrap();
         let code = OneTimeCode::new(secret.clone(), "demo", Duration::from_secs(60)).unwrap();
         let now =

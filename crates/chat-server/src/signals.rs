@@ -2,8 +2,8 @@
 //!
 //! | signal | effect |
 //! |---|---|
-//! | SIGTERM, SIGINT, SIGQUIT | stop with hand-over |
-//! | SIGHUP | stop with hand-over; ignored if the process was started so (`nohup`) |
+//! | SIGTERM, SIGINT, SIGQUIT | graceful shutdown |
+//! | SIGHUP | graceful shutdown; ignored if the process was started with `nohup` |
 //! | SIGUSR1, SIGUSR2 | ignored, with a log line |
 //! | SIGXFSZ | the write fails, as on a full disk |
 
@@ -25,10 +25,10 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Handles them from now on.
+    /// Installs the handlers.
     ///
     /// # Errors
-    /// The system refuses a handler.
+    /// A handler cannot be installed.
     pub(crate) fn new() -> io::Result<Self> {
         let hang_up = if is_ignored(HANG_UP) {
             None
@@ -45,7 +45,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that asks the process to stop.
+    /// Waits for a signal that stops the process.
     pub(crate) async fn stop(&mut self) {
         loop {
             let hang_up = async {
@@ -67,18 +67,18 @@ impl Signals {
     }
 }
 
-/// Makes a write beyond the limit of file sizes fail, as on a full disk. By default the signal ends
-/// the process.
+/// Makes a write beyond the limit of file sizes fail, as on a full disk. Without a handler the
+/// signal ends the process.
 ///
 /// # Errors
-/// The system refuses a handler.
+/// The handler cannot be installed.
 pub(crate) fn survive_file_size_limit() -> io::Result<()> {
-    // The handler stays when the stream of signals is dropped.
+    // The handler stays installed when the stream of signals is dropped.
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
-/// Whether this process was started with a signal ignored, as `nohup` does. Only Linux says so;
-/// elsewhere: no.
+/// Whether this process was started with a signal ignored, as `nohup` does. Always false on systems
+/// other than Linux, which have no such information.
 fn is_ignored(number: u32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_mask(&status).is_some_and(|mask| mask >> (number - 1) & 1 == 1)

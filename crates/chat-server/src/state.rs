@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chat_domain::{ChatError, ChatService};
+use chat_protocol::Problem;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +12,8 @@ use crate::auth::TokenVerifier;
 use crate::config::HttpLimits;
 use crate::memory::MemoryLimit;
 use crate::page::Page;
-use crate::problem::ApiError;
+use crate::service_runner::ServiceRunner;
+use crate::sse_writer::StreamSettings;
 use crate::tasks::Tasks;
 
 /// How many pages of long replies are read at the same time: each may be large for the moment until
@@ -25,11 +27,10 @@ pub const LARGE_TEXTS: usize = 8;
 /// The state that all handlers share. Cheap to clone; holds nothing of any conversation.
 #[derive(Clone)]
 pub struct AppState {
-    /// The use case.
-    pub service: Arc<ChatService>,
-    /// Where work runs that outlives its request.
-    pub tasks: Tasks,
-    /// Where streams are read for clients: not work, for the turn of a stream may run elsewhere.
+    /// Runs calls of the use case, and turns.
+    pub runner: ServiceRunner,
+    /// Where replies and streams are written. A shutdown does not wait for these tasks as it does
+    /// for turns: the turn of a stream may run on another server.
     pub readers: Tasks,
     /// Verifies tokens.
     pub tokens: Arc<dyn TokenVerifier>,
@@ -47,19 +48,18 @@ pub struct AppState {
     pub cors_origins: Arc<[String]>,
     /// Whether there is a page that shows ChatKit's component.
     pub chatkit_example: bool,
-    /// Whether the server is about to stop.
+    /// Whether the server is about to stop, so that readiness fails.
     pub draining: Arc<AtomicBool>,
     /// Cancelled when streams and waiting replies must end, whatever the status of their turns.
-    pub leaving: CancellationToken,
+    pub shutdown: CancellationToken,
 }
 
 impl AppState {
     /// State with default limits.
     pub fn new(service: Arc<ChatService>, tasks: Tasks, tokens: Arc<dyn TokenVerifier>) -> Self {
         Self {
-            service,
-            readers: tasks.apart(),
-            tasks,
+            readers: tasks.separate(),
+            runner: ServiceRunner { service, tasks },
             tokens,
             page: Arc::default(),
             limits: HttpLimits::default(),
@@ -69,36 +69,45 @@ impl AppState {
             cors_origins: Arc::default(),
             chatkit_example: false,
             draining: Arc::default(),
-            leaving: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
         }
     }
 
-    /// Sets what clients may do.
+    /// Sets the limits on clients.
     pub fn set_limits(&mut self, limits: HttpLimits) {
         self.memory = MemoryLimit::new(limits.memory_bytes);
         self.limits = limits;
     }
 
-    /// From now on readiness says no, so that load balancers look elsewhere.
+    /// Makes readiness fail from now on, so that load balancers use other servers.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Ends streams and waiting replies: clients go on elsewhere. To be called when the turns have
-    /// been handed over.
-    pub fn leave(&self) {
-        self.leaving.cancel();
+    /// Ends streams and waiting replies: clients resume on another server. Call it after the turns
+    /// have been handed over.
+    pub fn end_streams(&self) {
+        self.shutdown.cancel();
     }
 
-    /// Calls the use case on the shared runtime, so that a client that goes away cuts nothing off.
+    /// The settings of a new stream.
+    pub(crate) fn stream_settings(&self) -> StreamSettings {
+        StreamSettings {
+            keep_alive: self.limits.keep_alive,
+            write_time: self.limits.write_time,
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    /// Calls the use case on the shared runtime; see [`ServiceRunner::call`].
     pub(crate) async fn call<T, F>(
         &self,
         work: impl FnOnce(Arc<ChatService>) -> F,
-    ) -> Result<T, ApiError>
+    ) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ChatError>> + Send + 'static,
     {
-        Ok(self.tasks.run(work(self.service.clone())).await??)
+        self.runner.call(work).await
     }
 }

@@ -1,4 +1,4 @@
-//! Work that outlives the request that began it.
+//! Work that outlives its request.
 
 use std::future::Future;
 
@@ -7,16 +7,15 @@ use tokio_util::task::TaskTracker;
 
 /// Spawns work on the shared multi-thread runtime and knows when all of it is done.
 ///
-/// A worker thread of actix-web owns a runtime of its own and takes it down with it, and drops a
-/// handler at once when the client resets its connection: what must not be cut off in the middle
-/// runs here.
+/// A worker thread of actix-web has a runtime of its own, which ends with the thread, and drops a
+/// handler when the client resets its connection. Work that must not be interrupted runs here.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     runtime: Handle,
     tracker: TaskTracker,
 }
 
-/// A task panicked; the panic itself is in the log.
+/// A task panicked. The panic itself is in the log.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a task panicked")]
 pub struct TaskFault;
@@ -30,9 +29,9 @@ impl Tasks {
         }
     }
 
-    /// Tasks of the same runtime that are waited for apart from these.
+    /// Tasks of the same runtime that are awaited separately.
     #[must_use]
-    pub fn apart(&self) -> Self {
+    pub fn separate(&self) -> Self {
         Self::new(self.runtime.clone())
     }
 
@@ -41,7 +40,7 @@ impl Tasks {
         self.tracker.spawn_on(task, &self.runtime);
     }
 
-    /// Runs `work` to its end, even if the caller stops waiting for it, and returns what it gave.
+    /// Runs `work` to its end, even if the future is dropped, and returns its result.
     ///
     /// # Errors
     /// `work` panicked.
@@ -55,7 +54,7 @@ impl Tasks {
             .map_err(|_| TaskFault)
     }
 
-    /// Waits until all that was spawned has ended.
+    /// Waits until all spawned tasks have ended.
     pub async fn finished(&self) {
         self.tracker.close();
         self.tracker.wait().await;
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_goes_on_when_nobody_waits_and_is_waited_for_at_the_end() {
+    async fn work_of_a_dropped_future_runs_to_its_end() {
         let tasks = Tasks::new(Handle::current());
         let (go, wait) = tokio::sync::oneshot::channel::<()>();
         let (done, mut seen) = tokio::sync::oneshot::channel::<()>();

@@ -174,7 +174,7 @@ async fn a_frozen_replica_detects_its_lost_lease_and_writes_nothing() {
         .await
         .unwrap();
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("given up for dead"), "{log}");
+    assert!(log.contains("lease lost"), "{log}");
     assert_eq!(
         rows(&database, "ann"),
         before,

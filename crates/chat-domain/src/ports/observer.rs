@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AgentError, StoreError, ToolOutcome, Turn, TurnLease, UserId, WorkerId};
+use crate::{AgentError, StoreError, ToolCallId, ToolOutcome, Turn, TurnLease, UserId, WorkerId};
 
 /// Receives turn lifecycle events. Must not block.
 pub trait Observer: Send + Sync {
@@ -61,6 +61,8 @@ pub enum TurnLifecycleEvent<'a> {
     ToolCalled {
         /// The turn.
         lease: &'a TurnLease,
+        /// The call.
+        call: ToolCallId,
         /// The tool's name.
         tool: &'a str,
         /// The outcome.

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span, info_span};
 
 use super::lease::WorkerLease;
 use super::plan::{self, Next};
@@ -113,8 +114,26 @@ impl<'a> TurnRunner<'a> {
     /// Runs the turn to its end; returns the next turn of the conversation, if one is queued. Also
     /// `None` if the turn was released.
     ///
+    /// Its log lines are in the span `turn`.
+    pub(crate) async fn run(self) -> Option<HeldTurn> {
+        let span = self.span();
+        self.attempt().instrument(span).await
+    }
+
+    fn span(&self) -> Span {
+        let (turn, lease) = (&self.held.turn, &self.held.lease);
+        info_span!(
+            "turn",
+            turn_id = %turn.id,
+            conversation_id = %turn.conversation,
+            user_id = %self.held.owner,
+            worker_id = %lease.worker,
+            attempt = self.held.attempt,
+        )
+    }
+
     /// The only place where an [`Abort`] becomes an outcome of the turn.
-    pub(crate) async fn run(mut self) -> Option<HeldTurn> {
+    async fn attempt(mut self) -> Option<HeldTurn> {
         self.observe(TurnLifecycleEvent::TurnStarted {
             turn: &self.held.turn,
             owner: &self.held.owner,
@@ -157,7 +176,10 @@ impl<'a> TurnRunner<'a> {
     async fn drive(&mut self) -> Result<EndedTurn, Abort> {
         loop {
             let progress = match plan::next(&self.items, self.config.limits.steps) {
-                Next::CallAgent => self.step().await?,
+                Next::CallAgent => {
+                    let span = info_span!("step", turn_id = %self.held.turn.id);
+                    self.step().instrument(span).await?
+                }
                 Next::CallTools(calls) => self.run_tools(calls).await?,
                 Next::End(outcome) => self.end(Vec::new(), outcome).await?.into(),
             };
@@ -218,9 +240,10 @@ impl<'a> TurnRunner<'a> {
         self.config.observer.observe(event);
     }
 
-    fn observe_call(&self, tool: &str, outcome: &ToolOutcome, took: Duration) {
+    fn observe_call(&self, call: ToolCallId, tool: &str, outcome: &ToolOutcome, took: Duration) {
         self.observe(TurnLifecycleEvent::ToolCalled {
             lease: &self.run.lease,
+            call,
             tool,
             outcome,
             took,

@@ -1,8 +1,8 @@
-//! A turn as ChatKit's stream of events: `data:` frames alone, told apart by `type`.
+//! A turn as ChatKit's stream of events: `data:` frames only, distinguished by `type`.
 //!
-//! A question, then `stream_options`, then what the turn brings: of an answer its begin, its deltas
-//! and the whole of it, of the tool calls of a step a workflow that grows. What is `done` is
-//! durable.
+//! First the user message, then `stream_options`, then the events of the turn. An assistant message
+//! is added empty, grows by deltas and is done; the tool calls of a step are a workflow that grows.
+//! Items that are `done` are durable.
 
 use chat_domain::{
     Conversation, ItemBody, MessageId, Role, Timestamp, Turn, TurnEvent, TurnOutcome, TurnStatus,
@@ -10,8 +10,10 @@ use chat_domain::{
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::items::{OutputText, Thread, ThreadItem, answer, mark, question, workflow};
-use super::tasks::{Calls, Task};
+use super::items::{
+    OutputText, Thread, ThreadItem, assistant_message, notice, user_message, workflow,
+};
+use super::tasks::{CallGroup, Task};
 use crate::problem::{Code, Problem};
 use crate::sse;
 use crate::time::Time;
@@ -72,38 +74,39 @@ fn frame(event: &Event) -> String {
     sse::data(&serde_json::to_string(event).unwrap_or_default())
 }
 
-/// A thread that was begun.
+/// The frame of a new thread.
 pub fn thread_created(conversation: &Conversation) -> String {
     frame(&Event::ThreadCreated {
         thread: conversation.into(),
     })
 }
 
-/// A thread whose title has changed.
+/// The frame of a thread whose title has changed.
 pub fn thread_updated(conversation: &Conversation) -> String {
     frame(&Event::ThreadUpdated {
         thread: conversation.into(),
     })
 }
 
-/// The client's options with the stream: it can stop it, and with it the turn.
+/// The frame of the stream's options: the client can cancel the stream, and so the turn.
 pub fn stream_options() -> String {
     frame(&Event::StreamOptions {
         stream_options: StreamOptions { allow_cancel: true },
     })
 }
 
-/// Something that was refused, for the user to read.
+/// The frame of a refusal for the user.
 pub fn refused(problem: &Problem) -> String {
     error(problem.detail(), false)
 }
 
-/// The stream ends before its turn.
-pub fn broken(problem: &Problem) -> String {
-    let title = problem.code.row().title;
+/// The last frame of a stream that ends before its turn.
+pub fn interrupted(problem: &Problem) -> String {
+    let reason = problem.code.row().reason;
     error(
         format!(
-            "{title}. Your message is kept, and its answer goes on: open the conversation again to see it."
+            "{reason}. Your message is stored and its answer continues. Open the conversation again \
+             to see it."
         ),
         false,
     )
@@ -117,44 +120,44 @@ fn error(message: String, allow_retry: bool) -> String {
     })
 }
 
-/// Writes the events of one turn, from its start.
+/// Encodes the events of one turn, from its start.
 pub struct Encoder {
     thread: ThreadId,
-    /// The time of what was told last: a message that is being written has none of its own yet.
+    /// The time of the last item: a draft has no time of its own.
     at: Timestamp,
-    /// The message that is being written.
-    writing: Option<MessageId>,
-    /// The tool calls that are not told to their end yet.
-    calls: Option<Calls>,
+    /// The message of the current draft.
+    draft: Option<MessageId>,
+    /// The tool calls of the open workflow.
+    calls: Option<CallGroup>,
     /// The last message.
     last: Option<MessageId>,
 }
 
 impl Encoder {
-    /// For a reader of this turn.
+    /// An encoder for a reader of this turn.
     pub fn new(turn: &Turn) -> Self {
         Self {
             thread: ThreadId(turn.conversation),
             at: turn.created_at,
-            writing: None,
+            draft: None,
             calls: None,
             last: None,
         }
     }
 
-    /// The user's message, which is durable.
+    /// The frame of the user message, which is durable.
     pub fn echo(&self, items: &[chat_domain::Item]) -> String {
-        question(self.thread, items, None)
+        user_message(self.thread, items, None)
             .map(|item| frame(&Event::Done { item }))
             .unwrap_or_default()
     }
 
-    /// The frames of an event; none if a thread shows nothing of it.
+    /// The frames of an event; empty if the thread does not show the event.
     pub fn event(&mut self, event: &TurnEvent) -> String {
         match event {
             TurnEvent::Text { message, delta } => self.text(*message, delta),
             TurnEvent::Discarded { message } => {
-                self.writing = None;
+                self.draft = None;
                 frame(&Event::Removed {
                     item_id: ItemId {
                         kind: ItemKind::Message,
@@ -167,15 +170,15 @@ impl Encoder {
                 match &item.body {
                     ItemBody::Message(message) => {
                         self.last = Some(message.id);
-                        // The user's message was echoed when it was taken.
+                        // The user message was echoed at the start.
                         if message.role == Role::User {
                             String::new()
                         } else {
-                            self.answered(message.id, item.at, &message.text)
+                            self.assistant_message(message.id, item.at, &message.text)
                         }
                     }
-                    ItemBody::ToolCall(call) => self.called(call, item.at),
-                    ItemBody::ToolResult(result) => self.result(result),
+                    ItemBody::ToolCall(call) => self.tool_call(call, item.at),
+                    ItemBody::ToolResult(result) => self.tool_result(result),
                 }
             }
             TurnEvent::Ended(turn) => self.ended(turn),
@@ -184,11 +187,11 @@ impl Encoder {
 
     fn text(&mut self, message: MessageId, delta: &str) -> String {
         let mut frames = String::new();
-        if self.writing != Some(message) {
+        if self.draft != Some(message) {
             frames.push_str(&self.close_calls());
-            self.writing = Some(message);
+            self.draft = Some(message);
             frames.push_str(&frame(&Event::Added {
-                item: answer(self.thread, message, Time(self.at), None),
+                item: assistant_message(self.thread, message, Time(self.at), None),
             }));
             frames.push_str(&self.update(
                 message,
@@ -208,8 +211,8 @@ impl Encoder {
         frames
     }
 
-    fn answered(&mut self, message: MessageId, at: Timestamp, text: &str) -> String {
-        self.writing = None;
+    fn assistant_message(&mut self, message: MessageId, at: Timestamp, text: &str) -> String {
+        self.draft = None;
         if text.is_empty() {
             return String::new();
         }
@@ -221,7 +224,7 @@ impl Encoder {
             },
         );
         part + &frame(&Event::Done {
-            item: answer(self.thread, message, Time(at), Some(text)),
+            item: assistant_message(self.thread, message, Time(at), Some(text)),
         })
     }
 
@@ -235,7 +238,7 @@ impl Encoder {
         })
     }
 
-    fn called(&mut self, call: &chat_domain::ToolCall, at: Timestamp) -> String {
+    fn tool_call(&mut self, call: &chat_domain::ToolCall, at: Timestamp) -> String {
         if let Some(calls) = self
             .calls
             .as_mut()
@@ -247,17 +250,17 @@ impl Encoder {
                 task,
             });
         }
-        let before = self.close_calls();
-        let calls = Calls::new(call, at);
-        let begun = frame(&Event::Added {
+        let closed = self.close_calls();
+        let calls = CallGroup::new(call, at);
+        let added = frame(&Event::Added {
             item: workflow(self.thread, &calls),
         });
         self.calls = Some(calls);
-        before + &begun
+        closed + &added
     }
 
-    fn result(&mut self, result: &chat_domain::ToolResult) -> String {
-        let place = self.calls.as_mut().and_then(|calls| calls.note(result));
+    fn tool_result(&mut self, result: &chat_domain::ToolResult) -> String {
+        let place = self.calls.as_mut().and_then(|calls| calls.record(result));
         place
             .map(|place| {
                 self.task(place, |task_index, task| Update::TaskUpdated {
@@ -283,7 +286,7 @@ impl Encoder {
         event.as_ref().map(frame).unwrap_or_default()
     }
 
-    /// The tool calls have all come to their end.
+    /// The frame of the finished workflow, if one is open.
     fn close_calls(&mut self) -> String {
         self.calls
             .take()
@@ -297,7 +300,7 @@ impl Encoder {
 
     fn ended(&mut self, turn: &Turn) -> String {
         let mut frames = self.close_calls();
-        if let Some(item) = self.last.and_then(|last| mark(self.thread, turn, last)) {
+        if let Some(item) = self.last.and_then(|last| notice(self.thread, turn, last)) {
             frames.push_str(&frame(&Event::Done { item }));
         }
         match &turn.status {
@@ -305,11 +308,11 @@ impl Encoder {
                 outcome: TurnOutcome::Failed(failure),
                 ..
             } => {
-                frames.push_str(&error(Problem::of_failed_turn(failure).detail(), true));
+                frames.push_str(&error(Problem::turn_failure(failure).detail(), true));
             }
             TurnStatus::Ended { .. } => {}
             TurnStatus::Queued | TurnStatus::Running => {
-                frames.push_str(&broken(&Code::Internal.into()))
+                frames.push_str(&interrupted(&Code::Internal.into()))
             }
         }
         frames

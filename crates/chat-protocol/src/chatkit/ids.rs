@@ -1,4 +1,4 @@
-//! Ids as ChatKit writes them: a prefix for what they name, and our UUID in hexadecimal digits.
+//! Ids of ChatKit: a prefix for the kind of object, and a UUID in hexadecimal digits.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use chat_domain::{ConversationId, MessageId};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-/// The id of a thread: `thr_` and that of the conversation.
+/// The id of a thread: `thr_` and the id of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadId(pub ConversationId);
 
 impl ThreadId {
-    /// The id that this text is.
+    /// Parses an id.
     pub fn parse(text: &str) -> Option<Self> {
         uuid(text.strip_prefix("thr_")?).map(|id| Self(ConversationId(id)))
     }
@@ -36,23 +36,23 @@ pub enum ItemKind {
     Message,
     /// The tool calls of the message's step, `wf_`.
     Workflow,
-    /// The mark that the turn did not come to its end, `tsk_` and its last message.
-    Mark,
+    /// The notice of an incomplete turn, `tsk_` and the id of its last message.
+    Notice,
 }
 
 impl ItemKind {
-    const ALL: [Self; 3] = [Self::Message, Self::Workflow, Self::Mark];
+    const ALL: [Self; 3] = [Self::Message, Self::Workflow, Self::Notice];
 
     fn prefix(self) -> &'static str {
         match self {
             Self::Message => "msg_",
             Self::Workflow => "wf_",
-            Self::Mark => "tsk_",
+            Self::Notice => "tsk_",
         }
     }
 }
 
-/// The id of an item: each belongs to a message, by which its turn is found.
+/// The id of an item. Each item belongs to a message, which identifies its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemId {
     /// Its kind.
@@ -62,7 +62,7 @@ pub struct ItemId {
 }
 
 impl ItemId {
-    /// The id that this text is.
+    /// Parses an id.
     pub fn parse(text: &str) -> Option<Self> {
         ItemKind::ALL.into_iter().find_map(|kind| {
             let id = uuid(text.strip_prefix(kind.prefix())?)?;
@@ -86,7 +86,7 @@ impl Serialize for ItemId {
     }
 }
 
-/// 32 hexadecimal digits in lower case; no other spelling.
+/// Parses 32 hexadecimal digits in lower case; no other format.
 fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text)
         .ok()
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_come_back_and_have_one_spelling() {
+    fn ids_round_trip_and_have_one_spelling() {
         let id = Uuid::from_u128(0x0190_a1b2_0000_7000_8000_0000_0000_00ff);
         let thread = ThreadId(ConversationId(id));
         assert_eq!(thread.to_string(), "thr_0190a1b20000700080000000000000ff");

@@ -1,14 +1,14 @@
-//! Threads and the items in them.
+//! ThreadPageRequest and the items in them.
 //!
 //! | of a turn | becomes |
 //! |---|---|
-//! | the user's message | a `user_message` |
-//! | an assistant's message that says something | an `assistant_message` |
-//! | the tool calls of a step | a `workflow` with a `custom` task for each |
-//! | an end before its time | a `task` that says so |
+//! | the user message | a `user_message` |
+//! | an assistant message with text | an `assistant_message` |
+//! | the tool calls of a step | a `workflow` with a `custom` task for each call |
+//! | an incomplete end | a `task` with a notice |
 //!
-//! Of a turn that a retry has superseded nothing is shown. The retry's question keeps the id of the
-//! message that was asked first: for the user it is the same item.
+//! Superseded turns have no items. The user message of a retry has the id of the original message:
+//! for the user both are the same item.
 
 use chat_domain::{
     Conversation, FinishReason, Item, ItemBody, LoggedTurn, MessageId, OriginalMessage, Role, Turn,
@@ -17,7 +17,7 @@ use chat_domain::{
 use serde::Serialize;
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::tasks::{Calls, Task, Workflow};
+use super::tasks::{CallGroup, Task, Workflow};
 use crate::time::Time;
 
 /// A thread.
@@ -32,7 +32,7 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// A conversation, with some of its items.
+    /// A conversation with some of its items.
     pub fn new(conversation: &Conversation, items: Page<ThreadItem>) -> Self {
         Self {
             id: ThreadId(conversation.id),
@@ -73,9 +73,9 @@ pub struct Empty {}
 pub struct Page<T> {
     /// Its items.
     pub data: Vec<T>,
-    /// Whether another follows.
+    /// Whether another page follows.
     pub has_more: bool,
-    /// If another follows, the id of the last object.
+    /// The id of the last object, if another page follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
@@ -87,7 +87,7 @@ pub struct ThreadItem {
     pub id: ItemId,
     /// The thread.
     pub(super) thread_id: ThreadId,
-    /// When it was made.
+    /// When it was created.
     pub(super) created_at: Time,
     /// Its content.
     #[serde(flatten)]
@@ -138,8 +138,8 @@ impl OutputText {
     }
 }
 
-/// The user's message among some items, under the id and the time of the `original` message.
-pub(super) fn question(
+/// The user message among `items`, with the id and the time of the `original` message.
+pub(super) fn user_message(
     thread: ThreadId,
     items: &[Item],
     original: Option<OriginalMessage>,
@@ -172,8 +172,8 @@ pub(super) fn question(
     })
 }
 
-/// An assistant's message, begun or whole.
-pub(super) fn answer(
+/// An assistant message; without text at its start.
+pub(super) fn assistant_message(
     thread: ThreadId,
     message: MessageId,
     created_at: Time,
@@ -193,19 +193,19 @@ pub(super) fn answer(
     }
 }
 
-/// The mark of a turn whose answer is not whole, or whose conversation was not read as a whole,
-/// behind its `last` message.
-pub(super) fn mark(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
+/// The notice of a turn whose answer is incomplete, or whose history was shortened for the agent.
+/// `last` is the turn's last message.
+pub(super) fn notice(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<ThreadItem> {
     let TurnStatus::Ended { at, outcome } = &turn.status else {
         return None;
     };
     let task = match outcome {
-        TurnOutcome::Completed => incomplete(turn)?,
-        TurnOutcome::Cancelled => Task::mark("Stopped", None),
-        TurnOutcome::Failed(failure) => Task::mark("Failed", Some(failure.message.clone())),
+        TurnOutcome::Completed => notice_of_completed(turn)?,
+        TurnOutcome::Cancelled => Task::notice("Stopped", None),
+        TurnOutcome::Failed(failure) => Task::notice("Failed", Some(failure.message.clone())),
     };
     let id = ItemId {
-        kind: ItemKind::Mark,
+        kind: ItemKind::Notice,
         message: last,
     };
     Some(ThreadItem {
@@ -216,8 +216,8 @@ pub(super) fn mark(thread: ThreadId, turn: &Turn, last: MessageId) -> Option<Thr
     })
 }
 
-/// The mark of a turn that completed, if there is something to say of its answer.
-fn incomplete(turn: &Turn) -> Option<Task> {
+/// The notice of a completed turn, if its answer is cut off or its history was shortened.
+fn notice_of_completed(turn: &Turn) -> Option<Task> {
     let cut_off = match turn.finish {
         Some(FinishReason::Length) => Some("The answer was cut off at the model's limit."),
         Some(FinishReason::ContentFilter) => {
@@ -228,11 +228,10 @@ fn incomplete(turn: &Turn) -> Option<Task> {
     let left_out = match turn.turns_left_out {
         0 => None,
         1 => Some(
-            "The conversation is longer than the agent can read: its oldest turn was left out."
-                .to_owned(),
+            "The conversation is too long for the agent: its oldest turn was left out.".to_owned(),
         ),
         turns => Some(format!(
-            "The conversation is longer than the agent can read: its {turns} oldest turns were left out."
+            "The conversation is too long for the agent: its {turns} oldest turns were left out."
         )),
     };
     let title = if cut_off.is_some() {
@@ -245,11 +244,11 @@ fn incomplete(turn: &Turn) -> Option<Task> {
         .into_iter()
         .chain(left_out)
         .collect();
-    (!content.is_empty()).then(|| Task::mark(title, Some(content.join("\n\n"))))
+    (!content.is_empty()).then(|| Task::notice(title, Some(content.join("\n\n"))))
 }
 
 /// The item of a step's tool calls.
-pub(super) fn workflow(thread: ThreadId, calls: &Calls) -> ThreadItem {
+pub(super) fn workflow(thread: ThreadId, calls: &CallGroup) -> ThreadItem {
     let id = ItemId {
         kind: ItemKind::Workflow,
         message: calls.message,
@@ -264,15 +263,15 @@ pub(super) fn workflow(thread: ThreadId, calls: &Calls) -> ThreadItem {
     }
 }
 
-/// All items of a turn, in order. The message of a retry has the id and the time of the original
-/// message.
+/// All items of a turn, in order. The user message of a retry has the id and the time of the
+/// original message.
 pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
     enum Entry {
         Item(ThreadItem),
-        Calls(Calls),
+        Calls(CallGroup),
     }
     let thread = ThreadId(log.turn.conversation);
-    let mut entries: Vec<Entry> = question(thread, &log.items, log.turn.original)
+    let mut entries: Vec<Entry> = user_message(thread, &log.items, log.turn.original)
         .map(Entry::Item)
         .into_iter()
         .collect();
@@ -282,7 +281,7 @@ pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
             ItemBody::Message(message) => {
                 last = Some(message.id);
                 if message.role == Role::Assistant && !message.text.is_empty() {
-                    entries.push(Entry::Item(answer(
+                    entries.push(Entry::Item(assistant_message(
                         thread,
                         message.id,
                         Time(item.at),
@@ -292,19 +291,19 @@ pub fn items(log: &LoggedTurn) -> Vec<ThreadItem> {
             }
             ItemBody::ToolCall(call) => match entries.last_mut() {
                 Some(Entry::Calls(calls)) if calls.message == call.message => drop(calls.add(call)),
-                _ => entries.push(Entry::Calls(Calls::new(call, item.at))),
+                _ => entries.push(Entry::Calls(CallGroup::new(call, item.at))),
             },
             ItemBody::ToolResult(result) => {
                 if let Some(Entry::Calls(calls)) = entries.last_mut() {
-                    calls.note(result);
+                    calls.record(result);
                 }
             }
         }
     }
-    let mark = last.and_then(|last| mark(thread, &log.turn, last));
+    let notice = last.and_then(|last| notice(thread, &log.turn, last));
     let entries = entries.into_iter().map(|entry| match entry {
         Entry::Item(item) => item,
         Entry::Calls(calls) => workflow(thread, &calls),
     });
-    entries.chain(mark).collect()
+    entries.chain(notice).collect()
 }

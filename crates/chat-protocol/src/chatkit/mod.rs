@@ -1,13 +1,16 @@
-//! The ChatKit server protocol, as `openai-chatkit` 1.6.5 speaks it. Here, and here only, a
-//! conversation is called a thread.
+//! The ChatKit server protocol of `openai-chatkit` 1.6.5. Only here a conversation is called a
+//! thread.
 //!
-//! One route takes all requests ([`request`]); the answer is one JSON object ([`items`], [`pages`])
-//! or a stream of events ([`events`]). Values that are null are left out, lists that are empty are
-//! not.
+//! One route takes all requests ([`request`]). The response is one JSON object ([`Thread`],
+//! [`Page`]) or a stream of events ([`events`]). Null values are left out, empty lists are not.
 
 pub mod events;
-pub mod ids;
-pub mod items;
-pub mod pages;
+mod ids;
+mod items;
+mod pages;
 pub mod request;
 mod tasks;
+
+pub use ids::{ItemId, ItemKind, ThreadId};
+pub use items::{Empty, Page, Thread, ThreadItem, items};
+pub use pages::{ItemPageRequest, ThreadPageRequest};

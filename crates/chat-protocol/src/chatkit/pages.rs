@@ -1,5 +1,5 @@
-//! Lists, page by page. A cursor is the id of the last object of the page before, as ChatKit's
-//! front end wants it.
+//! Pages of lists. A cursor is the id of the last object of the previous page, as ChatKit's front
+//! end expects.
 
 use chat_domain::{
     Conversation, ConversationId, ConversationOrder, ConversationPage, LoggedTurn, Ordinal,
@@ -12,22 +12,25 @@ use super::ids::{ItemId, ThreadId};
 use super::items::{Page, Thread, ThreadItem, items};
 use crate::page_size::entries_that_fit;
 
-/// The size of a page if the client does not say.
-const USUAL: u32 = 20;
-/// The largest page. The front end asks for 9,999 and continues as long as there is more.
-pub const MOST: u32 = 100;
+/// The default size of a page.
+const DEFAULT_LIMIT: u32 = 20;
+/// The largest page. The front end requests 9,999 objects and continues while there are more.
+pub const MAX_LIMIT: u32 = 100;
 
-/// How much of a list, and from which end.
+/// The size and the order of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct PageExtent {
     limit: u32,
     newest_first: bool,
 }
 
-impl Extent {
-    /// At most `limit` objects; 0 means the usual number.
+impl PageExtent {
+    /// At most `limit` objects; 0 means the default.
     pub(super) fn new(limit: Option<u32>, newest_first: bool) -> Self {
-        let limit = limit.filter(|limit| *limit > 0).unwrap_or(USUAL).min(MOST);
+        let limit = limit
+            .filter(|limit| *limit > 0)
+            .unwrap_or(DEFAULT_LIMIT)
+            .min(MAX_LIMIT);
         Self {
             limit,
             newest_first,
@@ -37,13 +40,13 @@ impl Extent {
 
 /// A request for a page of a user's threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Threads {
-    pub(super) extent: Extent,
+pub struct ThreadPageRequest {
+    pub(super) extent: PageExtent,
     pub(super) after: Option<ConversationId>,
 }
 
-impl Threads {
-    /// The page to read: one more than is sent, to know whether another page follows.
+impl ThreadPageRequest {
+    /// The domain's page. It has one entry more, which shows whether another page follows.
     pub fn page(&self) -> ConversationPage {
         let order = if self.extent.newest_first {
             PageOrder::NewestFirst
@@ -59,7 +62,7 @@ impl Threads {
         }
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, found: &[Conversation]) -> Page<Thread> {
         let threads = found.iter().map(|conversation| {
             (
@@ -73,30 +76,30 @@ impl Threads {
 
 /// A request for a page of a thread's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Items {
+pub struct ItemPageRequest {
     /// The conversation.
     pub conversation: ConversationId,
-    /// The item that the page begins behind.
+    /// The item before the page.
     pub after: Option<ItemId>,
-    pub(super) extent: Extent,
+    pub(super) extent: PageExtent,
 }
 
-impl Items {
-    /// The first page of a thread, as it comes with the thread itself.
+impl ItemPageRequest {
+    /// The first page of a thread, which is part of the thread itself.
     pub fn first(conversation: ConversationId) -> Self {
         Self {
             conversation,
             after: None,
-            extent: Extent::new(None, false),
+            extent: PageExtent::new(None, false),
         }
     }
 
-    /// The page to read. `of` is the turn of the item in `after`.
+    /// The domain's page. `turn_of_cursor` is the turn of the item in `after`.
     ///
-    /// As many turns as there may be items, for a turn has at least one, one more to know whether
-    /// another page follows, and the turn of the cursor, which may have nothing more.
-    pub fn page(&self, of: Option<&Turn>) -> TurnPage {
-        let Extent {
+    /// As many turns as items, because a turn has at least one item; one turn more, which shows
+    /// whether another page follows; and the turn of the cursor, which may have no further item.
+    pub fn page(&self, turn_of_cursor: Option<&Turn>) -> TurnPage {
+        let PageExtent {
             limit,
             newest_first,
         } = self.extent;
@@ -105,7 +108,7 @@ impl Items {
             newest: newest_first,
             ..TurnPage::ALL
         };
-        match of.map(|turn| turn.ordinal.0) {
+        match turn_of_cursor.map(|turn| turn.ordinal.0) {
             None => page,
             Some(ordinal) if newest_first => TurnPage {
                 before: Some(Ordinal(ordinal.saturating_add(1))),
@@ -118,14 +121,13 @@ impl Items {
         }
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, found: &[LoggedTurn]) -> Page<ThreadItem> {
         let mut all: Vec<_> = found.iter().flat_map(items).collect();
         if self.extent.newest_first {
             all.reverse();
         }
-        // An item that is not there any more belonged to a turn that was superseded: all that is
-        // here comes behind it.
+        // A missing item belonged to a turn that was superseded since: all items here follow it.
         let known = all
             .iter()
             .position(|item| Some(item.id) == self.after)
@@ -139,7 +141,7 @@ impl Items {
     }
 }
 
-/// The first of some objects, each with its id, as many as fit on a page.
+/// A page of the first of `objects`, each with its id.
 fn page<T: Serialize>(objects: impl Iterator<Item = (String, T)>, limit: u32) -> Page<T> {
     let mut objects: Vec<_> = objects.collect();
     let limit = usize::try_from(limit)

@@ -1,6 +1,6 @@
 //! Requests of ChatKit's front ends: one JSON object with a `type` and its `params`.
 //!
-//! Numbers may come as text, as pydantic takes them; members that are not known are not looked at.
+//! Numbers may be texts, as pydantic accepts them. Unknown members are ignored.
 
 use chat_domain::{ConversationId, Feedback, IdempotencyKey, InvalidInput, MessageId, Title};
 use serde::de::DeserializeOwned;
@@ -9,53 +9,53 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::ids::{ItemId, ItemKind, ThreadId};
-use super::pages::{Extent, Items, Threads};
+use super::pages::{ItemPageRequest, PageExtent, ThreadPageRequest};
 use crate::json;
 use crate::native::request::fingerprint;
 use crate::problem::{Code, Problem};
 
-/// The longest description of a problem, in characters: it may hold text of the client.
-const TOLD_CHARS: usize = 200;
+/// The longest reason of a problem, in characters: it may have text of the client.
+const MAX_REASON_CHARS: usize = 200;
 
 /// A request of a front end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// It is answered by a stream.
+    /// A request that is answered by a stream.
     Stream(StreamingRequest),
-    /// It is answered by one object.
+    /// A request that is answered by one object.
     Unary(UnaryRequest),
 }
 
 /// A request that is answered by a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamingRequest {
-    /// `threads.create`: a message that begins a thread.
+    /// `threads.create`: a message that starts a thread.
     Create {
-        /// Its text.
+        /// The text.
         text: String,
     },
     /// `threads.add_user_message`: a message to a thread.
     AddUserMessage {
-        /// Where to.
+        /// The thread.
         thread: ConversationId,
-        /// Its text.
+        /// The text.
         text: String,
     },
     /// `threads.retry_after_item`: a message to retry.
     Retry {
-        /// Where it was asked.
+        /// The thread.
         thread: ConversationId,
-        /// The question.
+        /// The user message.
         question: MessageId,
     },
-    /// An answer to an item that the server never sends.
+    /// A reply to an item that the server never sends.
     Unexpected {
-        /// Where to.
+        /// The thread.
         thread: ConversationId,
-        /// The text for the user.
-        why: Problem,
+        /// The problem for the user.
+        reason: Problem,
     },
-    /// A message that cannot be taken, for a reason that the user should read.
+    /// A message that is rejected, with a problem for the user.
     Refused(Problem),
 }
 
@@ -65,9 +65,9 @@ pub enum UnaryRequest {
     /// `threads.get_by_id`.
     Get(ConversationId),
     /// `threads.list`.
-    List(Threads),
+    List(ThreadPageRequest),
     /// `items.list`.
-    Items(Items),
+    Items(ItemPageRequest),
     /// `items.feedback`.
     Feedback {
         /// The thread.
@@ -89,17 +89,17 @@ pub enum UnaryRequest {
 }
 
 #[derive(Deserialize)]
-struct OfThread {
+struct ThreadParams {
     thread_id: String,
 }
 
 #[derive(Deserialize)]
-struct Create {
+struct CreateParams {
     input: Input,
 }
 
 #[derive(Deserialize)]
-struct AddUserMessage {
+struct AddUserMessageParams {
     thread_id: String,
     input: Input,
 }
@@ -108,7 +108,7 @@ struct AddUserMessage {
 struct Input {
     content: Vec<Content>,
     attachments: Vec<String>,
-    // Which model answers is the server's to say.
+    // The server chooses the model.
     #[serde(rename = "inference_options")]
     _inference_options: InferenceOptions,
     quoted_text: Option<String>,
@@ -144,20 +144,20 @@ enum Content {
 }
 
 #[derive(Deserialize)]
-struct OfItem {
+struct ItemParams {
     thread_id: String,
     item_id: String,
 }
 
 #[derive(Deserialize)]
-struct ToolOutput {
+struct ToolOutputParams {
     thread_id: String,
     #[serde(rename = "result")]
     _result: Value,
 }
 
 #[derive(Deserialize)]
-struct StructuredInput {
+struct StructuredInputParams {
     thread_id: String,
     #[serde(rename = "item_id")]
     _item_id: String,
@@ -166,7 +166,7 @@ struct StructuredInput {
 }
 
 #[derive(Deserialize)]
-struct CustomAction {
+struct CustomActionParams {
     thread_id: String,
     #[serde(rename = "item_id")]
     _item_id: Option<String>,
@@ -181,43 +181,43 @@ struct Action {
 }
 
 #[derive(Deserialize)]
-struct List {
+struct ListParams {
     #[serde(default, deserialize_with = "number")]
     limit: Option<u32>,
     #[serde(default)]
-    order: Order,
+    order: SortOrder,
     after: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct ItemList {
+struct ItemListParams {
     thread_id: String,
     #[serde(flatten)]
-    list: List,
+    list: ListParams,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-enum Order {
+enum SortOrder {
     Asc,
     #[default]
     Desc,
 }
 
 #[derive(Deserialize)]
-struct Rate {
+struct FeedbackParams {
     thread_id: String,
     item_ids: Vec<String>,
     kind: String,
 }
 
 #[derive(Deserialize)]
-struct Rename {
+struct RenameParams {
     thread_id: String,
     title: String,
 }
 
-/// A whole number that is not negative, perhaps as text or with a point that says nothing.
+/// A non-negative integer, which may be a text or have a fraction of zero.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let read = |value: &Value| match value {
         Value::String(text) => text.trim().parse::<u32>().ok(),
@@ -238,11 +238,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::
     }
 }
 
-/// Reads a request.
+/// Decodes a request.
 ///
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`, `invalid_cursor`;
-/// `conversation_not_found` for what cannot be the id of a thread; `unsupported`.
+/// `conversation_not_found` for an invalid id of a thread; `unsupported`.
 pub fn read(body: &[u8]) -> Result<Request, Problem> {
     let Value::Object(mut members) = json::read(body)? else {
         return Err(Problem::at_member(
@@ -269,30 +269,30 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
         ));
     };
     let params = members.remove("params").unwrap_or_default();
-    let nothing = |what: &str| Problem::new(Code::Unsupported, what);
+    let unsupported = |what: &str| Problem::new(Code::Unsupported, what);
     Ok(match kind.as_str() {
         "threads.create" => {
-            let Create { input } = decode(params)?;
+            let CreateParams { input } = decode(params)?;
             Request::Stream(input.text().map_or_else(StreamingRequest::Refused, |text| {
                 StreamingRequest::Create { text }
             }))
         }
         "threads.add_user_message" => {
-            let AddUserMessage { thread_id, input } = decode(params)?;
+            let AddUserMessageParams { thread_id, input } = decode(params)?;
             let thread = thread(&thread_id)?;
             Request::Stream(input.text().map_or_else(StreamingRequest::Refused, |text| {
                 StreamingRequest::AddUserMessage { thread, text }
             }))
         }
         "threads.retry_after_item" => {
-            let OfItem { thread_id, item_id } = decode(params)?;
+            let ItemParams { thread_id, item_id } = decode(params)?;
             let thread = thread(&thread_id)?;
             let question = ItemId::parse(&item_id).ok_or(Code::TurnNotFound)?;
             if question.kind != ItemKind::Message {
                 return Err(Problem::at_member(
                     Code::InvalidRequest,
                     "/params/item_id",
-                    "Only a message of the user can be retried",
+                    "Only a user message can be retried",
                 ));
             }
             Request::Stream(StreamingRequest::Retry {
@@ -301,64 +301,61 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             })
         }
         "threads.add_client_tool_output" => {
-            let ToolOutput { thread_id, .. } = decode(params)?;
+            let ToolOutputParams { thread_id, .. } = decode(params)?;
             unexpected(
                 &thread_id,
-                "The conversation waits for no tool of the browser",
+                "The conversation does not wait for a browser tool",
             )?
         }
         "threads.add_structured_input" => {
-            let StructuredInput { thread_id, .. } = decode(params)?;
-            unexpected(
-                &thread_id,
-                "The conversation waits for no form to be filled in",
-            )?
+            let StructuredInputParams { thread_id, .. } = decode(params)?;
+            unexpected(&thread_id, "The conversation does not wait for a form")?
         }
         "threads.custom_action" => {
-            let CustomAction { thread_id, .. } = decode(params)?;
-            unexpected(&thread_id, "The conversation has no widgets that could act")?
+            let CustomActionParams { thread_id, .. } = decode(params)?;
+            unexpected(&thread_id, "The conversation has no widgets")?
         }
         "threads.get_by_id" => Request::Unary(UnaryRequest::Get(thread(
-            &decode::<OfThread>(params)?.thread_id,
+            &decode::<ThreadParams>(params)?.thread_id,
         )?)),
         "threads.list" => {
-            let list: List = decode(params)?;
+            let list: ListParams = decode(params)?;
             let after = list
                 .after
                 .as_deref()
                 .map(|id| {
                     ThreadId::parse(id)
                         .map(|thread| thread.0)
-                        .ok_or_else(not_a_cursor)
+                        .ok_or_else(invalid_cursor)
                 })
                 .transpose()?;
-            Request::Unary(UnaryRequest::List(Threads {
+            Request::Unary(UnaryRequest::List(ThreadPageRequest {
                 extent: list.extent(),
                 after,
             }))
         }
         "items.list" => {
-            let ItemList { thread_id, list } = decode(params)?;
+            let ItemListParams { thread_id, list } = decode(params)?;
             let after = list
                 .after
                 .as_deref()
-                .map(|id| ItemId::parse(id).ok_or_else(not_a_cursor))
+                .map(|id| ItemId::parse(id).ok_or_else(invalid_cursor))
                 .transpose()?;
-            Request::Unary(UnaryRequest::Items(Items {
+            Request::Unary(UnaryRequest::Items(ItemPageRequest {
                 conversation: thread(&thread_id)?,
                 after,
                 extent: list.extent(),
             }))
         }
         "items.feedback" => {
-            let Rate {
+            let FeedbackParams {
                 thread_id,
                 item_ids,
                 kind,
             } = decode(params)?;
             let feedback = Feedback::from_code(&kind);
             let feedback = feedback.ok_or_else(|| {
-                wrong("The member `/params/kind` is neither `positive` nor `negative`")
+                invalid_params("The member `/params/kind` is neither `positive` nor `negative`")
             })?;
             let messages = item_ids.iter().map(|id| {
                 ItemId::parse(id)
@@ -372,7 +369,7 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             })
         }
         "threads.update" => {
-            let Rename { thread_id, title } = decode(params)?;
+            let RenameParams { thread_id, title } = decode(params)?;
             let title = Title::new(&title).map_err(|_| InvalidInput::Title)?;
             Request::Unary(UnaryRequest::Rename {
                 thread: thread(&thread_id)?,
@@ -380,34 +377,38 @@ pub fn read(body: &[u8]) -> Result<Request, Problem> {
             })
         }
         "threads.delete" => Request::Unary(UnaryRequest::Delete(thread(
-            &decode::<OfThread>(params)?.thread_id,
+            &decode::<ThreadParams>(params)?.thread_id,
         )?)),
-        "threads.sync_custom_action" => return Err(nothing("There are no widgets that could act")),
-        "attachments.create" | "attachments.delete" => {
-            return Err(nothing("This server takes no attachments"));
+        "threads.sync_custom_action" => {
+            return Err(unsupported("This server has no widgets"));
         }
-        "input.transcribe" => return Err(nothing("This server does not turn speech into text")),
+        "attachments.create" | "attachments.delete" => {
+            return Err(unsupported("This server does not support attachments"));
+        }
+        "input.transcribe" => {
+            return Err(unsupported("This server does not transcribe speech"));
+        }
         _ => {
             return Err(Problem::at_member(
                 Code::InvalidRequest,
                 "/type",
-                "The member `/type` is no request of the ChatKit protocol",
+                "The member `/type` is not a request of the ChatKit protocol",
             ));
         }
     })
 }
 
-/// The params of a request.
+/// Decodes the params of a request.
 fn decode<T: DeserializeOwned>(params: Value) -> Result<T, Problem> {
-    serde_json::from_value(params).map_err(|error| wrong(&error.to_string()))
+    serde_json::from_value(params).map_err(|error| invalid_params(&error.to_string()))
 }
 
-fn wrong(what: &str) -> Problem {
-    let told: String = what.chars().take(TOLD_CHARS).collect();
-    Problem::at_member(Code::InvalidRequest, "/params", told)
+fn invalid_params(what: &str) -> Problem {
+    let reason: String = what.chars().take(MAX_REASON_CHARS).collect();
+    Problem::at_member(Code::InvalidRequest, "/params", reason)
 }
 
-fn not_a_cursor() -> Problem {
+fn invalid_cursor() -> Problem {
     Problem::at_member(
         Code::InvalidCursor,
         "/params/after",
@@ -415,33 +416,33 @@ fn not_a_cursor() -> Problem {
     )
 }
 
-/// A thread's id. An id of another form names a thread that does not exist.
+/// The conversation of a thread's id. An invalid id names a thread that does not exist.
 fn thread(id: &str) -> Result<ConversationId, Problem> {
     ThreadId::parse(id)
         .map(|thread| thread.0)
         .ok_or_else(|| Code::ConversationNotFound.into())
 }
 
-fn unexpected(thread_id: &str, why: &str) -> Result<Request, Problem> {
+fn unexpected(thread_id: &str, reason: &str) -> Result<Request, Problem> {
     Ok(Request::Stream(StreamingRequest::Unexpected {
         thread: thread(thread_id)?,
-        why: Problem::new(Code::Unsupported, why),
+        reason: Problem::new(Code::Unsupported, reason),
     }))
 }
 
-impl List {
-    fn extent(&self) -> Extent {
-        Extent::new(self.limit, self.order == Order::Desc)
+impl ListParams {
+    fn extent(&self) -> PageExtent {
+        PageExtent::new(self.limit, self.order == SortOrder::Desc)
     }
 }
 
 impl Input {
-    /// The message as one text: what is quoted first, tags by their names.
+    /// The message as one text: first the quoted text; tags by their names.
     fn text(self) -> Result<String, Problem> {
         if !self.attachments.is_empty() {
             return Err(Problem::new(
                 Code::Unsupported,
-                "This server takes no attachments",
+                "This server does not support attachments",
             ));
         }
         let mut text = String::new();
@@ -459,10 +460,10 @@ impl Input {
     }
 }
 
-/// A key by which a repetition is recognised. The front end repeats a request that may not have
-/// been taken with the same body and the same `frame`, which is its own for as long as its page is
-/// open.
-pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
+/// The idempotency key of a request of the front end. The front end repeats a request whose outcome
+/// it does not know with the same body and the same `frame`, which stays the same until its page is
+/// closed.
+pub fn frame_key(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     let mut digest = Sha256::new();
     digest.update(u64::try_from(frame.len()).unwrap_or(u64::MAX).to_be_bytes());
     digest.update(frame);
@@ -475,8 +476,8 @@ pub fn repetition(frame: &[u8], body: &[u8]) -> IdempotencyKey {
     }
 }
 
-/// The key that a client chose itself.
-pub fn chosen(key: String, body: &[u8]) -> IdempotencyKey {
+/// The idempotency key of a request with a key of the client.
+pub fn client_key(key: String, body: &[u8]) -> IdempotencyKey {
     IdempotencyKey {
         key,
         fingerprint: fingerprint("POST /chatkit", body),

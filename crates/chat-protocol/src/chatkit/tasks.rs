@@ -3,9 +3,9 @@
 use chat_domain::{MessageId, RawJson, Timestamp, ToolCall, ToolOutcome, ToolResult};
 use serde::Serialize;
 
-/// How much of a text from a tool is shown, in bytes. All of it is in the log.
-const SHOWN_BYTES: usize = 4 << 10;
-/// One of the icons that ChatKit knows.
+/// The longest part of a tool's text in a task, in bytes. The whole text is in the log.
+const MAX_TEXT_BYTES: usize = 4 << 10;
+/// An icon of ChatKit.
 const ICON: &str = "square-code";
 
 /// A block of tasks.
@@ -26,7 +26,7 @@ struct Summary {
     icon: &'static str,
 }
 
-/// A task: a tool call, or the mark of a turn that did not come to its end.
+/// A task: a tool call, or the notice of an incomplete turn.
 #[derive(Debug, Serialize)]
 pub struct Task {
     #[serde(rename = "type")]
@@ -47,8 +47,8 @@ enum Indicator {
 }
 
 impl Task {
-    /// The mark of a turn that did not come to its end.
-    pub(super) fn mark(title: &str, content: Option<String>) -> Self {
+    /// The notice of an incomplete turn.
+    pub(super) fn notice(title: &str, content: Option<String>) -> Self {
         Self {
             kind: "custom",
             status_indicator: Indicator::None,
@@ -58,7 +58,7 @@ impl Task {
         }
     }
 
-    /// A tool call with its result, as far as it is known.
+    /// A tool call with its result, if any.
     pub(super) fn call(call: &ToolCall, result: Option<&ToolResult>) -> Self {
         let mut content = section("Parameters", "json", call.arguments.as_str());
         let (status_indicator, state) = match result.map(|result| &result.outcome) {
@@ -68,7 +68,7 @@ impl Task {
                 content.push_str(&output_section(&output.0));
                 (Indicator::Complete, "")
             }
-            // ChatKit has no state for these: the title says it.
+            // ChatKit has no state for other outcomes, so the title has it.
             Some(ToolOutcome::Failed(error)) => {
                 content.push_str("\n\n");
                 content.push_str(&section(
@@ -99,10 +99,10 @@ fn output_section(output: &RawJson) -> String {
     section("Result", "json", output.as_str())
 }
 
-/// A heading and a text in a fence that nothing in the text can close.
+/// A heading, and a text in a fence that is longer than any in the text.
 fn section(heading: &str, language: &str, text: &str) -> String {
     let shown = text
-        .get(..text.floor_char_boundary(SHOWN_BYTES))
+        .get(..text.floor_char_boundary(MAX_TEXT_BYTES))
         .unwrap_or(text);
     let longest = shown
         .split(|char| char != '`')
@@ -120,13 +120,13 @@ fn section(heading: &str, language: &str, text: &str) -> String {
 
 /// The tool calls of one step, with their results.
 #[derive(Clone, Debug)]
-pub(super) struct Calls {
+pub(super) struct CallGroup {
     pub(super) message: MessageId,
     pub(super) at: Timestamp,
     calls: Vec<(ToolCall, Option<ToolResult>)>,
 }
 
-impl Calls {
+impl CallGroup {
     pub(super) fn new(call: &ToolCall, at: Timestamp) -> Self {
         Self {
             message: call.message,
@@ -135,14 +135,14 @@ impl Calls {
         }
     }
 
-    /// Adds a call; gives its place.
+    /// Adds a call, and returns its index.
     pub(super) fn add(&mut self, call: &ToolCall) -> usize {
         self.calls.push((call.clone(), None));
         self.calls.len() - 1
     }
 
-    /// Notes a result; gives the place of its call, if it is one of these.
-    pub(super) fn note(&mut self, result: &ToolResult) -> Option<usize> {
+    /// Records a result, and returns the index of its call, if the call is in this group.
+    pub(super) fn record(&mut self, result: &ToolResult) -> Option<usize> {
         let place = self
             .calls
             .iter()
@@ -157,7 +157,7 @@ impl Calls {
             .map(|(call, result)| Task::call(call, result.as_ref()))
     }
 
-    /// The workflow so far. It has a summary once all calls have results.
+    /// The workflow. It has a summary once all calls have results.
     pub(super) fn workflow(&self) -> Workflow {
         let calls = self.calls.iter();
         let tasks = calls.map(|(call, result)| Task::call(call, result.as_ref()));
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_text_closes_its_fence() {
+    fn a_fence_is_longer_than_any_in_its_text() {
         assert_eq!(
             section("Result", "json", "{}"),
             "**Result**\n\n```json\n{}\n```"
@@ -225,13 +225,13 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let text = "é".repeat(SHOWN_BYTES);
+        let text = "é".repeat(MAX_TEXT_BYTES);
         let shown = section("Result", "json", &text);
-        assert!(shown.len() < SHOWN_BYTES + 100, "{}", shown.len());
+        assert!(shown.len() < MAX_TEXT_BYTES + 100, "{}", shown.len());
         assert!(
             shown.ends_with(&format!(
-                "The first {SHOWN_BYTES} of {} bytes.",
-                2 * SHOWN_BYTES
+                "The first {MAX_TEXT_BYTES} of {} bytes.",
+                2 * MAX_TEXT_BYTES
             )),
             "{shown}"
         );

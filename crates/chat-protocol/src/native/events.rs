@@ -3,16 +3,19 @@
 //! | event | data | when |
 //! |---|---|---|
 //! | `turn` | [`StateEvent`] | once, when reading from the start; has no id |
-//! | `message` | [`MessageEvent`] | a message of the user, or of one step of the assistant, is durable |
-//! | `text` | [`TextEvent`] | a message of the assistant grew; its text is the concatenation of its deltas |
-//! | `discarded` | [`DiscardedEvent`] | the text shown for this message will never be one: a server died; other text follows |
-//! | `tool_call` | [`ToolCallEvent`] | the agent asked for a tool; durable, the tool is about to run |
-//! | `tool_result` | [`ToolResultEvent`] | what came of it; durable |
+//! | `message` | [`MessageEvent`] | a user message, or an assistant message of a step, is durable |
+//! | `text` | [`TextEvent`] | the draft of an assistant message grew by a delta |
+//! | `discarded` | [`DiscardedEvent`] | a server died, and another draft follows |
+//! | `tool_call` | [`ToolCallEvent`] | the agent called a tool; durable, the tool runs next |
+//! | `tool_result` | [`ToolResultEvent`] | the result of the call; durable |
 //! | `done` | [`DoneEvent`] | the turn completed or was cancelled; the last event |
-//! | `error` | a problem | with an id: the turn failed; the last event. Without: reading failed; go on from the last id |
+//! | `error` | a problem | with an id: the turn failed; without: reading failed |
 //!
-//! The `id` of each event is a cursor. What a reader got up to some id and what it gets after it
-//! are together what an uninterrupted reader gets, but for where the deltas of one message are cut.
+//! `done`, or `error` with an id, is the last event. After an `error` without an id a reader resumes
+//! from the last id.
+//!
+//! The `id` of each event is a cursor. The events up to an id and the events after it are together
+//! the events of an uninterrupted reader, except for the boundaries between deltas.
 
 use chat_domain::{Cursor, Item, ItemBody, Turn, TurnEvent, TurnId, TurnOutcome, TurnStatus};
 use serde::Serialize;
@@ -33,19 +36,19 @@ use crate::time::Time;
 pub struct StateEvent {
     /// The turn.
     pub turn_id: Uuid,
-    /// The conversation it belongs to.
+    /// Its conversation.
     pub conversation_id: Uuid,
     /// Its status.
     pub status: TurnState,
 }
 
-/// A turn completed or was cancelled. Tells only what never changes, so that it is the same
-/// whenever it is read.
+/// A turn completed or was cancelled. The event has only data that never changes, so that every
+/// reader gets the same.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DoneEvent {
     /// The turn.
     pub turn_id: Uuid,
-    /// The conversation it belongs to.
+    /// Its conversation.
     pub conversation_id: Uuid,
     /// `completed` or `cancelled`.
     pub status: TurnState,
@@ -63,27 +66,27 @@ pub struct DoneEvent {
     pub context: Option<ContextObject>,
 }
 
-/// A message is durable: the user's, or that of one step of the assistant.
+/// A message is durable: the user's, or the assistant's of one step.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageEvent {
     /// Its id.
     pub id: Uuid,
-    /// The turn it belongs to.
+    /// Its turn.
     pub turn_id: Uuid,
     /// The author.
     pub role: RoleName,
     /// The whole text; empty for a step that only called tools.
     pub content: String,
-    /// When it was made.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
-    /// Why the agent stopped writing this step. Absent on the user's message, and if the agent did
-    /// not end the step itself.
+    /// Why the agent stopped writing this step. Absent on a user message, and if the agent did not
+    /// end the step itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
 }
 
-/// A message of the assistant grew.
+/// The draft of an assistant message grew.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TextEvent {
     /// The message.
@@ -92,20 +95,20 @@ pub struct TextEvent {
     pub delta: String,
 }
 
-/// Text that was shown will never be a message.
+/// The draft of a message is discarded.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DiscardedEvent {
-    /// The message it would have become.
+    /// The message that the draft would have become.
     pub message_id: Uuid,
 }
 
-/// The agent asked for a tool.
+/// The agent called a tool.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ToolCallEvent {
     /// The call's id.
     pub id: Uuid,
-    /// The message of the step that made it. A stream has each step's message; JSON replies and
-    /// lists make one of all the messages of a turn's steps.
+    /// The message of the step that made the call. A stream has a message for each step; JSON
+    /// replies and lists combine the messages of all steps of a turn.
     pub message_id: Uuid,
     /// The tool.
     pub tool_name: String,
@@ -127,7 +130,7 @@ pub struct ToolResultEvent {
     pub outcome: OutcomeObject,
 }
 
-/// The first frame for a reader that begins at the start.
+/// The first frame of a stream from the start.
 pub fn opening(turn: &Turn) -> String {
     let state = StateEvent {
         turn_id: turn.id.0,
@@ -137,7 +140,7 @@ pub fn opening(turn: &Turn) -> String {
     named(None, "turn", &state)
 }
 
-/// The frame of an event of `turn`, after which a reader has come to `cursor`.
+/// The frame of an event of `turn`. `cursor` is the reader's place after it.
 pub fn event(turn: TurnId, cursor: Cursor, event: &TurnEvent) -> String {
     let id = write_turn(turn, cursor);
     let id = Some(id.as_str());
@@ -165,13 +168,13 @@ pub fn event(turn: TurnId, cursor: Cursor, event: &TurnEvent) -> String {
 fn ended(id: Option<&str>, turn: &Turn) -> String {
     let (turn_id, conversation_id) = (turn.id.0, turn.conversation.0);
     let TurnStatus::Ended { at, outcome } = &turn.status else {
-        return broken(&Problem::from(Code::Internal).in_turn(turn.conversation, turn.id));
+        return interrupted(&Problem::from(Code::Internal).in_turn(turn.conversation, turn.id));
     };
     if let TurnOutcome::Failed(failure) = outcome {
         return named(
             id,
             "error",
-            &Problem::of_failed_turn(failure)
+            &Problem::turn_failure(failure)
                 .in_turn(turn.conversation, turn.id)
                 .body(),
         );
@@ -188,22 +191,22 @@ fn ended(id: Option<&str>, turn: &Turn) -> String {
     named(id, "done", &done)
 }
 
-/// The last frame for a reader that cannot be served further now.
-pub fn broken(problem: &Problem) -> String {
+/// The last frame of a stream that ends before its turn.
+pub fn interrupted(problem: &Problem) -> String {
     named(None, "error", &problem.body())
 }
 
 fn item(id: Option<&str>, item: &Item) -> String {
     match &item.body {
-        ItemBody::Message(said) => {
+        ItemBody::Message(message) => {
             let created_at = Time(item.at);
-            let content = said.text.clone();
-            let (role, finish_reason) = (said.role.into(), said.finish.map(Into::into));
+            let content = message.text.clone();
+            let (role, finish_reason) = (message.role.into(), message.finish.map(Into::into));
             named(
                 id,
                 "message",
                 &MessageEvent {
-                    id: said.id.0,
+                    id: message.id.0,
                     turn_id: item.turn.0,
                     role,
                     content,

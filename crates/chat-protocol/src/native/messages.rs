@@ -1,4 +1,4 @@
-//! Messages, as clients are shown them.
+//! Messages as JSON.
 
 use chat_domain::{Item, ItemBody, LoggedTurn, Role};
 use serde::Serialize;
@@ -32,28 +32,27 @@ impl From<Role> for RoleName {
     }
 }
 
-/// A message. A turn has one of the user and at most one of the assistant, with all the turn's text
-/// and tool calls.
+/// A message. A turn has one user message and at most one assistant message, with all the turn's
+/// text and tool calls.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Message)]
 pub struct MessageObject {
-    /// Its id; of an assistant's message, that of the turn's last step so far.
+    /// Its id; for an assistant message, the id of the turn's last step so far.
     pub id: Uuid,
     /// The turn it belongs to.
     pub turn_id: Uuid,
     /// The author.
     pub role: RoleName,
-    /// The text; of an assistant's message, the texts of the turn's steps, with a blank line
-    /// between them.
+    /// The text; for an assistant message, the texts of the turn's steps, separated by blank lines.
     pub content: String,
-    /// When it was made.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
-    /// The tool calls of the turn; a user's message has none.
+    /// The tool calls of the turn; empty for a user message.
     pub tool_calls: Vec<ToolCallObject>,
-    /// If the turn has called tools: text and calls in the order in which they came.
+    /// Text and calls in their order, if the turn has called tools.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
+    pub parts: Vec<MessagePart>,
     /// The status of its turn.
     pub turn_status: TurnState,
     /// Why its turn failed: on the turn's last message.
@@ -66,18 +65,18 @@ pub struct MessageObject {
     /// Tokens that its turn used: on the turn's last message, once the turn has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageObject>,
-    /// Why the agent stopped writing: on an assistant's message whose turn has ended. Absent if the
+    /// Why the agent stopped writing: on an assistant message whose turn has ended. Absent if the
     /// agent did not end the answer itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReasonName>,
-    /// The part of the conversation that the agent did not read: on an assistant's message. Absent
+    /// The part of the conversation that the agent did not read: on an assistant message. Absent
     /// if it read the whole conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
     /// The turn that its turn retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
-    /// Whether a retry has taken its turn's place.
+    /// Whether a retry has superseded its turn.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
 }
@@ -86,7 +85,7 @@ pub struct MessageObject {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schema(as = MessagePart)]
-pub enum Part {
+pub enum MessagePart {
     /// Text.
     Text {
         /// The text.
@@ -99,10 +98,10 @@ pub enum Part {
     },
 }
 
-/// The messages of a turn: the user's, and the assistant's once it has said or done something.
+/// The messages of a turn: the user's, and the assistant's once it has text or tool calls.
 ///
-/// An assistant's message without text and calls is shown only if it is the whole answer of a turn
-/// that completed.
+/// An assistant message without text and calls is included only if it is the whole answer of a
+/// completed turn.
 pub fn messages(log: &LoggedTurn) -> [Option<MessageObject>; 2] {
     let mut user = user_message(log);
     let mut assistant = assistant_message(log);
@@ -136,8 +135,8 @@ fn message(log: &LoggedTurn, item: &Item, id: Uuid, role: Role, content: String)
 
 fn user_message(log: &LoggedTurn) -> Option<MessageObject> {
     log.items.iter().find_map(|item| match &item.body {
-        ItemBody::Message(said) if said.role == Role::User => {
-            Some(message(log, item, said.id.0, said.role, said.text.clone()))
+        ItemBody::Message(body) if body.role == Role::User => {
+            Some(message(log, item, body.id.0, body.role, body.text.clone()))
         }
         _ => None,
     })
@@ -149,16 +148,16 @@ fn assistant_message(log: &LoggedTurn) -> Option<MessageObject> {
     let mut parts = Vec::new();
     for item in &log.items {
         match &item.body {
-            ItemBody::Message(said) if said.role == Role::Assistant => {
-                last = Some((item, said.id));
-                if !said.text.is_empty() {
-                    texts.push(said.text.as_str());
-                    parts.push(Part::Text {
-                        text: said.text.clone(),
+            ItemBody::Message(body) if body.role == Role::Assistant => {
+                last = Some((item, body.id));
+                if !body.text.is_empty() {
+                    texts.push(body.text.as_str());
+                    parts.push(MessagePart::Text {
+                        text: body.text.clone(),
                     });
                 }
             }
-            ItemBody::ToolCall(call) => parts.push(Part::ToolCall { id: call.id.0 }),
+            ItemBody::ToolCall(call) => parts.push(MessagePart::ToolCall { id: call.id.0 }),
             _ => {}
         }
     }
@@ -173,12 +172,12 @@ fn assistant_message(log: &LoggedTurn) -> Option<MessageObject> {
         parts
     };
     let (finish_reason, context) = (log.turn.finish.map(Into::into), context(&log.turn));
-    let said = message(log, item, id.0, Role::Assistant, texts.join("\n\n"));
+    let base = message(log, item, id.0, Role::Assistant, texts.join("\n\n"));
     Some(MessageObject {
         tool_calls,
         parts,
         finish_reason,
         context,
-        ..said
+        ..base
     })
 }

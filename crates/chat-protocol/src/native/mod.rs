@@ -1,12 +1,25 @@
-//! The protocol of our own.
+//! The native protocol of this server.
 
 pub mod events;
-pub mod messages;
+mod messages;
 mod names;
-pub mod pages;
-pub mod query;
+mod pages;
+mod query;
 pub mod reply;
 pub mod request;
-pub mod tool_calls;
-pub mod turn_detail;
-pub mod turns;
+mod tool_calls;
+mod turn_detail;
+mod turns;
+
+pub use messages::{MessageObject, MessagePart, RoleName, messages};
+pub use pages::{
+    ConversationList, ConversationPageRequest, MessageList, MessagePageRequest, ToolCallList,
+    ToolCallPageRequest,
+};
+pub use query::{Query, ReplyScope};
+pub use tool_calls::{CallState, OutcomeObject, RecordedToolCall, ToolCallObject, ToolErrorObject};
+pub use turn_detail::{DraftObject, TurnDetailObject};
+pub use turns::{
+    ContextObject, ConversationObject, FinishReasonName, TurnErrorObject, TurnObject, TurnState,
+    UsageObject,
+};

@@ -1,7 +1,6 @@
-//! Names that a client may have misspelt.
+//! Suggestions for misspelt names.
 
-/// Names that other APIs use for a parameter, and this API's names in the order in which they are
-/// looked for.
+/// Names that other APIs use for a parameter, and this API's names in the order of preference.
 const OTHER_NAMES: &[(&[&str], &[&str])] = &[
     (
         &[
@@ -44,7 +43,7 @@ const OTHER_NAMES: &[(&[&str], &[&str])] = &[
     ),
 ];
 
-/// A name without what people write differently: case, underscores, hyphens and a final `s`.
+/// A name without case, underscores, hyphens and a final `s`.
 fn folded(name: &str) -> String {
     let mut folded: String = name
         .chars()
@@ -57,10 +56,10 @@ fn folded(name: &str) -> String {
     folded
 }
 
-/// The name among `known` that a client probably meant by an unknown one: the same but for its
-/// case, underscores, a plural or one letter.
-pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    // A longer name is no name of this API, and need not be compared letter by letter.
+/// The name among `known` that equals a given one except for case, underscores, a plural or one
+/// letter.
+pub fn similar_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    // No name of this API is longer, and comparing long texts would be slow.
     if given.len() > 64 {
         return None;
     }
@@ -71,9 +70,9 @@ pub fn misspelt<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
-/// The same, or the name that other APIs have for it.
-pub fn meant<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
-    misspelt(given, known).or_else(|| {
+/// A similar name among `known`, or the name that other APIs use for it.
+pub fn suggested_name<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    similar_name(given, known).or_else(|| {
         let plain: String = given
             .chars()
             .filter(|letter| !matches!(letter, '_' | '-'))
@@ -88,14 +87,13 @@ pub fn meant<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
-/// Whether two words differ by one letter that is other, missing, too many, or two neighbours that
-/// have changed places.
+/// Whether one substitution, deletion, insertion or transposition turns one word into the other.
 fn is_one_edit_away(one: &str, other: &str) -> bool {
     let (one, other): (Vec<_>, Vec<_>) = (one.chars().collect(), other.chars().collect());
-    let begin = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    let start = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
     let (one, other) = (
-        one.get(begin..).unwrap_or_default(),
-        other.get(begin..).unwrap_or_default(),
+        one.get(start..).unwrap_or_default(),
+        other.get(start..).unwrap_or_default(),
     );
     match (one, other) {
         ([_, one @ ..], [_, other @ ..]) if one == other => true,
@@ -111,9 +109,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_names_are_recognised_and_others_are_not() {
+    fn only_similar_names_are_recognised() {
         let known = ["message", "conversation_id"];
-        for (given, meant) in [
+        for (given, expected) in [
             ("conversationId", "conversation_id"),
             ("ConversationID", "conversation_id"),
             ("conversation-id", "conversation_id"),
@@ -126,7 +124,7 @@ mod tests {
             ("massage", "message"),
             ("emssage", "message"),
         ] {
-            assert_eq!(misspelt(given, &known), Some(meant), "{given}");
+            assert_eq!(similar_name(given, &known), Some(expected), "{given}");
         }
         for other in [
             "",
@@ -141,25 +139,34 @@ mod tests {
             "message_conversation_id",
             &"m".repeat(100),
         ] {
-            assert_eq!(misspelt(other, &known), None, "{other}");
+            assert_eq!(similar_name(other, &known), None, "{other}");
         }
     }
 
     #[test]
-    fn names_of_other_apis_lead_to_ours() {
-        assert_eq!(meant("after", &["limit", "cursor"]), Some("cursor"));
+    fn names_of_other_apis_are_mapped_to_ours() {
         assert_eq!(
-            meant("starting_after", &["limit", "before", "after"]),
+            suggested_name("after", &["limit", "cursor"]),
+            Some("cursor")
+        );
+        assert_eq!(
+            suggested_name("starting_after", &["limit", "before", "after"]),
             Some("after")
         );
         assert_eq!(
-            meant("cursor", &["limit", "before", "after"]),
+            suggested_name("cursor", &["limit", "before", "after"]),
             Some("after")
         );
-        assert_eq!(meant("pageSize", &["limit", "cursor"]), Some("limit"));
-        assert_eq!(meant("before", &["limit", "cursor"]), Some("cursor"));
-        assert_eq!(meant("after", &["busy"]), None);
-        assert_eq!(meant("limits", &["limit"]), Some("limit"));
-        assert_eq!(meant("nonsense", &["limit"]), None);
+        assert_eq!(
+            suggested_name("pageSize", &["limit", "cursor"]),
+            Some("limit")
+        );
+        assert_eq!(
+            suggested_name("before", &["limit", "cursor"]),
+            Some("cursor")
+        );
+        assert_eq!(suggested_name("after", &["busy"]), None);
+        assert_eq!(suggested_name("limits", &["limit"]), Some("limit"));
+        assert_eq!(suggested_name("nonsense", &["limit"]), None);
     }
 }

@@ -1,7 +1,7 @@
-//! Lists, page by page. Each type decodes a request, says what to ask the domain for, and encodes
-//! what it gave.
+//! Pages of lists. Each request type decodes a query, makes the domain's page, and encodes its
+//! entries.
 //!
-//! The domain is asked for one entry more than a page has, to know whether another page follows.
+//! The domain's page has one entry more, which shows whether another page follows.
 
 use chat_domain::{
     Conversation, ConversationCursor, ConversationId, ConversationPage, LoggedTurn, Ordinal,
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::cursor::{List, read_conversation, read_place, write_conversation, write_place};
 use crate::native::messages::{MessageObject, messages};
-use crate::native::query::{Query, wrong};
+use crate::native::query::{Query, invalid_parameter};
 use crate::native::tool_calls::RecordedToolCall;
 use crate::native::turns::ConversationObject;
 use crate::page_size::entries_that_fit;
@@ -21,36 +21,36 @@ use crate::problem::Problem;
 /// A page of a user's conversations.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConversationList {
-    /// The last active first.
+    /// In the order of their last activity, the newest first.
     pub conversations: Vec<ConversationObject>,
-    /// The `cursor` of the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
 /// A request for a page of a user's conversations.
 #[derive(Clone, Copy, Debug)]
-pub struct Conversations {
+pub struct ConversationPageRequest {
     limit: u32,
     after: Option<(Timestamp, ConversationId)>,
 }
 
-impl Conversations {
-    /// The largest page.
-    pub const MOST: u32 = 100;
+impl ConversationPageRequest {
+    /// The largest `limit`.
+    pub const MAX_LIMIT: u32 = 100;
 
-    /// Reads `limit` and `cursor`.
+    /// Decodes `limit` and `cursor`.
     ///
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
     pub fn decode(query: &Query) -> Result<Self, Problem> {
         Ok(Self {
-            limit: query.limit(20, Self::MOST)?,
+            limit: query.limit(20, Self::MAX_LIMIT)?,
             after: query.cursor("cursor", read_conversation)?,
         })
     }
 
-    /// The page to read.
+    /// The domain's page.
     pub fn page(&self) -> ConversationPage {
         let after = self
             .after
@@ -58,12 +58,12 @@ impl Conversations {
         ConversationPage::last_active(after, self.limit + 1)
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, mut found: Vec<Conversation>) -> ConversationList {
-        let more = cut(&mut found, self.limit);
+        let has_more = truncate(&mut found, self.limit);
         let next_cursor = found
             .last()
-            .filter(|_| more)
+            .filter(|_| has_more)
             .map(|last| write_conversation(last.updated_at, last.id));
         ConversationList {
             conversations: found.iter().map(ConversationObject::from).collect(),
@@ -75,26 +75,26 @@ impl Conversations {
 /// A page of a conversation's tool calls.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ToolCallList {
-    /// In the order in which they were recorded, those of superseded turns included.
+    /// In the order in which they were recorded, including those of superseded turns.
     pub tool_calls: Vec<RecordedToolCall>,
-    /// The `cursor` of the next page; absent on the last one.
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
 /// A request for a page of a conversation's tool calls.
 #[derive(Clone, Copy, Debug)]
-pub struct ToolCalls {
+pub struct ToolCallPageRequest {
     conversation: ConversationId,
     limit: u32,
     after: Position,
 }
 
-impl ToolCalls {
-    /// The largest page.
-    pub const MOST: u32 = 200;
+impl ToolCallPageRequest {
+    /// The largest `limit`.
+    pub const MAX_LIMIT: u32 = 200;
 
-    /// Reads `limit` and `cursor`.
+    /// Decodes `limit` and `cursor`.
     ///
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
@@ -104,12 +104,12 @@ impl ToolCalls {
         })?;
         Ok(Self {
             conversation,
-            limit: query.limit(50, Self::MOST)?,
+            limit: query.limit(50, Self::MAX_LIMIT)?,
             after: after.map_or(Position::START, Position),
         })
     }
 
-    /// The page to read.
+    /// The domain's page.
     pub fn page(&self) -> ToolCallPage {
         ToolCallPage {
             after: self.after,
@@ -117,14 +117,16 @@ impl ToolCalls {
         }
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, mut found: Vec<ToolCallRecord>) -> ToolCallList {
-        let mut more = cut(&mut found, self.limit);
+        let mut has_more = truncate(&mut found, self.limit);
         let mut tool_calls: Vec<_> = found.iter().map(RecordedToolCall::from).collect();
         let fit = entries_that_fit(tool_calls.iter());
-        more |= fit < tool_calls.len();
+        has_more |= fit < tool_calls.len();
         tool_calls.truncate(fit);
-        let last = found.get(tool_calls.len().wrapping_sub(1)).filter(|_| more);
+        let last = found
+            .get(tool_calls.len().wrapping_sub(1))
+            .filter(|_| has_more);
         let next_cursor =
             last.map(|last| write_place(List::ToolCalls, self.conversation, last.position.0));
         ToolCallList {
@@ -149,57 +151,57 @@ pub struct MessageList {
 
 /// A request for a page of a conversation's messages.
 ///
-/// A message's place is twice its turn's ordinal, and one more for the assistant's.
+/// The place of a user message is twice its turn's ordinal; of an assistant message, one more.
 #[derive(Clone, Copy, Debug)]
-pub struct Messages {
+pub struct MessagePageRequest {
     conversation: ConversationId,
     limit: u32,
-    from: From,
+    position: PagePosition,
     superseded: bool,
 }
 
-/// Where a page of messages lies.
+/// The position of a page of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// The newest.
-    End,
-    /// Those just before a place.
+enum PagePosition {
+    /// The newest messages.
+    Newest,
+    /// The messages before a place.
     Before(u64),
-    /// Those just after a place.
+    /// The messages after a place.
     After(u64),
 }
 
-impl Messages {
-    /// The largest page.
-    pub const MOST: u32 = 200;
+impl MessagePageRequest {
+    /// The largest `limit`.
+    pub const MAX_LIMIT: u32 = 200;
 
-    /// Reads `limit`, `before`, `after` and `superseded`.
+    /// Decodes `limit`, `before`, `after` and `superseded`.
     ///
     /// # Errors
     /// `invalid_request`, `invalid_cursor`.
     pub fn decode(conversation: ConversationId, query: &Query) -> Result<Self, Problem> {
         let place =
             |name| query.cursor(name, |text| read_place(List::Messages, conversation, text));
-        let from = match (place("before")?, place("after")?) {
-            (None, None) => From::End,
-            (Some(place), None) => From::Before(place),
-            (None, Some(place)) => From::After(place),
+        let position = match (place("before")?, place("after")?) {
+            (None, None) => PagePosition::Newest,
+            (Some(place), None) => PagePosition::Before(place),
+            (None, Some(place)) => PagePosition::After(place),
             (Some(_), Some(_)) => {
-                return Err(wrong(
+                return Err(invalid_parameter(
                     "after",
-                    "`before` and `after` are given both; a page lies on one side".to_owned(),
+                    "`before` and `after` exclude each other".to_owned(),
                 ));
             }
         };
         Ok(Self {
             conversation,
-            limit: query.limit(50, Self::MOST)?,
-            from,
+            limit: query.limit(50, Self::MAX_LIMIT)?,
+            position,
             superseded: query.superseded()?,
         })
     }
 
-    /// The page to read: as many turns as there may be messages, because a turn has at least one.
+    /// The domain's page: as many turns as messages, because a turn has at least one message.
     pub fn page(&self) -> TurnPage {
         let page = TurnPage {
             after: None,
@@ -208,17 +210,17 @@ impl Messages {
             newest: true,
             superseded: self.superseded,
         };
-        match self.from {
-            From::End => page,
+        match self.position {
+            PagePosition::Newest => page,
             // The turn of the assistant's message at this place also has the user's message before
             // it.
-            From::Before(place) => TurnPage {
+            PagePosition::Before(place) => TurnPage {
                 before: Some(Ordinal(place.div_ceil(2))),
                 ..page
             },
             // The turn of the user's message at this place also has the assistant's message after
             // it, or nothing more.
-            From::After(place) => TurnPage {
+            PagePosition::After(place) => TurnPage {
                 after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))),
                 limit: self.limit + 2,
                 newest: false,
@@ -227,7 +229,7 @@ impl Messages {
         }
     }
 
-    /// The answer.
+    /// Encodes the entries of the domain's page.
     pub fn encode(&self, found: &[LoggedTurn]) -> MessageList {
         let placed = |log: &LoggedTurn| {
             let first = log.turn.ordinal.0.saturating_mul(2);
@@ -237,32 +239,34 @@ impl Messages {
                 assistant.map(|message| (first.saturating_add(1), message)),
             ]
         };
-        let wanted = |place: u64| match self.from {
-            From::End => true,
-            From::Before(end) => place < end,
-            From::After(start) => place > start,
+        let is_in_page = |place: u64| match self.position {
+            PagePosition::Newest => true,
+            PagePosition::Before(end) => place < end,
+            PagePosition::After(start) => place > start,
         };
         let mut found: Vec<_> = found
             .iter()
             .flat_map(placed)
             .flatten()
-            .filter(|(place, _)| wanted(*place))
+            .filter(|(place, _)| is_in_page(*place))
             .collect();
         let entries = found.iter().map(|(_, message)| message);
-        let fit = match self.from {
-            From::After(_) => entries_that_fit(entries),
-            From::End | From::Before(_) => entries_that_fit(entries.rev()),
+        let fit = match self.position {
+            PagePosition::After(_) => entries_that_fit(entries),
+            PagePosition::Newest | PagePosition::Before(_) => entries_that_fit(entries.rev()),
         };
         let limit = fit.min(self.limit as usize);
-        let more = found.len() > limit;
-        let (earlier, later) = match self.from {
-            From::End => (more, false),
-            From::Before(_) => (more, true),
-            From::After(_) => (true, more),
+        let has_more = found.len() > limit;
+        let (earlier, later) = match self.position {
+            PagePosition::Newest => (has_more, false),
+            PagePosition::Before(_) => (has_more, true),
+            PagePosition::After(_) => (true, has_more),
         };
-        match self.from {
-            From::After(_) => found.truncate(limit),
-            From::End | From::Before(_) => drop(found.drain(..found.len().saturating_sub(limit))),
+        match self.position {
+            PagePosition::After(_) => found.truncate(limit),
+            PagePosition::Newest | PagePosition::Before(_) => {
+                drop(found.drain(..found.len().saturating_sub(limit)))
+            }
         }
         let cursor = |entry: Option<&(u64, MessageObject)>| {
             entry.map(|(place, _)| write_place(List::Messages, self.conversation, *place))
@@ -277,9 +281,9 @@ impl Messages {
     }
 }
 
-/// Cuts a list to a page; whether something was cut off.
-fn cut<T>(found: &mut Vec<T>, limit: u32) -> bool {
-    let more = found.len() > limit as usize;
+/// Truncates a list to a page. Returns whether entries were removed.
+fn truncate<T>(found: &mut Vec<T>, limit: u32) -> bool {
+    let has_more = found.len() > limit as usize;
     found.truncate(limit as usize);
-    more
+    has_more
 }

@@ -2,9 +2,9 @@
 
 use chat_domain::BusyPolicy;
 
-use crate::cursor::NotACursor;
+use crate::cursor::InvalidCursor;
 use crate::json::Quoted;
-use crate::native::names::meant;
+use crate::native::names::suggested_name;
 use crate::problem::{Code, Problem};
 
 /// The parameters of a query string.
@@ -12,7 +12,7 @@ use crate::problem::{Code, Problem};
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads the text behind the question mark.
+    /// Parses the text after the question mark.
     pub fn new(text: &str) -> Self {
         Self(
             form_urlencoded::parse(text.as_bytes())
@@ -21,10 +21,10 @@ impl Query {
         )
     }
 
-    /// Refuses a parameter that is none of `known`, the parameters that the route has.
+    /// Rejects parameters other than `known`, those of the route.
     ///
     /// # Errors
-    /// `invalid_request`, with the names that there are and the one that was probably meant.
+    /// `invalid_request`, with the names of the parameters and a suggestion.
     pub fn check(&self, known: &[&'static str]) -> Result<(), Problem> {
         let Some((given, _)) = self
             .0
@@ -34,27 +34,27 @@ impl Query {
             return Ok(());
         };
         let shown = Quoted(given);
-        let hint = meant(given, known)
-            .map(|name| format!("; use `{name}`"))
+        let hint = suggested_name(given, known)
+            .map(|name| format!(", use `{name}`"))
             .unwrap_or_default();
         let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-        let there_are = match names.as_slice() {
-            [] => "the route has no parameters".to_owned(),
-            [name] => format!("the route has the parameter {name}"),
-            names => format!("the route has the parameters {}", names.join(", ")),
+        let parameters = match names.as_slice() {
+            [] => "The route has no parameters".to_owned(),
+            [name] => format!("The route has the parameter {name}"),
+            names => format!("The route has the parameters {}", names.join(", ")),
         };
-        let what = format!("There is no parameter {shown}{hint}: {there_are}");
+        let reason = format!("Unknown parameter {shown}{hint}. {parameters}");
         Err(Problem::at_parameter(
             Code::InvalidRequest,
             shown.to_string().trim_matches('"').to_owned(),
-            what,
+            reason,
         ))
     }
 
     /// The value of a parameter.
     ///
     /// # Errors
-    /// `invalid_request` if it is given twice.
+    /// `invalid_request` if it is duplicate.
     pub fn get(&self, name: &'static str) -> Result<Option<&str>, Problem> {
         let mut values = self
             .0
@@ -63,14 +63,14 @@ impl Query {
             .map(|(_, value)| value.as_str());
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
-            _ => Err(wrong(
+            _ => Err(invalid_parameter(
                 name,
-                format!("The parameter `{name}` is given twice"),
+                format!("Duplicate parameter `{name}`"),
             )),
         }
     }
 
-    /// The value of a parameter that is one of some words; the first if it is not given.
+    /// The value of a parameter with a fixed set of words; `otherwise` if it is absent.
     fn word<T: Copy>(
         &self,
         name: &'static str,
@@ -86,14 +86,14 @@ impl Query {
             .map(|(_, value)| *value)
             .ok_or_else(|| {
                 let known: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-                wrong(
+                invalid_parameter(
                     name,
-                    format!("The parameter `{name}` is none of {}", known.join(", ")),
+                    format!("The parameter `{name}` is not one of {}", known.join(", ")),
                 )
             })
     }
 
-    /// `busy`: what to do with a message when a turn of its conversation runs already.
+    /// `busy`: the policy if a turn of the conversation is running.
     ///
     /// # Errors
     /// `invalid_request` for an unknown word.
@@ -106,11 +106,11 @@ impl Query {
         self.word("busy", &words, BusyPolicy::default())
     }
 
-    /// `messages`: how much of the conversation a reply shows.
+    /// `messages`: how much of the conversation a reply has.
     ///
     /// # Errors
     /// `invalid_request` for an unknown word.
-    pub fn shown(&self) -> Result<ReplyScope, Problem> {
+    pub fn reply_scope(&self) -> Result<ReplyScope, Problem> {
         self.word(
             "messages",
             &[
@@ -121,7 +121,7 @@ impl Query {
         )
     }
 
-    /// `superseded=include`: whether turns that a retry has replaced are listed too.
+    /// `superseded=include`: whether superseded turns are listed.
     ///
     /// # Errors
     /// `invalid_request` for an unknown word.
@@ -133,7 +133,7 @@ impl Query {
         )
     }
 
-    /// `limit`: how many entries a page has at most.
+    /// `limit`: the largest number of entries of a page.
     ///
     /// # Errors
     /// `invalid_request` unless it is a number from 1 to `most`.
@@ -144,46 +144,46 @@ impl Query {
         let digits = given.bytes().all(|byte| byte.is_ascii_digit());
         match given.parse() {
             Ok(limit) if digits && (1..=most).contains(&limit) => Ok(limit),
-            _ => Err(wrong(
+            _ => Err(invalid_parameter(
                 "limit",
                 format!("The parameter `limit` is not a number from 1 to {most}"),
             )),
         }
     }
 
-    /// A cursor that `read` understands.
+    /// A cursor, decoded by `read`.
     ///
     /// # Errors
-    /// `invalid_cursor` for any other text.
+    /// `invalid_cursor` if `read` rejects it.
     pub fn cursor<T>(
         &self,
         name: &'static str,
-        read: impl FnOnce(&str) -> Result<T, NotACursor>,
+        read: impl FnOnce(&str) -> Result<T, InvalidCursor>,
     ) -> Result<Option<T>, Problem> {
-        let read = |text| read(text).map_err(|_| not_a_cursor(name));
+        let read = |text| read(text).map_err(|_| invalid_cursor(name));
         self.get(name)?.map(read).transpose()
     }
 }
 
-/// How much of the conversation a reply shows.
+/// How much of the conversation a reply has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyScope {
-    /// All of it, up to the turn that is replied to.
+    /// The conversation up to the turn of the reply.
     Conversation,
-    /// Only the turn that is replied to.
+    /// Only the turn of the reply.
     Turn,
 }
 
-/// A parameter holds what is no cursor of its route.
-pub fn not_a_cursor(parameter: &'static str) -> Problem {
+/// The problem of a parameter that is not a cursor of its route.
+pub fn invalid_cursor(parameter: &'static str) -> Problem {
     Problem::at_parameter(
         Code::InvalidCursor,
         parameter,
-        format!("`{parameter}` is no cursor of this route"),
+        format!("`{parameter}` is not a cursor of this route"),
     )
 }
 
-pub(crate) fn wrong(parameter: &'static str, what: String) -> Problem {
+pub(crate) fn invalid_parameter(parameter: &'static str, what: String) -> Problem {
     Problem::at_parameter(Code::InvalidRequest, parameter, what)
 }
 
@@ -196,20 +196,23 @@ mod tests {
     }
 
     #[test]
-    fn words_and_numbers_are_read() {
+    fn words_and_numbers_are_parsed() {
         assert_eq!(query("").busy().unwrap(), BusyPolicy::Enqueue);
         assert_eq!(
             query("x=1&busy=interrupt").busy().unwrap(),
             BusyPolicy::Interrupt
         );
-        assert_eq!(query("messages=turn").shown().unwrap(), ReplyScope::Turn);
+        assert_eq!(
+            query("messages=turn").reply_scope().unwrap(),
+            ReplyScope::Turn
+        );
         assert!(query("superseded=include").superseded().unwrap());
         assert_eq!(query("").limit(20, 100).unwrap(), 20);
         assert_eq!(query("limit=%31%30%30").limit(20, 100).unwrap(), 100);
     }
 
     #[test]
-    fn everything_else_is_refused_by_name() {
+    fn other_values_are_rejected_by_name() {
         let refused = |problem: Problem| {
             (
                 problem.code,
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_a_route_does_not_have_are_refused_with_those_that_it_has() {
+    fn unknown_parameters_are_rejected_with_the_known_ones() {
         let refused = |text: &str, known: &[&'static str]| {
             let problem = query(text).check(known).unwrap_err();
             (
@@ -270,18 +273,21 @@ mod tests {
         let (parameter, detail) = refused("limit=5&after=x", &["limit", "cursor"]);
         assert_eq!(parameter, "after");
         assert!(
-            detail.starts_with("There is no parameter \"after\"; use `cursor`: the route has the parameters `limit`, `cursor`."),
+            detail.starts_with(
+                "Unknown parameter \"after\", use `cursor`. The route has the parameters `limit`, \
+                 `cursor`."
+            ),
             "{detail}"
         );
         assert!(
             refused("x", &[])
                 .1
-                .starts_with("There is no parameter \"x\": the route has no parameters.")
+                .starts_with("Unknown parameter \"x\". The route has no parameters.")
         );
         assert!(
             refused("Busy=reject", &["busy"])
                 .1
-                .contains("use `busy`: the route has the parameter `busy`")
+                .contains("use `busy`. The route has the parameter `busy`")
         );
         assert!(refused(&"x".repeat(5_000), &[]).1.len() < 500);
     }

@@ -10,13 +10,13 @@ use crate::native::tool_calls::ToolCallObject;
 use crate::native::turns::{ContextObject, FinishReasonName, context};
 use crate::problem::{Code, Problem};
 
-/// How the turn ended that is replied to.
+/// How the turn of a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplyStatus {
     /// The agent has answered.
     Success,
-    /// The turn was stopped; what had been said is kept.
+    /// The turn was cancelled; its text so far is kept.
     Cancelled,
 }
 
@@ -26,7 +26,7 @@ pub enum ReplyStatus {
 pub struct ChatReply {
     /// How the turn ended.
     pub status: ReplyStatus,
-    /// The conversation, perhaps a new one.
+    /// The conversation, which may be new.
     pub conversation_id: Uuid,
     /// The turn.
     pub turn_id: Uuid,
@@ -41,13 +41,13 @@ pub struct ChatReply {
     /// all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextObject>,
-    /// The conversation up to this turn, in order, without superseded turns; or this turn alone, as
-    /// asked for.
+    /// The messages of the conversation up to this turn, without superseded turns; or of this turn
+    /// only, as requested.
     pub messages: Vec<MessageObject>,
 }
 
-/// The turns that [`reply`] needs of a conversation: all up to the turn of the reply, so that a
-/// repeated request gets the same answer.
+/// The turns of a conversation that [`reply`] needs: all up to the turn of the reply, so that a
+/// repeated request gets the same reply.
 pub fn turns_up_to(turn: &Turn) -> TurnPage {
     TurnPage {
         before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)),
@@ -56,19 +56,18 @@ pub fn turns_up_to(turn: &Turn) -> TurnPage {
     }
 }
 
-/// The end of the text that [`begin`] begins.
+/// The end of the text that [`begin`] starts.
 pub const END: &str = "]}";
 
-/// The text of a reply up to its first message: what follows are the messages of the turns that it
-/// shows ([`append_messages`]), and [`END`].
+/// The text of a reply up to its first message. The messages of its turns follow
+/// ([`append_messages`]), then [`END`].
 ///
 /// # Errors
 /// The problem of a turn that failed.
 pub fn begin(turn: Turn, items: Vec<Item>) -> Result<String, Problem> {
     let mut text =
         serde_json::to_string(&reply(turn, items, Some(&[]))?).map_err(|_| Code::Internal)?;
-    // The messages are the last member, so that a reply can be written before all of them are
-    // known.
+    // The messages are the last member, so that the text before them can be written first.
     let whole = text.len();
     text.truncate(
         text.strip_suffix(r#""messages":[]}"#)
@@ -81,28 +80,24 @@ pub fn begin(turn: Turn, items: Vec<Item>) -> Result<String, Problem> {
     }
 }
 
-/// The messages of a turn in the text of a reply, behind `before`, which ends with
-/// `[` or with another message.
+/// Appends the messages of a turn to the text of a reply, which ends with `[` or with another
+/// message.
 ///
 /// # Errors
-/// `internal`: never with what the domain gives.
-pub fn append_messages(
-    before: &mut String,
-    is_first: bool,
-    log: &LoggedTurn,
-) -> Result<(), Problem> {
+/// `internal` if a message cannot be encoded, which does not occur.
+pub fn append_messages(text: &mut String, is_first: bool, log: &LoggedTurn) -> Result<(), Problem> {
     let mut separator = if is_first { "" } else { "," };
     for message in messages(log).into_iter().flatten() {
-        before.push_str(separator);
-        before.push_str(&serde_json::to_string(&message).map_err(|_| Code::Internal)?);
+        text.push_str(separator);
+        text.push_str(&serde_json::to_string(&message).map_err(|_| Code::Internal)?);
         separator = ",";
     }
     Ok(())
 }
 
-/// The reply to the message of a turn with these items; `conversation` is what [`turns_up_to`] asks
-/// for, if it is to be shown: without the turns that were superseded when it was read, unless the
-/// one that is replied to is among them.
+/// The reply to the message of a turn with these items. `conversation` has the turns of
+/// [`turns_up_to`]; `None` for a reply with this turn only. Superseded turns are left out, unless
+/// the turn of the reply is superseded too.
 ///
 /// # Errors
 /// The problem of a turn that failed.
@@ -124,7 +119,7 @@ pub fn reply(
             outcome: TurnOutcome::Failed(failure),
             ..
         } => {
-            return Err(Problem::of_failed_turn(failure).in_turn(turn.conversation, turn.id));
+            return Err(Problem::turn_failure(failure).in_turn(turn.conversation, turn.id));
         }
         TurnStatus::Queued | TurnStatus::Running => return Err(Code::Internal.into()),
     };

@@ -1,4 +1,4 @@
-//! Requests of clients: bytes in, commands of the domain out.
+//! Decodes requests into commands of the domain.
 
 use chat_domain::{
     BusyPolicy, ConversationId, Cursor, IdempotencyKey, InvalidInput, RetryTurn, StartTurn, Title,
@@ -11,27 +11,27 @@ use uuid::Uuid;
 
 use crate::cursor;
 use crate::json::{self, Quoted};
-use crate::native::names::misspelt;
-use crate::native::query::{not_a_cursor, wrong};
+use crate::native::names::similar_name;
+use crate::native::query::{invalid_cursor, invalid_parameter};
 use crate::problem::{Code, Problem};
 
 /// The longest idempotency key, in bytes.
 const KEY_BYTES: usize = 255;
 
-// For the API's description; `start_turn` reads it.
+// For the API's description; `start_turn` decodes the request.
 /// A message to send.
 #[derive(ToSchema)]
 #[schema(as = ChatRequest, example = json!({"message": "Add task: Buy groceries"}))]
 pub struct ChatRequest {
-    /// The user's message: 1 to 5,000 characters (the limit is configurable), not only white space,
+    /// The user message: 1 to 5,000 characters (the limit is configurable), not only white space,
     /// without U+0000.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     pub message: String,
-    /// The conversation to go on with. Without it, or with `null`, a new one begins.
+    /// The conversation to continue. Absent or `null`: a new conversation.
     pub conversation_id: Option<Uuid>,
 }
 
-// For the API's description; `title` reads it.
+// For the API's description; `title` decodes the request.
 /// A new title for a conversation.
 #[derive(ToSchema)]
 #[schema(as = RenameRequest, example = json!({"title": "Groceries"}))]
@@ -45,19 +45,19 @@ pub struct RenameRequest {
     pub title: String,
 }
 
-// For the API's description; `sign_in_code` reads it.
+// For the API's description; `sign_in_code` decodes the request.
 /// A code to sign in with.
 #[derive(ToSchema)]
 #[schema(as = SignInRequest)]
 pub struct SignInRequest {
-    /// The code behind `#code=` in the address that the server printed.
+    /// The code after `#code=` in the address that the server printed.
     pub code: String,
 }
 
-/// A message to send.
+/// Decodes a message to send.
 ///
 /// # Errors
-/// `invalid_json`, `invalid_request`, `invalid_text`. What the domain forbids, the domain refuses.
+/// `invalid_json`, `invalid_request`, `invalid_text`. The domain checks its own rules.
 pub fn start_turn(
     owner: UserId,
     body: &[u8],
@@ -88,7 +88,7 @@ pub fn start_turn(
     })
 }
 
-/// A turn to retry. The request has no body.
+/// The command to retry a turn. The request has no body.
 pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<String>) -> RetryTurn {
     let idempotency = key.map(|key| IdempotencyKey {
         key,
@@ -102,7 +102,7 @@ pub fn retry_turn(owner: UserId, turn: TurnId, busy: BusyPolicy, key: Option<Str
     }
 }
 
-/// A new title.
+/// Decodes a new title.
 ///
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`, `invalid_title`.
@@ -111,7 +111,7 @@ pub fn title(body: &[u8]) -> Result<Title, Problem> {
     Ok(Title::new(&text).map_err(|_| InvalidInput::Title)?)
 }
 
-/// The code that a browser signs in with.
+/// Decodes a sign-in code.
 ///
 /// # Errors
 /// `invalid_json`, `invalid_request`, `invalid_text`.
@@ -119,22 +119,22 @@ pub fn sign_in_code(body: &[u8]) -> Result<String, Problem> {
     text(&object(body, &["code"])?, "code", "/code")
 }
 
-/// A UUID in the path.
+/// Decodes a UUID in the path.
 ///
 /// # Errors
 /// `invalid_request`.
 pub fn path_id(parameter: &'static str, text: &str) -> Result<Uuid, Problem> {
     uuid(text).ok_or_else(|| {
-        wrong(
+        invalid_parameter(
             parameter,
             format!("`{parameter}` in the path is not a UUID"),
         )
     })
 }
 
-/// How far a reader of a turn has come, from the header `Last-Event-ID` or else from the parameter
-/// `after`. `None`: not at all. An empty header is as if it were absent: clients send it before
-/// they have read the first event.
+/// Decodes the cursor of a reader of a turn, from the header `Last-Event-ID` or else from the
+/// parameter `after`. `None` at the start. An empty header counts as absent, because clients send
+/// it before they have read the first event.
 ///
 /// # Errors
 /// `invalid_cursor`.
@@ -143,8 +143,9 @@ pub fn resume(
     last_event_id: Option<&[u8]>,
     after: Option<&str>,
 ) -> Result<Option<Cursor>, Problem> {
-    let read =
-        |text: &str, parameter| cursor::read_turn(turn, text).map_err(|_| not_a_cursor(parameter));
+    let read = |text: &str, parameter| {
+        cursor::read_turn(turn, text).map_err(|_| invalid_cursor(parameter))
+    };
     match (
         last_event_id
             .map(<[u8]>::trim_ascii)
@@ -159,8 +160,7 @@ pub fn resume(
     }
 }
 
-/// The key in the header `Idempotency-Key`: the value as it is, or between quotes as a string of
-/// RFC 9651.
+/// Decodes the header `Idempotency-Key`: a bare value, or a string of RFC 9651 in quotes.
 ///
 /// # Errors
 /// `invalid_idempotency_key`.
@@ -170,12 +170,12 @@ pub fn idempotency_key(header: &[u8]) -> Result<String, Problem> {
         .ok()
         .filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
     let text = text
-        .ok_or_else(|| refuse("The idempotency key holds other than printable ASCII characters"))?
+        .ok_or_else(|| refuse("The idempotency key has characters other than printable ASCII"))?
         .trim_matches(' ');
     let key = match text.strip_prefix('"') {
         None => text.to_owned(),
         Some(rest) => unquoted(rest)
-            .ok_or_else(|| refuse("The quotes around the idempotency key do not match"))?,
+            .ok_or_else(|| refuse("The quotes of the idempotency key are unbalanced"))?,
     };
     match key.len() {
         0 => Err(refuse("The idempotency key is empty")),
@@ -201,8 +201,7 @@ fn unquoted(rest: &str) -> Option<String> {
     }
 }
 
-/// A digest of what a request asks for: its method and route with the ids in it, and its body, byte
-/// for byte.
+/// A digest of a request: its method, its route with ids, and its body byte for byte.
 pub(crate) fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(route.as_bytes());
@@ -211,7 +210,8 @@ pub(crate) fn fingerprint(route: &str, body: &[u8]) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// The members of a body. One that is not `known` is ignored, unless it is close to one that is.
+/// The members of a body. Members that are not `known` are ignored, unless they are similar to a
+/// known one.
 fn object(body: &[u8], known: &[&'static str]) -> Result<Map<String, Value>, Problem> {
     let Value::Object(members) = json::read(body)? else {
         return Err(Problem::at_member(
@@ -223,15 +223,16 @@ fn object(body: &[u8], known: &[&'static str]) -> Result<Map<String, Value>, Pro
     let mut unknown = members
         .keys()
         .filter(|name| !known.contains(&name.as_str()));
-    let Some((name, meant)) = unknown.find_map(|name| Some((name, misspelt(name, known)?))) else {
+    let Some((name, similar)) = unknown.find_map(|name| Some((name, similar_name(name, known)?)))
+    else {
         return Ok(members);
     };
-    // RFC 6901 §3; a name that is close to a known one is short.
+    // RFC 6901 §3. A name that is similar to a known one is short.
     let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     Err(Problem::at_member(
         Code::InvalidRequest,
         path,
-        format!("There is no member {}; use `{meant}`", Quoted(name)),
+        format!("Unknown member {}, use `{similar}`", Quoted(name)),
     ))
 }
 
@@ -240,7 +241,7 @@ fn text(members: &Map<String, Value>, name: &str, path: &'static str) -> Result<
         Some(Value::String(text)) if text.contains('\0') => Err(Problem::at_member(
             Code::InvalidText,
             path,
-            format!("The member `{path}` holds the character U+0000"),
+            format!("The member `{path}` has the character U+0000"),
         )),
         Some(Value::String(text)) => Ok(text.clone()),
         Some(_) => Err(member(path, "is not a string")),
@@ -256,7 +257,7 @@ fn member(path: &'static str, what: &str) -> Problem {
     )
 }
 
-/// A UUID as RFC 9562 writes it, with hyphens; no other spelling.
+/// Parses a UUID in the format of RFC 9562, with hyphens only.
 fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
@@ -276,7 +277,7 @@ mod tests {
     const ID: &str = "0190a1b2-0000-7000-8000-000000000001";
 
     #[test]
-    fn a_message_is_read_and_unknown_members_are_not_looked_at() {
+    fn a_message_is_decoded_and_unknown_members_are_ignored() {
         let turn =
             read(r#"{"message": " Hi\n", "conversation_id": null, "x": {"y": "\u0000"}}"#).unwrap();
         assert_eq!((turn.text.as_str(), turn.conversation), (" Hi\n", None));
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_members_are_named() {
+    fn invalid_members_are_named() {
         for (body, code, path) in [
             ("[]", Code::InvalidRequest, ""),
             ("\"Hi\"", Code::InvalidRequest, ""),
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn members_close_to_a_known_one_are_refused_with_a_hint() {
+    fn members_similar_to_a_known_one_are_rejected_with_a_hint() {
         for (body, path, hint) in [
             (
                 format!(r#"{{"message": "Hi", "conversationId": "{ID}"}}"#),
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_last_event_id_is_as_if_absent() {
+    fn an_empty_last_event_id_counts_as_absent() {
         let turn = TurnId(Uuid::from_u128(7));
         let after = cursor::write_turn(turn, Cursor::START);
         for empty in [b"".as_slice(), b" "] {
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn idempotency_keys_come_with_and_without_quotes() {
+    fn idempotency_keys_are_decoded_with_and_without_quotes() {
         for (header, key) in [
             ("a", "a"),
             ("\"a\"", "a"),
@@ -449,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_tell_routes_and_bodies_apart() {
+    fn fingerprints_distinguish_routes_and_bodies() {
         let all = [
             fingerprint("POST /chat", b"{}"),
             fingerprint("POST /chat", b"{ }"),

@@ -1,4 +1,4 @@
-//! Tool calls, as clients are shown them.
+//! Tool calls as JSON.
 
 use chat_domain::{
     Item, ItemBody, RawJson, Timestamp, ToolCall, ToolCallRecord, ToolOutcome, ToolResult,
@@ -15,14 +15,14 @@ use crate::time::Time;
 #[serde(rename_all = "lowercase")]
 #[schema(as = ToolCallStatus)]
 pub enum CallState {
-    /// There is no result yet.
+    /// The call has no result yet.
     Running,
-    /// The tool answered.
+    /// The tool succeeded.
     Succeeded,
-    /// The tool did not do it, or said that it failed.
+    /// The tool failed, or did not run.
     Failed,
-    /// Nobody knows whether it did its work: it was stopped, gave no usable answer or its server
-    /// went away. Repeating it might do harm.
+    /// The tool may have run: it was stopped, gave no valid answer, or its server disconnected.
+    /// Repeating the call may do harm.
     Unknown,
 }
 
@@ -43,11 +43,11 @@ pub struct ToolErrorObject {
 pub struct OutcomeObject {
     /// Its status.
     pub status: CallState,
-    /// The tool's answer, byte for byte.
+    /// The tool's output, byte for byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Box<RawValue>>,
-    /// Why there is none.
+    /// Why the call has no result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ToolErrorObject>,
     /// When the tool was started; while there is no result, when the call was recorded.
@@ -134,18 +134,18 @@ impl ToolCallObject {
     }
 }
 
-/// A tool call as the audit shows it.
+/// A tool call in the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RecordedToolCall)]
 pub struct RecordedToolCall {
     /// The call.
     #[serde(flatten)]
     pub call: ToolCallObject,
-    /// The turn it was made in.
+    /// The turn of the call.
     pub turn_id: Uuid,
-    /// Whether a retry has taken that turn's place.
+    /// Whether a retry has superseded the turn.
     pub superseded: bool,
-    /// The assistant message of the step that made it.
+    /// The assistant message of the step that made the call.
     pub message_id: Uuid,
     /// When it was recorded, before the tool was started.
     #[schema(value_type = String, format = DateTime)]
@@ -164,14 +164,14 @@ impl From<&ToolCallRecord> for RecordedToolCall {
     }
 }
 
-/// JSON text as it is. What is no JSON, which the domain rules out, becomes a string of it.
+/// JSON text as raw JSON. Invalid JSON, which the domain rules out, becomes a JSON string.
 pub(super) fn raw(json: &RawJson) -> Box<RawValue> {
     RawValue::from_string(json.as_str().to_owned())
         .or_else(|_| serde_json::value::to_raw_value(json.as_str()))
         .unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// The tool calls among some items, with their results, in order.
+/// The tool calls among `items` with their results, in order.
 pub(super) fn tool_calls(items: &[Item]) -> Vec<ToolCallObject> {
     let result_of = |id| {
         items.iter().find_map(|item| match &item.body {

@@ -17,16 +17,16 @@ pub struct TurnDetailObject {
     pub turn: TurnObject,
     /// Its messages.
     pub messages: Vec<MessageObject>,
-    /// Text that is being written, and may yet be discarded.
+    /// The draft of the answer, which may still be discarded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftObject>,
 }
 
-/// Text that is being written.
+/// The draft of an answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Draft)]
 pub struct DraftObject {
-    /// The message it will become.
+    /// The message that the draft becomes.
     pub message_id: Uuid,
     /// The text so far.
     pub content: String,

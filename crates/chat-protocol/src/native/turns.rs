@@ -1,4 +1,4 @@
-//! Conversations and turns, as clients are shown them.
+//! Conversations and turns as JSON.
 
 use chat_domain::{Conversation, FinishReason, Turn, TurnFailure, TurnOutcome, TurnStatus, Usage};
 use serde::Serialize;
@@ -16,10 +16,10 @@ pub struct ConversationObject {
     pub id: Uuid,
     /// Its title.
     pub title: String,
-    /// When it was begun.
+    /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Time,
-    /// When something last happened in it.
+    /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Time,
 }
@@ -40,15 +40,15 @@ impl From<&Conversation> for ConversationObject {
 #[serde(rename_all = "lowercase")]
 #[schema(as = TurnStatus)]
 pub enum TurnState {
-    /// Its message is kept; an earlier turn of the conversation runs.
+    /// Its message is stored; an earlier turn of the conversation is running.
     Queued,
-    /// It runs.
+    /// The turn is running.
     Running,
     /// The agent has answered.
     Completed,
-    /// It was stopped; what had been said is kept.
+    /// The turn was cancelled; its text so far is kept.
     Cancelled,
-    /// It could not be finished; what had been said is kept.
+    /// The turn failed; its text so far is kept.
     Failed,
 }
 
@@ -109,13 +109,13 @@ pub(super) fn failure(turn: &Turn) -> Option<TurnErrorObject> {
     }
 }
 
-/// Tokens used, as the agent says.
+/// Tokens used, as reported by the agent.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = Usage)]
 pub struct UsageObject {
-    /// Tokens read.
+    /// Input tokens.
     pub input_tokens: u64,
-    /// Tokens written.
+    /// Output tokens.
     pub output_tokens: u64,
 }
 
@@ -183,7 +183,7 @@ pub struct TurnObject {
     /// The turn that this one retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<Uuid>,
-    /// Whether a retry has taken this turn's place.
+    /// Whether a retry has superseded this turn.
     pub superseded: bool,
     /// When its message arrived.
     #[schema(value_type = String, format = DateTime)]

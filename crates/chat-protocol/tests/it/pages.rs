@@ -1,17 +1,17 @@
-//! Pages of messages: whatever the turns and the sizes, walking through them shows every message
-//! once, in order.
+//! Pages of messages: for any turns and sizes, the pages together have every message once, in
+//! order.
 
 use chat_domain::testing::LogBuilder;
 use chat_domain::{ConversationId, LoggedTurn, TurnOutcome, TurnPage};
-use chat_protocol::native::messages::messages;
-use chat_protocol::native::pages::{MessageList, Messages};
-use chat_protocol::native::query::Query;
+use chat_protocol::native::Query;
+use chat_protocol::native::messages;
+use chat_protocol::native::{MessageList, MessagePageRequest};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 const CONVERSATION: ConversationId = ConversationId(Uuid::from_u128(7));
 
-/// Turns, some answered, with gaps between their ordinals as superseded turns leave them.
+/// Turns, some with an answer, and gaps between their ordinals, as superseded turns make them.
 fn turns() -> impl Strategy<Value = Vec<LoggedTurn>> {
     proptest::collection::vec((any::<bool>(), 1..3_u64), 0..12).prop_map(|turns| {
         let mut ordinal = 0;
@@ -28,7 +28,7 @@ fn turns() -> impl Strategy<Value = Vec<LoggedTurn>> {
     })
 }
 
-/// What a store gives for a page, after the port's contract.
+/// The turns of a page, by the contract of the store port.
 fn store(turns: &[LoggedTurn], page: TurnPage) -> Vec<LoggedTurn> {
     let within = |log: &&LoggedTurn| {
         page.after.is_none_or(|after| log.turn.ordinal > after)
@@ -44,8 +44,8 @@ fn store(turns: &[LoggedTurn], page: TurnPage) -> Vec<LoggedTurn> {
 }
 
 fn page(turns: &[LoggedTurn], query: &str) -> MessageList {
-    let wanted = Messages::decode(CONVERSATION, &Query::new(query)).unwrap();
-    wanted.encode(&store(turns, wanted.page()))
+    let request = MessagePageRequest::decode(CONVERSATION, &Query::new(query)).unwrap();
+    request.encode(&store(turns, request.page()))
 }
 
 fn contents(list: &MessageList) -> Vec<String> {
@@ -57,8 +57,9 @@ fn contents(list: &MessageList) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn walking_back_and_forth_shows_every_message_once(turns in turns(), limit in 1..6_usize) {
-        let all: Vec<_> = turns.iter().flat_map(messages).flatten().map(|message| message.content).collect();
+    fn pages_in_both_directions_have_every_message_once(turns in turns(), limit in 1..6_usize) {
+        let all = turns.iter().flat_map(messages).flatten();
+        let all: Vec<_> = all.map(|message| message.content).collect();
 
         let mut list = page(&turns, &format!("limit={limit}"));
         prop_assert!(list.next_cursor.is_none());

@@ -1,5 +1,4 @@
-//! Every kind of answer and event, as clients see it, over the real use case and the domain's
-//! fakes.
+//! Snapshots of every kind of response and event, over the real use case and the domain's fakes.
 
 use std::sync::Arc;
 
@@ -13,13 +12,13 @@ use chat_domain::{
     TurnLimits, TurnOutcome, TurnPage, TurnStatus, UnknownCause, UserId,
 };
 use chat_protocol::chatkit;
-use chat_protocol::native::messages::messages;
-use chat_protocol::native::pages::{Conversations, Messages, ToolCalls};
-use chat_protocol::native::query::Query;
-use chat_protocol::native::turn_detail::TurnDetailObject;
-use chat_protocol::native::turns::ConversationObject;
+use chat_protocol::native::ConversationObject;
+use chat_protocol::native::Query;
+use chat_protocol::native::TurnDetailObject;
+use chat_protocol::native::messages;
+use chat_protocol::native::{ConversationPageRequest, MessagePageRequest, ToolCallPageRequest};
 use chat_protocol::native::{events, reply};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use futures_util::StreamExt;
 use serde::Serialize;
 
@@ -40,7 +39,7 @@ impl Chat {
             .with("vanish", false, |_| {
                 Box::pin(async { Err(CallError::Unknown) })
             });
-        let deps = ChatServiceConfig {
+        let config = ChatServiceConfig {
             store: Arc::new(MemoryStore::new()),
             agent: Arc::new(agent),
             tools: Arc::new(tools),
@@ -52,12 +51,12 @@ impl Chat {
             },
         };
         Self {
-            service: ChatService::open(deps).await.unwrap(),
+            service: ChatService::open(config).await.unwrap(),
             owner: UserId::new("ada").unwrap(),
         }
     }
 
-    async fn begin(&self, text: &str, conversation: Option<ConversationId>) -> Turn {
+    async fn start(&self, text: &str, conversation: Option<ConversationId>) -> Turn {
         let (owner, text) = (self.owner.clone(), text.to_owned());
         let started = StartTurn {
             owner,
@@ -75,12 +74,12 @@ impl Chat {
 
     /// All events of a turn, each with the cursor after it.
     async fn events(&self, turn: TurnId) -> Vec<(Cursor, TurnEvent)> {
-        let news = self
+        let events = self
             .service
             .watch_turn(&self.owner, turn, Cursor::START)
             .await
             .unwrap();
-        news.map(Result::unwrap).collect().await
+        events.map(Result::unwrap).collect().await
     }
 
     async fn frames(&self, turn: &Turn) -> String {
@@ -94,7 +93,7 @@ impl Chat {
             .collect()
     }
 
-    /// A turn as it is at its end, and its items.
+    /// A turn after its end, and its items.
     async fn ended(&self, turn: &Turn) -> (Turn, Vec<Item>) {
         let mut items = Vec::new();
         let mut ended = turn.clone();
@@ -144,7 +143,7 @@ fn pretty(value: &impl Serialize) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_turn_with_tools() {
     let chat = Chat::new(with_tools()).await;
-    let turn = chat.begin("Add task: Milk", None).await;
+    let turn = chat.start("Add task: Milk", None).await;
     insta::assert_snapshot!("turn_with_tools_events", chat.frames(&turn).await);
     insta::assert_snapshot!(
         "turn_with_tools_reply",
@@ -157,23 +156,23 @@ async fn a_turn_with_tools() {
     );
 
     let query = Query::new("limit=2");
-    let wanted = ToolCalls::decode(turn.conversation, &query).unwrap();
+    let request = ToolCallPageRequest::decode(turn.conversation, &query).unwrap();
     let found = chat
         .service
-        .tool_calls(&chat.owner, turn.conversation, wanted.page())
+        .tool_calls(&chat.owner, turn.conversation, request.page())
         .await
         .unwrap();
-    insta::assert_snapshot!("tool_calls_page", pretty(&wanted.encode(found)));
+    insta::assert_snapshot!("tool_calls_page", pretty(&request.encode(found)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn conversations_and_messages() {
     let chat = Chat::new(ScriptedAgent::new([])).await;
-    let first = chat.begin("Hello\nthere", None).await;
+    let first = chat.start("Hello\nthere", None).await;
     chat.events(first.id).await;
-    let second = chat.begin("More", Some(first.conversation)).await;
+    let second = chat.start("More", Some(first.conversation)).await;
     chat.events(second.id).await;
-    chat.begin("Another", None).await;
+    chat.start("Another", None).await;
     let conversation = chat
         .service
         .conversation(&chat.owner, first.conversation)
@@ -183,26 +182,26 @@ async fn conversations_and_messages() {
         "conversation",
         pretty(&ConversationObject::from(&conversation))
     );
-    let wanted = Conversations::decode(&Query::new("limit=1")).unwrap();
+    let request = ConversationPageRequest::decode(&Query::new("limit=1")).unwrap();
     let found = chat
         .service
-        .conversations(&chat.owner, wanted.page())
+        .conversations(&chat.owner, request.page())
         .await
         .unwrap();
-    insta::assert_snapshot!("conversations_page", pretty(&wanted.encode(found)));
-    let wanted = Messages::decode(first.conversation, &Query::new("limit=3")).unwrap();
+    insta::assert_snapshot!("conversations_page", pretty(&request.encode(found)));
+    let request = MessagePageRequest::decode(first.conversation, &Query::new("limit=3")).unwrap();
     let found = chat
         .service
-        .turns(&chat.owner, first.conversation, wanted.page())
+        .turns(&chat.owner, first.conversation, request.page())
         .await
         .unwrap();
-    insta::assert_snapshot!("messages_page", pretty(&wanted.encode(&found)));
+    insta::assert_snapshot!("messages_page", pretty(&request.encode(&found)));
 }
 
-/// Answers that are not whole, and one for which the oldest turns were left out: in the stream, in
+/// Incomplete answers, and an answer for which the oldest turns were left out: in the stream, in
 /// the reply, in the list, in ChatKit.
 #[tokio::test(start_paused = true)]
-async fn answers_that_are_not_whole() {
+async fn incomplete_answers() {
     let too_long = || vec![Script::Fail(AgentErrorKind::ContextTooLong { limit: None })];
     let chat = Chat::new(ScriptedAgent::new([
         vec![Script::text("Half of"), Script::done(FinishReason::Length)],
@@ -214,10 +213,10 @@ async fn answers_that_are_not_whole() {
         vec![Script::text("Yes.")],
     ]))
     .await;
-    let mut turn = chat.begin("First", None).await;
+    let mut turn = chat.start("First", None).await;
     chat.events(turn.id).await;
     for text in ["Second", "Third"] {
-        turn = chat.begin(text, Some(turn.conversation)).await;
+        turn = chat.start(text, Some(turn.conversation)).await;
         chat.events(turn.id).await;
     }
     insta::assert_snapshot!("not_whole_events", chat.frames(&turn).await);
@@ -227,7 +226,7 @@ async fn answers_that_are_not_whole() {
         .turns(&chat.owner, turn.conversation, TurnPage::ALL)
         .await
         .unwrap();
-    let items: Vec<_> = logs.iter().flat_map(chatkit::items::items).collect();
+    let items: Vec<_> = logs.iter().flat_map(chatkit::items).collect();
     insta::assert_snapshot!("not_whole_chatkit", pretty(&items));
 }
 
@@ -240,14 +239,14 @@ async fn failed_cancelled_and_superseded_turns() {
         vec![Script::text("Whole.")],
     ]))
     .await;
-    let failed = chat.begin("First", None).await;
+    let failed = chat.start("First", None).await;
     insta::assert_snapshot!("failed_events", chat.frames(&failed).await);
     insta::assert_snapshot!(
         "failed_reply",
         pretty(&chat.reply(&failed).await.unwrap_err().body())
     );
 
-    let cancelled = chat.begin("Second", Some(failed.conversation)).await;
+    let cancelled = chat.start("Second", Some(failed.conversation)).await;
     gate.reached_by(1).await;
     let view = chat.service.turn(&chat.owner, cancelled.id).await.unwrap();
     insta::assert_snapshot!("running_detail", pretty(&TurnDetailObject::from(view)));
@@ -284,11 +283,11 @@ async fn failed_cancelled_and_superseded_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_is_superseded_while_its_reply_is_made_is_in_it() {
+async fn a_reply_includes_its_own_turn_even_if_superseded() {
     let chat = Chat::new(ScriptedAgent::new([])).await;
-    let first = chat.begin("First", None).await;
+    let first = chat.start("First", None).await;
     chat.events(first.id).await;
-    let second = chat.begin("Second", Some(first.conversation)).await;
+    let second = chat.start("Second", Some(first.conversation)).await;
     let (ended, items) = chat.ended(&second).await;
     let retry = RetryTurn {
         owner: chat.owner.clone(),
@@ -307,7 +306,7 @@ async fn a_turn_that_is_superseded_while_its_reply_is_made_is_in_it() {
 }
 
 #[test]
-fn a_draft_that_leads_nowhere() {
+fn a_discarded_draft() {
     let mut log = LogBuilder::new();
     log.user("Hi");
     let log = log.ended(1, TurnOutcome::Completed);
@@ -324,16 +323,16 @@ fn a_draft_that_leads_nowhere() {
 }
 
 #[test]
-fn a_reader_that_cannot_be_served() {
+fn an_interrupted_stream() {
     let problem = Problem::from(Code::StoreUnavailable).in_turn(
         ConversationId(FixedEnvironment::id(1)),
         TurnId(FixedEnvironment::id(2)),
     );
-    insta::assert_snapshot!("broken", events::broken(&problem));
+    insta::assert_snapshot!("broken", events::interrupted(&problem));
 }
 
 #[test]
-fn which_turns_have_an_assistant_message() {
+fn assistant_messages_depend_on_text_calls_and_outcome() {
     let failed = || {
         TurnOutcome::Failed(TurnFailure {
             kind: FailureKind::AgentTimeout,

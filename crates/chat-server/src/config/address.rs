@@ -1,4 +1,4 @@
-//! Addresses of other sites, valid in headers and in pages.
+//! Addresses and origins of other sites, safe in headers and in pages.
 
 use figment::value::Value;
 
@@ -9,7 +9,8 @@ use super::value::{self, Setting};
 pub struct Address(pub String);
 
 impl Setting for Address {
-    const EXPECTED: &'static str = "an address that begins with https:// or http://, without # and spaces, such as https://login.example/chat";
+    const EXPECTED: &'static str = "an address that begins with https:// or http://, \
+        without # and spaces, such as https://login.example/chat";
 
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -22,7 +23,7 @@ impl Setting for Address {
     }
 }
 
-/// Some origins (RFC 6454): scheme, host and perhaps a port.
+/// A list of origins (RFC 6454): scheme, host and optional port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(pub Vec<String>);
 
@@ -67,8 +68,8 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
         .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
 }
 
-/// A host name or address as browsers write it in an origin, and perhaps a port. No `*`: who may
-/// embed is named one by one.
+/// A host name or address as browsers write it in an origin, with an optional port. `*` is
+/// rejected: each origin must be named.
 fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {

@@ -1,29 +1,27 @@
-//! Limits on what clients may send and how long they may take.
+//! Limits on clients.
 
 use std::time::Duration;
 
-/// How much a client may send, how long it may take to send and to read, and how long it waits for
-/// an answer.
+/// Limits on the size and the time of requests and replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// The largest body, in bytes.
     pub body_bytes: usize,
     /// How long a client may take to send its headers, and then its body.
     pub body_time: Duration,
-    /// The time between two signs of life in an idle stream.
+    /// The time between two keep-alive comments in an idle stream.
     pub keep_alive: Duration,
     /// How long a client may take to make room for the next piece of a reply or the next frame of a
     /// stream.
     pub write_time: Duration,
-    /// How long a client may leave a long reply unread before what is ready for it is dropped, to
-    /// be read from the store again.
+    /// How long a client may leave a long reply unread before its buffer is dropped. The rest is
+    /// then read from the store again.
     pub stall_time: Duration,
     /// How long a reply waits for the end of its turn.
     pub reply_time: Duration,
-    /// How many connections there may be.
+    /// The largest number of connections.
     pub connections: usize,
-    /// How much memory unfinished request bodies and unsent replies may hold, all together, in
-    /// bytes.
+    /// How much memory unfinished request bodies and unread replies may use together, in bytes.
     pub memory_bytes: usize,
 }
 

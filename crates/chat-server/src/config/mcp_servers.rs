@@ -11,25 +11,25 @@ use super::value::{Setting, text};
 /// MCP servers that are started as child processes.
 #[derive(Clone, Debug, Default)]
 pub struct McpServers {
-    /// The servers, in the order that decides which of two tools of one name has it.
+    /// The servers. If two have a tool of the same name, the first one keeps it.
     pub servers: Vec<ConfiguredServer>,
-    /// Keys that mean nothing here, such as `files.icon`.
-    pub ignored_keys: Vec<String>,
+    /// Unknown keys, such as `files.icon`.
+    pub unknown_keys: Vec<String>,
 }
 
-/// A server, whose limits may be its own.
+/// A server with optional limits of its own.
 #[derive(Clone, Debug)]
 pub struct ConfiguredServer {
-    /// The server, with the usual limits.
+    /// The server, with default limits.
     pub server: McpServer,
-    /// Its own limit for a start.
+    /// Its own limit of a start.
     pub start_timeout: Option<Duration>,
-    /// Its own limit for a call.
+    /// Its own limit of a call.
     pub call_timeout: Option<Duration>,
 }
 
 impl ConfiguredServer {
-    /// The server with its own limits, or else with these.
+    /// The server with its own limits, or with these defaults.
     pub fn with_limits(&self, start_timeout: Duration, call_timeout: Duration) -> McpServer {
         McpServer {
             start_timeout: self.start_timeout.unwrap_or(start_timeout),
@@ -62,7 +62,7 @@ impl Setting for McpServers {
 
 fn json(value: &Layered) -> Result<Value, String> {
     match text(value) {
-        // The parser's message has the place, and nothing of the text.
+        // The parser's message has the position, and no part of the text.
         Some(text) => serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}")),
         None => value
             .deserialize()
@@ -70,8 +70,7 @@ fn json(value: &Layered) -> Result<Value, String> {
     }
 }
 
-/// Reads all servers; else says what is wrong, with the server and the key, and without any value
-/// that may be a secret.
+/// Reads all servers. Faults name the server and the key, and no value, which may be a secret.
 fn read(json: &Value) -> Result<McpServers, Vec<String>> {
     let mut read = McpServers::default();
     let mut faults = Vec::new();
@@ -85,7 +84,7 @@ fn read(json: &Value) -> Result<McpServers, Vec<String>> {
             let inner = ["mcpServers", "mcp_servers", "servers"]
                 .into_iter()
                 .find(|key| object.get(*key).is_some_and(Value::is_object));
-            read.ignored_keys.extend(
+            read.unknown_keys.extend(
                 object
                     .keys()
                     .filter(|key| inner.is_some_and(|inner| inner != *key))
@@ -116,7 +115,7 @@ fn read(json: &Value) -> Result<McpServers, Vec<String>> {
         if let Some(configured) = server.configured(json.is_array()) {
             read.servers.push(configured);
         }
-        read.ignored_keys.extend(
+        read.unknown_keys.extend(
             members
                 .keys()
                 .filter(|key| !KEYS.contains(&key.as_str()))
@@ -130,7 +129,7 @@ fn read(json: &Value) -> Result<McpServers, Vec<String>> {
     }
 }
 
-/// The keys of a server that mean something. `type` and `transport` may only say `stdio`.
+/// The known keys of a server. `type` and `transport` may only be `stdio`.
 const KEYS: [&str; 10] = [
     "name",
     "command",
@@ -144,7 +143,7 @@ const KEYS: [&str; 10] = [
     "transport",
 ];
 
-/// The keys under which other programs name a server that is reached over HTTP.
+/// The keys that other programs use for a server over HTTP.
 const ADDRESSES: [&str; 4] = ["url", "serverUrl", "httpUrl", "headers"];
 
 fn label(index: usize, server: &Value) -> (String, Option<&Map<String, Value>>) {
@@ -158,7 +157,7 @@ fn label(index: usize, server: &Value) -> (String, Option<&Map<String, Value>>) 
     )
 }
 
-/// Reads one server, and notes what is wrong with it.
+/// Reads one server, and collects its faults.
 struct Reader<'a> {
     label: &'a str,
     members: &'a Map<String, Value>,
@@ -170,14 +169,14 @@ impl Reader<'_> {
         self.faults.push(format!("{}: `{key}` {fault}", self.label));
     }
 
-    /// The server; `None` if something is wrong with it, or if it is disabled.
+    /// The server; `None` if it has faults, or is disabled.
     fn configured(&mut self, is_named_by_member: bool) -> Option<ConfiguredServer> {
         if let Some(Value::Bool(true)) = self.members.get("disabled") {
             return None;
         }
         let before = self.faults.len();
         if is_named_by_member && self.text("name").is_none() {
-            self.fault("name", "is not a text that is more than white space");
+            self.fault("name", "is not a text with more than white space");
         }
         let remote = ADDRESSES
             .into_iter()
@@ -186,11 +185,15 @@ impl Reader<'_> {
             .into_iter()
             .find(|key| self.members.get(*key).is_some_and(|kind| kind != "stdio"));
         if let Some(key) = remote.or(kind) {
-            self.fault(key, "is refused: streamable HTTP is not supported yet; name a `command` that bridges to it, such as mcp-remote");
+            self.fault(
+                key,
+                "is rejected: streamable HTTP is not supported yet; name a `command` that bridges \
+                 to it, such as mcp-remote",
+            );
             return None;
         }
         let Some(command) = self.text("command") else {
-            self.fault("command", "is not a text that is more than white space");
+            self.fault("command", "is not a text with more than white space");
             return None;
         };
         let mut server = McpServer::new(self.label, command);
@@ -243,10 +246,10 @@ impl Reader<'_> {
         for (name, value) in members {
             match scalar(value) {
                 Some(_) if name.is_empty() || name.contains(['=', '\0']) => {
-                    self.fault("env", "has a name that no variable can have")
+                    self.fault("env", "has an invalid name of a variable")
                 }
                 Some(value) if value.contains('\0') => {
-                    self.fault(&format!("env.{name}"), "holds U+0000")
+                    self.fault(&format!("env.{name}"), "has the character U+0000")
                 }
                 Some(value) => drop(env.insert(name.clone(), value)),
                 None => self.fault(
@@ -272,7 +275,7 @@ impl Reader<'_> {
     }
 }
 
-/// A text, or a number or boolean as one.
+/// A text, or a number or boolean as text.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -297,16 +300,28 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_other_programs_is_read() {
+    fn the_format_of_other_programs_is_read() {
         let servers = json!({ "mcpServers": {
-            "time": { "command": "uvx", "args": ["mcp-server-time", 7], "env": { "PORT": 8080, "DEBUG": true, "KEY": "k" }, "cwd": "/srv" },
-            "files": { "type": "stdio", "command": "npx", "start_timeout": "90s", "call_timeout": "2m", "icon": "x", "autoApprove": [] },
+            "time": {
+                "command": "uvx",
+                "args": ["mcp-server-time", 7],
+                "env": { "PORT": 8080, "DEBUG": true, "KEY": "k" },
+                "cwd": "/srv",
+            },
+            "files": {
+                "type": "stdio",
+                "command": "npx",
+                "start_timeout": "90s",
+                "call_timeout": "2m",
+                "icon": "x",
+                "autoApprove": [],
+            },
             "off": { "command": "npx", "disabled": true },
         }, "inputs": [] });
         let read = read(&servers).unwrap();
         assert_eq!(names(&read), ["files", "time"]);
         assert_eq!(
-            read.ignored_keys,
+            read.unknown_keys,
             ["inputs", "files.autoApprove", "files.icon"]
         );
         let [files, time] = read.servers.as_slice() else {
@@ -342,7 +357,7 @@ mod tests {
             json!([{ "name": "b", "command": "x" }, { "name": "a", "command": "y", "colour": 1 }]);
         let read = read(&servers).unwrap();
         assert_eq!(
-            (names(&read), read.ignored_keys.as_slice()),
+            (names(&read), read.unknown_keys.as_slice()),
             (vec!["b", "a"], ["a.colour".to_owned()].as_slice())
         );
     }
@@ -352,11 +367,11 @@ mod tests {
         for (servers, expected) in [
             (
                 json!({ "mcpServers": { "a": { "url": "https://hunter2" } } }),
-                "a: `url` is refused: streamable HTTP is not supported yet",
+                "a: `url` is rejected: streamable HTTP is not supported yet",
             ),
             (
                 json!([{ "name": "a", "type": "http", "command": "x" }]),
-                "a: `type` is refused: streamable HTTP",
+                "a: `type` is rejected: streamable HTTP",
             ),
             (json!([{ "name": "a" }]), "a: `command` is not a text"),
             (

@@ -41,13 +41,16 @@ const HEAD: &str = "\
 <!-- Generated from crates/chat-server/src/config.rs by `cargo xtask docs`. Do not edit. -->
 # Configuration
 
-Settings are environment variables, or keys of a TOML file named by `--config FILE` (or `CHAT_CONFIG`). A variable wins
-over the file, the file over the default. White space around a value is removed, so that a file of variables may have Windows line ends; a
-variable that is empty then counts as unset. A key that the file should not have,
-and a value that is wrong, stop the server before it starts, with a sentence that names the setting (exit code 2).
-A variable that begins with `CHAT_` and is not in this list is named in a warning in the log.
+Settings are environment variables, or keys of a TOML file that `--config FILE` (or `CHAT_CONFIG`)
+names. A variable takes precedence over the file, the file over the default.
 
-Times are a number with `ms`, `s`, `m` or `h`; sizes are a number of bytes, or one with `KiB` or `MiB`.
+- White space around a value is removed, so that a file of variables may have Windows line ends.
+  An empty variable counts as unset.
+- An unknown key in the file and an invalid value stop the server at its start with exit code 2 and
+  an error that names the setting.
+- A variable that begins with `CHAT_` and is not in this list is named in a warning in the log.
+- Times are a number with `ms`, `s`, `m` or `h`. Sizes are a number of bytes, or a number with `KiB`
+  or `MiB`.
 ";
 
 const TAIL: &str = "
@@ -56,19 +59,19 @@ const TAIL: &str = "
 | argument | meaning |
 |---|---|
 | `--config FILE` | reads this TOML file |
-| `--no-migrate` | does not bring the database's schema up to date, and refuses to start if it is not |
-| `--version`, `--help` | says what they say |
+| `--no-migrate` | does not migrate the database's schema; fails if migrations are pending |
+| `--version`, `--help` | prints the version, or the arguments |
 
 ## Exit codes
 
 | code | meaning |
 |---|---|
-| 0 | stopped by SIGTERM or SIGINT; what still ran was handed over |
-| 1 | a fault while running |
-| 2 | the command line or the configuration is wrong |
-| 3 | the address cannot be listened on: the port is taken, say |
-| 4 | the database cannot be opened: its folder cannot be made, it is not writable, it is not a database |
+| 0 | stopped by SIGTERM or SIGINT; running turns were handed over |
+| 1 | an error while running |
+| 2 | the command line or the configuration is invalid |
+| 3 | the address is not available, for example because the port is in use |
+| 4 | the database cannot be opened: no folder, not writable, or not a database |
 | 5 | the database is in use by another server |
-| 6 | the schema is not up to date, and `--no-migrate` was given |
-| 130 | a second SIGINT or SIGTERM came while it was stopping |
+| 6 | migrations are pending, and `--no-migrate` was given |
+| 130 | a second SIGINT or SIGTERM during the shutdown |
 ";

@@ -18,12 +18,3 @@ fn variables_are_the_keys_in_capitals() {
         assert_eq!(row.variable, expected);
     }
 }
-
-#[test]
-fn a_quoted_line_is_left_out_of_the_parsers_message() {
-    let message = "TOML parse error at line 1, column 14\n  |\n1 | jwt_secret = hunter2\n  |              ^\ninvalid string\n";
-    assert_eq!(
-        without_excerpt(message),
-        "TOML parse error at line 1, column 14, invalid string"
-    );
-}

@@ -1,4 +1,4 @@
-//! How each kind of setting is written.
+//! Parsing of each kind of setting.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,29 +10,28 @@ use std::time::Duration;
 use figment::value::{Num, Value};
 use secrecy::{ExposeSecret, SecretString};
 
-/// A kind of setting. It is written as text; a TOML file may also write numbers and booleans as
-/// such.
+/// A kind of setting. Its form is text; a TOML file may also have numbers and booleans.
 pub(super) trait Setting: Sized {
     /// The expected form, to complete "… is not …".
     const EXPECTED: &'static str;
     /// Whether the value must never be shown.
     const SECRET: bool = false;
 
-    /// The setting of this text.
+    /// Parses a text.
     fn parse(text: &str) -> Option<Self>;
 
-    /// The problem of an invalid text, to complete "… {fault}".
+    /// What is wrong with an invalid text, to complete "… {fault}".
     fn fault(_text: &str) -> String {
         format!("is not {}", Self::EXPECTED)
     }
 
-    /// The exact problem of an invalid value, if there is more to say than the expected form.
-    /// Holds nothing of a secret.
+    /// What exactly is wrong with an invalid value, without secrets. Empty if only the expected
+    /// form is known.
     fn faults(_value: &Value) -> Vec<String> {
         Vec::new()
     }
 
-    /// The setting, from what a layer holds.
+    /// Reads the value of a layer.
     fn read(value: Option<&Value>) -> Option<Self> {
         Self::parse(&text(value?)?)
     }
@@ -113,14 +112,14 @@ macro_rules! bounded {
 }
 
 bounded! {
-    /// A number of threads. actix-web takes no more.
+    /// A number of threads. 512 is the limit of actix-web.
     Threads(usize) up to 512;
     /// A number of connections to the database.
     Connections(u32) up to 256;
 }
 
 impl Setting for String {
-    const EXPECTED: &'static str = "a text that is more than white space";
+    const EXPECTED: &'static str = "a text with more than white space";
 
     fn parse(text: &str) -> Option<Self> {
         (!text.trim().is_empty()).then(|| text.to_owned())
@@ -136,21 +135,21 @@ impl Setting for SecretString {
     }
 }
 
-/// Longer than nothing: a number and its unit, `ms`, `s`, `m` or `h`.
+/// A number above 0 and its unit, `ms`, `s`, `m` or `h`.
 impl Setting for Duration {
-    const EXPECTED: &'static str = "a time longer than nothing, such as 500ms, 10s, 5m or 1h";
+    const EXPECTED: &'static str = "a time above 0, such as 500ms, 10s, 5m or 1h";
 
     fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split_unit(text)?;
         let duration = Self::from_millis(number.checked_mul(millis(unit)?)?);
-        (!duration.is_zero() && duration <= LONGEST).then_some(duration)
+        (!duration.is_zero() && duration <= MAX_DURATION).then_some(duration)
     }
 
     fn fault(text: &str) -> String {
-        let behind_digits = text
+        let unit_text = text
             .trim()
             .trim_start_matches(|char: char| char.is_ascii_digit());
-        match behind_digits.trim_start() {
+        match unit_text.trim_start() {
             "" if !text.trim().is_empty() => "has no unit; write 500ms, 5s, 5m or 1h".to_owned(),
             unit if millis(unit).is_some()
                 && text.contains(|char: char| matches!(char, '1'..='9')) =>
@@ -162,8 +161,8 @@ impl Setting for Duration {
     }
 }
 
-/// Over a year is a mistake, and sums of times must not overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// The longest time. Sums of times must not overflow.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 fn millis(unit: &str) -> Option<u64> {
     match unit {
@@ -228,9 +227,9 @@ impl FromStr for AgentKind {
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
 }
 
@@ -260,12 +259,12 @@ impl Setting for LogFilter {
     }
 }
 
-/// A secret that tokens are signed with: at least 32 bytes, as RFC 7518 §3.2 asks of HS256.
+/// The secret for the signatures of tokens: at least 32 bytes, as RFC 7518 §3.2 requires for HS256.
 #[derive(Clone, Debug)]
 pub struct JwtSecret(SecretString);
 
 impl JwtSecret {
-    /// Takes the secret; `None` if it is too short.
+    /// The secret; `None` if it is too short.
     pub fn new(secret: &str) -> Option<Self> {
         (secret.len() >= 32).then(|| Self(secret.into()))
     }
@@ -285,7 +284,7 @@ impl Setting for JwtSecret {
     }
 }
 
-/// Where the database is. May hold a password, so it is never printed.
+/// The address of the database. It may have a password, so it is never printed.
 #[derive(Clone)]
 pub struct DatabaseUrl(SecretString);
 
@@ -296,8 +295,8 @@ impl DatabaseUrl {
     }
 
     /// A file next to the database that belongs to it: `chat.db` has `chat.db-tasks`. In the
-    /// working directory if the database is no file.
-    pub fn beside(&self, suffix: &str) -> PathBuf {
+    /// working directory if the database is not a file.
+    pub fn sibling_file(&self, suffix: &str) -> PathBuf {
         let path = self
             .expose()
             .strip_prefix("sqlite:")
@@ -310,7 +309,7 @@ impl DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Whether other servers may use it too.
+    /// Whether several servers may use the database.
     pub fn is_shared(&self) -> bool {
         !self.expose().starts_with("sqlite:")
     }
@@ -323,7 +322,8 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl Setting for DatabaseUrl {
-    const EXPECTED: &'static str = "a URL that begins with sqlite:// or postgres://, such as sqlite:///var/lib/chat/chat.db or postgres://chat:password@localhost/chat";
+    const EXPECTED: &'static str = "a URL that begins with sqlite:// or postgres://, \
+        such as sqlite:///var/lib/chat/chat.db or postgres://chat:password@localhost/chat";
     const SECRET: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_units_and_are_longer_than_nothing() {
+    fn durations_have_units_and_are_above_0() {
         assert_eq!(Duration::parse("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(Duration::parse(" 5 m "), Some(Duration::from_secs(300)));
         for wrong in [
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_time_is_said() {
+    fn faults_of_a_time_are_exact() {
         for bare in ["5", " 10 ", "0"] {
             assert!(Duration::fault(bare).starts_with("has no unit"), "{bare}");
         }
@@ -398,7 +398,7 @@ mod tests {
         }
         for wrong in ["", "0s", "00 m", "1.5s", "-1s", "soon", "10 parsecs"] {
             assert!(
-                Duration::fault(wrong).starts_with("is not a time longer than nothing"),
+                Duration::fault(wrong).starts_with("is not a time above 0"),
                 "{wrong}"
             );
         }
@@ -431,13 +431,13 @@ mod tests {
     }
 
     #[test]
-    fn files_stand_beside_the_database() {
-        let beside = |url: &str| DatabaseUrl::parse(url).unwrap().beside("tasks");
-        assert_eq!(beside("sqlite://chat.db"), PathBuf::from("chat.db-tasks"));
+    fn sibling_files_are_next_to_the_database() {
+        let sibling = |url: &str| DatabaseUrl::parse(url).unwrap().sibling_file("tasks");
+        assert_eq!(sibling("sqlite://chat.db"), PathBuf::from("chat.db-tasks"));
         assert_eq!(
-            beside("sqlite:///var/chat.db?mode=rwc"),
+            sibling("sqlite:///var/chat.db?mode=rwc"),
             PathBuf::from("/var/chat.db-tasks")
         );
-        assert_eq!(beside("sqlite::memory:"), PathBuf::from("chat-tasks"));
+        assert_eq!(sibling("sqlite::memory:"), PathBuf::from("chat-tasks"));
     }
 }

@@ -1,37 +1,37 @@
-//! The form of an answer that a client wants, where a route has several (RFC 9110 §12.5.1). A route
-//! with one form sends that form, whatever the client accepts.
+//! Content negotiation where a route has several reply formats (RFC 9110 §12.5.1). A route with one
+//! format sends that format, whatever the client accepts.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, Quality, QualityItem};
 use actix_web::mime::{self, Mime};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 
-/// The forms that answers have.
+/// The format of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ReplyFormat {
     /// `application/json`.
     Json,
     /// `text/event-stream`.
-    Events,
+    EventStream,
 }
 
-impl Form {
+impl ReplyFormat {
     /// Its media type.
     fn media_type(self) -> (&'static str, &'static str) {
         match self {
             Self::Json => ("application", "json"),
-            Self::Events => ("text", "event-stream"),
+            Self::EventStream => ("text", "event-stream"),
         }
     }
 }
 
-/// The form the client likes best; the first of `offers` if it does not say. Among forms it likes
-/// the same, the one it names more exactly, then the one offered first. A client that names nothing
-/// but the form of problems, as generated clients do, does not say.
+/// The format that the client prefers; the first of `offers` if the client has no preference. Among
+/// formats of equal quality, the format that the client names more specifically, then the one
+/// offered first. A client that accepts only problems, as generated clients do, has no preference.
 ///
 /// # Errors
 /// `not_acceptable`.
-pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
+pub fn choose(request: &HttpRequest, offers: &[ReplyFormat]) -> Result<ReplyFormat, Problem> {
     let values = request
         .headers()
         .get_all(header::ACCEPT)
@@ -41,53 +41,52 @@ pub fn choose(request: &HttpRequest, offers: &[Form]) -> Result<Form, Problem> {
         .map(str::trim)
         .filter(|element| !element.is_empty())
         .collect();
-    let is_silent = elements.iter().all(|element| is_of_problems(element));
-    let ranges = if is_silent {
+    let has_no_preference = elements.iter().all(|element| is_problem_type(element));
+    let ranges = if has_no_preference {
         vec![QualityItem::max(mime::STAR_STAR)]
     } else {
         elements.into_iter().filter_map(range).collect()
     };
     let mut best = None;
     for offer in offers {
-        let liking = liking(&ranges, *offer);
-        if liking.0 > Quality::ZERO && best.is_none_or(|(most, _)| liking > most) {
-            best = Some((liking, *offer));
+        let quality = quality(&ranges, *offer);
+        if quality.0 > Quality::ZERO && best.is_none_or(|(highest, _)| quality > highest) {
+            best = Some((quality, *offer));
         }
     }
     best.map(|(_, offer)| offer)
         .ok_or_else(|| Code::NotAcceptable.into())
 }
 
-fn is_of_problems(element: &str) -> bool {
+fn is_problem_type(element: &str) -> bool {
     element
         .split(';')
         .next()
         .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(Problem::MEDIA_TYPE))
 }
 
-/// A media range of a header. What is none is passed over, and a quality may begin with its point:
-/// Java's own client sends `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2` unless it is set
-/// otherwise.
+/// A media range of a header; `None` for other text. A quality may begin with its point: Java's own
+/// client sends `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2` by default.
 fn range(element: &str) -> Option<QualityItem<Mime>> {
     element.replace("q=.", "q=0.").parse().ok()
 }
 
-/// How much a form is liked, and how exactly it is named: the most exact range decides.
-fn liking(ranges: &[QualityItem<Mime>], offer: Form) -> (Quality, u8) {
+/// The quality of a format, and how specifically it is named: the most specific range decides.
+fn quality(ranges: &[QualityItem<Mime>], offer: ReplyFormat) -> (Quality, u8) {
     let (kind, subtype) = offer.media_type();
     let matching = ranges.iter().filter_map(|range| {
-        let exactness = match (range.item.type_().as_str(), range.item.subtype().as_str()) {
+        let specificity = match (range.item.type_().as_str(), range.item.subtype().as_str()) {
             ("*", "*") => 0,
             (given, "*") if given == kind => 1,
             (given, exact) if given == kind && exact == subtype => 2,
             _ => return None,
         };
-        Some((exactness, range.quality))
+        Some((specificity, range.quality))
     });
     matching
-        .max_by_key(|(exactness, _)| *exactness)
-        .map_or((Quality::ZERO, 0), |(exactness, liking)| {
-            (liking, exactness)
+        .max_by_key(|(specificity, _)| *specificity)
+        .map_or((Quality::ZERO, 0), |(specificity, quality)| {
+            (quality, specificity)
         })
 }
 
@@ -97,22 +96,23 @@ mod tests {
 
     use super::*;
 
-    fn chosen(accept: &str) -> Result<Form, Code> {
+    fn chosen(accept: &str) -> Result<ReplyFormat, Code> {
         let request = TestRequest::default()
             .insert_header((header::ACCEPT, accept))
             .to_http_request();
-        choose(&request, &[Form::Json, Form::Events]).map_err(|problem| problem.code)
+        choose(&request, &[ReplyFormat::Json, ReplyFormat::EventStream])
+            .map_err(|problem| problem.code)
     }
 
     #[test]
-    fn the_form_liked_best_is_chosen() {
+    fn the_preferred_format_is_chosen() {
         assert_eq!(
             choose(
                 &TestRequest::default().to_http_request(),
-                &[Form::Json, Form::Events]
+                &[ReplyFormat::Json, ReplyFormat::EventStream]
             )
             .unwrap(),
-            Form::Json
+            ReplyFormat::Json
         );
         for json in [
             "*/*",
@@ -130,7 +130,7 @@ mod tests {
             "application/problem+json;q=0.5, Application/Problem+JSON",
             "application/problem+json, application/json",
         ] {
-            assert_eq!(chosen(json), Ok(Form::Json), "{json}");
+            assert_eq!(chosen(json), Ok(ReplyFormat::Json), "{json}");
         }
         for events in [
             "text/event-stream",
@@ -140,7 +140,7 @@ mod tests {
             "*/*, application/json;q=0",
             "application/problem+json, text/event-stream",
         ] {
-            assert_eq!(chosen(events), Ok(Form::Events), "{events}");
+            assert_eq!(chosen(events), Ok(ReplyFormat::EventStream), "{events}");
         }
         for none in [
             "text/html",

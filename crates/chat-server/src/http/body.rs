@@ -1,20 +1,20 @@
-//! Reading a body: of the right type, not too large, not too slowly.
+//! Reads request bodies, within limits on type, size and time.
 
 use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::mime::{self, Mime};
 use actix_web::{HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use futures_util::StreamExt;
 
 use crate::state::AppState;
 
-/// The JSON text that a request carries.
+/// The JSON text in the body of a request.
 ///
 /// # Errors
 /// `unsupported_media_type`, `body_too_large`, `body_timeout`, `server_overloaded`; `invalid_json`
-/// if there is none or it breaks off.
+/// if the body is empty or truncated.
 pub async fn read_json(
     request: &HttpRequest,
     payload: web::Payload,
@@ -43,8 +43,8 @@ pub async fn read_json(
     }
 }
 
-/// RFC 8259 §8.1 and §11: JSON is UTF-8, and a `charset` says nothing; one that says something else
-/// is a mistake.
+/// Whether a type is JSON. RFC 8259 §8.1 and §11: JSON is UTF-8 and needs no `charset`; another
+/// `charset` is rejected.
 fn is_json(mime: &Mime) -> bool {
     let charset = mime.get_param(mime::CHARSET);
     mime.essence_str() == "application/json"
@@ -57,7 +57,7 @@ async fn read(
     state: &AppState,
 ) -> Result<Bytes, Problem> {
     let limit = state.limits.body_bytes;
-    let too_large = || Problem::over(Code::BodyTooLarge, limit);
+    let too_large = || Problem::limit_exceeded(Code::BodyTooLarge, limit);
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -67,15 +67,14 @@ async fn read(
     }
     let mut body = BytesMut::new();
     let mut reservation = state.memory.reserve(0).ok_or(Code::ServerOverloaded)?;
-    // The HTTP library takes the body of a request that asks for WebSocket as endless, whatever its
-    // length says.
+    // The HTTP library ignores the length of a body if the request asks for WebSocket.
     while announced.is_none_or(|length| body.len() < length) {
         let Some(chunk) = payload.next().await else {
             break;
         };
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
-            _ => broken_off(),
+            _ => truncated(),
         })?;
         if body.len() + chunk.len() > limit {
             return Err(too_large());
@@ -86,12 +85,12 @@ async fn read(
         body.extend_from_slice(&chunk);
     }
     match announced {
-        Some(length) if body.len() < length => Err(broken_off()),
+        Some(length) if body.len() < length => Err(truncated()),
         Some(length) => Ok(body.freeze().slice(..length)),
         None => Ok(body.freeze()),
     }
 }
 
-fn broken_off() -> Problem {
-    Problem::new(Code::InvalidJson, "The body breaks off")
+fn truncated() -> Problem {
+    Problem::new(Code::InvalidJson, "The body is truncated")
 }

@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use chat_domain::UserId;
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use serde::Deserialize;
 
 use crate::problem::ApiError;
@@ -18,17 +18,17 @@ use crate::state::AppState;
 #[derive(Clone, Debug)]
 pub struct Caller(pub UserId);
 
-/// The part of the path that says whose it is.
+/// The user in the path.
 #[derive(Deserialize)]
 pub struct PathUser {
     user_id: String,
 }
 
-/// Lets a request pass that carries a valid token of the user in its path, and answers 401 or 403
-/// to others. Stands before everything else, bodies included.
+/// Requires a valid token of the user in the path; answers 401 or 403 to other requests. Runs
+/// before the body is read.
 ///
 /// # Errors
-/// Those of the layers below.
+/// Those of the inner services.
 pub async fn require_path_user(
     state: web::Data<AppState>,
     path: web::Path<PathUser>,
@@ -39,10 +39,10 @@ pub async fn require_path_user(
     admit(caller, request, next).await
 }
 
-/// The same where the path names no user: the caller is the token's user.
+/// Requires a valid token where the path names no user. The caller is the token's user.
 ///
 /// # Errors
-/// Those of the layers below.
+/// Those of the inner services.
 pub async fn require_token(
     state: web::Data<AppState>,
     request: ServiceRequest,
@@ -64,14 +64,14 @@ async fn admit(
         }
         Err(problem) => {
             let challenge = challenge(problem.code);
-            let mut answer = request.error_response(ApiError(problem));
+            let mut response = request.error_response(ApiError(problem));
             if let Some(challenge) = challenge {
-                answer.headers_mut().insert(
+                response.headers_mut().insert(
                     header::WWW_AUTHENTICATE,
                     HeaderValue::from_static(challenge),
                 );
             }
-            Ok(answer)
+            Ok(response)
         }
     }
 }
@@ -85,10 +85,10 @@ fn caller(
     let Some(path_user) = path_user else {
         return Ok(subject);
     };
-    // actix-web puts this character where a path is not UTF-8: several paths would look like one
-    // user's.
-    let readable = !path_user.contains(char::REPLACEMENT_CHARACTER);
-    if readable && subject.as_str() == path_user {
+    // actix-web replaces bytes that are not UTF-8 with this character, so that several paths would
+    // name one user.
+    let is_utf8 = !path_user.contains(char::REPLACEMENT_CHARACTER);
+    if is_utf8 && subject.as_str() == path_user {
         Ok(subject)
     } else {
         Err(Code::WrongUser.into())
@@ -98,19 +98,19 @@ fn caller(
 /// The token of the one `Authorization: Bearer` header (RFC 6750 §2.1). The scheme's case does not
 /// matter (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let missing = |why| Problem::new(Code::MissingToken, why);
+    let missing = |reason| Problem::new(Code::MissingToken, reason);
     let mut values = headers.get_all(header::AUTHORIZATION);
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value
             .to_str()
-            .map_err(|_| missing("The `Authorization` header is not text"))?,
-        (Some(_), Some(_)) => return Err(missing("There is more than one `Authorization` header")),
+            .map_err(|_| missing("The header `Authorization` is not text"))?,
+        (Some(_), Some(_)) => return Err(missing("Duplicate header `Authorization`")),
         (None, _) => return Err(Code::MissingToken.into()),
     };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("Bearer") {
         return Err(missing(
-            "The `Authorization` header has another scheme than `Bearer`",
+            "The scheme of the header `Authorization` is not `Bearer`",
         ));
     }
     match token.trim_matches(' ') {
@@ -119,8 +119,8 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// The value of `WWW-Authenticate` (RFC 6750 §3); none where another token of the same user would
-/// not help.
+/// The value of `WWW-Authenticate` (RFC 6750 §3). None if another token of the same user would be
+/// refused too.
 fn challenge(code: Code) -> Option<&'static str> {
     match code {
         Code::MissingToken => Some("Bearer"),

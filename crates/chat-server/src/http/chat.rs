@@ -8,7 +8,7 @@ use chat_protocol::native::reply::ChatReply;
 use chat_protocol::native::request::{self, ChatRequest};
 
 use crate::http::Caller;
-use crate::http::accept::{self, Form};
+use crate::http::accept::{self, ReplyFormat};
 use crate::http::answer::{ReplyOptions, answer};
 use crate::http::body::read_json;
 use crate::http::parameters;
@@ -17,26 +17,43 @@ use crate::state::AppState;
 
 /// Send a message
 ///
-/// Stores the message, then answers it: with the whole reply when the agent is done, or, with
-/// `Accept: text/event-stream`, with events as they come (described at `GET
-/// …/turns/{turn_id}/events`, whose `turn` event comes first here too). A client that goes away
-/// does not stop the turn. If the turn fails, the message stays, and the problem says
-/// `conversation_id` and `turn_id`.
+/// Stores the message and runs its turn. Answers with the whole reply when the turn has ended, or,
+/// with `Accept: text/event-stream`, with events as they come (described at `GET
+/// …/turns/{turn_id}/events`; the first event is `turn`). The turn continues if the client
+/// disconnects. If the turn fails, the message is stored, and the problem has `conversation_id` and
+/// `turn_id`.
 #[utoipa::path(
     post,
     operation_id = "sendMessage",
     path = "/api/{user_id}/chat",
     tag = "chat",
     params(
-        ("busy" = Option<String>, Query, description = "What to do if a turn of the conversation is running: `enqueue` (default) waits for it; `reject` refuses the message; `interrupt` cancels it and all that wait."),
-        ("messages" = Option<String>, Query, description = "What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same turn. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "busy" = Option<String>, Query,
+            description = "The policy if a turn of the conversation is running: `enqueue` (default) \
+                queues the message; `reject` rejects it; `interrupt` cancels the running and all \
+                queued turns.",
+        ),
+        (
+            "messages" = Option<String>, Query,
+            description = "The messages in the reply: `all` (default) of the conversation up to this \
+                turn, or of this `turn` only.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key with the same body returns \
+                the same turn. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
     request_body = ChatRequest,
-    responses((status = 200, description = "The turn ended completed or cancelled, or its events follow.", content(
-        (ChatReply = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The reply of a completed or cancelled turn, or the events of the turn.",
+        content(
+            (ChatReply = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn post(
     state: web::Data<AppState>,
@@ -44,12 +61,13 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let form = accept::choose(&request, &[Form::Json, Form::Events])?;
+    let format = accept::choose(&request, &[ReplyFormat::Json, ReplyFormat::EventStream])?;
     let query = parameters::query(&request);
-    let (busy, shown) = (query.busy()?, query.shown()?);
+    let (busy, scope) = (query.busy()?, query.reply_scope()?);
     let key = parameters::idempotency_key(&request)?;
     let body = read_json(&request, payload, &state).await?;
     let command = request::start_turn(owner.clone(), &body, busy, key)?;
-    let begin = |service: Arc<ChatService>| async move { service.start_turn(command).await };
-    answer(&state, &request, owner, ReplyOptions { form, shown }, begin).await
+    let start = |service: Arc<ChatService>| async move { service.start_turn(command).await };
+    let options = ReplyOptions { format, scope };
+    answer(&state, &request, owner, options, start).await
 }

@@ -2,11 +2,12 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use chat_protocol::native::pages::{
-    ConversationList, Conversations, MessageList, Messages, ToolCallList, ToolCalls,
-};
+use chat_protocol::native::ConversationObject;
 use chat_protocol::native::request::{self, RenameRequest};
-use chat_protocol::native::turns::ConversationObject;
+use chat_protocol::native::{
+    ConversationList, ConversationPageRequest, MessageList, MessagePageRequest, ToolCallList,
+    ToolCallPageRequest,
+};
 
 use crate::http::body::read_json;
 use crate::http::{Caller, parameters};
@@ -15,14 +16,19 @@ use crate::state::AppState;
 
 /// List conversations
 ///
-/// The last active first.
+/// In the order of their last activity, the newest first.
 #[utoipa::path(
     get,
     operation_id = "listConversations",
     path = "/api/{user_id}/conversations",
     tag = "conversations",
     params(
-        ("limit" = Option<u32>, Query, description = "The size of the page; 20 by default.", minimum = 1, maximum = 100),
+        (
+            "limit" = Option<u32>, Query,
+            description = "The size of the page; 20 by default.",
+            minimum = 1,
+            maximum = 100,
+        ),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses((status = 200, description = "A page of conversations.", body = ConversationList))
@@ -32,11 +38,11 @@ pub async fn list(
     Caller(owner): Caller,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let wanted = Conversations::decode(&parameters::query(&request))?;
+    let page = ConversationPageRequest::decode(&parameters::query(&request))?;
     let found = state
-        .call(move |service| async move { service.conversations(&owner, wanted.page()).await })
+        .call(move |service| async move { service.conversations(&owner, page.page()).await })
         .await?;
-    Ok(HttpResponse::Ok().json(wanted.encode(found)))
+    Ok(HttpResponse::Ok().json(page.encode(found)))
 }
 
 /// Get a conversation
@@ -84,13 +90,13 @@ pub async fn rename(
 
 /// Delete a conversation
 ///
-/// With everything in it. A turn that runs in it stops.
+/// With its messages and turns. A running turn stops.
 #[utoipa::path(
     delete,
     operation_id = "deleteConversation",
     path = "/api/{user_id}/conversations/{conversation_id}",
     tag = "conversations",
-    responses((status = 204, description = "It is gone."))
+    responses((status = 204, description = "The conversation is deleted."))
 )]
 pub async fn delete(
     state: web::Data<AppState>,
@@ -107,19 +113,34 @@ pub async fn delete(
 /// List a conversation's messages
 ///
 /// In chronological order, page by page in both directions; the newest page if neither `before` nor
-/// `after` is given. A turn has one message of the user and at most one of the assistant, with all
-/// the turn's text and tool calls. A turn that failed or was cancelled before the assistant said or
-/// did anything has the user's message alone, which then says so.
+/// `after` is given. A turn has one user message and at most one assistant message, with all the
+/// turn's text and tool calls. A turn that failed or was cancelled before the assistant wrote text
+/// or called a tool has only the user message, which then has the turn's error.
 #[utoipa::path(
     get,
     operation_id = "listMessages",
     path = "/api/{user_id}/conversations/{conversation_id}/messages",
     tag = "conversations",
     params(
-        ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
-        ("before" = Option<String>, Query, description = "The `previous_cursor` of a page: the messages before it."),
-        ("after" = Option<String>, Query, description = "The `next_cursor` of a page: the messages after it."),
-        ("superseded" = Option<String>, Query, description = "`include` lists the messages of superseded turns too; `exclude` (default) does not."),
+        (
+            "limit" = Option<u32>, Query,
+            description = "The size of the page; 50 by default.",
+            minimum = 1,
+            maximum = 200,
+        ),
+        (
+            "before" = Option<String>, Query,
+            description = "The `previous_cursor` of a page: the messages before it.",
+        ),
+        (
+            "after" = Option<String>, Query,
+            description = "The `next_cursor` of a page: the messages after it.",
+        ),
+        (
+            "superseded" = Option<String>, Query,
+            description = "`include` lists the messages of superseded turns too; `exclude` \
+                (default) does not.",
+        ),
     ),
     responses((status = 200, description = "A page of messages.", body = MessageList))
 )]
@@ -129,24 +150,28 @@ pub async fn messages(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
-    let wanted = Messages::decode(id, &parameters::query(&request))?;
+    let page = MessagePageRequest::decode(id, &parameters::query(&request))?;
     let found = state
-        .call(move |service| async move { service.turns(&owner, id, wanted.page()).await })
+        .call(move |service| async move { service.turns(&owner, id, page.page()).await })
         .await?;
-    Ok(HttpResponse::Ok().json(wanted.encode(&found)))
+    Ok(HttpResponse::Ok().json(page.encode(&found)))
 }
 
 /// List a conversation's tool calls
 ///
-/// In the order in which they were recorded, those of superseded turns included: the audit of what
-/// was done.
+/// In the order in which they were recorded, including those of superseded turns: an audit log.
 #[utoipa::path(
     get,
     operation_id = "listToolCalls",
     path = "/api/{user_id}/conversations/{conversation_id}/tool-calls",
     tag = "conversations",
     params(
-        ("limit" = Option<u32>, Query, description = "The size of the page; 50 by default.", minimum = 1, maximum = 200),
+        (
+            "limit" = Option<u32>, Query,
+            description = "The size of the page; 50 by default.",
+            minimum = 1,
+            maximum = 200,
+        ),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
     responses((status = 200, description = "A page of tool calls.", body = ToolCallList))
@@ -157,9 +182,9 @@ pub async fn tool_calls(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
-    let wanted = ToolCalls::decode(id, &parameters::query(&request))?;
+    let page = ToolCallPageRequest::decode(id, &parameters::query(&request))?;
     let found = state
-        .call(move |service| async move { service.tool_calls(&owner, id, wanted.page()).await })
+        .call(move |service| async move { service.tool_calls(&owner, id, page.page()).await })
         .await?;
-    Ok(HttpResponse::Ok().json(wanted.encode(found)))
+    Ok(HttpResponse::Ok().json(page.encode(found)))
 }

@@ -1,4 +1,4 @@
-//! The description of the API, and pages that show it without a network.
+//! The OpenAPI document, and pages that show it without a network.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -8,27 +8,29 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use actix_web::http::header::{self, ContentEncoding, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use chat_protocol::errors_doc::explanation;
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
+use chat_protocol::explanation;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use utoipa_swagger_ui::Config;
 
-use crate::http::files::{self, Coded, Served};
+use crate::http::files::{self, EncodedContents, ServedFile};
 use crate::problem::ApiError;
 
 /// The content security policy of the pages: their own scripts, styles and requests. Swagger UI
 /// sets styles from its scripts and draws with `data:`.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
-                      font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
 
-/// Makes the description of the API, which names the routes and so these handlers.
+/// Makes the OpenAPI document. A function, because the document names the routes and so these
+/// handlers.
 pub struct ApiDescription(pub fn() -> utoipa::openapi::OpenApi);
 
 static DOCUMENT: OnceLock<PageFile> = OnceLock::new();
 
-fn described(description: &ApiDescription) -> PageFile {
+fn document_file(description: &ApiDescription) -> PageFile {
     let text = Bytes::from((description.0)().to_json().unwrap_or_default());
     let (media_type, tag) = ("application/json".to_owned(), String::new());
     PageFile::new(media_type.clone(), text.clone()).unwrap_or(PageFile {
@@ -42,45 +44,71 @@ fn described(description: &ApiDescription) -> PageFile {
 static PAGES: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
 
-/// The API's description
-#[utoipa::path(get, operation_id = "getDescription", path = "/openapi.json", tag = "server", security(()), responses((status = 200, description = "This document: OpenAPI 3.1.", body = serde_json::Value)))]
+/// Get the API's description
+#[utoipa::path(
+    get,
+    operation_id = "getDescription",
+    path = "/openapi.json",
+    tag = "server",
+    security(()),
+    responses((
+        status = 200,
+        description = "This document: OpenAPI 3.1.",
+        body = serde_json::Value,
+    )),
+)]
 pub async fn document(
     request: HttpRequest,
     description: web::Data<ApiDescription>,
 ) -> HttpResponse {
-    let document = DOCUMENT.get_or_init(|| described(&description));
-    let served = Served {
+    let document = DOCUMENT.get_or_init(|| document_file(&description));
+    let served = ServedFile {
         media_type: &document.media_type,
         tag: document.tag.clone(),
-        kept: "no-cache",
+        cache_control: "no-cache",
     };
     files::answer(&request, served, document.contents(&request))
 }
 
-/// The documentation without its slash
-#[utoipa::path(get, operation_id = "getDocumentation", path = "/docs", tag = "server", security(()), responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))))]
+/// Redirect to the documentation
+#[utoipa::path(
+    get,
+    operation_id = "getDocumentation",
+    path = "/docs",
+    tag = "server",
+    security(()),
+    responses((status = 308, description = "To `/docs/`.", headers(("Location" = String)))),
+)]
 pub async fn front() -> HttpResponse {
     HttpResponse::PermanentRedirect()
         .insert_header((header::LOCATION, "/docs/"))
         .finish()
 }
 
-/// The documentation's pages and their files
+/// Get a file of the documentation
 #[utoipa::path(
     get,
     operation_id = "getPage",
     path = "/docs/{file}",
     tag = "server",
     security(()),
-    params(("file" = String, Path, description = "A file of the documentation; its first page if empty.")),
-    responses((status = 200, description = "A page, a script, a style or a picture.", body = String, content_type = "text/html"))
+    params((
+        "file" = String, Path,
+        description = "A file of the documentation; its first page if empty.",
+    )),
+    responses((
+        status = 200,
+        description = "A page, a script, a style or a picture.",
+        body = String,
+        content_type = "text/html",
+    ))
 )]
 pub async fn page(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let file = file(request.match_info().query("file"))?.ok_or(Code::NotFound)?;
-    let served = Served {
+    let served = ServedFile {
         media_type: &file.media_type,
         tag: file.tag.clone(),
-        kept: "no-cache",
+        cache_control: "no-cache",
     };
     let mut response = files::answer(&request, served, file.contents(&request));
     let headers = response.headers_mut();
@@ -100,7 +128,7 @@ struct PageFile {
     media_type: String,
     tag: String,
     identity: Bytes,
-    /// `None` where compression saves nothing.
+    /// `None` if compression saves nothing.
     gzip: Option<Bytes>,
 }
 
@@ -120,13 +148,13 @@ impl PageFile {
         })
     }
 
-    fn contents(&self, request: &HttpRequest) -> Coded {
+    fn contents(&self, request: &HttpRequest) -> EncodedContents {
         match &self.gzip {
-            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => Coded {
+            Some(gzip) if files::accepts(request, ContentEncoding::Gzip) => EncodedContents {
                 encoding: ContentEncoding::Gzip,
                 bytes: gzip.clone(),
             },
-            _ => Coded {
+            _ => EncodedContents {
                 encoding: ContentEncoding::Identity,
                 bytes: self.identity.clone(),
             },
@@ -134,7 +162,7 @@ impl PageFile {
     }
 }
 
-/// The files that were asked for, by name. Their number is that of the documentation's files.
+/// The requested files by name: at most as many as the documentation has.
 static FILES: LazyLock<Mutex<HashMap<String, Arc<PageFile>>>> = LazyLock::new(Mutex::default);
 
 fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
@@ -160,9 +188,9 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     Ok(Some(file))
 }
 
-/// The explanation of a problem
+/// Explain a problem
 ///
-/// Where the `type` of a problem leads.
+/// The address in the `type` of a problem.
 #[utoipa::path(
     get,
     operation_id = "explainProblem",
@@ -170,7 +198,12 @@ fn file(name: &str) -> Result<Option<Arc<PageFile>>, Code> {
     tag = "server",
     security(()),
     params(("code" = String, Path, description = "The problem's code.")),
-    responses((status = 200, description = "What the code means and what to do.", body = String, content_type = "text/plain"))
+    responses((
+        status = 200,
+        description = "The meaning of the code, and what to do.",
+        body = String,
+        content_type = "text/plain",
+    ))
 )]
 pub async fn problem(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let text = explanation(request.match_info().query("code")).ok_or(Code::NotFound)?;

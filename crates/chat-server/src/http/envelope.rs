@@ -1,5 +1,5 @@
-//! Common to every request and every answer: an id, a span in the log, headers, and
-//! problems instead of bare errors.
+//! Common to every request and every response: an id, a span in the log, headers, and problems
+//! instead of bare errors.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -12,23 +12,21 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::http::held::{self, Held};
-use crate::http::{chatkit, unread};
+use crate::http::RequestId;
+use crate::http::response_body::{self, MemoryExceeded, ReservedBody};
+use crate::http::routes::{ErrorFormat, error_format};
+use crate::http::unread_body::UnreadBody;
 use crate::memory::MemoryLimit;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
-/// The id of a request: in its log lines, in `X-Request-Id` and in the `instance` of a problem.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestId(pub Uuid);
-
-/// The largest headers taken, all together, in bytes. (actix-web itself refuses from 128 KiB,
-/// before there is a request to answer.)
+/// The largest headers of a request together, in bytes. (actix-web itself rejects headers from
+/// 128 KiB on, before there is a request to answer.)
 const HEADER_BYTES: usize = 16 << 10;
 
 fn header_bytes(headers: &HeaderMap) -> usize {
@@ -38,67 +36,75 @@ fn header_bytes(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// The outermost layer.
+/// The outermost middleware.
 ///
 /// # Errors
-/// A panic below becomes [`Code::Internal`]; every other error becomes an answer.
+/// Only an error with a complete response: a panic of an inner layer becomes [`Code::Internal`].
 pub async fn envelope(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = Uuid::now_v7();
-    let unread = unread::keep(&mut request);
+    let unread = UnreadBody::share(&mut request);
     let memory = request
         .app_data::<web::Data<AppState>>()
         .map(|state| state.memory.clone());
     request.extensions_mut().insert(RequestId(id));
-    let span = tracing::info_span!("request", request_id = %id, method = %request.method(), path = request.path());
-    let answer = async {
-        let begun = Instant::now();
-        let too_large = header_bytes(request.headers()) > HEADER_BYTES;
-        let below = async {
-            if too_large {
-                return Ok(request
-                    .error_response(ApiError(Problem::over(Code::HeadersTooLarge, HEADER_BYTES))));
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        method = %request.method(),
+        path = request.path()
+    );
+    let response = async {
+        let started = Instant::now();
+        let has_large_headers = header_bytes(request.headers()) > HEADER_BYTES;
+        let inner = async {
+            if has_large_headers {
+                return Ok(request.error_response(ApiError(Problem::limit_exceeded(
+                    Code::HeadersTooLarge,
+                    HEADER_BYTES,
+                ))));
             }
             next.call(request)
                 .await
                 .map(ServiceResponse::map_into_boxed_body)
         };
-        let answer = AssertUnwindSafe(below).catch_unwind().await;
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(enclosed(refusal_of(&error), id)),
-            Err(_) => return Err(enclosed(Code::Internal.into(), id)),
+        let response = match AssertUnwindSafe(inner).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(error_with_response(api_error(&error), id)),
+            Err(_) => return Err(error_with_response(Code::Internal.into(), id)),
         };
-        let answer =
-            sent_in_pieces(as_problem(answer, id), id, &memory).map_body(|_, body| match unread {
-                Some(unread) => unread.with(body),
+        let response = reserve_memory(encode_error(response, id), id, &memory).map_body(
+            |_, body| match unread {
+                Some(unread) => unread.attach_to(body),
                 None => body,
-            });
-        let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(status = answer.status().as_u16(), took_us, "answered");
-        Ok(answer)
+            },
+        );
+        let elapsed_ms = started.elapsed().as_micros() as f64 / 1_000.0;
+        tracing::info!(status = response.status().as_u16(), elapsed_ms, "answered");
+        Ok(response)
     };
-    answer.instrument(span).await
+    response.instrument(span).await
 }
 
-/// Turns the error of an answer into a problem that carries the request's id, and adds the headers
-/// that all answers have.
-fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<BoxBody> {
-    let status = answer.status();
-    let refusal = match answer.response().error() {
-        Some(error) => Some(refusal_of(error)),
-        None if status.is_client_error() || status.is_server_error() => Some(foreign(status, None)),
+/// Encodes the error of a response as a problem with the request's id, and adds the headers that
+/// all responses have.
+fn encode_error(response: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let error = match response.response().error() {
+        Some(error) => Some(api_error(error)),
+        None if status.is_client_error() || status.is_server_error() => {
+            Some(error_of_status(status, None))
+        }
         None => None,
     };
-    let (request, mut response) = answer.into_parts();
-    if let Some(mut refusal) = refusal {
-        if chatkit::is_route(request.path()) {
-            // Where its front end looks for what to show.
-            refusal.0.members.message = Some(refusal.0.detail());
+    let (request, mut response) = response.into_parts();
+    if let Some(mut error) = error {
+        if error_format(&request) == ErrorFormat::ChatKit {
+            error.0.members.message = Some(error.0.detail());
         }
-        let plain = std::mem::replace(&mut response, refusal.response(Some(id)));
+        let plain = std::mem::replace(&mut response, error.response(Some(id)));
         for (name, value) in plain.headers().iter().filter(|(name, _)| is_kept(name)) {
             response.headers_mut().append(name.clone(), value.clone());
         }
@@ -107,62 +113,61 @@ fn as_problem(answer: ServiceResponse<BoxBody>, id: Uuid) -> ServiceResponse<Box
     ServiceResponse::new(request, response)
 }
 
-/// Counts the memory that the answer holds until it is read, and shapes its body for its client.
-fn sent_in_pieces(
-    answer: ServiceResponse<BoxBody>,
+/// Reserves the memory that the response holds until it is read. Refuses the request if the limit
+/// would be exceeded.
+fn reserve_memory(
+    response: ServiceResponse<BoxBody>,
     id: Uuid,
     memory: &Option<MemoryLimit>,
 ) -> ServiceResponse<BoxBody> {
-    let (request, mut response) = answer.into_parts();
-    let counted = memory
-        .as_ref()
-        .map_or(Ok(None), |memory| held::count(&mut response, memory));
-    let reservation = counted.unwrap_or_else(|held::Exceeded| {
-        tracing::warn!(
-            "the memory limit for bodies and replies is reached; the answer is not sent"
-        );
+    let (request, mut response) = response.into_parts();
+    let reserved = memory.as_ref().map_or(Ok(None), |memory| {
+        response_body::reserve(&mut response, memory)
+    });
+    let reservation = reserved.unwrap_or_else(|MemoryExceeded| {
+        tracing::warn!("memory limit for bodies and replies reached, reply not sent");
         response = ApiError::from(Code::ServerOverloaded).response(Some(id));
         add_headers(&mut response, id);
         None
     });
     if request.version() < Version::HTTP_11 && response.body().size() == BodySize::Stream {
-        // RFC 9112 §6.1: no chunks for such a client; the body ends where the connection does.
+        // RFC 9112 §6.1: HTTP/1.0 has no chunks; the body ends where the connection does.
         let head = response.head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
     ServiceResponse::new(request, response)
-        .map_body(|_, body| BoxBody::new(Held::new(body, reservation)))
+        .map_body(|_, body| BoxBody::new(ReservedBody::new(body, reservation)))
 }
 
-/// The headers of an error's own answer. Without the headers of CORS no page of another
-/// origin could read the problem.
+/// Whether a header of an error's own response is kept. Without the headers of CORS no page of
+/// another origin could read the problem.
 fn is_kept(name: &HeaderName) -> bool {
     [header::ALLOW, header::WWW_AUTHENTICATE, header::VARY].contains(name)
         || name.as_str().starts_with("access-control-")
 }
 
-/// An error that has no request to answer any more, with its whole answer.
-fn enclosed(refusal: ApiError, id: Uuid) -> Error {
-    let mut response = refusal.response(Some(id));
+/// An error with its complete response, for a request that is consumed.
+fn error_with_response(error: ApiError, id: Uuid) -> Error {
+    let mut response = error.response(Some(id));
     add_headers(&mut response, id);
-    InternalError::from_response(refusal, response).into()
+    InternalError::from_response(error, response).into()
 }
 
-fn refusal_of(error: &Error) -> ApiError {
+fn api_error(error: &Error) -> ApiError {
     match error.as_error::<ApiError>() {
-        Some(refusal) => refusal.clone(),
-        None => foreign(error.as_response_error().status_code(), Some(error)),
+        Some(error) => error.clone(),
+        None => error_of_status(error.as_response_error().status_code(), Some(error)),
     }
 }
 
-/// A problem for an error of actix-web's own.
-fn foreign(status: StatusCode, error: Option<&Error>) -> ApiError {
+/// The problem of actix-web's own error.
+fn error_of_status(status: StatusCode, error: Option<&Error>) -> ApiError {
     if status == StatusCode::NOT_ACCEPTABLE {
-        // Of the compression; our own routes refuse for themselves.
+        // From the compression middleware; our own routes return an `ApiError`.
         return Problem::new(
             Code::NotAcceptable,
-            "`Accept-Encoding` names no encoding that this server has, and refuses none at all",
+            "`Accept-Encoding` excludes every encoding that this server has",
         )
         .into();
     }
@@ -176,7 +181,7 @@ fn foreign(status: StatusCode, error: Option<&Error>) -> ApiError {
         _ => Code::Internal,
     };
     if let (Code::Internal, Some(error)) = (code, error) {
-        tracing::error!(cause = %error, "fault in a request");
+        tracing::error!(%error, "internal error in a request");
     }
     code.into()
 }

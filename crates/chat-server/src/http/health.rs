@@ -1,9 +1,9 @@
-//! Whether the server lives and can serve.
+//! Liveness and readiness.
 
 use std::sync::atomic::Ordering;
 
 use actix_web::{HttpResponse, web};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,12 +11,12 @@ use crate::logging;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
-/// The server is well.
+/// The state of a healthy server.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `ok`.
     pub status: &'static str,
-    /// Log lines that could not be written since the server started; absent if there are none.
+    /// The number of log lines that could not be written since the server started; absent if 0.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub lost_log_lines: u64,
@@ -39,16 +39,30 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Whether the server lives
-#[utoipa::path(get, operation_id = "getLiveness", path = "/health/live", tag = "server", security(()), responses((status = 200, description = "It lives.", body = Health)))]
+/// Check liveness
+#[utoipa::path(
+    get,
+    operation_id = "getLiveness",
+    path = "/health/live",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The server answers.", body = Health)),
+)]
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Health::ok())
 }
 
-/// Whether the server can serve
+/// Check readiness
 ///
 /// The database answers and is up to date, and the server is not shutting down.
-#[utoipa::path(get, operation_id = "getReadiness", path = "/health/ready", tag = "server", security(()), responses((status = 200, description = "It can.", body = Health)))]
+#[utoipa::path(
+    get,
+    operation_id = "getReadiness",
+    path = "/health/ready",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The server is ready.", body = Health)),
+)]
 pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     if state.draining.load(Ordering::Relaxed) {
         return Err(Code::ShuttingDown.into());

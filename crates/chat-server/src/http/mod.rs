@@ -1,5 +1,4 @@
-//! The routes. One route or family of routes per file; each handler decodes, makes one call and
-//! encodes.
+//! The routes, one family per file. Each handler decodes, makes one call and encodes.
 
 mod accept;
 mod answer;
@@ -12,16 +11,18 @@ pub(crate) mod docs;
 mod envelope;
 mod files;
 pub(crate) mod health;
-mod held;
 pub(crate) mod page;
 mod parameters;
 mod reply;
+mod request_id;
+mod response_body;
 mod routes;
 mod sse;
 pub(crate) mod turns;
-mod unread;
+mod unread_body;
 
 pub use caller::Caller;
 pub(crate) use chatkit::FRAME as CHATKIT_FRAME;
-pub use envelope::{RequestId, envelope};
+pub use envelope::envelope;
+pub use request_id::RequestId;
 pub use routes::{Endpoint, configure, endpoints};

@@ -1,37 +1,44 @@
-//! The chat page, and what it needs before anybody has signed in.
+//! The chat page, its files and settings, and sign-in.
 
 use actix_web::http::header::{self, ContentEncoding, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use chat_domain::{Environment, SystemEnvironment};
+use chat_protocol::Code;
 use chat_protocol::native::request::{self, SignInRequest};
-use chat_protocol::problem::Code;
 use chat_web::{Coding, File};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::body::read_json;
 use crate::http::chatkit::example;
-use crate::http::files::{self, Coded, Served};
+use crate::http::files::{self, EncodedContents, ServedFile};
 use crate::page::PageSettings;
 use crate::problem::ApiError;
 use crate::state::AppState;
 
-/// A token, for a browser that knew the code.
+/// A token in exchange for a sign-in code.
 #[derive(Serialize, ToSchema)]
 pub struct SignInReply {
     /// The token, as `Authorization: Bearer` carries it.
     pub token: String,
 }
 
-/// The chat page
-#[utoipa::path(get, operation_id = "getChatPage", path = "/", tag = "server", security(()), responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
+/// Get the chat page
+#[utoipa::path(
+    get,
+    operation_id = "getChatPage",
+    path = "/",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html")),
+)]
 pub async fn front(
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    if let Some(elsewhere) = example::away_from_example(&state, &request) {
-        return Ok(elsewhere);
+    if let Some(redirect) = example::redirect_to_page_origin(&state, &request) {
+        return Ok(redirect);
     }
     let page = chat_web::find("index.html").ok_or(Code::NotFound)?;
     let mut response = answer(&request, page);
@@ -48,14 +55,19 @@ pub async fn front(
     Ok(response)
 }
 
-/// The chat page at a conversation
+/// Get the chat page at a conversation
 #[utoipa::path(
     get,
     operation_id = "getChatPageAt",
     path = "/c/{conversation_id}",
     tag = "server",
     security(()),
-    responses((status = 200, description = "The page, which then shows the conversation to its owner.", body = String, content_type = "text/html"))
+    responses((
+        status = 200,
+        description = "The page, which shows the conversation to its owner.",
+        body = String,
+        content_type = "text/html",
+    ))
 )]
 pub async fn conversation(
     state: web::Data<AppState>,
@@ -64,7 +76,7 @@ pub async fn conversation(
     front(state, request).await
 }
 
-/// The files of the chat page
+/// Get a file of the chat page
 #[utoipa::path(
     get,
     operation_id = "getPageFile",
@@ -73,8 +85,13 @@ pub async fn conversation(
     security(()),
     params(("file" = String, Path, description = "A file of the page.")),
     responses(
-        (status = 200, description = "A script, a style, a font or a picture.", body = String, content_type = "text/javascript"),
-        (status = 304, description = "It is what `If-None-Match` names."),
+        (
+            status = 200,
+            description = "A script, a style, a font or a picture.",
+            body = String,
+            content_type = "text/javascript",
+        ),
+        (status = 304, description = "The client has the file already (`If-None-Match`)."),
     )
 )]
 pub async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
@@ -83,14 +100,19 @@ pub async fn file(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(answer(&request, file.ok_or(Code::NotFound)?))
 }
 
-/// The script that embeds the chat page
+/// Get the script that embeds the chat page
 #[utoipa::path(
     get,
     operation_id = "getEmbedScript",
     path = "/embed.js",
     tag = "server",
     security(()),
-    responses((status = 200, description = "The script, which defines the element `<chat-panel>`.", body = String, content_type = "text/javascript"))
+    responses((
+        status = 200,
+        description = "The script, which defines the element `<chat-panel>`.",
+        body = String,
+        content_type = "text/javascript",
+    ))
 )]
 pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(answer(
@@ -99,18 +121,25 @@ pub async fn embed(request: HttpRequest) -> Result<HttpResponse, ApiError> {
     ))
 }
 
-/// The settings of the chat page
+/// Get the settings of the chat page
 ///
 /// The settings that the page needs before sign-in.
-#[utoipa::path(get, operation_id = "getPageSettings", path = "/page-settings", tag = "server", security(()), responses((status = 200, description = "The settings.", body = PageSettings)))]
+#[utoipa::path(
+    get,
+    operation_id = "getPageSettings",
+    path = "/page-settings",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The settings.", body = PageSettings)),
+)]
 pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(&state.page.settings)
 }
 
 /// Sign a browser in
 ///
-/// In development mode: gives a token for the one-time code in the address that the server printed
-/// when it started.
+/// In development mode: exchanges the one-time code in the address that the server printed at its
+/// start for a token.
 #[utoipa::path(
     post,
     operation_id = "signIn",
@@ -118,7 +147,11 @@ pub async fn settings(state: web::Data<AppState>) -> HttpResponse {
     tag = "server",
     security(()),
     request_body = SignInRequest,
-    responses((status = 200, description = "A token. The code is worth nothing from now on.", body = SignInReply))
+    responses((
+        status = 200,
+        description = "A token. The code is not valid any more.",
+        body = SignInReply,
+    ))
 )]
 pub async fn sign_in(
     state: web::Data<AppState>,
@@ -136,7 +169,7 @@ pub async fn sign_in(
     }))
 }
 
-/// A file, in the coding the client likes; or that it has not changed.
+/// A file in the coding that the client prefers, or 304 if it has not changed.
 fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
     let content_encoding = |coding| match coding {
         Coding::Brotli => ContentEncoding::Brotli,
@@ -144,21 +177,21 @@ fn answer(request: &HttpRequest, file: &'static File) -> HttpResponse {
         Coding::Identity => ContentEncoding::Identity,
     };
     let (coding, bytes) = file.contents(|coding| files::accepts(request, content_encoding(coding)));
-    let kept = if file.is_immutable() {
+    let cache_control = if file.is_immutable() {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
     };
-    let contents = Coded {
+    let contents = EncodedContents {
         encoding: content_encoding(coding),
         bytes: Bytes::from_static(bytes),
     };
     files::answer(
         request,
-        Served {
+        ServedFile {
             media_type: file.media_type,
             tag: file.tag.to_owned(),
-            kept,
+            cache_control,
         },
         contents,
     )

@@ -3,9 +3,9 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use chat_domain::{ConversationId, Cursor, TurnId};
-use chat_protocol::native::query::Query;
+use chat_protocol::native::Query;
 use chat_protocol::native::request;
-use chat_protocol::problem::{Code, Problem};
+use chat_protocol::{Code, Problem};
 
 /// The parameters of the query.
 pub fn query(request: &HttpRequest) -> Query {
@@ -30,50 +30,51 @@ pub fn turn(request: &HttpRequest) -> Result<TurnId, Problem> {
     request::path_id(name, request.match_info().query(name)).map(TurnId)
 }
 
-/// The key by which a repetition is recognised.
+/// The idempotency key in the header.
 ///
 /// # Errors
 /// `invalid_idempotency_key`.
 pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let twice = || {
+    let duplicate = || {
         Problem::at_parameter(
             Code::InvalidIdempotencyKey,
             "Idempotency-Key",
-            "There is more than one idempotency key",
+            "Duplicate header `Idempotency-Key`",
         )
     };
-    only(request, &HeaderName::from_static("idempotency-key"))
-        .map_err(|_| twice())?
+    single(request, &HeaderName::from_static("idempotency-key"))
+        .map_err(|_| duplicate())?
         .map(request::idempotency_key)
         .transpose()
 }
 
-/// How far the client has read a turn.
+/// The cursor of a client that resumes a stream.
 ///
 /// # Errors
 /// `invalid_cursor`, `invalid_request`.
 pub fn resume(request: &HttpRequest, turn: TurnId) -> Result<Option<Cursor>, Problem> {
-    let twice = || {
+    let duplicate = || {
         Problem::at_parameter(
             Code::InvalidCursor,
             "Last-Event-ID",
-            "There is more than one `Last-Event-ID`",
+            "Duplicate header `Last-Event-ID`",
         )
     };
-    let last = only(request, &HeaderName::from_static("last-event-id")).map_err(|_| twice())?;
+    let last =
+        single(request, &HeaderName::from_static("last-event-id")).map_err(|_| duplicate())?;
     request::resume(turn, last, query(request).get("after")?)
 }
 
-/// More than one header of a name.
-struct Twice;
+/// A header that a request has more than once.
+struct Duplicate;
 
-fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a [u8]>, Twice> {
+fn single<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a [u8]>, Duplicate> {
     let mut values = request
         .headers()
         .get_all(name)
         .map(|value| value.as_bytes());
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        _ => Err(Twice),
+        _ => Err(Duplicate),
     }
 }

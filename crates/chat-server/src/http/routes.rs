@@ -1,13 +1,13 @@
-//! The table of routes: what is registered, what is described, and what each may refuse.
+//! The table of routes: handlers, query parameters and errors of each.
 
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
-use chat_protocol::native::query::Query;
-use chat_protocol::problem::Code;
+use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError, Route, guard};
+use chat_protocol::Code;
+use chat_protocol::native::Query;
 
 use crate::http::{caller, chat, chatkit, conversations, docs, health, page, turns};
 use crate::problem::ApiError;
@@ -15,8 +15,17 @@ use crate::problem::ApiError;
 /// The prefix of a user's routes; everything below needs a token of that user.
 const USER: &str = "/api/{user_id}";
 
-/// Routes that need a token and name no user: the user is the token's.
-const OF_TOKEN: &str = "/chatkit";
+/// The route that needs a token and names no user in its path.
+const CHATKIT: &str = "/chatkit";
+
+/// How the errors of a route are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// As problems of RFC 9457.
+    Problem,
+    /// As problems with the member `message`, which ChatKit's front end shows.
+    ChatKit,
+}
 
 /// A route.
 #[derive(Clone, Copy)]
@@ -25,40 +34,42 @@ pub struct Endpoint {
     pub method: &'static Method,
     /// Its path.
     pub path: &'static str,
+    /// How its errors are encoded.
+    error_format: ErrorFormat,
     /// Its errors, besides those that [`Endpoint::codes`] adds.
     own_codes: &'static [&'static [Code]],
-    /// The parameters of its query; `None` for pages and their files, whose links may carry
-    /// anything.
+    /// The parameters of its query; `None` for pages and their files, whose links may have any
+    /// parameter.
     pub query: Option<&'static [&'static str]>,
     route: fn() -> Route,
 }
 
 impl Endpoint {
-    /// Whether it needs a token.
-    pub fn is_of_user(&self) -> bool {
+    /// Whether it needs a token of the user in its path.
+    pub fn has_path_user(&self) -> bool {
         self.path.starts_with(USER)
     }
 
-    /// Whether its user is that of the token.
-    fn is_of_token(&self) -> bool {
-        self.path == OF_TOKEN
+    /// Whether it needs a token of any user.
+    fn has_token_user(&self) -> bool {
+        self.path == CHATKIT
     }
 
-    /// All that it may refuse or fail at.
+    /// All errors that it may return.
     pub fn codes(&self) -> Vec<Code> {
-        let everywhere = [
+        let common = [
             Code::NotAcceptable,
             Code::HeadersTooLarge,
             Code::ServerOverloaded,
             Code::TooManyConnections,
             Code::Internal,
         ];
-        let token: &[Code] = if self.is_of_user() || self.is_of_token() {
+        let token: &[Code] = if self.has_path_user() || self.has_token_user() {
             IDENTITY
         } else {
             &[]
         };
-        let user: &[Code] = if self.is_of_user() {
+        let user: &[Code] = if self.has_path_user() {
             &[Code::WrongUser]
         } else {
             &[]
@@ -68,7 +79,7 @@ impl Endpoint {
         } else {
             &[]
         };
-        everywhere
+        common
             .into_iter()
             .chain(query.iter().copied())
             .chain(token.iter().chain(user).copied())
@@ -106,7 +117,7 @@ const TITLE: &[Code] = &[Code::InvalidTitle];
 const SHUTTING_DOWN: &[Code] = &[Code::ShuttingDown];
 const SIGN_IN: &[Code] = &[Code::InvalidRequest, Code::InvalidSignInCode];
 const MISSING: &[Code] = &[Code::NotFound];
-/// Errors of a route that begins a turn and waits for its end.
+/// Errors of a route that starts a turn and waits for its end.
 const ANSWER: &[Code] = &[
     Code::InvalidIdempotencyKey,
     Code::IdempotencyMismatch,
@@ -128,7 +139,7 @@ const ANSWER: &[Code] = &[
 ];
 
 /// Errors of ChatKit's requests; those that the user should read are events of a stream.
-const CHATKIT: &[Code] = &[
+const CHATKIT_CODES: &[Code] = &[
     Code::Unsupported,
     Code::InvalidIdempotencyKey,
     Code::IdempotencyMismatch,
@@ -136,18 +147,22 @@ const CHATKIT: &[Code] = &[
     Code::ShuttingDown,
 ];
 
-/// No parameters, and any.
+/// Routes without parameters, and routes that accept any.
 const NONE: Option<&[&str]> = Some(&[]);
 const ANY: Option<&[&str]> = None;
 
 /// Every route.
 #[rustfmt::skip]
 pub fn endpoints() -> &'static [Endpoint] {
+    use ErrorFormat::{ChatKit, Problem};
     macro_rules! endpoints {
-        ($($method:ident $path:literal $handler:path, $codes:expr, $query:expr;)+) => {
+        ($(
+            $method:ident $path:literal $handler:path, $format:ident, $codes:expr, $query:expr;
+        )+) => {
             &[$(Endpoint {
                 method: &Method::$method,
                 path: $path,
+                error_format: $format,
                 own_codes: $codes,
                 query: $query,
                 route: || route(&Method::$method, $path).to($handler),
@@ -155,37 +170,59 @@ pub fn endpoints() -> &'static [Endpoint] {
         };
     }
     endpoints! {
-        POST "/api/{user_id}/chat" chat::post, &[READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER], Some(&["busy", "messages"]);
-        GET "/api/{user_id}/conversations" conversations::list, &[READ, CURSOR], Some(&["limit", "cursor"]);
-        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, &[READ, CONVERSATION], NONE;
-        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, &[READ, WRITE, BODY, TITLE, CONVERSATION], NONE;
-        DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, &[READ, WRITE, CONVERSATION], NONE;
-        GET "/api/{user_id}/conversations/{conversation_id}/messages" conversations::messages, &[READ, CURSOR, CONVERSATION], Some(&["limit", "before", "after", "superseded"]);
-        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls" conversations::tool_calls, &[READ, CURSOR, CONVERSATION], Some(&["limit", "cursor"]);
-        GET "/api/{user_id}/turns/{turn_id}" turns::get, &[READ, TURN], NONE;
-        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, &[READ, CURSOR, TURN], Some(&["after"]);
-        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, &[READ, WRITE, TURN], NONE;
-        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, &[READ, WRITE, TURN, CONVERSATION, SUPERSEDED, ANSWER], Some(&["busy", "messages"]);
-        POST "/api/{user_id}/chatkit" chatkit::post_of_user, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT], NONE;
-        POST "/chatkit" chatkit::post, &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT], NONE;
-        GET "/chatkit-example" chatkit::example::page, &[MISSING], ANY;
-        GET "/health/live" health::live, &[], NONE;
-        GET "/health/ready" health::ready, &[READ, SHUTTING_DOWN], NONE;
-        GET "/openapi.json" docs::document, &[], NONE;
-        POST "/sign-in" page::sign_in, &[BODY, SIGN_IN], NONE;
-        GET "/page-settings" page::settings, &[], NONE;
-        GET "/" page::front, &[MISSING], ANY;
-        GET "/c/{conversation_id}" page::conversation, &[MISSING], ANY;
-        GET "/page/{file}" page::file, &[MISSING], ANY;
-        GET "/embed.js" page::embed, &[MISSING], ANY;
-        GET "/docs" docs::front, &[], ANY;
-        GET "/docs/{file}" docs::page, &[MISSING], ANY;
-        GET "/problems/{code}" docs::problem, &[MISSING], NONE;
+        POST "/api/{user_id}/chat" chat::post, Problem,
+            &[READ, WRITE, BODY, MESSAGE, CONVERSATION, ANSWER], Some(&["busy", "messages"]);
+        GET "/api/{user_id}/conversations" conversations::list, Problem,
+            &[READ, CURSOR], Some(&["limit", "cursor"]);
+        GET "/api/{user_id}/conversations/{conversation_id}" conversations::get, Problem,
+            &[READ, CONVERSATION], NONE;
+        PATCH "/api/{user_id}/conversations/{conversation_id}" conversations::rename, Problem,
+            &[READ, WRITE, BODY, TITLE, CONVERSATION], NONE;
+        DELETE "/api/{user_id}/conversations/{conversation_id}" conversations::delete, Problem,
+            &[READ, WRITE, CONVERSATION], NONE;
+        GET "/api/{user_id}/conversations/{conversation_id}/messages"
+            conversations::messages, Problem,
+            &[READ, CURSOR, CONVERSATION], Some(&["limit", "before", "after", "superseded"]);
+        GET "/api/{user_id}/conversations/{conversation_id}/tool-calls"
+            conversations::tool_calls, Problem,
+            &[READ, CURSOR, CONVERSATION], Some(&["limit", "cursor"]);
+        GET "/api/{user_id}/turns/{turn_id}" turns::get, Problem, &[READ, TURN], NONE;
+        GET "/api/{user_id}/turns/{turn_id}/events" turns::events, Problem,
+            &[READ, CURSOR, TURN], Some(&["after"]);
+        POST "/api/{user_id}/turns/{turn_id}/cancel" turns::cancel, Problem,
+            &[READ, WRITE, TURN], NONE;
+        POST "/api/{user_id}/turns/{turn_id}/retry" turns::retry, Problem,
+            &[READ, WRITE, TURN, CONVERSATION, SUPERSEDED, ANSWER], Some(&["busy", "messages"]);
+        POST "/api/{user_id}/chatkit" chatkit::post_of_user, ChatKit,
+            &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT_CODES], NONE;
+        POST "/chatkit" chatkit::post, ChatKit,
+            &[READ, WRITE, BODY, TITLE, CURSOR, CONVERSATION, TURN, CHATKIT_CODES], NONE;
+        GET "/chatkit-example" chatkit::example::page, Problem, &[MISSING], ANY;
+        GET "/health/live" health::live, Problem, &[], NONE;
+        GET "/health/ready" health::ready, Problem, &[READ, SHUTTING_DOWN], NONE;
+        GET "/openapi.json" docs::document, Problem, &[], NONE;
+        POST "/sign-in" page::sign_in, Problem, &[BODY, SIGN_IN], NONE;
+        GET "/page-settings" page::settings, Problem, &[], NONE;
+        GET "/" page::front, Problem, &[MISSING], ANY;
+        GET "/c/{conversation_id}" page::conversation, Problem, &[MISSING], ANY;
+        GET "/page/{file}" page::file, Problem, &[MISSING], ANY;
+        GET "/embed.js" page::embed, Problem, &[MISSING], ANY;
+        GET "/docs" docs::front, Problem, &[], ANY;
+        GET "/docs/{file}" docs::page, Problem, &[MISSING], ANY;
+        GET "/problems/{code}" docs::problem, Problem, &[MISSING], NONE;
     }
 }
 
-/// Whether a route answers HEAD too, as RFC 9110 §9.1 asks: with the head that GET would have. A
-/// stream has none to speak of.
+/// How the errors of a request are encoded. A request without a route gets problems.
+pub fn error_format(request: &HttpRequest) -> ErrorFormat {
+    let path = request.match_pattern();
+    endpoints()
+        .iter()
+        .find(|endpoint| path.as_deref() == Some(endpoint.path))
+        .map_or(ErrorFormat::Problem, |endpoint| endpoint.error_format)
+}
+
+/// Whether a route answers HEAD, as RFC 9110 §9.1 asks. Streams do not: they have no length.
 fn has_head(method: &Method, path: &str) -> bool {
     method == Method::GET && !path.ends_with("/events")
 }
@@ -198,11 +235,13 @@ fn route(method: &Method, path: &str) -> Route {
     }
 }
 
-/// Registers every route. Below a user's path, unknown ones need a token too.
+/// Registers every route. Unknown routes below a user's path need a token too.
 pub fn configure(config: &mut ServiceConfig) {
-    let of_user = endpoints().iter().filter(|endpoint| endpoint.is_of_user());
+    let with_path_user = endpoints()
+        .iter()
+        .filter(|endpoint| endpoint.has_path_user());
     let mut user = web::scope(USER);
-    for (path, endpoints) in by_path(of_user) {
+    for (path, endpoints) in by_path(with_path_user) {
         user = user.service(resource(
             path.strip_prefix(USER).unwrap_or(path),
             &endpoints,
@@ -212,15 +251,19 @@ pub fn configure(config: &mut ServiceConfig) {
         user.default_service(web::to(not_found))
             .wrap(from_fn(caller::require_path_user)),
     );
-    for (path, endpoints) in by_path(endpoints().iter().filter(|endpoint| endpoint.is_of_token())) {
+    for (path, endpoints) in by_path(
+        endpoints()
+            .iter()
+            .filter(|endpoint| endpoint.has_token_user()),
+    ) {
         config.service(resource(path, &endpoints).wrap(from_fn(caller::require_token)));
     }
     for (path, endpoints) in by_path(
         endpoints()
             .iter()
-            .filter(|endpoint| !endpoint.is_of_user() && !endpoint.is_of_token()),
+            .filter(|endpoint| !endpoint.has_path_user() && !endpoint.has_token_user()),
     ) {
-        // The pages' first file has no name.
+        // The first file of the documentation has an empty name.
         config.service(resource(&path.replace("{file}", "{file:.*}"), &endpoints));
     }
     config.default_service(web::to(not_found));
@@ -250,20 +293,20 @@ fn resource(path: &str, endpoints: &[&Endpoint]) -> Resource {
     };
     let allowed = endpoints.iter().map(methods).collect::<Vec<_>>().join(", ");
     let other_method = move || {
-        let mut answer = HttpResponse::from_error(ApiError::from(Code::MethodNotAllowed));
+        let mut response = HttpResponse::from_error(ApiError::from(Code::MethodNotAllowed));
         if let Ok(allowed) = allowed.parse() {
-            answer.headers_mut().insert(header::ALLOW, allowed);
+            response.headers_mut().insert(header::ALLOW, allowed);
         }
-        std::future::ready(answer)
+        std::future::ready(response)
     };
     let resource = web::resource(path.to_owned()).default_service(web::to(other_method));
     endpoints.iter().fold(resource, |resource, endpoint| {
-        resource.route(checked(endpoint))
+        resource.route(checked_route(endpoint))
     })
 }
 
-/// The route of an endpoint, which refuses parameters that it does not have.
-fn checked(endpoint: &Endpoint) -> Route {
+/// The route of an endpoint, which rejects unknown query parameters.
+fn checked_route(endpoint: &Endpoint) -> Route {
     let Some(known) = endpoint.query else {
         return (endpoint.route)();
     };

@@ -12,8 +12,8 @@ use tracing_subscriber::layer::Context;
 /// The shortest time between two lines on malformed requests.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// How much of the library's message is shown, in bytes.
-const SHOWN: usize = 200;
+/// The longest part of the library's message in a line, in bytes.
+const MAX_MESSAGE: usize = 200;
 
 /// Drops the library's error line for each request that it cannot parse, and logs their number as a
 /// warning, at most once a minute.
@@ -58,9 +58,9 @@ impl<S: Subscriber> Layer<S> for Summary {
         };
         if let Some(requests) = due {
             let error = error
-                .get(..error.floor_char_boundary(SHOWN))
+                .get(..error.floor_char_boundary(MAX_MESSAGE))
                 .unwrap_or_default();
-            tracing::warn!(requests, error, "malformed HTTP requests were rejected");
+            tracing::warn!(requests, error, "malformed HTTP requests rejected");
         }
         false
     }

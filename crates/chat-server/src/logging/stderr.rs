@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// The value of [`LOST`] when it was last reported.
 static REPORTED: AtomicU64 = AtomicU64::new(0);
-/// Whether the last failed write may have left the begin of its line behind.
+/// Whether the last failed write may have written the start of its line.
 static TORN: AtomicBool = AtomicBool::new(false);
 
 /// The number of log lines that could not be written since the process started.
@@ -54,17 +54,13 @@ fn write_line(out: &mut impl Write, line: &[u8]) -> io::Result<()> {
         .inspect_err(|_| TORN.store(true, Ordering::Relaxed))
 }
 
-/// Logs how many lines were lost since the last report. Its own line comes back here and finds
-/// nothing to report.
+/// Logs how many lines were lost since the last report. Its own line calls this function again,
+/// with nothing left to report.
 fn report_lost_lines() {
     let total = lost_lines();
     let lines = total.saturating_sub(REPORTED.swap(total, Ordering::Relaxed));
     if lines > 0 {
-        tracing::error!(
-            lines,
-            total,
-            "log lines were lost because the log could not be written"
-        );
+        tracing::error!(lines, total, "log lines lost, the log could not be written");
     }
 }
 
@@ -72,7 +68,7 @@ fn report_lost_lines() {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then fails until it is emptied.
+    /// Accepts a number of bytes, then fails.
     struct Small(Vec<u8>, usize);
 
     impl Write for Small {

@@ -1,9 +1,9 @@
-//! Tokens that are let in, and those that are not.
+//! Valid and invalid tokens.
 
 use std::time::Duration;
 
 use chat_domain::{Timestamp, UserId};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::JwtSecret;
 use chat_server::testing::TokenVerifier;
 use chat_server::testing::{JwtVerifier, issue};
@@ -29,7 +29,7 @@ fn claims() -> Value {
     json!({"sub": "ada", "exp": now() + 3_600})
 }
 
-/// The good claims with some changed; `null` takes one away.
+/// The valid claims with changes; `null` removes a claim.
 fn but(changes: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
@@ -49,7 +49,7 @@ fn signed(header: &Header, claims: &Value, secret: &str) -> String {
     encode(header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
-/// A token with this header, whatever it says, and a good HS256 signature over it.
+/// A token with any header and a valid HS256 signature.
 fn with_raw_header(header: &str) -> String {
     let payload = token(&claims()).split('.').nth(1).unwrap().to_owned();
     let message = format!("{header}.{payload}");
@@ -67,7 +67,7 @@ fn subject(token: &str) -> Result<UserId, Code> {
 }
 
 #[test]
-fn a_good_token_names_its_user() {
+fn a_valid_token_names_its_user() {
     assert_eq!(subject(&token(&claims())), Ok(UserId::new("ada").unwrap()));
     let times = json!({"iat": now() - 5, "nbf": now() - 5, "extra": [1, 2]});
     assert_eq!(
@@ -82,7 +82,7 @@ fn a_good_token_names_its_user() {
 }
 
 #[test]
-fn what_is_no_token_of_ours_is_invalid() {
+fn foreign_and_malformed_tokens_are_invalid() {
     let good = token(&claims());
     let (message, signature) = good.rsplit_once('.').unwrap();
     let payload = message.split('.').nth(1).unwrap();
@@ -143,7 +143,7 @@ fn what_is_no_token_of_ours_is_invalid() {
 }
 
 #[test]
-fn claims_that_must_be_there_must_be_right() {
+fn required_claims_must_be_valid() {
     let wrong = [
         json!({"exp": null}),
         json!({"exp": (now() + 3_600).to_string()}),
@@ -156,8 +156,7 @@ fn claims_that_must_be_there_must_be_right() {
         json!({"sub": ""}),
         json!({"sub": "a\u{0}da"}),
         json!({"sub": "x".repeat(129)}),
-        // RFC 7519 §4.1.3: a token for some audience is not for whoever does not count itself to
-        // it.
+        // RFC 7519 §4.1.3: a token for an audience is invalid for a server outside of it.
         json!({"aud": "another service"}),
     ];
     for changes in wrong {
@@ -175,7 +174,7 @@ fn claims_that_must_be_there_must_be_right() {
 }
 
 #[test]
-fn critical_headers_are_refused() {
+fn critical_headers_are_rejected() {
     let header = Header {
         crit: Some(vec!["exp".to_owned()]),
         ..Header::new(Algorithm::HS256)
@@ -257,7 +256,7 @@ fn issuer_and_audience_are_checked_when_configured() {
 }
 
 #[test]
-fn issued_tokens_are_good_until_they_expire() {
+fn issued_tokens_are_valid_until_they_expire() {
     let seconds = i64::try_from(now()).unwrap();
     let at = |seconds: i64| Timestamp(seconds * 1_000_000);
     let fresh = issue(&secret(), "ada", at(seconds), Duration::from_secs(60)).unwrap();

@@ -1,4 +1,4 @@
-//! Settings: where they come from, which are refused, and their reference.
+//! Settings: their sources, invalid values, and their reference.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ fn fault(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn nothing_needs_to_be_set() {
+fn every_setting_has_a_default() {
     let config = load(None, &[]).unwrap();
     assert_eq!(config.listen, SocketAddr::from(([127, 0, 0, 1], 8080)));
     assert_eq!(config.database_url.expose(), "sqlite://chat.db");
@@ -50,7 +50,7 @@ fn nothing_needs_to_be_set() {
 }
 
 #[test]
-fn a_variable_wins_over_the_file_and_the_file_over_the_default() {
+fn variables_override_the_file_and_the_file_the_defaults() {
     let file = "lease = \"20s\"\nheartbeat = \"2s\"\nqueue_limit = 7\ndemo_tools = false\n";
     let config = load(
         Some(file),
@@ -126,7 +126,7 @@ fn white_space_around_a_value_is_removed_from_every_setting() {
 }
 
 #[test]
-fn limits_of_time_are_shorter_inside_than_outside() {
+fn inner_timeouts_must_be_shorter_than_outer_ones() {
     let config = load(None, &[]).unwrap();
     let waits = [
         config.agent_connect_timeout,
@@ -152,7 +152,7 @@ fn limits_of_time_are_shorter_inside_than_outside() {
 }
 
 #[test]
-fn an_agent_with_an_address_is_asked_there() {
+fn an_agent_url_selects_the_openai_agent() {
     let config = load(
         None,
         &[
@@ -173,7 +173,7 @@ fn an_agent_with_an_address_is_asked_there() {
 }
 
 #[test]
-fn suggestions_come_from_a_list_or_from_one_text() {
+fn suggestions_are_a_list_or_one_text() {
     let file = "page_suggestions = [\"Where is it, please?\", \"What is new?\"]\n";
     for config in [
         load(Some(file), &[]).unwrap(),
@@ -195,7 +195,7 @@ fn suggestions_come_from_a_list_or_from_one_text() {
 }
 
 #[test]
-fn mcp_servers_come_from_tables_or_json() {
+fn mcp_servers_are_read_from_tables_or_json() {
     let file = "[[mcp_servers]]\nname = \"files\"\ncommand = \"mcp-files\"\nargs = [\"/srv\"]\nenv = { TOKEN = \"t\" }\n";
     let json =
         r#"[{"name": "files", "command": "mcp-files", "args": ["/srv"], "env": {"TOKEN": "t"}}]"#;
@@ -235,14 +235,14 @@ fn faults_of_mcp_servers_name_the_server_and_the_key() {
     );
     assert!(
         faults[1].starts_with(
-            "CHAT_MCP_SERVERS: web: `url` is refused: streamable HTTP is not supported yet"
+            "CHAT_MCP_SERVERS: web: `url` is rejected: streamable HTTP is not supported yet"
         ),
         "{faults:?}"
     );
 }
 
 #[test]
-fn wrong_values_are_named_with_what_is_expected() {
+fn invalid_values_are_named_with_the_expected_form() {
     let wrong = [
         (
             "CHAT_LISTEN",
@@ -262,7 +262,7 @@ fn wrong_values_are_named_with_what_is_expected() {
         (
             "CHAT_POLL",
             "soon",
-            r#"CHAT_POLL: "soon" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h"#,
+            r#"CHAT_POLL: "soon" is not a time above 0, such as 500ms, 10s, 5m or 1h"#,
         ),
         (
             "CHAT_HTTP_THREADS",
@@ -341,7 +341,7 @@ fn wrong_values_are_named_with_what_is_expected() {
 }
 
 #[test]
-fn all_faults_are_told_at_once() {
+fn all_faults_are_reported_together() {
     let faults = load(
         Some("turn_timeout = 3\nleese = \"1s\"\n"),
         &[("CHAT_LISTEN", "x")],
@@ -350,7 +350,7 @@ fn all_faults_are_told_at_once() {
     assert_eq!(
         faults,
         [
-            "chat.toml: there is no setting `leese`",
+            "chat.toml: unknown setting `leese`",
             r#"CHAT_LISTEN: "x" is not an address with a port, such as 127.0.0.1:8080 or [::1]:8080"#,
             r#"chat.toml: turn_timeout (CHAT_TURN_TIMEOUT): "3" has no unit; write 500ms, 5s, 5m or 1h"#,
         ]
@@ -394,7 +394,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn without_a_secret_only_loopback_is_listened_on() {
+fn without_a_secret_only_loopback_is_allowed() {
     for listen in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
         let fault = fault(&[("CHAT_LISTEN", listen)]);
         assert!(fault.contains("set CHAT_JWT_SECRET"), "{fault}");
@@ -411,18 +411,18 @@ fn without_a_secret_only_loopback_is_listened_on() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let error = Config::load(Some("no/such/chat.toml".as_ref()), []).unwrap_err();
     assert!(
         error
             .to_string()
-            .contains("no/such/chat.toml: the file cannot be read"),
+            .contains("no/such/chat.toml: cannot read the file"),
         "{error}"
     );
 }
 
 #[test]
-fn misspelt_variables_are_noticed() {
+fn unknown_variables_are_collected() {
     let config = load(
         None,
         &[
@@ -436,8 +436,8 @@ fn misspelt_variables_are_noticed() {
     assert_eq!(config.unknown_variables, ["CHAT_LEESE"]);
 }
 
-/// Fails when `docs/configuration.md` is not what the table of settings gives. `cargo xtask docs`
-/// writes it again.
+/// Fails if `docs/configuration.md` differs from the table of settings. `cargo xtask docs` updates
+/// it.
 #[test]
 fn the_reference_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");

@@ -1,4 +1,4 @@
-//! The server goes on when its standard error or standard output cannot be written.
+//! The server continues if its standard error or standard output cannot be written.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,8 +19,8 @@ struct Silent {
 }
 
 impl Silent {
-    /// Starts it at an address that was free a moment ago, for it may have no way to say another,
-    /// and waits until it answers.
+    /// Starts the server at an address that was free just before, because the server may be unable
+    /// to print another one, and waits until it answers.
     fn start(command: &mut Command) -> Self {
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -31,12 +31,12 @@ impl Silent {
             .spawn()
             .unwrap();
         let mut server = Self { child, address };
-        let begun = Instant::now();
+        let started = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             if let Some(status) = server.child.try_wait().unwrap() {
                 panic!("the server ended at its start: {status}");
             }
-            assert!(begun.elapsed() < LIMIT, "the server does not listen");
+            assert!(started.elapsed() < LIMIT, "the server does not listen");
             std::thread::yield_now();
         }
         server
@@ -59,7 +59,7 @@ impl Silent {
 
 impl Drop for Silent {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -74,7 +74,7 @@ fn full() -> Stdio {
 }
 
 #[test]
-fn a_full_disk_under_the_log_does_not_end_it() {
+fn a_full_disk_does_not_stop_the_server() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = program(folder.path());
@@ -96,7 +96,7 @@ fn a_full_disk_under_the_log_does_not_end_it() {
 }
 
 #[test]
-fn pipes_whose_readers_left_do_not_end_it() {
+fn closed_pipes_do_not_stop_the_server() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = program(folder.path());
@@ -115,7 +115,7 @@ fn pipes_whose_readers_left_do_not_end_it() {
 }
 
 #[test]
-fn closed_outputs_do_not_end_it() {
+fn closed_outputs_do_not_stop_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let program = program(folder.path());
     let mut shell = Command::new("sh");
@@ -135,7 +135,7 @@ fn closed_outputs_do_not_end_it() {
 }
 
 #[test]
-fn what_is_wrong_with_the_settings_has_its_exit_code_though_nobody_can_read_it() {
+fn invalid_settings_have_their_exit_code_without_an_output() {
     let folder = tempfile::tempdir().unwrap();
     let status = program(folder.path())
         .env("CHAT_LEASE", "soon")
@@ -145,13 +145,13 @@ fn what_is_wrong_with_the_settings_has_its_exit_code_though_nobody_can_read_it()
     assert_eq!(status.code(), Some(2));
 }
 
-/// Opens a named pipe for reading; the server has its other end.
+/// Opens a named pipe for reading. The server has the other end.
 fn reader(pipe: &Path) -> BufReader<File> {
     BufReader::new(File::open(pipe).unwrap())
 }
 
 #[test]
-fn lost_lines_are_counted_and_the_count_is_logged_when_writing_works_again() {
+fn lost_lines_are_counted_and_the_count_is_logged_later() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("log");
@@ -162,7 +162,7 @@ fn lost_lines_are_counted_and_the_count_is_logged_when_writing_works_again() {
                 .unwrap()
                 .success()
         );
-        // For reading and writing, so that opening does not wait for the other end.
+        // Read and write access, so that opening does not wait for the other end.
         let mut both = OpenOptions::new()
             .read(true)
             .write(true)
@@ -188,7 +188,7 @@ fn lost_lines_are_counted_and_the_count_is_logged_when_writing_works_again() {
         while !text
             .lines()
             .last()
-            .is_some_and(|line| line.contains("log lines were lost"))
+            .is_some_and(|line| line.contains("log lines lost"))
         {
             assert!(
                 log.read_line(&mut text).unwrap() > 0,
@@ -223,7 +223,7 @@ fn lost_lines_are_counted_and_the_count_is_logged_when_writing_works_again() {
 }
 
 #[test]
-fn malformed_requests_are_one_warning_not_an_error_each() {
+fn malformed_requests_are_summarized_in_one_warning() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = crate::process::Server::start(&mut program(folder.path()));
     for _ in 0..5 {
@@ -237,7 +237,7 @@ fn malformed_requests_are_one_warning_not_an_error_each() {
     server.signal("TERM");
     let log = crate::process::Server::read_until(&mut server.stderr, "stopped");
     assert_eq!(
-        log.matches("malformed HTTP requests were rejected").count(),
+        log.matches("malformed HTTP requests rejected").count(),
         1,
         "{log}"
     );

@@ -1,4 +1,4 @@
-//! The program as a process: how it starts, what it says when it cannot, and how it stops.
+//! The program as a process: start, errors of the start, and shutdown.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use chat_test_support::wait::{self, Watchdog};
 
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// The program in this folder, on any free port, with an agent that nobody asks.
+/// The program in this folder, on any free port, with an agent that is not used.
 pub fn program(folder: &Path) -> Command {
     let mut command = bare(folder);
     command
@@ -19,7 +19,7 @@ pub fn program(folder: &Path) -> Command {
     command
 }
 
-/// The program in this folder, on any free port, with nothing else set.
+/// The program in this folder, on any free port, without further settings.
 pub fn bare(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
     command
@@ -68,7 +68,7 @@ impl Server {
         }
     }
 
-    /// The text up to the line that holds `mark`.
+    /// The text up to the first line with `mark`.
     pub fn read_until(reader: &mut impl BufRead, mark: &str) -> String {
         let mut text = String::new();
         while !text.lines().last().is_some_and(|line| line.contains(mark)) {
@@ -92,7 +92,7 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
-    /// Sends a message on a connection that is still to be read.
+    /// Sends a message, and returns the connection with the unread reply.
     pub fn send(&self, token: &str) -> TcpStream {
         let body = r#"{"message": "Add task: Buy groceries"}"#;
         let mut stream = TcpStream::connect(self.address).unwrap();
@@ -110,14 +110,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A program that is expected to end by itself, with what it said.
-pub fn refused(command: &mut Command) -> (Option<i32>, String) {
+/// Runs a program that ends by itself. Returns its exit code and its standard error.
+pub fn run_to_end(command: &mut Command) -> (Option<i32>, String) {
     let child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -141,7 +141,7 @@ pub fn signed(claims: &serde_json::Value) -> String {
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
-/// An agent that never answers: what is sent to it arrives at the listener.
+/// An agent that never answers. Its requests arrive at the listener.
 pub fn silent_agent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -156,8 +156,8 @@ pub fn with_agent(folder: &Path, url: &str) -> Command {
     command
 }
 
-/// Waits until the agent is asked.
-pub fn asked(agent: &TcpListener) -> TcpStream {
+/// Waits for a request to the agent.
+pub fn request_to_agent(agent: &TcpListener) -> TcpStream {
     agent.set_nonblocking(true).unwrap();
     let (mut stream, _) = wait::value_blocking("a request to the agent", || agent.accept().ok());
     stream.set_nonblocking(false).unwrap();
@@ -170,11 +170,11 @@ pub fn asked(agent: &TcpListener) -> TcpStream {
 
 #[cfg(feature = "demo")]
 #[test]
-fn without_settings_it_says_how_to_begin_and_the_token_works() {
+fn without_settings_the_printed_token_works() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(&mut bare(folder.path()));
     let text = Server::read_until(&mut server.stdout, "API documentation");
-    // The address signs a browser in, once.
+    // The printed address signs a browser in once.
     let code = text
         .lines()
         .find_map(|line| {
@@ -219,7 +219,7 @@ fn without_settings_it_says_how_to_begin_and_the_token_works() {
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
 
-    // The secret outlives the process, and so does the token.
+    // The secret and the token are still valid after a restart.
     let server = Server::start(&mut bare(folder.path()));
     let mut answer = String::new();
     server.send(token).read_to_string(&mut answer).unwrap();
@@ -227,47 +227,50 @@ fn without_settings_it_says_how_to_begin_and_the_token_works() {
 }
 
 #[test]
-fn wrong_settings_are_named_without_a_backtrace() {
+fn invalid_settings_are_named_without_a_backtrace() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, said) = refused(
+    let (code, stderr_text) = run_to_end(
         program(folder.path())
             .env("CHAT_LEASE", "soon")
             .env("RUST_BACKTRACE", "1"),
     );
     assert_eq!(code, Some(2));
     assert_eq!(
-        said,
-        "chat-server: the configuration is wrong:\n  CHAT_LEASE: \"soon\" is not a time longer than nothing, such as 500ms, 10s, 5m or 1h\n"
+        stderr_text,
+        "chat-server: the configuration is invalid:\n  CHAT_LEASE: \"soon\" is not a time above 0, such as \
+         500ms, 10s, 5m or 1h\n"
     );
-    let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", "0.0.0.0:0"));
+    let (code, stderr_text) = run_to_end(program(folder.path()).env("CHAT_LISTEN", "0.0.0.0:0"));
     assert!(
-        code == Some(2) && said.contains("set CHAT_JWT_SECRET"),
-        "{said}"
+        code == Some(2) && stderr_text.contains("set CHAT_JWT_SECRET"),
+        "{stderr_text}"
     );
-    let (code, said) =
-        refused(program(folder.path()).env("CHAT_AGENT_URL", "https://user:hunter2@host/"));
+    let (code, stderr_text) =
+        run_to_end(program(folder.path()).env("CHAT_AGENT_URL", "https://user:hunter2@host/"));
     assert!(
-        code == Some(2) && said.contains("CHAT_AGENT_URL: ") && !said.contains("hunter2"),
-        "{said}"
+        code == Some(2)
+            && stderr_text.contains("CHAT_AGENT_URL: ")
+            && !stderr_text.contains("hunter2"),
+        "{stderr_text}"
     );
-    let (code, _) = refused(program(folder.path()).arg("--no-such-flag"));
+    let (code, _) = run_to_end(program(folder.path()).arg("--no-such-flag"));
     assert_eq!(code, Some(2));
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
         0,
         "something was written"
     );
-    let (code, said) = refused(
+    let (code, stderr_text) = run_to_end(
         program(folder.path()).env("CHAT_MCP_SERVERS", r#"[{"name": "a b", "command": "c"}]"#),
     );
     assert!(
-        code == Some(2) && said.contains("CHAT_MCP_SERVERS: "),
-        "{said}"
+        code == Some(2) && stderr_text.contains("CHAT_MCP_SERVERS: "),
+        "{stderr_text}"
     );
 }
 
 #[test]
-fn only_tokens_of_the_secret_and_the_user_get_in() {
+fn only_tokens_of_the_secret_and_the_user_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(
         program(folder.path())
@@ -307,7 +310,8 @@ fn only_tokens_of_the_secret_and_the_user_get_in() {
         );
         assert!(answer.contains(challenge), "{answer}");
     }
-    // What is not UTF-8 is nobody's, not even whose name looks the same once it has been mended.
+    // A path that is not UTF-8 belongs to no user, even if a user has the replacement character as
+    // name.
     let mut stream = TcpStream::connect(server.address).unwrap();
     let token = token_of("\u{fffd}", later);
     let head = format!(
@@ -322,7 +326,7 @@ fn only_tokens_of_the_secret_and_the_user_get_in() {
     );
     let log = Server::read_until(&mut server.stderr, "the token has no `exp`");
     assert!(
-        log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is over"),
+        log.contains("is not a JSON Web Token") && log.contains("the token's `exp` is in the past"),
         "{log}"
     );
     assert!(
@@ -334,7 +338,7 @@ fn only_tokens_of_the_secret_and_the_user_get_in() {
         .find(|line| line.contains(r#""message":"answered""#))
         .unwrap();
     assert!(
-        serde_json::from_str::<serde_json::Value>(answered).unwrap()["took_us"].is_u64(),
+        serde_json::from_str::<serde_json::Value>(answered).unwrap()["elapsed_ms"].is_f64(),
         "{answered}"
     );
 }
@@ -344,13 +348,13 @@ fn a_taken_port_has_its_own_code() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, said) = refused(program(folder.path()).env("CHAT_LISTEN", &address));
-    assert_eq!(code, Some(3), "{said}");
+    let (code, stderr_text) = run_to_end(program(folder.path()).env("CHAT_LISTEN", &address));
+    assert_eq!(code, Some(3), "{stderr_text}");
     assert!(
-        said.contains(&address)
-            && said.contains("the port is in use")
-            && said.contains("CHAT_LISTEN"),
-        "{said}"
+        stderr_text.contains(&address)
+            && stderr_text.contains("the port is in use")
+            && stderr_text.contains("CHAT_LISTEN"),
+        "{stderr_text}"
     );
 }
 
@@ -362,35 +366,39 @@ fn a_database_that_cannot_be_opened_has_its_own_code() {
         "this is not a database, whatever its name says".repeat(100),
     )
     .unwrap();
-    let (code, said) =
-        refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt/chat.db"));
-    assert_eq!(code, Some(4), "{said}");
+    let (code, stderr_text) =
+        run_to_end(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt/chat.db"));
+    assert_eq!(code, Some(4), "{stderr_text}");
     assert!(
-        said.contains("DATABASE_URL") && said.contains("notes.txt/chat.db"),
-        "{said}"
+        stderr_text.contains("DATABASE_URL") && stderr_text.contains("notes.txt/chat.db"),
+        "{stderr_text}"
     );
-    let (code, said) = refused(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt"));
-    assert_eq!(code, Some(4), "{said}");
+    let (code, stderr_text) =
+        run_to_end(program(folder.path()).env("DATABASE_URL", "sqlite://notes.txt"));
+    assert_eq!(code, Some(4), "{stderr_text}");
 }
 
 #[test]
 fn a_database_in_use_has_its_own_code() {
     let folder = tempfile::tempdir().unwrap();
     let _first = Server::start(&mut program(folder.path()));
-    let (code, said) = refused(&mut program(folder.path()));
-    assert_eq!(code, Some(5), "{said}");
+    let (code, stderr_text) = run_to_end(&mut program(folder.path()));
+    assert_eq!(code, Some(5), "{stderr_text}");
     assert!(
-        said.contains("chat.db is in use by another server"),
-        "{said}"
+        stderr_text.contains("chat.db is in use by another server"),
+        "{stderr_text}"
     );
 }
 
 #[test]
 fn pending_migrations_have_their_own_code() {
     let folder = tempfile::tempdir().unwrap();
-    let (code, said) = refused(program(folder.path()).arg("--no-migrate"));
-    assert_eq!(code, Some(6), "{said}");
-    assert!(said.contains("start once without --no-migrate"), "{said}");
+    let (code, stderr_text) = run_to_end(program(folder.path()).arg("--no-migrate"));
+    assert_eq!(code, Some(6), "{stderr_text}");
+    assert!(
+        stderr_text.contains("start once without --no-migrate"),
+        "{stderr_text}"
+    );
     drop(Server::start(&mut program(folder.path())));
     drop(Server::start(program(folder.path()).arg("--no-migrate")));
 }
@@ -401,20 +409,20 @@ fn a_turn_that_outlasts_the_grace_period_is_handed_over() {
     let (agent, url) = silent_agent();
     let server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_GRACE", "50ms"));
     let _request = server.send(&token());
-    let _question = asked(&agent);
+    let _question = request_to_agent(&agent);
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(0));
 
     let _next = Server::start(&mut with_agent(folder.path(), &url));
-    let _again = asked(&agent);
+    let _again = request_to_agent(&agent);
 }
 
 #[test]
-fn a_client_that_says_nothing_does_not_keep_it() {
+fn a_silent_client_does_not_block_a_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&mut program(folder.path()));
     let silent = TcpStream::connect(server.address).unwrap();
-    // Connections are taken in order: once this one has its answer, the silent one has been taken.
+    // Connections are accepted in order: once this one has its reply, the silent one is accepted.
     assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
     let asked = Instant::now();
     server.signal("TERM");
@@ -428,19 +436,19 @@ fn a_client_that_says_nothing_does_not_keep_it() {
 }
 
 #[test]
-fn one_reply_that_nobody_reads_ends_its_connection() {
+fn one_unread_reply_ends_its_connection() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(program(folder.path()).env("CHAT_STREAM_WRITE_TIMEOUT", "1s"));
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream
         .write_all(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n")
         .unwrap();
-    Server::read_until(&mut server.stderr, "a client does not read its reply");
+    Server::read_until(&mut server.stderr, "client does not read its reply");
     assert!(get(server.address, "/health/live").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_process_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, url) = silent_agent();
     let mut server = Server::start(
@@ -449,7 +457,7 @@ fn a_second_signal_ends_it_at_once() {
             .env("CHAT_LOG_FORMAT", "json"),
     );
     let _request = server.send(&token());
-    let _question = asked(&agent);
+    let _question = request_to_agent(&agent);
     server.signal("INT");
     let log = Server::read_until(&mut server.stderr, r#""message":"stopping""#);
     for line in log.lines() {
@@ -461,13 +469,13 @@ fn a_second_signal_ends_it_at_once() {
     }
     assert!(
         !log.contains("groceries"),
-        "what was said is in the log:\n{log}"
+        "the message is in the log:\n{log}"
     );
     server.signal("INT");
     assert_eq!(server.exit_code(), Some(130));
 }
 
-/// A `GET` whose connection ends with the answer.
+/// Sends a `GET` on a connection that is closed after the response.
 pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream
@@ -481,16 +489,18 @@ pub fn get(address: SocketAddr, path: &str) -> String {
 }
 
 #[test]
-fn while_a_stop_is_announced_requests_are_still_taken() {
+fn requests_are_accepted_during_the_shutdown_notice() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, url) = silent_agent();
     let server = Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_NOTICE", "1h"));
     assert!(get(server.address, "/health/ready").starts_with("HTTP/1.1 200 "));
     server.signal("TERM");
-    let is_leaving = || !get(server.address, "/health/ready").starts_with("HTTP/1.1 200 ");
-    wait::value_blocking("a server that is not ready", || is_leaving().then_some(()));
+    let is_not_ready = || !get(server.address, "/health/ready").starts_with("HTTP/1.1 200 ");
+    wait::value_blocking("a server that is not ready", || {
+        is_not_ready().then_some(())
+    });
     let _request = server.send(&token());
-    let _question = asked(&agent);
+    let _question = request_to_agent(&agent);
     server.signal("TERM");
     assert_eq!(server.exit_code(), Some(130));
 
@@ -504,7 +514,7 @@ fn while_a_stop_is_announced_requests_are_still_taken() {
 }
 
 #[test]
-fn ca_certificates_are_needed_for_https_alone() {
+fn ca_certificates_are_needed_for_https_only() {
     let folder = tempfile::tempdir().unwrap();
     let none = folder.path().join("none.pem");
     std::fs::write(&none, "").unwrap();
@@ -519,17 +529,17 @@ fn ca_certificates_are_needed_for_https_alone() {
     let server = Server::start(&mut without("http://127.0.0.1:9/v1"));
     drop(server);
 
-    let (code, said) = refused(&mut without("https://127.0.0.1:9/v1"));
-    assert_eq!(code, Some(2), "{said}");
+    let (code, stderr_text) = run_to_end(&mut without("https://127.0.0.1:9/v1"));
+    assert_eq!(code, Some(2), "{stderr_text}");
     assert!(
-        said.contains("no CA certificates")
-            && said.contains("ca-certificates")
-            && said.contains("SSL_CERT_FILE"),
-        "{said}"
+        stderr_text.contains("no CA certificates")
+            && stderr_text.contains("ca-certificates")
+            && stderr_text.contains("SSL_CERT_FILE"),
+        "{stderr_text}"
     );
 }
 
-/// Looks until it is so; fails if it is not within a minute.
+/// Waits for a condition; fails after a minute.
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -542,7 +552,7 @@ fn eventually(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// A server with a tool server behind a shell that ignores the end of its input and SIGTERM, and
-/// the processes of that.
+/// the processes of the tool server.
 fn with_stubborn_tools(folder: &Path) -> (Server, Vec<String>) {
     let script = "trap '' TERM; sleep 300 & echo $! $$ > pids.new; mv pids.new pids; cat > /dev/null; sleep 300; :";
     let tools = serde_json::json!({ "mcpServers": { "stubborn": { "command": "sh", "args": ["-c", script] } } });
@@ -563,7 +573,7 @@ fn with_stubborn_tools(folder: &Path) -> (Server, Vec<String>) {
     (server, pids)
 }
 
-/// Whether a process runs: one that has ended and was not reaped yet does not.
+/// Whether a process runs. A zombie does not.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ")
@@ -572,7 +582,7 @@ fn runs(pid: &str) -> bool {
 }
 
 #[test]
-fn a_stop_ends_all_processes_of_tool_servers() {
+fn a_shutdown_ends_all_processes_of_tool_servers() {
     let folder = tempfile::tempdir().unwrap();
     let (server, pids) = with_stubborn_tools(folder.path());
     server.signal("TERM");

@@ -1,18 +1,18 @@
-//! What the program does on signals.
+//! Signals of the operating system.
 
 use std::process::Command;
 
-use crate::process::{Server, asked, get, program, silent_agent, token, with_agent};
+use crate::process::{Server, get, program, request_to_agent, silent_agent, token, with_agent};
 
 #[test]
-fn the_usual_signals_stop_it_with_a_hand_over() {
+fn stop_signals_hand_over_the_turns() {
     for name in ["HUP", "QUIT", "INT", "TERM"] {
         let folder = tempfile::tempdir().unwrap();
         let (agent, url) = silent_agent();
         let mut server =
             Server::start(with_agent(folder.path(), &url).env("CHAT_SHUTDOWN_GRACE", "50ms"));
         let _request = server.send(&token());
-        let _question = asked(&agent);
+        let _question = request_to_agent(&agent);
         server.signal(name);
         let log = Server::read_until(&mut server.stderr, "stopped");
         assert!(log.contains("turn released"), "{name}:\n{log}");
@@ -21,7 +21,7 @@ fn the_usual_signals_stop_it_with_a_hand_over() {
 }
 
 #[test]
-fn signals_for_users_are_ignored() {
+fn user_signals_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start(&mut program(folder.path()));
     for name in ["USR1", "USR2"] {
@@ -37,7 +37,7 @@ fn signals_for_users_are_ignored() {
 }
 
 #[test]
-fn a_hang_up_that_was_ignored_at_the_start_stays_ignored() {
+fn an_ignored_hang_up_stays_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let program = program(folder.path());
     let mut shell = Command::new("sh");

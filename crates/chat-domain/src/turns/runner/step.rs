@@ -49,7 +49,7 @@ impl TurnRunner<'_> {
             let mut calls = answer.calls.iter();
             let call = calls.find(|call| call.id == result.call);
             let tool = call.map_or("", |call| call.tool.as_str());
-            self.observe_call(tool, &result.outcome, result.took);
+            self.observe_call(result.call, tool, &result.outcome, result.took);
         }
         self.append(answer.into_items()).await?;
         Ok(Progress::Continue)

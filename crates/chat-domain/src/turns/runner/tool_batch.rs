@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use super::{Abort, AbortReason, Progress, TurnRunner, bounds};
 use crate::{
@@ -65,7 +66,7 @@ impl TurnRunner<'_> {
             let (repeated, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(may_repeat);
             for call in &unknown {
                 let outcome = ToolOutcome::Unknown(UnknownCause::Interrupted);
-                self.observe_call(&call.tool, &outcome, Duration::ZERO);
+                self.observe_call(call.id, &call.tool, &outcome, Duration::ZERO);
             }
             if !unknown.is_empty() {
                 self.append(self.unknown_results(&unknown)).await?;
@@ -128,7 +129,7 @@ impl TurnRunner<'_> {
         result.outcome = bounds::outcome(result.outcome, limit);
         if let Some(call) = batch.finish(&result) {
             result.outcome = self.outcome_for_agent(call, result.outcome);
-            self.observe_call(&call.tool, &result.outcome, result.took);
+            self.observe_call(call.id, &call.tool, &result.outcome, result.took);
         }
         self.item(ItemBody::ToolResult(result))
     }
@@ -192,7 +193,13 @@ impl TurnRunner<'_> {
 async fn invoke(config: &ChatServiceConfig, invocation: Invocation) -> ToolResult {
     let call = invocation.call;
     let (started_at, started) = (config.environment.now(), Instant::now());
-    let outcome = match config.tools.call(invocation).await {
+    let span = info_span!(
+        "tool_call",
+        turn_id = %invocation.turn,
+        tool_call_id = %call,
+        tool = invocation.tool,
+    );
+    let outcome = match config.tools.call(invocation).instrument(span).await {
         Ok(output) => ToolOutcome::Succeeded(output),
         Err(CallError::Failed(error)) => ToolOutcome::Failed(error),
         Err(CallError::Unknown) => ToolOutcome::Unknown(UnknownCause::AnswerLost),

@@ -1,37 +1,32 @@
-//! The ChatKit protocol: one route for all requests, here and below a user's path.
+//! The ChatKit protocol: one route for all requests, with and without the user in its path.
 
 pub(crate) mod example;
-mod stream;
 
 use actix_web::http::header::HeaderName;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use chat_domain::UserId;
-use chat_protocol::chatkit::items::{Empty, Page, Thread, ThreadItem};
-use chat_protocol::chatkit::pages::Items;
+use chat_protocol::chatkit::ItemPageRequest;
 use chat_protocol::chatkit::request::{self, Request, UnaryRequest};
+use chat_protocol::chatkit::{Empty, Page, Thread, ThreadItem};
 use utoipa::ToSchema;
 
+use crate::chatkit_streams::{ChatKitStreams, RequestKey};
 use crate::http::Caller;
 use crate::http::body::read_json;
-use crate::http::parameters;
+use crate::http::{parameters, sse};
 use crate::problem::ApiError;
 use crate::state::AppState;
 
-/// Names the frame that ChatKit's front end runs in. The same for all its requests, for as long as
-/// its page is open.
+/// The id of the frame that ChatKit's front end runs in: the same for all requests of a page, until
+/// the page is closed.
 pub(crate) const FRAME: HeaderName = HeaderName::from_static("chatkit-frame-instance-id");
 
-/// Whether a path is one of this protocol.
-pub(crate) fn is_route(path: &str) -> bool {
-    path == "/chatkit" || (path.starts_with("/api/") && path.ends_with("/chatkit"))
-}
-
-// For the API's description; `chat_protocol::chatkit::request` reads it.
+// For the API's description; `chat_protocol::chatkit::request` reads the request.
 /// A request of the ChatKit protocol.
 #[derive(ToSchema)]
 #[schema(as = ChatKitRequest, example = json!({"type": "threads.list", "params": {}}))]
-#[allow(dead_code, reason = "it describes")]
+#[allow(dead_code, reason = "only its schema is used")]
 pub struct ChatKitRequest {
     /// The type of the request, such as `threads.create`.
     #[schema(rename = "type")]
@@ -40,25 +35,37 @@ pub struct ChatKitRequest {
     params: serde_json::Value,
 }
 
-/// Speak ChatKit
+/// Send a ChatKit request
 ///
-/// The one route of the ChatKit protocol (`openai-chatkit` 1.6), for the user whose token it is.
-/// Requests that begin or go on with an answer are answered with a stream of ChatKit's events, all
-/// others with one object. A client that closes a stream stops its answer.
+/// The only route of the ChatKit protocol (`openai-chatkit` 1.6), for the token's user. Requests
+/// that start a turn are answered with a stream of ChatKit's events, all others with one object. A
+/// client that closes a stream cancels its turn.
 #[utoipa::path(
     post,
     operation_id = "chatkit",
     path = "/chatkit",
     tag = "chatkit",
     params(
-        ("chatkit-frame-instance-id" = Option<String>, Header, description = "Sent by ChatKit's front end. A request that is repeated with the same value before its answer began is recognised."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same answer. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "chatkit-frame-instance-id" = Option<String>, Header,
+            description = "Sent by ChatKit's front end. Identifies a repeated request until the \
+                first frames of its stream are read.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key with the same body returns the same \
+                answer. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
     request_body = ChatKitRequest,
-    responses((status = 200, description = "The object that was asked for, or the events of an answer.", content(
-        (serde_json::Value = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The requested object, or the events of a turn.",
+        content(
+            (serde_json::Value = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn post(
     state: web::Data<AppState>,
@@ -66,18 +73,24 @@ pub async fn post(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let chosen = parameters::idempotency_key(&request)?;
+    let client_key = parameters::idempotency_key(&request)?;
     let body = read_json(&request, payload, &state).await?;
-    let asked = request::read(&body)?;
-    match asked {
-        Request::Unary(asked) => answer(&state, caller.0, asked).await,
-        Request::Stream(asked) => {
-            stream::answer(&state, caller.0, asked, key(&request, chosen, &body)).await
+    match request::read(&body)? {
+        Request::Unary(unary) => answer(&state, caller.0, unary).await,
+        Request::Stream(streaming) => {
+            let streams = ChatKitStreams {
+                runner: state.runner.clone(),
+                readers: state.readers.clone(),
+                settings: state.stream_settings(),
+            };
+            let key = request_key(&request, client_key, &body);
+            let stream = streams.open(caller.0, streaming, key).await?;
+            Ok(sse::response(stream))
         }
     }
 }
 
-/// Speak ChatKit below a user's path
+/// Send a ChatKit request below a user's path
 ///
 /// The same as `POST /chatkit`.
 #[utoipa::path(
@@ -86,14 +99,26 @@ pub async fn post(
     path = "/api/{user_id}/chatkit",
     tag = "chatkit",
     params(
-        ("chatkit-frame-instance-id" = Option<String>, Header, description = "Sent by ChatKit's front end. A request that is repeated with the same value before its answer began is recognised."),
-        ("Idempotency-Key" = Option<String>, Header, description = "Recognises a repetition: the same key with the same body gives the same answer. 1 to 255 printable ASCII characters, with or without quotes."),
+        (
+            "chatkit-frame-instance-id" = Option<String>, Header,
+            description = "Sent by ChatKit's front end. Identifies a repeated request until the \
+                first frames of its stream are read.",
+        ),
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "Identifies a repeated request: the same key with the same body returns the same \
+                answer. 1 to 255 printable ASCII characters, with or without quotes.",
+        ),
     ),
     request_body = ChatKitRequest,
-    responses((status = 200, description = "The object that was asked for, or the events of an answer.", content(
-        (serde_json::Value = "application/json"),
-        (String = "text/event-stream"),
-    )))
+    responses((
+        status = 200,
+        description = "The requested object, or the events of a turn.",
+        content(
+            (serde_json::Value = "application/json"),
+            (String = "text/event-stream"),
+        ),
+    ))
 )]
 pub async fn post_of_user(
     state: web::Data<AppState>,
@@ -104,46 +129,45 @@ pub async fn post_of_user(
     post(state, caller, request, payload).await
 }
 
-/// The key of a request: the one that the client chose, or that of the front end's frame, which
-/// repeats what was not answered.
-fn key(request: &HttpRequest, chosen: Option<String>, body: &Bytes) -> stream::Key {
+/// The key of a request: the client's own key, or one of the front end's frame.
+fn request_key(request: &HttpRequest, client_key: Option<String>, body: &Bytes) -> RequestKey {
     let frame = request
         .headers()
         .get(FRAME)
         .filter(|frame| !frame.is_empty());
-    match (chosen, frame) {
-        (Some(chosen), _) => stream::Key::Chosen(request::chosen(chosen, body)),
-        (None, Some(frame)) => stream::Key::OfFrame(request::repetition(frame.as_bytes(), body)),
-        (None, None) => stream::Key::None,
+    match (client_key, frame) {
+        (Some(key), _) => RequestKey::Client(request::client_key(key, body)),
+        (None, Some(frame)) => RequestKey::Frame(request::frame_key(frame.as_bytes(), body)),
+        (None, None) => RequestKey::None,
     }
 }
 
 async fn answer(
     state: &AppState,
     owner: UserId,
-    asked: UnaryRequest,
+    request: UnaryRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let mut answer = HttpResponse::Ok();
-    Ok(match asked {
+    let mut response = HttpResponse::Ok();
+    Ok(match request {
         UnaryRequest::Get(id) => {
-            let wanted = Items::first(id);
+            let request = ItemPageRequest::first(id);
             let reader = owner.clone();
             let conversation = state
                 .call(move |service| async move { service.conversation(&reader, id).await })
                 .await?;
-            let items = items(state, owner, wanted).await?;
-            answer.json(Thread::new(&conversation, items))
+            let items = items(state, owner, request).await?;
+            response.json(Thread::new(&conversation, items))
         }
-        UnaryRequest::List(wanted) => {
+        UnaryRequest::List(request) => {
             let found =
                 state
                     .call(move |service| async move {
-                        service.conversations(&owner, wanted.page()).await
+                        service.conversations(&owner, request.page()).await
                     })
                     .await?;
-            answer.json(wanted.encode(&found))
+            response.json(request.encode(&found))
         }
-        UnaryRequest::Items(wanted) => answer.json(items(state, owner, wanted).await?),
+        UnaryRequest::Items(request) => response.json(items(state, owner, request).await?),
         UnaryRequest::Feedback {
             thread,
             messages,
@@ -156,19 +180,19 @@ async fn answer(
                         .await
                 })
                 .await?;
-            answer.json(Empty {})
+            response.json(Empty {})
         }
         UnaryRequest::Rename { thread, title } => {
             let renamed = state
                 .call(move |service| async move { service.rename(&owner, thread, &title).await })
                 .await?;
-            answer.json(Thread::from(&renamed))
+            response.json(Thread::from(&renamed))
         }
         UnaryRequest::Delete(id) => {
             state
                 .call(move |service| async move { service.delete(&owner, id).await })
                 .await?;
-            answer.json(Empty {})
+            response.json(Empty {})
         }
     })
 }
@@ -176,21 +200,21 @@ async fn answer(
 async fn items(
     state: &AppState,
     owner: UserId,
-    wanted: Items,
+    request: ItemPageRequest,
 ) -> Result<Page<ThreadItem>, ApiError> {
     let found = state
         .call(move |service| async move {
-            let of = match wanted.after {
+            let turn = match request.after {
                 Some(after) => Some(
                     service
-                        .turn_of_message(&owner, wanted.conversation, after.message)
+                        .turn_of_message(&owner, request.conversation, after.message)
                         .await?,
                 ),
                 None => None,
             };
-            let page = wanted.page(of.as_ref());
-            service.turns(&owner, wanted.conversation, page).await
+            let page = request.page(turn.as_ref());
+            service.turns(&owner, request.conversation, page).await
         })
         .await?;
-    Ok(wanted.encode(&found))
+    Ok(request.encode(&found))
 }

@@ -1,8 +1,8 @@
-//! What clients are told of how an answer ended, and of what the agent did not read for it.
+//! Finish reasons, and the turns left out for the agent, in replies, lists and streams.
 
 use chat_domain::testing::{Script, ScriptedAgent};
 use chat_domain::{AgentErrorKind, FinishReason};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use serde_json::{Value, json};
 
 use super::harness::{Server, refusal};
@@ -17,7 +17,7 @@ fn done(stream: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finish_reason_is_in_replies_lists_and_streams() {
-    for (finish, told) in [
+    for (finish, expected) in [
         (FinishReason::Complete, "complete"),
         (FinishReason::Length, "length"),
         (FinishReason::ContentFilter, "content_filter"),
@@ -27,7 +27,7 @@ async fn a_finish_reason_is_in_replies_lists_and_streams() {
         let reply = server.say("Hi", None).await;
         assert_eq!(
             (&reply["status"], &reply["finish_reason"], &reply["context"]),
-            (&json!("success"), &json!(told), &Value::Null)
+            (&json!("success"), &json!(expected), &Value::Null)
         );
         let conversation = reply["conversation_id"].as_str().unwrap();
         let messages = server
@@ -36,14 +36,14 @@ async fn a_finish_reason_is_in_replies_lists_and_streams() {
             .clone();
         assert_eq!(
             (&messages[0]["finish_reason"], &messages[1]["finish_reason"]),
-            (&Value::Null, &json!(told))
+            (&Value::Null, &json!(expected))
         );
         let turn = server
             .get(&format!("/turns/{}", reply["turn_id"].as_str().unwrap()))
             .await;
         assert_eq!(
             (&turn["status"], &turn["finish_reason"]),
-            (&json!("completed"), &json!(told))
+            (&json!("completed"), &json!(expected))
         );
         let stream = server
             .chat("Again", None)
@@ -56,7 +56,7 @@ async fn a_finish_reason_is_in_replies_lists_and_streams() {
             .unwrap();
         assert_eq!(
             (&done(&stream)["finish_reason"], &done(&stream)["status"]),
-            (&json!(told), &json!("completed"))
+            (&json!(expected), &json!("completed"))
         );
     }
 }
@@ -103,8 +103,8 @@ async fn an_empty_answer_is_a_failure_that_can_be_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turns_that_the_agent_did_not_read_are_named_in_replies_lists_and_streams() {
-    // It reads two of the user's messages at most.
+async fn turns_left_out_are_counted_in_replies_lists_and_streams() {
+    // The agent accepts at most two user messages.
     let agent = ScriptedAgent::answering(|request| match request.transcript.0.len() {
         4.. => vec![Script::Fail(AgentErrorKind::ContextTooLong { limit: None })],
         _ => vec![Script::text("Yes.")],
@@ -155,7 +155,7 @@ async fn turns_that_the_agent_did_not_read_are_named_in_replies_lists_and_stream
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_too_long_alone_is_refused() {
+async fn a_message_that_is_too_long_alone_fails() {
     let agent = ScriptedAgent::answering(|_| {
         vec![Script::Fail(AgentErrorKind::ContextTooLong {
             limit: Some(10),

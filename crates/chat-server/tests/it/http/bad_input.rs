@@ -1,10 +1,10 @@
-//! Every bad input gets its own answer, and changes nothing.
+//! Every invalid input has its own error, and changes nothing.
 
 use std::time::Duration;
 
 use chat_domain::testing::FixedEnvironment;
 use chat_domain::{ConversationPage, UserId};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -19,7 +19,7 @@ async fn server() -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_without_a_good_token_get_no_further() {
+async fn requests_without_a_valid_token_are_rejected() {
     let server = server().await;
     let post = || {
         server
@@ -41,7 +41,7 @@ async fn callers_without_a_good_token_get_no_further() {
     refusal(post().bearer_auth("expired"), Code::TokenExpired).await;
     refusal(post().bearer_auth("early"), Code::TokenNotYetValid).await;
     refusal(post().bearer_auth("token-of-bob"), Code::WrongUser).await;
-    // Unknown routes and methods below a user's path say no more.
+    // Unknown routes and methods below a user's path have the same error.
     refusal(
         server.bare(Method::GET, "/api/ada/nonsense"),
         Code::MissingToken,
@@ -61,7 +61,7 @@ async fn a_user_may_have_any_printable_name() {
     let list = server
         .bare(Method::GET, "/api/a%2Fb%25%20%C3%A9/conversations")
         .header(AUTHORIZATION, "Bearer token-of-a/b% é".as_bytes());
-    // A header value with characters beyond ASCII is not readable as text: the token is not one.
+    // A header with characters other than ASCII is not text, so it has no token.
     refusal(list, Code::MissingToken).await;
     let list = server
         .bare(Method::GET, "/api/a%2Fb%25%20c/conversations")
@@ -77,7 +77,7 @@ async fn a_user_may_have_any_printable_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_are_read_strictly() {
+async fn bodies_are_parsed_strictly() {
     let server = server().await;
     let post = |body: Vec<u8>| {
         server
@@ -225,7 +225,7 @@ async fn sizes_are_bounded() {
         chunked.extend_from_slice(b"\r\n");
     }
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    // The server may answer and close before all is written.
+    // The server may answer and close before the client has written everything.
     let _ = stream.write_all(&chunked).await;
     let answer = read_to_end(stream).await;
     assert!(
@@ -263,7 +263,7 @@ async fn sizes_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_clients_are_let_go() {
+async fn slow_clients_are_disconnected() {
     let http = HttpLimits {
         body_time: Duration::from_millis(200),
         ..HttpLimits::default()
@@ -284,7 +284,7 @@ async fn slow_clients_are_let_go() {
         answer.to_ascii_lowercase().contains("connection: close"),
         "{answer}"
     );
-    // Nor may a chunked body that never ends hold the connection of a refused request.
+    // An endless chunked body does not keep the connection of a rejected request open.
     let head =
         "POST /api/ada/chat HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"mes";
     let answer = server.raw(head.as_bytes()).await;
@@ -294,11 +294,12 @@ async fn slow_clients_are_let_go() {
         answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
         "{answer}"
     );
-    // Asked without HTTP: on a busy machine this request might be too slow as well.
+    // Read without HTTP, because on a busy machine a request might also be too slow.
     let page = ConversationPage::last_active(None, 1);
     assert_eq!(
         server
             .state
+            .runner
             .service
             .conversations(&UserId::new("ada").unwrap(), page)
             .await
@@ -308,7 +309,7 @@ async fn slow_clients_are_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_breaks_off_changes_nothing() {
+async fn a_truncated_body_changes_nothing() {
     let server = server().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = "POST /api/ada/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-ada\r\n\
@@ -446,7 +447,7 @@ async fn parameters_are_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_says_nothing_is_not_waited_for() {
+async fn silent_clients_are_disconnected() {
     let http = HttpLimits {
         body_time: Duration::from_millis(50),
         ..HttpLimits::default()
@@ -501,7 +502,7 @@ async fn titles_are_checked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_and_foreign_things_look_the_same() {
+async fn unknown_ids_and_ids_of_others_look_the_same() {
     let server = server().await;
     let own = server.say("Hi", None).await;
     let (conversation, turn) = (
@@ -569,7 +570,7 @@ async fn unknown_and_foreign_things_look_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_routes_and_methods_are_told_apart() {
+async fn unknown_routes_and_methods_have_different_errors() {
     let server = server().await;
     refusal(server.bare(Method::GET, "/nonsense"), Code::NotFound).await;
     refusal(

@@ -1,4 +1,4 @@
-//! The ChatKit protocol, as its front end speaks it.
+//! The ChatKit protocol as its front end uses it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{
     AgentErrorKind, BusyPolicy, CallError, StartTurn, ToolError, ToolErrorKind, TurnLimits, UserId,
 };
-use chat_protocol::chatkit::request::repetition;
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
+use chat_protocol::chatkit::request::frame_key;
 use chat_server::testing::HttpLimits;
 use chat_test_support::wait;
 use futures_util::StreamExt;
@@ -79,7 +79,7 @@ async fn stream_of(request: RequestBuilder) -> Response {
     response
 }
 
-/// Reads frames as the front end does.
+/// Parses frames as the front end does.
 fn read(text: &str) -> Vec<Value> {
     let frames = text
         .split("\n\n")
@@ -107,7 +107,7 @@ async fn until(response: &mut Response, wanted: &str) -> Vec<Value> {
     }
 }
 
-/// The events for a transcript: what belongs together in one piece, wherever the deltas were cut.
+/// The events for a transcript, with consecutive deltas joined, because their boundaries vary.
 fn transcript(events: &[Value]) -> String {
     let mut lines: Vec<Value> = Vec::new();
     for event in events {
@@ -175,7 +175,7 @@ pub(super) async fn server(steps: impl IntoIterator<Item = Vec<Script>>) -> Serv
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_has_its_transcript() {
+async fn every_request_has_a_transcript() {
     let server = server([
         vec![
             Script::text("I will "),
@@ -309,7 +309,7 @@ async fn every_request_has_its_transcript() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_keeps_its_question_and_takes_its_answer_away() {
+async fn a_retry_keeps_the_user_message_and_replaces_the_answer() {
     let server = server([]).await;
     let created = server.create("Hi").await;
     let (thread, question) = (thread_of(&created), created[1]["item"]["id"].clone());
@@ -338,14 +338,14 @@ async fn a_retry_keeps_its_question_and_takes_its_answer_away() {
         after[1]["id"], before[1]["id"],
         "the earlier answer is still there"
     );
-    // It left the thread, not the log.
+    // The answer is in the log, but not in the thread.
     let id = uuid::Uuid::try_parse(thread.as_str().unwrap().strip_prefix("thr_").unwrap()).unwrap();
     let log = server
         .get(&format!("/conversations/{id}/messages?superseded=include"))
         .await;
     assert_eq!(log["messages"].as_array().unwrap().len(), 6);
 
-    // What was asked after a question leaves with its answer, and cannot be retried.
+    // A retry also supersedes the messages after its own. They cannot be retried.
     let second = server.add(&thread, "More").await[0]["item"]["id"].clone();
     server
         .events("threads.retry_after_item", retry.clone())
@@ -369,7 +369,7 @@ async fn a_retry_keeps_its_question_and_takes_its_answer_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
+async fn a_repeated_request_is_recognised_until_the_first_read() {
     let server = server([]).await;
     let body = json!({ "type": "threads.create", "params": { "input": input("Hi") } }).to_string();
     let post = |frame: &'static str| {
@@ -379,8 +379,8 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
             .header("content-type", "application/json");
         request.header(FRAME, frame).body(body.clone())
     };
-    // A server that died when it had stored the message, before it answered.
-    let idempotency = Some(repetition(b"frame-1", body.as_bytes()));
+    // A server that died after it had stored the message and before it answered.
+    let idempotency = Some(frame_key(b"frame-1", body.as_bytes()));
     let lost = StartTurn {
         owner: UserId::new("ada").unwrap(),
         conversation: None,
@@ -388,8 +388,8 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
         busy: BusyPolicy::Enqueue,
         idempotency,
     };
-    let lost = server.state.service.start_turn(lost).await.unwrap();
-    server.state.tasks.spawn(lost.task.unwrap());
+    let lost = server.state.runner.service.start_turn(lost).await.unwrap();
+    server.state.runner.tasks.spawn(lost.task.unwrap());
     let other = thread_of(&events(post("frame-2")).await);
     let repeated = events(post("frame-1")).await;
     assert_eq!(
@@ -406,11 +406,11 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
         "the whole answer"
     );
     assert_eq!(server.conversations().await, 2, "doubled");
-    // Once it was answered, the same words are another message.
+    // After the first read, the same text is a new message.
     let again = thread_of(&events(post("frame-1")).await);
     assert!(again != thread_of(&repeated) && again != other);
     assert_eq!(server.conversations().await, 3);
-    // A key that the client chose stays.
+    // A key of the client is kept.
     let chosen = || post("frame-1").header("idempotency-key", "mine");
     assert_eq!(
         thread_of(&events(chosen()).await),
@@ -420,7 +420,7 @@ async fn a_repeated_request_is_recognised_until_its_answer_was_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_closed_stops_its_turn_and_what_was_said_is_kept() {
+async fn closing_a_stream_cancels_its_turn_and_keeps_its_text() {
     let gate = Gate::new();
     let server = server([vec![Script::text("Half"), Script::Wait(gate.clone())]]).await;
     let mut response =
@@ -433,7 +433,7 @@ async fn a_stream_that_is_closed_stops_its_turn_and_what_was_said_is_kept() {
     let thread = thread_of(&seen);
     gate.reached_by(1).await;
     drop(response);
-    // The gate stays closed: only the stop ends the turn.
+    // The gate stays closed: only the cancellation ends the turn.
     let stopped = async || Some(server.items(&thread).await).filter(|items| items.len() == 3);
     let items = wait::value("the stopped turn's items", stopped).await;
     assert_eq!(items[1]["content"][0]["text"], "Half");
@@ -448,7 +448,7 @@ async fn a_stream_that_is_closed_stops_its_turn_and_what_was_said_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_leaves_stops_nothing() {
+async fn a_shutdown_cancels_no_turn() {
     let gate = Gate::new();
     let server = server([vec![
         Script::text("Half"),
@@ -460,7 +460,7 @@ async fn a_server_that_leaves_stops_nothing() {
         stream_of(server.chatkit("threads.create", json!({ "input": input("Hi") }))).await;
     let thread =
         thread_of(&until(&mut response, "assistant_message.content_part.text_delta").await);
-    server.state.leave();
+    server.state.end_streams();
     let last = read(&response.text().await.unwrap()).pop().unwrap();
     assert_eq!(
         (&last["type"], &last["allow_retry"]),
@@ -479,7 +479,7 @@ async fn a_server_that_leaves_stops_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_waits_is_echoed_at_once() {
+async fn a_queued_message_is_echoed_at_once() {
     let gate = Gate::new();
     let server = server([vec![Script::Wait(gate.clone()), Script::text("First.")]]).await;
     let mut first =
@@ -492,7 +492,7 @@ async fn a_message_that_waits_is_echoed_at_once() {
         (types(&echoed), &echoed[0]["item"]["content"][0]["text"]),
         (vec!["thread.item.done", "stream_options"], &json!("Two"))
     );
-    // Whoever looks sees it too.
+    // The message is also in the thread.
     assert_eq!(
         server.items(&thread).await[1]["id"],
         echoed[0]["item"]["id"]
@@ -509,7 +509,7 @@ async fn a_message_that_waits_is_echoed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_title_is_told_and_silence_is_filled() {
+async fn a_new_title_is_sent_and_idle_streams_have_comments() {
     let gate = Gate::new();
     let http = HttpLimits {
         keep_alive: Duration::from_millis(5),
@@ -550,7 +550,7 @@ async fn a_new_title_is_told_and_silence_is_filled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_any_size_join_to_the_whole() {
+async fn pages_of_any_size_together_have_all_items() {
     let server = server([
         vec![Script::call("add_task", "{}")],
         vec![Script::text("One.")],

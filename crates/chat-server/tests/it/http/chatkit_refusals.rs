@@ -1,4 +1,4 @@
-//! What the ChatKit route refuses, to whom, and how it says so.
+//! Refusals of the ChatKit routes, and their example page.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use chat_domain::{
     BeginOutcome, BeginTurn, ChatService, ChatServiceConfig, Ordinal, StoreError, Turn, TurnLimits,
     TurnStatus, Unavailability, Usage,
 };
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use reqwest::Method;
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use super::chatkit::{input, server, thread_of, types};
 use super::harness::{Server, Setup, answer, check_refusal, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_user_should_read_is_told_in_the_stream() {
+async fn refusals_for_the_user_are_streamed() {
     let limits = TurnLimits {
         message_chars: 5,
         ..TurnLimits::default()
@@ -28,7 +28,7 @@ async fn what_the_user_should_read_is_told_in_the_stream() {
     })
     .await;
     let with_file = json!({ "content": [], "attachments": ["atc_1"], "inference_options": {} });
-    for (params, said) in [
+    for (params, expected) in [
         (json!({ "input": input("Too long") }), "5"),
         (json!({ "input": input(" ") }), "empty"),
         (json!({ "input": input("a\u{0}b") }), "U+0000"),
@@ -41,7 +41,7 @@ async fn what_the_user_should_read_is_told_in_the_stream() {
             (&json!("custom"), &json!(false))
         );
         assert!(
-            events[1]["message"].as_str().unwrap().contains(said),
+            events[1]["message"].as_str().unwrap().contains(expected),
             "{events:?}"
         );
     }
@@ -49,7 +49,7 @@ async fn what_the_user_should_read_is_told_in_the_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_request_is_refused() {
+async fn invalid_requests_are_rejected() {
     let server = server([]).await;
     let thread = thread_of(&server.create("Hi").await);
     let nowhere = "thr_00000000000000000000000000000000";
@@ -169,7 +169,7 @@ async fn what_is_no_request_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owners_are_kept_apart_on_both_routes() {
+async fn owners_are_isolated_on_both_routes() {
     let server = server([]).await;
     let thread = thread_of(&server.create("Hi").await);
     let list = json!({ "type": "threads.list", "params": {} });
@@ -245,7 +245,7 @@ async fn owners_are_kept_apart_on_both_routes() {
     assert_eq!(server.items(&thread).await.len(), 2);
 }
 
-/// A service over a store that does what the test says.
+/// A service over a mocked store.
 async fn service(mut store: MockConversationStore) -> Arc<ChatService> {
     store.expect_register().returning(|_, _| Ok(()));
     let deps = ChatServiceConfig {
@@ -281,7 +281,7 @@ fn away() -> StoreError {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_message_is_stored_nothing_makes_the_front_end_repeat_it() {
+async fn after_a_message_is_stored_every_error_is_streamed() {
     let mut store = MockConversationStore::new();
     store
         .expect_begin()
@@ -294,11 +294,11 @@ async fn after_a_message_is_stored_nothing_makes_the_front_end_repeat_it() {
         events[0]["message"]
             .as_str()
             .unwrap()
-            .contains("Your message is kept"),
+            .contains("Your message is stored"),
         "{events:?}"
     );
 
-    // Before, it may come again: then it is recognised.
+    // Before the message is stored, an error may lead to a repetition, which is recognised.
     let mut store = MockConversationStore::new();
     store.expect_begin().returning(|_| Err(away()));
     let server = Server::serving(service(store).await);
@@ -310,7 +310,7 @@ async fn after_a_message_is_stored_nothing_makes_the_front_end_repeat_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_configured_origins_may_ask() {
+async fn pages_of_configured_origins_are_allowed() {
     let origin = "https://app.example.com";
     let server = Server::start(Setup {
         origins: vec![origin.to_owned()],
@@ -345,7 +345,7 @@ async fn pages_of_configured_origins_may_ask() {
         let refused = preflight(origin, headers).send().await.unwrap();
         assert_eq!(refused.status(), 422, "{origin} {headers}");
     }
-    // Answers and problems alike can be read there.
+    // The page can read replies and problems.
     let list = json!({ "type": "threads.list", "params": {} });
     let ask = |token: &str| {
         server
@@ -365,7 +365,7 @@ async fn pages_of_configured_origins_may_ask() {
             (status, &origin.parse().unwrap())
         );
     }
-    // Without origins, nothing of the kind is said.
+    // Without configured origins there are no headers of CORS.
     let closed = self::server([]).await;
     let response = closed
         .chatkit("threads.list", json!({}))
@@ -382,7 +382,7 @@ async fn pages_of_configured_origins_may_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_is_there_only_if_it_is_wanted() {
+async fn the_example_exists_only_if_configured() {
     let without = server([]).await;
     refusal(
         without.bare(Method::GET, "/chatkit-example"),
@@ -425,7 +425,7 @@ async fn the_example_is_there_only_if_it_is_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_and_the_chat_page_are_of_different_origins() {
+async fn the_example_and_the_chat_page_have_different_origins() {
     let with = Server::start(Setup {
         chatkit_example: true,
         ..Setup::default()
@@ -454,7 +454,7 @@ async fn the_example_and_the_chat_page_are_of_different_origins() {
             (307, location)
         );
     }
-    // Elsewhere there is the page's token, and no other origin to go to.
+    // At any other name the page has its token, and there is no other origin to redirect to.
     for host in [
         "chat.example.com",
         "192.0.2.1:8080",
@@ -485,7 +485,7 @@ async fn the_example_and_the_chat_page_are_of_different_origins() {
             (307, &*format!("//127.0.0.1:8080{path}"))
         );
     }
-    // Without an example the page is wherever people open it.
+    // Without the example the page is served at any name.
     let without = Server::start(Setup::default()).await;
     let page = client
         .get(format!("http://{}/", without.address))

@@ -1,4 +1,4 @@
-//! Faults of the store and of ours.
+//! Errors of the store, internal errors and panics.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use chat_domain::testing::{
     FakeTools, FixedEnvironment, MockConversationStore, ScriptedAgent, Signals,
 };
 use chat_domain::{ChatService, ChatServiceConfig, StoreError, TurnLimits, Unavailability};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_test_support::wait;
 use reqwest::Method;
 
 use super::harness::{Server, Setup, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unavailable_store_is_told_and_service_resumes() {
+async fn an_unavailable_store_is_reported_and_service_resumes() {
     for (fault, code) in [
         (Unavailability::Unreachable, Code::StoreUnavailable),
         (Unavailability::Timeout, Code::StoreTimeout),
@@ -22,7 +22,7 @@ async fn an_unavailable_store_is_told_and_service_resumes() {
         (Unavailability::Damaged, Code::StoreCorrupt),
     ] {
         let server = Server::start(Setup::default()).await;
-        // More than one, for the worker's own calls may meet some of them.
+        // Several, because the worker's own calls may consume some of them.
         server.store.fail_next(std::iter::repeat_n(fault, 8));
         let problem = refusal(server.ada(Method::GET, "/conversations"), code).await;
         assert!(
@@ -44,7 +44,7 @@ async fn an_unavailable_store_is_told_and_service_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_of_ours_are_internal_and_say_nothing() {
+async fn internal_errors_reveal_nothing() {
     let mut store = MockConversationStore::new();
     store.expect_register().returning(|_, _| Ok(()));
     store.expect_ping().returning(|| Ok(()));
@@ -68,7 +68,7 @@ async fn faults_of_ours_are_internal_and_say_nothing() {
         let problem = refusal(server.ada(Method::GET, path), Code::Internal).await;
         assert!(!problem.to_string().contains("secret"), "{problem}");
     }
-    // The server lives on.
+    // The server continues.
     assert_eq!(
         server
             .bare(Method::GET, "/health/ready")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, FixedEnvironment, MemoryStore, ScriptedAgent, Signals};
 use chat_domain::{Agent, ChatService, ChatServiceConfig, TurnLimits, UserId};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::Page;
 use chat_server::testing::Tasks;
 use chat_server::testing::{AppState, HttpLimits, TokenVerifier, server};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Takes `token-of-<user>` for a valid token of that user; knows an expired and an early one.
+/// Accepts `token-of-<user>` as a valid token of that user; has an expired and an early token.
 struct Tokens;
 
 impl TokenVerifier for Tokens {
@@ -32,7 +32,7 @@ impl TokenVerifier for Tokens {
     }
 }
 
-/// What a test may choose.
+/// The options of a test server.
 pub struct Setup {
     pub agent: Arc<dyn Agent>,
     pub tools: FakeTools,
@@ -69,7 +69,7 @@ pub struct Server {
     parts: Parts,
 }
 
-/// What runs; stopped when the test is over.
+/// The running parts; stopped when dropped.
 struct Parts {
     worker: Option<tokio::task::JoinHandle<()>>,
     handle: actix_web::dev::ServerHandle,
@@ -87,7 +87,7 @@ impl Drop for Parts {
 impl Server {
     pub async fn start(setup: Setup) -> Self {
         let store = Arc::new(MemoryStore::new());
-        let deps = ChatServiceConfig {
+        let config = ChatServiceConfig {
             store: store.clone(),
             agent: setup.agent,
             tools: Arc::new(setup.tools),
@@ -95,7 +95,7 @@ impl Server {
             observer: Arc::new(Signals::default()),
             limits: setup.limits,
         };
-        let service = ChatService::open(deps).await.unwrap();
+        let service = ChatService::open(config).await.unwrap();
         let mut state = AppState::new(
             service.clone(),
             Tasks::new(tokio::runtime::Handle::current()),
@@ -105,7 +105,7 @@ impl Server {
         state.set_limits(setup.http);
         state.page = Arc::new(setup.page);
         let mut server = Self::with_state(state, store);
-        let tasks = server.state.tasks.clone();
+        let tasks = server.state.runner.tasks.clone();
         server.parts.worker = Some(tokio::spawn(service.work(move |task| tasks.spawn(task))));
         server
     }
@@ -184,7 +184,7 @@ impl Server {
         answer(self.chat(message, conversation), 200).await
     }
 
-    /// How many conversations `ada` has.
+    /// The number of conversations of `ada`.
     pub async fn conversations(&self) -> usize {
         self.get("/conversations?limit=100").await["conversations"]
             .as_array()
@@ -192,7 +192,7 @@ impl Server {
             .len()
     }
 
-    /// Writes these bytes on a connection of its own, and reads until the server closes it.
+    /// Writes these bytes on a new connection, and reads until the server closes it.
     pub async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -200,7 +200,7 @@ impl Server {
     }
 }
 
-/// A client that gives up a request whose whole answer takes too long.
+/// A client with a time limit for each request.
 fn client() -> Client {
     Client::builder()
         .timeout(chat_test_support::wait::LIMIT)
@@ -211,14 +211,14 @@ fn client() -> Client {
 /// Reads until the other side closes or resets the connection.
 pub async fn read_to_end(mut stream: TcpStream) -> String {
     let mut read = Vec::new();
-    // A reset after the answer ends it as well as a close.
+    // The connection may be reset or closed after the response.
     let _ =
         chat_test_support::wait::within("the end of a connection", stream.read_to_end(&mut read))
             .await;
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// Sends a request, and returns the JSON of an answer with this status.
+/// Sends a request, and returns the JSON of a response with this status.
 pub async fn answer(request: RequestBuilder, status: u16) -> Value {
     let response = request.send().await.unwrap();
     let (got, text) = (response.status().as_u16(), response.text().await.unwrap());
@@ -226,7 +226,7 @@ pub async fn answer(request: RequestBuilder, status: u16) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Sends a request that is refused with this code, and checks the form of the refusal.
+/// Sends a request that fails with this code, and checks the problem.
 pub async fn refusal(request: RequestBuilder, code: Code) -> Value {
     check_refusal(request.send().await.unwrap(), code).await
 }
@@ -262,12 +262,15 @@ pub async fn check_refusal(response: Response, code: Code) -> Value {
     assert_eq!(problem["title"], row.title);
     assert_eq!(problem["type"], format!("/problems/{}", row.code));
     let detail = problem["detail"].as_str().unwrap();
-    let kept =
+    let is_stored =
         problem["conversation_id"].is_string() && detail.ends_with(Code::ReplyTimeout.row().advice);
     let turn_ended = code == Code::Internal
         && problem["turn_id"].is_string()
         && detail.ends_with("if it fails again, tell the operator.");
-    assert!(detail.ends_with(row.advice) || kept || turn_ended, "{text}");
+    assert!(
+        detail.ends_with(row.advice) || is_stored || turn_ended,
+        "{text}"
+    );
     assert_eq!(
         problem["instance"],
         format!("urn:uuid:{}", headers["x-request-id"].to_str().unwrap())
@@ -275,7 +278,7 @@ pub async fn check_refusal(response: Response, code: Code) -> Value {
     assert_eq!(
         problem.get("message"),
         chatkit.then_some(&problem["detail"]),
-        "where ChatKit's front end looks, and nowhere else"
+        "only on ChatKit's routes"
     );
     let usual = [
         "type", "title", "status", "detail", "code", "instance", "message",

@@ -1,4 +1,4 @@
-//! Clients that do more or less than they should, and are served all the same.
+//! Clients that deviate from the standards and are still served.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::harness::{Server, Setup, answer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_with_one_form_sends_it_whatever_the_client_accepts() {
+async fn a_route_with_one_format_ignores_accept() {
     let server = Server::start(Setup::default()).await;
     let reply = server.say("Hi", None).await;
     let (conversation, turn) = (
@@ -67,7 +67,7 @@ async fn a_route_with_one_form_sends_it_whatever_the_client_accepts() {
         )
         .await;
     }
-    // Where there is a choice, a client that names only the form of problems has not made it.
+    // A client that accepts only problems has no preference between the formats.
     answer(
         server
             .chat("Hi", None)
@@ -149,7 +149,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
         serde_json::from_str::<Value>(body).unwrap()["status"],
         "success"
     );
-    // Compressed on the way, so that its length is not known before.
+    // The response is compressed while it is sent, so that its length is unknown.
     let page = "GET /openapi.json HTTP/1.0\r\nhost: x\r\naccept-encoding: gzip\r\n\r\n";
     assert!(
         !server
@@ -161,7 +161,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_ends_where_its_length_says_whatever_the_client_wants_to_upgrade_to() {
+async fn a_body_has_its_length_even_if_an_upgrade_is_requested() {
     let server = Server::start(Setup::default()).await;
     for upgrade in ["websocket", "h2c", "WebSocket"] {
         let body = r#"{"message": "Hi"}"#;

@@ -1,9 +1,9 @@
-//! Connections and memory are bounded, and clients that do not read are let go.
+//! Limits on connections and memory; clients that do not read.
 
 use std::time::{Duration, Instant};
 
 use chat_domain::testing::{Script, ScriptedAgent};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
@@ -43,14 +43,14 @@ async fn kept_open(server: &Server) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_that_nobody_reads_end_their_connection() {
+async fn unread_replies_end_their_connection() {
     let http = HttpLimits {
         write_time: Duration::from_millis(100),
         ..HttpLimits::default()
     };
     let server = server(http).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    // More than the system keeps on the way.
+    // More than the system's buffers.
     let request = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n".repeat(16);
     stream.write_all(request.as_bytes()).await.unwrap();
     let begun = Instant::now();
@@ -61,7 +61,7 @@ async fn replies_that_nobody_reads_end_their_connection() {
         );
         tokio::task::yield_now().await;
     }
-    // Others are served.
+    // Other clients are served.
     assert_eq!(
         answer(server.bare(Method::GET, "/health/live"), 200).await["status"],
         "ok"
@@ -69,7 +69,7 @@ async fn replies_that_nobody_reads_end_their_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_over_the_limit_are_told_so() {
+async fn connections_over_the_limit_get_an_error() {
     let server = server(HttpLimits {
         connections: 2,
         ..HttpLimits::default()
@@ -108,7 +108,7 @@ async fn connections_over_the_limit_are_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_over_the_memory_limit_are_shed() {
+async fn bodies_over_the_memory_limit_are_rejected() {
     let server = server(HttpLimits {
         memory_bytes: 64 << 10,
         ..HttpLimits::default()
@@ -123,7 +123,7 @@ async fn bodies_over_the_memory_limit_are_shed() {
     };
     refusal(post(100 << 10), Code::ServerOverloaded).await;
     assert_eq!(post(10 << 10).send().await.unwrap().status(), 200);
-    // An unfinished body holds its share until its client is gone.
+    // An unfinished body keeps its reservation until its client is gone.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = "POST /api/ada/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token-of-ada\r\ncontent-type: application/json\r\n\
                 content-length: 60000\r\n\r\n";
@@ -150,7 +150,7 @@ async fn bodies_over_the_memory_limit_are_shed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replies_over_the_memory_limit_are_shed_and_small_ones_are_not() {
+async fn only_large_replies_over_the_memory_limit_are_rejected() {
     let agent = ScriptedAgent::new([vec![Script::text(&"x".repeat(100 << 10))]]);
     let http = HttpLimits {
         memory_bytes: 64 << 10,
@@ -162,7 +162,7 @@ async fn replies_over_the_memory_limit_are_shed_and_small_ones_are_not() {
         ..Setup::default()
     })
     .await;
-    // The message is kept: the problem says where its turn is.
+    // The message is stored, and the problem names its turn.
     let problem = refusal(server.chat("Hi", None), Code::ServerOverloaded).await;
     let (turn, conversation) = (
         problem["turn_id"].as_str().unwrap(),
@@ -185,7 +185,7 @@ async fn replies_over_the_memory_limit_are_shed_and_small_ones_are_not() {
         server.get(&format!("/conversations/{conversation}")).await["title"],
         "Hi"
     );
-    // Shared files cost nothing.
+    // Shared files need no reservation.
     let bundle = server
         .bare(Method::GET, "/docs/swagger-ui-bundle.js")
         .send()
@@ -195,13 +195,13 @@ async fn replies_over_the_memory_limit_are_shed_and_small_ones_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_headers_are_rejected_and_the_server_goes_on() {
+async fn too_many_headers_are_rejected_and_the_server_continues() {
     let server = server(HttpLimits::default()).await;
     let request = |headers: usize| {
         let headers: String = (0..headers).map(|n| format!("x-{n}: 1\r\n")).collect();
         format!("GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")
     };
-    // As docs/errors.md says: 96 header lines.
+    // The limit in docs/errors.md is 96 header lines.
     let most = server.raw(request(94).as_bytes()).await;
     assert!(most.starts_with("HTTP/1.1 200 "), "{most}");
     for headers in [95, 200, 1_000] {
@@ -230,7 +230,7 @@ async fn the_documentation_is_sent_compressed_and_plain() {
         &gzip[..300]
     );
     assert!(!plain.contains("content-encoding: gzip") && plain.len() > 2 * gzip.len());
-    // As a copy that the client has already.
+    // The client may have a copy already.
     let tag = server
         .bare(Method::GET, path)
         .send()

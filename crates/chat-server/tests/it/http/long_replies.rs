@@ -1,5 +1,5 @@
-//! Replies that show a long conversation are written as they are read, and say what they always
-//! said.
+//! Replies with a long conversation are written as the client reads, with the same content as short
+//! ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::harness::{Server, Setup, answer};
 /// The longest text of an answer.
 const LARGE: usize = 1 << 20;
 
-/// A server whose agent answers with texts of these sizes, one after another, and then briefly.
+/// A server whose agent answers with texts of these sizes, and then with short texts.
 async fn server(sizes: &[usize]) -> Server {
     let texts = sizes
         .iter()
@@ -36,7 +36,7 @@ async fn server(sizes: &[usize]) -> Server {
     .await
 }
 
-/// Sends so many messages to a new conversation; returns the conversation.
+/// Sends a number of messages to a new conversation, and returns the conversation.
 async fn conversation(server: &Server, messages: usize) -> Value {
     let mut conversation = Value::Null;
     for number in 0..messages {
@@ -51,7 +51,7 @@ async fn conversation(server: &Server, messages: usize) -> Value {
     conversation
 }
 
-/// Begins to read the reply to a message: the head, and nothing more.
+/// Reads the head of the reply to a message.
 async fn begin_to_read(server: &Server, conversation: &Value) -> (TcpStream, Vec<u8>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -70,9 +70,9 @@ async fn begin_to_read(server: &Server, conversation: &Value) -> (TcpStream, Vec
     (stream, read)
 }
 
-/// The rest of a chunked answer; `Err` with what came if it is incomplete.
+/// Reads the rest of a chunked response; `Err` with the received bytes if it is incomplete.
 async fn rest(mut stream: TcpStream, mut read: Vec<u8>) -> Result<Value, usize> {
-    // A reset ends it as well as a close.
+    // The connection may be reset or closed.
     let _ = stream.read_to_end(&mut read).await;
     let head = read
         .windows(4)
@@ -122,8 +122,8 @@ async fn pages(server: &Server, conversation: &Value, superseded: &str) -> Vec<V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_reply_shows_the_whole_conversation() {
-    // Many small turns, a few large ones, and so on: pages of all kinds.
+async fn a_long_reply_has_the_whole_conversation() {
+    // Small and large turns, so that there are pages of all kinds.
     let sizes: Vec<_> = (0..60)
         .map(|number| {
             if number % 9 == 8 {
@@ -160,11 +160,11 @@ async fn a_long_reply_shows_the_whole_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_slowly_gets_the_same_and_the_server_holds_little_meanwhile() {
+async fn a_slow_client_gets_the_same_reply_with_little_memory() {
     let server = server(&[LARGE - 10; 12]).await;
     let conversation = conversation(&server, 12).await;
     let (stream, read) = begin_to_read(&server, &conversation).await;
-    // A large text is dropped once the client is known not to read.
+    // A large text is dropped once the client has not read for a while.
     wait::until("no large text is kept", async || {
         server.state.large_texts.available_permits() == LARGE_TEXTS
     })
@@ -214,14 +214,14 @@ async fn a_long_reply_is_not_compressed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_shows_the_conversation_as_it_was_when_its_turn_ended() {
+async fn a_reply_has_the_conversation_at_the_end_of_its_turn() {
     let server = server(&[LARGE - 10; 14]).await;
     let conversation = conversation(&server, 13).await;
     let second = pages(&server, &conversation, "exclude").await[2]["turn_id"]
         .as_str()
         .unwrap()
         .to_owned();
-    // A retry before: hidden from the reply.
+    // A retry before the reply: its turns are left out.
     let seventh = pages(&server, &conversation, "exclude").await[20]["turn_id"]
         .as_str()
         .unwrap()
@@ -236,7 +236,7 @@ async fn a_reply_shows_the_conversation_as_it_was_when_its_turn_ended() {
     .await;
     let before = pages(&server, &conversation, "exclude").await;
     let (stream, read) = begin_to_read(&server, &conversation).await;
-    // A retry while it is read: not for this reply.
+    // A retry while the reply is read does not change the reply.
     answer(
         server.ada(
             Method::POST,
@@ -264,7 +264,7 @@ async fn a_reply_whose_rest_cannot_be_read_is_incomplete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_leaves_nothing_behind() {
+async fn a_disconnected_client_holds_no_memory() {
     let server = server(&[LARGE - 10; 12]).await;
     let conversation = conversation(&server, 12).await;
     let (stream, _) = begin_to_read(&server, &conversation).await;
@@ -280,7 +280,7 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_lists_are_bounded_in_bytes_and_lose_nothing() {
+async fn pages_of_lists_are_bounded_and_complete() {
     let server = server(&[90 << 10; 6]).await;
     let conversation = conversation(&server, 6).await;
     let path = format!("/conversations/{}/messages", conversation.as_str().unwrap());
@@ -288,7 +288,7 @@ async fn pages_of_lists_are_bounded_in_bytes_and_lose_nothing() {
     assert!(newest.to_string().len() <= 256 << 10 && newest["previous_cursor"].is_string());
     let all = pages(&server, &conversation, "exclude").await;
     assert_eq!(all.len(), 12);
-    // Forwards too, from the first page.
+    // The same from the first page forwards.
     let mut page = newest;
     while let Some(cursor) = page["previous_cursor"].as_str() {
         page = server.get(&format!("{path}?before={cursor}")).await;

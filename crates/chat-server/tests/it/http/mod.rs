@@ -1,4 +1,4 @@
-//! The HTTP side over the in-memory store, through real connections.
+//! The HTTP routes over the in-memory store, through real connections.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

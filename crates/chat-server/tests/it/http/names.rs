@@ -1,12 +1,12 @@
-//! Parameters and members of other names than a route has.
+//! Unknown parameters and members.
 
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::harness::{Server, Setup, answer, refusal};
 
-/// Pages and their files, which take any query.
+/// Pages and their files, which accept any query.
 const PAGES: &[&str] = &[
     "/",
     "/c/{conversation_id}",
@@ -18,7 +18,7 @@ const PAGES: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_route_refuses_parameters_that_it_does_not_have() {
+async fn every_route_rejects_unknown_parameters() {
     let server = Server::start(Setup {
         chatkit_example: true,
         ..Setup::default()
@@ -92,13 +92,13 @@ async fn every_route_refuses_parameters_that_it_does_not_have() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hint_names_the_parameter_that_goes_on_to_the_next_page() {
+async fn the_hint_names_the_parameter_of_the_next_page() {
     let server = Server::start(Setup::default()).await;
     let conversation = server.say("Hi", None).await["conversation_id"]
         .as_str()
         .unwrap()
         .to_owned();
-    for (path, given, meant) in [
+    for (path, given, expected) in [
         ("/conversations".to_owned(), "after", "cursor"),
         (
             format!("/conversations/{conversation}/tool-calls"),
@@ -121,11 +121,11 @@ async fn the_hint_names_the_parameter_that_goes_on_to_the_next_page() {
             problem["detail"]
                 .as_str()
                 .unwrap()
-                .contains(&format!("use `{meant}`")),
+                .contains(&format!("use `{expected}`")),
             "{problem}"
         );
     }
-    // Who may not read it is not told what there is.
+    // Without a token, the error reveals no parameters.
     refusal(
         server.bare(Method::GET, "/api/ada/conversations?after=x"),
         Code::MissingToken,
@@ -134,7 +134,7 @@ async fn the_hint_names_the_parameter_that_goes_on_to_the_next_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn misspelt_members_are_refused_and_begin_nothing() {
+async fn misspelt_members_are_rejected_and_start_nothing() {
     let server = Server::start(Setup::default()).await;
     let conversation = server.say("Hi", None).await["conversation_id"].clone();
     for name in [

@@ -1,8 +1,8 @@
-//! The API's description is complete, and the pages that show it need nothing from elsewhere.
+//! The OpenAPI document is complete, and its pages need no network.
 
 use std::collections::BTreeSet;
 
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::endpoints;
 use reqwest::Method;
 use serde_json::Value;
@@ -79,7 +79,7 @@ async fn every_route_is_described_and_every_description_is_a_route() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_route_answers_where_it_is_described() {
+async fn every_described_route_answers() {
     let server = Server::start(Setup {
         chatkit_example: true,
         ..Setup::default()
@@ -199,7 +199,7 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
     }
     let all: Vec<_> = Code::ALL.iter().map(|code| code.row().code).collect();
     assert_eq!(schemas["ProblemCode"]["enum"], serde_json::json!(all));
-    // Only the answers for routes that there are not stand nowhere.
+    // Only the errors of unknown routes are not described.
     let nowhere: Vec<_> = Code::ALL
         .iter()
         .map(|code| code.row().code)
@@ -217,7 +217,7 @@ async fn descriptions_name_parameters_bodies_errors_and_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_are_those_of_the_whole_answers() {
+async fn head_has_the_headers_of_get() {
     let server = Server::start(Setup::default()).await;
     for (path, status) in [
         ("/health/live", 200),
@@ -260,7 +260,7 @@ async fn heads_are_those_of_the_whole_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_are_described_as_narrowly_as_they_are_checked() {
+async fn schemas_of_texts_match_their_validation() {
     let document = document().await;
     let message = &document["components"]["schemas"]["ChatRequest"]["properties"]["message"];
     assert!(

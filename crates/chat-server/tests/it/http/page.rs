@@ -1,9 +1,8 @@
-//! The chat page is served to everybody, and what it may do is said; signing in by code gives a
-//! token once.
+//! The chat page, its policy and its files; sign-in by code.
 
 use std::time::Duration;
 
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::JwtSecret;
 use chat_server::testing::OneTimeCode;
 use chat_server::testing::{Page, SignIn};
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use super::harness::{Server, Setup, answer, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_says_what_it_may_do_and_who_may_frame_it() {
+async fn the_page_has_a_content_security_policy() {
     let page = Page::default();
     let policy = page.policy();
     let server = Server::start(Setup::default()).await;
@@ -44,7 +43,7 @@ async fn the_page_says_what_it_may_do_and_who_may_frame_it() {
         Code::NotFound,
     )
     .await;
-    // It has a policy only at its own addresses.
+    // Only the page's own addresses have the policy.
     refusal(server.bare(Method::GET, "/page/index.html"), Code::NotFound).await;
 }
 
@@ -79,7 +78,7 @@ async fn embedders_are_named_in_the_policy_and_in_the_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_coded_as_the_client_likes_and_not_sent_twice() {
+async fn files_have_the_accepted_coding_and_are_cached() {
     let server = Server::start(Setup::default()).await;
     for file in chat_web::files() {
         let path = if file.path == "index.html" {
@@ -115,7 +114,7 @@ async fn files_are_coded_as_the_client_likes_and_not_sent_twice() {
                 .await
                 .unwrap();
             assert_eq!(coded.headers()["etag"], tag);
-            // What was not compressed when the page was built is sent as it is.
+            // Files that were not compressed when the page was built are sent uncompressed.
             let given = coded.headers()["content-encoding"]
                 .to_str()
                 .unwrap()

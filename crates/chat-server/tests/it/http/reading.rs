@@ -1,9 +1,9 @@
-//! Lists, page by page; conversations as a whole; health.
+//! Lists, conversations, deletion and health.
 
 use std::sync::Arc;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -18,16 +18,17 @@ fn ids(list: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conversations_come_last_active_first_page_by_page() {
+async fn conversations_are_listed_by_last_activity() {
     let server = Server::start(Setup::default()).await;
-    let mut begun = Vec::new();
+    let mut created = Vec::new();
     for n in 0..5 {
-        begun.push(server.say(&format!("Conversation {n}"), None).await["conversation_id"].clone());
+        created
+            .push(server.say(&format!("Conversation {n}"), None).await["conversation_id"].clone());
     }
-    server.say("Again", Some(&begun[1])).await;
+    server.say("Again", Some(&created[1])).await;
     let expected: Vec<_> = [1, 4, 3, 2, 0]
         .iter()
-        .map(|n| begun[*n as usize].as_str().unwrap().to_owned())
+        .map(|n| created[*n as usize].as_str().unwrap().to_owned())
         .collect();
     let mut listed = Vec::new();
     let mut path = "/conversations?limit=2".to_owned();
@@ -149,7 +150,7 @@ async fn tool_calls_are_listed_with_results_and_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_conversation_is_gone() {
+async fn a_deleted_conversation_does_not_exist() {
     let server = Server::start(Setup::default()).await;
     let reply = server.say("Hi", None).await;
     let path = format!(
@@ -201,7 +202,7 @@ async fn delete_during(server: &Server, gate: &Gate) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_conversation_is_deleted_meanwhile_is_told_so() {
+async fn deleting_a_conversation_fails_its_waiting_message() {
     let gate = Gate::new();
     let (server, _) =
         Server::with_agent(ScriptedAgent::new([vec![Script::Wait(gate.clone())]])).await;
@@ -214,7 +215,7 @@ async fn a_message_whose_conversation_is_deleted_meanwhile_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_whose_conversation_is_deleted_meanwhile_is_told_so() {
+async fn deleting_a_conversation_ends_its_streams() {
     let gate = Gate::new();
     let (server, _) =
         Server::with_agent(ScriptedAgent::new([vec![Script::Wait(gate.clone())]])).await;
@@ -234,7 +235,7 @@ async fn a_stream_whose_conversation_is_deleted_meanwhile_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_whose_conversation_is_deleted_meanwhile_is_told_so() {
+async fn deleting_a_conversation_fails_its_waiting_retry() {
     let gate = Gate::new();
     let (server, _) = Server::with_agent(ScriptedAgent::new([
         vec![Script::text("Hello.")],

@@ -1,8 +1,8 @@
-//! Sending messages: replies, idempotency, what to do when busy, clients that go away.
+//! Sending messages: replies, idempotency, busy policies, disconnected clients.
 
 use chat_domain::AgentErrorKind;
 use chat_domain::testing::{FakeTools, Gate, RefusedCall, Script, ScriptedAgent};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -99,7 +99,7 @@ async fn a_message_is_answered_with_the_conversation_and_the_tool_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_request_gets_the_same_answer_and_another_one_is_refused() {
+async fn a_repeated_request_gets_the_same_answer_and_another_is_rejected() {
     let (server, agent) = Server::with_agent(ScriptedAgent::new([])).await;
     let send = |key: &str, message: &str| server.chat(message, None).header("Idempotency-Key", key);
     let first = answer(send("k1", "Hello"), 200).await;
@@ -172,7 +172,7 @@ async fn a_busy_conversation_queues_rejects_or_interrupts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_refuses_and_queued_messages_are_shown() {
+async fn a_full_queue_rejects_and_queued_messages_are_listed() {
     let gate = Gate::new();
     let limits = chat_domain::TurnLimits {
         queue: 1,
@@ -225,7 +225,7 @@ async fn a_full_queue_refuses_and_queued_messages_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_turn_is_a_problem_and_the_conversation_goes_on() {
+async fn a_failed_turn_is_a_problem_and_the_conversation_continues() {
     for (kind, code) in [
         (AgentErrorKind::TimedOut, Code::AgentTimeout),
         (AgentErrorKind::Unavailable, Code::AgentUnavailable),
@@ -259,7 +259,7 @@ async fn a_failed_turn_is_a_problem_and_the_conversation_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_the_store_refuses_is_told_as_internal_and_the_conversation_goes_on() {
+async fn a_turn_that_the_store_rejects_is_internal_and_the_conversation_continues() {
     let server = Server::start(Setup::default()).await;
     server.store.refuse([RefusedCall::EndsWithItems]);
     let problem = refusal(server.chat("Hi", None), Code::Internal).await;
@@ -310,7 +310,7 @@ async fn too_many_steps_end_the_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_does_not_stop_the_turn() {
+async fn a_disconnected_client_does_not_stop_the_turn() {
     let gate = Gate::new();
     let held = gate.clone();
     let (server, _) = Server::with_agent(ScriptedAgent::answering(move |_| {
@@ -428,7 +428,7 @@ async fn a_turn_is_cancelled_and_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_leaves_says_so_and_takes_nothing_new() {
+async fn a_shutdown_rejects_new_messages() {
     let gate = Gate::new();
     let (server, _) = Server::with_agent(ScriptedAgent::new([vec![
         Script::text("Half"),
@@ -444,15 +444,15 @@ async fn a_server_that_leaves_says_so_and_takes_nothing_new() {
         Code::ShuttingDown,
     )
     .await;
-    server.state.service.close();
+    server.state.runner.service.close();
     let refused = server.chat("Hi", None).send().await.unwrap();
     assert_eq!(refused.headers()["connection"], "close");
     super::harness::check_refusal(refused, Code::ShuttingDown).await;
-    server.state.service.hand_over().await.unwrap();
-    server.state.leave();
-    let told =
+    server.state.runner.service.hand_over().await.unwrap();
+    server.state.end_streams();
+    let problem =
         super::harness::check_refusal(waiting.await.unwrap().unwrap(), Code::ShuttingDown).await;
-    assert!(told["turn_id"].is_string() && told["conversation_id"].is_string());
+    assert!(problem["turn_id"].is_string() && problem["conversation_id"].is_string());
     assert_eq!(
         server
             .bare(Method::GET, "/health/live")
@@ -465,18 +465,18 @@ async fn a_server_that_leaves_says_so_and_takes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_leaves_still_answers_with_a_turn_that_has_ended() {
+async fn a_shutdown_still_replies_with_an_ended_turn() {
     let (server, _) = Server::with_agent(ScriptedAgent::new([])).await;
     let send = || server.chat("Hi", None).header("Idempotency-Key", "k");
     let first = answer(send(), 200).await;
-    server.state.leave();
+    server.state.end_streams();
     for _ in 0..10 {
         assert_eq!(answer(send(), 200).await, first);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_has_a_limit_and_the_turn_goes_on() {
+async fn a_reply_times_out_and_the_turn_continues() {
     let gate = Gate::new();
     let held = gate.clone();
     let agent = Arc::new(ScriptedAgent::answering(move |_| {
@@ -492,15 +492,15 @@ async fn a_reply_has_a_limit_and_the_turn_goes_on() {
         ..Setup::default()
     })
     .await;
-    let told = refusal(server.chat("Hi", None), Code::ReplyTimeout).await;
-    let path = format!("/turns/{}", told["turn_id"].as_str().unwrap());
+    let problem = refusal(server.chat("Hi", None), Code::ReplyTimeout).await;
+    let path = format!("/turns/{}", problem["turn_id"].as_str().unwrap());
     let turn = server.get(&path).await;
     assert_eq!(
         (&turn["status"], &turn["conversation_id"]),
-        (&json!("running"), &told["conversation_id"])
+        (&json!("running"), &problem["conversation_id"])
     );
     gate.open();
-    // A stream has no such limit: it ends when the turn does.
+    // A stream has no such limit: it ends with the turn.
     let events = server
         .ada(Method::GET, &format!("{path}/events"))
         .send()

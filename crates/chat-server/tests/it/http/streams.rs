@@ -1,11 +1,11 @@
-//! Turns as streams of events: what they hold, and reading on after a cut.
+//! Turns as streams of events, and resuming them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::testing::{FakeTools, Gate, Script, ScriptedAgent};
 use chat_domain::{AgentErrorKind, TurnLimits, Unavailability};
-use chat_protocol::problem::Code;
+use chat_protocol::Code;
 use chat_server::testing::HttpLimits;
 use futures_util::StreamExt;
 use reqwest::{Method, Response};
@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::harness::{Server, Setup, answer, check_common_headers};
 
-/// An event as a browser's `EventSource` hands it out.
+/// An event as a browser's `EventSource` dispatches it.
 #[derive(Clone, Debug, PartialEq)]
 struct Event {
     id: Option<String>,
@@ -24,7 +24,7 @@ struct Event {
     data: Value,
 }
 
-/// Reads frames after the rules of the standard; what a cut left of a frame is dropped.
+/// Parses frames by the rules of the standard. An incomplete frame is dropped.
 fn events(text: &str) -> Vec<Event> {
     let whole = text.rfind("\n\n").map_or("", |end| &text[..end]);
     let mut events = Vec::new();
@@ -49,11 +49,11 @@ fn events(text: &str) -> Vec<Event> {
     events
 }
 
-/// Deltas that follow each other in one message are one text, wherever they were cut.
-fn told(events: &[Event]) -> Vec<(String, Value)> {
-    let mut told: Vec<(String, Value)> = Vec::new();
+/// The events with consecutive deltas of a message joined, because their boundaries vary.
+fn joined(events: &[Event]) -> Vec<(String, Value)> {
+    let mut joined: Vec<(String, Value)> = Vec::new();
     for event in events.iter().filter(|event| event.name != "turn") {
-        if let (Some((name, before)), "text") = (told.last_mut(), event.name.as_str())
+        if let (Some((name, before)), "text") = (joined.last_mut(), event.name.as_str())
             && name == "text"
             && before["message_id"] == event.data["message_id"]
         {
@@ -63,9 +63,9 @@ fn told(events: &[Event]) -> Vec<(String, Value)> {
             );
             continue;
         }
-        told.push((event.name.clone(), event.data.clone()));
+        joined.push((event.name.clone(), event.data.clone()));
     }
-    told
+    joined
 }
 
 fn names(events: &[Event]) -> Vec<&str> {
@@ -98,7 +98,7 @@ fn with_tools() -> (ScriptedAgent, FakeTools) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_is_told_from_its_message_to_its_end() {
+async fn a_stream_has_all_events_of_a_turn() {
     let (agent, tools) = with_tools();
     let server = Server::start(Setup {
         agent: Arc::new(agent),
@@ -118,8 +118,8 @@ async fn a_turn_is_told_from_its_message_to_its_end() {
         (&events[0].id, &events[0].data["status"]),
         (&None, &json!("running"))
     );
-    let told = told(&events);
-    let names: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
+    let joined = joined(&events);
+    let names: Vec<_> = joined.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -133,28 +133,28 @@ async fn a_turn_is_told_from_its_message_to_its_end() {
             "done"
         ]
     );
-    assert_eq!(told[0].1["role"], "user");
-    assert_eq!(told[1].1["delta"], "I will — “ä😀” — add it.");
-    assert_eq!(told[2].1["content"], told[1].1["delta"]);
-    assert_eq!(told[2].1["id"], told[1].1["message_id"]);
-    assert_eq!(told[3].1["parameters"], json!({"title": "Milk"}));
+    assert_eq!(joined[0].1["role"], "user");
+    assert_eq!(joined[1].1["delta"], "I will — “ä😀” — add it.");
+    assert_eq!(joined[2].1["content"], joined[1].1["delta"]);
+    assert_eq!(joined[2].1["id"], joined[1].1["message_id"]);
+    assert_eq!(joined[3].1["parameters"], json!({"title": "Milk"}));
     assert_eq!(
-        (&told[4].1["id"], &told[4].1["result"]),
-        (&told[3].1["id"], &json!({"task_id": 1}))
+        (&joined[4].1["id"], &joined[4].1["result"]),
+        (&joined[3].1["id"], &json!({"task_id": 1}))
     );
     assert_eq!(
-        (&told[7].1["status"], &told[7].1["usage"]),
+        (&joined[7].1["status"], &joined[7].1["usage"]),
         (
             &json!("completed"),
             &json!({"input_tokens": 20, "output_tokens": 10})
         )
     );
-    assert_eq!(told[7].1["turn_id"], events[0].data["turn_id"]);
+    assert_eq!(joined[7].1["turn_id"], events[0].data["turn_id"]);
     assert!(events[1..].iter().all(|event| event.id.is_some()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_cut_at_any_byte_is_read_on_without_gap_or_double() {
+async fn a_stream_cut_at_any_byte_resumes_exactly() {
     let (agent, tools) = with_tools();
     let server = Server::start(Setup {
         agent: Arc::new(agent),
@@ -169,7 +169,7 @@ async fn a_stream_cut_at_any_byte_is_read_on_without_gap_or_double() {
         .unwrap();
     let whole = events(&text);
     let turn = whole[0].data["turn_id"].as_str().unwrap().to_owned();
-    // Whatever becomes of the turn later, its events stay as they were.
+    // Later changes of the turn do not change its events.
     answer(
         server.ada(Method::POST, &format!("/turns/{turn}/retry")),
         200,
@@ -179,14 +179,14 @@ async fn a_stream_cut_at_any_byte_is_read_on_without_gap_or_double() {
     let last = whole.last().unwrap().id.clone().unwrap();
     let mut seen = None;
     for cut in 0..=text.len() {
-        // A cut within a character leaves no more whole frames than one before it.
+        // A cut within a character leaves the same whole frames as a cut before it.
         let Some(received) = text.get(..cut) else {
             continue;
         };
         let before = events(received);
         let cursor = before.iter().rev().find_map(|event| event.id.clone());
-        // All cuts within one frame leave the same: reading on once for each is enough, and once in
-        // the middle of it.
+        // All cuts within one frame are equivalent: one resume for each frame, and one in its
+        // middle, are enough.
         if seen == Some((before.len(), cut % 7 == 0)) {
             continue;
         }
@@ -211,15 +211,15 @@ async fn a_stream_cut_at_any_byte_is_read_on_without_gap_or_double() {
         );
         let kept = if cursor.is_some() { before } else { Vec::new() };
         assert_eq!(
-            told(&[kept, after].concat()),
-            told(&whole),
+            joined(&[kept, after].concat()),
+            joined(&whole),
             "cut at byte {cut}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_turn_is_read_on_by_another_connection() {
+async fn another_connection_resumes_a_running_turn() {
     let gate = Gate::new();
     let script = vec![
         Script::text("One "),
@@ -258,12 +258,12 @@ async fn a_running_turn_is_read_on_by_another_connection() {
             .await
             .unwrap(),
     );
-    assert_eq!(told(&[before, after].concat()), told(&whole));
-    assert_eq!(told(&whole)[1].1["delta"], "One two.");
+    assert_eq!(joined(&[before, after].concat()), joined(&whole));
+    assert_eq!(joined(&whole)[1].1["delta"], "One two.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_stream_shows_that_it_lives() {
+async fn an_idle_stream_has_keep_alive_comments() {
     let gate = Gate::new();
     let agent = Arc::new(ScriptedAgent::new([vec![
         Script::Wait(gate.clone()),
@@ -325,7 +325,7 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
         .text()
         .await
         .unwrap();
-    assert_eq!(told(&events(&again)), told(&told_first));
+    assert_eq!(joined(&events(&again)), joined(&told_first));
     let done = server
         .ada(Method::GET, &path)
         .header("Last-Event-ID", error.id.as_deref().unwrap())
@@ -336,7 +336,7 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_while_reading_is_an_error_without_id() {
+async fn an_error_of_reading_has_no_id() {
     let gate = Gate::new();
     let agent = ScriptedAgent::new([
         vec![Script::text("Hello.")],
@@ -347,8 +347,8 @@ async fn a_fault_while_reading_is_an_error_without_id() {
     let conversation = server.say("Hi", None).await["conversation_id"].clone();
     let running = tokio::spawn(server.chat("First", Some(&conversation)).send());
     gate.reached_by(1).await;
-    // A queued turn is read from the store; the fault meets its reader or the heartbeat, so there
-    // are some.
+    // A queued turn is read from the store. The faults may also hit the heartbeat, so there are
+    // several.
     let queued = server
         .chat("Second", Some(&conversation))
         .header("Accept", "text/event-stream")
@@ -370,7 +370,7 @@ async fn a_fault_while_reading_is_an_error_without_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_end_when_the_server_leaves() {
+async fn a_shutdown_ends_streams() {
     let gate = Gate::new();
     let (server, _) = Server::with_agent(ScriptedAgent::new([vec![
         Script::text("Half"),
@@ -379,8 +379,8 @@ async fn streams_end_when_the_server_leaves() {
     .await;
     let open = stream(&server, "Hi").await;
     gate.reached_by(1).await;
-    server.state.service.hand_over().await.unwrap();
-    server.state.leave();
+    server.state.runner.service.hand_over().await.unwrap();
+    server.state.end_streams();
     let read = events(&open.text().await.unwrap());
     let (first, last) = (&read[0], &read[read.len() - 1]);
     assert_eq!((first.name.as_str(), last.name.as_str()), ("turn", "error"));
@@ -394,7 +394,7 @@ async fn streams_end_when_the_server_leaves() {
     assert!(!names(&read).contains(&"done"));
 }
 
-/// A connection of its own on which the answer to a message has begun, and the first byte of it.
+/// A new connection on which the response to a message has begun, and its first byte.
 async fn raw_stream(server: &Server) -> (TcpStream, u8) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -406,7 +406,7 @@ async fn raw_stream(server: &Server) -> (TcpStream, u8) {
     (client, first)
 }
 
-/// The whole events in the body of an answer in chunks, which may be cut off.
+/// The complete events in a chunked body, which may be cut off.
 fn dechunked(mut body: &str) -> String {
     let mut text = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
@@ -417,16 +417,15 @@ fn dechunked(mut body: &str) -> String {
             .and_then(|rest| rest.strip_prefix("\r\n"))
             .unwrap_or_default();
     }
-    // As a reader of events does, which ignores one that has not come to its end.
+    // A reader of events ignores an incomplete one.
     text.truncate(text.rfind("\n\n").map_or(0, |end| end + 2));
     text
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
+async fn a_client_that_does_not_read_is_disconnected_and_resumes() {
     const STEPS: usize = 16;
-    // More than the sockets hold between them: the client's side is small, and ours grows to a few
-    // MiB.
+    // More than the buffers of the sockets: the client's is small, the server's grows to a few MiB.
     let long = "x".repeat(1 << 20);
     let step = move || vec![Script::text(&long), Script::call("again", "{}")];
     let agent = Arc::new(ScriptedAgent::new(
@@ -448,7 +447,7 @@ async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
     .await;
     let (mut client, first) = raw_stream(&server).await;
     let mut answer = vec![first];
-    // The answer has begun. Nobody reads, and after a while nobody serves.
+    // The response has begun, and the client does not read: the stream ends after a while.
     server.state.readers.finished().await;
 
     client.read_to_end(&mut answer).await.unwrap();
@@ -475,7 +474,7 @@ async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
             .await
             .unwrap();
         assert_eq!(more.status(), 200);
-        // On a busy machine this client may be too slow as well: it resumes after the last whole
+        // On a busy machine this client may also be too slow: it resumes after the last complete
         // event.
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = more.chunk().await {
@@ -485,16 +484,16 @@ async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
         let whole = body.rfind("\n\n").map_or("", |end| &body[..end + 2]);
         read.extend(events(whole));
     }
-    let told = told(&read);
+    let joined = joined(&read);
     let steps = ["text", "message", "tool_call", "tool_result"].repeat(STEPS - 1);
-    let names: Vec<_> = told.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = joined.iter().map(|(name, _)| name.as_str()).collect();
     assert!(
         names == [&["message"], &steps[..], &["text", "message", "done"]].concat(),
         "{names:?}"
     );
-    for (text, message) in told
+    for (text, message) in joined
         .iter()
-        .zip(&told[1..])
+        .zip(&joined[1..])
         .filter(|(text, _)| text.0 == "text")
     {
         assert!(text.1["message_id"] == message.1["id"] && text.1["delta"] == message.1["content"]);
@@ -502,7 +501,7 @@ async fn a_client_that_does_not_read_is_let_go_and_reads_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_is_no_longer_served() {
+async fn the_stream_of_a_disconnected_client_ends() {
     let gate = Gate::new();
     let agent = Arc::new(ScriptedAgent::new([vec![
         Script::Wait(gate.clone()),
@@ -527,13 +526,13 @@ async fn a_client_that_goes_away_is_no_longer_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_leaves_still_tells_what_is_known() {
+async fn a_shutdown_still_sends_known_events() {
     let (server, _) = Server::with_agent(ScriptedAgent::new([])).await;
     let turn = server.say("Hi", None).await["turn_id"]
         .as_str()
         .unwrap()
         .to_owned();
-    server.state.leave();
+    server.state.end_streams();
     for _ in 0..10 {
         let read = server
             .ada(Method::GET, &format!("/turns/{turn}/events"))

@@ -1,4 +1,4 @@
-//! Problems for the errors of the domain.
+//! Problems of the domain's errors.
 
 use chat_domain::{ChatError, InvalidInput, StoreError, Unavailability};
 
@@ -21,7 +21,7 @@ impl From<InvalidInput> for Problem {
             InvalidInput::Title => Self::at_member(
                 Code::InvalidTitle,
                 "/title",
-                "The title is empty, too long or holds control characters",
+                "The title is empty, too long or has control characters",
             ),
             InvalidInput::Cursor => Self::from(Code::InvalidCursor),
         }

@@ -1,4 +1,4 @@
-//! The memory that a reply holds until its client has read it.
+//! The memory that a response body holds until its client has read it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,50 +9,51 @@ use bytes::Bytes;
 
 use crate::memory::{MemoryLimit, Reservation};
 
-/// The largest piece of a body that is given to the HTTP library at once, in bytes: the library
-/// copies each piece into the connection's own buffer.
-pub const PIECE: usize = 32 << 10;
+/// The largest chunk of a body that is given to the HTTP library at once, in bytes: the library
+/// copies each chunk into the connection's own buffer.
+pub const CHUNK_BYTES: usize = 32 << 10;
 
-/// Bodies up to this size are not counted, in bytes: no problem is ever too large to be sent.
-const UNCOUNTED: u64 = 16 << 10;
+/// Bodies up to this size need no reservation, in bytes, so that a problem can always be sent.
+const FREE_BYTES: u64 = 16 << 10;
 
-/// Marks a reply whose body is shared by all connections, and costs nothing for each.
+/// Marks a response whose body is shared by all connections and needs no reservation.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared;
+pub struct SharedBody;
 
-/// The memory for a reply cannot be had.
-pub struct Exceeded;
+/// The memory limit does not allow the response.
+pub struct MemoryExceeded;
 
-/// Counts the body of a reply, unless the reply carries its own [`Reservation`] or is [`Shared`].
+/// Reserves memory for the body of a response, unless the response carries its own [`Reservation`]
+/// or is a [`SharedBody`].
 ///
 /// # Errors
-/// Too much memory is held already.
-pub fn count(
+/// The limit would be exceeded.
+pub fn reserve(
     response: &mut HttpResponse<BoxBody>,
     memory: &MemoryLimit,
-) -> Result<Option<Reservation>, Exceeded> {
+) -> Result<Option<Reservation>, MemoryExceeded> {
     if let Some(own) = response.extensions_mut().remove::<Reservation>() {
         return Ok(Some(own));
     }
     match response.body().size() {
         BodySize::Sized(size)
-            if size > UNCOUNTED && !response.extensions().contains::<Shared>() =>
+            if size > FREE_BYTES && !response.extensions().contains::<SharedBody>() =>
         {
-            let size = usize::try_from(size).map_err(|_| Exceeded)?;
-            memory.reserve(size).map(Some).ok_or(Exceeded)
+            let size = usize::try_from(size).map_err(|_| MemoryExceeded)?;
+            memory.reserve(size).map(Some).ok_or(MemoryExceeded)
         }
         _ => Ok(None),
     }
 }
 
-/// A body that is sent in pieces of at most [`PIECE`] bytes.
-pub struct Held {
+/// A body that is sent in chunks of at most [`CHUNK_BYTES`] bytes, with the memory reserved for it.
+pub struct ReservedBody {
     body: BoxBody,
     rest: Bytes,
     _reservation: Option<Reservation>,
 }
 
-impl Held {
+impl ReservedBody {
     /// Sends `body`, and holds its reservation until the body is dropped.
     pub fn new(body: BoxBody, reservation: Option<Reservation>) -> Self {
         Self {
@@ -63,7 +64,7 @@ impl Held {
     }
 }
 
-impl MessageBody for Held {
+impl MessageBody for ReservedBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -80,8 +81,8 @@ impl MessageBody for Held {
                 end => return Poll::Ready(end),
             }
         }
-        let piece = PIECE.min(self.rest.len());
-        Poll::Ready(Some(Ok(self.rest.split_to(piece))))
+        let size = CHUNK_BYTES.min(self.rest.len());
+        Poll::Ready(Some(Ok(self.rest.split_to(size))))
     }
 }
 
@@ -92,17 +93,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_large_body_is_sent_in_pieces_of_the_same_buffer() {
-        let whole = Bytes::from(vec![7; 3 * PIECE + 1]);
-        let mut body = Held::new(BoxBody::new(whole.clone()), None);
+    async fn a_large_body_is_sent_in_chunks_of_the_same_buffer() {
+        let whole = Bytes::from(vec![7; 3 * CHUNK_BYTES + 1]);
+        let mut body = ReservedBody::new(BoxBody::new(whole.clone()), None);
         let mut start = 0;
-        for size in [PIECE, PIECE, PIECE, 1] {
-            let piece = poll_fn(|context| Pin::new(&mut body).poll_next(context))
+        for size in [CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES, 1] {
+            let chunk = poll_fn(|context| Pin::new(&mut body).poll_next(context))
                 .await
                 .unwrap()
                 .unwrap();
             assert_eq!(
-                (piece.as_ptr(), piece.len()),
+                (chunk.as_ptr(), chunk.len()),
                 (whole[start..].as_ptr(), size)
             );
             start += size;
