@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The chat page */
+        /** Get the chat page */
         get: operations["getChatPage"];
         put?: never;
         post?: never;
@@ -32,11 +32,11 @@ export interface paths {
         put?: never;
         /**
          * Send a message
-         * @description Stores the message, then answers it: with the whole reply when the agent is done, or, with
-         *     `Accept: text/event-stream`, with events as they come (described at `GET
-         *     …/turns/{turn_id}/events`, whose `turn` event comes first here too). A client that goes away
-         *     does not stop the turn. If the turn fails, the message stays, and the problem says
-         *     `conversation_id` and `turn_id`.
+         * @description Stores the message and runs its turn. Answers with the whole reply when the turn has ended, or,
+         *     with `Accept: text/event-stream`, with events as they come (described at `GET
+         *     …/turns/{turn_id}/events`; the first event is `turn`). The turn continues if the client
+         *     disconnects. If the turn fails, the message is stored, and the problem has `conversation_id` and
+         *     `turn_id`.
          */
         post: operations["sendMessage"];
         delete?: never;
@@ -55,7 +55,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Speak ChatKit below a user's path
+         * Send a ChatKit request below a user's path
          * @description The same as `POST /chatkit`.
          */
         post: operations["chatkitOfUser"];
@@ -74,7 +74,7 @@ export interface paths {
         };
         /**
          * List conversations
-         * @description The last active first.
+         * @description In the order of their last activity, the newest first.
          */
         get: operations["listConversations"];
         put?: never;
@@ -98,7 +98,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a conversation
-         * @description With everything in it. A turn that runs in it stops.
+         * @description With its messages and turns. A running turn stops.
          */
         delete: operations["deleteConversation"];
         options?: never;
@@ -117,9 +117,9 @@ export interface paths {
         /**
          * List a conversation's messages
          * @description In chronological order, page by page in both directions; the newest page if neither `before` nor
-         *     `after` is given. A turn has one message of the user and at most one of the assistant, with all
-         *     the turn's text and tool calls. A turn that failed or was cancelled before the assistant said or
-         *     did anything has the user's message alone, which then says so.
+         *     `after` is given. A turn has one user message and at most one assistant message, with all the
+         *     turn's text and tool calls. A turn that failed or was cancelled before the assistant wrote text
+         *     or called a tool has only the user message, which then has the turn's error.
          */
         get: operations["listMessages"];
         put?: never;
@@ -139,8 +139,7 @@ export interface paths {
         };
         /**
          * List a conversation's tool calls
-         * @description In the order in which they were recorded, those of superseded turns included: the audit of what
-         *     was done.
+         * @description In the order in which they were recorded, including those of superseded turns: an audit log.
          */
         get: operations["listToolCalls"];
         put?: never;
@@ -160,8 +159,8 @@ export interface paths {
         };
         /**
          * Get a turn
-         * @description The turn in the database: its status, its messages with their tool calls, and the text that
-         *     is being written.
+         * @description The turn in the database: its status, its messages with their tool calls, and the draft of the
+         *     answer.
          */
         get: operations["getTurn"];
         put?: never;
@@ -183,9 +182,9 @@ export interface paths {
         put?: never;
         /**
          * Cancel a turn
-         * @description Records the wish and returns the turn as it stood then: one that was `running` ends soon, one
-         *     that was `queued` ends when its turn comes, one that had ended stays as it is. What was said and
-         *     done is kept.
+         * @description Requests the cancellation and returns the turn at that moment: a `running` turn ends soon, a
+         *     `queued` turn ends when it would start, an ended turn does not change. Messages and tool calls
+         *     so far are kept.
          */
         post: operations["cancelTurn"];
         delete?: never;
@@ -203,15 +202,16 @@ export interface paths {
         };
         /**
          * Read a turn's events
-         * @description From the start, or after the cursor in `Last-Event-ID` or `after`, until the turn's end,
-         *     wherever it runs; also long after it ended. Each event's `id` is a cursor: what came before it
-         *     and what comes after it are together what an uninterrupted reader gets.
+         * @description Streams the events from the start, or after the cursor in `Last-Event-ID` or `after`, until the
+         *     turn's end. The turn may run on any server, or have ended long ago. The `id` of each event is a
+         *     cursor: the events up to it and the events after it are together what an uninterrupted reader
+         *     gets.
          *
          *     Events: `turn` (`StateEvent`; only when reading from the start; without id), `message`
          *     (`MessageEvent`), `text` (`TextEvent`), `discarded` (`DiscardedEvent`), `tool_call`
          *     (`ToolCallEvent`), `tool_result` (`ToolResultEvent`), and last `done` (`DoneEvent`) or `error`
-         *     (a `Problem`). An `error` without id is about reading, not about the turn: go on from the last
-         *     id. A comment is sent every 15 seconds while nothing happens.
+         *     (a `Problem`). An `error` without id is an error of reading, not of the turn: resume from the
+         *     last id. A comment is sent every 15 seconds while there are no events.
          */
         get: operations["readTurnEvents"];
         put?: never;
@@ -233,9 +233,9 @@ export interface paths {
         put?: never;
         /**
          * Retry a turn
-         * @description Begins a new turn from the same user message and answers as sending a message does. When the new
-         *     turn starts to run, it supersedes the old one and all after it: they stay in the log, marked,
-         *     and leave the agent's context and the default view.
+         * @description Starts a new turn from the same user message and answers as sending a message does. When the new
+         *     turn starts to run, it supersedes the old turn and all turns after it: they stay in the log,
+         *     marked, but not in the agent's context and the default view.
          */
         post: operations["retryTurn"];
         delete?: never;
@@ -251,7 +251,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The chat page at a conversation */
+        /** Get the chat page at a conversation */
         get: operations["getChatPageAt"];
         put?: never;
         post?: never;
@@ -271,10 +271,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Speak ChatKit
-         * @description The one route of the ChatKit protocol (`openai-chatkit` 1.6), for the user whose token it is.
-         *     Requests that begin or go on with an answer are answered with a stream of ChatKit's events, all
-         *     others with one object. A client that closes a stream stops its answer.
+         * Send a ChatKit request
+         * @description The only route of the ChatKit protocol (`openai-chatkit` 1.6), for the token's user. Requests
+         *     that start a turn are answered with a stream of ChatKit's events, all others with one object. A
+         *     client that closes a stream cancels its turn.
          */
         post: operations["chatkit"];
         delete?: never;
@@ -291,11 +291,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * An example of a ChatKit front end
-         * @description A page with OpenAI's ChatKit component, pointed at `POST /chatkit`. Off unless
-         *     `CHAT_CHATKIT_EXAMPLE` is set: the component comes from OpenAI's network. On the server's own
-         *     machine only, at the name `localhost`, so that the component cannot read what the chat page
-         *     stores.
+         * Get an example of a ChatKit front end
+         * @description A page with OpenAI's ChatKit component, connected to `POST /chatkit`. Off unless
+         *     `CHAT_CHATKIT_EXAMPLE` is set, because the component is loaded from OpenAI's network. Served at
+         *     `localhost` only, so that the component cannot read the storage of the chat page.
          */
         get: operations["getChatKitExample"];
         put?: never;
@@ -313,7 +312,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The documentation without its slash */
+        /** Redirect to the documentation */
         get: operations["getDocumentation"];
         put?: never;
         post?: never;
@@ -330,7 +329,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The documentation's pages and their files */
+        /** Get a file of the documentation */
         get: operations["getPage"];
         put?: never;
         post?: never;
@@ -347,7 +346,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The script that embeds the chat page */
+        /** Get the script that embeds the chat page */
         get: operations["getEmbedScript"];
         put?: never;
         post?: never;
@@ -364,7 +363,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the server lives */
+        /** Check liveness */
         get: operations["getLiveness"];
         put?: never;
         post?: never;
@@ -382,7 +381,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether the server can serve
+         * Check readiness
          * @description The database answers and is up to date, and the server is not shutting down.
          */
         get: operations["getReadiness"];
@@ -401,7 +400,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The API's description */
+        /** Get the API's description */
         get: operations["getDescription"];
         put?: never;
         post?: never;
@@ -419,7 +418,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The settings of the chat page
+         * Get the settings of the chat page
          * @description The settings that the page needs before sign-in.
          */
         get: operations["getPageSettings"];
@@ -438,7 +437,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The files of the chat page */
+        /** Get a file of the chat page */
         get: operations["getPageFile"];
         put?: never;
         post?: never;
@@ -456,8 +455,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The explanation of a problem
-         * @description Where the `type` of a problem leads.
+         * Explain a problem
+         * @description The address in the `type` of a problem.
          */
         get: operations["explainProblem"];
         put?: never;
@@ -479,8 +478,8 @@ export interface paths {
         put?: never;
         /**
          * Sign a browser in
-         * @description In development mode: gives a token for the one-time code in the address that the server printed
-         *     when it started.
+         * @description In development mode: exchanges the one-time code in the address that the server printed at its
+         *     start for a token.
          */
         post: operations["signIn"];
         delete?: never;
@@ -511,13 +510,13 @@ export interface components {
             context?: components["schemas"]["Context"] | null;
             /**
              * Format: uuid
-             * @description The conversation, perhaps a new one.
+             * @description The conversation, which may be new.
              */
             conversation_id: string;
             finish_reason?: components["schemas"]["FinishReason"] | null;
             /**
-             * @description The conversation up to this turn, in order, without superseded turns; or this turn alone, as
-             *     asked for.
+             * @description The messages of the conversation up to this turn, without superseded turns; or of this turn
+             *     only, as requested.
              */
             messages: components["schemas"]["Message"][];
             /** @description The assistant's text. */
@@ -541,11 +540,11 @@ export interface components {
         ChatRequest: {
             /**
              * Format: uuid
-             * @description The conversation to go on with. Without it, or with `null`, a new one begins.
+             * @description The conversation to continue. Absent or `null`: a new conversation.
              */
             conversation_id?: string | null;
             /**
-             * @description The user's message: 1 to 5,000 characters (the limit is configurable), not only white space,
+             * @description The user message: 1 to 5,000 characters (the limit is configurable), not only white space,
              *     without U+0000.
              */
             message: string;
@@ -565,7 +564,7 @@ export interface components {
         Conversation: {
             /**
              * Format: date-time
-             * @description When it was begun.
+             * @description When it was created.
              */
             created_at: string;
             /**
@@ -577,34 +576,34 @@ export interface components {
             title: string;
             /**
              * Format: date-time
-             * @description When something last happened in it.
+             * @description When it last changed.
              */
             updated_at: string;
         };
         /** @description A page of a user's conversations. */
         ConversationList: {
-            /** @description The last active first. */
+            /** @description In the order of their last activity, the newest first. */
             conversations: components["schemas"]["Conversation"][];
-            /** @description The `cursor` of the next page; absent on the last one. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string | null;
         };
-        /** @description Text that was shown will never be a message. */
+        /** @description The draft of a message is discarded. */
         DiscardedEvent: {
             /**
              * Format: uuid
-             * @description The message it would have become.
+             * @description The message that the draft would have become.
              */
             message_id: string;
         };
         /**
-         * @description A turn completed or was cancelled. Tells only what never changes, so that it is the same
-         *     whenever it is read.
+         * @description A turn completed or was cancelled. The event has only data that never changes, so that every
+         *     reader gets the same.
          */
         DoneEvent: {
             context?: components["schemas"]["Context"] | null;
             /**
              * Format: uuid
-             * @description The conversation it belongs to.
+             * @description Its conversation.
              */
             conversation_id: string;
             /**
@@ -623,13 +622,13 @@ export interface components {
             /** @description Tokens used, over all steps. */
             usage: components["schemas"]["Usage"];
         };
-        /** @description Text that is being written. */
+        /** @description The draft of an answer. */
         Draft: {
             /** @description The text so far. */
             content: string;
             /**
              * Format: uuid
-             * @description The message it will become.
+             * @description The message that the draft becomes.
              */
             message_id: string;
         };
@@ -638,40 +637,37 @@ export interface components {
          * @enum {string}
          */
         FinishReason: "complete" | "length" | "content_filter";
-        /** @description The server is well. */
+        /** @description The state of a healthy server. */
         Health: {
             /**
              * Format: int64
-             * @description Log lines that could not be written since the server started; absent if there are none.
+             * @description The number of log lines that could not be written since the server started; absent if 0.
              */
             lost_log_lines?: number;
             /** @description `ok`. */
             status: string;
         };
         /**
-         * @description A message. A turn has one of the user and at most one of the assistant, with all the turn's text
-         *     and tool calls.
+         * @description A message. A turn has one user message and at most one assistant message, with all the turn's
+         *     text and tool calls.
          */
         Message: {
-            /**
-             * @description The text; of an assistant's message, the texts of the turn's steps, with a blank line
-             *     between them.
-             */
+            /** @description The text; for an assistant message, the texts of the turn's steps, separated by blank lines. */
             content: string;
             context?: components["schemas"]["Context"] | null;
             /**
              * Format: date-time
-             * @description When it was made.
+             * @description When it was created.
              */
             created_at: string;
             error?: components["schemas"]["TurnError"] | null;
             finish_reason?: components["schemas"]["FinishReason"] | null;
             /**
              * Format: uuid
-             * @description Its id; of an assistant's message, that of the turn's last step so far.
+             * @description Its id; for an assistant message, the id of the turn's last step so far.
              */
             id: string;
-            /** @description If the turn has called tools: text and calls in the order in which they came. */
+            /** @description Text and calls in their order, if the turn has called tools. */
             parts?: components["schemas"]["MessagePart"][];
             /**
              * Format: uuid
@@ -680,9 +676,9 @@ export interface components {
             retry_of?: string | null;
             /** @description The author. */
             role: components["schemas"]["Role"];
-            /** @description Whether a retry has taken its turn's place. */
+            /** @description Whether a retry has superseded its turn. */
             superseded?: boolean;
-            /** @description The tool calls of the turn; a user's message has none. */
+            /** @description The tool calls of the turn; empty for a user message. */
             tool_calls: components["schemas"]["ToolCall"][];
             /**
              * Format: date-time
@@ -698,13 +694,13 @@ export interface components {
             turn_status: components["schemas"]["TurnStatus"];
             usage?: components["schemas"]["Usage"] | null;
         };
-        /** @description A message is durable: the user's, or that of one step of the assistant. */
+        /** @description A message is durable: the user's, or the assistant's of one step. */
         MessageEvent: {
             /** @description The whole text; empty for a step that only called tools. */
             content: string;
             /**
              * Format: date-time
-             * @description When it was made.
+             * @description When it was created.
              */
             created_at: string;
             finish_reason?: components["schemas"]["FinishReason"] | null;
@@ -717,7 +713,7 @@ export interface components {
             role: components["schemas"]["Role"];
             /**
              * Format: uuid
-             * @description The turn it belongs to.
+             * @description Its turn.
              */
             turn_id: string;
         };
@@ -749,26 +745,26 @@ export interface components {
         PageSettings: {
             /** @description The name of the agent. */
             agent_name: string;
-            /** @description How many tool calls of a step run at the same time; the others wait. */
+            /** @description The number of tool calls of a step that run at the same time; further calls wait. */
             calls_at_once: number;
             /** @description The origins whose pages may embed this one and give it a token. */
             embedders: string[];
-            /** @description The origins that pictures are shown from. */
+            /** @description The origins of pictures that the page shows. */
             images: string[];
             /** @description The longest message, in characters. */
             message_limit: number;
-            /** @description How to get a token. */
+            /** @description How users get a token. */
             sign_in: components["schemas"]["SignIn"];
             /** @description Suggestions for a first message. */
             suggestions: string[];
         };
-        /** @description A problem as RFC 9457 writes it. */
+        /** @description A problem in the format of RFC 9457. */
         Problem: components["schemas"]["ProblemMembers"] & {
             /** @description The kind of problem, for programs. */
             code: components["schemas"]["ProblemCode"];
-            /** @description The details of this occurrence, and the remedy. */
+            /** @description What happened, and what to do. */
             detail: string;
-            /** @description Names this occurrence: the request's id, which the server's log has too. */
+            /** @description The id of the request, as in the server's log. */
             instance?: string | null;
             /**
              * Format: int32
@@ -777,11 +773,11 @@ export interface components {
             status: number;
             /** @description The kind of problem, in words. */
             title: string;
-            /** @description A reference to the explanation of the code. */
+            /** @description The address of the explanation of the code. */
             type: string;
         };
         /**
-         * @description What is wrong, for programs.
+         * @description The kind of problem, for programs.
          * @enum {string}
          */
         ProblemCode: "missing_token" | "invalid_token" | "token_expired" | "token_not_yet_valid" | "wrong_user" | "invalid_sign_in_code" | "invalid_json" | "invalid_request" | "invalid_text" | "message_empty" | "message_too_long" | "invalid_title" | "invalid_cursor" | "invalid_idempotency_key" | "idempotency_mismatch" | "not_acceptable" | "unsupported_media_type" | "body_too_large" | "body_timeout" | "headers_too_large" | "not_found" | "method_not_allowed" | "unsupported" | "conversation_not_found" | "turn_not_found" | "turn_superseded" | "conversation_busy" | "too_many_queued" | "agent_timeout" | "agent_unavailable" | "agent_misconfigured" | "agent_overloaded" | "agent_protocol_error" | "context_too_long" | "agent_refused" | "agent_empty_answer" | "step_limit" | "turn_timeout" | "too_many_attempts" | "reply_timeout" | "store_unavailable" | "store_timeout" | "store_full" | "store_read_only" | "store_corrupt" | "shutting_down" | "server_overloaded" | "too_many_connections" | "internal";
@@ -791,7 +787,7 @@ export interface components {
             column?: number | null;
             /**
              * Format: uuid
-             * @description The conversation it happened in.
+             * @description The conversation.
              */
             conversation_id?: string | null;
             /** @description How much it was. */
@@ -800,7 +796,7 @@ export interface components {
             limit?: number | null;
             /** @description The line of the body, from 1. */
             line?: number | null;
-            /** @description The same as `detail`, on ChatKit's routes alone: its front end shows this member. */
+            /** @description The same as `detail`, on ChatKit's routes only: its front end shows this member. */
             message?: string | null;
             /** @description The parameter of the path, the query or the header. */
             parameter?: string | null;
@@ -808,11 +804,11 @@ export interface components {
             path?: string | null;
             /**
              * Format: uuid
-             * @description The turn it happened to, or that is in the way.
+             * @description The turn that failed, or that keeps the conversation busy.
              */
             turn_id?: string | null;
         };
-        /** @description A tool call as the audit shows it. */
+        /** @description A tool call in the audit log. */
         RecordedToolCall: components["schemas"]["ToolCall"] & {
             /**
              * Format: date-time
@@ -821,14 +817,14 @@ export interface components {
             created_at: string;
             /**
              * Format: uuid
-             * @description The assistant message of the step that made it.
+             * @description The assistant message of the step that made the call.
              */
             message_id: string;
-            /** @description Whether a retry has taken that turn's place. */
+            /** @description Whether a retry has superseded the turn. */
             superseded: boolean;
             /**
              * Format: uuid
-             * @description The turn it was made in.
+             * @description The turn of the call.
              */
             turn_id: string;
         };
@@ -843,7 +839,7 @@ export interface components {
             title: string;
         };
         /**
-         * @description How the turn ended that is replied to.
+         * @description How the turn of a reply ended.
          * @enum {string}
          */
         ReplyStatus: "success" | "cancelled";
@@ -852,7 +848,7 @@ export interface components {
          * @enum {string}
          */
         Role: "user" | "assistant";
-        /** @description How a token is got. */
+        /** @description How a user gets a token. */
         SignIn: {
             /** @enum {string} */
             by: "code";
@@ -865,21 +861,21 @@ export interface components {
             /** @enum {string} */
             by: "token";
         };
-        /** @description A token, for a browser that knew the code. */
+        /** @description A token in exchange for a sign-in code. */
         SignInReply: {
             /** @description The token, as `Authorization: Bearer` carries it. */
             token: string;
         };
         /** @description A code to sign in with. */
         SignInRequest: {
-            /** @description The code behind `#code=` in the address that the server printed. */
+            /** @description The code after `#code=` in the address that the server printed. */
             code: string;
         };
         /** @description The turn at the start of the stream. */
         StateEvent: {
             /**
              * Format: uuid
-             * @description The conversation it belongs to.
+             * @description Its conversation.
              */
             conversation_id: string;
             /** @description Its status. */
@@ -890,7 +886,7 @@ export interface components {
              */
             turn_id: string;
         };
-        /** @description A message of the assistant grew. */
+        /** @description The draft of an assistant message grew. */
         TextEvent: {
             /** @description The added text. */
             delta: string;
@@ -912,7 +908,7 @@ export interface components {
             /** @description The tool. */
             tool_name: string;
         };
-        /** @description The agent asked for a tool. */
+        /** @description The agent called a tool. */
         ToolCallEvent: {
             /**
              * Format: date-time
@@ -926,8 +922,8 @@ export interface components {
             id: string;
             /**
              * Format: uuid
-             * @description The message of the step that made it. A stream has each step's message; JSON replies and
-             *     lists make one of all the messages of a turn's steps.
+             * @description The message of the step that made the call. A stream has a message for each step; JSON
+             *     replies and lists combine the messages of all steps of a turn.
              */
             message_id: string;
             /** @description The arguments from the agent. */
@@ -937,9 +933,9 @@ export interface components {
         };
         /** @description A page of a conversation's tool calls. */
         ToolCallList: {
-            /** @description The `cursor` of the next page; absent on the last one. */
+            /** @description The `cursor` of the next page; absent on the last page. */
             next_cursor?: string | null;
-            /** @description In the order in which they were recorded, those of superseded turns included. */
+            /** @description In the order in which they were recorded, including those of superseded turns. */
             tool_calls: components["schemas"]["RecordedToolCall"][];
         };
         /**
@@ -970,7 +966,7 @@ export interface components {
              * @description When the tool was started; while there is no result, when the call was recorded.
              */
             executed_at: string;
-            /** @description The tool's answer, byte for byte. */
+            /** @description The tool's output, byte for byte. */
             result?: unknown;
             /** @description Its status. */
             status: components["schemas"]["ToolCallStatus"];
@@ -1017,7 +1013,7 @@ export interface components {
             retry_of?: string | null;
             /** @description Its status. */
             status: components["schemas"]["TurnStatus"];
-            /** @description Whether a retry has taken this turn's place. */
+            /** @description Whether a retry has superseded this turn. */
             superseded: boolean;
             /** @description Tokens used, over all steps. */
             usage: components["schemas"]["Usage"];
@@ -1040,16 +1036,16 @@ export interface components {
          * @enum {string}
          */
         TurnStatus: "queued" | "running" | "completed" | "cancelled" | "failed";
-        /** @description Tokens used, as the agent says. */
+        /** @description Tokens used, as reported by the agent. */
         Usage: {
             /**
              * Format: int64
-             * @description Tokens read.
+             * @description Input tokens.
              */
             input_tokens: number;
             /**
              * Format: int64
-             * @description Tokens written.
+             * @description Output tokens.
              */
             output_tokens: number;
         };
@@ -1074,7 +1070,7 @@ export interface operations {
             /** @description The page. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1082,10 +1078,10 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1093,10 +1089,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1104,10 +1100,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1115,10 +1111,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1127,14 +1123,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1147,13 +1143,13 @@ export interface operations {
     sendMessage: {
         parameters: {
             query?: {
-                /** @description What to do if a turn of the conversation is running: `enqueue` (default) waits for it; `reject` refuses the message; `interrupt` cancels it and all that wait. */
+                /** @description The policy if a turn of the conversation is running: `enqueue` (default) queues the message; `reject` rejects it; `interrupt` cancels the running and all queued turns. */
                 busy?: "enqueue" | "reject" | "interrupt";
-                /** @description What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`. */
+                /** @description The messages in the reply: `all` (default) of the conversation up to this turn, or of this `turn` only. */
                 messages?: "all" | "turn";
             };
             header?: {
-                /** @description Recognises a repetition: the same key with the same body gives the same turn. 1 to 255 printable ASCII characters, with or without quotes. */
+                /** @description Identifies a repeated request: the same key with the same body returns the same turn. 1 to 255 printable ASCII characters, with or without quotes. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -1171,10 +1167,10 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The turn ended completed or cancelled, or its events follow. */
+            /** @description The reply of a completed or cancelled turn, or the events of the turn. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1184,12 +1180,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_json`: The body is not acceptable JSON. Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep.
-             *     - `invalid_idempotency_key`: The idempotency key is not acceptable. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID.
+             * @description - `invalid_json`: Invalid JSON in the body. Send one JSON text in UTF-8, without duplicate keys, at most 64 levels deep.
+             *     - `invalid_idempotency_key`: Invalid idempotency key. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID.
              */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1198,16 +1194,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1215,10 +1211,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1226,10 +1222,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out. */
+            /** @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1237,10 +1233,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1248,10 +1244,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_timeout`: The body came too slowly. Send the whole body within 10 seconds. */
+            /** @description - `body_timeout`: Body timeout. Send the whole body within 10 seconds. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1259,10 +1255,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_busy`: A turn of the conversation is running. Wait for the end of the turn that `turn_id` names, cancel it, or send with `busy=enqueue` or `busy=interrupt`. */
+            /** @description - `conversation_busy`: Running turn in the conversation. Wait for the end of the turn that `turn_id` names, cancel it, or send with `busy=enqueue` or `busy=interrupt`. */
             409: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1270,10 +1266,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_too_large`: The body is too large. Send at most `limit` bytes. */
+            /** @description - `body_too_large`: Body too large. Send at most `limit` bytes. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1281,10 +1277,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported_media_type`: The body's media type is not supported. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
+            /** @description - `unsupported_media_type`: Unsupported media type. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1293,18 +1289,18 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_text`: The text holds characters that cannot be kept. Leave out U+0000 and surrogates without their other half.
-             *     - `message_empty`: The message is empty. Send a message with at least one character that is not white space.
-             *     - `message_too_long`: The message is too long. Send a shorter one; `limit` is the most that is allowed, `length` is what was sent.
-             *     - `idempotency_mismatch`: The idempotency key was used for another request. Use a new key for a new request; repeat a request with exactly the same route and body.
-             *     - `context_too_long`: The message is longer than the agent can read. The message is kept. Send a shorter message, or ask for less at once: older turns were left out already.
-             *     - `agent_refused`: The agent refused the content. The message is kept. Go on with another message.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_text`: Invalid characters in the text. Remove U+0000 and unpaired surrogates.
+             *     - `message_empty`: Empty message. Send a message with at least one character that is not white space.
+             *     - `message_too_long`: Message too long. Send a shorter message: `limit` is the maximum, `length` was sent.
+             *     - `idempotency_mismatch`: Idempotency key of another request. Use a new key for a new request; repeat a request with exactly the same route and body.
+             *     - `context_too_long`: Message too long for the agent. The message is stored. Send a shorter message or ask for less at once: older turns were already left out.
+             *     - `agent_refused`: Content refused by the agent. The message is stored. Send another message.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1312,12 +1308,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `too_many_queued`: Too many messages wait in the conversation. Wait until some of them are answered, then send again. */
+            /** @description - `too_many_queued`: Too many queued messages. Wait until some of them are answered, then send again. */
             429: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1325,10 +1321,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1337,13 +1333,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
-             *     - `too_many_attempts`: The server failed at this turn again and again. The message is kept. Go on with another message, and tell the operator.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
+             *     - `too_many_attempts`: Too many failed attempts. The message is stored. Send another message, and tell the operator.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1352,14 +1348,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `agent_misconfigured`: The agent refuses this server. The message is kept. The operator has to check the agent's address, model, key and tools; the server's log has the reason.
-             *     - `agent_protocol_error`: The agent's answer was not understood. The message is kept. Retry the turn; if it happens again, the operator has to look at the agent.
-             *     - `agent_empty_answer`: The agent's answer is empty. The message is kept. Retry the turn; if it happens again, the operator has to raise the agent's limit of tokens for an answer, or choose another model.
-             *     - `step_limit`: The turn needed more steps than allowed. The message and all work done are kept. Ask for less at once.
+             * @description - `agent_misconfigured`: Agent misconfigured. The message is stored. The operator must check the agent's address, model, key and tools; the server's log has the reason.
+             *     - `agent_protocol_error`: Invalid answer of the agent. The message is stored. Retry the turn; if the error persists, the operator must check the agent.
+             *     - `agent_empty_answer`: Empty answer of the agent. The message is stored. Retry the turn; if the error persists, the operator must raise the agent's token limit for an answer, or choose another model.
+             *     - `step_limit`: Step limit reached. The message and all completed work are stored. Ask for less at once.
              */
             502: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1368,20 +1364,20 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
-             *     - `shutting_down`: This server is shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it.
-             *     - `agent_unavailable`: The agent cannot be reached. The message is kept. Retry the turn in a while.
-             *     - `agent_overloaded`: The agent has more to do than it can. The message is kept. Retry the turn in a while.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
+             *     - `shutting_down`: Server shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will accept it.
+             *     - `agent_unavailable`: Agent unavailable. The message is stored. Retry the turn later.
+             *     - `agent_overloaded`: Agent overloaded. The message is stored. Retry the turn later.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1390,13 +1386,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `agent_timeout`: The agent took too long. The message is kept. Retry the turn, or go on with another message.
-             *     - `turn_timeout`: The turn took longer than allowed. The message and all work done are kept. Retry the turn, or ask for less at once.
-             *     - `reply_timeout`: The turn has not ended within the time that a reply may take. The message is kept and its turn goes on. Do not send it again: read the turn that `turn_id` names, at `/api/{user_id}/turns/{turn_id}` or its `events`.
+             * @description - `agent_timeout`: Agent timeout. The message is stored. Retry the turn, or send another message.
+             *     - `turn_timeout`: Turn timeout. The message and all completed work are stored. Retry the turn, or ask for less at once.
+             *     - `reply_timeout`: Reply timeout. The message is stored and its turn continues. Do not send it again: read the turn that `turn_id` names, at `/api/{user_id}/turns/{turn_id}` or its `events`.
              */
             504: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1404,10 +1400,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1421,9 +1417,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Sent by ChatKit's front end. A request that is repeated with the same value before its answer began is recognised. */
+                /** @description Sent by ChatKit's front end. Identifies a repeated request until the first frames of its stream are read. */
                 "chatkit-frame-instance-id"?: string | null;
-                /** @description Recognises a repetition: the same key with the same body gives the same answer. 1 to 255 printable ASCII characters, with or without quotes. */
+                /** @description Identifies a repeated request: the same key with the same body returns the same answer. 1 to 255 printable ASCII characters, with or without quotes. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -1441,10 +1437,10 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The object that was asked for, or the events of an answer. */
+            /** @description The requested object, or the events of a turn. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1454,12 +1450,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_json`: The body is not acceptable JSON. Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep.
-             *     - `invalid_idempotency_key`: The idempotency key is not acceptable. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID.
+             * @description - `invalid_json`: Invalid JSON in the body. Send one JSON text in UTF-8, without duplicate keys, at most 64 levels deep.
+             *     - `invalid_idempotency_key`: Invalid idempotency key. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID.
              */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1468,16 +1464,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1485,10 +1481,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1497,12 +1493,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out.
-             *     - `turn_not_found`: There is no such turn. Check the id; the turn's conversation may have been deleted.
+             * @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation.
+             *     - `turn_not_found`: Turn not found. Check the id; the turn's conversation may have been deleted.
              */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1510,10 +1506,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1521,10 +1517,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_timeout`: The body came too slowly. Send the whole body within 10 seconds. */
+            /** @description - `body_timeout`: Body timeout. Send the whole body within 10 seconds. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1532,10 +1528,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_too_large`: The body is too large. Send at most `limit` bytes. */
+            /** @description - `body_too_large`: Body too large. Send at most `limit` bytes. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1543,10 +1539,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported_media_type`: The body's media type is not supported. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
+            /** @description - `unsupported_media_type`: Unsupported media type. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1555,16 +1551,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_text`: The text holds characters that cannot be kept. Leave out U+0000 and surrogates without their other half.
-             *     - `invalid_title`: The title is not acceptable. Send 1 to 200 characters without control characters.
-             *     - `invalid_cursor`: The cursor does not belong here. Use a cursor exactly as this route gave it, or leave it out to start over.
-             *     - `idempotency_mismatch`: The idempotency key was used for another request. Use a new key for a new request; repeat a request with exactly the same route and body.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_text`: Invalid characters in the text. Remove U+0000 and unpaired surrogates.
+             *     - `invalid_title`: Invalid title. Send 1 to 200 characters without control characters.
+             *     - `invalid_cursor`: Invalid cursor. Use a cursor exactly as this route returned it, or omit it to start from the beginning.
+             *     - `idempotency_mismatch`: Idempotency key of another request. Use a new key for a new request; repeat a request with exactly the same route and body.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1572,12 +1568,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `too_many_queued`: Too many messages wait in the conversation. Wait until some of them are answered, then send again. */
+            /** @description - `too_many_queued`: Too many queued messages. Wait until some of them are answered, then send again. */
             429: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1585,10 +1581,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1597,12 +1593,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1610,10 +1606,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported`: This server does not do that. The documentation of the ChatKit protocol, `docs/chatkit.md`, lists what there is. */
+            /** @description - `unsupported`: Unsupported ChatKit request. `docs/chatkit.md` lists the supported requests. */
             501: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1622,18 +1618,18 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
-             *     - `shutting_down`: This server is shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
+             *     - `shutting_down`: Server shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will accept it.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1641,10 +1637,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1677,7 +1673,7 @@ export interface operations {
             /** @description A page of conversations. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1686,16 +1682,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1703,10 +1699,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1714,10 +1710,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1726,13 +1722,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_cursor`: The cursor does not belong here. Use a cursor exactly as this route gave it, or leave it out to start over.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_cursor`: Invalid cursor. Use a cursor exactly as this route returned it, or omit it to start from the beginning.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1740,10 +1736,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1752,12 +1748,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1766,16 +1762,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1805,7 +1801,7 @@ export interface operations {
             /** @description The conversation. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1814,16 +1810,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1831,10 +1827,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1842,10 +1838,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out. */
+            /** @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1853,10 +1849,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1865,12 +1861,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1878,10 +1874,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1890,12 +1886,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1904,16 +1900,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1940,26 +1936,26 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description The conversation is deleted. */
             204: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1967,10 +1963,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1978,10 +1974,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out. */
+            /** @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -1989,10 +1985,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2001,12 +1997,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2014,10 +2010,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2026,12 +2022,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2040,17 +2036,17 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2058,10 +2054,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2095,7 +2091,7 @@ export interface operations {
             /** @description The conversation, renamed. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2103,10 +2099,10 @@ export interface operations {
                     "application/json": components["schemas"]["Conversation"];
                 };
             };
-            /** @description - `invalid_json`: The body is not acceptable JSON. Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep. */
+            /** @description - `invalid_json`: Invalid JSON in the body. Send one JSON text in UTF-8, without duplicate keys, at most 64 levels deep. */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2115,16 +2111,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2132,10 +2128,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2143,10 +2139,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out. */
+            /** @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2154,10 +2150,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2165,10 +2161,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_timeout`: The body came too slowly. Send the whole body within 10 seconds. */
+            /** @description - `body_timeout`: Body timeout. Send the whole body within 10 seconds. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2176,10 +2172,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_too_large`: The body is too large. Send at most `limit` bytes. */
+            /** @description - `body_too_large`: Body too large. Send at most `limit` bytes. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2187,10 +2183,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported_media_type`: The body's media type is not supported. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
+            /** @description - `unsupported_media_type`: Unsupported media type. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2199,14 +2195,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_text`: The text holds characters that cannot be kept. Leave out U+0000 and surrogates without their other half.
-             *     - `invalid_title`: The title is not acceptable. Send 1 to 200 characters without control characters.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_text`: Invalid characters in the text. Remove U+0000 and unpaired surrogates.
+             *     - `invalid_title`: Invalid title. Send 1 to 200 characters without control characters.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2214,10 +2210,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2226,12 +2222,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2240,17 +2236,17 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2258,10 +2254,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2300,7 +2296,7 @@ export interface operations {
             /** @description A page of messages. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2309,16 +2305,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2326,10 +2322,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2337,10 +2333,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out. */
+            /** @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2348,10 +2344,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2360,13 +2356,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_cursor`: The cursor does not belong here. Use a cursor exactly as this route gave it, or leave it out to start over.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_cursor`: Invalid cursor. Use a cursor exactly as this route returned it, or omit it to start from the beginning.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2374,10 +2370,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2386,12 +2382,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2400,16 +2396,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2444,7 +2440,7 @@ export interface operations {
             /** @description A page of tool calls. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2453,16 +2449,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2470,10 +2466,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2481,10 +2477,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out. */
+            /** @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2492,10 +2488,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2504,13 +2500,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_cursor`: The cursor does not belong here. Use a cursor exactly as this route gave it, or leave it out to start over.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_cursor`: Invalid cursor. Use a cursor exactly as this route returned it, or omit it to start from the beginning.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2518,10 +2514,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2530,12 +2526,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2544,16 +2540,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2583,7 +2579,7 @@ export interface operations {
             /** @description The turn. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2592,16 +2588,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2609,10 +2605,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2620,10 +2616,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `turn_not_found`: There is no such turn. Check the id; the turn's conversation may have been deleted. */
+            /** @description - `turn_not_found`: Turn not found. Check the id; the turn's conversation may have been deleted. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2631,10 +2627,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2643,12 +2639,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2656,10 +2652,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2668,12 +2664,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2682,16 +2678,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2718,10 +2714,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The turn as it stood when the wish was recorded. */
+            /** @description The turn when its cancellation was requested. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2730,16 +2726,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2747,10 +2743,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2758,10 +2754,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `turn_not_found`: There is no such turn. Check the id; the turn's conversation may have been deleted. */
+            /** @description - `turn_not_found`: Turn not found. Check the id; the turn's conversation may have been deleted. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2769,10 +2765,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2781,12 +2777,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2794,10 +2790,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2806,12 +2802,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2820,17 +2816,17 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2838,10 +2834,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2854,7 +2850,7 @@ export interface operations {
     readTurnEvents: {
         parameters: {
             query?: {
-                /** @description The same, for clients that cannot set the header, which goes before. */
+                /** @description The same for clients that cannot set the header, which takes precedence. */
                 after?: string;
             };
             header?: {
@@ -2877,7 +2873,7 @@ export interface operations {
             /** @description The events. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2885,26 +2881,26 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The end of the turn has been read already: nothing can follow. */
+            /** @description The client has read the end of the turn. */
             204: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2912,10 +2908,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2923,10 +2919,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `turn_not_found`: There is no such turn. Check the id; the turn's conversation may have been deleted. */
+            /** @description - `turn_not_found`: Turn not found. Check the id; the turn's conversation may have been deleted. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2934,10 +2930,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2946,13 +2942,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_cursor`: The cursor does not belong here. Use a cursor exactly as this route gave it, or leave it out to start over.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_cursor`: Invalid cursor. Use a cursor exactly as this route returned it, or omit it to start from the beginning.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2960,10 +2956,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2972,12 +2968,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2986,16 +2982,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3008,13 +3004,13 @@ export interface operations {
     retryTurn: {
         parameters: {
             query?: {
-                /** @description What to do if a turn of the conversation is running: `enqueue` (default), `reject` or `interrupt`. */
+                /** @description The policy if a turn of the conversation is running: `enqueue` (default), `reject` or `interrupt`. */
                 busy?: "enqueue" | "reject" | "interrupt";
-                /** @description What the reply's `messages` show: `all` (default) of the conversation up to this turn, or only this `turn`. */
+                /** @description The messages in the reply: `all` (default) of the conversation up to this turn, or of this `turn` only. */
                 messages?: "all" | "turn";
             };
             header?: {
-                /** @description Recognises a repetition: the same key for the same turn gives the same new turn. 1 to 255 printable ASCII characters, with or without quotes. */
+                /** @description Identifies a repeated request: the same key for the same turn returns the same new turn. 1 to 255 printable ASCII characters, with or without quotes. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3030,10 +3026,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The new turn ended completed or cancelled, or its events follow. */
+            /** @description The reply of a completed or cancelled turn, or the events of the new turn. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3042,10 +3038,10 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description - `invalid_idempotency_key`: The idempotency key is not acceptable. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID. */
+            /** @description - `invalid_idempotency_key`: Invalid idempotency key. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID. */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3054,16 +3050,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3071,10 +3067,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `wrong_user`: The token belongs to another user. Use the token's own subject (`sub`) as the user in the path. */
+            /** @description - `wrong_user`: Token of another user. Use the token's subject (`sub`) as the user in the path. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3083,12 +3079,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `turn_not_found`: There is no such turn. Check the id; the turn's conversation may have been deleted.
-             *     - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out.
+             * @description - `turn_not_found`: Turn not found. Check the id; the turn's conversation may have been deleted.
+             *     - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation.
              */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3096,10 +3092,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3108,12 +3104,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `turn_superseded`: A retry has taken the place of this turn. Retry the turn that took its place: it is the one that the conversation's messages name.
-             *     - `conversation_busy`: A turn of the conversation is running. Wait for the end of the turn that `turn_id` names, cancel it, or send with `busy=enqueue` or `busy=interrupt`.
+             * @description - `turn_superseded`: Superseded turn. Retry the newer turn, which the conversation's messages name.
+             *     - `conversation_busy`: Running turn in the conversation. Wait for the end of the turn that `turn_id` names, cancel it, or send with `busy=enqueue` or `busy=interrupt`.
              */
             409: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3122,15 +3118,15 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `idempotency_mismatch`: The idempotency key was used for another request. Use a new key for a new request; repeat a request with exactly the same route and body.
-             *     - `context_too_long`: The message is longer than the agent can read. The message is kept. Send a shorter message, or ask for less at once: older turns were left out already.
-             *     - `agent_refused`: The agent refused the content. The message is kept. Go on with another message.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `idempotency_mismatch`: Idempotency key of another request. Use a new key for a new request; repeat a request with exactly the same route and body.
+             *     - `context_too_long`: Message too long for the agent. The message is stored. Send a shorter message or ask for less at once: older turns were already left out.
+             *     - `agent_refused`: Content refused by the agent. The message is stored. Send another message.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3138,12 +3134,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `too_many_queued`: Too many messages wait in the conversation. Wait until some of them are answered, then send again. */
+            /** @description - `too_many_queued`: Too many queued messages. Wait until some of them are answered, then send again. */
             429: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3151,10 +3147,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3163,13 +3159,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
-             *     - `too_many_attempts`: The server failed at this turn again and again. The message is kept. Go on with another message, and tell the operator.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
+             *     - `too_many_attempts`: Too many failed attempts. The message is stored. Send another message, and tell the operator.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3178,14 +3174,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `agent_misconfigured`: The agent refuses this server. The message is kept. The operator has to check the agent's address, model, key and tools; the server's log has the reason.
-             *     - `agent_protocol_error`: The agent's answer was not understood. The message is kept. Retry the turn; if it happens again, the operator has to look at the agent.
-             *     - `agent_empty_answer`: The agent's answer is empty. The message is kept. Retry the turn; if it happens again, the operator has to raise the agent's limit of tokens for an answer, or choose another model.
-             *     - `step_limit`: The turn needed more steps than allowed. The message and all work done are kept. Ask for less at once.
+             * @description - `agent_misconfigured`: Agent misconfigured. The message is stored. The operator must check the agent's address, model, key and tools; the server's log has the reason.
+             *     - `agent_protocol_error`: Invalid answer of the agent. The message is stored. Retry the turn; if the error persists, the operator must check the agent.
+             *     - `agent_empty_answer`: Empty answer of the agent. The message is stored. Retry the turn; if the error persists, the operator must raise the agent's token limit for an answer, or choose another model.
+             *     - `step_limit`: Step limit reached. The message and all completed work are stored. Ask for less at once.
              */
             502: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3194,20 +3190,20 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
-             *     - `shutting_down`: This server is shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it.
-             *     - `agent_unavailable`: The agent cannot be reached. The message is kept. Retry the turn in a while.
-             *     - `agent_overloaded`: The agent has more to do than it can. The message is kept. Retry the turn in a while.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
+             *     - `shutting_down`: Server shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will accept it.
+             *     - `agent_unavailable`: Agent unavailable. The message is stored. Retry the turn later.
+             *     - `agent_overloaded`: Agent overloaded. The message is stored. Retry the turn later.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3216,13 +3212,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `agent_timeout`: The agent took too long. The message is kept. Retry the turn, or go on with another message.
-             *     - `turn_timeout`: The turn took longer than allowed. The message and all work done are kept. Retry the turn, or ask for less at once.
-             *     - `reply_timeout`: The turn has not ended within the time that a reply may take. The message is kept and its turn goes on. Do not send it again: read the turn that `turn_id` names, at `/api/{user_id}/turns/{turn_id}` or its `events`.
+             * @description - `agent_timeout`: Agent timeout. The message is stored. Retry the turn, or send another message.
+             *     - `turn_timeout`: Turn timeout. The message and all completed work are stored. Retry the turn, or ask for less at once.
+             *     - `reply_timeout`: Reply timeout. The message is stored and its turn continues. Do not send it again: read the turn that `turn_id` names, at `/api/{user_id}/turns/{turn_id}` or its `events`.
              */
             504: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3230,10 +3226,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3255,10 +3251,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The page, which then shows the conversation to its owner. */
+            /** @description The page, which shows the conversation to its owner. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3266,10 +3262,10 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3277,10 +3273,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3288,10 +3284,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3299,10 +3295,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3311,14 +3307,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3332,9 +3328,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Sent by ChatKit's front end. A request that is repeated with the same value before its answer began is recognised. */
+                /** @description Sent by ChatKit's front end. Identifies a repeated request until the first frames of its stream are read. */
                 "chatkit-frame-instance-id"?: string | null;
-                /** @description Recognises a repetition: the same key with the same body gives the same answer. 1 to 255 printable ASCII characters, with or without quotes. */
+                /** @description Identifies a repeated request: the same key with the same body returns the same answer. 1 to 255 printable ASCII characters, with or without quotes. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -3346,10 +3342,10 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The object that was asked for, or the events of an answer. */
+            /** @description The requested object, or the events of a turn. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3359,12 +3355,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_json`: The body is not acceptable JSON. Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep.
-             *     - `invalid_idempotency_key`: The idempotency key is not acceptable. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID.
+             * @description - `invalid_json`: Invalid JSON in the body. Send one JSON text in UTF-8, without duplicate keys, at most 64 levels deep.
+             *     - `invalid_idempotency_key`: Invalid idempotency key. Send one `Idempotency-Key` of 1 to 255 printable ASCII characters, for example a UUID.
              */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3373,16 +3369,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `missing_token`: No access token was sent. Send exactly one header `Authorization: Bearer <token>`.
-             *     - `invalid_token`: The access token is not valid. Get a new token from the identity provider that this server trusts.
-             *     - `token_expired`: The access token has expired. Get a new token and send the request again.
-             *     - `token_not_yet_valid`: The access token is not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
+             * @description - `missing_token`: Missing access token. Send exactly one header `Authorization: Bearer <token>`.
+             *     - `invalid_token`: Invalid access token. Get a new token from the identity provider that this server trusts.
+             *     - `token_expired`: Expired access token. Get a new token and send the request again.
+             *     - `token_not_yet_valid`: Access token not valid yet. Wait until the token's `nbf` or `iat`, or check the clocks of the issuer and of this server.
              */
             401: {
                 headers: {
                     /** @description The challenge of RFC 6750. */
                     "WWW-Authenticate"?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3391,12 +3387,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `conversation_not_found`: There is no such conversation. Check the id, or begin a new conversation by leaving it out.
-             *     - `turn_not_found`: There is no such turn. Check the id; the turn's conversation may have been deleted.
+             * @description - `conversation_not_found`: Conversation not found. Check the id, or omit it to start a new conversation.
+             *     - `turn_not_found`: Turn not found. Check the id; the turn's conversation may have been deleted.
              */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3404,10 +3400,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3415,10 +3411,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_timeout`: The body came too slowly. Send the whole body within 10 seconds. */
+            /** @description - `body_timeout`: Body timeout. Send the whole body within 10 seconds. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3426,10 +3422,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_too_large`: The body is too large. Send at most `limit` bytes. */
+            /** @description - `body_too_large`: Body too large. Send at most `limit` bytes. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3437,10 +3433,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported_media_type`: The body's media type is not supported. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
+            /** @description - `unsupported_media_type`: Unsupported media type. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3449,16 +3445,16 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_text`: The text holds characters that cannot be kept. Leave out U+0000 and surrogates without their other half.
-             *     - `invalid_title`: The title is not acceptable. Send 1 to 200 characters without control characters.
-             *     - `invalid_cursor`: The cursor does not belong here. Use a cursor exactly as this route gave it, or leave it out to start over.
-             *     - `idempotency_mismatch`: The idempotency key was used for another request. Use a new key for a new request; repeat a request with exactly the same route and body.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_text`: Invalid characters in the text. Remove U+0000 and unpaired surrogates.
+             *     - `invalid_title`: Invalid title. Send 1 to 200 characters without control characters.
+             *     - `invalid_cursor`: Invalid cursor. Use a cursor exactly as this route returned it, or omit it to start from the beginning.
+             *     - `idempotency_mismatch`: Idempotency key of another request. Use a new key for a new request; repeat a request with exactly the same route and body.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3466,12 +3462,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `too_many_queued`: Too many messages wait in the conversation. Wait until some of them are answered, then send again. */
+            /** @description - `too_many_queued`: Too many queued messages. Wait until some of them are answered, then send again. */
             429: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3479,10 +3475,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3491,12 +3487,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3504,10 +3500,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported`: This server does not do that. The documentation of the ChatKit protocol, `docs/chatkit.md`, lists what there is. */
+            /** @description - `unsupported`: Unsupported ChatKit request. `docs/chatkit.md` lists the supported requests. */
             501: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3516,18 +3512,18 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_read_only`: The database can only be read. Reading still works. The operator has to make the database writable.
-             *     - `shutting_down`: This server is shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_read_only`: Read-only database. Reading still works. The operator must make the database writable.
+             *     - `shutting_down`: Server shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will accept it.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3535,10 +3531,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `store_full`: The database has no room left. Reading still works. The operator has to make room. */
+            /** @description - `store_full`: Database full. Reading still works. The operator must free disk space. */
             507: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3560,7 +3556,7 @@ export interface operations {
             /** @description The page. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3568,19 +3564,19 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description To the same at `localhost`. */
+            /** @description To the same page at `localhost`. */
             307: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3588,10 +3584,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3599,10 +3595,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3610,10 +3606,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3622,14 +3618,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3652,16 +3648,16 @@ export interface operations {
             308: {
                 headers: {
                     Location?: string;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3669,10 +3665,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3680,10 +3676,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3692,14 +3688,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3724,7 +3720,7 @@ export interface operations {
             /** @description A page, a script, a style or a picture. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3732,10 +3728,10 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3743,10 +3739,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3754,10 +3750,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3765,10 +3761,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3777,14 +3773,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3806,7 +3802,7 @@ export interface operations {
             /** @description The script, which defines the element `<chat-panel>`. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3814,10 +3810,10 @@ export interface operations {
                     "text/javascript": string;
                 };
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3825,10 +3821,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3836,10 +3832,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3847,10 +3843,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3859,14 +3855,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3885,10 +3881,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It lives. */
+            /** @description The server answers. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3896,10 +3892,10 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3907,10 +3903,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names. */
+            /** @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3918,10 +3914,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3929,10 +3925,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3941,14 +3937,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3967,10 +3963,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It can. */
+            /** @description The server is ready. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3978,10 +3974,10 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -3990,12 +3986,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4003,10 +3999,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4015,12 +4011,12 @@ export interface operations {
                 };
             };
             /**
-             * @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log.
-             *     - `store_corrupt`: The database is damaged. Nothing more is stored. The operator has to restore the database from a backup.
+             * @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log.
+             *     - `store_corrupt`: Damaged database. Nothing more is stored. The operator must restore the database from a backup.
              */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4029,17 +4025,17 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
-             *     - `store_unavailable`: The database cannot be reached. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `store_timeout`: The database is too slow. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `shutting_down`: This server is shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will take it.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
+             *     - `store_unavailable`: Database unavailable. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `store_timeout`: Database timeout. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `shutting_down`: Server shutting down. Send the same request again, with the same `Idempotency-Key` if it had one; another server will accept it.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4061,7 +4057,7 @@ export interface operations {
             /** @description This document: OpenAPI 3.1. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4069,10 +4065,10 @@ export interface operations {
                     "application/json": unknown;
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4080,10 +4076,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names. */
+            /** @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4091,10 +4087,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4102,10 +4098,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4114,14 +4110,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4143,7 +4139,7 @@ export interface operations {
             /** @description The settings. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4151,10 +4147,10 @@ export interface operations {
                     "application/json": components["schemas"]["PageSettings"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4162,10 +4158,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names. */
+            /** @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4173,10 +4169,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4184,10 +4180,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4196,14 +4192,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4228,7 +4224,7 @@ export interface operations {
             /** @description A script, a style, a font or a picture. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4236,19 +4232,19 @@ export interface operations {
                     "text/javascript": string;
                 };
             };
-            /** @description It is what `If-None-Match` names. */
+            /** @description The client has the file already (`If-None-Match`). */
             304: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4256,10 +4252,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4267,10 +4263,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4278,10 +4274,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4290,14 +4286,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4319,10 +4315,10 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What the code means and what to do. */
+            /** @description The meaning of the code, and what to do. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4330,10 +4326,10 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description - `not_found`: There is no such route. See `/openapi.json` for the routes of this server. */
+            /** @description - `not_found`: Route not found. See `/openapi.json` for the routes of this server. */
             404: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4341,10 +4337,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4352,10 +4348,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names. */
+            /** @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names. */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4363,10 +4359,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4374,10 +4370,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4386,14 +4382,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4416,10 +4412,10 @@ export interface operations {
             };
         };
         responses: {
-            /** @description A token. The code is worth nothing from now on. */
+            /** @description A token. The code is not valid any more. */
             200: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4427,10 +4423,10 @@ export interface operations {
                     "application/json": components["schemas"]["SignInReply"];
                 };
             };
-            /** @description - `invalid_json`: The body is not acceptable JSON. Send one JSON text in UTF-8, without duplicate names, at most 64 levels deep. */
+            /** @description - `invalid_json`: Invalid JSON in the body. Send one JSON text in UTF-8, without duplicate keys, at most 64 levels deep. */
             400: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4438,10 +4434,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `invalid_sign_in_code`: The sign-in code is not valid. A code works once. Start the server in development mode again for a new one, or sign in with the token that it printed. */
+            /** @description - `invalid_sign_in_code`: Invalid sign-in code. A code works once. Restart the server in development mode for a new code, or sign in with the token that it printed. */
             403: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4449,10 +4445,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `not_acceptable`: No form of the answer is acceptable to the client. Accept `application/json`, or `text/event-stream` where the route offers it. */
+            /** @description - `not_acceptable`: No acceptable media type. Accept `application/json`, or `text/event-stream` where the route offers it. */
             406: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4460,10 +4456,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_timeout`: The body came too slowly. Send the whole body within 10 seconds. */
+            /** @description - `body_timeout`: Body timeout. Send the whole body within 10 seconds. */
             408: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4471,10 +4467,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `body_too_large`: The body is too large. Send at most `limit` bytes. */
+            /** @description - `body_too_large`: Body too large. Send at most `limit` bytes. */
             413: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4482,10 +4478,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `unsupported_media_type`: The body's media type is not supported. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
+            /** @description - `unsupported_media_type`: Unsupported media type. Send the body as `Content-Type: application/json`, without `Content-Encoding`. */
             415: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4494,13 +4490,13 @@ export interface operations {
                 };
             };
             /**
-             * @description - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
-             *     - `invalid_text`: The text holds characters that cannot be kept. Leave out U+0000 and surrogates without their other half.
-             *     - `invalid_request`: The request is not what this route takes. Correct the member that `path` names, or the parameter that `parameter` names.
+             * @description - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
+             *     - `invalid_text`: Invalid characters in the text. Remove U+0000 and unpaired surrogates.
+             *     - `invalid_request`: Invalid request. Correct the member that `path` names, or the parameter that `parameter` names.
              */
             422: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4508,10 +4504,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `headers_too_large`: The headers are too large. Send at most `limit` bytes of headers. */
+            /** @description - `headers_too_large`: Headers too large. Send at most `limit` bytes of headers. */
             431: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4519,10 +4515,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description - `internal`: The server made a mistake. Tell the operator the value of `instance`: it is in the server's log. */
+            /** @description - `internal`: Internal server error. Tell the operator the value of `instance`, which is in the server's log. */
             500: {
                 headers: {
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -4531,14 +4527,14 @@ export interface operations {
                 };
             };
             /**
-             * @description - `server_overloaded`: Too much memory is held for other clients. Send the same request again in a moment, with the same `Idempotency-Key` if it had one.
-             *     - `too_many_connections`: The server has too many connections. Connect again in a moment. Clients with many requests should keep their connections and use them again.
+             * @description - `server_overloaded`: Server overloaded. Send the same request again shortly, with the same `Idempotency-Key` if it had one.
+             *     - `too_many_connections`: Too many connections. Connect again shortly. Clients with many requests should reuse their connections.
              */
             503: {
                 headers: {
-                    /** @description Seconds after which trying again makes sense. */
+                    /** @description Seconds to wait before a retry. */
                     "Retry-After"?: number;
-                    /** @description Names the request; the server's log has it too. */
+                    /** @description The id of the request, as in the server's log. */
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
