@@ -183,7 +183,7 @@ fn browser(name: &'static str, files: &str, profile: &str, filter: &[&str]) -> R
     let chromium = chromium()?;
     let mut words = vec!["run", "--silent", "browser", "--"];
     words.extend(filter);
-    let program = root().join("target").join(profile).join("chat-server");
+    let program = steps::target()?.join(profile).join("chat-server");
     let step = npm(name, &words)
         .env("CHAT_RUN", files)
         .env("CHROMIUM", &chromium);
@@ -236,10 +236,8 @@ pub fn serve(arguments: &[&str]) -> Result<(), Failed> {
 pub fn dist() -> Result<(), Failed> {
     // The release must contain the current page.
     program("release")?;
-    let (made, shipped) = (
-        root().join("target/release/chat-server"),
-        root().join("target/dist"),
-    );
+    let target = steps::target()?;
+    let (made, shipped) = (target.join("release/chat-server"), target.join("dist"));
     let copied = std::fs::create_dir_all(&shipped)
         .and_then(|()| std::fs::copy(&made, shipped.join("chat-server")));
     copied.map_err(|error| Failed(format!("{}: {error}", shipped.display())))?;
