@@ -285,7 +285,7 @@ assert.equal(chat.items[0]?.type, "user_message");
 
 assert.equal((await chat.history()).length, 2);
 await chat.delete();
-await assert.rejects(chat.setThreadId("thr_nowhere"), /no such conversation/);
+await assert.rejects(chat.setThreadId("thr_nowhere"), /conversation does not exist/);
 assert.equal((await chat.history()).length, 1);
 assert.deepEqual(chat.errors, []);
 console.log("ok");

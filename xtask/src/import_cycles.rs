@@ -51,7 +51,7 @@ fn collect(
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        // Beside a library, a program is a crate of its own.
+        // A program next to a library is a crate of its own.
         let is_program = (module.is_empty() && has_library && stem == "main") || *module == ["bin"];
         let is_root = !is_program && matches!(&*stem, "lib" | "main" | "mod");
         let depth = module.len();
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_beside_a_library_is_another_crate() {
+    fn a_program_next_to_a_library_is_another_crate() {
         let found = cycles_of(&[
             ("", "mod a; pub fn run() { a::f() }"),
             ("main", "fn main() { crate::helper() } fn helper() {}"),

@@ -288,8 +288,8 @@ impl ChatService {
         }))
     }
 
-    /// The news of a turn after `cursor`, until its end, wherever it runs. Of what happens
-    /// elsewhere it hears while [`work`](Self::work) goes on.
+    /// A stream of a turn's events after `cursor`, until its end, wherever it runs. Events of
+    /// turns that run elsewhere come while [`work`](Self::work) runs.
     ///
     /// # Errors
     /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the
@@ -557,7 +557,7 @@ impl ChatService {
         tokio::join!(sweep, beat, follow);
     }
 
-    /// Refuses new turns from now on, and takes over none, while those that run go on.
+    /// Refuses new turns from now on and claims none, while running turns continue.
     pub fn close(&self) {
         self.phase
             .send_modify(|phase| *phase = (*phase).max(ShutdownPhase::Draining));

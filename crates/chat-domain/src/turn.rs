@@ -169,7 +169,7 @@ pub struct TurnLease {
     pub epoch: u64,
 }
 
-/// A running turn in the hands of a worker: all that is needed to go on with it.
+/// A running turn as its worker gets it: everything that is needed to continue it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldTurn {
     /// The turn, running.

@@ -60,7 +60,7 @@ pub enum TurnEvent {
         /// The message.
         message: MessageId,
     },
-    /// An item is durable. An assistant message's whole text has been told before.
+    /// An item is durable. Events with an assistant message's whole text came before.
     Item(Item),
     /// The turn has ended. The last event.
     Ended(Turn),
@@ -98,8 +98,8 @@ impl TurnView {
         self.events_after(cursor)
     }
 
-    /// Whether a reader has seen more than this whole view shows: it was told what the store has,
-    /// and the worker that runs the turn has not heard of its own write yet.
+    /// Whether a reader has seen more than this whole view shows: another worker has read the
+    /// store, and the answer to the write has not reached the worker that runs the turn.
     pub(crate) fn is_behind(&self, cursor: Cursor) -> bool {
         let last = self.items.last().map(|item| item.position);
         cursor.position > last.unwrap_or_default() || (cursor.ended && !self.turn.status.is_ended())

@@ -177,7 +177,7 @@ async fn growth() {
             maker.await.unwrap();
         }
         println!(
-            "beside {conversations:>6} conversations   {:.2}",
+            "among {conversations:>6} conversations   {:.2}",
             timed(None).await
         );
     }

@@ -72,7 +72,7 @@ pub(crate) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
-/// What a placeholder stands for.
+/// The value of a placeholder.
 #[derive(Clone)]
 enum Binding {
     Value(Value),

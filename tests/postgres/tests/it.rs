@@ -204,7 +204,7 @@ fn killing_the_owner_removes_its_cluster() {
     assert_eq!(query(url, "SELECT 1").unwrap(), "1");
     let folder = Path::new(
         lines[1]
-            .strip_prefix("Its folder is ")
+            .strip_prefix("Its folder ")
             .unwrap()
             .split(' ')
             .next()

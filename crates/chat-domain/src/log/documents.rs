@@ -75,13 +75,13 @@ impl Documents {
         document.ok_or(Refusal::NotFound)
     }
 
-    /// The conversation of a turn, whoever owns it.
+    /// The conversation of any owner's turn.
     pub fn of_turn(&self, turn: TurnId) -> Option<&ConversationDocument> {
         let mut documents = self.0.values();
         documents.find(|document| document.has_turn(turn))
     }
 
-    /// The conversation of a turn, whoever owns it, to be changed.
+    /// The conversation of any owner's turn, to be changed.
     fn of_turn_mut(&mut self, turn: TurnId) -> Option<&mut ConversationDocument> {
         let mut documents = self.0.values_mut();
         documents.find(|document| document.has_turn(turn))

@@ -12,7 +12,7 @@ use crate::{ConversationId, RawJson, ToolCallId, ToolError, ToolOutput, TurnId, 
 ///   knows that nothing was sent.
 /// - Whose data a tool works on comes from [`Invocation::owner`], never from the arguments.
 /// - Arguments that are not a JSON object are refused with `InvalidArguments`.
-/// - Dropping the future gives the call up; the tool may go on.
+/// - Dropping the future abandons the call; the tool may continue.
 ///
 /// The suite [`toolset_contract!`](crate::toolset_contract) checks an implementation.
 #[async_trait]

@@ -1845,7 +1845,7 @@ fn asked(items: &[Item]) -> MessageId {
     }
 }
 
-/// The order of beginnings is the same whatever happens, and pages go on after a conversation that
+/// The order of beginnings is the same whatever happens, and pages continue after a conversation that
 /// is gone.
 pub async fn creation_order_does_not_change(store: Store) {
     let worker = enrolled(&store, LEASE).await;

@@ -73,7 +73,7 @@ impl ToolsetUnderTest {
     async fn refused(&self, tool: &str, arguments: &str) -> ToolErrorKind {
         match self.call(tool, arguments).await {
             Err(CallError::Failed(error)) => {
-                assert!(!error.message.is_empty(), "the agent is told nothing");
+                assert!(!error.message.is_empty(), "the agent gets no reason");
                 error.kind
             }
             other => panic!("not refused: {other:?}"),

@@ -26,7 +26,7 @@ use crate::{
 /// A request to stop an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Go on.
+    /// Continue.
     None,
     /// End the turn as cancelled.
     Cancel,

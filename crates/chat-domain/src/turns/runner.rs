@@ -21,7 +21,7 @@ use crate::{
     TurnOutcome, UnknownCause, Usage,
 };
 
-/// An attempt that does not go on, with the items that it has not stored yet.
+/// The end of an attempt before its turn ended, with the items that are not stored yet.
 struct Abort {
     reason: AbortReason,
     items: Vec<NewItem>,

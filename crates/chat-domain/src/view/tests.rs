@@ -174,18 +174,18 @@ proptest! {
     #[test]
     fn a_resumed_reader_sees_the_same(changes in changes(), cut in any::<prop::sample::Index>(), answered in any::<bool>()) {
         let views = views(&changes, answered);
-        let (mut cursor, mut told) = (Cursor::START, Vec::new());
+        let (mut cursor, mut delivered) = (Cursor::START, Vec::new());
         for view in &views {
             for (after, event) in view.events_after(cursor).unwrap() {
                 cursor = after;
-                told.push((after, event));
+                delivered.push((after, event));
             }
         }
-        let cut = cut.index(told.len());
+        let cut = cut.index(delivered.len());
         let view = views.last().unwrap();
-        let resumed = view.checked_events_after(told[cut].0).unwrap();
+        let resumed = view.checked_events_after(delivered[cut].0).unwrap();
         let mut seen = Seen::default();
-        told.iter().take(cut + 1).map(|(_, event)| event).chain(resumed.iter().map(|(_, event)| event)).for_each(|event| seen.hear(event.clone()));
+        delivered.iter().take(cut + 1).map(|(_, event)| event).chain(resumed.iter().map(|(_, event)| event)).for_each(|event| seen.hear(event.clone()));
         prop_assert_eq!(&seen.items, &view.items);
         prop_assert!(seen.ended.is_some());
     }

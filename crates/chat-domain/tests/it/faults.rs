@@ -68,7 +68,7 @@ async fn a_turn_that_the_store_refuses_for_good_ends_and_its_queue_goes_on() {
         );
         let asked = world.agent.requests().len();
         assert!(asked <= 2, "{refused:?}: the agent was asked {asked} times");
-        // The queue and the conversation go on, whatever came of the second turn meanwhile.
+        // The queue and the conversation continue, whatever became of the second turn.
         world.outcome(second.id).await;
         let third = world.send(Some(first.conversation), "3").await;
         assert_eq!(
@@ -92,15 +92,15 @@ async fn what_was_said_is_kept_if_the_store_takes_that() {
     );
 }
 
-/// The items of a turn that a reader is told, and those that are stored.
-async fn told_and_stored(world: &World, turn: TurnId) -> (Vec<String>, Vec<String>) {
+/// The items of a turn that a reader gets, and those that are stored.
+async fn delivered_and_stored(world: &World, turn: TurnId) -> (Vec<String>, Vec<String>) {
     let news = world.news(turn).await;
-    let told = news.iter().filter_map(|event| match event {
+    let delivered = news.iter().filter_map(|event| match event {
         TurnEvent::Item(item) => Some(line(item)),
         _ => None,
     });
     let stored = world.service.turn(&ann(), turn).await.unwrap();
-    (told.collect(), stored.items.iter().map(line).collect())
+    (delivered.collect(), stored.items.iter().map(line).collect())
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,8 +110,8 @@ async fn a_refused_write_may_have_been_done_by_a_call_whose_answer_was_lost() {
     setup.store.lose_answer(RefusedCall::Appends);
     setup.store.refuse([RefusedCall::Appends]);
     let turn = world.send(None, "Go").await;
-    let (told, stored) = told_and_stored(&world, turn.id).await;
-    assert_eq!(told, stored);
+    let (delivered, stored) = delivered_and_stored(&world, turn.id).await;
+    assert_eq!(delivered, stored);
     assert_eq!(
         stored,
         [
@@ -152,8 +152,8 @@ async fn a_turn_whose_last_items_are_refused_ends_with_a_result_for_each_call() 
         let agent = ScriptedAgent::new([vec![Script::call("look", "{}")]]);
         let world = setup.start(agent, tools).await;
         let turn = world.send(None, "Go").await;
-        let (told, stored) = told_and_stored(&world, turn.id).await;
-        assert_eq!(told, stored, "{refused:?}");
+        let (delivered, stored) = delivered_and_stored(&world, turn.id).await;
+        assert_eq!(delivered, stored, "{refused:?}");
         assert_eq!(
             stored.last().unwrap(),
             "unknown: interrupted",

@@ -69,9 +69,9 @@ async fn each_place_can_be_resumed_from_live_and_later() {
         .watch_turn(&ann(), turn.id, Cursor::START)
         .await
         .unwrap();
-    let told: Vec<_> = stream.map(Result::unwrap).collect().await;
-    let all: Vec<_> = told.iter().map(|(_, event)| event.clone()).collect();
-    for (n, (cursor, _)) in told.iter().enumerate() {
+    let delivered: Vec<_> = stream.map(Result::unwrap).collect().await;
+    let all: Vec<_> = delivered.iter().map(|(_, event)| event.clone()).collect();
+    for (n, (cursor, _)) in delivered.iter().enumerate() {
         let stream = world
             .service
             .watch_turn(&ann(), turn.id, *cursor)

@@ -213,7 +213,7 @@ async fn a_worker_that_lost_its_turns_writes_nothing() {
     setup.store.delete_workers();
     let heir = setup.saying([vec![Script::text("New.")]]).await;
     assert_eq!(heir.outcome(turn.id).await, TurnOutcome::Completed);
-    // It hears of it by its heartbeat, not only when it writes.
+    // Its heartbeat reports the loss, not only its next write.
     tokio::time::sleep(setup.limits.heartbeat * 2).await;
     assert!(
         frozen
@@ -229,7 +229,7 @@ async fn a_worker_that_lost_its_turns_writes_nothing() {
         heir.log(turn.conversation).await,
         ["User: Hi", "Assistant: New."]
     );
-    // It goes on under another name.
+    // It continues under another id.
     let next = frozen.send(None, "Next").await;
     assert_eq!(frozen.outcome(next.id).await, TurnOutcome::Completed);
     tokio::time::sleep(Duration::from_secs(2)).await;

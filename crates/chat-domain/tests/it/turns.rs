@@ -436,15 +436,16 @@ async fn arguments_that_no_store_need_keep_are_refused_and_the_turn_goes_on() {
         .map(|call| call.arguments.as_str().to_owned())
         .collect();
     assert_eq!(ran, [nested(64)]);
-    let told = lines(&world.agent.requests()[1].transcript.0);
+    let entries = lines(&world.agent.requests()[1].transcript.0);
     assert!(
-        told.iter()
+        entries
+            .iter()
             .any(|line| line.contains("nested more than 64 levels")),
-        "{told:?}"
+        "{entries:?}"
     );
     assert!(
-        told.iter().any(|line| line.contains("bytes long")),
-        "{told:?}"
+        entries.iter().any(|line| line.contains("bytes long")),
+        "{entries:?}"
     );
 }
 
@@ -484,11 +485,12 @@ async fn an_answer_that_is_nested_too_deep_fails_and_the_turn_goes_on() {
         [&log[3], &log[6]],
         [&format!("result: {}", nested(64)), "failed: too_large"]
     );
-    let told = lines(&world.agent.requests()[2].transcript.0);
+    let entries = lines(&world.agent.requests()[2].transcript.0);
     assert!(
-        told.iter()
+        entries
+            .iter()
             .any(|line| line.contains("nested more than 64 levels")),
-        "{told:?}"
+        "{entries:?}"
     );
 }
 

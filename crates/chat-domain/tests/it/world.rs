@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// The turn as it stands.
+    /// The current state of the turn.
     pub async fn turn(&self, turn: TurnId) -> Turn {
         self.service.turn(&ann(), turn).await.unwrap().turn
     }

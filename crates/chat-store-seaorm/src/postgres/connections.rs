@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) pool: deadpool::managed::Pool<Connector>,
-    /// How long the answer to a statement is awaited. The database is told to give up earlier, but
+    /// How long an answer to a statement may take. The database's own timeout is shorter, but
     /// a silent network does not tell it.
     pub(super) answer_time: Duration,
 }

@@ -11,12 +11,12 @@ use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use super::header::Header;
 use super::leftover;
-use super::paths::{beside, id};
+use super::paths::{id, with_suffix};
 use crate::options::OpenError;
 
 /// A database file that no other process serves, for as long as this value lives.
 ///
-/// The lock is on the file itself, not on its name: links to it, and files beside it that are
+/// The lock is on the file itself, not on its name: links to it, and files next to it that are
 /// deleted, make no difference. SQLite's own locks on it are of another kind (`fcntl`); they would
 /// be given up if any descriptor of the file were closed in this process, so this one outlives the
 /// connections.
@@ -119,9 +119,10 @@ impl FileLock {
     /// to write as much, as far from the beginning, to a file of its own.
     pub(super) fn is_out_of_room(&self) -> bool {
         const PAGE: usize = 4096;
-        let probe = beside(&self.path, "-probe");
-        let length =
-            |suffix: &str| fs::metadata(beside(&self.path, suffix)).map_or(0, |file| file.len());
+        let probe = with_suffix(&self.path, "-probe");
+        let length = |suffix: &str| {
+            fs::metadata(with_suffix(&self.path, suffix)).map_or(0, |file| file.len())
+        };
         let write = || {
             // A crash may have left one.
             let _ = fs::remove_file(&probe);
@@ -140,7 +141,7 @@ impl FileLock {
             .is_err_and(|error| matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull))
     }
 
-    /// Whether only the file itself is mounted, so that the files beside it lie on another file
+    /// Whether only the file itself is mounted, so that the files next to it lie on another file
     /// system.
     pub(super) fn is_mounted_alone(&self) -> bool {
         let folder = self

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::header::{Header, u32_at};
-use super::paths::beside;
+use super::paths::with_suffix;
 use crate::options::OpenError;
 
 /// The suffix of the write-ahead log's name.
@@ -51,7 +51,7 @@ pub(super) fn refuse(path: &Path) -> Result<(), Refused> {
         if holds_data {
             return Err(Refused::Leftover {
                 path: path.to_owned(),
-                leftover: beside(path, suffix),
+                leftover: with_suffix(path, suffix),
             });
         }
     }
@@ -66,20 +66,20 @@ pub(super) fn refuse_foreign_log(path: &Path, header: &Header) -> Result<(), Ref
     }
     Err(Refused::ForeignLog {
         path: path.to_owned(),
-        log: beside(path, LOG),
+        log: with_suffix(path, LOG),
     })
 }
 
 /// Whether a write-ahead log with entries is there.
 pub(super) fn has_log(path: &Path) -> io::Result<bool> {
-    Ok(length(&beside(path, LOG))? > LOG_HEADER)
+    Ok(length(&with_suffix(path, LOG))? > LOG_HEADER)
 }
 
 /// Whether a rollback journal is there that would bring pages back.
 pub(super) fn has_journal_of_data(path: &Path) -> io::Result<bool> {
     const MAGIC: &[u8] = &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     const PAGES_BEFORE: usize = 16;
-    let journal = beside(path, JOURNAL);
+    let journal = with_suffix(path, JOURNAL);
     if length(&journal)? == 0 {
         return Ok(false);
     }
@@ -108,7 +108,7 @@ mod tests {
     fn refused(suffix: &str, content: &[u8]) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chat.db");
-        fs::write(beside(&path, suffix), content).unwrap();
+        fs::write(with_suffix(&path, suffix), content).unwrap();
         refuse(&path).is_err()
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::leftover::LOG;
-use super::paths::{beside, id};
+use super::paths::{id, with_suffix};
 
 /// The file of the log's index, which SQLite shares between processes.
 pub(super) const INDEX: &str = "-shm";
@@ -34,10 +34,10 @@ pub(super) struct LogGuard {
 impl LogGuard {
     /// The log of a database that has an open connection.
     pub(super) fn open(database: &Path) -> io::Result<Self> {
-        let path = beside(database, LOG);
+        let path = with_suffix(database, LOG);
         Ok(Self {
             log: File::open(&path)?,
-            index: File::open(beside(database, INDEX))?,
+            index: File::open(with_suffix(database, INDEX))?,
             path,
         })
     }

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::header::Header;
-use super::paths::beside;
+use super::paths::with_suffix;
 
 /// The suffix of the mark's name.
 const SUFFIX: &str = "-serving";
@@ -75,5 +75,5 @@ impl Mark {
 }
 
 fn path(database: &Path) -> PathBuf {
-    beside(database, SUFFIX)
+    with_suffix(database, SUFFIX)
 }

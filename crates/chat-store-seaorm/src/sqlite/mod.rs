@@ -340,7 +340,7 @@ impl FileLock {
         if has_log && !is_same {
             return Err(OpenError::Replaced {
                 path: self.path.clone(),
-                log: paths::beside(&self.path, leftover::LOG),
+                log: paths::with_suffix(&self.path, leftover::LOG),
             });
         }
         if !has_log && mark.is_some() && is_same {
@@ -362,7 +362,7 @@ impl FileLock {
             }),
             Some(Finding::Unknown(reason)) => Err(OpenError::Database(reason.into())),
             None => {
-                tracing::warn!(limit = ?check::LIMIT, "the check of the database takes long; it goes on while the server works");
+                tracing::warn!(limit = ?check::LIMIT, "database check takes long, continuing while the server runs");
                 Ok(Some(check))
             }
         }

@@ -10,7 +10,7 @@ pub(super) fn id(metadata: &Metadata) -> (u64, u64) {
 }
 
 /// The file whose name is that of the database and a suffix.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -129,7 +129,7 @@ async fn a_turn_whose_caller_went_away_is_offered_to_the_next_claim_or_never_beg
     let (_folder, store, _writer) = store().await;
     let worker = enrolled(&store).await;
     let begin = first_message(worker);
-    // On this runtime the writer does not go on before the test waits: both commands are in one
+    // On this runtime the writer does not continue before the test waits: both commands are in one
     // batch.
     sent_and_dropped(store.begin(begin.clone())).await;
     let offered = store

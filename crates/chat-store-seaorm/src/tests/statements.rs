@@ -18,16 +18,16 @@ use crate::sqlite::Sqlite;
 
 /// The statements that were run.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<Statement>>>);
+struct Recorded(Arc<Mutex<Vec<Statement>>>);
 
-impl Heard {
+impl Recorded {
     fn lock(&self) -> MutexGuard<'_, Vec<Statement>> {
         self.0.lock().unwrap()
     }
 
     fn listen(&self, db: &mut DatabaseConnection) {
-        let heard = self.clone();
-        db.set_metric_callback(move |info| heard.lock().push(info.statement.clone()));
+        let recorded = self.clone();
+        db.set_metric_callback(move |info| recorded.lock().push(info.statement.clone()));
     }
 
     /// How many statements were run since this was asked last.
@@ -37,22 +37,22 @@ impl Heard {
 }
 
 /// A store whose statements are recorded, and another connection.
-async fn heard_store() -> (TempDir, SeaOrmStore, Heard, DatabaseConnection) {
+async fn recorded_store() -> (TempDir, SeaOrmStore, Recorded, DatabaseConnection) {
     let folder = tempfile::tempdir().unwrap();
     let options = OpenOptions::default();
     let url = format!("sqlite://{}", folder.path().join("chat.db").display());
     let mut sqlite = Sqlite::open(&url, &options).await.unwrap();
-    let beside = sqlite.readers.clone();
-    let heard = Heard::default();
-    heard.listen(&mut sqlite.writer);
-    heard.listen(&mut sqlite.readers);
+    let other = sqlite.readers.clone();
+    let recorded = Recorded::default();
+    recorded.listen(&mut sqlite.writer);
+    recorded.listen(&mut sqlite.readers);
     (
         folder,
         SeaOrmStore::start(Arc::new(sqlite), &options)
             .await
             .unwrap(),
-        heard,
-        beside,
+        recorded,
+        other,
     )
 }
 
@@ -182,14 +182,14 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
-    let (_folder, store, heard, beside) = heard_store().await;
+    let (_folder, store, recorded, other) = recorded_store().await;
     let worker = enrolled(&store).await;
-    heard.count();
+    recorded.count();
     everything(&store, worker).await;
-    let statements = std::mem::take(&mut *heard.lock());
+    let statements = std::mem::take(&mut *recorded.lock());
     assert!(
         statements.len() > 50,
-        "only {} statements were heard",
+        "only {} statements were recorded",
         statements.len()
     );
     let (mut scans, mut steps) = (BTreeSet::new(), BTreeSet::new());
@@ -198,7 +198,7 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
             sql: format!("EXPLAIN QUERY PLAN {}", statement.sql),
             ..statement.clone()
         };
-        for row in beside.query_all_raw(plan).await.unwrap() {
+        for row in other.query_all_raw(plan).await.unwrap() {
             let step: String = row.try_get("", "detail").unwrap();
             let tables = [
                 "conversations",
@@ -231,7 +231,7 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
         sea_orm::DbBackend::Sqlite,
         "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'ix_turns_%'",
     );
-    for index in beside.query_all_raw(indexes).await.unwrap() {
+    for index in other.query_all_raw(indexes).await.unwrap() {
         let index: String = index.try_get("", "name").unwrap();
         assert!(
             steps
@@ -248,7 +248,7 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
 
 #[tokio::test]
 async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
-    let (_folder, store, heard, _beside) = heard_store().await;
+    let (_folder, store, recorded, _beside) = recorded_store().await;
     let worker = enrolled(&store).await;
     let short = turn(&store, first_message(worker).target, worker)
         .await
@@ -263,27 +263,27 @@ async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
     }
     let mut counts = Vec::new();
     for conversation in [short, long] {
-        heard.count();
+        recorded.count();
         let held = running(
             store
                 .begin(message(Target::Existing(conversation), worker))
                 .await
                 .unwrap(),
         );
-        let begin = heard.count();
+        let begin = recorded.count();
         let [call, result, answer] = step();
         store
             .append_items(&held.lease, vec![answer, call, result])
             .await
             .unwrap();
-        let append = heard.count();
+        let append = recorded.count();
         end(&store, &held).await.unwrap();
-        let end = heard.count();
+        let end = recorded.count();
         let turns = store
             .logged_turns(&ann(), conversation, TurnPage::ALL)
             .await
             .unwrap();
-        let read = heard.count();
+        let read = recorded.count();
         let messages = turns
             .iter()
             .flat_map(|log| &log.items)
@@ -298,7 +298,7 @@ async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
 
 #[tokio::test]
 async fn a_long_queue_is_not_read() {
-    let (_folder, store, heard, beside) = heard_store().await;
+    let (_folder, store, recorded, other) = recorded_store().await;
     let worker = enrolled(&store).await;
     let mut counts = Vec::new();
     for queued in [2, 200] {
@@ -314,7 +314,7 @@ async fn a_long_queue_is_not_read() {
         {
             store.begin(begin).await.unwrap();
         }
-        heard.count();
+        recorded.count();
         store.begin(message(here, worker)).await.unwrap();
         let [call, _, answer] = step();
         store
@@ -324,12 +324,12 @@ async fn a_long_queue_is_not_read() {
         let next = end(&store, &held).await.unwrap().next.unwrap();
         end(&store, &next).await.unwrap().next.unwrap();
         let mut rows = Vec::new();
-        let statements = std::mem::take(&mut *heard.lock());
+        let statements = std::mem::take(&mut *recorded.lock());
         for statement in statements {
             if statement.sql.trim_start().starts_with("SELECT")
                 || statement.sql.trim_start().starts_with("WITH page")
             {
-                rows.push(beside.query_all_raw(statement).await.unwrap().len());
+                rows.push(other.query_all_raw(statement).await.unwrap().len());
             }
         }
         counts.push(rows);
@@ -340,7 +340,7 @@ async fn a_long_queue_is_not_read() {
 
 #[tokio::test]
 async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
-    let (_folder, store, heard, _beside) = heard_store().await;
+    let (_folder, store, recorded, _beside) = recorded_store().await;
     let worker = enrolled(&store).await;
     let mut drafts = Vec::new();
     let mut counts = Vec::new();
@@ -355,9 +355,9 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
                 },
             ));
         }
-        heard.count();
+        recorded.count();
         store.beat(worker, LEASE, drafts.clone()).await.unwrap();
-        counts.push(heard.count());
+        counts.push(recorded.count());
     }
     assert_eq!(counts[0], counts[1]);
     let view = store
@@ -369,7 +369,7 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
 
 #[tokio::test]
 async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when_one_does() {
-    let (_folder, store, heard, _beside) = heard_store().await;
+    let (_folder, store, recorded, _beside) = recorded_store().await;
     let worker = enrolled(&store).await;
     let mut waiting = Vec::new();
     let mut counts = Vec::new();
@@ -381,7 +381,7 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
                     .id,
             );
         }
-        heard.count();
+        recorded.count();
         store.beat(worker, LEASE, Vec::new()).await.unwrap();
         for holding in [None, Some(waiting.clone())] {
             assert_eq!(
@@ -400,7 +400,7 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
             store.turn_versions(waiting.clone()).await.unwrap().len(),
             turns
         );
-        counts.push(heard.count());
+        counts.push(recorded.count());
     }
     assert!(counts[0] >= 4, "{counts:?}");
     assert_eq!(counts[0], counts[1]);
@@ -408,10 +408,10 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
 
 #[tokio::test]
 async fn callers_that_come_together_share_statements() {
-    let (_folder, store, heard, _beside) = heard_store().await;
+    let (_folder, store, recorded, _beside) = recorded_store().await;
     let worker = enrolled(&store).await;
     let store = Arc::new(store);
-    heard.count();
+    recorded.count();
     let held = at_once(&store, 64, move |store, _| async move {
         running(store.begin(first_message(worker)).await.unwrap())
     })
@@ -424,7 +424,7 @@ async fn callers_that_come_together_share_statements() {
         }
     })
     .await;
-    let statements = heard.count();
+    let statements = recorded.count();
     assert!(
         statements < 64,
         "{statements} statements for 128 transactions"

@@ -22,7 +22,7 @@ fn url(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     format!("{}{suffix}", file.display()).into()
 }
 
@@ -75,7 +75,7 @@ impl Served {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chat.db");
         for suffix in ["", LOG, INDEX, MARK] {
-            fs::copy(beside(&self.file, suffix), beside(&file, suffix)).unwrap();
+            fs::copy(with_suffix(&self.file, suffix), with_suffix(&file, suffix)).unwrap();
         }
         Left {
             _folder: folder,
@@ -122,10 +122,10 @@ fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 async fn a_closed_database_is_one_file() {
     let served = Served::new().await;
     served.say(20).await;
-    assert!(fs::metadata(beside(&served.file, LOG)).unwrap().len() > 0);
+    assert!(fs::metadata(with_suffix(&served.file, LOG)).unwrap().len() > 0);
     served.store.close().await;
     for suffix in [LOG, INDEX, MARK] {
-        assert!(!beside(&served.file, suffix).exists(), "{suffix}");
+        assert!(!with_suffix(&served.file, suffix).exists(), "{suffix}");
     }
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("chat.db");
@@ -139,10 +139,10 @@ async fn a_dropped_store_closes_its_database_too() {
     served.say(3).await;
     drop(served.store);
     until("the end of the dropped store", async || {
-        !beside(&served.file, MARK).exists()
+        !with_suffix(&served.file, MARK).exists()
     })
     .await;
-    assert!(!beside(&served.file, LOG).exists());
+    assert!(!with_suffix(&served.file, LOG).exists());
 }
 
 #[tokio::test]
@@ -160,15 +160,15 @@ async fn is_refused_until_the_log_is_deleted(left: &Left, messages: usize) {
     let before = snapshot(left.file.parent().unwrap());
     let error = open(&left.file).await.unwrap_err();
     assert!(
-        matches!(&error, OpenError::Replaced { path, log } if *path == left.file && *log == beside(&left.file, LOG)),
+        matches!(&error, OpenError::Replaced { path, log } if *path == left.file && *log == with_suffix(&left.file, LOG)),
         "{error:?}"
     );
     assert!(
         before == snapshot(left.file.parent().unwrap()),
         "a refused start has changed a file"
     );
-    fs::remove_file(beside(&left.file, LOG)).unwrap();
-    fs::remove_file(beside(&left.file, INDEX)).unwrap();
+    fs::remove_file(with_suffix(&left.file, LOG)).unwrap();
+    fs::remove_file(with_suffix(&left.file, INDEX)).unwrap();
     let store = open(&left.file).await.unwrap();
     assert_eq!(count(&store).await, messages);
     store.close().await;
@@ -201,7 +201,7 @@ async fn a_copy_of_a_closed_database_beside_a_later_log_is_refused() {
         store,
     } = served;
     store.close().await;
-    let backup = beside(&file, ".backup");
+    let backup = with_suffix(&file, ".backup");
     fs::copy(&file, &backup).unwrap();
     let store = open(&file).await.unwrap();
     let served = Served {
@@ -384,31 +384,34 @@ async fn is_noticed(what: &str, harm: impl FnOnce(&Path)) -> Served {
 
 #[tokio::test]
 async fn nothing_is_acknowledged_once_the_log_is_gone_or_cut() {
-    let copy = |log: &Path| fs::copy(log, beside(log, ".copy")).unwrap();
+    let copy = |log: &Path| fs::copy(log, with_suffix(log, ".copy")).unwrap();
     is_noticed("replaced", |file| {
-        let log = beside(file, LOG);
+        let log = with_suffix(file, LOG);
         copy(&log);
-        fs::rename(beside(&log, ".copy"), log).unwrap();
+        fs::rename(with_suffix(&log, ".copy"), log).unwrap();
     })
     .await;
     is_noticed("emptied", |file| {
         File::options()
             .write(true)
-            .open(beside(file, LOG))
+            .open(with_suffix(file, LOG))
             .unwrap()
             .set_len(0)
             .unwrap()
     })
     .await;
     is_noticed("cut", |file| {
-        let log = File::options().write(true).open(beside(file, LOG)).unwrap();
+        let log = File::options()
+            .write(true)
+            .open(with_suffix(file, LOG))
+            .unwrap();
         log.set_len(log.metadata().unwrap().len() - 1).unwrap();
     })
     .await;
     is_noticed("overwritten", |file| {
         File::options()
             .write(true)
-            .open(beside(file, LOG))
+            .open(with_suffix(file, LOG))
             .unwrap()
             .write_all_at(&[0; 32], 0)
             .unwrap();
@@ -416,7 +419,7 @@ async fn nothing_is_acknowledged_once_the_log_is_gone_or_cut() {
     .await;
     // What was acknowledged before the log was deleted is saved by a stop in order.
     let served = is_noticed("deleted", |file| {
-        fs::remove_file(beside(file, LOG)).unwrap()
+        fs::remove_file(with_suffix(file, LOG)).unwrap()
     })
     .await;
     served.store.close().await;
@@ -485,8 +488,8 @@ async fn an_empty_or_missing_database_beside_the_files_of_another_is_refused() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chat.db");
-        let leftover = beside(&file, suffix);
-        fs::copy(beside(&served.file, LOG), &leftover).unwrap();
+        let leftover = with_suffix(&file, suffix);
+        fs::copy(with_suffix(&served.file, LOG), &leftover).unwrap();
         if !is_missing {
             fs::write(&file, []).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Rows that cannot be read: their turns end as failed, their queues go on, and nobody else is kept
+//! Rows that cannot be read: their turns end as failed, their queues continue, and nobody else is kept
 //! from anything.
 
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::opening::{ann, answer, first_message};
 
 const LEASE: Duration = Duration::from_secs(3600);
 
-/// A store, and a connection beside it.
+/// A store, and another connection to its database.
 struct World {
     store: SeaOrmStore,
-    beside: DatabaseConnection,
+    connection: DatabaseConnection,
     _guard: Box<dyn std::any::Any>,
 }
 
@@ -42,14 +42,14 @@ impl World {
             .unwrap();
         Self {
             store,
-            beside: Database::connect(url).await.unwrap(),
+            connection: Database::connect(url).await.unwrap(),
             _guard: guard,
         }
     }
 
     async fn run(&self, sql: &str) {
         assert_eq!(
-            self.beside
+            self.connection
                 .execute_unprepared(sql)
                 .await
                 .unwrap()
@@ -115,12 +115,12 @@ impl World {
 
     /// How a turn ended, by its row alone.
     async fn failure_of(&self, turn: TurnId) -> Option<String> {
-        let backend = self.beside.get_database_backend();
+        let backend = self.connection.get_database_backend();
         let literal = literal(backend, turn.0);
         let query =
             format!("SELECT failure_kind FROM turns WHERE ended_at IS NOT NULL AND id = {literal}");
         let row = self
-            .beside
+            .connection
             .query_one_raw(sea_orm::Statement::from_string(backend, query))
             .await
             .unwrap();
@@ -128,7 +128,7 @@ impl World {
     }
 
     fn id(&self, id: Uuid) -> String {
-        literal(self.beside.get_database_backend(), id)
+        literal(self.connection.get_database_backend(), id)
     }
 }
 
@@ -261,7 +261,7 @@ async fn a_forced_end_needs_no_conversation(world: World) {
         world.failure_of(held.turn.id).await.as_deref(),
         Some("internal")
     );
-    // Another conversation of the same worker goes on.
+    // Another conversation of the same worker continues.
     let other = world.begin(worker).await;
     world.end(&other).await.unwrap();
 }

@@ -1,5 +1,5 @@
 //! The store, seen from outside.
-// A test that cannot go on has failed; clippy knows tests by their attribute alone, not their
+// A test that cannot continue has failed; clippy knows tests by their attribute alone, not their
 // helpers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 

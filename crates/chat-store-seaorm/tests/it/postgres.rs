@@ -334,7 +334,7 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
 }
 
 /// sqlx 0.9 gives a connection whose `BEGIN` was dropped back to its pool inside an open
-/// transaction: what the next user is told is stored is then undone.
+/// transaction: writes that the next user was told of are then rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
     let database = database();

@@ -1,4 +1,4 @@
-//! How often the store asks PostgreSQL, told by PostgreSQL's own log.
+//! The number of round trips to PostgreSQL, counted in PostgreSQL's own log.
 
 use chat_domain::testing::prelude::*;
 use chat_domain::{

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     };
     println!("export {URL_VARIABLE}='{}'", cluster.url("postgres"));
     println!(
-        "Its folder is {}. It is removed when this program ends (Ctrl-C).",
+        "Its folder {} is removed when this program ends (Ctrl-C).",
         cluster.folder().display()
     );
     loop {

@@ -53,7 +53,7 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
     );
     assert_eq!(held.spent, Duration::ZERO);
     let mut grown = 0;
-    // Every store's clock goes on at some time.
+    // Every store's clock advances.
     while grown < 3 {
         let hand_over = grown % 2 == 0;
         let claim = if hand_over {

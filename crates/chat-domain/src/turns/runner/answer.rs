@@ -61,8 +61,8 @@ impl Answer {
         Ok(())
     }
 
-    /// Refuses the calls whose arguments are not whole, because the answer was cut off, so that the
-    /// agent is told why.
+    /// Refuses the calls whose arguments are not whole, because the answer was cut off. The agent
+    /// gets the reason as their result.
     fn refuse_broken_calls(&mut self, finish: FinishReason) {
         let cut_off = if finish == FinishReason::Length {
             "at the limit of tokens for an answer"

@@ -90,7 +90,7 @@ impl TurnRunner<'_> {
             let first = self.unless_aborted(async {
                 tokio::select! {
                     biased;
-                    // A worker that lost its lease without knowing would run the call beside its
+                    // A worker that lost its lease without knowing would run the call concurrently with its
                     // successor.
                     () = worker.is_safe(), if sends => None,
                     Some(result) = running.next() => Some(result),

@@ -151,7 +151,7 @@ fn check(transcript: &Transcript) {
                 waiting = calls.iter().map(|call| call.id).collect();
                 assert!(
                     waiting.iter().all(|id| seen.insert(*id)),
-                    "a call stands twice"
+                    "a call is listed twice"
                 );
             }
         }

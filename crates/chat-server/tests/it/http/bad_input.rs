@@ -542,7 +542,7 @@ async fn unknown_ids_and_ids_of_others_look_the_same() {
         (Method::POST, "/turns/{t}/cancel", Code::TurnNotFound),
         (Method::POST, "/turns/{t}/retry", Code::TurnNotFound),
     ] {
-        let mut told = Vec::new();
+        let mut problems = Vec::new();
         for (c, t) in [(conversation, turn), (unknown.as_str(), unknown.as_str())] {
             let path = path.replace("{c}", c).replace("{t}", t);
             let mut request = server
@@ -554,9 +554,9 @@ async fn unknown_ids_and_ids_of_others_look_the_same() {
             }
             let mut problem = refusal(request, code).await;
             problem.as_object_mut().unwrap().remove("instance");
-            told.push(problem);
+            problems.push(problem);
         }
-        assert_eq!(told[0], told[1]);
+        assert_eq!(problems[0], problems[1]);
     }
     assert_eq!(
         server
