@@ -16,6 +16,7 @@ pub const STORE_LIMIT: Duration = Duration::from_secs(5);
 pub struct Conditions {
     active: Vec<Fault>,
     cut_off: BTreeSet<usize>,
+    silent: BTreeSet<usize>,
     refused: BTreeMap<Call, u32>,
     /// Calls that something will befall, and how many of their kind come before.
     struck: Vec<(Call, u32, Effect)>,
@@ -66,6 +67,7 @@ impl Conditions {
     pub fn begin(&mut self, fault: Fault) {
         match fault {
             Fault::CutOff(worker) => drop(self.cut_off.insert(worker)),
+            Fault::Silence(worker) => drop(self.silent.insert(worker)),
             Fault::Refuse(call) => *self.refused.entry(call).or_default() += 1,
             Fault::AtCall(call, before, effect) => self.struck.push((call, before, effect)),
             Fault::Poison(before) => self.poison.push(before),
@@ -76,6 +78,7 @@ impl Conditions {
     pub fn end(&mut self, fault: Fault) {
         match fault {
             Fault::CutOff(worker) => drop(self.cut_off.remove(&worker)),
+            Fault::Silence(worker) => drop(self.silent.remove(&worker)),
             Fault::Refuse(call) => {
                 if let Some(count) = self.refused.get_mut(&call) {
                     *count = count.saturating_sub(1);
@@ -115,7 +118,13 @@ impl Conditions {
                 }
             }
         }
-        hit.map(|place| self.struck.remove(place).2)
+        let effect = hit.map(|place| self.struck.remove(place).2)?;
+        match effect {
+            Effect::LoseAnswerThenRefuse => self.struck.push((call, 0, Effect::Refuse)),
+            Effect::RefuseWithEnd => self.struck.push((Call::End, 0, Effect::Refuse)),
+            _ => {}
+        }
+        Some(effect)
     }
 
     /// A turn is stored: it may be one whose writes the store will refuse.
@@ -171,7 +180,8 @@ impl Conditions {
         subject: Subject,
         random: &mut Random,
     ) -> Arrival {
-        if self.cut_off.contains(&worker) {
+        let is_silent = call == Call::Heartbeat && self.silent.contains(&worker);
+        if is_silent || self.cut_off.contains(&worker) {
             return Arrival::Unavailable(Unavailability::Unreachable);
         }
         if self.has(Fault::Outage { hangs: true }) {

@@ -35,6 +35,8 @@ switches! {
         Stop = "stop",
         /// A worker does not reach the store.
         CutOff = "cut-off",
+        /// A worker's heartbeats do not arrive.
+        Silence = "silence",
         /// A worker's wall clock jumps.
         WorkerClock = "worker-clock",
         /// Nobody reaches the store.

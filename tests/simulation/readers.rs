@@ -12,8 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::clients::RECONNECT;
-use crate::random::{chance, stream};
+use crate::random::{chance, millis, stream};
 use crate::trace::short;
 use crate::workers::Process;
 use crate::world::World;
@@ -95,7 +94,7 @@ pub async fn read(world: &Arc<World>, user: &UserId, turn: TurnId, from: Cursor,
     };
     loop {
         let worker = random.usize(..world.plan.options.workers);
-        let leaves_after = chance(&mut random, 40).then(|| random.u32(0..=4));
+        let leaves_after = chance(&mut random, 60).then(|| random.u32(0..=4));
         let end = connect(world, user, turn, worker, &mut reading, leaves_after).await;
         match end {
             Connection::Ended => return check_end(world, turn, &reading),
@@ -106,7 +105,7 @@ pub async fn read(world: &Arc<World>, user: &UserId, turn: TurnId, from: Cursor,
                 });
             }
             Connection::Wrong => return,
-            Connection::Lost => sleep(RECONNECT).await,
+            Connection::Lost => sleep(millis(&mut random, 20..=1_000)).await,
         }
     }
 }

@@ -95,10 +95,10 @@ impl StoreClient {
         }
         let arrival = match strike {
             _ if before >= STORE_LIMIT => Arrival::Hangs,
-            Some(Effect::LoseAnswer) => Arrival::AnswerLost,
+            Some(Effect::LoseAnswer | Effect::LoseAnswerThenRefuse) => Arrival::AnswerLost,
             Some(Effect::LoseRequest) => Arrival::Unavailable(Unavailability::Unreachable),
             Some(Effect::Hang { is_done: false }) => Arrival::Hangs,
-            Some(Effect::Refuse) => Arrival::Refused,
+            Some(Effect::Refuse | Effect::RefuseWithEnd) => Arrival::Refused,
             _ => world
                 .conditions()
                 .arrival(process.index, call, subject, &mut random),

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use crate::root;
 use crate::steps::Failed;
 
 /// A change of one place.
@@ -94,10 +93,6 @@ pub const FAULTS: &[(&str, &str)] = &[
     (
         "forced-end-stands-still",
         "a forced end starts no other turn",
-    ),
-    (
-        "stale-next",
-        "a repeated end hands over the next turn under whatever lease it has",
     ),
     (
         "interrupt-forgotten",
@@ -306,12 +301,6 @@ const EDITS: &[Edit] = &[
         plant: "        if !PLANTED { self.start_next_unheld(); }",
     },
     Edit {
-        fault: "stale-next",
-        file: "log/end.rs",
-        find: "next.epoch == 1",
-        plant: "(next.epoch == 1 || PLANTED)",
-    },
-    Edit {
         fault: "interrupt-forgotten",
         file: "log/begin.rs",
         find: "if begin.busy == BusyPolicy::Interrupt {",
@@ -433,14 +422,14 @@ const EDITS: &[Edit] = &[
     Edit {
         fault: "not-reread",
         file: "turns/runner/persist.rs",
-        find: "self.reread().await?;",
-        plant: "if !PLANTED { self.reread().await?; }",
+        find: "let Some(stored) = self.read_turn().await? else {",
+        plant: "let Some(stored) = self.read_turn().await?.filter(|_| !PLANTED) else {",
     },
     Edit {
         fault: "no-results-at-the-end",
         file: "turns/runner/persist.rs",
-        find: "for last in [with_text, unknown] {",
-        plant: "for last in [with_text, if PLANTED { Vec::new() } else { unknown }] {",
+        find: "last.extend(self.unfinished_calls_as_unknown());",
+        plant: "last.extend(self.unfinished_calls_as_unknown().into_iter().filter(|_| !PLANTED));",
     },
     Edit {
         fault: "dropped-begin",
@@ -501,24 +490,21 @@ fn write(path: &Path, text: &str) -> Result<(), Failed> {
     std::fs::write(path, text).map_err(|error| Failed(format!("{}: {error}", path.display())))
 }
 
-/// The sources of the domain.
-pub fn sources() -> std::path::PathBuf {
-    root().join("crates/chat-domain/src")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::root;
 
     #[test]
     fn each_fault_can_be_planted() {
+        let sources = root().join("crates/chat-domain/src");
         let mut texts: BTreeMap<&str, String> = BTreeMap::new();
         for edit in EDITS {
             let text = texts
                 .entry(edit.file)
-                .or_insert_with(|| read(&sources().join(edit.file)).unwrap());
+                .or_insert_with(|| read(&sources.join(edit.file)).unwrap());
             *text = planted(text, edit).unwrap();
         }
         for (fault, _) in FAULTS {
