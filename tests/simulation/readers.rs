@@ -17,6 +17,9 @@ use crate::trace::short;
 use crate::workers::Process;
 use crate::world::World;
 
+/// How many events are on their way to a reader at most.
+const CONNECTION: usize = 16;
+
 /// What a reader has been told of a turn.
 #[derive(Default)]
 struct Reading {
@@ -129,7 +132,8 @@ async fn connect(
     reading: &mut Reading,
     leaves_after: Option<u32>,
 ) -> Connection {
-    let (sender, mut events) = mpsc::unbounded_channel();
+    // Bounded, as a connection is: a stream without end must not run away.
+    let (sender, mut events) = mpsc::channel(CONNECTION);
     let (found, mut at) = oneshot::channel();
     let (user, cursor) = (user.clone(), reading.cursor);
     let (host, story) = (Arc::clone(world), Arc::clone(world));
@@ -143,7 +147,7 @@ async fn connect(
             let pump = async move {
                 let mut stream = stream;
                 while let Some(event) = stream.next().await {
-                    if sender.send(event).is_err() {
+                    if sender.send(event).await.is_err() {
                         break;
                     }
                 }

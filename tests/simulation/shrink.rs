@@ -15,8 +15,12 @@ pub fn shrink(plan: &Plan, property: &str) -> Plan {
         property,
         left: TRIES,
     };
-    while search.left > 0 && search.pass() {}
-    search.smallest
+    loop {
+        let is_smaller = search.pass();
+        if !is_smaller || search.left == 0 {
+            return search.smallest;
+        }
+    }
 }
 
 struct Search<'a> {

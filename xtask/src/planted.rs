@@ -219,7 +219,10 @@ const EDITS: &[Edit] = &[
         fault: "store-cursor-off-by-one",
         file: "log/document.rs",
         find: ".filter(|item| item.is_unplaced() || item.position > after)",
-        plant: ".filter(|item| item.is_unplaced() || item.position.0 > after.0 + u64::from(PLANTED))",
+        plant: "
+                .filter(|item| {
+                    item.is_unplaced() || item.position.0 > after.0 + u64::from(PLANTED)
+                })",
     },
     Edit {
         fault: "lease-from-answer",
@@ -262,7 +265,8 @@ const EDITS: &[Edit] = &[
         fault: "certain-claim",
         file: "turns/lease.rs",
         find: "registry.mark_uncertain();\n                    return observe_failure",
-        plant: "if !PLANTED { registry.mark_uncertain(); }\n                    return observe_failure",
+        plant: "if !PLANTED { registry.mark_uncertain(); }
+                    return observe_failure",
     },
     Edit {
         fault: "certain-release",
@@ -286,13 +290,19 @@ const EDITS: &[Edit] = &[
         fault: "last-in-first-out",
         file: "log/end.rs",
         find: "self.open_turns(conversation).next()",
-        plant: "(if PLANTED { self.open_turns(conversation).last() } else { self.open_turns(conversation).next() })",
+        plant: "(if PLANTED {
+                self.open_turns(conversation).last()
+            } else {
+                self.open_turns(conversation).next()
+            })",
     },
     Edit {
         fault: "queue-stands-still",
         file: "log/end.rs",
         find: "        loop {\n            let Some(next)",
-        plant: "        loop {\n            if PLANTED { return Ok(None); }\n            let Some(next)",
+        plant: "        loop {
+            if PLANTED { return Ok(None); }
+            let Some(next)",
     },
     Edit {
         fault: "forced-end-stands-still",
@@ -346,7 +356,9 @@ const EDITS: &[Edit] = &[
         fault: "gap",
         file: "log/ledger.rs",
         find: "let position = self.next_position(conversation)?;",
-        plant: "if PLANTED && !self.messages.values().any(|m| m.is_new) { self.next_position(conversation)?; }
+        plant: "if PLANTED && !self.messages.values().any(|m| m.is_new) {
+            self.next_position(conversation)?;
+        }
         let position = self.next_position(conversation)?;",
     },
     Edit {

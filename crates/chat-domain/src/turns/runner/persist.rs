@@ -87,7 +87,10 @@ impl TurnRunner<'_> {
         refused: Vec<NewItem>,
     ) -> Result<EndedTurn, Abort> {
         // Calls that were not stored were not run, so only the text remains of a refused step.
-        let is_text = |item: &NewItem| matches!(&item.body, ItemBody::Message(message) if !message.text.is_empty());
+        let is_text = |item: &NewItem| match &item.body {
+            ItemBody::Message(message) => !message.text.is_empty(),
+            ItemBody::ToolCall(_) | ItemBody::ToolResult(_) => false,
+        };
         let text: Vec<_> = refused.into_iter().filter(is_text).collect();
         for text in [text, Vec::new()] {
             self.reread().await?;
