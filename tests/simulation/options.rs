@@ -38,8 +38,8 @@ switches! {
         Stop = "stop",
         /// A worker does not reach the store.
         CutOff = "cut-off",
-        /// A worker's heartbeats do not arrive.
-        Silence = "silence",
+        /// A worker's link to the store is bad: most heartbeats are lost, and all answers are slow.
+        BadLink = "bad-link",
         /// A worker's wall clock jumps.
         WorkerClock = "worker-clock",
         /// Nobody reaches the store.

@@ -113,7 +113,7 @@ pub enum Fault {
     Freeze(usize),
     Stop(usize),
     CutOff(usize),
-    Silence(usize),
+    BadLink(usize),
     WorkerClock(usize, i64),
     Outage {
         hangs: bool,
@@ -230,7 +230,7 @@ fn planned_fault(random: &mut Random, options: &Options, end: Duration) -> Plann
         FaultKind::Freeze => Fault::Freeze(worker),
         FaultKind::Stop => Fault::Stop(worker),
         FaultKind::CutOff => Fault::CutOff(worker),
-        FaultKind::Silence => Fault::Silence(worker),
+        FaultKind::BadLink => Fault::BadLink(worker),
         FaultKind::WorkerClock => Fault::WorkerClock(worker, jump(random, 100_000)),
         FaultKind::Outage => Fault::Outage {
             hangs: random.bool(),

@@ -67,7 +67,8 @@ impl StoreClient {
         let strike = world.conditions().strike(call);
         let slowness = world.plan.options.latency + world.conditions().slowness();
         let mut before = millis(&mut random, 0..=slowness);
-        let mut after = millis(&mut random, 0..=slowness);
+        let lag = slowness + world.conditions().lag(process.index);
+        let mut after = millis(&mut random, 0..=lag);
         match strike {
             Some(Effect::Delay(time)) => before += time,
             Some(Effect::DelayAnswer(time)) => after += time,
