@@ -1,7 +1,6 @@
 //! The clients: people who send, repeat, cancel, retry, read, rename and delete, at any worker.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chat_domain::{
     BusyPolicy, ChatError, ConversationId, ConversationPage, Cursor, IdempotencyKey, Position,
@@ -562,6 +561,3 @@ impl World {
         started.turn
     }
 }
-
-/// How long a client waits before it connects again.
-pub const RECONNECT: Duration = Duration::from_millis(700);

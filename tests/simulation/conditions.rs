@@ -11,11 +11,18 @@ use crate::random::{Random, chance};
 /// How long a call of the store may take: then its caller gives it up.
 pub const STORE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How many heartbeats a bad link loses, in percent.
+const LOST_HEARTBEATS: u32 = 75;
+
+/// How late an answer comes over a bad link at most, in milliseconds.
+const BAD_LINK: u64 = 2_500;
+
 /// The faults that are there at the moment.
 #[derive(Default)]
 pub struct Conditions {
     active: Vec<Fault>,
     cut_off: BTreeSet<usize>,
+    badly_linked: BTreeSet<usize>,
     refused: BTreeMap<Call, u32>,
     /// Calls that something will befall, and how many of their kind come before.
     struck: Vec<(Call, u32, Effect)>,
@@ -66,6 +73,7 @@ impl Conditions {
     pub fn begin(&mut self, fault: Fault) {
         match fault {
             Fault::CutOff(worker) => drop(self.cut_off.insert(worker)),
+            Fault::BadLink(worker) => drop(self.badly_linked.insert(worker)),
             Fault::Refuse(call) => *self.refused.entry(call).or_default() += 1,
             Fault::AtCall(call, before, effect) => self.struck.push((call, before, effect)),
             Fault::Poison(before) => self.poison.push(before),
@@ -76,6 +84,7 @@ impl Conditions {
     pub fn end(&mut self, fault: Fault) {
         match fault {
             Fault::CutOff(worker) => drop(self.cut_off.remove(&worker)),
+            Fault::BadLink(worker) => drop(self.badly_linked.remove(&worker)),
             Fault::Refuse(call) => {
                 if let Some(count) = self.refused.get_mut(&call) {
                     *count = count.saturating_sub(1);
@@ -115,7 +124,13 @@ impl Conditions {
                 }
             }
         }
-        hit.map(|place| self.struck.remove(place).2)
+        let effect = hit.map(|place| self.struck.remove(place).2)?;
+        match effect {
+            Effect::LoseAnswerThenRefuse => self.struck.push((call, 0, Effect::Refuse)),
+            Effect::RefuseWithEnd => self.struck.push((Call::End, 0, Effect::Refuse)),
+            _ => {}
+        }
+        Some(effect)
     }
 
     /// A turn is stored: it may be one whose writes the store will refuse.
@@ -146,6 +161,15 @@ impl Conditions {
         slow.unwrap_or(0)
     }
 
+    /// How late an answer comes to this worker at most, in milliseconds.
+    pub fn lag(&self, worker: usize) -> u64 {
+        if self.badly_linked.contains(&worker) {
+            BAD_LINK
+        } else {
+            0
+        }
+    }
+
     /// How probable it is that the host drops a request, in percent.
     pub fn drops(&self) -> u32 {
         let drops = self.find(|fault| match fault {
@@ -171,7 +195,8 @@ impl Conditions {
         subject: Subject,
         random: &mut Random,
     ) -> Arrival {
-        if self.cut_off.contains(&worker) {
+        let is_lossy = call == Call::Heartbeat && self.badly_linked.contains(&worker);
+        if is_lossy && chance(random, LOST_HEARTBEATS) || self.cut_off.contains(&worker) {
             return Arrival::Unavailable(Unavailability::Unreachable);
         }
         if self.has(Fault::Outage { hangs: true }) {

@@ -13,7 +13,7 @@ use chat_domain::{
 };
 
 use crate::log_rules;
-use crate::options::Options;
+use crate::plan::{Call, Fault, Plan};
 use crate::trace::short;
 use crate::witness::Witness;
 
@@ -86,6 +86,8 @@ pub struct Checker {
     handed_over: BTreeMap<TurnId, u32>,
     deleted: BTreeSet<ConversationId>,
     attempts: u32,
+    /// How often a turn may be started, where no fault interrupts its workers.
+    most_starts: Option<u32>,
     steps: usize,
     queue: usize,
     /// How long a turn may run at most.
@@ -97,14 +99,15 @@ pub struct Checker {
 }
 
 impl Checker {
-    pub fn new(options: &Options) -> Self {
-        let limits = &options.limits;
+    pub fn new(plan: &Plan) -> Self {
+        let limits = &plan.options.limits;
         Self {
             before: BTreeMap::new(),
             leases: BTreeMap::new(),
             handed_over: BTreeMap::new(),
             deleted: BTreeSet::new(),
             attempts: limits.attempts,
+            most_starts: most_starts(plan),
             steps: limits.steps,
             queue: usize::try_from(limits.queue).unwrap_or(usize::MAX),
             // The store's clock, which measures the attempts before, drifts.
@@ -455,6 +458,10 @@ impl Checker {
                  attempts are counted",
                 row.epoch, row.attempt
             )
+        })?;
+        let is_started_too_often = self.most_starts.is_some_and(|most| row.attempt > most);
+        ensure("bounded", !is_started_too_often, || {
+            format!("turn {turn} is started for the {}. time", row.attempt)
         })
     }
 
@@ -532,4 +539,15 @@ fn check_interruption(
     ensure("cancels", !interrupts || goes_on.is_none(), || {
         "a message interrupts, and a turn before it goes on".to_owned()
     })
+}
+
+/// How often a turn may be started in a world where the store does nothing worse than to refuse.
+fn most_starts(plan: &Plan) -> Option<u32> {
+    let refuses = |fault: &Fault| {
+        matches!(fault, Fault::Refuse(call) if *call != Call::Heartbeat)
+            || matches!(fault, Fault::Poison(_) | Fault::Value)
+    };
+    let only_refuses = plan.faults.iter().all(|planned| refuses(&planned.fault));
+    // A worker in doubt may take a turn from itself, and the last start ends the turn.
+    only_refuses.then_some(plan.options.limits.attempts + 3)
 }

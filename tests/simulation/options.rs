@@ -9,7 +9,10 @@ use crate::random::{Random, chance, choose, stream};
 
 /// An enum of things that can be switched on, with their names on the command line.
 macro_rules! switches {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
@@ -35,6 +38,8 @@ switches! {
         Stop = "stop",
         /// A worker does not reach the store.
         CutOff = "cut-off",
+        /// A worker's link to the store is bad: most heartbeats are lost, and all answers are slow.
+        BadLink = "bad-link",
         /// A worker's wall clock jumps.
         WorkerClock = "worker-clock",
         /// Nobody reaches the store.
@@ -255,7 +260,8 @@ impl fmt::Display for Options {
         )?;
         write!(
             f,
-            "  limits: lease {:?}, turn {:?}, attempts {}, steps {}, queue {}, calls {}/{}, context {:?}",
+            "  limits: lease {:?}, turn {:?}, attempts {}, steps {}, queue {}, calls {}/{}, \
+             context {:?}",
             limits.lease,
             limits.turn,
             limits.attempts,

@@ -86,8 +86,12 @@ pub enum Effect {
     LoseRequest,
     /// It is done or not, and the answer does not come within the limit.
     Hang { is_done: bool },
+    /// It is done, the answer is lost, and the next of its kind fails permanently.
+    LoseAnswerThenRefuse,
     /// It fails permanently.
     Refuse,
+    /// It fails permanently, and so does the next end of a turn.
+    RefuseWithEnd,
     /// It takes long, before it is done.
     Delay(Duration),
     /// It takes long, after it is done.
@@ -109,6 +113,7 @@ pub enum Fault {
     Freeze(usize),
     Stop(usize),
     CutOff(usize),
+    BadLink(usize),
     WorkerClock(usize, i64),
     Outage {
         hangs: bool,
@@ -225,6 +230,7 @@ fn planned_fault(random: &mut Random, options: &Options, end: Duration) -> Plann
         FaultKind::Freeze => Fault::Freeze(worker),
         FaultKind::Stop => Fault::Stop(worker),
         FaultKind::CutOff => Fault::CutOff(worker),
+        FaultKind::BadLink => Fault::BadLink(worker),
         FaultKind::WorkerClock => Fault::WorkerClock(worker, jump(random, 100_000)),
         FaultKind::Outage => Fault::Outage {
             hangs: random.bool(),
@@ -254,8 +260,10 @@ fn planned_fault(random: &mut Random, options: &Options, end: Duration) -> Plann
 }
 
 fn effect(random: &mut Random, lease: u64) -> Effect {
-    match random.u32(..10) {
-        0 | 1 => Effect::LoseAnswer,
+    match random.u32(..12) {
+        0 => Effect::LoseAnswer,
+        1 => Effect::LoseAnswerThenRefuse,
+        10 => Effect::RefuseWithEnd,
         2 => Effect::LoseRequest,
         3 => Effect::Hang {
             is_done: random.bool(),

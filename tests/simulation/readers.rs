@@ -12,11 +12,13 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::clients::RECONNECT;
-use crate::random::{chance, stream};
+use crate::random::{chance, millis, stream};
 use crate::trace::short;
 use crate::workers::Process;
 use crate::world::World;
+
+/// How many events are on their way to a reader at most.
+const CONNECTION: usize = 16;
 
 /// What a reader has been told of a turn.
 #[derive(Default)]
@@ -95,7 +97,7 @@ pub async fn read(world: &Arc<World>, user: &UserId, turn: TurnId, from: Cursor,
     };
     loop {
         let worker = random.usize(..world.plan.options.workers);
-        let leaves_after = chance(&mut random, 40).then(|| random.u32(0..=4));
+        let leaves_after = chance(&mut random, 60).then(|| random.u32(0..=4));
         let end = connect(world, user, turn, worker, &mut reading, leaves_after).await;
         match end {
             Connection::Ended => return check_end(world, turn, &reading),
@@ -106,7 +108,7 @@ pub async fn read(world: &Arc<World>, user: &UserId, turn: TurnId, from: Cursor,
                 });
             }
             Connection::Wrong => return,
-            Connection::Lost => sleep(RECONNECT).await,
+            Connection::Lost => sleep(millis(&mut random, 20..=1_000)).await,
         }
     }
 }
@@ -130,7 +132,8 @@ async fn connect(
     reading: &mut Reading,
     leaves_after: Option<u32>,
 ) -> Connection {
-    let (sender, mut events) = mpsc::unbounded_channel();
+    // Bounded, as a connection is: a stream without end must not run away.
+    let (sender, mut events) = mpsc::channel(CONNECTION);
     let (found, mut at) = oneshot::channel();
     let (user, cursor) = (user.clone(), reading.cursor);
     let (host, story) = (Arc::clone(world), Arc::clone(world));
@@ -144,7 +147,7 @@ async fn connect(
             let pump = async move {
                 let mut stream = stream;
                 while let Some(event) = stream.next().await {
-                    if sender.send(event).is_err() {
+                    if sender.send(event).await.is_err() {
                         break;
                     }
                 }

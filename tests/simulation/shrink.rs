@@ -16,7 +16,8 @@ pub fn shrink(plan: &Plan, property: &str) -> Plan {
         left: TRIES,
     };
     loop {
-        if search.left == 0 || !search.pass() {
+        let is_smaller = search.pass();
+        if !is_smaller || search.left == 0 {
             return search.smallest;
         }
     }

@@ -67,7 +67,8 @@ impl StoreClient {
         let strike = world.conditions().strike(call);
         let slowness = world.plan.options.latency + world.conditions().slowness();
         let mut before = millis(&mut random, 0..=slowness);
-        let mut after = millis(&mut random, 0..=slowness);
+        let lag = slowness + world.conditions().lag(process.index);
+        let mut after = millis(&mut random, 0..=lag);
         match strike {
             Some(Effect::Delay(time)) => before += time,
             Some(Effect::DelayAnswer(time)) => after += time,
@@ -95,10 +96,10 @@ impl StoreClient {
         }
         let arrival = match strike {
             _ if before >= STORE_LIMIT => Arrival::Hangs,
-            Some(Effect::LoseAnswer) => Arrival::AnswerLost,
+            Some(Effect::LoseAnswer | Effect::LoseAnswerThenRefuse) => Arrival::AnswerLost,
             Some(Effect::LoseRequest) => Arrival::Unavailable(Unavailability::Unreachable),
             Some(Effect::Hang { is_done: false }) => Arrival::Hangs,
-            Some(Effect::Refuse) => Arrival::Refused,
+            Some(Effect::Refuse | Effect::RefuseWithEnd) => Arrival::Refused,
             _ => world
                 .conditions()
                 .arrival(process.index, call, subject, &mut random),

@@ -205,6 +205,7 @@ fn add_step(
 fn unknown(cause: UnknownCause) -> String {
     let phrase = cause.phrase();
     format!(
-        "Outcome unknown: {phrase}. It may or may not have taken effect. Check before you repeat it."
+        "Outcome unknown: {phrase}. It may or may not have taken effect. \
+         Check before you repeat it."
     )
 }

@@ -97,7 +97,7 @@ impl World {
             is_healed: AtomicU32::new(0),
             draws: AtomicU64::new(0),
             conditions: Mutex::default(),
-            checker: Mutex::new(Checker::new(&plan.options)),
+            checker: Mutex::new(Checker::new(&plan)),
             witness: Mutex::default(),
             violation: Mutex::default(),
             clock,

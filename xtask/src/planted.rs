@@ -95,10 +95,6 @@ pub const FAULTS: &[(&str, &str)] = &[
         "a forced end starts no other turn",
     ),
     (
-        "stale-next",
-        "a repeated end hands over the next turn under whatever lease it has",
-    ),
-    (
         "interrupt-forgotten",
         "a message that interrupts cancels nothing",
     ),
@@ -223,7 +219,10 @@ const EDITS: &[Edit] = &[
         fault: "store-cursor-off-by-one",
         file: "log/document.rs",
         find: ".filter(|item| item.is_unplaced() || item.position > after)",
-        plant: ".filter(|item| item.is_unplaced() || item.position.0 > after.0 + u64::from(PLANTED))",
+        plant: "
+                .filter(|item| {
+                    item.is_unplaced() || item.position.0 > after.0 + u64::from(PLANTED)
+                })",
     },
     Edit {
         fault: "lease-from-answer",
@@ -266,7 +265,8 @@ const EDITS: &[Edit] = &[
         fault: "certain-claim",
         file: "turns/lease.rs",
         find: "registry.mark_uncertain();\n                    return observe_failure",
-        plant: "if !PLANTED { registry.mark_uncertain(); }\n                    return observe_failure",
+        plant: "if !PLANTED { registry.mark_uncertain(); }
+                    return observe_failure",
     },
     Edit {
         fault: "certain-release",
@@ -290,25 +290,25 @@ const EDITS: &[Edit] = &[
         fault: "last-in-first-out",
         file: "log/end.rs",
         find: "self.open_turns(conversation).next()",
-        plant: "(if PLANTED { self.open_turns(conversation).last() } else { self.open_turns(conversation).next() })",
+        plant: "(if PLANTED {
+                self.open_turns(conversation).last()
+            } else {
+                self.open_turns(conversation).next()
+            })",
     },
     Edit {
         fault: "queue-stands-still",
         file: "log/end.rs",
         find: "        loop {\n            let Some(next)",
-        plant: "        loop {\n            if PLANTED { return Ok(None); }\n            let Some(next)",
+        plant: "        loop {
+            if PLANTED { return Ok(None); }
+            let Some(next)",
     },
     Edit {
         fault: "forced-end-stands-still",
         file: "log/document.rs",
         find: "        self.start_next_unheld();",
         plant: "        if !PLANTED { self.start_next_unheld(); }",
-    },
-    Edit {
-        fault: "stale-next",
-        file: "log/end.rs",
-        find: "next.epoch == 1",
-        plant: "(next.epoch == 1 || PLANTED)",
     },
     Edit {
         fault: "interrupt-forgotten",
@@ -356,7 +356,9 @@ const EDITS: &[Edit] = &[
         fault: "gap",
         file: "log/ledger.rs",
         find: "let position = self.next_position(conversation)?;",
-        plant: "if PLANTED && !self.messages.values().any(|m| m.is_new) { self.next_position(conversation)?; }
+        plant: "if PLANTED && !self.messages.values().any(|m| m.is_new) {
+            self.next_position(conversation)?;
+        }
         let position = self.next_position(conversation)?;",
     },
     Edit {
@@ -432,14 +434,14 @@ const EDITS: &[Edit] = &[
     Edit {
         fault: "not-reread",
         file: "turns/runner/persist.rs",
-        find: "self.reread().await?;",
-        plant: "if !PLANTED { self.reread().await?; }",
+        find: "let Some(stored) = self.read_turn().await? else {",
+        plant: "let Some(stored) = self.read_turn().await?.filter(|_| !PLANTED) else {",
     },
     Edit {
         fault: "no-results-at-the-end",
         file: "turns/runner/persist.rs",
-        find: "for last in [with_text, unknown] {",
-        plant: "for last in [with_text, if PLANTED { Vec::new() } else { unknown }] {",
+        find: "last.extend(self.unfinished_calls_as_unknown());",
+        plant: "last.extend(self.unfinished_calls_as_unknown().into_iter().filter(|_| !PLANTED));",
     },
     Edit {
         fault: "dropped-begin",
@@ -509,6 +511,7 @@ mod tests {
 
     #[test]
     fn each_fault_can_be_planted() {
+        let sources = root().join("crates/chat-domain/src");
         let mut texts: BTreeMap<&str, String> = BTreeMap::new();
         for edit in EDITS {
             let text = texts.entry(edit.file).or_insert_with(|| {

@@ -125,12 +125,26 @@ async fn a_refused_write_may_have_been_done_by_a_call_whose_answer_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_end_may_have_been_done_by_a_call_whose_answer_was_lost() {
+    let setup = Setup::new();
+    let world = calling(&setup).await;
+    setup.store.lose_answer(RefusedCall::EndsWithItems);
+    setup
+        .store
+        .refuse([RefusedCall::Appends, RefusedCall::EndsWithItems]);
+    let turn = world.send(None, "Go").await;
+    let (told, stored) = told_and_stored(&world, turn.id).await;
+    assert_eq!(told, stored);
+    assert_eq!(stored, ["User: Go", "Assistant: Looking."]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_whose_answer_was_lost_is_the_end_that_readers_are_told() {
     let setup = Setup::new();
     let world = setup
         .saying([vec![Script::text("Hello.")], vec![Script::text("Again.")]])
         .await;
-    setup.store.lose_answer(RefusedCall::Ends);
+    setup.store.lose_answer(RefusedCall::EndsWithItems);
     setup.store.refuse([RefusedCall::Ends]);
     let first = world.send(None, "Hi").await;
     let second = world.send(Some(first.conversation), "Hi again").await;

@@ -235,7 +235,7 @@ async fn a_cursor_may_be_ahead_of_the_worker_that_runs_the_turn() {
     let setup = Setup::new();
     let world = setup.saying([vec![Script::text("Hello.")]]).await;
     let other = setup.saying([]).await;
-    setup.store.lose_answer(RefusedCall::Ends);
+    setup.store.lose_answer(RefusedCall::EndsWithItems);
     let turn = world.send(None, "Hi").await;
     // The end is stored, and the worker has not heard of it yet.
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -86,17 +86,19 @@ impl TurnRunner<'_> {
         &mut self,
         refused: Vec<NewItem>,
     ) -> Result<EndedTurn, Abort> {
-        self.reread().await?;
-        let unknown = self.unfinished_calls_as_unknown();
         // Calls that were not stored were not run, so only the text remains of a refused step.
-        let is_lost_text = |item: &NewItem| {
-            matches!(&item.body, ItemBody::Message(message) if !message.text.is_empty())
-                && !self.items.iter().any(|stored| stored.body == item.body)
+        let is_text = |item: &NewItem| match &item.body {
+            ItemBody::Message(message) => !message.text.is_empty(),
+            ItemBody::ToolCall(_) | ItemBody::ToolResult(_) => false,
         };
-        let text = refused.into_iter().filter(is_lost_text);
-        let with_text: Vec<_> = text.chain(unknown.iter().cloned()).collect();
-        // Never without results for its calls: a forced end has its own way to store them.
-        for last in [with_text, unknown] {
+        let text: Vec<_> = refused.into_iter().filter(is_text).collect();
+        for text in [text, Vec::new()] {
+            self.reread().await?;
+            let is_stored = |new: &NewItem| self.items.iter().any(|item| item.body == new.body);
+            let mut last = text;
+            last.retain(|item| !is_stored(item));
+            // Never without results for its calls: a forced end has its own way to store them.
+            last.extend(self.unfinished_calls_as_unknown());
             let outcome = failed(FailureKind::Internal, STORE_FAILURE.to_owned());
             match self.end(last, outcome).await {
                 Err(Abort {
@@ -106,6 +108,7 @@ impl TurnRunner<'_> {
                 ended => return ended,
             }
         }
+        self.reread().await?;
         Ok(self.force_end().await?)
     }
 
