@@ -514,9 +514,9 @@ mod tests {
         let sources = root().join("crates/chat-domain/src");
         let mut texts: BTreeMap<&str, String> = BTreeMap::new();
         for edit in EDITS {
-            let text = texts.entry(edit.file).or_insert_with(|| {
-                read(&root().join("crates/chat-domain/src").join(edit.file)).unwrap()
-            });
+            let text = texts
+                .entry(edit.file)
+                .or_insert_with(|| read(&sources.join(edit.file)).unwrap());
             *text = planted(text, edit).unwrap();
         }
         for (fault, _) in FAULTS {
