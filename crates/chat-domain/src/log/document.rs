@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Changes, LoadedConversation, LoadedRows, LogNeeds, NewConversation, Refusal, TurnRow};
 use crate::{
     Claim, Conversation, Draft, DraftUpdate, HeldTurn, Item, ItemBody, LoggedTurn, MessageId,
-    Ordinal, Position, Timestamp, ToolCallId, ToolCallPage, ToolCallRecord, ToolOutcome,
+    Ordinal, PageOrder, Position, Timestamp, ToolCallId, ToolCallPage, ToolCallRecord, ToolOutcome,
     ToolResult, TurnFailure, TurnId, TurnLease, TurnOutcome, TurnPage, TurnStatus, TurnVersion,
     TurnView, UnknownCause, WorkerId,
 };
@@ -211,14 +211,14 @@ impl ConversationDocument {
             let turn = &entry.row.turn;
             page.after.is_none_or(|after| turn.ordinal > after)
                 && page.before.is_none_or(|before| turn.ordinal < before)
-                && (page.superseded || !turn.superseded)
+                && (page.includes_superseded || !turn.superseded)
         };
         let entries = self.turns.iter().filter(is_wanted);
         let logged = |entry: &Entry| LoggedTurn {
             turn: entry.row.turn.clone(),
             items: entry.items.clone(),
         };
-        if page.newest {
+        if page.order == PageOrder::NewestFirst {
             let mut newest = limited(entries.rev().map(logged), page.limit);
             newest.reverse();
             return newest;

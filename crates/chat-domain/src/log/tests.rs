@@ -127,7 +127,7 @@ impl Log {
 
     fn turns(&self) -> Vec<Turn> {
         let page = TurnPage {
-            superseded: true,
+            includes_superseded: true,
             ..TurnPage::ALL
         };
         let document = self.0.iter();
@@ -137,7 +137,7 @@ impl Log {
 
     fn items(&self) -> Vec<Item> {
         let page = TurnPage {
-            superseded: true,
+            includes_superseded: true,
             ..TurnPage::ALL
         };
         let document = self.0.iter();

@@ -1221,7 +1221,7 @@ pub async fn a_retry_supersedes_when_it_starts(store: Store) {
                 &ann(),
                 conversation,
                 TurnPage {
-                    superseded,
+                    includes_superseded: superseded,
                     ..TurnPage::ALL
                 },
             )
@@ -1394,7 +1394,7 @@ pub async fn turns_come_in_pages_both_ways(store: Store) {
     assert_eq!(
         page(TurnPage {
             limit,
-            newest: true,
+            order: PageOrder::NewestFirst,
             ..TurnPage::ALL
         })
         .await,
@@ -1403,7 +1403,7 @@ pub async fn turns_come_in_pages_both_ways(store: Store) {
     assert_eq!(
         page(TurnPage {
             limit,
-            newest: true,
+            order: PageOrder::NewestFirst,
             before: Some(Ordinal(6)),
             ..TurnPage::ALL
         })
@@ -1967,7 +1967,7 @@ pub async fn a_message_identifies_its_turn_and_a_retry_its_original_message(stor
         at: Timestamp(7),
     });
     let page = TurnPage {
-        superseded: true,
+        includes_superseded: true,
         ..TurnPage::ALL
     };
     let stored = store.logged_turns(&ann(), conversation, page).await;

@@ -133,8 +133,8 @@ async fn a_refused_end_may_have_been_done_by_a_call_whose_answer_was_lost() {
         .store
         .refuse([RefusedCall::Appends, RefusedCall::EndsWithItems]);
     let turn = world.send(None, "Go").await;
-    let (told, stored) = told_and_stored(&world, turn.id).await;
-    assert_eq!(told, stored);
+    let (delivered, stored) = delivered_and_stored(&world, turn.id).await;
+    assert_eq!(delivered, stored);
     assert_eq!(stored, ["User: Go", "Assistant: Looking."]);
 }
 

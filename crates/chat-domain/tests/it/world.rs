@@ -149,7 +149,7 @@ impl World {
     /// The conversation's log, one line an item, superseded turns included.
     pub async fn log(&self, conversation: ConversationId) -> Vec<String> {
         let page = TurnPage {
-            superseded: true,
+            includes_superseded: true,
             ..TurnPage::ALL
         };
         let logs = self

@@ -21,20 +21,17 @@ pub const MAX_LIMIT: u32 = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageExtent {
     limit: u32,
-    newest_first: bool,
+    order: PageOrder,
 }
 
 impl PageExtent {
     /// At most `limit` objects; 0 means the default.
-    pub(super) fn new(limit: Option<u32>, newest_first: bool) -> Self {
+    pub(super) fn new(limit: Option<u32>, order: PageOrder) -> Self {
         let limit = limit
             .filter(|limit| *limit > 0)
             .unwrap_or(DEFAULT_LIMIT)
             .min(MAX_LIMIT);
-        Self {
-            limit,
-            newest_first,
-        }
+        Self { limit, order }
     }
 }
 
@@ -48,17 +45,13 @@ pub struct ThreadPageRequest {
 impl ThreadPageRequest {
     /// The domain's page. It has one entry more, which shows whether another page follows.
     pub fn page(&self) -> ConversationPage {
-        let order = if self.extent.newest_first {
-            PageOrder::NewestFirst
-        } else {
-            PageOrder::OldestFirst
-        };
+        let PageExtent { limit, order } = self.extent;
         ConversationPage {
             order: ConversationOrder::Created {
                 after: self.after,
                 order,
             },
-            limit: self.extent.limit + 1,
+            limit: limit + 1,
         }
     }
 
@@ -90,7 +83,7 @@ impl ItemPageRequest {
         Self {
             conversation,
             after: None,
-            extent: PageExtent::new(None, false),
+            extent: PageExtent::new(None, PageOrder::OldestFirst),
         }
     }
 
@@ -99,18 +92,15 @@ impl ItemPageRequest {
     /// As many turns as items, because a turn has at least one item; one turn more, which shows
     /// whether another page follows; and the turn of the cursor, which may have no further item.
     pub fn page(&self, turn_of_cursor: Option<&Turn>) -> TurnPage {
-        let PageExtent {
-            limit,
-            newest_first,
-        } = self.extent;
+        let PageExtent { limit, order } = self.extent;
         let page = TurnPage {
             limit: limit + 2,
-            newest: newest_first,
+            order,
             ..TurnPage::ALL
         };
         match turn_of_cursor.map(|turn| turn.ordinal.0) {
             None => page,
-            Some(ordinal) if newest_first => TurnPage {
+            Some(ordinal) if order == PageOrder::NewestFirst => TurnPage {
                 before: Some(Ordinal(ordinal.saturating_add(1))),
                 ..page
             },
@@ -124,7 +114,7 @@ impl ItemPageRequest {
     /// Encodes the entries of the domain's page.
     pub fn encode(&self, found: &[LoggedTurn]) -> Page<ThreadItem> {
         let mut all: Vec<_> = found.iter().flat_map(items).collect();
-        if self.extent.newest_first {
+        if self.extent.order == PageOrder::NewestFirst {
             all.reverse();
         }
         // A missing item belonged to a turn that was superseded since: all items here follow it.

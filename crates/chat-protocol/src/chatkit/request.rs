@@ -2,7 +2,9 @@
 //!
 //! Numbers may be texts, as pydantic accepts them. Unknown members are ignored.
 
-use chat_domain::{ConversationId, Feedback, IdempotencyKey, InvalidInput, MessageId, Title};
+use chat_domain::{
+    ConversationId, Feedback, IdempotencyKey, InvalidInput, MessageId, PageOrder, Title,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -432,7 +434,11 @@ fn unexpected(thread_id: &str, reason: &str) -> Result<Request, Problem> {
 
 impl ListParams {
     fn extent(&self) -> PageExtent {
-        PageExtent::new(self.limit, self.order == SortOrder::Desc)
+        let order = match self.order {
+            SortOrder::Asc => PageOrder::OldestFirst,
+            SortOrder::Desc => PageOrder::NewestFirst,
+        };
+        PageExtent::new(self.limit, order)
     }
 }
 

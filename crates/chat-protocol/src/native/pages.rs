@@ -5,7 +5,7 @@
 
 use chat_domain::{
     Conversation, ConversationCursor, ConversationId, ConversationPage, LoggedTurn, Ordinal,
-    Position, Timestamp, ToolCallPage, ToolCallRecord, TurnPage,
+    PageOrder, Position, Timestamp, ToolCallPage, ToolCallRecord, TurnPage,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -207,8 +207,8 @@ impl MessagePageRequest {
             after: None,
             before: None,
             limit: self.limit + 1,
-            newest: true,
-            superseded: self.superseded,
+            order: PageOrder::NewestFirst,
+            includes_superseded: self.superseded,
         };
         match self.position {
             PagePosition::Newest => page,
@@ -223,7 +223,7 @@ impl MessagePageRequest {
             PagePosition::After(place) => TurnPage {
                 after: Some(Ordinal(place.div_ceil(2).saturating_sub(1))),
                 limit: self.limit + 2,
-                newest: false,
+                order: PageOrder::OldestFirst,
                 ..page
             },
         }

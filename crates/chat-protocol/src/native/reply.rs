@@ -51,7 +51,7 @@ pub struct ChatReply {
 pub fn turns_up_to(turn: &Turn) -> TurnPage {
     TurnPage {
         before: Some(chat_domain::Ordinal(turn.ordinal.0 + 1)),
-        superseded: true,
+        includes_superseded: true,
         ..TurnPage::ALL
     }
 }

@@ -2,7 +2,7 @@
 //! order.
 
 use chat_domain::testing::LogBuilder;
-use chat_domain::{ConversationId, LoggedTurn, TurnOutcome, TurnPage};
+use chat_domain::{ConversationId, LoggedTurn, PageOrder, TurnOutcome, TurnPage};
 use chat_protocol::native::Query;
 use chat_protocol::native::messages;
 use chat_protocol::native::{MessageList, MessagePageRequest};
@@ -36,7 +36,7 @@ fn store(turns: &[LoggedTurn], page: TurnPage) -> Vec<LoggedTurn> {
     };
     let found: Vec<_> = turns.iter().filter(within).cloned().collect();
     let limit = page.limit as usize;
-    if page.newest {
+    if page.order == PageOrder::NewestFirst {
         found[found.len().saturating_sub(limit)..].to_vec()
     } else {
         found.into_iter().take(limit).collect()

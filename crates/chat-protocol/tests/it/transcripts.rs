@@ -270,7 +270,7 @@ async fn failed_cancelled_and_superseded_turns() {
     tokio::spawn(started.task.unwrap());
     chat.events(started.turn.id).await;
     let all = TurnPage {
-        superseded: true,
+        includes_superseded: true,
         ..TurnPage::ALL
     };
     let logs = chat

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use chat_domain::{
-    ConversationId, Item, ItemBody, LoggedTurn, Position, ToolCallPage, ToolCallRecord, TurnId,
-    TurnPage, TurnRef, TurnView, UserId,
+    ConversationId, Item, ItemBody, LoggedTurn, PageOrder, Position, ToolCallPage, ToolCallRecord,
+    TurnId, TurnPage, TurnRef, TurnView, UserId,
 };
 use sea_orm::QueryResult;
 
@@ -87,12 +87,12 @@ pub(crate) async fn turns(
     id: ConversationId,
     page: TurnPage,
 ) -> Result<Option<Vec<LoggedTurn>>, CommandError> {
-    let order = match page.limit {
-        u32::MAX => "",
-        _ if page.newest => "ORDER BY t.ordinal DESC",
-        _ => "ORDER BY t.ordinal",
+    let order = match page.order {
+        _ if page.limit == u32::MAX => "",
+        PageOrder::OldestFirst => "ORDER BY t.ordinal",
+        PageOrder::NewestFirst => "ORDER BY t.ordinal DESC",
     };
-    let replaced = if page.superseded {
+    let replaced = if page.includes_superseded {
         ""
     } else {
         "AND NOT t.superseded"

@@ -120,8 +120,8 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
         after: Some(first.turn.ordinal),
         before: Some(next.turn.ordinal),
         limit: 3,
-        newest: true,
-        superseded: true,
+        order: PageOrder::NewestFirst,
+        includes_superseded: true,
     };
     store
         .logged_turns(&ann(), conversation, page)

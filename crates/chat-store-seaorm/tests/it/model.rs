@@ -411,7 +411,7 @@ impl Pair {
             let _ = both!(self, |store| store.list(&owner, page));
             for id in &conversations {
                 let page = TurnPage {
-                    superseded: true,
+                    includes_superseded: true,
                     ..TurnPage::ALL
                 };
                 let _ = both!(self, |store| store.logged_turns(&owner, *id, page));

@@ -179,12 +179,12 @@ pub struct TurnPage {
     pub after: Option<Ordinal>,
     /// Only turns before this one.
     pub before: Option<Ordinal>,
-    /// The largest number of turns: the first ones, or the last ones if `newest`.
+    /// The largest number of turns.
     pub limit: u32,
-    /// Whether `limit` keeps the last turns rather than the first.
-    pub newest: bool,
+    /// Whether `limit` keeps the oldest or the newest turns.
+    pub order: PageOrder,
     /// Whether superseded turns are included.
-    pub superseded: bool,
+    pub includes_superseded: bool,
 }
 
 impl TurnPage {
@@ -193,8 +193,8 @@ impl TurnPage {
         after: None,
         before: None,
         limit: u32::MAX,
-        newest: false,
-        superseded: false,
+        order: PageOrder::OldestFirst,
+        includes_superseded: false,
     };
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use chat_domain::{Item, ItemBody, LoggedTurn, MessageId, Ordinal, Turn, TurnPage, UserId};
+use chat_domain::{
+    Item, ItemBody, LoggedTurn, MessageId, Ordinal, PageOrder, Turn, TurnPage, UserId,
+};
 use chat_protocol::Code;
 use chat_protocol::native::ReplyScope;
 use chat_protocol::native::reply::{END, append_messages, begin};
@@ -276,8 +278,8 @@ impl PageReader {
             after,
             before: Some(Ordinal(self.turn.ordinal.0 + 1)),
             limit,
-            newest: false,
-            superseded: true,
+            order: PageOrder::OldestFirst,
+            includes_superseded: true,
         };
         let turns = self
             .state
