@@ -1,4 +1,4 @@
-//! The actions of clients and workers, and the faults: `service.rs` and `turns/worker.rs`.
+//! The actions of clients and workers, and the faults: `service.rs` and `turns/lease.rs`.
 
 use super::run::Step;
 use super::world::{

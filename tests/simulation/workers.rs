@@ -225,8 +225,8 @@ impl Observer for Story {
             TurnLifecycleEvent::ToolCalled { tool, outcome, .. } => {
                 format!("{process}: {tool} gave {outcome:?}")
             }
-            TurnLifecycleEvent::StoreFailed { doing, error } => {
-                format!("{process}: {doing}: {error}")
+            TurnLifecycleEvent::StoreFailed { operation, error } => {
+                format!("{process}: {operation}: {error}")
             }
             TurnLifecycleEvent::WorkerReplaced { old, new } => {
                 format!("{process}: was {}, is {}", short(old.0), short(new.0))

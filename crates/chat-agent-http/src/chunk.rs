@@ -193,9 +193,11 @@ impl<'a> Choice<'a> {
             }
             Node::Object(part) => match (part.get("text"), part.get("refusal")) {
                 (Node::Text(text), _) | (_, Node::Text(text)) => self.text.push(&text),
-                (Node::Object(text), _) if text.has("value") => self
-                    .text
-                    .push(&Text::from(text.trimmed_text("value").as_str())),
+                (Node::Object(text), _) if text.has("value") => {
+                    if let Node::Text(text) = text.get("value") {
+                        self.text.push(&text);
+                    }
+                }
                 _ => tracing::debug!("content part without text ignored"),
             },
             node if node.is_blank() => {}

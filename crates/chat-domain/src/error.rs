@@ -2,7 +2,8 @@
 
 use crate::{StoreError, TurnId};
 
-/// An error of the use case. A failed agent is none: it is an outcome of a turn.
+/// An error of the use case. A failure of the agent is not an error of the use case but an outcome
+/// of the turn.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// The input is not allowed. Nothing was done.

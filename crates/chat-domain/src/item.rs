@@ -37,7 +37,7 @@ pub struct NewItem {
 /// The content of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemBody {
-    /// Somebody spoke.
+    /// A message of the user or the agent.
     Message(Message),
     /// The agent asked for a tool. Recorded before the tool runs.
     ToolCall(ToolCall),
@@ -103,7 +103,7 @@ impl Message {
 codes! {
     /// Why an agent stopped writing. Errors are [`AgentError`](crate::AgentError)s.
     FinishReason {
-        /// It said all it had to say, or waits for the results of its tool calls.
+        /// The answer is complete, or the agent waits for the results of its tool calls.
         Complete = "complete",
         /// It reached the limit of tokens for an answer. The answer is cut off.
         Length = "length",
@@ -121,8 +121,8 @@ pub struct ToolCall {
     pub message: MessageId,
     /// The tool's name.
     pub tool: String,
-    /// The arguments, as the agent wrote them. A JSON object, unless the agent wrote nonsense:
-    /// then that text as a JSON string, which every toolset refuses.
+    /// The arguments, as the agent wrote them. A JSON object, or, if the agent wrote anything else,
+    /// that text as a JSON string, which every toolset rejects.
     pub arguments: RawJson,
     /// The party that runs the call.
     pub executor: ToolExecutor,
@@ -183,11 +183,11 @@ impl UnknownCause {
     /// The cause, as a part of a sentence.
     pub const fn phrase(self) -> &'static str {
         match self {
-            Self::Interrupted => "the call was broken off before its result was recorded",
+            Self::Interrupted => "the call was interrupted before its result was stored",
             Self::Stopped => "the user stopped the turn while the tool ran",
             Self::TurnTimeLimit => "the turn reached its time limit while the tool ran",
             Self::TimedOut => "the tool gave no answer within its time limit",
-            Self::AnswerLost => "no usable answer of the tool came back",
+            Self::AnswerLost => "the tool returned no usable answer",
         }
     }
 

@@ -1,4 +1,4 @@
-//! JSON text as others write it, looked at without a JSON library.
+//! Checks and repairs JSON text from agents and tools without a JSON library.
 
 use std::fmt::Write;
 

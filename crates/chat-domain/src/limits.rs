@@ -1,4 +1,4 @@
-//! How much and how long.
+//! Limits of turns, and times of workers.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub struct TurnLimits {
     pub answer_bytes: usize,
     /// The largest answer of a tool, in bytes of JSON.
     pub tool_output_bytes: usize,
-    /// How many attempts at a turn may be broken off, by a worker's death above all, before the
-    /// turn is ended as failed.
+    /// The number of interrupted attempts, usually by the death of a worker, after which a turn
+    /// ends as failed.
     pub attempts: u32,
     /// How long a turn may run, over all its attempts. An attempt has what the attempts before have
     /// left.
@@ -29,7 +29,7 @@ pub struct TurnLimits {
     /// [`estimate_tokens`](crate::transcript::estimate_tokens); whole turns are left out, the
     /// oldest first. `None`: all of them, unless the agent refuses to read so much.
     pub context_tokens: Option<usize>,
-    /// How long a worker that falls silent keeps its turns.
+    /// How long a worker keeps its turns after its last heartbeat.
     pub lease: Duration,
     /// How often a worker renews its lease, saves drafts and learns of cancellations.
     pub heartbeat: Duration,

@@ -1,4 +1,5 @@
-//! The use case: send a message, watch its turn, and all else a client may want.
+//! The use case: everything that clients may request: sending messages, watching turns, and
+//! managing conversations.
 
 use std::sync::Arc;
 
@@ -67,16 +68,15 @@ pub struct StartedTurn {
     /// Whether it was started by an earlier request with the same idempotency key.
     pub repeated: bool,
     /// Runs the turn, and those that wait behind it. The host spawns it where it outlives the
-    /// request. `None` if the turn waits, or was started before. Dropped unrun, the turn is found
-    /// again by the sweep.
+    /// request. `None` if the turn waits, or was started before. If the task is dropped before it
+    /// runs, the next claim finds the turn.
     pub task: Option<TurnTask>,
 }
 
 /// Runs turns until nothing is left to run. Ends by itself.
 pub type TurnTask = BoxFuture<'static, ()>;
 
-/// The use case. Knows nothing of any conversation between calls, but for the turns that run in it
-/// at the moment.
+/// The use case. Between calls it keeps no state of a conversation except for its running turns.
 pub struct ChatService {
     config: ChatServiceConfig,
     worker: WorkerLease,
@@ -84,7 +84,7 @@ pub struct ChatService {
     phase: watch::Sender<ShutdownPhase>,
 }
 
-/// How far the service is from its end.
+/// The phase of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ShutdownPhase {
     Running,
@@ -243,6 +243,7 @@ impl ChatService {
                 }
             }
             BeginOutcome::Queued(turn) => {
+                // For a turn that runs here: other workers learn of it by their heartbeat.
                 if busy == BusyPolicy::Interrupt {
                     self.registry.cancel_in(conversation, turn.ordinal);
                 }
@@ -292,8 +293,7 @@ impl ChatService {
     /// turns that run elsewhere come while [`work`](Self::work) runs.
     ///
     /// # Errors
-    /// `TurnNotFound`; `Invalid(Cursor)` if no reader of this turn can have come to it; the
-    /// store's.
+    /// `TurnNotFound`; `Invalid(Cursor)` if it is not a position in this turn; the store's.
     pub async fn watch_turn(
         self: &Arc<Self>,
         owner: &UserId,
@@ -325,7 +325,7 @@ impl ChatService {
         Ok(reader.events())
     }
 
-    /// Asks that a turn be cancelled; returns it as it stood when the wish was recorded.
+    /// Requests the cancellation of a turn. Returns the turn as it was when the request was stored.
     ///
     /// # Errors
     /// `TurnNotFound`; the store's.
@@ -524,8 +524,8 @@ impl ChatService {
         self.config.store.ping().await.map_err(ChatError::Store)
     }
 
-    /// The life of the worker: heartbeats, and taking over abandoned turns, whose tasks it gives to
-    /// `spawn`. Returns after [`hand_over`](Self::hand_over).
+    /// Runs the worker: sends heartbeats, claims abandoned turns and passes their tasks to `spawn`.
+    /// Returns after [`hand_over`](Self::hand_over).
     pub async fn work(self: Arc<Self>, spawn: impl Fn(TurnTask) + Send) {
         let run = |held| {
             if let Some(task) = self.task(held) {

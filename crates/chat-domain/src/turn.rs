@@ -51,8 +51,8 @@ pub struct OriginalMessage {
 }
 
 impl Turn {
-    /// Takes over what the turn's last items say of its end. Stores call this when they end a turn,
-    /// before they save it.
+    /// Copies the finish reason and the number of turns left out from the last message. Stores call
+    /// this when they end a turn, before they save it.
     pub fn note_last_items(&mut self, last: &[Item]) {
         let mut messages = last.iter().filter_map(|item| {
             if let ItemBody::Message(message) = &item.body {

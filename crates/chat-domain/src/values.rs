@@ -1,4 +1,4 @@
-//! The small values everything else is made of: ids, owners, places, times.
+//! Basic value types: ids, owners, positions, times.
 
 use std::fmt;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Position {
     /// Before the first item.
     pub const START: Self = Self(0);
 
-    /// Behind all items.
+    /// After all items.
     pub const END: Self = Self(u64::MAX);
 }
 
@@ -77,7 +77,7 @@ impl Position {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(pub u64);
 
-/// Microseconds since the Unix epoch, UTC. For people: order never comes from it.
+/// Microseconds since the Unix epoch, UTC. For display; never used for ordering.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
@@ -195,8 +195,8 @@ macro_rules! codes {
 }
 pub(crate) use codes;
 
-/// Replaces U+0000, which no database keeps alike, by U+FFFD. For text from agents and tools;
-/// a user's text with U+0000 is refused instead.
+/// Replaces U+0000, which databases treat differently, by U+FFFD. For text from agents and tools; a
+/// user's text with U+0000 is refused instead.
 pub fn without_nul(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', "\u{FFFD}")

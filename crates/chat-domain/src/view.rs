@@ -98,8 +98,8 @@ impl TurnView {
         self.events_after(cursor)
     }
 
-    /// Whether a reader has seen more than this whole view shows: another worker has read the
-    /// store, and the answer to the write has not reached the worker that runs the turn.
+    /// Whether a reader has seen more than this whole view shows: the reader was served from the
+    /// store, and the attempt has not received the answer to its own write.
     pub(crate) fn is_behind(&self, cursor: Cursor) -> bool {
         let last = self.items.last().map(|item| item.position);
         cursor.position > last.unwrap_or_default() || (cursor.ended && !self.turn.status.is_ended())

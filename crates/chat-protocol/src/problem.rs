@@ -204,7 +204,7 @@ table! {
         "Send the same request again, with the same `Idempotency-Key` if it had one; another \
          server will accept it." ["conversation_id", "turn_id"], after 1
     ServerOverloaded 503 "server_overloaded" "Server overloaded",
-        "Replies to other clients use all memory";
+        "Requests and replies of other clients use all memory";
         "Send the same request again shortly, with the same `Idempotency-Key` if it had one."
         ["conversation_id", "turn_id"], after 2
     TooManyConnections 503 "too_many_connections" "Too many connections",

@@ -27,15 +27,26 @@ impl Observer for LogObserver {
                 attempt,
                 "turn started"
             ),
-            TurnLifecycleEvent::TurnEnded { turn, took } => info!(
-                turn_id = %turn.id,
-                conversation_id = %turn.conversation,
-                outcome = outcome(&turn.status),
-                elapsed_ms = millis(took),
-                input_tokens = turn.usage.input_tokens,
-                output_tokens = turn.usage.output_tokens,
-                "turn ended"
-            ),
+            TurnLifecycleEvent::TurnEnded { turn, took } => {
+                macro_rules! turn_ended {
+                    ($level:ident) => {
+                        $level!(
+                            turn_id = %turn.id,
+                            conversation_id = %turn.conversation,
+                            outcome = outcome(&turn.status),
+                            elapsed_ms = millis(took),
+                            input_tokens = turn.usage.input_tokens,
+                            output_tokens = turn.usage.output_tokens,
+                            "turn ended"
+                        )
+                    };
+                }
+                if has_failed(&turn.status) {
+                    turn_ended!(warn)
+                } else {
+                    turn_ended!(info)
+                }
+            }
             TurnLifecycleEvent::TurnReleased { lease } => warn!(
                 turn_id = %lease.turn,
                 worker_id = %lease.worker,
@@ -72,8 +83,8 @@ impl Observer for LogObserver {
                 elapsed_ms = millis(took),
                 "tool called"
             ),
-            TurnLifecycleEvent::StoreFailed { doing, error } => {
-                error!(operation = doing, error = chain(error), "store failed")
+            TurnLifecycleEvent::StoreFailed { operation, error } => {
+                error!(operation, error = chain(error), "store failed")
             }
             TurnLifecycleEvent::WorkerReplaced { old, new } => warn!(
                 worker_id = %new,
@@ -82,6 +93,16 @@ impl Observer for LogObserver {
             ),
         }
     }
+}
+
+fn has_failed(status: &TurnStatus) -> bool {
+    matches!(
+        status,
+        TurnStatus::Ended {
+            outcome: TurnOutcome::Failed(_),
+            ..
+        }
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

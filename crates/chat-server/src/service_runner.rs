@@ -49,14 +49,18 @@ impl ServiceRunner {
         F: Future<Output = Result<StartedTurn, ChatError>> + Send + 'static,
     {
         let tasks = self.tasks.clone();
-        self.call(|service| async move {
-            let started = start(service).await?;
-            if let Some(task) = started.task {
-                tasks.spawn(task);
-            }
-            Ok(started.turn)
-        })
-        .await
+        let turn = self
+            .call(|service| async move {
+                let started = start(service).await?;
+                if let Some(task) = started.task {
+                    tasks.spawn(task);
+                }
+                Ok(started.turn)
+            })
+            .await?;
+        // In the span of the request: the turn's own lines know nothing of it.
+        tracing::info!(turn_id = %turn.id, conversation_id = %turn.conversation, "turn accepted");
+        Ok(turn)
     }
 }
 

@@ -127,10 +127,19 @@ pub(crate) const CONVERSATION: Columns =
 
 /// The columns of `turns t`.
 ///
-/// Columns of the same place in [`TURN`], [`MESSAGE`] and [`TOOL_CALL`] have the same type, so
+/// Without the text of the draft. Columns of the same place in [`TURN`], [`MESSAGE`] and [`TOOL_CALL`] have the same type, so
 /// that one statement can fetch all three.
 #[rustfmt::skip]
 pub(crate) const TURN: Columns = Columns::new("turns", "\
+    0 AS kind, t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, \
+    t.retry_of, t.superseded, t.created_at, t.input_tokens, t.output_tokens, \
+    t.failure_kind, t.failure_message, t.ended_at, t.finish_reason, t.turns_left_out, \
+    t.original_at, t.original_message_id, t.draft_message_id, CAST(NULL AS TEXT) AS draft_text, \
+    CAST(NULL AS TEXT)");
+
+/// [`TURN`] with the text of the draft, which may be long and only readers of a turn need.
+#[rustfmt::skip]
+pub(crate) const TURN_WITH_DRAFT: Columns = Columns::new("turns", "\
     0 AS kind, t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, \
     t.retry_of, t.superseded, t.created_at, t.input_tokens, t.output_tokens, \
     t.failure_kind, t.failure_message, t.ended_at, t.finish_reason, t.turns_left_out, \
@@ -187,9 +196,12 @@ mod tests {
 
     #[test]
     fn rows_of_all_kinds_have_the_same_number_of_columns() {
-        for columns in [MESSAGE, TOOL_CALL] {
+        for columns in [TURN_WITH_DRAFT, MESSAGE, TOOL_CALL] {
             assert_eq!(split(columns.text, None), split(TURN.text, None));
         }
+        let with_draft =
+            |text: &str| text.replace("CAST(NULL AS TEXT) AS draft_text", "t.draft_text");
+        assert_eq!(with_draft(TURN.text), TURN_WITH_DRAFT.text);
         assert_eq!(split(NOT_HELD, None), split(HELD.text, None) + 2);
     }
 }

@@ -8,8 +8,8 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
 use crate::postgres::errors as postgres;
 use crate::sqlite::errors as sqlite;
 
-/// A statement that failed, or a row that cannot be. Cheap to copy, because a failed batch fails
-/// for each of its callers.
+/// A statement that failed, or a row with invalid values. Cheap to copy, because a failed batch
+/// fails for each of its callers.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StoreFault {
     /// SQLite refused or could not be asked.
@@ -45,7 +45,7 @@ pub(crate) enum StoreFault {
     /// The database takes no writes: it follows another one, or is set so.
     #[error("the database is a standby, or set to be read only")]
     ReadOnly,
-    /// A row does not say what rows of its table say.
+    /// A row has an invalid value.
     #[error("{table}.{column} of row {row}: {problem}")]
     Corrupt {
         /// The table.
@@ -164,7 +164,7 @@ impl From<StoreFault> for StoreError {
     fn from(fault: StoreFault) -> Self {
         match fault.unavailability() {
             Some(kind) => Self::Unavailable(kind, Box::new(fault)),
-            // It was in the way of others for longer than it was repeated.
+            // The conflict lasted longer than the retries.
             None if fault.is_transient() => {
                 Self::Unavailable(Unavailability::Timeout, Box::new(fault))
             }

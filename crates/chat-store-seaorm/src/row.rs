@@ -43,7 +43,7 @@ impl<'a> Row<'a> {
     }
 
     pub(crate) fn unknown_code(&self, column: Column, code: &str) -> StoreFault {
-        self.corrupt(column, &format!("{code:?} is no known code"))
+        self.corrupt(column, &format!("unknown code {code:?}"))
     }
 
     pub(crate) fn corrupt(&self, column: Column, problem: &str) -> StoreFault {

@@ -189,7 +189,7 @@ struct Rendered {
 }
 
 impl Rendered {
-    fn add(&mut self, text: &str, bindings: &mut [(&'static str, Binding)]) {
+    fn add(&mut self, text: &str, bindings: &mut Vec<(&'static str, Binding)>) {
         let mut rest = text;
         while let Some(at) = rest.find([':', '{', '\n']) {
             let (before, behind) = rest.split_at(at);
@@ -207,8 +207,11 @@ impl Rendered {
             } else {
                 let behind = behind.strip_prefix('{').unwrap_or(behind);
                 let (name, rest) = behind.split_once('}').unwrap_or((behind, ""));
-                // A word that is not known is left out: the database refuses the rest.
-                self.add(self.dialect.word(name).unwrap_or_default(), bindings);
+                match self.dialect.word(name) {
+                    Some(word) => self.add(word, bindings),
+                    // The database names it in its refusal.
+                    None => self.text.extend(["{", name, "}"]),
+                }
                 rest
             };
         }
@@ -300,16 +303,16 @@ impl Rendered {
 }
 
 /// Takes what is bound to a name; copies it only if the name occurs in the rest of the text.
-fn take(bindings: &mut [(&'static str, Binding)], name: &str, rest: &str) -> Option<Binding> {
-    let (_, binding) = bindings.iter_mut().find(|(bound, _)| *bound == name)?;
+fn take(bindings: &mut Vec<(&'static str, Binding)>, name: &str, rest: &str) -> Option<Binding> {
+    let place = bindings.iter().position(|(bound, _)| *bound == name)?;
     let occurs_again = rest
         .match_indices(name)
         .any(|(at, _)| rest.get(..at).is_some_and(|text| text.ends_with(':')));
-    Some(if occurs_again {
-        binding.clone()
+    if occurs_again {
+        bindings.get(place).map(|(_, binding)| binding.clone())
     } else {
-        std::mem::replace(binding, Binding::List(Vec::new()))
-    })
+        Some(bindings.swap_remove(place).1)
+    }
 }
 
 impl From<bool> for Value {
@@ -464,8 +467,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_bound_is_left_to_the_database_to_refuse() {
-        let (text, _) = Sql::new("SELECT :missing").render(Dialect::Sqlite);
-        assert_eq!(text, "SELECT :missing");
+    fn placeholders_without_a_value_are_left_to_the_database_to_refuse() {
+        let (text, _) = Sql::new("SELECT :missing {limit}").render(Dialect::Sqlite);
+        assert_eq!(text, "SELECT :missing {limit}");
     }
 }

@@ -96,7 +96,7 @@ impl SeaOrmStore {
         Ok(store)
     }
 
-    /// Has a command done; returns when it is durable. If the caller goes away, it is done or not
+    /// Submits a command; returns when it is durable. If the caller goes away, it is done or not
     /// done.
     pub(crate) async fn submit<C, A>(
         &self,
@@ -113,7 +113,7 @@ impl SeaOrmStore {
             .map_err(|_| StoreFault::TimedOut)??
     }
 
-    /// Has a command done that shares no statements with others.
+    /// Submits a command with statements of its own.
     pub(crate) async fn write<C: Command>(&self, command: C) -> Result<C::Answer, StoreError> {
         self.submit(command, BatchedWrite::other).await
     }

@@ -15,7 +15,7 @@ use crate::evidence::{CallRow, Evidence, Item, Log, MessageRow, Step, TurnRow};
 const UNKNOWN: &[(&str, &str)] = &[
     (
         "interrupted",
-        "the call was broken off before its result was recorded",
+        "the call was interrupted before its result was stored",
     ),
     ("stopped", "the user stopped the turn while the tool ran"),
     (
@@ -23,7 +23,7 @@ const UNKNOWN: &[(&str, &str)] = &[
         "the turn reached its time limit while the tool ran",
     ),
     ("timed_out", "the tool gave no answer within its time limit"),
-    ("answer_lost", "no usable answer of the tool came back"),
+    ("answer_lost", "the tool returned no usable answer"),
 ];
 
 pub fn check(evidence: &Evidence, log: &Log<'_>, findings: &mut Findings) {

@@ -1,7 +1,7 @@
 //! The commands that change a conversation's log, and their outcomes.
 //!
-//! If the `items` of a [`HeldTurn`] in an outcome are empty, the store fills them from the log, as
-//! far as it goes after the command: [`Ledger::end_of`](super::Ledger::end_of).
+//! If the `items` of a [`HeldTurn`] in an outcome are empty, the store reads them from the log, up
+//! to the last position after the command: [`Ledger::end_of`](super::Ledger::end_of).
 
 use crate::{
     ConversationId, HeldTurn, Item, MessageId, NewItem, OriginalMessage, Timestamp, Title, Turn,

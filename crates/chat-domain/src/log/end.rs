@@ -40,8 +40,8 @@ impl Ledger {
         })
     }
 
-    /// Of a turn that another end of the same batch started, only the turns up to it are loaded:
-    /// the one that follows it may not be. Applied alone, the command loads its own rows.
+    /// If an earlier `end` of the same batch started this turn, the turn after it may not be
+    /// loaded. Applied alone, the command loads its own rows.
     fn check_next_is_loaded(
         &self,
         id: TurnId,
@@ -63,8 +63,8 @@ impl Ledger {
     fn repeated_end(&self, row: &TurnRow, end: &EndTurn) -> EndedTurn {
         let last = end.last.iter();
         let items = last.filter_map(|item| self.stored_item(&item.body).cloned());
-        // A next turn that was claimed since is in other hands, perhaps in this worker's own under
-        // the claim's lease.
+        // If the next turn was claimed since, another lease is current, perhaps one of this same
+        // worker.
         let is_as_started = |next: &&TurnRow| {
             next.is_running() && next.holder == Some(end.lease.worker) && next.epoch == 1
         };

@@ -1,7 +1,8 @@
 //! The rules of a conversation's log: what each command may change, and how.
 //!
 //! Pure and synchronous: a store loads the rows that the commands need, lets the [`Ledger`] decide,
-//! and saves what has changed. All stores share these rules; none has rules of its own.
+//! and saves what has changed. All stores share these rules. [`ConversationDocument`] also has
+//! those of claims, drafts and forced ends, which a store with tables writes as statements.
 //!
 //! 1. [`LogNeeds`] names the rows that some commands need.
 //! 2. The store loads them as [`LoadedRows`], locked against every other writer.

@@ -143,7 +143,7 @@ pub enum AgentErrorKind {
     Misconfigured,
     /// It is overloaded.
     Overloaded {
-        /// When to come back, if it says.
+        /// The delay before a retry, if the agent names one.
         retry_after: Option<Duration>,
     },
     /// The transcript is longer than it can read.

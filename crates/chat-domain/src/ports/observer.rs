@@ -70,10 +70,10 @@ pub enum TurnLifecycleEvent<'a> {
         /// How long it took.
         took: Duration,
     },
-    /// The store failed in the background; the call will be retried.
+    /// A call of the store failed. It is retried if the error is transient.
     StoreFailed {
         /// The operation that failed.
-        doing: &'static str,
+        operation: &'static str,
         /// Why it failed.
         error: &'a StoreError,
     },

@@ -17,7 +17,7 @@ use crate::{ConversationId, RawJson, ToolCallId, ToolError, ToolOutput, TurnId, 
 /// The suite [`toolset_contract!`](crate::toolset_contract) checks an implementation.
 #[async_trait]
 pub trait Toolset: Send + Sync {
-    /// The tools this user's agent may call now. A tool whose server is away is simply not there.
+    /// The tools this user's agent may call now. Tools of an unavailable server are omitted.
     async fn specs(&self, owner: &UserId) -> Vec<ToolSpec>;
 
     /// Runs a tool.
@@ -52,7 +52,7 @@ pub struct ToolSpec {
     pub description: String,
     /// JSON Schema of its arguments, an object.
     pub input_schema: RawJson,
-    /// Whether running it again does no harm: it only reads, or doing it twice is as doing it once.
+    /// Whether running it again does no harm: it only reads, or is idempotent.
     pub repeatable: bool,
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{Observer, TurnLifecycleEvent};
 
-/// Holds something back until the test lets it go.
+/// Blocks a task until the test opens the gate.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<watch::Sender<(usize, bool)>>);
 

@@ -795,7 +795,8 @@ pub async fn a_living_workers_turns_are_safe(store: Store) {
     complete(&store, &own).await;
 }
 
-/// A worker that was given a turn without hearing of it finds it by saying what it holds.
+/// A worker that did not receive the answer that assigned a turn finds the turn by listing the
+/// turns that it holds.
 pub async fn a_claim_finds_mislaid_turns(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let known = running(store.begin(new_conversation(worker, "known")).await);
@@ -824,7 +825,7 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
     complete(&store, &found[0]).await;
 }
 
-/// A worker whose own lease has run out takes nothing over until it has said that it lives.
+/// A worker whose own lease has run out claims no turns of others before its next heartbeat.
 pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
     let left = running(store.begin(new_conversation(dead, "one")).await);
@@ -1031,7 +1032,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
     );
 }
 
-/// While a turn's mark is the same nothing has happened; whatever happens changes it.
+/// The version of a turn changes with each change of the turn, and only then.
 pub async fn a_mark_changes_with_its_turn(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin(new_conversation(worker, "one")).await);

@@ -225,8 +225,8 @@ fn safe_time(config: &ChatServiceConfig) -> Duration {
     limits.lease.saturating_sub(limits.heartbeat)
 }
 
-fn observe_failure(config: &ChatServiceConfig, doing: &'static str, error: &StoreError) {
-    let event = TurnLifecycleEvent::StoreFailed { doing, error };
+fn observe_failure(config: &ChatServiceConfig, operation: &'static str, error: &StoreError) {
+    let event = TurnLifecycleEvent::StoreFailed { operation, error };
     config.observer.observe(event);
 }
 

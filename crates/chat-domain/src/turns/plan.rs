@@ -50,8 +50,7 @@ pub fn next(items: &[Item], max_steps: usize) -> Next {
     } else if answered {
         Next::End(TurnOutcome::Completed)
     } else if steps >= max_steps {
-        let message =
-            format!("The turn was stopped after {steps} steps, because more are not allowed.");
+        let message = format!("The turn was stopped at its limit of {steps} steps.");
         Next::End(TurnOutcome::Failed(TurnFailure {
             kind: FailureKind::StepLimit,
             message,

@@ -28,7 +28,7 @@ pub(crate) async fn watch_remote_turns(config: &ChatServiceConfig, registry: &Tu
                 known = versions;
             }
             Err(error) => config.observer.observe(TurnLifecycleEvent::StoreFailed {
-                doing: "watch",
+                operation: "watch",
                 error: &error,
             }),
         }

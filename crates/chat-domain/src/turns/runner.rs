@@ -217,7 +217,7 @@ impl<'a> TurnRunner<'a> {
 
     fn time_limit(&self) -> TurnOutcome {
         let message = format!(
-            "The turn was stopped after {} seconds, because more are not allowed.",
+            "The turn was stopped at its limit of {} seconds.",
             self.config.limits.turn.as_secs()
         );
         failed(FailureKind::TimeLimit, message)

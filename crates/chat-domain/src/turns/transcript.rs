@@ -1,8 +1,8 @@
 //! The transcript that the agent reads: a total projection of the log.
 //!
-//! From any log, whatever was cut, cancelled or crashed, each call has exactly one result, directly
-//! after its message; turns keep their order; and an ended turn always gives the same bytes, so
-//! that providers can cache the prefix.
+//! For any log, also after truncation, cancellation or a crash, each call has exactly one result,
+//! directly after its message; turns keep their order; and an ended turn always gives the same
+//! bytes, so that providers can cache the prefix.
 
 mod window;
 
@@ -27,7 +27,7 @@ pub enum Entry {
         /// The text.
         text: String,
     },
-    /// The agent spoke, or called tools, or both. Never neither.
+    /// The agent wrote text, called tools, or both.
     Assistant {
         /// The text; may be empty if there are calls.
         text: String,
@@ -108,8 +108,8 @@ fn size(entry: &Entry) -> usize {
     }
 }
 
-/// The entries of a turn that is over. They end with words of the agent, so that the next user's
-/// message never follows another.
+/// The entries of a turn that is over. The last entry is of the agent, so that two user messages
+/// never follow each other.
 fn ended_turn(log: &LoggedTurn) -> Vec<Entry> {
     let mut entries = entries(&log.items);
     let note = match &log.turn.status {

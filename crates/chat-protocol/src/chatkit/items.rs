@@ -1,4 +1,4 @@
-//! ThreadPageRequest and the items in them.
+//! Threads and the items in them.
 //!
 //! | of a turn | becomes |
 //! |---|---|

@@ -9,11 +9,11 @@ use sqlx::{ConnectOptions, Connection, Error};
 use crate::error::StoreFault;
 use crate::options::OpenOptions;
 
-/// A connection that was idle for longer is asked before it is used: networks forget connections
-/// without telling.
+/// A connection that was idle for longer is tested before use, because networks drop idle
+/// connections silently.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How long that question may take.
+/// How long that test may take.
 const QUESTION: Duration = Duration::from_secs(1);
 
 /// How much longer than the database's own limit for a statement its answer is waited for.

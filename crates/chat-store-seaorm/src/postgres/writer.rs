@@ -2,7 +2,7 @@
 //!
 //! Rows are locked before they are read, conversations in order of their ids, so that batches that
 //! meet wait for each other (see `batch/load.rs`). While all lanes are busy, the next batch
-//! gathers; a lone caller never waits for company.
+//! gathers; a single caller never waits for others.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,8 +17,8 @@ use crate::savepoint;
 use crate::sql::Sql;
 
 /// Running turns without a living holder, locked with their conversations. Turns that other
-/// transactions have locked are left to the next claim. A worker's silence is no reason to take its
-/// own turns from itself.
+/// transactions have locked are left to the next claim. A worker whose lease has expired does not
+/// claim its own turns.
 const OF_DEAD_WORKERS: &str = "
     SELECT {columns} FROM turns t JOIN conversations c ON c.id = t.conversation_id
     WHERE t.status = 'running' AND (t.holder IS NULL OR t.holder <> :worker AND NOT EXISTS (

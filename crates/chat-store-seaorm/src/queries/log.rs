@@ -10,7 +10,7 @@ use sea_orm::QueryResult;
 
 use super::{conversations, messages, tool_calls, turns};
 use crate::batch::CommandError;
-use crate::columns::{Columns, MESSAGE, TOOL_CALL, TURN, column};
+use crate::columns::{Columns, MESSAGE, TOOL_CALL, TURN, TURN_WITH_DRAFT, column};
 use crate::connection::Connection;
 use crate::error::StoreFault;
 use crate::row::Row;
@@ -50,7 +50,7 @@ const TOOL_CALLS: &str = "
 /// The columns of [`TOOL_CALLS`] behind the calls'.
 const SUPERSEDED: Columns = TOOL_CALL.then("t.superseded AS superseded");
 
-/// Reads turns of which this is so, in order, with their items after `after`.
+/// Reads the turns that match `which`, by ordinal, with their items after `after`.
 async fn read(
     db: &dyn Connection,
     which: &str,
@@ -59,7 +59,7 @@ async fn read(
 ) -> Result<Vec<TurnView>, StoreFault> {
     let query = Sql::new(TURNS)
         .text("which", which)
-        .text("turn", TURN.text)
+        .text("turn", TURN_WITH_DRAFT.text)
         .text("message", MESSAGE.text)
         .text("tool_call", TOOL_CALL.text)
         .bind("after", big(after.0));
@@ -202,7 +202,7 @@ pub(crate) fn kind(row: Row<'_>) -> Result<Kind, StoreFault> {
         0 => Ok(Kind::Turn),
         1 => Ok(Kind::Message),
         2 => Ok(Kind::ToolCall),
-        kind => Err(row.corrupt(column, &format!("{kind} is no kind of row"))),
+        kind => Err(row.corrupt(column, &format!("unknown kind of row: {kind}"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The statements of the store, by the table that they are about: reads, writes, and how a row of
-//! the table becomes a value of the domain.
+//! the table becomes a value of the domain. The statements that load a batch are in
+//! `batch/load.rs`.
 
 pub(crate) mod claims;
 pub(crate) mod conversations;

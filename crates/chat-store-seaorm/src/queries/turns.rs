@@ -134,7 +134,7 @@ fn status(row: Row<'_>) -> Result<TurnStatus, StoreFault> {
     })
 }
 
-/// The draft in a row that begins with [`TURN`].
+/// The draft in a row that begins with [`TURN_WITH_DRAFT`](crate::columns::TURN_WITH_DRAFT).
 pub(crate) fn draft(row: Row<'_>) -> Result<Option<Draft>, StoreFault> {
     let Some(message) = row.get::<Option<Uuid>>(column!(TURN, "draft_message_id"))? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The integrity check of a database that was not closed in order.
+//! The integrity check of a database that was not closed cleanly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

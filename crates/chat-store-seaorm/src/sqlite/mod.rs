@@ -174,7 +174,7 @@ impl Backend for Sqlite {
             .await
             .is_err()
         {
-            tracing::warn!("reads of the database take too long and are not waited for");
+            tracing::warn!("reads take too long, closing without them");
         }
         let Some(files) = self
             .files
@@ -307,7 +307,7 @@ async fn prepare(writer: &DatabaseConnection, migrate: bool) -> Result<(), OpenE
 }
 
 impl FileLock {
-    /// Checks the database if it was not closed in order, then opens it and brings its schema up to
+    /// Checks the database if it was not closed cleanly, then opens it and brings its schema up to
     /// date.
     async fn open(&self, options: &OpenOptions) -> Result<Opened, OpenError> {
         let check = self.check(options).await?;
@@ -352,7 +352,7 @@ impl FileLock {
         if !has_log && (mark.is_none() || !is_same) {
             return Ok(None);
         }
-        tracing::info!("the database was not closed in order; checking it");
+        tracing::info!("database not closed cleanly, checking it");
         let mut check = Check::start(self.readers(1, options.timeout).await?).await?;
         match check.finding(check::LIMIT).await {
             Some(Finding::Whole) => Ok(None),

@@ -308,7 +308,7 @@ async fn a_row_that_cannot_be_is_named() {
     assert_eq!(
         cause.to_string(),
         format!(
-            "messages.role of row {}: \"nobody\" is no known code",
+            "messages.role of row {}: unknown code \"nobody\"",
             begin.message
         )
     );

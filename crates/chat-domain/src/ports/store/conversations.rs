@@ -137,7 +137,7 @@ pub enum ConversationOrder {
     },
     /// By creation, which is the order of the ids. It never changes.
     Created {
-        /// Only conversations behind this one in the page's order. It may be deleted.
+        /// Only conversations after this one in the page's order. It may be deleted.
         after: Option<ConversationId>,
         /// The direction.
         order: PageOrder,

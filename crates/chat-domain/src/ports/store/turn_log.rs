@@ -8,7 +8,8 @@ use crate::{
     TurnLease,
 };
 
-/// Writes turns. The rules are those of [`log`](crate::log), which implementations call.
+/// Writes turns. The rules of `begin`, `append` and `end` are those of [`log`](crate::log), which
+/// implementations call.
 #[async_trait]
 pub trait TurnLog: Send + Sync {
     /// Stores a user's message and starts its turn, or queues it if a turn of the conversation

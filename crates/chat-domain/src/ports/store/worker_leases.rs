@@ -92,8 +92,7 @@ pub struct Claim {
     pub worker: WorkerId,
     /// The largest number of turns.
     pub limit: u32,
-    /// If given: all the turns the worker knows that it runs. Running turns that the store has
-    /// under its name but that are not listed count as abandoned too: a lost answer had given them
-    /// to it.
+    /// If given: all turns that the worker knows it runs. Other running turns that it holds in the
+    /// store are abandoned too: the response that assigned them was lost.
     pub holding: Option<Vec<TurnId>>,
 }

@@ -73,7 +73,7 @@ impl Answer {
             let is_known = self.refused.iter().any(|result| result.call == call.id);
             if !is_known && !call.arguments.as_str().trim_start().starts_with('{') {
                 let message = format!(
-                    "The arguments are not whole: your answer was cut off {cut_off}. The tool was not run."
+                    "The arguments are incomplete: your answer was cut off {cut_off}. The tool was not run."
                 );
                 let outcome =
                     ToolOutcome::Failed(ToolError::new(ToolErrorKind::InvalidArguments, message));
@@ -141,7 +141,7 @@ fn empty(finish: FinishReason) -> AgentError {
         ),
         FinishReason::Length => (
             AgentErrorKind::EmptyAnswer,
-            "The agent reached its limit of tokens for an answer before the first word of it.",
+            "The agent reached its token limit before it wrote any text.",
         ),
         FinishReason::ContentFilter => (
             AgentErrorKind::Refused,

@@ -13,7 +13,7 @@ const ARGUMENTS_BYTES: usize = 256 << 10;
 /// The largest part of unacceptable arguments that is kept, in bytes.
 const REFUSED_BYTES: usize = 1 << 10;
 
-/// A text of at most so many bytes, without U+0000.
+/// Truncates a text to `limit` bytes and replaces U+0000.
 fn text(text: String, limit: usize) -> String {
     let mut text = without_nul(text);
     text.truncate(text.floor_char_boundary(limit));

@@ -177,7 +177,7 @@ impl TurnRunner<'_> {
     /// Calls the store, again and again while it is unavailable.
     async fn retry<'s, T>(
         &self,
-        doing: &'static str,
+        operation: &'static str,
         call: impl Fn() -> BoxFuture<'s, Result<T, StoreError>>,
     ) -> Result<T, AbortReason> {
         let (mut backoff, longest) = STORE_BACKOFF;
@@ -192,7 +192,7 @@ impl TurnRunner<'_> {
                 }
                 Err(error) => {
                     self.observe(TurnLifecycleEvent::StoreFailed {
-                        doing,
+                        operation,
                         error: &error,
                     });
                     if !error.is_transient() {

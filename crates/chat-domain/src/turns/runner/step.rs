@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// The failure of a turn whose own items are longer than the agent can read.
-const TOO_LONG_ALONE: &str = "The message, with what was done for it, is longer than the agent \
-    can read, even without the turns before it.";
+const TOO_LONG_ALONE: &str = "The message and the work on it are longer than the agent can read, \
+    even without the earlier turns.";
 
 impl TurnRunner<'_> {
     pub(super) async fn step(&mut self) -> Result<Progress, Abort> {

@@ -3,8 +3,8 @@
 use super::{Entry, Transcript, ended_turn, entries, size};
 use crate::{Item, LoggedTurn};
 
-/// A conversation as the agent may read it: its turns before the current one, as far as none has
-/// taken their place, and the current one.
+/// A conversation as the agent may read it: the earlier turns that are not superseded, and the
+/// current turn.
 pub struct Window {
     /// The entries of each turn, the current one last.
     turns: Vec<Vec<Entry>>,
@@ -60,9 +60,9 @@ impl Window {
     /// How many of the oldest turns to leave out after the agent has refused to read this much;
     /// `None` if this was the current turn alone.
     ///
-    /// After the first refusal: as many as the `limit` in tokens demands that the agent named; else
-    /// as many as it did not read for its last answer, so that the text before the current turn
-    /// stays the same. Otherwise half of those that are left. So an agent is asked at most
+    /// After the first refusal: as many as the token `limit` that the agent named requires; without
+    /// a limit, as many as were left out for its last answer, so that the text before the current
+    /// turn stays the same. Otherwise half of those that are left. So an agent is asked at most
     /// log2(turns) + 3 times.
     pub fn shorter(&self, refusals: usize, limit: Option<usize>) -> Option<usize> {
         let kept = self.earlier() - self.left_out;
