@@ -10,10 +10,14 @@ use chat_domain::{
     TurnOutcome, TurnRow, TurnStatus, UnknownCause,
 };
 
+use crate::invariants::{Violation, ensure};
 use crate::options::AgentKind;
 use crate::trace::short;
 use crate::workers::Process;
 use crate::world::World;
+
+/// How often the agent may be asked in one step, while it finds the conversation too long.
+const MOST_ASKED: usize = 8;
 
 /// A line of a transcript, as far as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +36,9 @@ pub fn check(world: &World, process: Process, request: &StepRequest) {
     });
     match found {
         Some(Ok(())) => {}
-        Some(Err(problem)) => world.violated(
-            "transcripts",
-            format!("turn {}: {problem}", short(request.turn.0)),
-        ),
+        Some(Err(Violation { property, text })) => {
+            world.violated(property, format!("turn {}: {text}", short(request.turn.0)));
+        }
         None => {
             let is_deleted = world.checker().is_deleted(request.conversation);
             world.check("kept", is_deleted, || {
@@ -54,7 +57,8 @@ fn compare(
     request: &StepRequest,
     document: &ConversationDocument,
     sent: &[Line],
-) -> Result<(), String> {
+) -> Result<(), Violation> {
+    let wrong = |text: String| Err(Violation::new("transcripts", text));
     let mut earlier = Vec::new();
     let mut current = None;
     for (row, items, _) in document.entries() {
@@ -63,23 +67,27 @@ fn compare(
             break;
         }
         if !row.turn.status.is_ended() {
-            return Err("an earlier turn has not ended".to_owned());
+            return wrong("an earlier turn has not ended".to_owned());
         }
         if !row.turn.superseded {
             earlier.push(ended(row, items));
         }
     }
-    let (row, items) = current.ok_or("its turn is not stored")?;
-    if row.owner != request.owner {
-        return Err("the agent is told another user".to_owned());
-    }
+    let Some((row, items)) = current else {
+        return wrong("it is not stored".to_owned());
+    };
+    ensure("isolation", row.owner == request.owner, || {
+        "the agent is told another user".to_owned()
+    })?;
     let Some(since) = world.workers.holds_since(process, row) else {
         // An attempt that has lost its lease does not know what was changed since.
         return Ok(());
     };
-    let checked = world.checker().check_activity(row, world.elapsed() - since);
-    checked.map_err(|violation| violation.text)?;
     let options = &world.plan.options;
+    world
+        .checker()
+        .check_activity(row, world.elapsed() - since)?;
+    check_asked(world, row)?;
     let may_leave_out = options.limits.context_tokens.is_some()
         || options
             .agent_kinds
@@ -94,9 +102,19 @@ fn compare(
         }
     }
     let expected: Vec<_> = earlier.iter().flatten().chain(&own).collect();
-    Err(format!(
+    wrong(format!(
         "the agent is sent {sent:?}, and the log says {expected:?}"
     ))
+}
+
+/// The agent is asked only so often for one turn.
+fn check_asked(world: &World, row: &TurnRow) -> Result<(), Violation> {
+    let asked = world.witness().said.get(&row.turn.id).map_or(0, Vec::len);
+    let attempts = usize::try_from(row.epoch).unwrap_or(usize::MAX);
+    let most = attempts * world.plan.options.limits.steps * MOST_ASKED;
+    ensure("bounded", asked < most, || {
+        format!("the agent is asked for the {asked}. time, in {attempts} attempts")
+    })
 }
 
 fn lines_of(transcript: &Transcript) -> Vec<Line> {

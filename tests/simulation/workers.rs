@@ -359,6 +359,12 @@ impl World {
     /// The calling task's process crashes. Never returns.
     pub async fn crash(self: &Arc<Self>, process: Process) {
         let after = millis(&mut self.draw(2), 100..=20_000);
+        // A call that was struck may outlast the faults.
+        let after = if self.is_healed() {
+            Duration::ZERO
+        } else {
+            after
+        };
         self.crash_process(process, after);
         std::future::pending().await
     }
@@ -387,6 +393,9 @@ impl World {
 
     /// The calling task's process freezes. Returns when it goes on.
     pub async fn freeze(self: &Arc<Self>, process: Process, lasts: Duration) {
+        if self.is_healed() {
+            return;
+        }
         self.freeze_process(process, lasts);
         tokio::task::yield_now().await;
         sleep(Duration::from_millis(1)).await;

@@ -261,6 +261,7 @@ impl World {
         let ended = claimed + limits.turn + Duration::from_secs(20) * open;
         let read = ended + Duration::from_secs(60);
         let cancelled = self.checker().cancelled_turns();
+        let calls = self.workers.calls();
         let mut is_claimed = false;
         loop {
             sleep(Duration::from_millis(250)).await;
@@ -293,6 +294,7 @@ impl World {
             }
         }
         self.note(|| "everything has ended".to_owned());
+        self.check_calls(calls, self.elapsed() - healed, open);
         for worker in 0..self.plan.options.workers {
             self.leave(worker).await;
         }
@@ -300,5 +302,17 @@ impl World {
         if let Err(Violation { property, text }) = found {
             self.violated(property, text);
         }
+    }
+
+    /// The way to the end takes a bounded number of calls of the store: so many a second by each
+    /// worker and each reader, and so many for each turn and each operation.
+    fn check_calls(&self, before: u64, took: Duration, open: u32) {
+        let calls = self.workers.calls() - before;
+        let options = &self.plan.options;
+        let parts = u64::try_from(options.workers + options.operations * 5).unwrap_or(u64::MAX);
+        let most = (took.as_secs() + 5) * parts * 12 + u64::from(open) * 200;
+        self.check("bounded", calls <= most, || {
+            format!("{calls} calls of the store after the world healed, in {took:?}")
+        });
     }
 }

@@ -264,9 +264,8 @@ const EDITS: &[Edit] = &[
     Edit {
         fault: "certain-claim",
         file: "turns/lease.rs",
-        find: "registry.mark_uncertain();\n                    return observe_failure",
-        plant: "if !PLANTED { registry.mark_uncertain(); }
-                    return observe_failure",
+        find: "registry.mark_uncertain();\n                observe_failure",
+        plant: "if !PLANTED { registry.mark_uncertain(); }\n                observe_failure",
     },
     Edit {
         fault: "certain-release",

@@ -533,13 +533,8 @@ impl ChatService {
             }
         };
         let closed = self.reached(ShutdownPhase::Draining);
-        let sweep = async {
-            tokio::select! {
-                biased;
-                () = closed => {}
-                () = self.worker.claim_abandoned(&self.config, &self.registry, run) => {}
-            }
-        };
+        let (config, registry) = (&self.config, &self.registry);
+        let sweep = self.worker.claim_abandoned(config, registry, closed, run);
         let beat = async {
             tokio::select! {
                 biased;

@@ -24,6 +24,7 @@ struct Faults {
     heartbeats: bool,
     unreachable: bool,
     end_gate: Option<Gate>,
+    claim_gate: Option<Gate>,
     calls: u64,
 }
 
@@ -85,6 +86,11 @@ impl MemoryStore {
     /// Makes each end of a turn wait at this gate.
     pub fn hold_ends(&self, gate: &Gate) {
         self.faults().end_gate = Some(gate.clone());
+    }
+
+    /// Makes the answer to each claim wait at this gate.
+    pub fn hold_claims(&self, gate: &Gate) {
+        self.faults().claim_gate = Some(gate.clone());
     }
 
     /// Makes all heartbeats fail, or no more.
@@ -287,7 +293,12 @@ impl WorkerLeases for MemoryStore {
 
     async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
         self.check(&[])?;
-        self.store.claim(claim).await
+        let claimed = self.store.claim(claim).await;
+        let gate = self.faults().claim_gate.clone();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
+        claimed
     }
 
     async fn deregister(

@@ -1,6 +1,7 @@
 //! The lease of this process as a worker: one heartbeat for all the turns it holds, and claims of
 //! turns that no worker holds.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -145,54 +146,61 @@ impl WorkerLease {
         }
     }
 
-    /// Claims abandoned turns and gives them to `run`; never returns.
+    /// Claims abandoned turns and gives them to `run`, until `closed`.
     pub(crate) async fn claim_abandoned(
         &self,
         config: &ChatServiceConfig,
         registry: &Arc<TurnRegistry>,
+        closed: impl Future<Output = ()>,
         run: impl Fn(HeldTurn),
     ) {
         let mut ticks = every(config.limits.sweep);
+        let mut closed = pin!(closed);
         loop {
-            ticks.tick().await;
-            if self.others_could_renew(config) {
-                self.claim_all(config, registry, &run).await;
+            tokio::select! {
+                biased;
+                () = &mut closed => return,
+                _ = ticks.tick() => {}
+            }
+            // A claim is never dropped: the turns that it takes would stand still.
+            if self.others_could_renew(config) && self.claim_batch(config, registry, &run).await {
+                ticks.reset_immediately();
             }
         }
     }
 
-    async fn claim_all(
+    /// Returns whether there may be more to claim.
+    async fn claim_batch(
         &self,
         config: &ChatServiceConfig,
         registry: &Arc<TurnRegistry>,
         run: impl Fn(HeldTurn),
-    ) {
+    ) -> bool {
         let (uncertain_since, sent) = (registry.uncertain_since(), Instant::now());
-        loop {
-            let claim = Claim {
-                worker: self.id(),
-                limit: CLAIM_BATCH,
-                holding: uncertain_since.map(|_| registry.running()),
-            };
-            let claimed = match config.store.claim(claim).await {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    // The answer may be lost, and turns with it.
-                    registry.mark_uncertain();
-                    return observe_failure(config, "claim", &error);
-                }
-            };
-            let may_be_more = claimed.len() >= CLAIM_BATCH as usize;
-            claimed.into_iter().for_each(&run);
-            if !may_be_more {
-                break;
+        let claim = Claim {
+            worker: self.id(),
+            limit: CLAIM_BATCH,
+            holding: uncertain_since.map(|_| registry.running()),
+        };
+        let claimed = match config.store.claim(claim).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                // The answer may be lost, and turns with it.
+                registry.mark_uncertain();
+                observe_failure(config, "claim", &error);
+                return false;
             }
-        }
+        };
+        let may_be_more = claimed.len() >= CLAIM_BATCH as usize;
+        claimed.into_iter().for_each(&run);
         // A call is never on its way to the store for longer than a lease.
         let is_settled = |since: &Instant| sent >= *since + config.limits.lease;
-        if let Some(since) = uncertain_since.filter(is_settled) {
+        if let Some(since) = uncertain_since.filter(is_settled)
+            && !may_be_more
+        {
             registry.settle_uncertainty(since);
         }
+        may_be_more
     }
 }
 

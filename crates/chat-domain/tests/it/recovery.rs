@@ -398,6 +398,26 @@ async fn a_task_that_was_dropped_unrun_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_runs_what_its_last_claim_took() {
+    let (setup, gate) = (Setup::new(), Gate::new());
+    let stuck = vec![Script::Wait(gate.clone())];
+    let dead = setup.saying([stuck]).await;
+    let turn = dead.send(None, "Hi").await;
+    gate.reached_by(1).await;
+    dead.crash();
+    tokio::time::sleep(setup.limits.lease).await;
+    let claims = Gate::new();
+    setup.store.hold_claims(&claims);
+    let heir = setup.saying([vec![Script::text("Hello.")]]).await;
+    claims.reached_by(1).await;
+    heir.service.close();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    claims.open();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), heir.outcome(turn.id)).await;
+    assert_eq!(outcome, Ok(TurnOutcome::Completed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_still_runs_is_handed_over() {
     let (setup, gate) = (Setup::new(), Gate::new());
     let leaving = setup
