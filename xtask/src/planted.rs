@@ -434,7 +434,8 @@ const EDITS: &[Edit] = &[
         fault: "not-reread",
         file: "turns/runner/persist.rs",
         find: "let Some(stored) = self.read_turn().await? else {",
-        plant: "let Some(stored) = self.read_turn().await?.filter(|_| !PLANTED) else {",
+        plant: "if PLANTED { return Ok(true); }
+        let Some(stored) = self.read_turn().await? else {",
     },
     Edit {
         fault: "no-results-at-the-end",

@@ -33,6 +33,8 @@ struct Faults {
 pub enum RefusedCall {
     /// Reading a history.
     Histories,
+    /// Reading a turn.
+    Turns,
     /// Adding items to a turn.
     Appends,
     /// Ending a turn with items.
@@ -183,7 +185,7 @@ impl Conversations for MemoryStore {
         turn: TurnRef,
         after: Position,
     ) -> Result<Option<TurnView>, StoreError> {
-        self.check(&[])?;
+        self.check(&[RefusedCall::Turns])?;
         self.store.turn(owner, turn, after).await
     }
 

@@ -125,6 +125,23 @@ async fn a_refused_write_may_have_been_done_by_a_call_whose_answer_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_that_can_be_neither_written_nor_read_is_ended_by_force() {
+    let setup = Setup::new();
+    let world = calling(&setup).await;
+    setup.store.lose_answer(RefusedCall::Appends);
+    setup
+        .store
+        .refuse([RefusedCall::Appends, RefusedCall::Turns]);
+    let turn = world.send(None, "Go").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    setup.store.refuse([]);
+    let (told, stored) = told_and_stored(&world, turn.id).await;
+    assert_eq!(told, stored);
+    assert_eq!(stored.last().unwrap(), "unknown: interrupted");
+    assert!(internal(&world.outcome(turn.id).await));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_end_may_have_been_done_by_a_call_whose_answer_was_lost() {
     let setup = Setup::new();
     let world = calling(&setup).await;

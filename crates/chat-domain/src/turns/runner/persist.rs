@@ -10,8 +10,7 @@ use super::{Abort, AbortReason, TurnRunner, failed};
 use crate::guards;
 use crate::{
     AppendItems, EndTurn, EndedTurn, FailureKind, Item, ItemBody, LoggedTurn, NewItem, Position,
-    Refusal, StoreError, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnRef,
-    TurnStatus, TurnView,
+    Refusal, StoreError, TurnFailure, TurnLifecycleEvent, TurnOutcome, TurnPage, TurnRef, TurnView,
 };
 
 /// The first and the longest pause before a call of an unavailable store is retried.
@@ -93,7 +92,9 @@ impl TurnRunner<'_> {
         };
         let text: Vec<_> = refused.into_iter().filter(is_text).collect();
         for text in [text, Vec::new()] {
-            self.reread().await?;
+            if !self.reread().await? {
+                break;
+            }
             let is_stored = |new: &NewItem| self.items.iter().any(|item| item.body == new.body);
             let mut last = text;
             last.retain(|item| !is_stored(item));
@@ -112,11 +113,11 @@ impl TurnRunner<'_> {
         Ok(self.force_end().await?)
     }
 
-    /// Takes over what the store has of the turn, if it can be read. A write that it refuses may
-    /// have been done by an earlier call whose answer was lost.
-    async fn reread(&mut self) -> Result<(), AbortReason> {
+    /// Takes over what the store has of the turn; returns whether it can be read. A write that it
+    /// refuses may have been done by an earlier call whose answer was lost.
+    async fn reread(&mut self) -> Result<bool, AbortReason> {
         let Some(stored) = self.read_turn().await? else {
-            return Ok(());
+            return Ok(false);
         };
         if stored.turn.status.is_ended() {
             // The next turn may be held under this worker's name: a release makes it ask for it.
@@ -129,7 +130,7 @@ impl TurnRunner<'_> {
             });
             self.items = stored.items;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The turn as the store has it; `None` if it cannot be read.
@@ -152,22 +153,13 @@ impl TurnRunner<'_> {
         };
         let end = || store.force_end(lease, failure.clone(), at);
         self.retry("force the end of the turn", end).await?;
-        // The store has ended the open calls, too.
-        let (turn, items) = match self.read_turn().await? {
-            Some(stored) => (stored.turn, stored.items),
-            None => {
-                let mut turn = self.held.turn.clone();
-                turn.status = TurnStatus::Ended {
-                    at,
-                    outcome: TurnOutcome::Failed(failure),
-                };
-                (turn, self.items.clone())
-            }
-        };
+        // The store has ended the open calls, too. Readers of a turn that cannot be read are told
+        // so by the store.
+        let stored = self.read_turn().await?.ok_or(AbortReason::LeaseLost)?;
         let is_new = |item: &Item| !self.items.contains(item);
         let ended = EndedTurn {
-            turn,
-            items: items.into_iter().filter(is_new).collect(),
+            turn: stored.turn,
+            items: stored.items.into_iter().filter(is_new).collect(),
             next: None,
         };
         self.show_end(&ended);
