@@ -343,7 +343,7 @@ const EDITS: &[Edit] = &[
         fault: "reads-superseded",
         file: "turns/runner/persist.rs",
         find: "        let page = TurnPage {\n",
-        plant: "        let page = TurnPage {\n            superseded: PLANTED,\n",
+        plant: "        let page = TurnPage {\n            includes_superseded: PLANTED,\n",
     },
     Edit {
         fault: "reads-superseded",

@@ -47,11 +47,14 @@ impl Reader {
             let here = {
                 let running = self.running.borrow_and_update();
                 let running = running.as_ref();
-                running.map(|running| {
-                    if running.view.is_behind(self.cursor) {
-                        return Ok(Vec::new());
+                running.and_then(|running| {
+                    let view = &running.view;
+                    match view.is_behind(self.cursor) {
+                        false => Some(view.events_after(self.cursor)),
+                        // An ended view does not change: only the store has the rest.
+                        true if view.turn.status.is_ended() => None,
+                        true => Some(Ok(Vec::new())),
                     }
-                    running.view.events_after(self.cursor)
                 })
             };
             let events = match here {
@@ -70,5 +73,72 @@ impl Reader {
                 let _ = self.running.changed().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{LogBuilder, MockConversationStore};
+    use crate::turns::registry::TurnRegistry;
+    use crate::{HeldTurn, Timestamp, TurnLease, TurnOutcome, TurnStatus, TurnView, WorkerId};
+
+    #[tokio::test]
+    async fn a_reader_ahead_of_an_ended_view_reads_the_store() {
+        let ended = TurnStatus::Ended {
+            at: Timestamp(9),
+            outcome: TurnOutcome::Completed,
+        };
+        let mut log = LogBuilder::new();
+        log.user("Hi");
+        let held_items = log.items().to_vec();
+        log.assistant("Hello.");
+        let stored = log.log(1, ended.clone());
+        let owner = UserId::new("ann").unwrap();
+
+        // The attempt never got the answer to the write of its last item, and ended.
+        let registry = TurnRegistry::new();
+        let held = HeldTurn {
+            turn: stored.turn.clone(),
+            owner: owner.clone(),
+            lease: TurnLease {
+                turn: stored.turn.id,
+                worker: WorkerId(stored.turn.id.0),
+                epoch: 1,
+            },
+            attempt: 1,
+            spent: std::time::Duration::ZERO,
+            items: held_items,
+        };
+        let _run = registry.start(&held).unwrap();
+        let slot = registry.slot(stored.turn.id);
+
+        let view = TurnView {
+            turn: stored.turn.clone(),
+            items: stored.items.clone(),
+            draft: None,
+        };
+        let mut store = MockConversationStore::new();
+        store
+            .expect_turn()
+            .returning(move |_, _, _| Ok(Some(view.clone())));
+        let cursor = Cursor {
+            position: stored.items.last().unwrap().position,
+            ..Cursor::START
+        };
+        let reader = Reader {
+            store: Arc::new(store),
+            owner,
+            turn: stored.turn.id,
+            cursor,
+            running: slot.subscribe(),
+            _slot: slot,
+            ready: VecDeque::new(),
+        };
+        let events: Vec<_> = reader.events().map(Result::unwrap).collect().await;
+        assert!(
+            matches!(events.as_slice(), [(_, TurnEvent::Ended(_))]),
+            "{events:?}"
+        );
     }
 }

@@ -347,6 +347,11 @@ impl RunHandle {
         let _ = stopped.wait_for(|stop| *stop == Stop::Release).await;
     }
 
+    /// Makes the worker ask the store which turns it holds.
+    pub(crate) fn mark_uncertain(&self) {
+        self.registry.mark_uncertain();
+    }
+
     /// Releases the turn for other workers, unless it has ended.
     pub(crate) fn release(&self) {
         self.slot.running.send_if_modified(|current| match current {

@@ -156,7 +156,7 @@ async fn an_answer_without_text_and_calls_fails_the_turn_and_says_why() {
         (
             texts(0, FinishReason::Length),
             FailureKind::AgentEmptyAnswer,
-            "limit of tokens",
+            "token limit",
         ),
         (
             texts(0, FinishReason::ContentFilter),

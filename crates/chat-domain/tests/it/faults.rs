@@ -135,8 +135,8 @@ async fn a_turn_that_can_be_neither_written_nor_read_is_ended_by_force() {
     let turn = world.send(None, "Go").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     setup.store.refuse([]);
-    let (told, stored) = told_and_stored(&world, turn.id).await;
-    assert_eq!(told, stored);
+    let (delivered, stored) = delivered_and_stored(&world, turn.id).await;
+    assert_eq!(delivered, stored);
     assert_eq!(stored.last().unwrap(), "unknown: interrupted");
     assert!(internal(&world.outcome(turn.id).await));
 }

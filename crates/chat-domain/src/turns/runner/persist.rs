@@ -153,6 +153,8 @@ impl TurnRunner<'_> {
         };
         let end = || store.force_end(lease, failure.clone(), at);
         self.retry("force the end of the turn", end).await?;
+        // An earlier end, whose answer was lost, may have given the next turn to this worker.
+        self.run.mark_uncertain();
         // The store has ended the open calls, too. Readers of a turn that cannot be read are told
         // so by the store.
         let stored = self.read_turn().await?.ok_or(AbortReason::LeaseLost)?;

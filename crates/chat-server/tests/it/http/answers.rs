@@ -86,10 +86,7 @@ async fn an_empty_answer_is_a_failure_that_can_be_retried() {
     };
     let problem = refusal(retry(&problem), Code::AgentEmptyAnswer).await;
     assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .contains("limit of tokens"),
+        problem["detail"].as_str().unwrap().contains("token limit"),
         "{problem}"
     );
     let reply = super::harness::answer(retry(&problem), 200).await;
