@@ -270,8 +270,8 @@ const EDITS: &[Edit] = &[
     Edit {
         fault: "certain-release",
         file: "turns/registry.rs",
-        find: "self.registry.mark_uncertain();",
-        plant: "if !PLANTED { self.registry.mark_uncertain(); }",
+        find: "self.registry.mark_uncertain();\n                if",
+        plant: "if !PLANTED { self.registry.mark_uncertain(); }\n                if",
     },
     Edit {
         fault: "key-not-looked-up",
