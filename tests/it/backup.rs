@@ -55,7 +55,7 @@ async fn a_copy_of_a_database_in_use_works_with_another_server() {
         );
     }
     let id = |name: &str| waiting.data[name].as_str().unwrap();
-    assert_eq!(on_copy.end_of(id("turn_id")).await.name, "done");
+    assert_eq!(on_copy.last_position_of(id("turn_id")).await.name, "done");
     assert_eq!(
         on_copy.transcript(id("conversation_id")).await,
         ["user: Wait", "assistant: Done."]

@@ -217,7 +217,7 @@ async fn a_disconnected_client_does_not_stop_its_turn() {
     drop(events);
     gate.open();
     let turn = opened["turn_id"].as_str().unwrap();
-    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.last_position_of(turn).await.name, "done");
     assert_eq!(
         ann.transcript(opened["conversation_id"].as_str().unwrap())
             .await,

@@ -20,7 +20,7 @@ fn pays(recorded: &Recorded) -> Answer {
 async fn assert_recovers(home: &Home, conversation: &str, turn: &str, transcript: &[&str]) {
     let server = home.start();
     let ann = server.client("ann");
-    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.last_position_of(turn).await.name, "done");
     assert_eq!(ann.transcript(conversation).await, transcript);
     let reply = ann.chat(Some(conversation), "Go on").await;
     assert_eq!(
@@ -172,7 +172,7 @@ async fn a_crash_while_a_tool_runs() {
     );
     let server = home.start();
     let ann = server.client("ann");
-    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.last_position_of(turn).await.name, "done");
     let calls = ann
         .get(&format!("/conversations/{conversation}/tool-calls"))
         .await;
@@ -230,7 +230,7 @@ async fn a_crash_while_a_repeatable_tool_runs() {
     let ann = server.client("ann");
     // The tool is repeatable, so it runs again with the same call id.
     witness.reached().await.release();
-    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.last_position_of(turn).await.name, "done");
     assert_eq!(
         ann.transcript(conversation).await,
         ["user: Look", "assistant: Seen."]
@@ -270,7 +270,7 @@ async fn a_crash_between_storing_a_call_and_running_it() {
     );
     let server = home.start();
     let ann = server.client("ann");
-    assert_eq!(ann.end_of(turn).await.name, "done");
+    assert_eq!(ann.last_position_of(turn).await.name, "done");
     let calls = ann
         .get(&format!("/conversations/{conversation}/tool-calls"))
         .await;

@@ -70,7 +70,7 @@ async fn no_acknowledged_turn_is_lost() {
     let ann = server.client("ann");
     for turn in &turns {
         let id = turn["turn_id"].as_str().unwrap();
-        assert_eq!(ann.end_of(id).await.name, "done");
+        assert_eq!(ann.last_position_of(id).await.name, "done");
     }
     let answered = ann.transcript(&conversation).await;
     assert_eq!(
@@ -111,7 +111,7 @@ async fn a_long_queue_does_not_delay_the_shutdown() {
     let server = home.start();
     let ann = server.client("ann");
     for turn in &turns {
-        assert_eq!(ann.end_of(turn).await.name, "done");
+        assert_eq!(ann.last_position_of(turn).await.name, "done");
     }
     let transcript = ann.transcript(&conversation).await;
     assert_eq!(transcript.len(), 402);
@@ -163,5 +163,5 @@ async fn a_server_reports_its_shutdown() {
     gate.open();
     let heir = home.start();
     let turn = opened["turn_id"].as_str().unwrap();
-    assert_eq!(heir.client("ann").end_of(turn).await.name, "done");
+    assert_eq!(heir.client("ann").last_position_of(turn).await.name, "done");
 }

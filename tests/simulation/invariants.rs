@@ -525,7 +525,7 @@ fn check_interruption(
     begin: &BeginTurn,
     outcome: &BeginOutcome,
 ) -> Result<(), Violation> {
-    let BeginOutcome::Queued(turn) = outcome else {
+    let BeginOutcome::Stored(turn) = outcome else {
         return Ok(());
     };
     let rows = documents.get(&turn.conversation).into_iter();

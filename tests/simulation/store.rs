@@ -287,13 +287,13 @@ impl TurnLog for StoreClient {
             let begun = now(world.database.begin(turn.clone()));
             if matches!(
                 begun,
-                Ok(BeginOutcome::Started(_) | BeginOutcome::Queued(_))
+                Ok(BeginOutcome::Started(_) | BeginOutcome::Stored(_))
             ) {
                 world.conditions().turn_begun(turn.turn);
             }
             world.note(|| match &begun {
                 Ok(BeginOutcome::Started(_)) => format!("turn {} runs", short(turn.turn.0)),
-                Ok(BeginOutcome::Queued(_)) => format!("turn {} waits", short(turn.turn.0)),
+                Ok(BeginOutcome::Stored(_)) => format!("turn {} waits", short(turn.turn.0)),
                 Ok(BeginOutcome::Duplicate(turn)) => format!("it is turn {}", short(turn.id.0)),
                 Err(error) => format!("turn {} is refused: {error}", short(turn.turn.0)),
             });

@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// Waits for the end of a turn on any server. Returns its last event.
-    pub async fn end_of(&self, turn: &str) -> Event {
+    pub async fn last_position_of(&self, turn: &str) -> Event {
         Events::of(self.resume(turn, None).await)
             .rest()
             .await

@@ -234,8 +234,8 @@ const EDITS: &[Edit] = &[
     Edit {
         fault: "unsafe-send",
         file: "turns/runner/tool_batch.rs",
-        find: "() = worker.is_safe(), if sends => None,",
-        plant: "() = async { if !PLANTED { worker.is_safe().await } }, if sends => None,",
+        find: "() = worker.wait_until_safe(), if sends => None,",
+        plant: "() = async { if !PLANTED { worker.wait_until_safe().await } }, if sends => None,",
     },
     Edit {
         fault: "draft-outlives",

@@ -242,7 +242,7 @@ impl ChatService {
                     task: self.task(held),
                 }
             }
-            BeginOutcome::Queued(turn) => {
+            BeginOutcome::Stored(turn) => {
                 // For a turn that runs here: other workers learn of it by their heartbeat.
                 if busy == BusyPolicy::Interrupt {
                     self.registry.cancel_in(conversation, turn.ordinal);
@@ -532,20 +532,20 @@ impl ChatService {
                 spawn(task);
             }
         };
-        let closed = self.reached(ShutdownPhase::Draining);
+        let closed = self.wait_for_phase(ShutdownPhase::Draining);
         let (config, registry) = (&self.config, &self.registry);
         let sweep = self.worker.claim_abandoned(config, registry, closed, run);
         let beat = async {
             tokio::select! {
                 biased;
-                () = self.reached(ShutdownPhase::Released) => {}
-                () = self.worker.keep(&self.config, &self.registry) => {}
+                () = self.wait_for_phase(ShutdownPhase::Released) => {}
+                () = self.worker.send_heartbeats(&self.config, &self.registry) => {}
             }
         };
         let follow = async {
             tokio::select! {
                 biased;
-                () = self.reached(ShutdownPhase::Released) => {}
+                () = self.wait_for_phase(ShutdownPhase::Released) => {}
                 () = remote::watch_remote_turns(&self.config, &self.registry) => {}
             }
         };
@@ -566,7 +566,7 @@ impl ChatService {
     pub async fn hand_over(&self) -> Result<(), StoreError> {
         self.phase.send_replace(ShutdownPhase::Releasing);
         self.registry.hand_over_all();
-        self.registry.idle().await;
+        self.registry.wait_until_idle().await;
         let retired = self
             .config
             .store
@@ -584,7 +584,7 @@ impl ChatService {
         }
     }
 
-    async fn reached(&self, phase: ShutdownPhase) {
+    async fn wait_for_phase(&self, phase: ShutdownPhase) {
         // Waiting cannot fail: `self` owns the sender.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }

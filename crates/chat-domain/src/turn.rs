@@ -178,7 +178,7 @@ pub struct HeldTurn {
     pub owner: UserId,
     /// The right to write it.
     pub lease: TurnLease,
-    /// Which attempt this is, from 1. Above 1, an attempt before was broken off. A graceful
+    /// Which attempt this is, from 1. Above 1, an attempt before was interrupted. A graceful
     /// hand-over does not count.
     pub attempt: u32,
     /// How long the turn ran before this attempt, by the store's clock. Time in the queue and time

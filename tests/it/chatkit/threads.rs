@@ -196,7 +196,7 @@ async fn a_conversation_continues_over_both_apis() {
     let turn = page["messages"][0]["turn_id"].as_str().unwrap().to_owned();
     assert_eq!(page["messages"][0]["turn_status"], "running");
     let reader = native.clone();
-    let end = tokio::spawn(async move { reader.end_of(&turn).await });
+    let end = tokio::spawn(async move { reader.last_position_of(&turn).await });
     gate.open();
     assert_eq!(text(&stream.rest().await.pop().unwrap()["item"]), "Hello.");
     assert_eq!(end.await.unwrap().name, "done");

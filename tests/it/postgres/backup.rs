@@ -114,7 +114,7 @@ async fn newer_servers_continue_from_a_dump_of_a_running_fleet() {
     gate.open();
     tool.release();
     for opened in waiting.iter().chain([&queued, &pay]) {
-        assert_eq!(ann.end_of(&ids(opened).0).await.name, "done");
+        assert_eq!(ann.last_position_of(&ids(opened).0).await.name, "done");
     }
     drop((a, b));
 
@@ -147,15 +147,15 @@ async fn newer_servers_continue_from_a_dump_of_a_running_fleet() {
     }
     for (opened, ann) in waiting.iter().zip(clients.iter().cycle()) {
         let (id, conversation) = ids(opened);
-        assert_eq!(ann.end_of(&id).await.name, "done");
+        assert_eq!(ann.last_position_of(&id).await.name, "done");
         assert_eq!(
             ann.transcript(&conversation).await[..2],
             ["user: Wait", "assistant: Done."]
         );
     }
     let ann = &clients[0];
-    assert_eq!(ann.end_of(&ids(&queued).0).await.name, "done");
-    assert_eq!(ann.end_of(&ids(&pay).0).await.name, "done");
+    assert_eq!(ann.last_position_of(&ids(&queued).0).await.name, "done");
+    assert_eq!(ann.last_position_of(&ids(&pay).0).await.name, "done");
     assert_eq!(turn(ann, &ids(&pay).0).await["status"], "completed");
     // The dump does not show whether the payment was made.
     let calls = ann

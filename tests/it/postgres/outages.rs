@@ -225,13 +225,13 @@ async fn turns_survive_a_database_restart() {
         for (n, (turn, conversation)) in opened.iter().enumerate() {
             let on = if n % 2 == 0 { &a } else { &b }.client("ann");
             retry_until_success(|| on.request(Method::GET, &format!("/turns/{turn}")).send()).await;
-            assert_eq!(on.end_of(turn).await.name, "done");
+            assert_eq!(on.last_position_of(turn).await.name, "done");
             assert_eq!(
                 on.transcript(conversation).await,
                 [format!("user: m{n}"), "assistant: Done.".to_owned()]
             );
         }
-        assert_eq!(ann.end_of(&pay.0).await.name, "done");
+        assert_eq!(ann.last_position_of(&pay.0).await.name, "done");
         assert_eq!(
             ann.transcript(&pay.1).await,
             ["user: Pay", "assistant: Paid."]

@@ -80,7 +80,7 @@ async fn each_turn_of_a_dead_replica_is_claimed_once() {
     for (n, opened) in opened.iter().enumerate() {
         let (id, conversation) = ids(opened);
         let on = if n % 2 == 0 { &b } else { &c }.client("ann");
-        assert_eq!(on.end_of(&id).await.name, "done");
+        assert_eq!(on.last_position_of(&id).await.name, "done");
         assert_eq!(
             on.transcript(&conversation).await[..2],
             [format!("user: m{n}"), "assistant: Done.".to_owned()]
@@ -118,7 +118,10 @@ async fn turns_of_a_stopped_replica_continue_at_once() {
         .unwrap();
     assert_eq!(code, Some(0), "{log}");
     for opened in &opened {
-        assert_eq!(b.client("ann").end_of(&ids(opened).0).await.name, "done");
+        assert_eq!(
+            b.client("ann").last_position_of(&ids(opened).0).await.name,
+            "done"
+        );
     }
     gate.open();
     assert!(
@@ -153,7 +156,7 @@ async fn a_frozen_replica_detects_its_lost_lease_and_writes_nothing() {
     turns.push(ids(&pay));
     for (id, _) in &turns {
         // The answers for A are held; those for B are not.
-        assert_eq!(on_b.end_of(id).await.name, "done");
+        assert_eq!(on_b.last_position_of(id).await.name, "done");
     }
     let before = rows(&database, "ann");
     // Now A receives everything that it waited for: answers, and the result of its call.
@@ -224,7 +227,7 @@ async fn a_turn_that_kills_its_servers_is_abandoned() {
     let (id, conversation) = ids(&opened.unwrap());
     let server = home.start();
     let ann = server.client("ann");
-    let end = ann.end_of(&id).await;
+    let end = ann.last_position_of(&id).await;
     assert_eq!(
         (end.name.as_str(), &end.data["code"]),
         ("error", &"too_many_attempts".into()),

@@ -143,7 +143,7 @@ impl Ledger {
         };
         self.add_new_item(message.clone());
         if must_wait {
-            return Ok(BeginOutcome::Queued(turn));
+            return Ok(BeginOutcome::Stored(turn));
         }
         message.position = self.start_turn(begin.turn, begin.worker)?;
         match self.turn(begin.turn).and_then(TurnRow::held) {
@@ -163,6 +163,6 @@ fn repeated(row: &TurnRow, begin: &BeginTurn) -> BeginOutcome {
     let is_ours = row.is_running() && row.holder == Some(begin.worker);
     match row.held().filter(|_| is_ours) {
         Some(held) => BeginOutcome::Started(held),
-        None => BeginOutcome::Queued(row.turn.clone()),
+        None => BeginOutcome::Stored(row.turn.clone()),
     }
 }

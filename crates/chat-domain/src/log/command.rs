@@ -123,9 +123,9 @@ pub struct IdempotencyKey {
 pub enum BeginOutcome {
     /// The turn runs: the caller must run it.
     Started(HeldTurn),
-    /// The turn is stored, and the caller must not run it: it is queued, or an earlier call with
-    /// the same turn id stored it and it is in other hands now, or ended.
-    Queued(Turn),
+    /// The turn is stored, and the caller must not run it: it is queued, another worker runs it, or
+    /// it has ended.
+    Stored(Turn),
     /// The idempotency key was used before, for this turn.
     Duplicate(Turn),
 }
@@ -135,7 +135,7 @@ impl BeginOutcome {
     pub fn held_turn(&mut self) -> Option<&mut HeldTurn> {
         match self {
             Self::Started(held) => Some(held),
-            Self::Queued(_) | Self::Duplicate(_) => None,
+            Self::Stored(_) | Self::Duplicate(_) => None,
         }
     }
 }

@@ -99,7 +99,7 @@ impl Ledger {
     }
 
     /// The position of the last item of a conversation; `None` if it was not loaded.
-    pub fn end_of(&self, conversation: ConversationId) -> Option<Position> {
+    pub fn last_position_of(&self, conversation: ConversationId) -> Option<Position> {
         let tracked = self.conversations.get(&conversation)?;
         Some(Position(tracked.row.last_position))
     }

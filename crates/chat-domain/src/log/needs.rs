@@ -10,12 +10,12 @@ pub struct LogNeeds {
     /// them must be known.
     pub conversations: Vec<ConversationId>,
     /// Those of `conversations` of which all running and queued turns are needed.
-    pub interrupted: Vec<ConversationId>,
+    pub all_open_turns_of: Vec<ConversationId>,
     /// Turns whose conversations are needed.
-    pub leased: Vec<TurnId>,
+    pub conversations_of_turns: Vec<TurnId>,
     /// Turns that end: the running turn of their conversation is needed, and the queued ones up to
     /// the first whose cancellation was not requested.
-    pub ending: Vec<TurnId>,
+    pub next_turns_of: Vec<TurnId>,
     /// Turns that are needed themselves, whatever their status.
     pub turns: Vec<TurnId>,
     /// Idempotency keys: the turns that used them are needed.
@@ -32,7 +32,7 @@ impl LogNeeds {
         if let Target::Existing(id) = begin.target {
             self.conversations.push(id);
             let interrupts = begin.busy == BusyPolicy::Interrupt;
-            self.interrupted.extend(interrupts.then_some(id));
+            self.all_open_turns_of.extend(interrupts.then_some(id));
         }
         self.turns.push(begin.turn);
         self.turns
@@ -51,7 +51,7 @@ impl LogNeeds {
 
     /// Adds the rows that this command needs.
     pub fn end(mut self, end: &EndTurn) -> Self {
-        self.ending.push(end.lease.turn);
+        self.next_turns_of.push(end.lease.turn);
         self.add_items(end.lease.turn, &end.last);
         self
     }
@@ -62,7 +62,7 @@ impl LogNeeds {
     }
 
     fn add_items(&mut self, turn: TurnId, items: &[NewItem]) {
-        self.leased.push(turn);
+        self.conversations_of_turns.push(turn);
         self.turns.push(turn);
         for item in items {
             match &item.body {

@@ -154,7 +154,7 @@ fn started(outcome: Result<BeginOutcome, LedgerError>) -> HeldTurn {
 }
 
 fn is_queued(outcome: &Result<BeginOutcome, LedgerError>) -> bool {
-    matches!(outcome, Ok(BeginOutcome::Queued(_)))
+    matches!(outcome, Ok(BeginOutcome::Stored(_)))
 }
 
 #[test]

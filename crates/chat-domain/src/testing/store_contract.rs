@@ -42,16 +42,16 @@ macro_rules! store_contract {
             an_old_epoch_writes_nothing
             each_abandoned_turn_is_claimed_once
             a_living_workers_turns_are_safe
-            a_claim_finds_mislaid_turns
-            who_has_fallen_silent_takes_nothing_of_others
-            a_retired_workers_attempt_does_not_count
-            an_attempt_that_was_broken_off_counts
+            a_claim_finds_turns_whose_answer_was_lost
+            an_expired_worker_claims_no_turns_of_others
+            a_handed_over_attempt_does_not_count
+            an_interrupted_attempt_counts
             the_time_of_all_attempts_adds_up
             a_forced_end_leaves_the_next_turn_to_a_claim
-            a_forgotten_worker_hears_of_it
+            a_deleted_worker_learns_of_it
             an_idle_worker_may_return_soon_after_its_lease
             a_heartbeat_saves_drafts_and_brings_cancels
-            a_mark_changes_with_its_turn
+            a_version_changes_with_its_turn
             one_idempotency_key_gives_one_turn
             beginning_is_repeatable
             a_retry_supersedes_when_it_starts
@@ -141,7 +141,7 @@ fn running(begun: Result<BeginOutcome, StoreError>) -> HeldTurn {
 
 fn queued(begun: Result<BeginOutcome, StoreError>) -> crate::Turn {
     match begun {
-        Ok(BeginOutcome::Queued(turn)) => turn,
+        Ok(BeginOutcome::Stored(turn)) => turn,
         other => panic!("not queued: {other:?}"),
     }
 }
@@ -797,7 +797,7 @@ pub async fn a_living_workers_turns_are_safe(store: Store) {
 
 /// A worker that did not receive the answer that assigned a turn finds the turn by listing the
 /// turns that it holds.
-pub async fn a_claim_finds_mislaid_turns(store: Store) {
+pub async fn a_claim_finds_turns_whose_answer_was_lost(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let known = running(store.begin(new_conversation(worker, "known")).await);
     let mislaid = running(store.begin(new_conversation(worker, "mislaid")).await);
@@ -818,7 +818,7 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
     assert_eq!(
         found[0].attempt,
         mislaid.attempt + 1,
-        "its attempt was broken off"
+        "its attempt was interrupted"
     );
     complete(&store, &known).await;
     complete(&store, &foreign).await;
@@ -826,7 +826,7 @@ pub async fn a_claim_finds_mislaid_turns(store: Store) {
 }
 
 /// A worker whose own lease has run out claims no turns of others before its next heartbeat.
-pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
+pub async fn an_expired_worker_claims_no_turns_of_others(store: Store) {
     let dead = enrolled(&store, EXPIRED).await;
     let left = running(store.begin(new_conversation(dead, "one")).await);
     let silent = enrolled(&store, EXPIRED).await;
@@ -868,7 +868,7 @@ pub async fn who_has_fallen_silent_takes_nothing_of_others(store: Store) {
 }
 
 /// A retired worker's turns can be claimed at once, and its attempt at them is not counted.
-pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
+pub async fn a_handed_over_attempt_does_not_count(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
     let held = running(store.begin(new_conversation(leaving, "one")).await);
     store.deregister(leaving, vec![held.turn.id]).await.unwrap();
@@ -893,7 +893,7 @@ pub async fn a_retired_workers_attempt_does_not_count(store: Store) {
 }
 
 /// A worker whose turn was claimed is deleted, and learns of it.
-pub async fn a_forgotten_worker_hears_of_it(store: Store) {
+pub async fn a_deleted_worker_learns_of_it(store: Store) {
     let silent = enrolled(&store, EXPIRED).await;
     running(store.begin(new_conversation(silent, "one")).await);
     running(store.begin(new_conversation(silent, "two")).await);
@@ -1033,7 +1033,7 @@ pub async fn a_heartbeat_saves_drafts_and_brings_cancels(store: Store) {
 }
 
 /// The version of a turn changes with each change of the turn, and only then.
-pub async fn a_mark_changes_with_its_turn(store: Store) {
+pub async fn a_version_changes_with_its_turn(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let first = running(store.begin(new_conversation(worker, "one")).await);
     let second = queued(
@@ -1131,7 +1131,7 @@ pub async fn one_idempotency_key_gives_one_turn(store: Store) {
                 assert!(first.replace(held).is_none(), "two turns for one key")
             }
             BeginOutcome::Duplicate(turn) => existing.push(turn.id),
-            BeginOutcome::Queued(turn) => panic!("queued: {turn:?}"),
+            BeginOutcome::Stored(turn) => panic!("queued: {turn:?}"),
         }
     }
     let first = first.expect("one turn");
@@ -1826,7 +1826,6 @@ pub async fn an_unknown_target_stores_nothing(store: Store) {
     ));
 }
 
-/// The user's message among items.
 /// A retry of this turn.
 fn retry(held: &HeldTurn) -> Option<RetryOf> {
     let own = OriginalMessage {
@@ -1839,6 +1838,7 @@ fn retry(held: &HeldTurn) -> Option<RetryOf> {
     })
 }
 
+/// The user's message among items.
 fn asked(items: &[Item]) -> MessageId {
     match &items[0].body {
         ItemBody::Message(message) => message.id,
@@ -1846,8 +1846,7 @@ fn asked(items: &[Item]) -> MessageId {
     }
 }
 
-/// The order of beginnings is the same whatever happens, and pages continue after a conversation that
-/// is gone.
+/// The order of creation never changes, and pages continue after a conversation that is deleted.
 pub async fn creation_order_does_not_change(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let mut all = Vec::new();

@@ -53,14 +53,18 @@ impl WorkerLease {
     }
 
     /// Returns when no other worker can claim this worker's turns for some time.
-    pub(crate) async fn is_safe(&self) {
+    pub(crate) async fn wait_until_safe(&self) {
         let mut safe_until = self.safe_until.subscribe();
         // Waiting cannot fail: `self` owns the sender.
         let _ = safe_until.wait_for(|until| Instant::now() < *until).await;
     }
 
     /// Sends heartbeats; never returns.
-    pub(crate) async fn keep(&self, config: &ChatServiceConfig, registry: &TurnRegistry) {
+    pub(crate) async fn send_heartbeats(
+        &self,
+        config: &ChatServiceConfig,
+        registry: &TurnRegistry,
+    ) {
         let mut ticks = every(config.limits.heartbeat);
         loop {
             ticks.tick().await;

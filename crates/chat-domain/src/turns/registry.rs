@@ -220,7 +220,7 @@ impl TurnRegistry {
     }
 
     /// Returns when no turn runs here.
-    pub(crate) async fn idle(&self) {
+    pub(crate) async fn wait_until_idle(&self) {
         let mut attempts = self.attempts.subscribe();
         // Waiting cannot fail: `self` owns the sender.
         let _ = attempts.wait_for(|attempts| *attempts == 0).await;
@@ -333,7 +333,7 @@ impl RunHandle {
     }
 
     /// Returns when the attempt should stop, and how.
-    pub(crate) async fn stopped(&self) -> Stop {
+    pub(crate) async fn wait_for_stop(&self) -> Stop {
         let mut stopped = self.stopped.clone();
         let stop = stopped.wait_for(|stop| *stop != Stop::None).await;
         // The sender is gone once a newer lease has taken the slot over.
@@ -341,7 +341,7 @@ impl RunHandle {
     }
 
     /// Returns when the attempt is released, even if it was cancelled before.
-    pub(crate) async fn released(&self) {
+    pub(crate) async fn wait_for_release(&self) {
         let mut stopped = self.stopped.clone();
         // An error means that a newer lease has taken the slot over.
         let _ = stopped.wait_for(|stop| *stop == Stop::Release).await;
@@ -410,7 +410,7 @@ mod tests {
         let registry = TurnRegistry::new();
         let first = registry.start(&held(1)).unwrap();
         let second = registry.start(&held(2)).unwrap();
-        assert_eq!(first.stopped().await, Stop::Release);
+        assert_eq!(first.wait_for_stop().await, Stop::Release);
         let late = registry.start(&held(1));
         assert!(late.is_none(), "a late answer took the slot");
         // Neither the old attempt's updates nor its end touch the new one.
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(registry.uncertain_since(), Some(since));
         registry.settle_uncertainty(since);
         assert_eq!(registry.uncertain_since(), None);
-        registry.idle().await;
+        registry.wait_until_idle().await;
         assert!(registry.slots().is_empty(), "a slot is left behind");
     }
 }

@@ -32,7 +32,8 @@ enum AbortReason {
     Cancelled,
     /// The turn reached its time limit.
     TimedOut,
-    /// The lease was lost or released.
+    /// The attempt must leave the turn to another one: the lease was lost or released, the turn has
+    /// ended or is deleted, or the store stayed away for too long.
     LeaseLost,
     /// The store failed permanently.
     StoreFailed,
@@ -54,7 +55,7 @@ impl From<AbortReason> for Abort {
     }
 }
 
-/// The outcome of one step of an attempt.
+/// The outcome of one act of an attempt.
 enum Progress {
     Continue,
     Ended(Box<EndedTurn>),
@@ -227,7 +228,7 @@ impl<'a> TurnRunner<'a> {
     async fn unless_aborted<T>(&self, work: impl Future<Output = T>) -> Result<T, AbortReason> {
         tokio::select! {
             biased;
-            stop = self.run.stopped() => Err(match stop {
+            stop = self.run.wait_for_stop() => Err(match stop {
                 Stop::Cancel => AbortReason::Cancelled,
                 Stop::Release | Stop::None => AbortReason::LeaseLost,
             }),

@@ -91,7 +91,7 @@ impl Chat {
         };
         match self.store.begin(begin).await.unwrap() {
             BeginOutcome::Started(held) => Some(held),
-            BeginOutcome::Queued(_) => None,
+            BeginOutcome::Stored(_) => None,
             BeginOutcome::Duplicate(turn) => panic!("{turn:?}"),
         }
     }

@@ -91,7 +91,10 @@ const OPEN_TURNS: Columns = RETRIED.then("open_turns");
 
 /// The statement that loads and locks conversations, if any are needed.
 fn conversations_query(needs: &LogNeeds) -> Option<Sql> {
-    let which = match (needs.conversations.is_empty(), needs.leased.is_empty()) {
+    let which = match (
+        needs.conversations.is_empty(),
+        needs.conversations_of_turns.is_empty(),
+    ) {
         (true, true) => return None,
         (false, true) => ":conversations".to_owned(),
         (true, false) => OF_LEASED_TURNS.to_owned(),
@@ -102,7 +105,7 @@ fn conversations_query(needs: &LogNeeds) -> Option<Sql> {
         Sql::new(CONVERSATIONS)
             .text("which", &which)
             .text("columns", CONVERSATION.text)
-            .list("leased", ids(&needs.leased))
+            .list("leased", ids(&needs.conversations_of_turns))
             .rows("conversations", named),
     )
 }
@@ -116,12 +119,12 @@ fn rows_query(needs: &LogNeeds) -> Sql {
         let conversations = needs.conversations.iter().map(|id| id.0);
         query = query.append(select(RUNNING).list("conversations", conversations));
     }
-    if !needs.interrupted.is_empty() {
-        let interrupted = needs.interrupted.iter().map(|id| id.0);
+    if !needs.all_open_turns_of.is_empty() {
+        let interrupted = needs.all_open_turns_of.iter().map(|id| id.0);
         query = query.append(select(OPEN).list("interrupted", interrupted));
     }
-    if !needs.ending.is_empty() {
-        query = query.append(select(NEXT).list("ending", ids(&needs.ending)));
+    if !needs.next_turns_of.is_empty() {
+        query = query.append(select(NEXT).list("ending", ids(&needs.next_turns_of)));
     }
     if !needs.keys.is_empty() {
         let keys = needs

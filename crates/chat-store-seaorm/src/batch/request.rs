@@ -166,7 +166,7 @@ impl BatchedWrite {
                 ..
             }) => {
                 if let BeginOutcome::Started(held) = begun {
-                    *begun = BeginOutcome::Queued(held.turn.clone());
+                    *begun = BeginOutcome::Stored(held.turn.clone());
                 }
             }
             Self::End(WriteRequest {

@@ -32,7 +32,7 @@ pub(crate) async fn run(
         return Ok(());
     }
     let mut ledger = Ledger::new(load::load(db, &needs).await?);
-    let mut ends = Vec::new();
+    let mut last_positions = Vec::new();
     for write in &mut *writes {
         match write {
             BatchedWrite::Begin(request) => request.decide(|begin| Ok(ledger.begin(begin)?))?,
@@ -40,10 +40,10 @@ pub(crate) async fn run(
             BatchedWrite::End(request) => request.decide(|end| Ok(ledger.end(end)?))?,
             BatchedWrite::Other(_) => {}
         }
-        ends.push(
+        last_positions.push(
             write
                 .held()
-                .and_then(|held| ledger.end_of(held.turn.conversation)),
+                .and_then(|held| ledger.last_position_of(held.turn.conversation)),
         );
     }
     let changes = ledger.into_changes();
@@ -52,19 +52,19 @@ pub(crate) async fn run(
         &changes.map_err(|error| StoreFault::InvariantViolation(error.to_string()))?,
     )
     .await?;
-    complete(db, writes, &ends).await
+    complete(db, writes, &last_positions).await
 }
 
 /// Gives held turns whose items were not at hand those that the log had when their writes were done:
-/// up to `ends`, one for each write.
+/// up to `last_positions`, one for each write.
 async fn complete(
     db: &dyn Connection,
     writes: &mut [BatchedWrite],
-    ends: &[Option<Position>],
+    last_positions: &[Option<Position>],
 ) -> Result<(), StoreFault> {
     let held = writes
         .iter_mut()
-        .zip(ends)
+        .zip(last_positions)
         .filter_map(|(write, end)| Some((write.held()?, *end)));
     let mut bare: Vec<(&mut HeldTurn, Option<Position>)> =
         held.filter(|(held, _)| held.items.is_empty()).collect();

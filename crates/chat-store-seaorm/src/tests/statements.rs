@@ -67,7 +67,7 @@ async fn everything(store: &SeaOrmStore, worker: WorkerId) {
         ..message(here.clone(), worker)
     };
     let queued = store.begin(retry).await.unwrap();
-    assert!(matches!(queued, BeginOutcome::Queued(_)));
+    assert!(matches!(queued, BeginOutcome::Stored(_)));
     store.request_cancel(&ann(), held.turn.id).await.unwrap();
     let draft = Draft {
         message: MessageId(Uuid::now_v7()),

@@ -83,7 +83,7 @@ impl World {
             ..first_message(worker)
         };
         match self.store.begin(begin.clone()).await.unwrap() {
-            BeginOutcome::Queued(turn) => (turn, begin.message),
+            BeginOutcome::Stored(turn) => (turn, begin.message),
             other => panic!("not queued: {other:?}"),
         }
     }

@@ -125,7 +125,7 @@ async fn one_key_at_the_same_time_in_two_processes_gives_one_turn() {
         for call in calls.collect::<Vec<_>>() {
             turns.push(match call.await.unwrap() {
                 BeginOutcome::Started(held) => held.turn.id,
-                BeginOutcome::Duplicate(turn) | BeginOutcome::Queued(turn) => turn.id,
+                BeginOutcome::Duplicate(turn) | BeginOutcome::Stored(turn) => turn.id,
             });
         }
         turns.dedup();
@@ -559,7 +559,7 @@ async fn messages_to_one_conversation_from_two_processes_keep_order() {
         tokio::spawn(async move { store.begin(request).await.unwrap() })
     });
     for call in calls.collect::<Vec<_>>() {
-        assert!(matches!(call.await.unwrap(), BeginOutcome::Queued(_)));
+        assert!(matches!(call.await.unwrap(), BeginOutcome::Stored(_)));
     }
     let mut current = Some(first);
     let mut ended = 0;
@@ -648,7 +648,7 @@ async fn a_conversation_that_changes_while_a_batch_waits_for_it_is_still_there()
     first.await.unwrap().unwrap();
     waits_for_a_lock(&database).await;
     sqlx::query("COMMIT").execute(&mut locks[1]).await.unwrap();
-    assert!(matches!(begins.await.unwrap(), Ok(BeginOutcome::Queued(_))));
+    assert!(matches!(begins.await.unwrap(), Ok(BeginOutcome::Stored(_))));
     ends.await.unwrap().unwrap();
 }
 

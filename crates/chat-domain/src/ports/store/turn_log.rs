@@ -27,7 +27,7 @@ pub trait TurnLog: Send + Sync {
     ///
     /// A repeated call with the same turn id returns what the first one began:
     /// [`BeginOutcome::Started`] if the turn still runs under this worker's name, else
-    /// [`BeginOutcome::Queued`] with the turn as it is now.
+    /// [`BeginOutcome::Stored`] with the turn as it is now.
     async fn begin(&self, turn: BeginTurn) -> StoreResult<BeginOutcome>;
 
     /// Adds items to a running turn, all or none, and clears its draft.

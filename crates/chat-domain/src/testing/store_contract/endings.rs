@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each claim counts as an attempt, but for a turn that its worker handed over.
-pub async fn an_attempt_that_was_broken_off_counts(store: Store) {
+pub async fn an_interrupted_attempt_counts(store: Store) {
     let leaving = enrolled(&store, LEASE).await;
     let broken_off = running(store.begin(new_conversation(leaving, "one")).await);
     let handed_over = running(store.begin(new_conversation(leaving, "two")).await);

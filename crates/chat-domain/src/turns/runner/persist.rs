@@ -200,7 +200,7 @@ impl TurnRunner<'_> {
             }
             tokio::select! {
                 biased;
-                () = self.run.released() => return Err(AbortReason::LeaseLost),
+                () = self.run.wait_for_release() => return Err(AbortReason::LeaseLost),
                 () = sleep_until(give_up_at) => return Err(AbortReason::LeaseLost),
                 () = sleep(backoff) => backoff = (backoff * 2).min(longest),
             }

@@ -92,7 +92,7 @@ impl TurnRunner<'_> {
                     biased;
                     // A worker that lost its lease without knowing would run the call concurrently with its
                     // successor.
-                    () = worker.is_safe(), if sends => None,
+                    () = worker.wait_until_safe(), if sends => None,
                     Some(result) = running.next() => Some(result),
                 }
             });
@@ -174,7 +174,7 @@ impl TurnRunner<'_> {
 
     /// Runs one call, once the worker's lease is safe.
     pub(super) async fn send(&self, call: &ToolCall) -> ToolResult {
-        self.worker.is_safe().await;
+        self.worker.wait_until_safe().await;
         invoke(self.config, self.invocation(call)).await
     }
 

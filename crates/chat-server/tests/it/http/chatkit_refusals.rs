@@ -285,7 +285,7 @@ async fn after_a_message_is_stored_every_error_is_streamed() {
     let mut store = MockConversationStore::new();
     store
         .expect_begin()
-        .returning(|begin| Ok(BeginOutcome::Queued(queued(&begin))));
+        .returning(|begin| Ok(BeginOutcome::Stored(queued(&begin))));
     store.expect_get().returning(|_, _| Err(away()));
     let server = Server::serving(service(store).await);
     let events = server.create("Hi").await;
