@@ -1,7 +1,7 @@
 //! The store as one worker reaches it: the real rules in memory, behind everything that can happen
 //! on the way to a database and back.
 //!
-//! A call keeps the contract of [`ConversationStore`](chat_domain::ConversationStore): one that is
+//! A call keeps the contract of [`ConversationStore`]: one that is
 //! dropped or ends as unavailable is done before its caller goes on, or never.
 
 use std::collections::HashMap;

@@ -390,7 +390,7 @@ const EDITS: &[Edit] = &[
         find: "let ended = self.retry(\"end the turn\"",
         plant: "if PLANTED {
             let (at, outcome) = (end.at, end.outcome.clone());
-            self.run.update(|view| view.turn.status = TurnStatus::Ended { at, outcome });
+            self.run.update(|view| view.turn.status = crate::TurnStatus::Ended { at, outcome });
         }
         let ended = self.retry(\"end the turn\"",
     },
