@@ -164,7 +164,7 @@ async fn a_message_that_is_too_long_alone_fails() {
         problem["detail"]
             .as_str()
             .unwrap()
-            .contains("even without the turns before it"),
+            .contains("even without the earlier turns"),
         "{problem}"
     );
     refusal(
