@@ -9,7 +9,7 @@ const of = (code: string) =>
 
 test("every failure of a turn has a description of its own and says that the message is saved", () => {
 	const errors = readFileSync(join(import.meta.dirname, "../../../../../docs/errors.md"), "utf8");
-	const [, list = ""] = /Problems that a turn can end with \(([^)]+)\)/.exec(errors) ?? [];
+	const [, list = ""] = /A turn can end with ([^.]+)\./.exec(errors) ?? [];
 	const named = [...list.matchAll(/`(\w+)(…?)`/g)].map(
 		([, name, more]) => new RegExp(`^${name}${more ? "" : "$"}`),
 	);
