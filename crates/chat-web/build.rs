@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
     let mut code = format!(
         "/// Whether the page was built.\npub const BUILT: bool = {built};\n\nstatic FILES: &[File] = &[\n"
     );
-    // What is embedded is a copy: the page may be built again while this crate is compiled.
+    // A copy is embedded: the page may be built again while this crate is compiled.
     let copies = out.join("page");
     for name in &names {
         let copy = copies.join(name);

@@ -95,8 +95,8 @@ impl Agent for SimulatedAgent {
     }
 }
 
-/// What the agent does in this step of the turn: drawn from the message it answers, so that it is
-/// the same in a smaller world.
+/// The behaviour of the agent in this step of the turn: drawn from the message it answers, so that
+/// it is the same in a smaller world.
 fn acts(world: &World, request: &StepRequest, place: usize) -> Vec<Act> {
     let options = &world.plan.options;
     let entries = &request.transcript.0;

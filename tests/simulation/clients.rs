@@ -82,31 +82,34 @@ impl Client<'_> {
     /// The conversations that the user knows: of theirs, the ones whose first message was
     /// acknowledged and that they have not deleted.
     fn conversations(&self) -> Vec<ConversationId> {
-        let mut known: Vec<_> = self.told().map(|(conversation, _)| conversation).collect();
+        let mut known: Vec<_> = self
+            .acknowledged()
+            .map(|(conversation, _)| conversation)
+            .collect();
         known.dedup();
         known
     }
 
     fn turns(&self) -> Vec<(ConversationId, TurnId)> {
-        self.told().collect()
+        self.acknowledged().collect()
     }
 
-    fn told(&self) -> impl Iterator<Item = (ConversationId, TurnId)> + use<> {
-        let told: Vec<_> = {
+    fn acknowledged(&self) -> impl Iterator<Item = (ConversationId, TurnId)> + use<> {
+        let known: Vec<_> = {
             let witness = self.world.witness();
-            let told = witness.acknowledged.iter();
-            let mine = told.filter(|told| told.owner == self.user);
-            mine.map(|told| (told.conversation, told.turn)).collect()
+            let known = witness.acknowledged.iter();
+            let mine = known.filter(|known| known.owner == self.user);
+            mine.map(|known| (known.conversation, known.turn)).collect()
         };
         let checker = self.world.checker();
-        let is_there = |told: &(ConversationId, TurnId)| !checker.is_deleted(told.0);
-        let there: Vec<_> = told.into_iter().filter(is_there).collect();
+        let is_there = |known: &(ConversationId, TurnId)| !checker.is_deleted(known.0);
+        let there: Vec<_> = known.into_iter().filter(is_there).collect();
         there.into_iter()
     }
 
     fn a_turn(&mut self) -> Option<(ConversationId, TurnId)> {
         let turns = self.turns();
-        // The latest are the ones where most goes on.
+        // Most happens in the latest ones.
         let latest = turns
             .get(turns.len().saturating_sub(3)..)
             .unwrap_or_default();
@@ -133,15 +136,15 @@ impl Client<'_> {
         if chance(&mut self.random, 3) {
             self.send_malformed(conversation).await;
         }
-        let told = self
+        let known = self
             .submit(conversation, text.clone(), busy, key.clone())
             .await;
-        if let (Some(key), Some(_)) = (&key, told)
+        if let (Some(key), Some(_)) = (&key, known)
             && chance(&mut self.random, 15)
         {
             self.reuse(conversation, key).await;
         }
-        if let Some((_, turn)) = told
+        if let Some((_, turn)) = known
             && chance(&mut self.random, 75)
         {
             self.watch(turn).await;
@@ -185,20 +188,20 @@ impl Client<'_> {
                 .into_iter()
                 .map(|worker| self.start(worker, request.clone()));
             let answers = futures_util::future::join_all(requests).await;
-            let mut told = None;
+            let mut known = None;
             for answer in answers.into_iter().flatten() {
                 match answer {
-                    Ok(turn) => told = Some(self.acknowledge(turn, sent, key.as_deref())),
+                    Ok(turn) => known = Some(self.acknowledge(turn, sent, key.as_deref())),
                     Err(error) if is_uncertain(&error) => {}
                     Err(error) => {
                         self.world.note(|| format!("refused: {error}"));
                         self.check_refusal(&error, busy);
-                        return told;
+                        return known;
                     }
                 }
             }
-            if told.is_some() {
-                return told;
+            if known.is_some() {
+                return known;
             }
             sleep(millis(&mut self.random, 100..=3_000)).await;
         }
@@ -224,7 +227,7 @@ impl Client<'_> {
         }
     }
 
-    /// The client was told that a message is stored.
+    /// Records that the client got the answer that a message is stored.
     fn acknowledge(
         &self,
         turn: chat_domain::Turn,
@@ -232,17 +235,18 @@ impl Client<'_> {
         key: Option<&str>,
     ) -> (ConversationId, TurnId) {
         let (id, conversation, owner) = (turn.id, turn.conversation, self.user.clone());
-        self.world.note(|| format!("told: turn {}", short(id.0)));
+        self.world
+            .note(|| format!("acknowledged: turn {}", short(id.0)));
         let other = {
             let mut witness = self.world.witness();
-            let told = witness.event();
+            let answered = witness.event();
             witness.acknowledged.push(Acknowledged {
                 owner: owner.clone(),
                 conversation,
                 turn: id,
                 ordinal: turn.ordinal,
                 sent,
-                told,
+                answered,
             });
             key.map(|key| *witness.keys.entry((owner, key.to_owned())).or_insert(id))
         };

@@ -31,7 +31,7 @@ pub struct Conditions {
     poisoned: BTreeSet<TurnId>,
 }
 
-/// What happens to a call when it arrives at the store.
+/// The fate of a call when it arrives at the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// It is done.
@@ -60,7 +60,7 @@ impl Arrival {
     }
 }
 
-/// What a call is about, as far as faults look at it.
+/// The properties of a call that select faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
     /// The turn that it writes.
@@ -113,7 +113,7 @@ impl Conditions {
         self.active.contains(&fault)
     }
 
-    /// What was planned for this very call.
+    /// The faults that are planned for this call.
     pub fn strike(&mut self, call: Call) -> Option<Effect> {
         let mut hit = None;
         for (place, (kind, before, _)) in self.struck.iter_mut().enumerate() {
@@ -152,7 +152,7 @@ impl Conditions {
         }
     }
 
-    /// How long the store takes, beside its latency, in milliseconds.
+    /// How long the store takes in addition to its latency, in milliseconds.
     pub fn slowness(&self) -> u64 {
         let slow = self.find(|fault| match fault {
             Fault::Slow(millis) => Some(*millis),
@@ -187,7 +187,7 @@ impl Conditions {
         self.has(Fault::ToolsAway)
     }
 
-    /// What happens to a call that arrives now.
+    /// The fate of a call that arrives now.
     pub fn arrival(
         &self,
         worker: usize,

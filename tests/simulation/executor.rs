@@ -36,7 +36,7 @@ struct State {
     frozen: BTreeSet<Group>,
     next: TaskId,
     polls: u64,
-    /// The task that is polled now, and whether its group was killed meanwhile.
+    /// The task that is polled now, and whether its group was killed since.
     current: Option<(Group, bool)>,
     /// The waker of the whole, while no task is ready.
     parked: Option<Waker>,

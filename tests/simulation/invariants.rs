@@ -1,4 +1,4 @@
-//! What must hold after every step that changes the store, and at the end.
+//! Invariants after every step that changes the store, and at the end.
 //!
 //! The checker keeps the conversations as they were before the step. Each step names its cause; a
 //! change that the cause does not allow is a violation.
@@ -46,7 +46,7 @@ pub fn ensure(
     }
 }
 
-/// What has changed the store.
+/// The cause of a change of the store.
 pub enum Cause<'a> {
     Begin(&'a BeginTurn, &'a Result<BeginOutcome, StoreError>),
     Append {
@@ -77,7 +77,7 @@ pub enum Cause<'a> {
     },
 }
 
-/// The store as it was, and what the checker knows beside it.
+/// The store as it was, and what else the checker knows.
 pub struct Checker {
     before: Documents,
     /// Until when the lease of each worker runs, by the store's clock.
@@ -408,7 +408,7 @@ impl Checker {
                 })?;
                 let runs = matches!(outcome, BeginOutcome::Started(_));
                 ensure("one-at-a-time", runs == (open == 0), || {
-                    format!("a turn begins beside {open} others: {outcome:?}")
+                    format!("a turn begins next to {open} others: {outcome:?}")
                 })
             }
         }
@@ -494,25 +494,31 @@ impl Checker {
                 })?;
             }
         }
-        for told in &witness.acknowledged {
-            if self.is_deleted(told.conversation) {
+        for message in &witness.acknowledged {
+            if self.is_deleted(message.conversation) {
                 continue;
             }
-            let row = self.row(told.turn);
-            let is_kept = row.is_some_and(|row| row.turn.ordinal == told.ordinal);
+            let row = self.row(message.turn);
+            let is_kept = row.is_some_and(|row| row.turn.ordinal == message.ordinal);
             ensure("kept", is_kept, || {
-                format!("the acknowledged turn {} is not stored", short(told.turn.0))
+                format!(
+                    "the acknowledged turn {} is not stored",
+                    short(message.turn.0)
+                )
             })?;
             let status = row.map(|row| &row.turn.status);
             let is_answered = matches!(status, Some(TurnStatus::Ended { .. }));
             ensure("ends", is_answered, || {
-                format!("turn {} is {status:?}", short(told.turn.0))
+                format!("turn {} is {status:?}", short(message.turn.0))
             })?;
             for other in &witness.acknowledged {
-                let is_later = other.conversation == told.conversation && other.sent > told.told;
-                ensure("order", !is_later || other.ordinal > told.ordinal, || {
-                    "messages are not in the order in which they were acknowledged".to_owned()
-                })?;
+                let is_later =
+                    other.conversation == message.conversation && other.sent > message.answered;
+                ensure(
+                    "order",
+                    !is_later || other.ordinal > message.ordinal,
+                    || "messages are not in the order in which they were acknowledged".to_owned(),
+                )?;
             }
         }
         Ok(())
@@ -537,7 +543,7 @@ fn check_interruption(
     });
     let interrupts = begin.busy == BusyPolicy::Interrupt;
     ensure("cancels", !interrupts || goes_on.is_none(), || {
-        "a message interrupts, and a turn before it goes on".to_owned()
+        "a message interrupts, and a turn before it continues".to_owned()
     })
 }
 

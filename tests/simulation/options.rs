@@ -1,4 +1,4 @@
-//! What a seed draws before anything happens: how large the world is, and what may happen in it.
+//! The options that a seed draws: the size of the world, and what may happen in it.
 
 use std::fmt;
 use std::time::Duration;
@@ -100,7 +100,7 @@ switches! {
 }
 
 switches! {
-    /// What an agent does in a step.
+    /// The behaviour of an agent in a step.
     AgentKind {
         Answer = "answer",
         Tools = "tools",
@@ -116,7 +116,7 @@ switches! {
 }
 
 switches! {
-    /// What a tool does with a call.
+    /// The behaviour of a tool in a call.
     ToolKind {
         Succeed = "succeed",
         Slow = "slow",

@@ -77,7 +77,7 @@ const REFUSED: &[Call] = &[
     Call::Begin,
 ];
 
-/// What befalls one call.
+/// The fault of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It is done, and the answer is lost.

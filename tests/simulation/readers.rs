@@ -20,7 +20,7 @@ use crate::world::World;
 /// How many events are on their way to a reader at most.
 const CONNECTION: usize = 16;
 
-/// What a reader has been told of a turn.
+/// The events of a turn that a reader has received.
 #[derive(Default)]
 struct Reading {
     cursor: Cursor,
@@ -245,24 +245,24 @@ fn check_stored(world: &World, turn: TurnId, event: &TurnEvent) -> Result<(), St
         if is_durable {
             Ok(())
         } else {
-            Err(format!("told and not stored: {}", line(event)))
+            Err(format!("delivered and not stored: {}", line(event)))
         }
     })
 }
 
-/// The whole of what was told is the stored turn.
+/// Checks that the delivered items are the stored turn.
 fn check_end(world: &World, turn: TurnId, reading: &Reading) {
-    let told = &reading.items;
+    let delivered = &reading.items;
     let is_same = world.database.inspect(|documents| {
         let mut entries = documents.values().flat_map(|document| document.entries());
         let found = entries.find(|(row, ..)| row.turn.id == turn);
-        found.is_none_or(|(_, items, _)| items == told)
+        found.is_none_or(|(_, items, _)| items == delivered)
     });
     world.check("streams", is_same, || {
         format!(
-            "turn {}: told were {} items, and others are stored",
+            "turn {}: {} items were delivered, and others are stored",
             short(turn.0),
-            told.len()
+            delivered.len()
         )
     });
 }

@@ -1,4 +1,4 @@
-//! What is printed: the count of what was run, and the story of each world that failed.
+//! The printed report: counts, and the story of each world that failed.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const DULL: &[&str] = &[
     ": Turn",
 ];
 
-/// What was run.
+/// The worlds that were run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Total {
     pub seeds: u64,

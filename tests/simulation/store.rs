@@ -2,7 +2,7 @@
 //! on the way to a database and back.
 //!
 //! A call keeps the contract of [`ConversationStore`]: one that is
-//! dropped or ends as unavailable is done before its caller goes on, or never.
+//! dropped or ends as unavailable is done before its caller continues, or never.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -179,7 +179,7 @@ impl SimulatedTools {
         });
         let is_holder = world.workers.is_holder(self.process, &row);
         let since = world.workers.holds_since(self.process, &row);
-        // What nothing can prevent: a worker that was frozen, or a clock that is wrong.
+        // Nothing can prevent this for a worker that was frozen, or whose clock is wrong.
         let is_excused = world.workers.frozen(self.process) != Some(Duration::ZERO)
             || world.checker().leases_were_cut();
         let ran = since.map(|since| world.elapsed() - since);

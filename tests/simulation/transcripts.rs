@@ -77,7 +77,7 @@ fn compare(
         return wrong("it is not stored".to_owned());
     };
     ensure("isolation", row.owner == request.owner, || {
-        "the agent is told another user".to_owned()
+        "the agent gets another user".to_owned()
     })?;
     let Some(since) = world.workers.holds_since(process, row) else {
         // An attempt that has lost its lease does not know what was changed since.

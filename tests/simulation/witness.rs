@@ -1,5 +1,5 @@
-//! What the outside of the system saw: what clients sent and were told, what agents said, what
-//! tools did.
+//! The view from outside: the messages and answers of clients, the texts of agents and the calls of
+//! tools.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use chat_domain::{ConversationId, Ordinal, ToolCallId, ToolOutcome, TurnId, User
 pub struct Witness {
     /// By text, each message that a client has sent.
     pub sent: BTreeMap<String, UserId>,
-    /// By key, the turn that each client was told for it.
+    /// By key, the turn that each client got for it.
     pub keys: BTreeMap<(UserId, String), TurnId>,
-    /// The messages that clients were told are stored.
+    /// The messages whose storing was acknowledged to a client.
     pub acknowledged: Vec<Acknowledged>,
     /// By turn, the texts that agents said in it.
     pub said: BTreeMap<TurnId, Vec<Said>>,
@@ -22,16 +22,16 @@ pub struct Witness {
     pub events: u64,
 }
 
-/// A message that a client was told is stored.
+/// A message whose storing was acknowledged to its client.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
     pub owner: UserId,
     pub conversation: ConversationId,
     pub turn: TurnId,
     pub ordinal: Ordinal,
-    /// When it was sent first, and when its client was told, in events.
+    /// When it was sent first, and when it was acknowledged, in events.
     pub sent: u64,
-    pub told: u64,
+    pub answered: u64,
 }
 
 /// A step's text as the agent said it.
@@ -46,7 +46,7 @@ pub struct Said {
 pub struct Called {
     /// How often it was sent.
     pub sends: u32,
-    /// What the tool gave.
+    /// The result of the tool.
     pub outcomes: Vec<ToolOutcome>,
 }
 

@@ -386,12 +386,12 @@ impl World {
         let world = Arc::clone(self);
         self.spawn(async move {
             sleep(lasts).await;
-            world.note(|| format!("{process} goes on"));
+            world.note(|| format!("{process} continues"));
             world.executor.thaw(process.group);
         });
     }
 
-    /// The calling task's process freezes. Returns when it goes on.
+    /// The calling task's process freezes. Returns when it continues.
     pub async fn freeze(self: &Arc<Self>, process: Process, lasts: Duration) {
         if self.is_healed() {
             return;

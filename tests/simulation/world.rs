@@ -39,7 +39,7 @@ pub struct World {
     violation: Mutex<Option<Violation>>,
 }
 
-/// What came of a world.
+/// The outcome of a world.
 pub struct Report {
     pub turns: u64,
     /// How often workers have called the store.

@@ -13,7 +13,7 @@ struct Edit {
     file: &'static str,
     /// The code, which is there exactly once.
     find: &'static str,
-    /// The code in its place. `PLANTED` stands for the switch.
+    /// The code in its place. `PLANTED` is the switch.
     plant: &'static str,
 }
 
@@ -52,7 +52,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "lost-remote-wake-up",
         "a change before the first look counts as no change",
     ),
-    ("cursor-off-by-one", "the item at the cursor is told again"),
+    (
+        "cursor-off-by-one",
+        "the item at the cursor is delivered again",
+    ),
     (
         "store-cursor-off-by-one",
         "the store leaves out the item after the cursor",
@@ -89,9 +92,9 @@ pub const FAULTS: &[(&str, &str)] = &[
         "another request under a used key counts as a repetition",
     ),
     ("last-in-first-out", "the last queued turn starts first"),
-    ("queue-stands-still", "the end of a turn starts no other"),
+    ("queue-stops", "the end of a turn starts no other"),
     (
-        "forced-end-stands-still",
+        "forced-end-stops-queue",
         "a forced end starts no other turn",
     ),
     (
@@ -118,8 +121,8 @@ pub const FAULTS: &[(&str, &str)] = &[
         "a worker whose lease has expired claims turns of others",
     ),
     (
-        "told-too-early",
-        "readers are told the end before it is stored",
+        "announced-too-early",
+        "readers get the end before it is stored",
     ),
     (
         "cancel-not-heard",
@@ -296,7 +299,7 @@ const EDITS: &[Edit] = &[
             })",
     },
     Edit {
-        fault: "queue-stands-still",
+        fault: "queue-stops",
         file: "log/end.rs",
         find: "        loop {\n            let Some(next)",
         plant: "        loop {
@@ -304,7 +307,7 @@ const EDITS: &[Edit] = &[
             let Some(next)",
     },
     Edit {
-        fault: "forced-end-stands-still",
+        fault: "forced-end-stops-queue",
         file: "log/document.rs",
         find: "        self.start_next_unheld();",
         plant: "        if !PLANTED { self.start_next_unheld(); }",
@@ -385,7 +388,7 @@ const EDITS: &[Edit] = &[
         plant: "let may_take = PLANTED || is_alive(claim.worker);",
     },
     Edit {
-        fault: "told-too-early",
+        fault: "announced-too-early",
         file: "turns/runner/persist.rs",
         find: "let ended = self.retry(\"end the turn\"",
         plant: "if PLANTED {

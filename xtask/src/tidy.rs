@@ -34,7 +34,18 @@ const PHRASES: &[(&str, &str)] = &[
     (concat!("let ", "go of"), "release"),
     (concat!("lets ", "go of"), "releases"),
     (concat!("who", "soever"), "any"),
+    (concat!("who", "ever"), "any"),
+    (concat!("be", "side"), "next to"),
+    (concat!("mean", "while"), "at the same time"),
+    (concat!("goes", " on"), "continues"),
+    (concat!("he", "ars"), "receives"),
+    (concat!("st", "ands"), "is"),
+    (concat!("to", "ld"), "gets"),
+    (concat!("is ", "begun"), "starts"),
 ];
+
+/// Words that begin no sentence of a comment.
+const OPENINGS: &[&str] = &["What ", "Who ", "Whose ", "Of what ", "That which "];
 
 /// Texts that tests must not contain, each with the reason.
 const FORBIDDEN_IN_TESTS: &[(&str, &str)] = &[
@@ -171,6 +182,11 @@ fn file_faults(file: &str, text: &str, machine_paths: &[String]) -> Vec<String> 
                 "{place}: `{phrase}`: say `{better}`, or as docs/STYLE.md has it"
             ));
         }
+        if is_source && let Some(opening) = OPENINGS.iter().find(|word| opens(line, word)) {
+            faults.push(format!(
+                "{place}: a comment begins with `{opening}`: name the thing itself"
+            ));
+        }
         if let Some(mark) = LEFTOVERS.iter().find(|mark| line.contains(**mark)) {
             faults.push(format!("{place}: `{mark}` marks something unfinished"));
         }
@@ -208,6 +224,13 @@ fn has_phrase(line: &str, phrase: &str) -> bool {
             let [before, after] = parts else { return false };
             !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
         })
+}
+
+/// Whether a line is a comment that begins with these words.
+fn opens(line: &str, words: &str) -> bool {
+    let comment = line.trim_start().strip_prefix("//");
+    let text = comment.map(|text| text.trim_start_matches(['/', '!']).trim_start());
+    text.is_some_and(|text| text.starts_with(words))
 }
 
 /// Whether a file is a test. Benchmarks may depend on a machine.
@@ -264,6 +287,10 @@ mod tests {
             assert_eq!(count(&format!("It is {phrase}.")), 1, "{phrase}");
             assert_eq!(count(&format!("x{phrase}x")), 0, "{phrase}");
         }
+        let count = |line: &str| file_faults("a.rs", line, &[]).len();
+        assert_eq!(count("/// What says what comes next."), 1);
+        assert_eq!(count("    // Whose turn it is."), 1);
+        assert_eq!(count("/// Whatever it is, it says what it is."), 0);
     }
 
     #[test]

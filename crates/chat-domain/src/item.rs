@@ -63,7 +63,7 @@ pub struct Message {
     pub role: Role,
     /// The text.
     pub text: String,
-    /// Why the agent stopped writing. `None`: a user's message, an answer that was interrupted, or a
+    /// Why the agent stopped. `None`: a user's message, an answer that was interrupted, or a
     /// message recorded before finish reasons were.
     pub finish: Option<FinishReason>,
     /// How many of the conversation's turns the agent did not read when it wrote this: the oldest

@@ -22,9 +22,9 @@ pub struct Row {
     pub status: u16,
     /// The kind of problem, a noun phrase.
     pub title: &'static str,
-    /// What happened, a sentence without its stop: for problems without a reason of their own.
+    /// The default reason, a sentence without its stop, for problems without a reason of their own.
     pub reason: &'static str,
-    /// What to do, in whole sentences.
+    /// The advice, in whole sentences.
     pub advice: &'static str,
     /// The optional members that the problem may have.
     pub members: &'static [&'static str],
@@ -262,7 +262,7 @@ impl From<FailureKind> for Code {
 pub struct Problem {
     /// The kind of problem, for programs.
     pub code: Code,
-    /// What happened, if it is more specific than the reason of the code. No secrets, no internals.
+    /// The reason, if it is more specific than that of the code. No secrets, no internals.
     pub reason: Option<String>,
     /// The id of the request, as in the log.
     pub instance: Option<Uuid>,
@@ -381,7 +381,7 @@ impl Problem {
         self
     }
 
-    /// What happened and what to do, in sentences.
+    /// The reason and the advice, in sentences.
     pub fn detail(&self) -> String {
         let Row { reason, advice, .. } = self.code.row();
         let reason = self.reason.as_deref().unwrap_or(reason);
@@ -442,7 +442,7 @@ pub struct ProblemBody {
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What happened, and what to do.
+    /// The reason and the advice.
     pub detail: String,
     /// The kind of problem, for programs.
     pub code: Code,

@@ -1,4 +1,4 @@
-//! What a turn costs on PostgreSQL: `cargo xtask bench postgres`, or `cargo bench -p
+//! The cost of a turn on PostgreSQL: `cargo xtask bench postgres`, or `cargo bench -p
 //! chat-store-seaorm --bench postgres` with `CHAT_TEST_POSTGRES_URL`.
 //!
 //! Compares the store with clients written by hand, each caller on a connection of its own, in the
@@ -113,15 +113,15 @@ async fn by_store(callers: u64) -> Measured {
     measured
 }
 
-/// What is written by hand.
+/// The statements of a client written by hand.
 #[derive(Clone, Copy)]
 enum Client {
     /// The fewest statements that store what a turn is: the owner is checked, the rows are locked,
     /// ids and places are unique.
     Fewest,
-    /// What the store does: it also looks whether the turn was begun before, what runs and waits in
-    /// the conversation, whether the turn was cancelled and its message stored before, and reads a
-    /// conversation with its turns and tool calls.
+    /// The statements of the store, which also looks whether the turn was begun before, what runs
+    /// and waits in the conversation, whether the turn was cancelled and its message stored before,
+    /// and reads a conversation with its turns and tool calls.
     Same,
 }
 

@@ -1,4 +1,4 @@
-//! What a turn costs: `cargo bench -p chat-store-seaorm --bench store`.
+//! The cost of a turn: `cargo bench -p chat-store-seaorm --bench store`.
 //!
 //! Prints ratios of one run; absolute figures are the machine's. A turn is `begin_turn`, a read of
 //! the conversation so far, and `end_turn` with one assistant message; conversations have up to

@@ -127,8 +127,8 @@ pub(crate) const CONVERSATION: Columns =
 
 /// The columns of `turns t`.
 ///
-/// Without the text of the draft. Columns of the same place in [`TURN`], [`MESSAGE`] and [`TOOL_CALL`] have the same type, so
-/// that one statement can fetch all three.
+/// Without the text of the draft. Columns of the same place in [`TURN`], [`MESSAGE`] and
+/// [`TOOL_CALL`] have the same type, so that one statement can fetch all three.
 #[rustfmt::skip]
 pub(crate) const TURN: Columns = Columns::new("turns", "\
     0 AS kind, t.id, t.conversation_id, t.ordinal, t.status, t.cancel_requested, \

@@ -236,7 +236,7 @@ fn cursors_of_no_reader_are_refused() {
 }
 
 #[test]
-fn a_queued_message_is_told_when_it_has_a_place() {
+fn a_queued_message_is_delivered_when_it_has_a_position() {
     let mut log = LogBuilder::new();
     log.user("Hello");
     let log = log.log(2, TurnStatus::Queued);

@@ -199,7 +199,7 @@ async fn an_empty_answer_after_tools_fails_the_turn_and_keeps_what_was_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_whose_arguments_were_cut_off_are_not_run_and_the_agent_is_told() {
+async fn calls_whose_arguments_were_cut_off_are_not_run_and_the_agent_gets_the_reason() {
     let tools = FakeTools::new().answering("look", true, "1");
     let cut = [
         Script::call("look", "{}"),

@@ -156,7 +156,7 @@ async fn a_refused_end_may_have_been_done_by_a_call_whose_answer_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_whose_answer_was_lost_is_the_end_that_readers_are_told() {
+async fn an_end_whose_answer_was_lost_is_the_end_that_readers_get() {
     let setup = Setup::new();
     let world = setup
         .saying([vec![Script::text("Hello.")], vec![Script::text("Again.")]])

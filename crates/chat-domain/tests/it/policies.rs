@@ -186,7 +186,7 @@ async fn a_retry_answers_the_same_message_again() {
             "Assistant: B2"
         ]
     );
-    // What has left the conversation cannot be retried, or it would take with it what replaced it.
+    // A superseded turn cannot be retried: the retry would supersede the turn that replaced it.
     let retry = RetryTurn {
         owner: ann(),
         turn: second.id,

@@ -24,7 +24,7 @@ fn text(events: &[TurnEvent]) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn text_is_told_before_it_is_stored() {
+async fn text_is_delivered_before_it_is_stored() {
     let gate = Gate::new();
     let world = Setup::new()
         .saying([vec![

@@ -30,7 +30,7 @@ fn slow_tool(gate: &Gate) -> FakeTools {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_is_stored_answered_and_told() {
+async fn a_turn_is_stored_answered_and_delivered() {
     let world = Setup::new()
         .saying([vec![Script::text("Hel"), Script::text("lo.")]])
         .await;

@@ -1,4 +1,4 @@
-//! What turns cost while they wait for the agent.
+//! The cost of turns while they wait for the agent.
 
 use std::time::Duration;
 

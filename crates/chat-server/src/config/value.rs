@@ -20,13 +20,13 @@ pub(super) trait Setting: Sized {
     /// Parses a text.
     fn parse(text: &str) -> Option<Self>;
 
-    /// What is wrong with an invalid text, to complete "… {fault}".
+    /// The fault of an invalid text, to complete "… {fault}".
     fn fault(_text: &str) -> String {
         format!("is not {}", Self::EXPECTED)
     }
 
-    /// What exactly is wrong with an invalid value, without secrets. Empty if only the expected
-    /// form is known.
+    /// The exact fault of an invalid value, without secrets. Empty if only the expected form is
+    /// known.
     fn faults(_value: &Value) -> Vec<String> {
         Vec::new()
     }

@@ -55,8 +55,8 @@ pub(crate) async fn run(
     complete(db, writes, &last_positions).await
 }
 
-/// Gives held turns whose items were not at hand those that the log had when their writes were done:
-/// up to `last_positions`, one for each write.
+/// Gives held turns without items the items that the log had when their writes were done: up to
+/// `last_positions`, one for each write.
 async fn complete(
     db: &dyn Connection,
     writes: &mut [BatchedWrite],

@@ -22,7 +22,7 @@ use crate::sql::Sql;
 #[derive(Debug)]
 pub(crate) struct Pool {
     connections: Connections,
-    /// What begins a transaction.
+    /// The statements that begin a transaction.
     begin: String,
 }
 

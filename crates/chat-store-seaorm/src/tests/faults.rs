@@ -171,7 +171,7 @@ async fn reading_goes_on_while_the_writer_is_busy() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_forgotten_when_there_is_room() {
+async fn a_full_disk_is_reported_until_there_is_room() {
     let (_folder, store, writer) = store().await;
     let worker = enrolled(&store).await;
     let mut stored = Vec::new();

@@ -248,7 +248,7 @@ async fn no_statement_reads_a_whole_table_or_more_turns_than_it_must() {
 
 #[tokio::test]
 async fn a_long_conversation_takes_as_many_statements_as_a_short_one() {
-    let (_folder, store, recorded, _beside) = recorded_store().await;
+    let (_folder, store, recorded, _other) = recorded_store().await;
     let worker = enrolled(&store).await;
     let short = turn(&store, first_message(worker).target, worker)
         .await
@@ -340,7 +340,7 @@ async fn a_long_queue_is_not_read() {
 
 #[tokio::test]
 async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
-    let (_folder, store, recorded, _beside) = recorded_store().await;
+    let (_folder, store, recorded, _other) = recorded_store().await;
     let worker = enrolled(&store).await;
     let mut drafts = Vec::new();
     let mut counts = Vec::new();
@@ -369,7 +369,7 @@ async fn a_heartbeat_takes_as_many_statements_for_a_hundred_turns_as_for_one() {
 
 #[tokio::test]
 async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when_one_does() {
-    let (_folder, store, recorded, _beside) = recorded_store().await;
+    let (_folder, store, recorded, _other) = recorded_store().await;
     let worker = enrolled(&store).await;
     let mut waiting = Vec::new();
     let mut counts = Vec::new();
@@ -408,7 +408,7 @@ async fn turns_that_wait_take_as_many_statements_when_they_are_a_hundred_as_when
 
 #[tokio::test]
 async fn callers_that_come_together_share_statements() {
-    let (_folder, store, recorded, _beside) = recorded_store().await;
+    let (_folder, store, recorded, _other) = recorded_store().await;
     let worker = enrolled(&store).await;
     let store = Arc::new(store);
     recorded.count();

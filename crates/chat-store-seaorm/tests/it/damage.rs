@@ -175,7 +175,7 @@ async fn is_refused_until_the_log_is_deleted(left: &Left, messages: usize) {
 }
 
 #[tokio::test]
-async fn a_backup_beside_the_log_of_a_killed_server_is_refused() {
+async fn a_backup_next_to_the_log_of_a_killed_server_is_refused() {
     for later in [1, 1_500] {
         let served = Served::new().await;
         served.say(5).await;
@@ -192,7 +192,7 @@ async fn a_backup_beside_the_log_of_a_killed_server_is_refused() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_closed_database_beside_a_later_log_is_refused() {
+async fn a_copy_of_a_closed_database_next_to_a_later_log_is_refused() {
     let served = Served::new().await;
     served.say(5).await;
     let Served {
@@ -311,7 +311,7 @@ async fn nothing_more_is_stored_in_a_database_that_turns_out_to_be_damaged() {
         .register(WorkerId(Uuid::now_v7()), std::time::Duration::from_secs(1))
         .await;
     assert_eq!(unavailable(worker), Unavailability::Damaged);
-    // What can still be read is read.
+    // Readable rows are still read.
     assert_eq!(count(&served.store).await, 6);
     served.store.close().await;
 }
@@ -417,7 +417,7 @@ async fn nothing_is_acknowledged_once_the_log_is_gone_or_cut() {
             .unwrap();
     })
     .await;
-    // What was acknowledged before the log was deleted is saved by a stop in order.
+    // A graceful shutdown saves the messages that were acknowledged before the log was deleted.
     let served = is_noticed("deleted", |file| {
         fs::remove_file(with_suffix(file, LOG)).unwrap()
     })
@@ -477,7 +477,7 @@ async fn other_programs_may_tidy_up_while_a_server_works() {
 }
 
 #[tokio::test]
-async fn an_empty_or_missing_database_beside_the_files_of_another_is_refused() {
+async fn an_empty_or_missing_database_next_to_the_files_of_another_is_refused() {
     let served = Served::new().await;
     served.say(5).await;
     for (suffix, is_missing) in [

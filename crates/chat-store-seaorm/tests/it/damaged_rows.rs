@@ -1,5 +1,5 @@
-//! Rows that cannot be read: their turns end as failed, their queues continue, and nobody else is kept
-//! from anything.
+//! Rows that cannot be read: their turns end as failed, their queues continue, and nobody else is
+//! kept from anything.
 
 use std::time::Duration;
 

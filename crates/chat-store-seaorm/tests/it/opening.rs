@@ -201,7 +201,7 @@ async fn a_schema_that_is_not_up_to_date_is_refused_if_it_may_not_be_changed() {
     as_it_is().await.unwrap();
 }
 
-/// What the newest steps of the schema did, undone.
+/// Undoes the newest steps of the schema.
 const OLDER: &str = "ALTER TABLE turns DROP COLUMN attempt_started_at; ALTER TABLE turns DROP COLUMN spent_us; \
                      ALTER TABLE tool_calls DROP COLUMN unknown_cause; ALTER TABLE turns DROP COLUMN finish_reason; ALTER TABLE turns DROP COLUMN turns_left_out; \
                      ALTER TABLE messages DROP COLUMN finish_reason; ALTER TABLE messages DROP COLUMN turns_left_out; \

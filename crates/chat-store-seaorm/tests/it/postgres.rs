@@ -1,4 +1,4 @@
-//! What only PostgreSQL has: several processes on one database, and a network before it.
+//! Tests that need PostgreSQL: several processes on one database, and a network before it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +134,7 @@ async fn one_key_at_the_same_time_in_two_processes_gives_one_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_claim_each_turn_once_and_the_dead_one_hears_of_it() {
+async fn two_processes_claim_each_turn_once_and_the_dead_one_learns_of_it() {
     let database = database();
     let stores = [open(database.url()).await, open(database.url()).await];
     let dead = WorkerId(Uuid::now_v7());
@@ -334,7 +334,7 @@ async fn a_claim_whose_answer_is_lost_is_offered_again() {
 }
 
 /// sqlx 0.9 gives a connection whose `BEGIN` was dropped back to its pool inside an open
-/// transaction: writes that the next user was told of are then rolled back.
+/// transaction: writes that the next user saw as stored are then rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
     let database = database();
@@ -386,7 +386,7 @@ async fn callers_that_go_away_at_any_moment_undo_nothing_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_told_in_time_and_forgotten_when_it_is_over() {
+async fn an_outage_is_reported_in_time_until_it_is_over() {
     let database = database();
     let proxy = Proxy::start(server(&database));
     let store = behind(&proxy, &database).await;
@@ -514,7 +514,7 @@ async fn text_in_another_encoding_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_told_at_once_and_without_the_password() {
+async fn a_missing_server_is_reported_at_once_and_without_the_password() {
     let proxy = Proxy::start("127.0.0.1:1".parse().unwrap());
     proxy.refuse();
     let url = format!("postgres://ann:hunter2@{}/chat", proxy.address());

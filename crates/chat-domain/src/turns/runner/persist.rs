@@ -155,8 +155,8 @@ impl TurnRunner<'_> {
         self.retry("force the end of the turn", end).await?;
         // An earlier end, whose answer was lost, may have given the next turn to this worker.
         self.run.mark_uncertain();
-        // The store has ended the open calls, too. Readers of a turn that cannot be read are told
-        // so by the store.
+        // The store has ended the open calls, too. If the turn cannot be read, the store answers
+        // its readers.
         let stored = self.read_turn().await?.ok_or(AbortReason::LeaseLost)?;
         let is_new = |item: &Item| !self.items.contains(item);
         let ended = EndedTurn {

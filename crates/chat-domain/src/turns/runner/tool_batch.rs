@@ -90,8 +90,8 @@ impl TurnRunner<'_> {
             let first = self.unless_aborted(async {
                 tokio::select! {
                     biased;
-                    // A worker that lost its lease without knowing would run the call concurrently with its
-                    // successor.
+                    // A worker that lost its lease without knowing would run the call at the same
+                    // time as its successor.
                     () = worker.wait_until_safe(), if sends => None,
                     Some(result) = running.next() => Some(result),
                 }

@@ -302,8 +302,8 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
     ]]))
     .await;
     let text = stream(&server, "Hi").await.text().await.unwrap();
-    let told_first = events(&text);
-    let error = told_first.last().unwrap();
+    let first_events = events(&text);
+    let error = first_events.last().unwrap();
     assert_eq!(
         (
             error.name.as_str(),
@@ -315,7 +315,7 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
     assert!(error.id.as_deref().unwrap().ends_with(".e"));
     let path = format!(
         "/turns/{}/events",
-        told_first[0].data["turn_id"].as_str().unwrap()
+        first_events[0].data["turn_id"].as_str().unwrap()
     );
     let again = server
         .ada(Method::GET, &path)
@@ -325,7 +325,7 @@ async fn a_failed_turn_ends_with_an_error_that_can_be_read_again() {
         .text()
         .await
         .unwrap();
-    assert_eq!(joined(&events(&again)), joined(&told_first));
+    assert_eq!(joined(&events(&again)), joined(&first_events));
     let done = server
         .ada(Method::GET, &path)
         .header("Last-Event-ID", error.id.as_deref().unwrap())
