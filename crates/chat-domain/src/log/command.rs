@@ -1,7 +1,8 @@
 //! The commands that change a conversation's log, and their outcomes.
 //!
 //! If the `items` of a [`HeldTurn`] in an outcome are empty, the store reads them from the log, up
-//! to the last position after the command: [`Ledger::end_of`](super::Ledger::end_of).
+//! to the last position after the command:
+//! [`Ledger::last_position_of`](super::Ledger::last_position_of).
 
 use crate::{
     ConversationId, HeldTurn, Item, MessageId, NewItem, OriginalMessage, Timestamp, Title, Turn,
