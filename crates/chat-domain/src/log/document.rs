@@ -90,6 +90,23 @@ impl ConversationDocument {
         }
     }
 
+    /// Adds a turn as a store has it. `started` is when the current attempt started.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn push_turn(
+        &mut self,
+        row: TurnRow,
+        items: Vec<Item>,
+        draft: Option<Draft>,
+        started: Option<Timestamp>,
+    ) {
+        self.turns.push(Entry {
+            row,
+            items,
+            draft,
+            started,
+        });
+    }
+
     /// Whether a command needs rows of this conversation.
     pub fn is_needed(&self, needs: &LogNeeds) -> bool {
         let is_needed_turn = |row: &TurnRow| {
