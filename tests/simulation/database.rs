@@ -28,6 +28,9 @@ use crate::world::World;
 /// A file system in memory: commits do not wait for a disk.
 const MEMORY: &str = "/dev/shm";
 
+/// How many characters are shown before and from the first difference of two texts.
+const SHOWN: usize = 200;
+
 type Documents = BTreeMap<ConversationId, ConversationDocument>;
 
 /// Which store is behind the faults.
@@ -156,6 +159,18 @@ fn text<T: Debug>(answer: &StoreResult<T>) -> String {
     }
 }
 
+/// What a real store and the one in memory have, from shortly before the first difference on.
+fn difference(real: &str, memory: &str) -> String {
+    let same = real.chars().zip(memory.chars());
+    let same = same.take_while(|(one, other)| one == other).count();
+    let part = |text: &str| -> String {
+        let before = text.chars().take(same);
+        let before = before.skip(same.saturating_sub(SHOWN));
+        before.chain(text.chars().skip(same).take(SHOWN)).collect()
+    };
+    format!("… {}\nand in memory … {}", part(real), part(memory))
+}
+
 impl World {
     /// Calls the store.
     pub fn call<'s, T: Debug>(
@@ -171,7 +186,7 @@ impl World {
         let found = real.wait(self.clock.store(), call(&real.store));
         let (expected, answer) = (text(&expected), text(&found));
         self.check("same-answers", answer == expected, || {
-            format!("the store answers {answer}\nthe one in memory {expected}")
+            difference(&answer, &expected)
         });
         found
     }
@@ -194,9 +209,9 @@ impl World {
                 let is_other = |id: &&ConversationId| stored.get(id) != expected.get(id);
                 let of = |all: &Documents| {
                     let found = ids().find(is_other).and_then(|id| all.get(id));
-                    format!("{found:#?}")
+                    format!("{found:?}")
                 };
-                format!("stored is {}\nin memory {}", of(&stored), of(expected))
+                difference(&of(&stored), &of(expected))
             }),
             Err(error) => self.violated("same-rows", error.to_string()),
         });

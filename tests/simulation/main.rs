@@ -109,7 +109,9 @@ fn main() -> ExitCode {
             Ok(true)
         }
         (fault, Some(seed)) => {
-            fault.as_deref().map_or((), planted::plant);
+            if let Some(fault) = fault {
+                planted::plant(fault);
+            }
             tell(seed, &allowed, &arguments)
         }
         (None, None) => run(&arguments, &allowed),

@@ -368,7 +368,14 @@ impl WorkerLeases for StoreClient {
             has_odd_value: drafts.iter().any(is_odd),
         };
         let act = |world: &World| {
-            let beat = world.call(|store| store.heartbeat(worker, lease, drafts.clone()));
+            let beat = world.call(|store| {
+                let beat = store.heartbeat(worker, lease, drafts.clone());
+                let by_id = |mut beat: Heartbeat| {
+                    beat.cancel.sort();
+                    beat
+                };
+                beat.map_ok(by_id).boxed()
+            });
             if beat.is_ok() {
                 world.checker().renew(worker, world.clock.store(), lease);
             }
@@ -380,7 +387,14 @@ impl WorkerLeases for StoreClient {
 
     async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
         let act = |world: &World| {
-            let claimed = world.call(|store| store.claim(claim.clone()));
+            let claimed = world.call(|store| {
+                let claimed = store.claim(claim.clone());
+                let by_id = |mut turns: Vec<HeldTurn>| {
+                    turns.sort_by_key(|held| held.turn.id);
+                    turns
+                };
+                claimed.map_ok(by_id).boxed()
+            });
             let turns = claimed.as_deref().unwrap_or_default();
             for held in turns {
                 let (turn, lease) = (short(held.turn.id.0), held.lease);
