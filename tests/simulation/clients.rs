@@ -254,7 +254,7 @@ impl Client<'_> {
         self.world.check("idempotency", is_same, || {
             format!("one key gave turn {} and {other:?}", short(id.0))
         });
-        let is_stored = self.world.database.inspect(|documents| {
+        let is_stored = self.world.inspect(|documents| {
             let document = documents.get(&conversation);
             document.is_some_and(|document| document.rows().any(|row| row.turn.id == id))
         });

@@ -7,6 +7,7 @@ mod checks;
 mod clients;
 mod clock;
 mod conditions;
+mod database;
 mod executor;
 mod invariants;
 mod log_rules;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+use crate::database::{Backing, StoreKind};
 use crate::options::{FaultKind, Options};
 use crate::plan::Plan;
 use crate::report::{Story, Total};
@@ -57,6 +59,9 @@ struct Arguments {
     /// Run seeds for this many minutes, whatever `--seeds` says.
     #[arg(long)]
     minutes: Option<u64>,
+    /// The store behind the faults.
+    #[arg(long, value_enum, default_value = "memory")]
+    store: StoreKind,
     /// How many threads run seeds.
     #[arg(long, default_value_t = 1)]
     jobs: u64,
@@ -101,35 +106,40 @@ fn main() -> ExitCode {
     let is_good = match (&arguments.planted, arguments.seed) {
         (Some(fault), None) => {
             planted::measure(fault);
-            true
+            Ok(true)
         }
-        (Some(fault), Some(seed)) => {
-            planted::plant(fault);
-            tell(seed, &allowed, arguments.whole)
+        (fault, Some(seed)) => {
+            if let Some(fault) = fault {
+                planted::plant(fault);
+            }
+            tell(seed, &allowed, &arguments)
         }
-        (None, Some(seed)) => tell(seed, &allowed, arguments.whole),
         (None, None) => run(&arguments, &allowed),
     };
-    if is_good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match is_good {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("the store cannot be opened: {problem}");
+            ExitCode::FAILURE
+        }
     }
 }
 
 /// Tells the whole story of one seed.
-fn tell(seed: u64, allowed: &[FaultKind], is_whole: bool) -> bool {
+fn tell(seed: u64, allowed: &[FaultKind], arguments: &Arguments) -> Result<bool, String> {
+    let store = Backing::open(arguments.store)?;
     let plan = Plan::draw(Options::draw(seed, allowed));
-    let report = world::run(&plan, true);
+    let report = world::run(&plan, &store, true);
     match &report.violation {
-        Some(_) if !is_whole => tell_failure(&plan, false),
+        Some(_) if !arguments.whole => tell_failure(&plan, &store, false),
         _ => print!("{plan}{}", report.trace),
     }
-    report.violation.is_none()
+    Ok(report.violation.is_none())
 }
 
 /// Runs many seeds.
-fn run(arguments: &Arguments, allowed: &[FaultKind]) -> bool {
+fn run(arguments: &Arguments, allowed: &[FaultKind]) -> Result<bool, String> {
     let begun = Instant::now();
     let limit = arguments
         .minutes
@@ -137,7 +147,9 @@ fn run(arguments: &Arguments, allowed: &[FaultKind]) -> bool {
     let (next, failed) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
     let end = arguments.from.saturating_add(arguments.seeds);
     let total = Mutex::new(Total::default());
-    let work = || {
+    let stores = (0..arguments.jobs).map(|_| Backing::open(arguments.store));
+    let stores: Vec<_> = stores.collect::<Result<_, _>>()?;
+    let work = |store: &Backing| {
         let mut mine = Total::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -149,13 +161,13 @@ fn run(arguments: &Arguments, allowed: &[FaultKind]) -> bool {
                 break;
             }
             let plan = Plan::draw(Options::draw(seed, allowed));
-            let report = world::run(&plan, false);
+            let report = world::run(&plan, store, false);
             mine.add(&report);
             if report.violation.is_some() {
                 failed.fetch_add(1, Ordering::Relaxed);
-                tell_failure(&plan, arguments.whole);
+                tell_failure(&plan, store, arguments.whole);
             }
-            if seed.is_multiple_of(COMPARED) && !is_repeatable(&plan) {
+            if seed.is_multiple_of(COMPARED) && !is_repeatable(&plan, store) {
                 failed.fetch_add(1, Ordering::Relaxed);
                 println!("seed {seed}: two runs have different stories");
             }
@@ -165,33 +177,32 @@ fn run(arguments: &Arguments, allowed: &[FaultKind]) -> bool {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..arguments.jobs {
-            scope.spawn(work);
+        for store in &stores {
+            scope.spawn(|| work(store));
         }
-        work();
     });
     let total = total.into_inner().unwrap_or_default();
     println!("{}", total.line(begun.elapsed()));
-    failed.into_inner() == 0
+    Ok(failed.into_inner() == 0)
 }
 
 /// Whether two runs of a world have the same story.
-fn is_repeatable(plan: &Plan) -> bool {
-    world::run(plan, true).trace == world::run(plan, true).trace
+fn is_repeatable(plan: &Plan, store: &Backing) -> bool {
+    world::run(plan, store, true).trace == world::run(plan, store, true).trace
 }
 
 /// Makes a failing world smaller, and tells its story.
-fn tell_failure(plan: &Plan, is_whole: bool) {
-    let Some(found) = world::run(plan, false).violation else {
+fn tell_failure(plan: &Plan, store: &Backing, is_whole: bool) {
+    let Some(found) = world::run(plan, store, false).violation else {
         println!("seed {} fails only sometimes", plan.options.seed);
         return;
     };
     let smallest = if is_whole {
         plan.clone()
     } else {
-        shrink::shrink(plan, found.property)
+        shrink::shrink(plan, store, found.property)
     };
-    let report = world::run(&smallest, true);
+    let report = world::run(&smallest, store, true);
     if let Some(violation) = &report.violation {
         let story = Story {
             plan: &smallest,

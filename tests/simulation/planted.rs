@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::database::Backing;
 use crate::options::{FaultKind, Options};
 use crate::plan::Plan;
 use crate::world;
@@ -25,7 +26,7 @@ pub fn measure(fault: &str) {
     for seed in 0.. {
         wait += 1;
         let plan = Plan::draw(Options::draw(seed, FaultKind::ALL));
-        if let Some(violation) = world::run(&plan, false).violation {
+        if let Some(violation) = world::run(&plan, &Backing::memory(), false).violation {
             *properties.entry(violation.property).or_default() += 1;
             waits.push(wait);
             wait = 0;

@@ -215,7 +215,7 @@ fn line(event: &TurnEvent) -> String {
 
 /// Whether a process runs a turn that it has lost without knowing it, or did so.
 fn is_stale(world: &World, process: Process, turn: TurnId) -> bool {
-    world.database.inspect(|documents| {
+    world.inspect(|documents| {
         let mut rows = documents.values().flat_map(|document| document.rows());
         let row = rows.find(|row| row.turn.id == turn);
         row.is_some_and(|row| world.workers.runs_stale(process, row))
@@ -223,7 +223,7 @@ fn is_stale(world: &World, process: Process, turn: TurnId) -> bool {
 }
 
 fn is_stored(world: &World, turn: TurnId) -> bool {
-    world.database.inspect(|documents| {
+    world.inspect(|documents| {
         let mut rows = documents.values().flat_map(|document| document.rows());
         rows.any(|row| row.turn.id == turn)
     })
@@ -231,7 +231,7 @@ fn is_stored(world: &World, turn: TurnId) -> bool {
 
 /// Nothing is announced before it is durable.
 fn check_stored(world: &World, turn: TurnId, event: &TurnEvent) -> Result<(), String> {
-    world.database.inspect(|documents| {
+    world.inspect(|documents| {
         let mut entries = documents.values().flat_map(|document| document.entries());
         let Some((row, items, _)) = entries.find(|(row, ..)| row.turn.id == turn) else {
             // The conversation is deleted.
@@ -253,7 +253,7 @@ fn check_stored(world: &World, turn: TurnId, event: &TurnEvent) -> Result<(), St
 /// Checks that the delivered items are the stored turn.
 fn check_end(world: &World, turn: TurnId, reading: &Reading) {
     let delivered = &reading.items;
-    let is_same = world.database.inspect(|documents| {
+    let is_same = world.inspect(|documents| {
         let mut entries = documents.values().flat_map(|document| document.entries());
         let found = entries.find(|(row, ..)| row.turn.id == turn);
         found.is_none_or(|(_, items, _)| items == delivered)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::database::Backing;
 use crate::plan::Plan;
 use crate::world;
 
@@ -9,9 +10,10 @@ use crate::world;
 const TRIES: usize = 3_000;
 
 /// A smaller plan in which the same property is violated.
-pub fn shrink(plan: &Plan, property: &str) -> Plan {
+pub fn shrink(plan: &Plan, store: &Backing, property: &str) -> Plan {
     let mut search = Search {
         smallest: plan.clone(),
+        store,
         property,
         left: TRIES,
     };
@@ -25,6 +27,7 @@ pub fn shrink(plan: &Plan, property: &str) -> Plan {
 
 struct Search<'a> {
     smallest: Plan,
+    store: &'a Backing,
     property: &'a str,
     left: usize,
 }
@@ -38,7 +41,7 @@ impl Search<'_> {
             return false;
         };
         self.left = left;
-        let violation = world::run(&plan, false).violation;
+        let violation = world::run(&plan, self.store, false).violation;
         let fails = violation.is_some_and(|violation| violation.property == self.property);
         if fails {
             self.smallest = plan;

@@ -4,14 +4,13 @@
 //! A call keeps the contract of [`ConversationStore`]: one that is
 //! dropped or ends as unavailable is done before its caller continues, or never.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_domain::testing::KeyValueStore;
 use chat_domain::*;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use tokio::time::sleep;
 
 use crate::conditions::{Arrival, STORE_LIMIT, Subject};
@@ -146,20 +145,6 @@ async fn pause(time: Duration) {
     }
 }
 
-/// The output of a call of the in-memory store, which never waits.
-fn now<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let waits = || Err(StoreError::Internal("the in-memory store waits".into()));
-    call.now_or_never().unwrap_or_else(waits)
-}
-
-/// Asks the store something that changes nothing.
-fn read<T>(
-    world: &World,
-    read: impl FnOnce(&KeyValueStore) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    read(&world.database)
-}
-
 fn has_odd_value<'a>(items: impl IntoIterator<Item = &'a NewItem>) -> bool {
     items.into_iter().any(|item| match &item.body {
         ItemBody::Message(message) => message.text.contains(ODD_VALUE),
@@ -178,7 +163,7 @@ impl Conversations for StoreClient {
         owner: &UserId,
         page: ConversationPage,
     ) -> Result<Vec<Conversation>, StoreError> {
-        let act = |world: &World| read(world, |store| now(store.list(owner, page)));
+        let act = |world: &World| world.call(|store| store.list(owner, page));
         self.call(Call::List, Subject::default(), act).await
     }
 
@@ -187,7 +172,7 @@ impl Conversations for StoreClient {
         owner: &UserId,
         id: ConversationId,
     ) -> Result<Option<Conversation>, StoreError> {
-        let act = |world: &World| read(world, |store| now(store.get(owner, id)));
+        let act = |world: &World| world.call(|store| store.get(owner, id));
         self.call(Call::Get, Subject::default(), act).await
     }
 
@@ -199,7 +184,7 @@ impl Conversations for StoreClient {
         at: Timestamp,
     ) -> Result<Conversation, StoreError> {
         let act = |world: &World| {
-            let renamed = now(world.database.rename(owner, id, title, at));
+            let renamed = world.call(|store| store.rename(owner, id, title, at));
             world.check_step(&Cause::Rename);
             renamed
         };
@@ -208,7 +193,7 @@ impl Conversations for StoreClient {
 
     async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
         let act = |world: &World| {
-            let deleted = now(world.database.delete(owner, id));
+            let deleted = world.call(|store| store.delete(owner, id));
             world.check_step(&Cause::Delete { owner, id });
             deleted
         };
@@ -221,7 +206,7 @@ impl Conversations for StoreClient {
         id: ConversationId,
         page: TurnPage,
     ) -> Result<Option<Vec<LoggedTurn>>, StoreError> {
-        let act = |world: &World| read(world, |store| now(store.turns(owner, id, page)));
+        let act = |world: &World| world.call(|store| store.turns(owner, id, page));
         self.call(Call::Histories, Subject::default(), act).await
     }
 
@@ -231,7 +216,7 @@ impl Conversations for StoreClient {
         turn: TurnRef,
         after: Position,
     ) -> Result<Option<TurnView>, StoreError> {
-        let act = |world: &World| read(world, |store| now(store.turn(owner, turn, after)));
+        let act = |world: &World| world.call(|store| store.turn(owner, turn, after));
         self.call(Call::Turn, Subject::default(), act).await
     }
 
@@ -241,13 +226,13 @@ impl Conversations for StoreClient {
         id: ConversationId,
         page: ToolCallPage,
     ) -> Result<Option<Vec<ToolCallRecord>>, StoreError> {
-        let act = |world: &World| read(world, |store| now(store.tool_calls(owner, id, page)));
+        let act = |world: &World| world.call(|store| store.tool_calls(owner, id, page));
         self.call(Call::ToolCalls, Subject::default(), act).await
     }
 
     async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
         let act = |world: &World| {
-            let turn = now(world.database.request_cancel(owner, id));
+            let turn = world.call(|store| store.request_cancel(owner, id));
             world.check_step(&Cause::Cancel(id));
             turn
         };
@@ -256,7 +241,7 @@ impl Conversations for StoreClient {
 
     async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
         let act = |world: &World| {
-            let released = now(world.database.release_key(owner, id));
+            let released = world.call(|store| store.release_key(owner, id));
             world.check_step(&Cause::ReleaseKey(id));
             released
         };
@@ -271,11 +256,9 @@ impl Conversations for StoreClient {
         feedback: Feedback,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let set = self
-            .world
-            .database
-            .set_feedback(owner, id, messages, feedback, at);
-        now(set)
+        let set =
+            |store| Conversations::set_feedback(store, owner, id, messages.clone(), feedback, at);
+        self.world.call(set)
     }
 }
 
@@ -284,7 +267,7 @@ impl TurnLog for StoreClient {
     async fn begin(&self, turn: BeginTurn) -> Result<BeginOutcome, StoreError> {
         let subject = Subject::default();
         let act = |world: &World| {
-            let begun = now(world.database.begin(turn.clone()));
+            let begun = world.call(|store| store.begin(turn.clone()));
             if matches!(
                 begun,
                 Ok(BeginOutcome::Started(_) | BeginOutcome::Stored(_))
@@ -310,7 +293,7 @@ impl TurnLog for StoreClient {
         };
         let lease = append.lease;
         let act = |world: &World| {
-            let appended = now(world.database.append(append));
+            let appended = world.call(|store| store.append(append.clone()));
             world.check_step(&Cause::Append {
                 lease,
                 is_done: appended.is_ok(),
@@ -327,7 +310,7 @@ impl TurnLog for StoreClient {
         };
         let lease = end.lease;
         let act = |world: &World| {
-            let ended = now(world.database.end(end));
+            let ended = world.call(|store| store.end(end.clone()));
             world.note(|| match &ended {
                 Ok(ended) => format!("turn {} is {:?}", short(lease.turn.0), ended.turn.status),
                 Err(error) => format!("turn {} does not end: {error}", short(lease.turn.0)),
@@ -349,7 +332,7 @@ impl TurnLog for StoreClient {
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let act = |world: &World| {
-            let ended = now(world.database.force_end(lease, failure, at));
+            let ended = world.call(|store| store.force_end(lease, failure.clone(), at));
             world.note(|| format!("turn {} is ended by force", short(lease.turn.0)));
             world.check_step(&Cause::ForceEnd {
                 lease: *lease,
@@ -366,7 +349,7 @@ impl WorkerLeases for StoreClient {
     async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
         self.world.workers.name(self.process, worker);
         let act = |world: &World| {
-            let registered = now(world.database.register(worker, lease));
+            let registered = world.call(|store| store.register(worker, lease));
             world.checker().renew(worker, world.clock.store(), lease);
             registered
         };
@@ -385,7 +368,14 @@ impl WorkerLeases for StoreClient {
             has_odd_value: drafts.iter().any(is_odd),
         };
         let act = |world: &World| {
-            let beat = now(world.database.heartbeat(worker, lease, drafts));
+            let beat = world.call(|store| {
+                let beat = store.heartbeat(worker, lease, drafts.clone());
+                let by_id = |mut beat: Heartbeat| {
+                    beat.cancel.sort();
+                    beat
+                };
+                beat.map_ok(by_id).boxed()
+            });
             if beat.is_ok() {
                 world.checker().renew(worker, world.clock.store(), lease);
             }
@@ -397,7 +387,14 @@ impl WorkerLeases for StoreClient {
 
     async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
         let act = |world: &World| {
-            let claimed = now(world.database.claim(claim.clone()));
+            let claimed = world.call(|store| {
+                let claimed = store.claim(claim.clone());
+                let by_id = |mut turns: Vec<HeldTurn>| {
+                    turns.sort_by_key(|held| held.turn.id);
+                    turns
+                };
+                claimed.map_ok(by_id).boxed()
+            });
             let turns = claimed.as_deref().unwrap_or_default();
             for held in turns {
                 let (turn, lease) = (short(held.turn.id.0), held.lease);
@@ -415,7 +412,7 @@ impl WorkerLeases for StoreClient {
         handed_over: Vec<TurnId>,
     ) -> Result<(), StoreError> {
         let act = |world: &World| {
-            let gone = now(world.database.deregister(worker, handed_over.clone()));
+            let gone = world.call(|store| store.deregister(worker, handed_over.clone()));
             world.check_step(&Cause::Deregister {
                 worker,
                 handed_over: &handed_over,
@@ -429,12 +426,18 @@ impl WorkerLeases for StoreClient {
         &self,
         turns: Vec<TurnId>,
     ) -> Result<HashMap<TurnId, TurnVersion>, StoreError> {
-        let act = |world: &World| read(world, |store| now(store.turn_versions(turns)));
+        let act = |world: &World| {
+            let ordered = world.call(|store| {
+                let found = store.turn_versions(turns.clone());
+                found.map_ok(BTreeMap::from_iter).boxed()
+            });
+            Ok(ordered?.into_iter().collect())
+        };
         self.call(Call::Versions, Subject::default(), act).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let act = |world: &World| read(world, |store| now(store.ping()));
+        let act = |world: &World| world.call(|store| store.ping());
         self.call(Call::Ping, Subject::default(), act).await
     }
 }

@@ -141,7 +141,7 @@ impl SimulatedTools {
                 short(invocation.turn.0)
             )
         };
-        let found = world.database.inspect(|documents| {
+        let found = world.inspect(|documents| {
             let document = documents.get(&invocation.conversation)?;
             let mut entries = document.entries();
             let (row, items, _) = entries.find(|(row, ..)| row.turn.id == invocation.turn)?;

@@ -30,7 +30,7 @@ enum Line {
 /// Checks a request to the agent against the log.
 pub fn check(world: &World, process: Process, request: &StepRequest) {
     let sent = lines_of(&request.transcript);
-    let found = world.database.inspect(|documents| {
+    let found = world.inspect(|documents| {
         let document = documents.get(&request.conversation)?;
         Some(compare(world, process, request, document, &sent))
     });

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::clients;
 use crate::clock::Clock;
 use crate::conditions::Conditions;
+use crate::database::{Backing, Database};
 use crate::executor::{Executor, Group, Stopped};
 use crate::invariants::{Cause, Checker, Violation};
 use crate::plan::{Fault, Plan};
@@ -27,7 +28,7 @@ pub struct World {
     pub trace: Trace,
     pub clock: Clock,
     pub ids: Arc<AtomicU64>,
-    pub database: KeyValueStore,
+    pub database: Database,
     pub workers: Workers,
     /// How many operations of clients have not ended.
     pub busy_clients: AtomicUsize,
@@ -53,8 +54,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a world to its end.
-pub fn run(plan: &Plan, is_traced: bool) -> Report {
+/// Runs a world over this store to its end.
+pub fn run(plan: &Plan, store: &Backing, is_traced: bool) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -64,10 +65,8 @@ pub fn run(plan: &Plan, is_traced: bool) -> Report {
         Err(error) => return Report::broken(format!("no runtime: {error}")),
     };
     // One poll of the whole polls many tasks: tokio's budget for one task must not end it.
-    runtime.block_on(tokio::task::unconstrained(World::live(
-        plan.clone(),
-        is_traced,
-    )))
+    let living = World::live(plan.clone(), store, is_traced);
+    runtime.block_on(tokio::task::unconstrained(living))
 }
 
 impl Report {
@@ -83,14 +82,19 @@ impl Report {
 }
 
 impl World {
-    async fn live(plan: Plan, is_traced: bool) -> Report {
+    async fn live(plan: Plan, store: &Backing, is_traced: bool) -> Report {
         let seed = plan.options.seed;
         let clock = Clock::new(plan.options.drift);
         let store_clock = clock.clone();
+        let memory = KeyValueStore::with_clock(move || Timestamp(store_clock.store()));
+        let database = match Database::new(memory, store) {
+            Ok(database) => database,
+            Err(error) => return Report::broken(format!("no store: {error}")),
+        };
         let world = Arc::new(Self {
             executor: Executor::new(seed),
             trace: Trace::new(is_traced),
-            database: KeyValueStore::with_clock(move || Timestamp(store_clock.store())),
+            database,
             workers: Workers::new(plan.options.workers),
             ids: Arc::default(),
             busy_clients: AtomicUsize::new(0),
@@ -203,11 +207,12 @@ impl World {
 
     /// Checks what a command has changed in the store.
     pub fn check_step(&self, cause: &Cause<'_>) {
+        self.check_rows();
         let found = {
             let (mut checker, witness) = (self.checker(), self.witness());
             let now = self.clock.store();
             let look = |documents: &_| checker.check_step(documents, cause, &witness, now);
-            self.database.inspect(look)
+            self.inspect(look)
         };
         if let Err(Violation { property, text }) = found {
             self.violated(property, text);
@@ -227,7 +232,7 @@ impl World {
                 self.clock.jump(millis);
             }
             Fault::Forget => {
-                self.database.delete_workers();
+                self.delete_workers();
                 self.checker().forget_workers();
             }
             lasting => {

@@ -13,6 +13,9 @@ const SABOTAGE_MINUTES: &str = "2";
 /// Duration of the simulation, in minutes.
 const SIMULATED_MINUTES: &str = "1";
 
+/// How many worlds are simulated over each real store.
+const REAL_SEEDS: &str = "300";
+
 /// Runs all parts, the cheap ones first. With `--long`, the fault campaigns run longer, and each
 /// guard is removed once to show that the campaign detects it.
 pub fn run(words: &[&str]) -> Result<(), Failed> {
@@ -87,7 +90,11 @@ fn docs() -> Result<(), Failed> {
 }
 
 fn simulation() -> Result<(), Failed> {
-    simulate::run(&["--minutes", SIMULATED_MINUTES])
+    simulate::run(&["--minutes", SIMULATED_MINUTES])?;
+    for store in ["sqlite", "postgres"] {
+        simulate::run(&["--store", store, "--seeds", REAL_SEEDS])?;
+    }
+    Ok(())
 }
 
 fn campaign(long: bool) -> Result<(), Failed> {

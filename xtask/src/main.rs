@@ -38,7 +38,8 @@ Usage: cargo xtask <command>
                        --sabotage epoch|idempotency|write-before-run|refusals for a server
                        without that guard
   simulate [args]      run the simulated world of docs/SIMULATION.md: --seeds N, --from S,
-                       --minutes N, --jobs N, --seed S (one story), --faults a,b,…; with
+                       --minutes N, --jobs N, --seed S (one story), --faults a,b,…, --store
+                       sqlite|postgres (a real store behind the faults); with
                        --planted [name …], on a domain with planted faults, which must be found
   tidy                 check the rules that no compiler checks: layers, manifests, file lengths,
                        leftovers, set phrases

@@ -31,7 +31,10 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("chat-model", &[]),
-    ("chat-simulation", &["chat-domain"]),
+    (
+        "chat-simulation",
+        &["chat-domain", "chat-store-seaorm", "chat-test-postgres"],
+    ),
     ("chat-test-postgres", &[]),
     ("chat-test-support", &["chat-domain"]),
     (

@@ -4,8 +4,11 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use chat_test_postgres::URL_VARIABLE;
+
 use crate::planted::{self, FAULTS};
 use crate::steps::{self, Failed, Step, root};
+use crate::test::Postgres;
 
 /// The profile that it is built with.
 const PROFILE: &str = "simulation";
@@ -21,7 +24,12 @@ pub fn run(arguments: &[&str]) -> Result<(), Failed> {
         ["--planted", rest @ ..] => measure(rest),
         _ => {
             let simulator = build(&root())?;
-            Step::program("simulate", simulator, arguments, &root()).run()
+            let simulate = Step::program("simulate", simulator, arguments, &root());
+            if arguments.contains(&"postgres") || arguments.contains(&"--store=postgres") {
+                let postgres = Postgres::start()?;
+                return simulate.env(URL_VARIABLE, &postgres.url).run();
+            }
+            simulate.run()
         }
     }
 }
@@ -81,6 +89,16 @@ fn measure(names: &[&str]) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The packages that the simulator is built of, and those that their tests use.
+const PARTS: [&str; 6] = [
+    "crates/chat-domain",
+    "crates/chat-store-seaorm",
+    "migrations",
+    "tests/postgres",
+    "tests/simulation",
+    "tests/support",
+];
+
 /// A workspace of the domain and the simulator, with all faults planted and none switched on.
 fn copy_with_faults() -> Result<PathBuf, Failed> {
     let folder = steps::target()?.join("planted");
@@ -88,7 +106,7 @@ fn copy_with_faults() -> Result<PathBuf, Failed> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(failed)?;
     }
-    for part in ["crates/chat-domain", "tests/simulation"] {
+    for part in PARTS {
         copy(&root().join(part), &folder.join(part)).map_err(failed)?;
     }
     for file in ["Cargo.lock", "rust-toolchain.toml"] {
@@ -96,9 +114,7 @@ fn copy_with_faults() -> Result<PathBuf, Failed> {
     }
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).map_err(failed)?;
     let mine = |line: &str| match line {
-        _ if line.starts_with("members = ") => {
-            "members = [\"crates/chat-domain\", \"tests/simulation\"]".to_owned()
-        }
+        _ if line.starts_with("members = ") => format!("members = {PARTS:?}"),
         _ if line.starts_with("default-members = ") => String::new(),
         _ if line.starts_with("unexpected_cfgs = ") => "unexpected_cfgs = \"allow\"".to_owned(),
         _ => line.to_owned(),

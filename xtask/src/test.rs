@@ -81,15 +81,16 @@ pub fn rust(words: &[&str]) -> Result<(), Failed> {
 }
 
 /// The PostgreSQL server that tests share.
-struct Postgres {
-    url: String,
+pub struct Postgres {
+    /// The superuser's URL of one of its databases.
+    pub url: String,
     /// A temporary cluster, which is dropped with this value.
     _cluster: Option<Cluster>,
 }
 
 impl Postgres {
     /// Uses the server that the environment names, or starts one.
-    fn start() -> Result<Self, Failed> {
+    pub fn start() -> Result<Self, Failed> {
         let failed = |error: chat_test_postgres::Error| Failed(error.to_string());
         // Tests that stop their database start their own cluster, even if the others share a
         // server.

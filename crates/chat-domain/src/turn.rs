@@ -181,8 +181,8 @@ pub struct HeldTurn {
     /// Which attempt this is, from 1. Above 1, an attempt before was interrupted. A graceful
     /// hand-over does not count.
     pub attempt: u32,
-    /// How long the turn ran before this attempt, by the store's clock. Time in the queue and time
-    /// without a worker do not count.
+    /// How long the turn ran before this attempt, by the store's clock. Time in the queue, time
+    /// without a worker and time after the end of the worker's lease do not count.
     pub spent: Duration,
     /// Its items in the log; at least the user's message.
     pub items: Vec<Item>,

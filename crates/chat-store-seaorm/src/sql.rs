@@ -208,6 +208,12 @@ impl Rendered {
                 let behind = behind.strip_prefix('{').unwrap_or(behind);
                 let (name, rest) = behind.split_once('}').unwrap_or((behind, ""));
                 match self.dialect.word(name) {
+                    #[cfg(feature = "testing")]
+                    Some(_) if name == "now" && crate::testing::now().is_some() => {
+                        self.text.push_str("CAST(");
+                        self.bind(Bound::One(crate::testing::now().into()));
+                        self.text.push_str(" AS BIGINT)");
+                    }
                     Some(word) => self.add(word, bindings),
                     // The database names it in its refusal.
                     None => self.text.extend(["{", name, "}"]),
@@ -470,5 +476,26 @@ mod tests {
     fn placeholders_without_a_value_are_left_to_the_database_to_refuse() {
         let (text, _) = Sql::new("SELECT :missing {limit}").render(Dialect::Sqlite);
         assert_eq!(text, "SELECT :missing {limit}");
+    }
+    #[cfg(feature = "testing")]
+    #[test]
+    fn the_clock_of_a_thread_is_bound_in_the_place_of_the_databases() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicI64, Ordering};
+
+        let render = || Sql::new("SELECT {now}").render(Dialect::Postgres);
+        assert!(render().0.contains("clock_timestamp()"));
+        let thread = std::thread::spawn(move || {
+            let clock = Arc::<AtomicI64>::default();
+            crate::testing::set_clock(Arc::clone(&clock));
+            for time in [-1, 5] {
+                clock.store(time, Ordering::Relaxed);
+                let (text, bound) = render();
+                assert_eq!(text, "SELECT CAST($1 AS BIGINT)");
+                let is_time = |bound: &Bound| matches!(bound, Bound::One(Value::Number(Some(bound))) if *bound == time);
+                assert!(bound.iter().all(is_time) && bound.len() == 1);
+            }
+        });
+        thread.join().unwrap();
     }
 }

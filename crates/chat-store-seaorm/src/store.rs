@@ -38,7 +38,7 @@ use crate::sqlite::Sqlite;
 /// it. Its tasks run on the runtime it was opened on, whatever runtime its methods are called from.
 pub struct SeaOrmStore {
     writer: Box<dyn Writer>,
-    reader: Reader,
+    pub(crate) reader: Reader,
     backend: Arc<dyn Backend>,
     timeout: Duration,
 }

@@ -90,6 +90,23 @@ impl ConversationDocument {
         }
     }
 
+    /// Adds a turn as a store has it. `started` is when the current attempt started.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn push_turn(
+        &mut self,
+        row: TurnRow,
+        items: Vec<Item>,
+        draft: Option<Draft>,
+        started: Option<Timestamp>,
+    ) {
+        self.turns.push(Entry {
+            row,
+            items,
+            draft,
+            started,
+        });
+    }
+
     /// Whether a command needs rows of this conversation.
     pub fn is_needed(&self, needs: &LogNeeds) -> bool {
         let is_needed_turn = |row: &TurnRow| {
@@ -352,12 +369,18 @@ impl ConversationDocument {
     }
 
     /// Releases the running turns of a worker. The attempt at those in `handed_over` does not
-    /// count.
-    pub fn release(&mut self, worker: WorkerId, handed_over: &[TurnId], now: Timestamp) {
+    /// count. `expires` is when the worker's lease expires, if it has one.
+    pub fn release(
+        &mut self,
+        worker: WorkerId,
+        handed_over: &[TurnId],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let is_theirs = |row: &TurnRow| row.is_running() && row.holder == Some(worker);
         let entries = self.turns.iter_mut();
         for entry in entries.filter(|entry| is_theirs(&entry.row)) {
-            entry.stop_clock(now);
+            entry.stop_clock(expires.map_or(now, |at| at.min(now)));
             entry.row.holder = None;
             entry.row.attempt -= u32::from(handed_over.contains(&entry.row.turn.id));
         }

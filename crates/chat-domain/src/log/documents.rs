@@ -149,11 +149,16 @@ impl Documents {
         (claimed, dead)
     }
 
-    /// Releases the running turns of a worker. The attempt at those in `handed_over` does not
-    /// count.
-    pub fn release(&mut self, worker: WorkerId, handed_over: &[TurnId], now: Timestamp) {
+    /// Releases the running turns of a worker: see [`ConversationDocument::release`].
+    pub fn release(
+        &mut self,
+        worker: WorkerId,
+        handed_over: &[TurnId],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         for document in self.0.values_mut() {
-            document.release(worker, handed_over, now);
+            document.release(worker, handed_over, expires, now);
         }
     }
 

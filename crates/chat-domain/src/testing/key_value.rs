@@ -227,8 +227,8 @@ impl WorkerLeases for KeyValueStore {
 
     async fn deregister(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> StoreResult<()> {
         let mut tables = self.tables();
-        tables.workers.remove(&worker);
-        tables.documents.release(worker, &handed_over, self.now());
+        let (expires, now) = (tables.workers.remove(&worker), self.now());
+        tables.documents.release(worker, &handed_over, expires, now);
         Ok(())
     }
 

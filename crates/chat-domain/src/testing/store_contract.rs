@@ -47,6 +47,7 @@ macro_rules! store_contract {
             a_handed_over_attempt_does_not_count
             an_interrupted_attempt_counts
             the_time_of_all_attempts_adds_up
+            the_time_after_a_lease_does_not_count
             a_forced_end_leaves_the_next_turn_to_a_claim
             a_deleted_worker_learns_of_it
             an_idle_worker_may_return_soon_after_its_lease

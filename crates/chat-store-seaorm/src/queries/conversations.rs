@@ -126,7 +126,7 @@ pub(crate) async fn get(
 }
 
 /// The conversation in a row of [`CONVERSATION`].
-fn conversation(row: Row<'_>) -> Result<Conversation, StoreFault> {
+pub(crate) fn conversation(row: Row<'_>) -> Result<Conversation, StoreFault> {
     let title = column!(CONVERSATION, "title");
     Ok(Conversation {
         id: ConversationId(row.get(column!(CONVERSATION, "id"))?),

@@ -30,8 +30,8 @@ pub trait WorkerLeases: Send + Sync {
     ) -> StoreResult<Heartbeat>;
 
     /// Claims running turns that no live worker holds: each by exactly one caller, with a new
-    /// epoch, one more attempt and no draft. The claimer itself counts as alive; its own turns are
-    /// claimed only by [`Claim::holding`].
+    /// epoch, one more attempt and no draft, and returns them in any order. The claimer itself
+    /// counts as alive; its own turns are claimed only by [`Claim::holding`].
     ///
     /// A turn that cannot be loaded is ended as failed with
     /// [`FailureKind::Internal`](crate::FailureKind::Internal), as by
@@ -81,7 +81,7 @@ pub struct DraftUpdate {
 /// The answer to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Turns that the worker holds and whose cancellation was requested.
+    /// Turns that the worker holds and whose cancellation was requested, in any order.
     pub cancel: Vec<TurnId>,
 }
 

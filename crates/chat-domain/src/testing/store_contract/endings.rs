@@ -80,6 +80,25 @@ pub async fn the_time_of_all_attempts_adds_up(store: Store) {
     assert_eq!((next.turn.id, next.spent), (waiting.id, Duration::ZERO));
 }
 
+/// The time after the end of a worker's lease does not count, whether the worker deregisters or
+/// another takes over.
+pub async fn the_time_after_a_lease_does_not_count(store: Store) {
+    let worker = enrolled(&store, LEASE).await;
+    for deregisters in [true, false] {
+        let late = enrolled(&store, EXPIRED).await;
+        let held = running(store.begin(new_conversation(late, "one")).await);
+        if deregisters {
+            store.deregister(late, Vec::new()).await.unwrap();
+        }
+        let claimed = store.claim(claim(worker)).await.unwrap();
+        let times: Vec<_> = claimed
+            .iter()
+            .map(|held| (held.turn.id, held.spent))
+            .collect();
+        assert_eq!(times, [(held.turn.id, Duration::ZERO)]);
+    }
+}
+
 /// A forced end needs only the lease. It ends open calls, and the next turn begins in nobody's
 /// hands.
 pub async fn a_forced_end_leaves_the_next_turn_to_a_claim(store: Store) {
