@@ -159,7 +159,7 @@ fn text<T: Debug>(answer: &StoreResult<T>) -> String {
     }
 }
 
-/// What a real store and the one in memory have, from shortly before the first difference on.
+/// The contents of a real store and of the one in memory, from shortly before the first difference.
 fn difference(real: &str, memory: &str) -> String {
     let same = real.chars().zip(memory.chars());
     let same = same.take_while(|(one, other)| one == other).count();

@@ -2,6 +2,8 @@
 
 mod backend;
 mod batch;
+#[cfg(feature = "testing")]
+mod clock;
 mod codes;
 mod columns;
 mod connection;

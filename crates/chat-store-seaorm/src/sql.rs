@@ -209,9 +209,9 @@ impl Rendered {
                 let (name, rest) = behind.split_once('}').unwrap_or((behind, ""));
                 match self.dialect.word(name) {
                     #[cfg(feature = "testing")]
-                    Some(_) if name == "now" && crate::testing::now().is_some() => {
+                    Some(_) if name == "now" && crate::clock::now().is_some() => {
                         self.text.push_str("CAST(");
-                        self.bind(Bound::One(crate::testing::now().into()));
+                        self.bind(Bound::One(crate::clock::now().into()));
                         self.text.push_str(" AS BIGINT)");
                     }
                     Some(word) => self.add(word, bindings),
@@ -487,7 +487,7 @@ mod tests {
         assert!(render().0.contains("clock_timestamp()"));
         let thread = std::thread::spawn(move || {
             let clock = Arc::<AtomicI64>::default();
-            crate::testing::set_clock(Arc::clone(&clock));
+            crate::clock::set_clock(Arc::clone(&clock));
             for time in [-1, 5] {
                 clock.store(time, Ordering::Relaxed);
                 let (text, bound) = render();

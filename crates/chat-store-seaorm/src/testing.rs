@@ -3,14 +3,13 @@
 //! Only with the feature `testing`, which no server has. Even then the database's clock counts
 //! unless a thread sets another one for itself.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use chat_domain::log::{ConversationDocument, Documents, NewConversation};
 use chat_domain::{Item, Ordinal, StoreError, Timestamp, TurnId};
+
+pub use crate::clock::set_clock;
 
 use crate::SeaOrmStore;
 use crate::batch::{Command, CommandError};
@@ -23,22 +22,6 @@ use crate::queries::log::{Kind, kind};
 use crate::queries::{conversations, messages, tool_calls, turns};
 use crate::row::Row;
 use crate::sql::Sql;
-
-thread_local! {
-    static CLOCK: RefCell<Option<Arc<AtomicI64>>> = const { RefCell::new(None) };
-}
-
-/// Sets the clock, in microseconds, of the statements that the current thread makes from now on:
-/// they bind its time instead of asking the database. A store whose runtime has no other threads
-/// follows it in all it does.
-pub fn set_clock(clock: Arc<AtomicI64>) {
-    CLOCK.set(Some(clock));
-}
-
-/// The time by the clock of the current thread, if one is set.
-pub(crate) fn now() -> Option<i64> {
-    CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.load(Ordering::Relaxed)))
-}
 
 const CONVERSATIONS: &str = "SELECT {conversation}, {counters} FROM conversations";
 
