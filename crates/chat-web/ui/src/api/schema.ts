@@ -762,7 +762,7 @@ export interface components {
         Problem: components["schemas"]["ProblemMembers"] & {
             /** @description The kind of problem, for programs. */
             code: components["schemas"]["ProblemCode"];
-            /** @description What happened, and what to do. */
+            /** @description The reason and the advice. */
             detail: string;
             /** @description The id of the request, as in the server's log. */
             instance?: string | null;
