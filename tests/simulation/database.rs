@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use chat_domain::log::ConversationDocument;
 use chat_domain::testing::KeyValueStore;
@@ -27,6 +28,9 @@ use crate::world::World;
 
 /// A file system in memory: commits do not wait for a disk.
 const MEMORY: &str = "/dev/shm";
+
+/// The limits of a real store, in real time: a machine that is slow is no fault of the store.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many characters are shown before and from the first difference of two texts.
 const SHOWN: usize = 200;
@@ -96,6 +100,10 @@ impl Backing {
         let options = OpenOptions {
             readers: 1,
             connections: 3,
+            timeout: PATIENCE * 2,
+            connect_timeout: PATIENCE,
+            acquire_timeout: PATIENCE,
+            statement_timeout: PATIENCE,
             ..OpenOptions::default()
         };
         let store = runtime.block_on(SeaOrmStore::open(&url, options));
