@@ -54,6 +54,10 @@ const EXTRA_TEST_DEPENDENCIES: &[(&str, &str)] = &[("chat-demo", "chat-tools-mcp
 /// The package of tests from outside, which may use everything that it tests.
 const INTEGRATION_TESTS: &str = "chat-tests";
 
+/// The packages that may switch on the feature `testing` of another one: no server is built of
+/// them.
+const TEST_PACKAGES: &[&str] = &["chat-simulation", "chat-test-support"];
+
 /// Technologies, the packages that may use each, and those that may use it in tests.
 const CONFINED: &[(&str, &[&str], &[&str])] = &[
     ("sea-orm", &["chat-store-seaorm", "chat-migrations"], &[]),
@@ -100,6 +104,8 @@ pub struct Package {
 struct Use {
     name: String,
     is_dev_dependency: bool,
+    /// Whether it switches on the feature `testing`.
+    is_for_testing: bool,
 }
 
 /// Returns the packages of the workspace.
@@ -140,6 +146,7 @@ pub fn packages() -> Result<Vec<Package>, Failed> {
                 .map(|used| Use {
                     name: text(used, "name"),
                     is_dev_dependency: text(used, "kind") == "dev",
+                    is_for_testing: list(used, "features").contains(&Value::from("testing")),
                 })
                 .collect(),
         })
@@ -180,6 +187,11 @@ fn layer_faults(package: &Package) -> Vec<String> {
         if ours && !free && !arrows.contains(&other) {
             faults.push(format!(
                 "{name}: must not use {other}: docs/ARCHITECTURE.md does not allow this dependency"
+            ));
+        }
+        if used.is_for_testing && !used.is_dev_dependency && !TEST_PACKAGES.contains(&name) {
+            faults.push(format!(
+                "{name}: must not switch on the feature `testing` of {other} outside of its tests"
             ));
         }
         if let Some((_, homes, in_tests)) = CONFINED
@@ -248,6 +260,7 @@ mod tests {
             .map(|(name, is_dev_dependency)| Use {
                 name: (*name).to_owned(),
                 is_dev_dependency: *is_dev_dependency,
+                is_for_testing: false,
             })
             .collect();
         Package {
@@ -293,6 +306,18 @@ mod tests {
             layer_faults(&package("chat-tests", &[("chat-store-seaorm", true)])),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn no_server_has_what_is_for_tests() {
+        let with = |name, is_dev_dependency| {
+            let mut package = package(name, &[("chat-domain", is_dev_dependency)]);
+            package.uses[0].is_for_testing = true;
+            layer_faults(&package).len()
+        };
+        assert_eq!(with("chat-store-seaorm", false), 1);
+        assert_eq!(with("chat-store-seaorm", true), 0);
+        assert_eq!(with("chat-simulation", false), 0);
     }
 
     #[test]
