@@ -87,6 +87,16 @@ impl Workers {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends all processes.
+    pub fn clear(&self) {
+        let running: Vec<_> = {
+            let mut slots = self.slots();
+            slots.iter_mut().map(|slot| slot.running.take()).collect()
+        };
+        // Destructors look at the slots: they must not be locked.
+        drop(running);
+    }
+
     /// Counts a call of the store.
     pub fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);

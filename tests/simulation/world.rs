@@ -115,7 +115,14 @@ impl World {
         if stopped == Stopped::Spinning {
             world.violated("spinning", "the tasks are polled without end".to_owned());
         }
+        // Services hold the world that holds them.
+        world.workers.clear();
         world.executor.clear();
+        // It would never be freed, and a real store not closed.
+        let holders = Arc::strong_count(&world) - 1;
+        world.check("simulator", holders == 0, || {
+            format!("{holders} references to the world are left after its end")
+        });
         let violation = lock(&world.violation).take();
         Report {
             turns: lock(&world.checker).turns(),
