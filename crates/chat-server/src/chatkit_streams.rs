@@ -8,11 +8,12 @@
 //!   and its turn continues. A turn also continues if the client stops reading, if this server
 //!   shuts down, and if it dies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_domain::{
     BusyPolicy, ChatError, ChatService, Conversation, ConversationId, Cursor, IdempotencyKey,
-    RetryTurn, StartTurn, StoreError, Turn, TurnEvent, TurnStream, UserId,
+    MessageId, RetryTurn, StartTurn, StoreError, Turn, TurnEvent, TurnStream, UserId,
 };
 use chat_protocol::chatkit::events;
 use chat_protocol::chatkit::request::StreamingRequest;
@@ -48,6 +49,14 @@ impl RequestKey {
     }
 }
 
+/// The start of a turn that a request asks for.
+enum Start {
+    /// A message, in a new thread or in this one.
+    Message(Option<ConversationId>, String),
+    /// A retry of the turn that answers this message of the thread.
+    Retry(ConversationId, MessageId),
+}
+
 /// The frames that a stream begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
@@ -81,20 +90,23 @@ impl ChatKitStreams {
         request: StreamingRequest,
         key: RequestKey,
     ) -> Result<EventStream, Problem> {
-        let opening = match &request {
-            StreamingRequest::Create { .. } => Opening::Thread,
-            StreamingRequest::AddUserMessage { .. } => Opening::Message,
-            StreamingRequest::Retry { .. } => Opening::Retry,
+        let (opening, start) = match request {
+            StreamingRequest::Create { text } => (Opening::Thread, Start::Message(None, text)),
+            StreamingRequest::AddUserMessage { thread, text } => {
+                (Opening::Message, Start::Message(Some(thread), text))
+            }
+            StreamingRequest::Retry { thread, question } => {
+                (Opening::Retry, Start::Retry(thread, question))
+            }
             StreamingRequest::Unexpected { thread, reason } => {
-                let thread = *thread;
                 self.runner
                     .call(move |service| async move { service.conversation(&owner, thread).await })
                     .await?;
-                return Ok(refusal(reason));
+                return Ok(refusal(&reason));
             }
-            StreamingRequest::Refused(problem) => return Ok(refusal(problem)),
+            StreamingRequest::Refused(problem) => return Ok(refusal(&problem)),
         };
-        let turn = match self.start(&owner, request, &key).await {
+        let turn = match self.start(owner.clone(), start, key.idempotency()).await {
             Ok(turn) => turn,
             Err(problem) if is_for_the_user(problem.code) => return Ok(refusal(&problem)),
             Err(problem) => return Err(problem),
@@ -109,23 +121,23 @@ impl ChatKitStreams {
 
     async fn start(
         &self,
-        owner: &UserId,
-        request: StreamingRequest,
-        key: &RequestKey,
+        owner: UserId,
+        start: Start,
+        idempotency: Option<IdempotencyKey>,
     ) -> Result<Turn, Problem> {
-        let (owner, idempotency) = (owner.clone(), key.idempotency());
-        let message = |conversation: Option<ConversationId>, text| StartTurn {
-            owner: owner.clone(),
-            conversation,
-            text,
-            busy: BusyPolicy::Enqueue,
-            idempotency: idempotency.clone(),
-        };
-        let message = match request {
-            StreamingRequest::Create { text } => message(None, text),
-            StreamingRequest::AddUserMessage { thread, text } => message(Some(thread), text),
-            StreamingRequest::Retry { thread, question } => {
-                let start = move |service: std::sync::Arc<ChatService>| async move {
+        let start = move |service: Arc<ChatService>| async move {
+            match start {
+                Start::Message(conversation, text) => {
+                    let message = StartTurn {
+                        owner,
+                        conversation,
+                        text,
+                        busy: BusyPolicy::Enqueue,
+                        idempotency,
+                    };
+                    service.start_turn(message).await
+                }
+                Start::Retry(thread, question) => {
                     let turn = service.turn_answering(&owner, thread, question).await?.id;
                     let retry = RetryTurn {
                         owner,
@@ -135,17 +147,10 @@ impl ChatKitStreams {
                         idempotency,
                     };
                     service.retry_turn(retry).await
-                };
-                return self.runner.start_turn(start).await;
+                }
             }
-            StreamingRequest::Unexpected {
-                reason: problem, ..
-            }
-            | StreamingRequest::Refused(problem) => return Err(problem),
         };
-        self.runner
-            .start_turn(move |service| async move { service.start_turn(message).await })
-            .await
+        self.runner.start_turn(start).await
     }
 
     async fn read(
@@ -203,7 +208,6 @@ impl ChatKitStreams {
         } = reading;
         let (mut writer, stream) = SseWriter::new(self.settings.clone(), encoder);
         let service = self.runner.service.clone();
-        let shutdown = self.settings.shutdown.clone();
         let work = async move {
             let first_read = writer.first_read();
             let release = async {
@@ -220,7 +224,7 @@ impl ChatKitStreams {
                         writer.write(events::thread_updated(&now)).await;
                     }
                 }
-                StreamEnd::ClientGone if writer.is_read() && !shutdown.is_cancelled() => {
+                StreamEnd::ClientGone if writer.is_read() => {
                     cancel(&service, &owner, &turn).await;
                 }
                 StreamEnd::ClientGone | StreamEnd::Interrupted | StreamEnd::ClientStalled => {}
@@ -298,8 +302,6 @@ async fn cancel(service: &ChatService, owner: &UserId, turn: &Turn) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use chat_domain::testing::{
         FakeTools, FixedEnvironment, Gate, MemoryStore, Script, ScriptedAgent, Signals,
     };

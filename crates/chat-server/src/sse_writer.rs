@@ -48,7 +48,7 @@ pub enum StreamEnd {
     Completed,
     /// The server interrupted the stream: reading failed, or the server shuts down.
     Interrupted,
-    /// The reader dropped the stream.
+    /// The reader dropped the stream, and not because of a shutdown.
     ClientGone,
     /// The reader took too long to read.
     ClientStalled,
@@ -154,6 +154,10 @@ impl<E: Encoder> SseWriter<E> {
             .await
         {
             Ok(()) => StreamEnd::Completed,
+            // The server itself may have closed the connection.
+            Err(SendTimeoutError::Closed(_)) if self.settings.shutdown.is_cancelled() => {
+                StreamEnd::Interrupted
+            }
             Err(SendTimeoutError::Closed(_)) => StreamEnd::ClientGone,
             Err(SendTimeoutError::Timeout(_)) => {
                 tracing::info!("client does not read its stream, ending the stream");
@@ -240,6 +244,17 @@ mod tests {
         drop(writer);
         let frames: Vec<_> = events.collect().await;
         assert_eq!(frames, ["first\n", "shutting_down\n"]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_during_a_shutdown_is_interrupted() {
+        let (mut writer, events) = writer(LONG, LONG);
+        writer.settings.shutdown.cancel();
+        drop(events);
+        let end = writer
+            .run("first\n".into(), stream::pending().boxed())
+            .await;
+        assert_eq!(end, StreamEnd::Interrupted);
     }
 
     #[tokio::test]

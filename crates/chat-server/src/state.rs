@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chat_domain::{ChatError, ChatService};
-use chat_protocol::Problem;
+use chat_domain::ChatService;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -97,17 +96,5 @@ impl AppState {
             write_time: self.limits.write_time,
             shutdown: self.shutdown.clone(),
         }
-    }
-
-    /// Calls the use case on the shared runtime; see [`ServiceRunner::call`].
-    pub(crate) async fn call<T, F>(
-        &self,
-        work: impl FnOnce(Arc<ChatService>) -> F,
-    ) -> Result<T, Problem>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, ChatError>> + Send + 'static,
-    {
-        self.runner.call(work).await
     }
 }

@@ -63,6 +63,7 @@ async fn answer_with_turn(
 ) -> Result<HttpResponse, ApiError> {
     let (id, reader) = (turn.id, owner.clone());
     let events = state
+        .runner
         .call(move |service| async move {
             service
                 .watch_turn(&reader, id, Cursor::START)

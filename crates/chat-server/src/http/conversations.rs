@@ -40,6 +40,7 @@ pub async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let page = ConversationPageRequest::decode(&parameters::query(&request))?;
     let found = state
+        .runner
         .call(move |service| async move { service.conversations(&owner, page.page()).await })
         .await?;
     Ok(HttpResponse::Ok().json(page.encode(found)))
@@ -60,6 +61,7 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     let found = state
+        .runner
         .call(move |service| async move { service.conversation(&owner, id).await })
         .await?;
     Ok(HttpResponse::Ok().json(ConversationObject::from(&found)))
@@ -83,6 +85,7 @@ pub async fn rename(
     let id = parameters::conversation(&request)?;
     let title = request::title(&read_json(&request, payload, &state).await?)?;
     let renamed = state
+        .runner
         .call(move |service| async move { service.rename(&owner, id, &title).await })
         .await?;
     Ok(HttpResponse::Ok().json(ConversationObject::from(&renamed)))
@@ -105,6 +108,7 @@ pub async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::conversation(&request)?;
     state
+        .runner
         .call(move |service| async move { service.delete(&owner, id).await })
         .await?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
@@ -152,6 +156,7 @@ pub async fn messages(
     let id = parameters::conversation(&request)?;
     let page = MessagePageRequest::decode(id, &parameters::query(&request))?;
     let found = state
+        .runner
         .call(move |service| async move { service.turns(&owner, id, page.page()).await })
         .await?;
     Ok(HttpResponse::Ok().json(page.encode(&found)))
@@ -184,6 +189,7 @@ pub async fn tool_calls(
     let id = parameters::conversation(&request)?;
     let page = ToolCallPageRequest::decode(id, &parameters::query(&request))?;
     let found = state
+        .runner
         .call(move |service| async move { service.tool_calls(&owner, id, page.page()).await })
         .await?;
     Ok(HttpResponse::Ok().json(page.encode(found)))

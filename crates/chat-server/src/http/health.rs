@@ -68,6 +68,7 @@ pub async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, ApiError>
         return Err(Code::ShuttingDown.into());
     }
     state
+        .runner
         .call(|service| async move { service.ready().await })
         .await?;
     Ok(HttpResponse::Ok().json(Health::ok()))

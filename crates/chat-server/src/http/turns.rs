@@ -36,6 +36,7 @@ pub async fn get(
 ) -> Result<HttpResponse, ApiError> {
     let turn = parameters::turn(&request)?;
     let view = state
+        .runner
         .call(move |service| async move { service.turn(&owner, turn).await })
         .await?;
     Ok(HttpResponse::Ok().json(TurnDetailObject::from(view)))
@@ -80,7 +81,7 @@ pub async fn events(
 ) -> Result<HttpResponse, ApiError> {
     let id = parameters::turn(&request)?;
     let cursor = parameters::resume(&request, id)?;
-    let watched = state.call(move |service| async move {
+    let watched = state.runner.call(move |service| async move {
         // A client that resumes knows the turn.
         let turn = if cursor.is_none() {
             Some(service.turn(&owner, id).await?.turn)
@@ -130,6 +131,7 @@ pub async fn cancel(
 ) -> Result<HttpResponse, ApiError> {
     let turn = parameters::turn(&request)?;
     let observed = state
+        .runner
         .call(move |service| async move { service.cancel_turn(&owner, turn).await })
         .await?;
     Ok(HttpResponse::Ok().json(TurnObject::from(&observed)))

@@ -153,6 +153,7 @@ async fn answer(
             let request = ItemPageRequest::first(id);
             let reader = owner.clone();
             let conversation = state
+                .runner
                 .call(move |service| async move { service.conversation(&reader, id).await })
                 .await?;
             let items = items(state, owner, request).await?;
@@ -161,6 +162,7 @@ async fn answer(
         UnaryRequest::List(request) => {
             let found =
                 state
+                    .runner
                     .call(move |service| async move {
                         service.conversations(&owner, request.page()).await
                     })
@@ -174,6 +176,7 @@ async fn answer(
             feedback,
         } => {
             state
+                .runner
                 .call(move |service| async move {
                     service
                         .set_feedback(&owner, thread, messages, feedback)
@@ -184,12 +187,14 @@ async fn answer(
         }
         UnaryRequest::Rename { thread, title } => {
             let renamed = state
+                .runner
                 .call(move |service| async move { service.rename(&owner, thread, &title).await })
                 .await?;
             response.json(Thread::from(&renamed))
         }
         UnaryRequest::Delete(id) => {
             state
+                .runner
                 .call(move |service| async move { service.delete(&owner, id).await })
                 .await?;
             response.json(Empty {})
@@ -203,6 +208,7 @@ async fn items(
     request: ItemPageRequest,
 ) -> Result<Page<ThreadItem>, ApiError> {
     let found = state
+        .runner
         .call(move |service| async move {
             let turn = match request.after {
                 Some(after) => Some(

@@ -216,7 +216,7 @@ impl PageReader {
             None => {
                 let (owner, conversation, question) =
                     (self.owner.clone(), self.turn.conversation, self.question);
-                let turn = self.state.call(move |service| async move {
+                let turn = self.state.runner.call(move |service| async move {
                     service
                         .turn_of_message(&owner, conversation, question)
                         .await
@@ -259,7 +259,7 @@ impl PageReader {
             return Ok(items);
         }
         let (owner, id) = (self.owner.clone(), self.turn.id);
-        let view = self.state.call(move |service| async move {
+        let view = self.state.runner.call(move |service| async move {
             service
                 .turn(&owner, id)
                 .await
@@ -283,6 +283,7 @@ impl PageReader {
         };
         let turns = self
             .state
+            .runner
             .call(move |service| async move { service.turns(&owner, conversation, page).await });
         Ok(turns.await?)
     }
