@@ -25,11 +25,15 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn is_exclusive(&self) -> bool;
 
     /// Refuses a database to which nothing can be written durably.
-    fn check(&self) -> Result<(), StoreFault>;
+    fn check(&self) -> Result<(), StoreFault> {
+        Ok(())
+    }
 
     /// The fault that a caller gets: the one that the database reported, or its cause where that
     /// is known.
-    fn explain(&self, fault: StoreFault) -> StoreFault;
+    fn explain(&self, fault: StoreFault) -> StoreFault {
+        fault
+    }
 
     /// Checks on a [`reader`](Self::reader) that the database answers and takes writes.
     async fn ping(&self, connection: &dyn Connection) -> Result<(), StoreFault>;

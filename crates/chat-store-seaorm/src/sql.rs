@@ -40,12 +40,11 @@ impl Dialect {
             }
             // Locks the selected rows of the named tables until the end of the transaction. On
             // SQLite a writer is alone.
-            "for_update" => ("", "FOR NO KEY UPDATE OF"),
+            "for_update_of_c" => ("", "FOR NO KEY UPDATE OF c"),
+            "for_update_of_c_t" => ("", "FOR NO KEY UPDATE OF c, t"),
+            "for_update_of_t" => ("", "FOR NO KEY UPDATE OF t"),
+            "for_update_of_w" => ("", "FOR NO KEY UPDATE OF w"),
             "skip_locked" => ("", "SKIP LOCKED"),
-            "locked_c" => ("", "c"),
-            "locked_t" => ("", "t"),
-            "locked_w" => ("", "w"),
-            "locked_c_t" => ("", "c, t"),
             // `x {in_array} SELECT … {end_array}`: x is among what the query selects, which is run
             // once. Where a row has changed while its lock was waited for, PostgreSQL checks the
             // condition again, and loses the row if that runs a `UNION ALL` again too.
@@ -397,7 +396,7 @@ mod tests {
             "WITH v(id, json) AS (:rows), n AS (
                 SELECT id FROM t
                 WHERE id {in_array} SELECT id FROM u WHERE id IN (:numbers) {end_array}
-                    AND name = :name {for_update} {locked_t} {skip_locked}
+                    AND name = :name {for_update_of_t} {skip_locked}
             )
             DELETE FROM t WHERE name <> :name {limit}",
         )

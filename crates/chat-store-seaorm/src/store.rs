@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chat_domain::{
     AppendItems, BeginOutcome, BeginTurn, Claim, Conversation, ConversationId, ConversationPage,
     Conversations, DraftUpdate, EndTurn, EndedTurn, Feedback, Heartbeat, HeldTurn, Item,
-    LoggedTurn, MessageId, Position, StoreError, Timestamp, Title, ToolCallPage, ToolCallRecord,
+    LoggedTurn, MessageId, Position, StoreResult, Timestamp, Title, ToolCallPage, ToolCallRecord,
     Turn, TurnFailure, TurnId, TurnLease, TurnLog, TurnPage, TurnRef, TurnVersion, TurnView,
     UserId, WorkerId, WorkerLeases,
 };
@@ -102,7 +102,7 @@ impl SeaOrmStore {
         &self,
         command: C,
         write: impl FnOnce(WriteRequest<C, A>) -> BatchedWrite,
-    ) -> Result<A, StoreError> {
+    ) -> StoreResult<A> {
         let (request, answer) = WriteRequest::new(command);
         let done = async {
             self.writer.send(write(request)).await?;
@@ -114,7 +114,7 @@ impl SeaOrmStore {
     }
 
     /// Submits a command with statements of its own.
-    pub(crate) async fn write<C: Command>(&self, command: C) -> Result<C::Answer, StoreError> {
+    pub(crate) async fn write<C: Command>(&self, command: C) -> StoreResult<C::Answer> {
         self.submit(command, BatchedWrite::other).await
     }
 
@@ -128,21 +128,13 @@ impl SeaOrmStore {
 
 #[async_trait]
 impl Conversations for SeaOrmStore {
-    async fn list(
-        &self,
-        owner: &UserId,
-        page: ConversationPage,
-    ) -> Result<Vec<Conversation>, StoreError> {
+    async fn list(&self, owner: &UserId, page: ConversationPage) -> StoreResult<Vec<Conversation>> {
         let owner = owner.clone();
         let read = move |db| conversations::list(db, owner.clone(), page);
         self.reader.run(read).await
     }
 
-    async fn get(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-    ) -> Result<Option<Conversation>, StoreError> {
+    async fn get(&self, owner: &UserId, id: ConversationId) -> StoreResult<Option<Conversation>> {
         let owner = owner.clone();
         let read = move |db: Box<dyn Connection>| {
             let owner = owner.clone();
@@ -157,7 +149,7 @@ impl Conversations for SeaOrmStore {
         id: ConversationId,
         title: &Title,
         at: Timestamp,
-    ) -> Result<Conversation, StoreError> {
+    ) -> StoreResult<Conversation> {
         let rename = Rename {
             owner: owner.clone(),
             id,
@@ -167,7 +159,7 @@ impl Conversations for SeaOrmStore {
         self.write(rename).await
     }
 
-    async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
+    async fn delete(&self, owner: &UserId, id: ConversationId) -> StoreResult<()> {
         let delete = Delete::new(owner.clone(), id);
         self.write(delete).await
     }
@@ -177,7 +169,7 @@ impl Conversations for SeaOrmStore {
         owner: &UserId,
         id: ConversationId,
         page: TurnPage,
-    ) -> Result<Option<Vec<LoggedTurn>>, StoreError> {
+    ) -> StoreResult<Option<Vec<LoggedTurn>>> {
         let owner = owner.clone();
         let read = move |db| log::turns(db, owner.clone(), id, page);
         self.reader.run(read).await
@@ -188,7 +180,7 @@ impl Conversations for SeaOrmStore {
         owner: &UserId,
         turn: TurnRef,
         after: Position,
-    ) -> Result<Option<TurnView>, StoreError> {
+    ) -> StoreResult<Option<TurnView>> {
         let owner = owner.clone();
         let read = move |db| log::turn(db, owner.clone(), turn, after);
         self.reader.run(read).await
@@ -199,18 +191,18 @@ impl Conversations for SeaOrmStore {
         owner: &UserId,
         id: ConversationId,
         page: ToolCallPage,
-    ) -> Result<Option<Vec<ToolCallRecord>>, StoreError> {
+    ) -> StoreResult<Option<Vec<ToolCallRecord>>> {
         let owner = owner.clone();
         let read = move |db| log::tool_calls(db, owner.clone(), id, page);
         self.reader.run(read).await
     }
 
-    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
+    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> StoreResult<Turn> {
         let owner = owner.clone();
         self.write(Cancel { owner, id }).await
     }
 
-    async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
+    async fn release_key(&self, owner: &UserId, id: TurnId) -> StoreResult<()> {
         let owner = owner.clone();
         self.write(ReleaseKey { owner, id }).await
     }
@@ -222,7 +214,7 @@ impl Conversations for SeaOrmStore {
         messages: Vec<MessageId>,
         feedback: Feedback,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> StoreResult<()> {
         let set = SetFeedback {
             owner: owner.clone(),
             id,
@@ -236,7 +228,7 @@ impl Conversations for SeaOrmStore {
 
 #[async_trait]
 impl TurnLog for SeaOrmStore {
-    async fn begin(&self, turn: BeginTurn) -> Result<BeginOutcome, StoreError> {
+    async fn begin(&self, turn: BeginTurn) -> StoreResult<BeginOutcome> {
         let turn = BeginTurn {
             idempotency: turn.idempotency.filter(|_| guards::RECOGNISES_KEYS),
             ..turn
@@ -244,11 +236,11 @@ impl TurnLog for SeaOrmStore {
         self.submit(turn, BatchedWrite::Begin).await
     }
 
-    async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError> {
+    async fn append(&self, append: AppendItems) -> StoreResult<Vec<Item>> {
         self.submit(append, BatchedWrite::Append).await
     }
 
-    async fn end(&self, end: EndTurn) -> Result<EndedTurn, StoreError> {
+    async fn end(&self, end: EndTurn) -> StoreResult<EndedTurn> {
         self.submit(end, BatchedWrite::End).await
     }
 
@@ -257,7 +249,7 @@ impl TurnLog for SeaOrmStore {
         lease: &TurnLease,
         failure: TurnFailure,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> StoreResult<()> {
         let lease = *lease;
         let end = ForceEnd { lease, failure, at };
         self.write(end).await
@@ -266,7 +258,7 @@ impl TurnLog for SeaOrmStore {
 
 #[async_trait]
 impl WorkerLeases for SeaOrmStore {
-    async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
+    async fn register(&self, worker: WorkerId, lease: Duration) -> StoreResult<()> {
         let register = Register { worker, lease };
         self.write(register).await
     }
@@ -276,7 +268,7 @@ impl WorkerLeases for SeaOrmStore {
         worker: WorkerId,
         lease: Duration,
         drafts: Vec<DraftUpdate>,
-    ) -> Result<Heartbeat, StoreError> {
+    ) -> StoreResult<Heartbeat> {
         let renew = RenewLease {
             worker,
             lease,
@@ -285,15 +277,11 @@ impl WorkerLeases for SeaOrmStore {
         self.write(renew).await
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
+    async fn claim(&self, claim: Claim) -> StoreResult<Vec<HeldTurn>> {
         self.write(ClaimAbandoned(claim)).await
     }
 
-    async fn deregister(
-        &self,
-        worker: WorkerId,
-        handed_over: Vec<TurnId>,
-    ) -> Result<(), StoreError> {
+    async fn deregister(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> StoreResult<()> {
         let deregister = Deregister {
             worker,
             handed_over,
@@ -301,15 +289,12 @@ impl WorkerLeases for SeaOrmStore {
         self.write(deregister).await
     }
 
-    async fn turn_versions(
-        &self,
-        turns: Vec<TurnId>,
-    ) -> Result<HashMap<TurnId, TurnVersion>, StoreError> {
+    async fn turn_versions(&self, turns: Vec<TurnId>) -> StoreResult<HashMap<TurnId, TurnVersion>> {
         let read = move |db| workers::turn_versions(db, turns.clone());
         self.reader.run(read).await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> StoreResult<()> {
         if self.writer.is_closed() {
             return Err(StoreFault::Closed.into());
         }

@@ -111,7 +111,7 @@ impl MemoryStore {
     }
 
     /// Takes the fault that is meant for this call.
-    fn check(&self, refused: &[RefusedCall]) -> Result<(), StoreError> {
+    fn check(&self, refused: &[RefusedCall]) -> StoreResult<()> {
         let mut faults = self.faults();
         faults.calls += 1;
         if faults.unreachable {
@@ -130,20 +130,12 @@ impl MemoryStore {
 
 #[async_trait]
 impl Conversations for MemoryStore {
-    async fn list(
-        &self,
-        owner: &UserId,
-        page: ConversationPage,
-    ) -> Result<Vec<Conversation>, StoreError> {
+    async fn list(&self, owner: &UserId, page: ConversationPage) -> StoreResult<Vec<Conversation>> {
         self.check(&[])?;
         self.store.list(owner, page).await
     }
 
-    async fn get(
-        &self,
-        owner: &UserId,
-        id: ConversationId,
-    ) -> Result<Option<Conversation>, StoreError> {
+    async fn get(&self, owner: &UserId, id: ConversationId) -> StoreResult<Option<Conversation>> {
         self.check(&[])?;
         self.store.get(owner, id).await
     }
@@ -154,12 +146,12 @@ impl Conversations for MemoryStore {
         id: ConversationId,
         title: &Title,
         at: Timestamp,
-    ) -> Result<Conversation, StoreError> {
+    ) -> StoreResult<Conversation> {
         self.check(&[])?;
         self.store.rename(owner, id, title, at).await
     }
 
-    async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError> {
+    async fn delete(&self, owner: &UserId, id: ConversationId) -> StoreResult<()> {
         self.check(&[])?;
         self.store.delete(owner, id).await
     }
@@ -169,7 +161,7 @@ impl Conversations for MemoryStore {
         owner: &UserId,
         id: ConversationId,
         page: TurnPage,
-    ) -> Result<Option<Vec<LoggedTurn>>, StoreError> {
+    ) -> StoreResult<Option<Vec<LoggedTurn>>> {
         let is_history = page.before.is_some();
         self.check(if is_history {
             &[RefusedCall::Histories]
@@ -184,7 +176,7 @@ impl Conversations for MemoryStore {
         owner: &UserId,
         turn: TurnRef,
         after: Position,
-    ) -> Result<Option<TurnView>, StoreError> {
+    ) -> StoreResult<Option<TurnView>> {
         self.check(&[RefusedCall::Turns])?;
         self.store.turn(owner, turn, after).await
     }
@@ -194,17 +186,17 @@ impl Conversations for MemoryStore {
         owner: &UserId,
         id: ConversationId,
         page: ToolCallPage,
-    ) -> Result<Option<Vec<ToolCallRecord>>, StoreError> {
+    ) -> StoreResult<Option<Vec<ToolCallRecord>>> {
         self.check(&[])?;
         self.store.tool_calls(owner, id, page).await
     }
 
-    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError> {
+    async fn request_cancel(&self, owner: &UserId, id: TurnId) -> StoreResult<Turn> {
         self.check(&[])?;
         self.store.request_cancel(owner, id).await
     }
 
-    async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError> {
+    async fn release_key(&self, owner: &UserId, id: TurnId) -> StoreResult<()> {
         self.check(&[])?;
         self.store.release_key(owner, id).await
     }
@@ -216,7 +208,7 @@ impl Conversations for MemoryStore {
         messages: Vec<MessageId>,
         feedback: Feedback,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> StoreResult<()> {
         self.check(&[])?;
         self.store
             .set_feedback(owner, id, messages, feedback, at)
@@ -226,12 +218,12 @@ impl Conversations for MemoryStore {
 
 #[async_trait]
 impl TurnLog for MemoryStore {
-    async fn begin(&self, turn: BeginTurn) -> Result<BeginOutcome, StoreError> {
+    async fn begin(&self, turn: BeginTurn) -> StoreResult<BeginOutcome> {
         self.check(&[])?;
         self.store.begin(turn).await
     }
 
-    async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError> {
+    async fn append(&self, append: AppendItems) -> StoreResult<Vec<Item>> {
         if self.loses_answer(RefusedCall::Appends) {
             self.store.append(append).await?;
             return Err(unavailable(Unavailability::Unreachable));
@@ -240,7 +232,7 @@ impl TurnLog for MemoryStore {
         self.store.append(append).await
     }
 
-    async fn end(&self, end: EndTurn) -> Result<EndedTurn, StoreError> {
+    async fn end(&self, end: EndTurn) -> StoreResult<EndedTurn> {
         let gate = self.faults().end_gate.clone();
         if let Some(gate) = gate {
             gate.pass().await;
@@ -263,7 +255,7 @@ impl TurnLog for MemoryStore {
         lease: &TurnLease,
         failure: TurnFailure,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> StoreResult<()> {
         self.check(&[])?;
         self.store.force_end(lease, failure, at).await
     }
@@ -271,7 +263,7 @@ impl TurnLog for MemoryStore {
 
 #[async_trait]
 impl WorkerLeases for MemoryStore {
-    async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError> {
+    async fn register(&self, worker: WorkerId, lease: Duration) -> StoreResult<()> {
         self.check(&[])?;
         self.store.register(worker, lease).await
     }
@@ -281,7 +273,7 @@ impl WorkerLeases for MemoryStore {
         worker: WorkerId,
         lease: Duration,
         drafts: Vec<DraftUpdate>,
-    ) -> Result<Heartbeat, StoreError> {
+    ) -> StoreResult<Heartbeat> {
         if self.faults().heartbeats {
             return Err(unavailable(Unavailability::Unreachable));
         }
@@ -293,7 +285,7 @@ impl WorkerLeases for MemoryStore {
         self.store.heartbeat(worker, lease, drafts).await
     }
 
-    async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError> {
+    async fn claim(&self, claim: Claim) -> StoreResult<Vec<HeldTurn>> {
         self.check(&[])?;
         let claimed = self.store.claim(claim).await;
         let gate = self.faults().claim_gate.clone();
@@ -303,19 +295,12 @@ impl WorkerLeases for MemoryStore {
         claimed
     }
 
-    async fn deregister(
-        &self,
-        worker: WorkerId,
-        handed_over: Vec<TurnId>,
-    ) -> Result<(), StoreError> {
+    async fn deregister(&self, worker: WorkerId, handed_over: Vec<TurnId>) -> StoreResult<()> {
         self.check(&[])?;
         self.store.deregister(worker, handed_over).await
     }
 
-    async fn turn_versions(
-        &self,
-        turns: Vec<TurnId>,
-    ) -> Result<HashMap<TurnId, TurnVersion>, StoreError> {
+    async fn turn_versions(&self, turns: Vec<TurnId>) -> StoreResult<HashMap<TurnId, TurnVersion>> {
         // Asked at any time, it must not take a fault that is meant for another call.
         if self.faults().unreachable {
             return Err(unavailable(Unavailability::Unreachable));
@@ -323,7 +308,7 @@ impl WorkerLeases for MemoryStore {
         self.store.turn_versions(turns).await
     }
 
-    async fn ping(&self) -> Result<(), StoreError> {
+    async fn ping(&self) -> StoreResult<()> {
         self.check(&[])?;
         self.store.ping().await
     }

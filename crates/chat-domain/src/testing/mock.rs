@@ -17,40 +17,40 @@ mockall::mock! {
             &self,
             owner: &UserId,
             page: ConversationPage,
-        ) -> Result<Vec<Conversation>, StoreError>;
+        ) -> StoreResult<Vec<Conversation>>;
         async fn get(
             &self,
             owner: &UserId,
             id: ConversationId,
-        ) -> Result<Option<Conversation>, StoreError>;
+        ) -> StoreResult<Option<Conversation>>;
         async fn rename(
             &self,
             owner: &UserId,
             id: ConversationId,
             title: &Title,
             at: Timestamp,
-        ) -> Result<Conversation, StoreError>;
-        async fn delete(&self, owner: &UserId, id: ConversationId) -> Result<(), StoreError>;
+        ) -> StoreResult<Conversation>;
+        async fn delete(&self, owner: &UserId, id: ConversationId) -> StoreResult<()>;
         async fn turns(
             &self,
             owner: &UserId,
             id: ConversationId,
             page: TurnPage,
-        ) -> Result<Option<Vec<LoggedTurn>>, StoreError>;
+        ) -> StoreResult<Option<Vec<LoggedTurn>>>;
         async fn turn(
             &self,
             owner: &UserId,
             turn: TurnRef,
             after: Position,
-        ) -> Result<Option<TurnView>, StoreError>;
+        ) -> StoreResult<Option<TurnView>>;
         async fn tool_calls(
             &self,
             owner: &UserId,
             id: ConversationId,
             page: ToolCallPage,
-        ) -> Result<Option<Vec<ToolCallRecord>>, StoreError>;
-        async fn request_cancel(&self, owner: &UserId, id: TurnId) -> Result<Turn, StoreError>;
-        async fn release_key(&self, owner: &UserId, id: TurnId) -> Result<(), StoreError>;
+        ) -> StoreResult<Option<Vec<ToolCallRecord>>>;
+        async fn request_cancel(&self, owner: &UserId, id: TurnId) -> StoreResult<Turn>;
+        async fn release_key(&self, owner: &UserId, id: TurnId) -> StoreResult<()>;
         async fn set_feedback(
             &self,
             owner: &UserId,
@@ -58,41 +58,41 @@ mockall::mock! {
             messages: Vec<MessageId>,
             feedback: Feedback,
             at: Timestamp,
-        ) -> Result<(), StoreError>;
+        ) -> StoreResult<()>;
     }
 
     #[async_trait]
     impl TurnLog for ConversationStore {
-        async fn begin(&self, turn: BeginTurn) -> Result<BeginOutcome, StoreError>;
-        async fn append(&self, append: AppendItems) -> Result<Vec<Item>, StoreError>;
-        async fn end(&self, end: EndTurn) -> Result<EndedTurn, StoreError>;
+        async fn begin(&self, turn: BeginTurn) -> StoreResult<BeginOutcome>;
+        async fn append(&self, append: AppendItems) -> StoreResult<Vec<Item>>;
+        async fn end(&self, end: EndTurn) -> StoreResult<EndedTurn>;
         async fn force_end(
             &self,
             lease: &TurnLease,
             failure: TurnFailure,
             at: Timestamp,
-        ) -> Result<(), StoreError>;
+        ) -> StoreResult<()>;
     }
 
     #[async_trait]
     impl WorkerLeases for ConversationStore {
-        async fn register(&self, worker: WorkerId, lease: Duration) -> Result<(), StoreError>;
+        async fn register(&self, worker: WorkerId, lease: Duration) -> StoreResult<()>;
         async fn heartbeat(
             &self,
             worker: WorkerId,
             lease: Duration,
             drafts: Vec<DraftUpdate>,
-        ) -> Result<Heartbeat, StoreError>;
-        async fn claim(&self, claim: Claim) -> Result<Vec<HeldTurn>, StoreError>;
+        ) -> StoreResult<Heartbeat>;
+        async fn claim(&self, claim: Claim) -> StoreResult<Vec<HeldTurn>>;
         async fn deregister(
             &self,
             worker: WorkerId,
             handed_over: Vec<TurnId>,
-        ) -> Result<(), StoreError>;
+        ) -> StoreResult<()>;
         async fn turn_versions(
             &self,
             turns: Vec<TurnId>,
-        ) -> Result<HashMap<TurnId, TurnVersion>, StoreError>;
-        async fn ping(&self) -> Result<(), StoreError>;
+        ) -> StoreResult<HashMap<TurnId, TurnVersion>>;
+        async fn ping(&self) -> StoreResult<()>;
     }
 }

@@ -20,7 +20,7 @@ use crate::sql::{Sql, Value};
 const CONVERSATIONS: &str = "
     SELECT {columns} FROM conversations c
     WHERE c.id {in_array} {which} {end_array}
-    ORDER BY c.id {for_update} {locked_c}";
+    ORDER BY c.id {for_update_of_c}";
 
 const OF_LEASED_TURNS: &str = "SELECT conversation_id FROM turns WHERE id IN (:leased)";
 

@@ -94,14 +94,6 @@ impl Backend for Pool {
         false
     }
 
-    fn check(&self) -> Result<(), StoreFault> {
-        Ok(())
-    }
-
-    fn explain(&self, fault: StoreFault) -> StoreFault {
-        fault
-    }
-
     async fn ping(&self, connection: &dyn Connection) -> Result<(), StoreFault> {
         const SETTINGS: Columns = Columns::new(
             "settings",

@@ -24,7 +24,7 @@ const OF_DEAD_WORKERS: &str = "
     WHERE t.status = 'running' AND (t.holder IS NULL OR t.holder <> :worker AND NOT EXISTS (
         SELECT 1 FROM workers w WHERE w.id = t.holder AND w.expires_at > {now}
     ))
-    ORDER BY t.holder {limit} {for_update} {locked_c_t} {skip_locked}";
+    ORDER BY t.holder {limit} {for_update_of_c_t} {skip_locked}";
 
 /// The same, and all turns that the database says the worker itself holds.
 const OF_DEAD_WORKERS_AND_OWN: &str = "
@@ -32,7 +32,7 @@ const OF_DEAD_WORKERS_AND_OWN: &str = "
     WHERE t.status = 'running' AND (t.holder IS NULL OR t.holder = :worker OR NOT EXISTS (
         SELECT 1 FROM workers w WHERE w.id = t.holder AND w.expires_at > {now}
     ))
-    ORDER BY t.holder {limit} {for_update} {locked_c_t} {skip_locked}";
+    ORDER BY t.holder {limit} {for_update_of_c_t} {skip_locked}";
 
 const HOLDER: Columns = Columns::new("turns", "t.id, t.holder");
 

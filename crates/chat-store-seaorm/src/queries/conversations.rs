@@ -70,11 +70,11 @@ const UPDATE: &str = "
 
 const LOCK: &str = "
     SELECT c.id FROM conversations c
-    WHERE c.id = :id AND c.owner = :owner {for_update} {locked_c}";
+    WHERE c.id = :id AND c.owner = :owner {for_update_of_c}";
 
 const LOCK_OF_TURN: &str = "
     SELECT c.id FROM conversations c JOIN turns t ON t.conversation_id = c.id
-    WHERE t.id = :turn AND t.owner = :owner {for_update} {locked_c}";
+    WHERE t.id = :turn AND t.owner = :owner {for_update_of_c}";
 
 /// A page of an owner's conversations.
 pub(crate) async fn list(

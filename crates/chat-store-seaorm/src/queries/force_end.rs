@@ -19,7 +19,7 @@ const DAMAGED: &str = "The server could not read a part of this conversation.";
 const LOCK_CONVERSATION: &str = "
     SELECT c.id FROM conversations c
     WHERE c.id {in_array} SELECT conversation_id FROM turns WHERE id = :turn {end_array}
-    {for_update} {locked_c}";
+    {for_update_of_c}";
 
 const END_LEASED: &str = "
     UPDATE turns SET status = 'failed', failure_kind = :kind, failure_message = :message,

@@ -31,7 +31,7 @@ const DELETE_DEAD: &str = "
         SELECT w.id FROM workers w
         WHERE w.expires_at < {now} - :dead_after AND NOT EXISTS (
             SELECT 1 FROM turns t WHERE t.holder = w.id AND t.status = 'running'
-        ) {for_update} {locked_w} {skip_locked}
+        ) {for_update_of_w} {skip_locked}
     )";
 
 const RENEW: &str = "UPDATE workers SET expires_at = {now} + :lease WHERE id = :id";
@@ -42,7 +42,7 @@ const CANCELLED: &str = "
 
 const LOCK_TURNS: &str = "
     SELECT t.id FROM turns t
-    WHERE t.ended_at IS NULL AND t.id IN (:turns) {for_update} {locked_t} {skip_locked}";
+    WHERE t.ended_at IS NULL AND t.id IN (:turns) {for_update_of_t} {skip_locked}";
 
 /// A statement of its own: it sees the messages that were stored before the turns were locked.
 const SAVE_DRAFTS: &str = "
@@ -56,7 +56,7 @@ const SAVE_DRAFTS: &str = "
 /// end of the transaction.
 const LOCK_LEASES: &str = "
     SELECT {columns} FROM workers w
-    WHERE w.id IN (:ids) ORDER BY w.id {for_update} {locked_w}";
+    WHERE w.id IN (:ids) ORDER BY w.id {for_update_of_w}";
 
 const DELETE: &str = "DELETE FROM workers WHERE id IN (:ids)";
 
