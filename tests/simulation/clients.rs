@@ -352,18 +352,11 @@ impl Client<'_> {
         };
         let cancelled = self.world.ask(worker, ask).await;
         if let Some(Ok(cancelled)) = cancelled {
-            let is_heard = cancelled.cancel_requested || cancelled.status.is_ended();
-            self.world.check("cancels", is_heard, || {
+            let is_kept = cancelled.cancel_requested || cancelled.status.is_ended();
+            self.world.check("cancels", is_kept, || {
                 "a cancellation is not kept".to_owned()
             });
-            readers::read(
-                self.world,
-                &self.user,
-                turn,
-                Cursor::START,
-                self.random.u64(..),
-            )
-            .await;
+            self.watch(turn).await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! A world: the store, the workers, the agent, the tools and the clients of one seed, from the
 //! first operation to the last check.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct World {
     pub workers: Workers,
     /// How many operations of clients have not ended.
     pub busy_clients: AtomicUsize,
-    is_healed: AtomicU32,
+    is_healed: AtomicBool,
     draws: AtomicU64,
     conditions: Mutex<Conditions>,
     checker: Mutex<Checker>,
@@ -98,7 +98,7 @@ impl World {
             workers: Workers::new(plan.options.workers),
             ids: Arc::default(),
             busy_clients: AtomicUsize::new(0),
-            is_healed: AtomicU32::new(0),
+            is_healed: AtomicBool::new(false),
             draws: AtomicU64::new(0),
             conditions: Mutex::default(),
             checker: Mutex::new(Checker::new(&plan)),
@@ -203,7 +203,7 @@ impl World {
 
     /// Whether the faults are over.
     pub fn is_healed(&self) -> bool {
-        self.is_healed.load(Ordering::Relaxed) > 0
+        self.is_healed.load(Ordering::Relaxed)
     }
 
     /// A stream of decisions that are made once, in the order of the schedule.
@@ -252,7 +252,7 @@ impl World {
 
     fn heal(self: &Arc<Self>) {
         self.note(|| "the world heals".to_owned());
-        self.is_healed.store(1, Ordering::Relaxed);
+        self.is_healed.store(true, Ordering::Relaxed);
         self.conditions().heal();
         for worker in 0..self.plan.options.workers {
             self.heal_worker(worker);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::steps::{Failed, output};
+use crate::steps::{self, Failed};
 
 /// Each package of the workspace, and the packages of the workspace that it may use. All arrows
 /// point to the domain; only the server uses several adapters. Tests may use more: see
@@ -110,18 +110,7 @@ struct Use {
 
 /// Returns the packages of the workspace.
 pub fn packages() -> Result<Vec<Package>, Failed> {
-    let json = output(
-        "cargo",
-        &[
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ],
-    )?;
-    let metadata: Value = serde_json::from_slice(&json)
-        .map_err(|error| Failed(format!("cargo metadata: {error}")))?;
+    let metadata = steps::metadata()?;
     let text = |value: &Value, key: &str| {
         value
             .get(key)

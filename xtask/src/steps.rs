@@ -117,9 +117,9 @@ pub fn executables(messages: &[u8]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Returns cargo's target folder.
-pub fn target() -> Result<PathBuf, Failed> {
-    let metadata = output(
+/// Returns cargo's description of the workspace.
+pub fn metadata() -> Result<Value, Failed> {
+    let json = output(
         "cargo",
         &[
             "metadata",
@@ -129,8 +129,12 @@ pub fn target() -> Result<PathBuf, Failed> {
             "--offline",
         ],
     )?;
-    let metadata: Value = serde_json::from_slice(&metadata)
-        .map_err(|error| Failed(format!("cargo metadata: {error}")))?;
+    serde_json::from_slice(&json).map_err(|error| Failed(format!("cargo metadata: {error}")))
+}
+
+/// Returns cargo's target folder.
+pub fn target() -> Result<PathBuf, Failed> {
+    let metadata = metadata()?;
     let folder = metadata.get("target_directory").and_then(Value::as_str);
     folder
         .map(PathBuf::from)

@@ -58,11 +58,12 @@ impl Caller {
         let mut message = outgoing.message(&self.client.user);
         let mut pause = Duration::from_millis(40);
         let mut started = None;
-        for _ in 0..if outgoing.key.is_some() {
+        let most = if outgoing.key.is_some() {
             MAX_ATTEMPTS
         } else {
             1
-        } {
+        };
+        for _ in 0..most {
             let (attempt, retry_after) = self.attempt(outgoing).await;
             started = started.or(attempt.outcome.turn());
             let again = match &attempt.outcome {
@@ -82,18 +83,19 @@ impl Caller {
             sleep(pause.mul_f64(0.75 + 0.5 * self.rng.f64()) + question).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
+        self.record(message, started, outgoing);
+        started
+    }
+
+    /// Records a message, and the turn that it started.
+    fn record(&self, message: Message, started: Option<(Uuid, Uuid)>, outgoing: &MessageRequest) {
         self.world
             .recorder
             .update(|history| history.messages.push(message));
         if let Some((conversation, turn)) = started {
-            self.world.known.lock().unwrap().add(
-                &self.client.user,
-                conversation,
-                turn,
-                &outgoing.text,
-            );
+            let mut known = self.world.known.lock().unwrap();
+            known.add(&self.client.user, conversation, turn, &outgoing.text);
         }
-        started
     }
 
     /// Sends the same message several times concurrently, with one key.
@@ -109,17 +111,7 @@ impl Caller {
             .attempts
             .iter()
             .find_map(|attempt| attempt.outcome.turn());
-        self.world
-            .recorder
-            .update(|history| history.messages.push(message));
-        if let Some((conversation, turn)) = started {
-            self.world.known.lock().unwrap().add(
-                &self.client.user,
-                conversation,
-                turn,
-                &outgoing.text,
-            );
-        }
+        self.record(message, started, outgoing);
     }
 
     /// Sends one request. Returns the outcome and the `Retry-After` in seconds.
