@@ -127,7 +127,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells the whole story of one seed.
+/// Prints the whole story of one seed.
 fn tell(seed: u64, allowed: &[FaultKind], arguments: &Arguments) -> Result<bool, String> {
     let store = Backing::open(arguments.store)?;
     let plan = Plan::draw(Options::draw(seed, allowed));
@@ -192,7 +192,7 @@ fn is_repeatable(plan: &Plan, store: &Backing) -> bool {
     world::run(plan, store, true).trace == world::run(plan, &Backing::memory(), true).trace
 }
 
-/// Makes a failing world smaller, and tells its story.
+/// Makes a failing world smaller, and prints its story.
 fn tell_failure(plan: &Plan, found: &Violation, store: &Backing, is_whole: bool) {
     let smallest = if is_whole {
         plan.clone()

@@ -41,6 +41,7 @@ const PHRASES: &[(&str, &str)] = &[
     (concat!("he", "ars"), "receives"),
     (concat!("st", "ands"), "is"),
     (concat!("to", "ld"), "gets"),
+    (concat!("te", "lls"), "reports"),
     (concat!("is ", "begun"), "starts"),
 ];
 

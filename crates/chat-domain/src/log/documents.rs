@@ -126,8 +126,8 @@ impl Documents {
         cancel.collect()
     }
 
-    /// Claims turns. `expiry` tells when a worker's lease expires, if it has one. Returns also the
-    /// dead workers whose turns were taken.
+    /// Claims turns. `expiry` returns when a worker's lease expires, if it has one. Returns also
+    /// the dead workers whose turns were taken.
     pub fn claim(
         &mut self,
         claim: &Claim,

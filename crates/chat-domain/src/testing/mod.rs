@@ -78,7 +78,7 @@ impl Gate {
 /// longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Tells when [`PATIENCE`] is over, unless the sender is dropped before.
+/// Reports the end of [`PATIENCE`], unless the sender is dropped before.
 fn deadline() -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
     let ((in_time, waiting), (late, too_late)) = (mpsc::channel(), oneshot::channel());
     thread::spawn(move || {

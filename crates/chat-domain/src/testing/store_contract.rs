@@ -61,7 +61,7 @@ macro_rules! store_contract {
             tool_calls_keep_every_byte
             the_worst_accepted_values_are_kept_as_they_are
             titles_change_and_conversations_go
-            a_cancel_tells_what_it_saw
+            a_cancel_returns_the_turn_as_it_is
             concurrent_messages_keep_order
             owners_are_kept_apart
             an_unknown_target_stores_nothing
@@ -1593,7 +1593,7 @@ pub async fn titles_change_and_conversations_go(store: Store) {
 }
 
 /// A cancellation returns the turn as it is: queued, running or ended.
-pub async fn a_cancel_tells_what_it_saw(store: Store) {
+pub async fn a_cancel_returns_the_turn_as_it_is(store: Store) {
     let worker = enrolled(&store, LEASE).await;
     let held = running(store.begin(new_conversation(worker, "one")).await);
     let waiting = queued(
